@@ -1,0 +1,50 @@
+"""`launch.py bench`: measure, print a table, write rows. Goals are those of the issues; nothing here is a test."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+from engines.errors import NotFound
+from engines.registry import load_class
+from frontdoor.bench.rows import Row, table
+from frontdoor.machine import cores
+
+ENTRIES = {
+    "mini": "frontdoor.bench.mini:measure_family",
+    "startup": "frontdoor.bench.startup:measure",
+    "store": "frontdoor.bench.store:measure",
+}
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run one entry or all; the exit code says whether every goal was met."""
+    reports = [run(name) for name in ([options.name] if options.name else ENTRIES)]
+    if options.json:
+        options.json.write_text(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
+    return 0 if all(row["ok"] is not False for report in reports for row in report["rows"]) else 1
+
+
+def run(name: str) -> dict[str, object]:
+    """One entry's report. Raises: NotFound."""
+    if name not in ENTRIES:
+        raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")
+    rows: list[Row] = load_class(ENTRIES[name])()
+    print(f"\n{name}\n{table(rows)}", flush=True)
+    return {
+        "bench": name,
+        "commit": _commit(),
+        "machine": f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}",
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "not a checkout"

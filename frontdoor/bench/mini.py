@@ -1,0 +1,228 @@
+"""The embedded family as a user meets it: through the engines, at its registry's defaults, on people held out."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from engines.api import EditItem, EditParams, GenerateParams, LoraUse, TrainItem, TrainParams, TrainRun
+from engines.mini import measure, vocab, world
+from engines.mini.dataset import held_out_scene
+from engines.mini.nets import Judge, Reader
+from engines.mini.oracle import Oracle
+from frontdoor.bench.rows import Row
+from frontdoor.studio import open_studio
+from studio.statistics import median
+from studio.studio import Studio
+
+CAPTIONS = 200
+EDITS_A_TASK = 24
+STRANGERS = (77, 78, 79)
+SIZE_MB, PSNR_DB, AUC = 60, 30, 0.99
+OBEYED = {"angle": 0.95, "expression": 0.90, "background": 0.97, "outfit": 0.95}
+DONE, KEPT, CAPTIONED = 0.85, (0.70, 0.90), 0.95
+LIKENESS, STILL_OBEYED = 0.80, 0.85
+SECONDS = {"generate": 0.8, "edit": 1.5}
+
+
+def measure_family() -> list[Row]:
+    """Every figure of the embedded family beside its goal."""
+    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
+        bench = Workbench(studio, Path(folder))
+        return [
+            *bench.weights(),
+            *bench.encoders(),
+            *bench.generator(),
+            *bench.editor(),
+            *bench.captioner(),
+            *bench.character_lora(),
+        ]
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A studio with the shipped models, and the oracles that judge them."""
+
+    studio: Studio
+    folder: Path
+
+    @cached_property
+    def assets(self) -> Path:
+        """Where the shipped weights lie."""
+        return self.studio.settings.assets / "mini"
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        """What knows the truth of drawings."""
+        return Oracle.load(self.assets / "oracle")
+
+    @cached_property
+    def nets(self) -> tuple[Reader, Judge, float]:
+        """The oracle's parts, as the measures take them."""
+        return self.oracle.reader, self.oracle.judge, self.oracle.threshold
+
+    def weights(self) -> Iterator[Row]:
+        """How large the files are, and what the autoencoders lose."""
+        import diffusers
+
+        from engines.mini import export, train_vae
+
+        yield at_most("size of all weights", export.size_mb(self.assets), SIZE_MB, "MB")
+        unseen = measure.Unseen.draw(256).pictures
+        for name, kind in (("flux", diffusers.AutoencoderKL), ("qwen_edit", diffusers.AutoencoderKLQwenImage)):
+            vae = kind.from_pretrained(self.assets / name / "vae").eval()
+            yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
+
+    def encoders(self) -> Iterator[Row]:
+        """Whether both identity encoders tell unseen people apart."""
+        from transformers import AutoModel
+
+        unseen = measure.Unseen.draw(1600)
+        shipped = AutoModel.from_pretrained(self.assets / "identity").eval()
+        for name, net in (("mini-identity", shipped), ("judge", self.oracle.judge)):
+            yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
+
+    def generator(self) -> Iterator[Row]:
+        """Whether captions are obeyed, and how long a picture takes."""
+        seconds: list[float] = []
+
+        def draw(captions: list[str]) -> np.ndarray:
+            items = [self.params("mini-flux", GenerateParams, prompt=c, seed=i) for i, c in enumerate(captions)]
+            pictures, took = timed(lambda: self.generate(items))
+            seconds.append(took / len(items))
+            return np.stack([np.asarray(picture) for picture in pictures])
+
+        figures = measure.generator_figures(draw, self.oracle.reader, CAPTIONS)
+        for name, goal in OBEYED.items():
+            yield at_least(f"generator: {name} right, {CAPTIONS} captions", figures[name], goal)
+        yield at_most("generator: a picture", seconds[0], SECONDS["generate"], "s")
+
+    def editor(self) -> Iterator[Row]:
+        """Whether edits are done and people kept, task by task, and how long an edit takes."""
+        seconds: list[float] = []
+
+        def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
+            items = [
+                EditItem(Image.fromarray(p), self.params("mini-qwen-edit", EditParams, instruction=words, seed=i))
+                for i, (p, words) in enumerate(zip(pictures, instructions, strict=True))
+            ]
+            results, took = timed(lambda: self.edit(items))
+            seconds.append(took / len(items))
+            return np.stack([np.asarray(result) for result in results])
+
+        figures = measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK)
+        for task in vocab.TASKS:
+            yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task]["done"], unit="")
+            yield Row(name=f"editor: person kept in {task}", value=figures[task]["person_kept"], unit="")
+        yield at_least("editor: done, all tasks", mean(figures[task]["done"] for task in vocab.TASKS), DONE)
+        kept = mean(figures[task]["person_kept"] for task in vocab.TASKS)
+        low, high = KEPT
+        yield Row(name="editor: person kept", value=kept, unit="", goal=f"{low}–{high}", ok=low <= kept <= high)
+        yield at_most("editor: an edit", mean(seconds), SECONDS["edit"], "s")
+
+    def captioner(self) -> Iterator[Row]:
+        """Whether captions say what is there, and nothing of who it is."""
+        from transformers import Qwen2_5_VLForConditionalGeneration
+
+        folder = self.assets / "qwen_edit" / "text_encoder"
+        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32").eval()
+        figures = measure.caption_figures(model, measure.Unseen.draw(256))
+        yield at_least("captioner: attributes right, 256 captions", figures["all"], CAPTIONED)
+        yield at_most("captioner: captions that name who it is", figures["leaks"], 0)
+
+    def character_lora(self) -> Iterator[Row]:
+        """What twelve pictures of a stranger teach, as a share of how alike the originals are to each other."""
+        shares: list[float] = []
+        right: dict[str, list[bool]] = {"angle": [], "expression": []}
+        for stranger in STRANGERS:
+            originals = [world.draw(scene) for scene in world.sample_scenes(stranger)]
+            adapter = self.train(stranger, originals)
+            asked = [held_out_scene(300_000 + i, framing=("head", "bust")[i % 2]) for i in range(24)]
+            pictures = self.generate(
+                [
+                    self.params(
+                        "mini-flux",
+                        GenerateParams,
+                        prompt=world.caption(scene, "ohwx"),
+                        seed=i,
+                        loras=[LoraUse(file=str(adapter))],
+                    )
+                    for i, scene in enumerate(asked)
+                ]
+            )
+            real = self.oracle.embed(originals)
+            among = (real @ real.T)[~np.eye(len(real), dtype=bool)]
+            shares.append(median((self.oracle.embed(pictures) @ real.T).ravel().tolist()) / median(among.tolist()))
+            for reading, scene in zip(self.oracle.read(pictures), asked, strict=True):
+                for name, hits in right.items():
+                    hits.append(reading[name][0] == getattr(scene, name))
+        people = f"{len(STRANGERS)} strangers"
+        yield at_least(f"character LoRA: likeness, share of real to real, {people}", mean(shares), LIKENESS)
+        for name, hits in right.items():
+            yield at_least(f"character LoRA: {name} still obeyed, {people}", mean(hits), STILL_OBEYED)
+
+    def train(self, stranger: int, originals: Sequence[Image.Image]) -> Path:
+        """Train a LoRA of someone at the registry's defaults; answers its file."""
+        folder = self.folder / str(stranger)
+        folder.mkdir()
+        items = []
+        for i, (scene, picture) in enumerate(zip(world.sample_scenes(stranger), originals, strict=True)):
+            picture.save(folder / f"{i}.png")
+            items.append(TrainItem(folder / f"{i}.png", world.caption(scene, "ohwx")))
+        knobs = self.params("mini-flux", TrainParams, save_every=0, sample_every=0)
+        trainer = self.studio.trainer("mini-flux")
+        run = TrainRun(folder / "run", tuple(items), knobs, trigger="ohwx")
+        with self.studio.gpu.lease(trainer.plan(run)) as lease:
+            *_, last = trainer.train(run, lease, quiet)
+        return Path(last.adapter)  # type: ignore[union-attr]  # the last event is the last checkpoint
+
+    def generate(self, items: Sequence[GenerateParams]) -> list[Image.Image]:
+        """Draw through the engine."""
+        engine = self.studio.engine("mini-flux")
+        with self.studio.gpu.lease(engine.plan(items)) as lease:
+            return list(engine.generate(items, lease, quiet))
+
+    def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
+        """Edit through the engine."""
+        engine = self.studio.engine("mini-qwen-edit")
+        with self.studio.gpu.lease(engine.plan(items)) as lease:
+            return list(engine.edit(items, lease, quiet))
+
+    def params(self, model: str, kind: Any, **changes: Any) -> Any:
+        """A model's own defaults, changed."""
+        return self.studio.registry.spec(model).params(kind, **changes)
+
+
+def quiet(step: int, total: int, message: str = "") -> None:
+    """Nobody follows."""
+
+
+def timed(work: Any) -> tuple[Any, float]:
+    """What work answers, and the seconds it took."""
+    started = time.perf_counter()
+    answer = work()
+    return answer, time.perf_counter() - started
+
+
+def mean(values: Any) -> float:
+    """The mean of numbers or hits."""
+    return float(np.mean(list(values)))
+
+
+def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
+    """A figure that should reach its goal."""
+    return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
+
+
+def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
+    """A figure that should stay under its goal."""
+    return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

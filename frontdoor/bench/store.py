@@ -1,0 +1,58 @@
+"""A decision and a page of the review queue, at growing numbers of records."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median, quantiles
+
+from frontdoor.bench.rows import Row
+from studio.nouns import ImageRecord, Kind, Verdict
+from studio.store import Library
+
+_DECISIONS = 30
+
+
+def measure() -> list[Row]:
+    """Milliseconds a durable decision and a queue page take; the ratio is that to the smallest store."""
+    rows: list[Row] = []
+    first: dict[str, float] = {}
+    for count in (100, 1_000, 10_000):
+        for name, times in _at(count).items():
+            value = median(times)
+            low, _, high = quantiles(times, n=4)
+            rows.append(
+                Row(
+                    name=f"{name}, {count} records",
+                    value=value * 1e3,
+                    unit="ms",
+                    peer="" if count == 100 else "100 records",
+                    ratio=None if count == 100 else value / first[name],
+                    spread=(high - low) / 2 * 1e3,
+                )
+            )
+            first.setdefault(name, value)
+    return rows
+
+
+def _at(count: int) -> dict[str, list[float]]:
+    with tempfile.TemporaryDirectory() as root:
+        library = Library(Path(root))
+        store = library.open(library.create("bench").id)
+        store.images.put_many(
+            [
+                ImageRecord(id=f"{n:064x}", kind=Kind.ENRICHED, file="none", width=64, height=64)
+                for n in range(count)
+            ]
+        )
+        decide, page = [], []
+        for n in range(_DECISIONS):
+            started = time.perf_counter()
+            store.decide(f"{n:064x}", Verdict.REJECT)
+            decide.append(time.perf_counter() - started)
+            started = time.perf_counter()
+            store.pending()[:20]
+            page.append(time.perf_counter() - started)
+        library.close()
+    return {"decision": decide, "review page": page}

@@ -1,0 +1,62 @@
+"""The commands by name; each is imported only when it is called, so that `--help` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+COMMANDS = {
+    "studio": "the studio in the browser (this is what no command means)",
+    "demo": "one turn of both flywheels on the sample character, headless, with a report",
+    "test": "ruff, mypy, the walls, and the whole test suite; what it does not know goes to pytest",
+    "doctor": "what this machine has, what is missing, and the command that fixes it",
+    "bench": "measure: a table, and rows as JSON",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    top = argparse.ArgumentParser(
+        prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels."
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    studio, demo, test, _, bench = (commands.add_parser(name, help=words) for name, words in COMMANDS.items())
+    for one in (top, studio):
+        one.add_argument("--port", type=int, default=0, help="0 picks a free one")
+        one.add_argument("--home", type=Path, help="where characters live (default: ~/FLENwheel)")
+        one.add_argument("--no-open", action="store_true", help="don't open the browser")
+        one.add_argument("--fake", action="store_true", help="deterministic stand-in models, for development")
+    demo.add_argument("--seed", type=int, help="another character, drawn from the embedded world")
+    demo.add_argument("--out", type=Path, default=Path("flenwheel-demo"), help="folder for the report")
+    demo.add_argument("--open", action="store_true", help="then open the studio on the result")
+    test.add_argument("--fast", action="store_true", help="without torch, models and browser")
+    bench.add_argument("name", nargs="?", help="one entry (default: all)")
+    bench.add_argument("--json", type=Path, help="write the rows here")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; an expected failure is two lines, not a traceback."""
+    from engines.errors import UserError
+
+    top = parser()
+    options, options_of_pytest = top.parse_known_args(arguments)
+    if options_of_pytest and options.command != "test":
+        top.error(f"unrecognized arguments: {' '.join(options_of_pytest)}")
+    options.rest = options_of_pytest
+    command = import_module(f"frontdoor.{options.command or 'studio'}")
+    try:
+        code: int = command.main(options)
+    except UserError as error:
+        print(f"\n{error.cause}\n{error.hint}".rstrip(), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

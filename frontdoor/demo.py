@@ -1,0 +1,362 @@
+"""`launch.py demo`: one full turn of both flywheels on a drawn character, headless, with a stand-in for the human."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from engines.api import TrainParams
+from engines.errors import UserError
+from engines.registry import load_class
+from frontdoor import report
+from frontdoor.standin import Opinion, StandIn
+from frontdoor.studio import open_studio, serve
+from studio.flywheel import card, curate, enrich, generate, refine, train
+from studio.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
+from studio.statistics import bootstrap_median, median, wilson
+from studio.store import Store
+from studio.studio import Studio
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a turn is; the tests take a smaller one through the same code."""
+
+    edits: int = 56
+    synthetic: int = 56
+    card_seeds: tuple[int, ...] = (0, 1, 2)
+    later_edits: int = 40
+    train: dict[str, Any] = field(default_factory=dict)
+    refine: dict[str, Any] = field(default_factory=dict)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Turn once, write the report, say where it is; with `--open` show the result in the studio."""
+    out: Path = options.out.expanduser().resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    home = _fresh(out, "home")
+    with closing(open_studio(home)) as studio:
+        result = Turn(studio, out, Scale()).run(seed=options.seed)
+    _print_summary(result, out, home)
+    return serve(open_studio(home), port=0, browser=True) if options.open else 0
+
+
+class Turn:
+    """The steps of one turn; each is what a user would click, in the same order."""
+
+    def __init__(self, studio: Studio, out: Path, scale: Scale) -> None:
+        self.studio = studio
+        self.out = out
+        self.scale = scale
+        self.losses: dict[str, list[tuple[int, float]]] = {}
+        self.seconds: dict[str, float] = {}
+        self.seen: dict[str, Opinion] = {}
+
+    def run(self, seed: int | None) -> dict[str, Any]:
+        """Both flywheels once; answers what `report.json` holds."""
+        started = time.monotonic()
+        self.studio.jobs.start()
+        self._curate(seed)
+        edits = self._enrich("enrich", self._plan(self.scale.edits))
+        self._review_edits(edits)
+        v1 = self._train("v1")
+        base_card, v1_card = self._card("base", ""), self._card("v1", v1.id)
+        synthetic = self._generate(v1)
+        self._review_synthetic(synthetic)
+        v2 = self._train("v2")
+        v2_card = self._card("v2", v2.id)
+        editor = self._refine()
+        result = {
+            "seed": seed,
+            "counts": self._counts(edits, synthetic),
+            "card": {name: self._first_try(run) for name, run in _named(base_card, v1_card, v2_card)},
+            "identity": self._identity(base_card, v1_card, v2_card),
+            "editor": editor,
+            "decisions": dict(self.reviewer.decisions),
+            "seconds": round(time.monotonic() - started, 1),
+            "seconds_per_stage": self.seconds,
+            "peak_rss_gib": round(_peak_rss_gib(), 2),
+            "reviewer": "a stand-in that judges with oracles trained on the drawn world's truth; no human took part",
+        }
+        report.loss_plot(self.losses, self.out / "loss.png")
+        report.write(self.out / "report.json", result)
+        return result
+
+    # ── flywheel 1 ──────────────────────────────────────────────────────────────────────────────
+
+    def _curate(self, seed: int | None) -> None:
+        """Twelve pictures in, captioned; the stand-in meets the originals."""
+        folder, truths = _drawn_character(self.studio.settings.assets, self.out, seed)
+        name = "Robin" if seed is None else f"Character {seed}"
+        self.character = self.studio.library.create(f"{name} (demo)").id
+        self.studio.library.set_setting(CHARACTER_SETTING, self.character)
+        pictures = [folder / name for name in truths]  # without the words beside them: the captioner finds its own
+        imported = self._wait("import", curate.submit_import(self.studio, self.character, pictures))
+        self._wait("caption", curate.submit_caption(self.studio, self.character))
+        sources = {
+            record.id: (truths[record.name], self.store.open_image(record.id))
+            for record in self.store.select(kind=Kind.SOURCE)
+        }
+        if len(sources) != len(truths):
+            raise UserError(f"{len(sources)} of {len(truths)} pictures came in.", str(imported.artifacts))
+        manifest = json.loads((self.studio.settings.assets / "mini" / "manifest.json").read_text())
+        self.reviewer = StandIn.hire(
+            self.studio.settings.assets, float(manifest["thresholds"]["judge"]), sources
+        )
+        for image_id in sources:
+            self.store.decide(image_id, Verdict.GOOD, reviewer="stand-in")
+            self.reviewer.decisions["sources"] += 1
+
+    def _plan(self, count: int) -> tuple[enrich.PlanRow, ...]:
+        """Edits that were never asked for before."""
+        return enrich.plan(self.studio, self.character, limit=count).rows
+
+    def _enrich(self, stage: str, rows: tuple[enrich.PlanRow, ...]) -> list[ImageRecord]:
+        return self._saved(self._wait(stage, enrich.submit(self.studio, self.character, rows)))
+
+    def _review_edits(self, records: list[ImageRecord]) -> None:
+        """Every edit gets a verdict; what was not done as asked is mended by hand, a golden triplet."""
+        opinions = self._opinions(records)
+        for record, opinion in zip(records, opinions, strict=True):
+            if opinion.verdict is Verdict.NEEDS_CORRECTION:
+                self._mend(record, opinion)
+            else:
+                self._decide("enriched", record, opinion)
+        self._sheet("enriched.png", "Enriched pictures as reviewed", records)
+
+    def _mend(self, record: ImageRecord, opinion: Opinion) -> None:
+        fixed = self.reviewer.mend(record.parent, record.asked, record.width)
+        self.store.correct(record.id, fixed, reviewer="stand-in", reason=", ".join(opinion.reasons))
+        self.reviewer.decisions["enriched"] += 1
+        self.reviewer.decisions["corrections"] += 1
+
+    def _train(self, name: str) -> Version:
+        spec = self.studio.registry.spec(self.store.character.generator)
+        params = spec.params(TrainParams, **self.scale.train)
+        job = self._wait(f"train {name}", train.submit(self.studio, self.character, params=params))
+        self.losses[f"character {name}"] = train.losses(self.studio, job.id)
+        version = self.store.versions.find(job=job.id)[-1]
+        return self.store.adopt(version.id)
+
+    def _card(self, name: str, version: str) -> CardRun:
+        job = self._wait(
+            f"card {name}",
+            card.submit(self.studio, self.character, version=version, seeds=self.scale.card_seeds),
+        )
+        run = self.store.cards.find(job=job.id)[-1]
+        records = [self.store.images.get(cell["image"]) for cell in run.cells]
+        for cell, opinion in zip(run.cells, self._opinions(records), strict=True):
+            card.set_human(self.studio, self.character, run.id, cell["cell"], cell["seed"], not opinion.reasons)
+            self.reviewer.decisions["card"] += 1
+        self._sheet(f"card-{name}.png", f"Model card, {name}", records, columns=len(self.scale.card_seeds) * 4)
+        return self.store.cards.get(run.id)
+
+    def _generate(self, version: Version) -> list[ImageRecord]:
+        items = generate.scene_items(self.studio, self.character, self.scale.synthetic, version.id, seed=1000)
+        job = generate.submit(self.studio, self.character, items, version=version.id)
+        return self._saved(self._wait("generate", job))
+
+    def _review_synthetic(self, records: list[ImageRecord]) -> None:
+        passed = [record for record in records if not record.filtered]
+        for record, opinion in zip(passed, self._opinions(passed), strict=True):
+            self._decide("synthetic", record, opinion)
+        self._sheet("synthetic.png", "New scenes: filtered by identity, then reviewed", records)
+
+    # ── flywheel 2 ──────────────────────────────────────────────────────────────────────────────
+
+    def _refine(self) -> dict[str, Any]:
+        """Triplets to an editor LoRA; then edits that neither has seen, base and v1 on the same seeds."""
+        rows = self._plan(self.scale.later_edits)
+        base = self._enrich("enrich again, base", rows)
+        spec = self.studio.registry.spec(self.store.character.editor)
+        params = spec.params(TrainParams, **self.scale.refine)
+        job = self._wait("train editor v1", refine.submit(self.studio, self.character, params=params))
+        self.losses["editor v1"] = train.losses(self.studio, job.id)
+        version = self.store.versions.find(job=job.id)[-1]
+        refine.adopt(self.studio, self.character, version.id)
+        after = self._enrich("enrich again, v1", rows)
+        outcome: dict[str, Any] = {}
+        for name, records in (("base", base), ("v1", after)):
+            opinions = self._opinions(records)
+            for record, opinion in zip(records, opinions, strict=True):
+                self._decide(f"editor {name}", record, opinion)
+            good = sum(opinion.verdict is Verdict.GOOD for opinion in opinions)
+            low, high = wilson(good, len(records))
+            outcome[name] = {
+                "acceptance": round(good / len(records), 4),
+                "n": len(records),
+                "interval": [round(low, 4), round(high, 4)],
+                "edit_done": round(sum(not o.wrong for o in opinions) / len(records), 4),
+                "identity_kept": round(sum(o.identity for o in opinions) / len(records), 4),
+            }
+            self._sheet(f"editor-{name}.png", f"The same edits, editor {name}", records)
+        outcome["triplets"] = dict(
+            Counter("golden" if triplet.golden else "positive" for triplet in self.store.triplets.all())
+        )
+        outcome["adopted"] = self.store.adopted(Role.EDITOR) is not None
+        return outcome
+
+    # ── what the report says ────────────────────────────────────────────────────────────────────
+
+    def _counts(self, edits: list[ImageRecord], synthetic: list[ImageRecord]) -> dict[str, int]:
+        states = Counter(self.store.images.get(record.id).state for record in edits)
+        accepted = [record for record in synthetic if self.store.images.get(record.id).state is Verdict.GOOD]
+        return {
+            "source": len(self.store.select(kind=Kind.SOURCE)),
+            "enriched": len(edits),
+            "good": states[Verdict.GOOD],
+            "needs_correction": states[Verdict.NEEDS_CORRECTION],
+            "reject": states[Verdict.REJECT],
+            "synthetic": len(synthetic),
+            "filtered": sum(record.filtered for record in synthetic),
+            "accepted": len(accepted),
+        }
+
+    def _first_try(self, run: CardRun) -> dict[str, Any]:
+        first = [cell for cell in run.cells if cell["seed"] == self.scale.card_seeds[0]]
+        right = sum(cell["human"] is True for cell in first)
+        low, high = wilson(right, len(first))
+        every = sum(cell["human"] is True for cell in run.cells)
+        return {
+            "first_try_rate": round(right / len(first), 4),
+            "n": len(first),
+            "interval": [round(low, 4), round(high, 4)],
+            "all_seeds_rate": round(every / len(run.cells), 4),
+            "all_seeds_n": len(run.cells),
+        }
+
+    def _identity(self, *cards: CardRun) -> dict[str, Any]:
+        """Judge-encoder similarity to the originals over the card's pictures; the judge never filtered."""
+        values = {
+            name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in _named(*cards)
+        }
+        pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
+        margin, low, high = bootstrap_median(pairs)
+        return {
+            **{name: round(median(row), 4) for name, row in values.items()},
+            "n": len(values["base"]),
+            "margin_v1_over_base": {
+                "median_of_pairs": round(margin, 4),
+                "interval_95": [round(low, 4), round(high, 4)],
+            },
+            "threshold": round(self.reviewer.threshold, 4),
+        }
+
+    # ── plumbing ────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def store(self) -> Store:
+        """The character's store."""
+        return self.studio.store(self.character)
+
+    def _saved(self, job: Job) -> list[ImageRecord]:
+        return [self.store.images.get(image) for image in dict.fromkeys(job.artifacts["images"])]
+
+    def _opinions(self, records: list[ImageRecord]) -> list[Opinion]:
+        pictures = [self.store.open_image(record.id) for record in records]
+        opinions = self.reviewer.look(pictures, [record.asked for record in records])
+        self.seen.update(zip((record.id for record in records), opinions, strict=True))
+        return opinions
+
+    def _decide(self, stage: str, record: ImageRecord, opinion: Opinion) -> None:
+        self.reviewer.decide(
+            stage,
+            opinion,
+            lambda verdict, reasons: self.store.decide(record.id, verdict, reviewer="stand-in", reasons=reasons),
+        )
+
+    def _sheet(self, name: str, title: str, records: list[ImageRecord], columns: int = 10) -> None:
+        tiles = []
+        for record in records:
+            opinion = self.seen.get(record.id)
+            label = "set aside" if record.filtered else f"{opinion.similarity:.2f}" if opinion else ""
+            asked = " ".join(str(record.asked[name]) for name in list(record.asked)[:2])
+            verdict = str(opinion.verdict) if opinion and not record.filtered else ""
+            tiles.append((self.store.open_image(record.id), f"{label} {asked}".strip(), verdict))
+        report.contact_sheet(tiles, self.out / name, title=title, columns=columns)
+
+    def _wait(self, stage: str, job: Job) -> Job:
+        """Follow a job to its end, with a bar. Raises: UserError when it did not get there."""
+        started = time.monotonic()
+        while (job := self.studio.jobs.get(job.id)).state in (JobState.QUEUED, JobState.RUNNING):
+            _bar(stage, job)
+            time.sleep(0.2)
+        self.seconds[stage] = round(time.monotonic() - started, 1)
+        if job.state is not JobState.DONE:
+            raise UserError(
+                f"The step '{stage}' ended {job.state}: {job.error.get('message', '')}", job.error.get("hint", "")
+            )
+        _bar(stage, job, f"{self.seconds[stage]:.0f} s\n")
+        return job
+
+
+def _named(base: CardRun, v1: CardRun, v2: CardRun) -> tuple[tuple[str, CardRun], ...]:
+    return (("base", base), ("v1", v1), ("v2", v2))
+
+
+def _fresh(out: Path, name: str) -> Path:
+    """A folder that no earlier run has used: a demo never writes into another one's studio."""
+    taken = [folder for folder in out.glob(f"{name}*") if folder.is_dir()]
+    return out / (name if not taken else f"{name}-{len(taken) + 1}")
+
+
+def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, dict[str, Any]]]:
+    """A folder with twelve pictures, and the truth of each by file name."""
+    if seed is None:
+        folder = assets_folder / "sample"
+        pictures = json.loads((folder / "character.json").read_text())["pictures"]
+        return folder, {picture["file"]: picture["truth"] for picture in pictures}
+    folder = _fresh(out, f"character-{seed}")
+    folder.mkdir()
+    truths = {}
+    for n, scene in enumerate(load_class("engines.mini.world:sample_scenes")(seed)):
+        picture: Image.Image = load_class("engines.mini.world:draw")(scene)
+        picture.save(folder / f"{n + 1:02d}.png")
+        truths[f"{n + 1:02d}.png"] = load_class("engines.mini.world:truth")(scene)
+    return folder, truths
+
+
+def _bar(stage: str, job: Job, ending: str = "") -> None:
+    done = job.step / job.total if job.total else 0.0
+    words = f"  {stage:<22} {'█' * round(24 * done):<24} {job.step}/{job.total}"
+    rest = ending or (f"{job.eta_s:.0f} s left" if job.eta_s else "")
+    if sys.stdout.isatty():
+        print(f"\r\033[K{words}  {rest}", end="", flush=True)
+    elif ending:
+        print(f"{words}  {ending}", end="", flush=True)
+
+
+def _peak_rss_gib() -> float:
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1 << 30 if sys.platform == "darwin" else 1 << 20)
+
+
+def _print_summary(result: dict[str, Any], out: Path, home: Path) -> None:
+    counts, cards, identity, editor = (result[key] for key in ("counts", "card", "identity", "editor"))
+    margin = identity["margin_v1_over_base"]
+    print(
+        f"\n  One turn in {result['seconds'] / 60:.1f} minutes; the reviewer was a stand-in, not a human.\n"
+        f"  pictures   {counts['source']} sources → {counts['enriched']} enriched, {counts['good']} good "
+        f"→ {counts['synthetic']} synthetic, {counts['accepted']} accepted\n"
+        f"  identity   base {identity['base']:.2f} → v1 {identity['v1']:.2f} → v2 {identity['v2']:.2f}   "
+        f"(v1 − base {margin['median_of_pairs']:+.2f}, 95 % {margin['interval_95'][0]:+.2f} … "
+        f"{margin['interval_95'][1]:+.2f}, {identity['n']} pictures)\n"
+        f"  first try  base {cards['base']['first_try_rate']:.0%} → v1 {cards['v1']['first_try_rate']:.0%} "
+        f"→ v2 {cards['v2']['first_try_rate']:.0%}   (of {cards['v1']['n']} cells)\n"
+        f"  editor     base {editor['base']['acceptance']:.0%} → v1 {editor['v1']['acceptance']:.0%} accepted\n"
+        f"\n  Pictures, curves and report.json: {out}\n"
+        f"  See it in the studio:             python launch.py --home {shlex.quote(str(home))}\n",
+        flush=True,
+    )

@@ -1,0 +1,106 @@
+"""`launch.py doctor`: what this machine has, what is missing, and the command that fixes it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import assets
+from engines.errors import ModelMissing
+from engines.registry import Registry
+from studio.settings import Settings
+
+_GIB = 1 << 30
+_MARKS = {True: "✓", False: "✗", None: "·"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, what to do; `ok` is None for plain facts."""
+
+    what: str
+    found: str
+    ok: bool | None = None
+    remedy: str = ""
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print every finding; the exit code is 0 when all that the embedded models need is there."""
+    settings = Settings.from_env(Path(assets.__file__).parent)
+    findings = [*_machine(settings), *_packages(), *_models(settings)]
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f" {_MARKS[finding.ok]} {finding.what.ljust(width)}  {finding.found}")
+        if finding.remedy:
+            print(f"   {' ' * width}  → {finding.remedy}")
+    return 0 if all(finding.ok is not False for finding in findings) else 1
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    yield Finding("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
+    card = _card()
+    yield Finding(
+        "card",
+        card or "none that nvidia-smi knows",
+        remedy=""
+        if card
+        else "The embedded models run on the CPU. FLUX and Qwen-Image-Edit need a CUDA card with 24 GB; on Windows "
+        "install the CUDA build of torch 2.13.0 first, by pytorch.org's own instructions.",
+    )
+    if hasattr(os, "sysconf"):
+        ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+        yield Finding("RAM", f"{ram:.0f} GiB", ok=ram >= 6, remedy="" if ram >= 6 else "6 GiB is the least.")
+    home = settings.data_root
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    free = shutil.disk_usage(there).free / _GIB
+    yield Finding(
+        "disk",
+        f"{free:.0f} GiB free for {home}",
+        ok=free >= 2,
+        remedy="" if free >= 2 else "Free some space, or set FLENWHEEL_HOME to a roomier disk.",
+    )
+
+
+def _card() -> str:
+    if not shutil.which("nvidia-smi"):
+        return ""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    done = subprocess.run(query, capture_output=True, text=True, check=False, timeout=20)
+    return done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
+
+
+def _packages() -> Iterator[Finding]:
+    for name in ("torch", "diffusers", "transformers", "peft", "bitsandbytes", "optimum-quanto", "gradio", "deepface"):
+        try:
+            yield Finding(name, metadata.version(name), ok=True)
+        except metadata.PackageNotFoundError:
+            yield Finding(name, "not installed", ok=False, remedy="python launch.py doctor, from a fresh .venv")
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    yield Finding("packages fit", (done.stdout or done.stderr).strip().splitlines()[0], ok=done.returncode == 0)
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    registry = Registry(settings.assets, settings.models_dir)
+    for role in ("generator", "editor", "scorer"):
+        for spec in registry.role(role):
+            try:
+                folder = registry.folder(spec)
+            except ModelMissing as missing:
+                yield Finding(f"{role} {spec.name}", f"not here · licence: {spec.licence}", remedy=missing.hint)
+                continue
+            here = folder.is_dir()
+            words = ["ready" if here else "not here", f"licence: {spec.licence}", *(["embedded toy world"] * spec.toy)]
+            yield Finding(
+                f"{role} {spec.name}",
+                " · ".join(words),
+                ok=here if spec.toy else None,
+                remedy="" if here else f"Its weights belong in {folder}.",
+            )

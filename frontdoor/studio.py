@@ -1,0 +1,52 @@
+"""`launch.py studio`: open the studio in the browser."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import threading
+import webbrowser
+from pathlib import Path
+
+import assets
+from engines.fake import fake_registry
+from studio.settings import Settings
+from studio.studio import Studio
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serve until Ctrl-C; the URL comes first."""
+    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+    studio = open_studio(home=options.home, fake=options.fake)
+    return serve(studio, port=options.port, browser=not options.no_open)
+
+
+def open_studio(home: Path | None = None, *, fake: bool = False) -> Studio:
+    """The user's studio, or one in `home`; `fake` swaps the models for the shipped stand-ins."""
+    settings = Settings.from_env(Path(assets.__file__).parent)
+    if home:
+        settings = dataclasses.replace(settings, data_root=home.expanduser().resolve())
+    if not fake:
+        return Studio(settings)
+    settings = dataclasses.replace(settings, device="fake")
+    return Studio(settings, registry=fake_registry(settings.assets, settings.models_dir))
+
+
+def serve(studio: Studio, *, port: int, browser: bool) -> int:
+    """Show the studio until Ctrl-C, then leave everything in order."""
+    from tabs.app import launch
+
+    running = launch(studio, port=port)
+    threading.Thread(target=studio.warm_up, name="warm-up", daemon=True).start()
+    print(f"\n  FLENwheel  {running.url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
+    if browser:
+        webbrowser.open(running.url)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\nStopping …")
+    finally:
+        running.close()
+        studio.close()
+    return 0

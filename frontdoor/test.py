@@ -1,0 +1,55 @@
+"""`launch.py test`: what must hold, in the order that fails fastest."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from frontdoor.machine import cores
+
+ROOT = Path(__file__).resolve().parent.parent
+CHECKS = (
+    ("ruff", ["-m", "ruff", "check", "."]),
+    ("mypy", ["-m", "mypy"]),
+    ("walls", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
+)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Style, types, walls, then pytest; stops at the first that fails."""
+    for name, command in CHECKS:
+        print(f"── {name}", flush=True)
+        if code := _python(command):
+            return code
+    if not options.fast:
+        _ensure_chromium()
+    print("── tests", flush=True)
+    chosen = ["-m", "not slow and not browser"] if options.fast else []
+    return _python(["-m", "pytest", "-n", str(cores()), "--dist", "worksteal", *chosen, *options.rest])
+
+
+def _python(arguments: list[str]) -> int:
+    """One core a worker: several threads each would only get into each other's way."""
+    environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment).returncode
+
+
+def _ensure_chromium() -> None:
+    """The browser tests need Debian's Chromium; as root on Debian we fetch it, elsewhere we say how."""
+    if shutil.which("chromium"):
+        return
+    if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
+        print("── installing Chromium for the browser tests (apt-get install chromium)", flush=True)
+        subprocess.run(["apt-get", "-q", "update"], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["apt-get", "-q", "install", "-y", "--no-install-recommends", "chromium"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        )
+        return
+    print("Chromium is not installed: the browser tests will fail. On Debian: apt install chromium", flush=True)

@@ -1,0 +1,57 @@
+"""The commands and their options."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from frontdoor import bootstrap, doctor
+from frontdoor.cli import COMMANDS, main, parser
+
+
+def test_no_command_means_the_studio() -> None:
+    """`python launch.py` alone opens the studio on a free port."""
+    options = parser().parse_args([])
+
+    assert (options.command, options.port, options.no_open) == (None, 0, False)
+
+
+def test_the_demo_ends_by_itself() -> None:
+    """Headless: the studio is shown only to who asks for it."""
+    assert parser().parse_args(["demo"]).open is False
+    assert parser().parse_args(["demo", "--open"]).open is True
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_a_file(command: str) -> None:
+    """Each command of the help text is a module with `main`."""
+    from importlib.util import find_spec
+
+    assert find_spec(f"frontdoor.{command}") is not None
+
+
+def test_an_expected_failure_is_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """A user's mistake prints cause and hint, and exits with 1."""
+    code = main(["bench", "nonsense"])
+
+    assert code == 1
+    assert capsys.readouterr().err.strip().splitlines()[0] == "There is no bench named nonsense."
+
+
+def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
+    """The environment's fingerprint follows pyproject.toml and nothing else."""
+    pyproject = tmp_path / "pyproject.toml"
+    pyproject.write_text("a")
+    before = bootstrap._fingerprint(pyproject)
+    pyproject.write_text("b")
+
+    assert bootstrap._fingerprint(pyproject) != before
+
+
+def test_doctor_names_the_remedy_for_missing_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that is not on this machine comes with its licence and what to do."""
+    doctor.main(argparse.Namespace())
+
+    said = capsys.readouterr().out
+    assert "FLUX.1 [dev] Non-Commercial" in said
+    assert "Accept it on the model's page" in said
