@@ -1,0 +1,1 @@
+"""Tensors: the models behind the studio. Knows neither gradio nor studio."""

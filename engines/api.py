@@ -1,0 +1,292 @@
+"""What the studio may ask of an engine: parameters, plans and protocols. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+# Knobs are part of the interface: who asks an engine finds all of it here.
+from engines.params import CaptionParams as CaptionParams
+from engines.params import EditParams as EditParams
+from engines.params import GenerateParams as GenerateParams
+from engines.params import Json as Json
+from engines.params import LoraUse as LoraUse
+from engines.params import Params as Params
+from engines.params import TrainParams as TrainParams
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+P = TypeVar("P", bound=Params)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """One row of the registry: all that sets a model apart from its family."""
+
+    name: str
+    label: str
+    role: str  # generator | editor | scorer
+    family: str
+    engine: str  # "module:Class"
+    source: str  # a hub repository, or "assets:FOLDER" for what ships with us
+    licence: str
+    gated: bool = False
+    toy: bool = False
+    size: tuple[int, int] = (1024, 1024)
+    trainer: str = ""  # "module:Class" of the family's LoRA adapter
+    loop: str = "engines.lora.trainer:LoraTrainer"  # "module:Class" of the training loop
+    captioner: str = "engines.captions:QwenCaptioner"  # "module:Class" over an editor's own text encoder
+    component_bytes: Mapping[str, int] = field(default_factory=dict)
+    defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
+    few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
+    options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
+    note: str = ""
+
+    def params(self, kind: type[P], **changes: Any) -> P:
+        """A model's own defaults of one kind of parameters, with `changes` on top."""
+        few = self.few_steps.get("knobs", {}) if changes.get("few_steps") else {}
+        return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
+
+
+@dataclass(frozen=True)
+class Component:
+    """A part of a model that moves as one: loaded to the host once, placed on the card when leased.
+
+    `key` is the same for the same weights, whichever engine asks; `bytes` is what it takes on the card.
+    """
+
+    key: str
+    bytes: int
+    load: Callable[[], Any] = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Components that must be resident together, and the working bytes beside them."""
+
+    name: str
+    components: tuple[Component, ...]
+    working_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job will ask of the card, in order."""
+
+    what: str
+    stages: tuple[Stage, ...]
+
+
+class Lease(Protocol):
+    """Exclusive use of the card for the length of a job."""
+
+    def stage(self, name: str) -> AbstractContextManager[Mapping[str, Any]]:
+        """Make a stage's components resident; yields component name (the part of its key after `/`) -> module."""
+        ...
+
+    @property
+    def device(self) -> Any:
+        """What torch calls the device, or the fake's name."""
+        ...
+
+
+class Device(Protocol):
+    """The card as the manager sees it; the fake one is as large as a test wants."""
+
+    name: str
+    torch_device: str  # what engines hand to torch: "cpu", "cuda:0"
+
+    def total_bytes(self) -> int:
+        """Capacity."""
+        ...
+
+    def out_of_memory(self, error: BaseException) -> bool:
+        """Whether an error is this device's way of saying that something did not fit."""
+        ...
+
+    def free_bytes(self) -> int:
+        """What can still be placed, our own caches counted as free."""
+        ...
+
+    def put(self, host: Any, nbytes: int) -> Any:
+        """Copy a host master onto the card and answer the copy. Raises: MemoryError when it does not fit."""
+        ...
+
+    def drop(self, placed: Any, nbytes: int) -> None:
+        """Forget a copy; nothing is written back."""
+        ...
+
+    def reclaim(self) -> None:
+        """Collect garbage and give cached blocks back."""
+        ...
+
+    def peak_bytes(self, *, reset: bool = False) -> int:
+        """The most that was in use since the last reset."""
+        ...
+
+
+class OnStep(Protocol):
+    """Called at least once a step; raises Cancelled when the user wants out."""
+
+    def __call__(self, step: int, total: int, message: str = "") -> None:
+        """`step` of `total` is done."""
+        ...
+
+
+@dataclass(frozen=True)
+class EditItem:
+    """One edit to do: the picture, further references, the knobs."""
+
+    source: Image
+    params: EditParams
+    references: tuple[Image, ...] = ()
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What a captioner saw: words, and the attributes it is sure enough to name."""
+
+    text: str
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+class Generator(Protocol):
+    """Text to pictures."""
+
+    spec: ModelSpec
+
+    def plan(self, items: Sequence[GenerateParams]) -> Plan:
+        """The stages these pictures need."""
+        ...
+
+    def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
+        """Pictures in the order asked, each yielded as soon as it is decoded."""
+        ...
+
+
+class Editor(Protocol):
+    """Pictures and instructions to pictures."""
+
+    spec: ModelSpec
+
+    def plan(self, items: Sequence[EditItem]) -> Plan:
+        """The stages these edits need."""
+        ...
+
+    def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
+        """Results in the order asked, each yielded as soon as it is decoded."""
+        ...
+
+
+class Captioner(Protocol):
+    """Pictures to words."""
+
+    spec: ModelSpec
+
+    def plan(self, count: int, params: CaptionParams) -> Plan:
+        """The stages that many captions need."""
+        ...
+
+    def caption(
+        self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
+    ) -> Iterator[Caption]:
+        """One caption a picture, trigger first, never naming what is constant about the character."""
+        ...
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A unit vector that is close for the same person."""
+
+    vector: tuple[float, ...]
+    kind: str = "image"  # face | image
+
+
+@dataclass(frozen=True)
+class NoFace:
+    """An outcome, not a similarity of 0: there was nothing to compare."""
+
+    reason: str = "no face found"
+
+
+class Scorer(Protocol):
+    """Who is this? Runs on the CPU, so that it never waits for the card."""
+
+    spec: ModelSpec
+    version: str  # stored beside every score
+
+    def embed(self, images: Sequence[Image]) -> list[Embedding | NoFace]:
+        """One outcome a picture."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainItem:
+    """A picture and the words it is trained with; `references` are what an editor is shown."""
+
+    image: Path
+    caption: str
+    references: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """A run is a folder: all that is needed to start it, or to go on with it, lies in there."""
+
+    folder: Path
+    items: tuple[TrainItem, ...]
+    params: TrainParams
+    previews: tuple[GenerateParams | EditItem, ...] = ()
+    trigger: str = ""  # kept in the adapter file, so that whoever loads it knows what to write
+    start: Path | None = None  # an adapter to go on from, instead of from nothing
+
+
+@dataclass(frozen=True)
+class StepDone:
+    """One optimiser step; `loss` is that of its batch, `sigma` its mean noise level."""
+
+    step: int
+    total: int
+    loss: float
+    sigma: float
+    learning_rate: float
+    grad_norm: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    """A full state is on disk; `adapter` is the LoRA file in it."""
+
+    step: int
+    adapter: Path
+
+
+@dataclass(frozen=True)
+class SampleDrawn:
+    """A fixed-seed preview."""
+
+    step: int
+    index: int
+    image: Image
+
+
+TrainEvent = StepDone | CheckpointSaved | SampleDrawn
+
+
+class Trainer(Protocol):
+    """Pictures and words to a LoRA."""
+
+    spec: ModelSpec
+
+    def plan(self, run: TrainRun) -> Plan:
+        """The stages of the run."""
+        ...
+
+    def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
+        """Train from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first."""
+        ...

@@ -1,0 +1,1 @@
+"""LoRA training: one loop, one adapter file per family."""

@@ -1,0 +1,175 @@
+"""From pictures and words to batches: fitted, encoded once, cached by content, drawn in a seeded order."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from engines.api import TrainItem
+from engines.errors import BadInput, NotFound
+
+Tensors = Mapping[str, Tensor]
+
+_CACHE_VERSION = 1
+_ENDS = 1 << 20
+_ASPECT_LIMIT = 2.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One item with its files' hashes, so that what is made of it can be found again by content."""
+
+    item: TrainItem
+    image: str
+    references: tuple[str, ...]
+
+
+class Cache:
+    """Tensors by content key, one safetensors file each; a file that cannot be read counts as absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __contains__(self, key: str) -> bool:
+        try:
+            with safe_open(self._path(key), framework="pt") as file:
+                return bool(file.keys())
+        except (FileNotFoundError, SafetensorError):
+            return False
+
+    def __getitem__(self, key: str) -> dict[str, Tensor]:
+        return load_file(self._path(key))
+
+    def fill(self, key: str, make: Callable[[], Tensors]) -> None:
+        """Make what is not there yet, or no longer readable; the file appears whole."""
+        if key in self:
+            return
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_suffix(".tmp")
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}, draft)
+        draft.replace(path)
+
+    def _path(self, key: str) -> Path:
+        return self._folder / f"{key}.safetensors"
+
+
+def key(*parts: object) -> str:
+    """A name for content: the same parts, the same name."""
+    return hashlib.sha256(repr((_CACHE_VERSION, *parts)).encode()).hexdigest()[:32]
+
+
+def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
+    """Hash every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
+    if not items:
+        raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
+    return tuple(Source(item, file_hash(item.image), tuple(map(file_hash, item.references))) for item in items)
+
+
+def dataset_hash(sources: Iterable[Source]) -> str:
+    """What a data set is: its pictures' bytes and its captions, in order."""
+    return key("dataset", [(source.image, source.item.caption, source.references) for source in sources])
+
+
+def weights_hash(folder: Path, names: Iterable[str]) -> str:
+    """Tell models apart without reading 40 GB: file names, sizes, and the first and last MiB of each."""
+    files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
+    return key("weights", [(str(file.relative_to(folder)), *_ends(file)) for file in files])
+
+
+def open_image(path: Path) -> Image.Image:
+    """A picture as a user sees it: turned as its EXIF says, RGB. Raises: BadInput."""
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except (UnidentifiedImageError, OSError) as error:
+        raise BadInput(f"{path} cannot be read as a picture ({error}).", "Remove it from the data set.") from error
+
+
+def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
+    """The training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
+
+    The grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
+    """
+    side = math.sqrt(area)
+    grid = max(multiple, round(side / 16 / multiple) * multiple)
+    aspect = min(max(size[0] / size[1], 1 / _ASPECT_LIMIT), _ASPECT_LIMIT)
+    return _snap(side * math.sqrt(aspect), grid), _snap(side / math.sqrt(aspect), grid)
+
+
+def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The picture at exactly that size: scaled, and cropped around its centre; untouched where it fits."""
+    return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+
+
+class BatchOrder:
+    """Which examples make up which batch: a function of (seed, batch number) alone, so there is no state.
+
+    Every epoch shuffles anew. Examples of different shapes never share a batch; a shape's last batch is
+    filled from its start, so that every batch is full and every example is seen at least once an epoch.
+    """
+
+    def __init__(self, shapes: Sequence[object], batch_size: int, seed: int) -> None:
+        self._shapes = list(shapes)
+        self._batch_size = batch_size
+        self._seed = seed
+        counts = [self._shapes.count(shape) for shape in dict.fromkeys(self._shapes)]
+        self._per_epoch = sum(math.ceil(count / batch_size) for count in counts)
+
+    def batch(self, number: int) -> list[int]:
+        """Indices of the examples in a batch, counted from the start of the training."""
+        epoch, place = divmod(number, self._per_epoch)
+        return self._epoch(epoch)[place]
+
+    def _epoch(self, epoch: int) -> list[list[int]]:
+        generator = seeded(self._seed, "order", epoch)
+        by_shape: dict[object, list[int]] = {}
+        for index in torch.randperm(len(self._shapes), generator=generator).tolist():
+            by_shape.setdefault(self._shapes[index], []).append(index)
+        batches = [
+            [same[(start + offset) % len(same)] for offset in range(self._batch_size)]
+            for same in by_shape.values()
+            for start in range(0, len(same), self._batch_size)
+        ]
+        return [batches[place] for place in torch.randperm(len(batches), generator=generator).tolist()]
+
+
+def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
+    """Randomness as a function of what it is for: nothing to save, nothing to restore, nothing shared."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+
+
+def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
+    """Rows (1, …) of equal shapes to one batch (B, …)."""
+    return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
+
+
+def _snap(length: float, grid: int) -> int:
+    return max(grid, round(length / grid) * grid)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hex. Raises: NotFound."""
+    if not path.is_file():
+        raise NotFound(f"{path} is not there.", "Restore it from the trash, or leave it out of the data set.")
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _ends(file: Path) -> tuple[int, str]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(_ENDS))
+        stream.seek(max(0, size - _ENDS))
+        digest.update(stream.read(_ENDS))
+    return size, digest.hexdigest()

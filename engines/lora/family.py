@@ -1,0 +1,125 @@
+"""What a family of models must tell the training loop; all else is the loop's own."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engines.api import Component, EditItem, GenerateParams, ModelSpec, TrainParams
+from engines.errors import BadInput
+from engines.lora.data import Tensors, stack
+from engines.parts import components
+from engines.parts.latents import pack
+from engines.parts.sampling import Tick, dynamic_shift
+
+Preview = GenerateParams | EditItem
+P = TypeVar("P", GenerateParams, EditItem)
+
+_ACTIVATION_BYTES = 80  # a block's saved activations per token and channel: 34 in bf16, the rest LoRA's fp32 inputs
+_ADAPTER_BYTES = {"adamw8bit": 10}  # weight, gradient and optimiser state per adapter parameter; others take 16
+
+
+class Family(ABC):
+    """One family's way from pictures and words to a velocity; named by a registry row's `trainer`.
+
+    Latents are (B, 16, h, w), packed tokens (B, n, 64), σ is (B,).
+    """
+
+    targets: ClassVar[str]  # full-match pattern of the Linear layers that get a LoRA
+    encoders: ClassVar[tuple[str, ...]]
+    blocks: ClassVar[Mapping[str, int]]  # config key of a stack of blocks -> LoRA widths a block, in hidden sizes
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+
+    @abstractmethod
+    def encode_images(
+        self,
+        parts: Mapping[str, Any],
+        image: Image.Image,
+        references: Sequence[Image.Image],
+        resolution: int,
+        generator: torch.Generator,
+    ) -> Tensors:
+        """A picture as `latents` (1, 16, h, w), sampled from the VAE's posterior, and its references'."""
+
+    @abstractmethod
+    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
+        """A caption or an instruction as the transformer's conditioning, one row."""
+
+    @abstractmethod
+    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
+        """All that `draw` needs once the encoders have left."""
+
+    @abstractmethod
+    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """A preview with the transformer as it is."""
+
+    @abstractmethod
+    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """What the transformer predicts for the noisy latents, without the references: packed (B, n, 64)."""
+
+    @abstractmethod
+    def tokens(self, params: TrainParams) -> int:
+        """How long the sequence of one example is, about: what the memory estimate is made of."""
+
+    @cached_property
+    def schedule(self) -> Mapping[str, Any]:
+        """The scheduler's configuration."""
+        return components.scheduler(self.folder)
+
+    def components(self, names: Sequence[str]) -> tuple[Component, ...]:
+        """Parts of the model as a plan leases them."""
+        return tuple(components.component(self.spec, self.folder, name) for name in names)
+
+    def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
+        """Examples of equal shapes to one batch."""
+        return stack(rows)
+
+    def target(self, latents: Tensor, noise: Tensor) -> Tensor:
+        """The velocity to learn: dx_σ/dσ of x_σ = (1 − σ)·x₀ + σ·ε."""
+        return noise - latents
+
+    def loss(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """Mean squared error of the velocity in float32, over the target's tokens alone."""
+        latents, level = batch["latents"], sigma.view(-1, 1, 1, 1)
+        noisy = (1 - level) * latents + level * noise
+        predicted = self.velocity(transformer, batch, noisy, sigma, guidance)
+        return (predicted.float() - pack(self.target(latents, noise))).square().mean()
+
+    def shift(self, latents: Tensor) -> float:
+        """The μ by which the model's own scheduler shifts noise levels at this size."""
+        return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
+
+    def working_bytes(self, params: TrainParams) -> int:
+        """What a training takes beside the weights: adapter, its optimiser, activations.
+
+        An estimate; the GPU manager replaces it by what it measured.
+        """
+        config = components.config(self.folder, "transformer")
+        hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
+        depth: int = sum(config[key] for key in self.blocks)
+        widths: int = sum(config[key] * width for key, width in self.blocks.items())
+        adapter = params.rank * hidden * widths * _ADAPTER_BYTES.get(params.optimizer, 16)
+        one_block = params.batch_size * self.tokens(params) * hidden * _ACTIVATION_BYTES
+        if not params.gradient_checkpointing:
+            return adapter + depth * one_block
+        return adapter + one_block + depth * params.batch_size * self.tokens(params) * hidden * 4
+
+
+def narrowed(preview: Preview, kind: type[P]) -> P:
+    """A preview of the kind that a family draws. Raises: BadInput."""
+    if isinstance(preview, kind):
+        return preview
+    raise BadInput(
+        f"A preview of this training must be {kind.__name__}, not {type(preview).__name__}.",
+        "Ask for another preview.",
+    )

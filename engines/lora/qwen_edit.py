@@ -1,0 +1,142 @@
+"""Qwen-Image-Edit for the training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+
+from engines.api import EditItem, TrainParams
+from engines.errors import BadInput
+from engines.lora.data import Tensors, stack
+from engines.lora.family import Family, Preview, narrowed
+from engines.parts import components, qwen
+from engines.parts.latents import pack
+from engines.parts.sampling import Tick
+
+_WORDS = ("prompt_embeds", "prompt_mask")
+_VISION_TOKENS = 512  # instruction and pictures as the vision-language model hands them on, about
+
+
+class QwenEditAdapter(Family):
+    """A picture, what it was made from, and the instruction; all of the blocks but the modulation.
+
+    Modulation depends on the timestep alone; left untouched, it can be replaced by a table.
+    """
+
+    targets = (
+        r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
+        r"|(img|txt)_mlp\.net\.(0\.proj|2))"
+    )
+    encoders = ("text_encoder", "vae")
+    blocks: ClassVar = {"num_layers": 36}
+
+    @cached_property
+    def _processor(self) -> Any:
+        return qwen.processor(self.folder)
+
+    def encode_images(
+        self,
+        parts: Mapping[str, Any],
+        image: Image.Image,
+        references: Sequence[Image.Image],
+        resolution: int,
+        generator: torch.Generator,
+    ) -> Tensors:
+        """The result, and each reference in its order. Raises: BadInput where there is no reference.
+
+        Both are sized by the same rule as in editing, so that nothing learns to shift or zoom.
+        """
+        if not references:
+            raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
+        sizes, vae = self._sizes(resolution), parts["vae"]
+        latents = {"latents": qwen.to_latents(vae, sizes.reference(image), "sample", generator).float()}
+        for index, reference in enumerate(references):
+            latents[f"reference_{index}"] = qwen.to_latents(vae, sizes.reference(reference)).float()
+        return latents
+
+    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
+        """The instruction as read together with the pictures it speaks of."""
+        sizes = qwen.Sizes.of(self.spec)
+        pictures = [sizes.vision(reference) for reference in references]
+        cond = qwen.conditioning(
+            parts["text_encoder"], self._processor, text, pictures, picture_label=sizes.picture_label
+        )
+        return dict(zip(_WORDS, cond, strict=True))
+
+    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
+        """Instruction, negative and references. Raises: BadInput."""
+        item = narrowed(preview, EditItem)
+        pictures, params = (item.source, *item.references), item.params
+        sizes = qwen.Sizes.of(self.spec)
+        encoded = dict(self.encode_words(parts, params.instruction, pictures))
+        for index, picture in enumerate(pictures):
+            encoded[f"reference_{index}"] = qwen.to_latents(parts["vae"], sizes.reference(picture)).float()
+        if params.true_cfg > 1:
+            negative = self.encode_words(parts, params.negative, pictures)
+            encoded.update({f"negative_{name}": value for name, value in negative.items()})
+        return encoded
+
+    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """As the editor edits it: the result takes the source's size."""
+        references = _references(encoded)
+        negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
+        latents = qwen.sample(
+            parts["transformer"],
+            _words(encoded),
+            negative,
+            _packed(references),
+            [qwen.token_shape(picture) for picture in (references[0], *references)],
+            [narrowed(preview, EditItem).params],
+            self.schedule,
+            tick,
+        )
+        return qwen.to_images(parts["vae"], latents)[0]
+
+    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """Of the result's tokens; the clean references' follow them and are cropped from the prediction."""
+        references = _references(batch)
+        shapes = [qwen.token_shape(picture) for picture in (noisy, *references)]
+        return qwen.velocity(transformer, pack(noisy), _packed(references), _words(batch), sigma, shapes)
+
+    def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
+        """As others, but instructions differ in length: the shorter are padded, and masked."""
+        length = max(row["prompt_embeds"].shape[1] for row in rows)
+        return stack([{name: _padded(name, value, length) for name, value in row.items()} for row in rows])
+
+    def tokens(self, params: TrainParams) -> int:
+        """Packed latents of a result and one reference, and the words."""
+        side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
+        return 2 * self._sizes(params.resolution).reference_area // side**2 + _VISION_TOKENS
+
+    def _sizes(self, resolution: int) -> qwen.Sizes:
+        sizes = qwen.Sizes.of(self.spec)
+        return dataclasses.replace(sizes, reference_area=min(sizes.reference_area, resolution**2))
+
+
+def _references(batch: Tensors) -> list[Tensor]:
+    """The references' latents, first to last."""
+    count = sum(name.startswith("reference_") for name in batch)
+    return [batch[f"reference_{index}"] for index in range(count)]
+
+
+def _packed(references: Sequence[Tensor]) -> Tensor:
+    return torch.cat([pack(reference) for reference in references], dim=1)
+
+
+def _words(batch: Tensors, prefix: str = "") -> qwen.Conditioning:
+    return qwen.Conditioning(*(batch[prefix + name] for name in _WORDS))
+
+
+def _padded(name: str, value: Tensor, length: int) -> Tensor:
+    """Words to a common length; what is no word stays as it is."""
+    if name not in _WORDS:
+        return value
+    missing = (0, length - value.shape[1])
+    return pad(value, missing if value.ndim == 2 else (0, 0, *missing))

@@ -1,0 +1,124 @@
+"""The knobs of each kind of job: stored verbatim, read back strictly. Standard library only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from engines.errors import BadInput
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraUse:
+    """One adapter in a stack: its file, its strength."""
+
+    file: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """A job's knobs: stored verbatim, read back strictly, so that nothing is re-spelled on the way."""
+
+    def to_json(self) -> Json:
+        """A plain dict that `from_json` turns into an equal object."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild; an unknown key is an error, never a silently ignored knob. Raises: BadInput."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            hint = f"It knows: {', '.join(sorted(known))}."
+            raise BadInput(f"{cls.__name__} has no parameter {', '.join(unknown)}.", hint)
+        values = dict(data)
+        if "loras" in values:
+            values["loras"] = tuple(u if isinstance(u, LoraUse) else LoraUse(**u) for u in values["loras"] or ())
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some knobs changed."""
+        return dataclasses.replace(self, **changes)
+
+    def headline(self) -> str:
+        """The words that a user would call this by."""
+        return ""
+
+    def to_text(self) -> str:
+        """The `parameters` text that other tools read from a PNG: headline, then `Key: value` pairs."""
+        rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
+        pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
+        return f"{self.headline()}\n{', '.join(pairs)}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateParams(Params):
+    """Text to one picture."""
+
+    prompt: str = ""
+    steps: int = 28
+    guidance: float = 3.5
+    width: int = 1024
+    height: int = 1024
+    seed: int = 0
+    loras: tuple[LoraUse, ...] = ()
+
+    def headline(self) -> str:
+        """The prompt."""
+        return self.prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditParams(Params):
+    """A picture and an instruction to one picture; `true_cfg` is off at 1, `few_steps` takes the distilled adapter."""
+
+    instruction: str = ""
+    negative: str = " "
+    steps: int = 40
+    true_cfg: float = 4.0
+    few_steps: bool = False
+    seed: int = 0
+    loras: tuple[LoraUse, ...] = ()
+
+    def headline(self) -> str:
+        """The instruction."""
+        return self.instruction
+
+    def passes(self) -> int:
+        """How often the transformer is asked: twice a step with guidance."""
+        return self.steps * (2 if self.true_cfg > 1 else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionParams(Params):
+    """How a picture is put into words."""
+
+    trigger: str = "ohwx"
+    max_tokens: int = 96
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainParams(Params):
+    """One LoRA training; the fields' names are those of kohya, peft and ai-toolkit."""
+
+    rank: int = 16
+    alpha: float = 16.0
+    learning_rate: float = 1e-4
+    steps: int = 1500
+    batch_size: int = 1
+    gradient_accumulation: int = 1
+    optimizer: str = "adamw"
+    timestep_density: str = "sigmoid"
+    guidance: float = 1.0
+    resolution: int = 1024
+    caption_dropout: float = 0.05
+    max_grad_norm: float = 1.0
+    gradient_checkpointing: bool = True
+    save_every: int = 250
+    sample_every: int = 250
+    seed: int = 0

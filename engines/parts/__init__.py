@@ -1,0 +1,1 @@
+"""The mathematics that engines of one family share; it imports no engine."""

@@ -1,0 +1,42 @@
+"""What both families do to pictures and latents: 2×2 packing, pixels to tensors and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+def pack(latents: Tensor) -> Tensor:
+    """Latents (B, C, H, W) to transformer tokens (B, (H/2)(W/2), 4C)."""
+    batch, channels, height, width = latents.shape
+    patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return patches.reshape(batch, (height // 2) * (width // 2), channels * 4)
+
+
+def unpack(packed: Tensor, h: int, w: int) -> Tensor:
+    """Transformer tokens back to latents (B, C, h, w); `h` and `w` are those of the latents."""
+    batch, _, channels = packed.shape
+    patches = packed.reshape(batch, h // 2, w // 2, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return patches.reshape(batch, channels // 4, h, w)
+
+
+def to_pixels(images: Sequence[Image.Image]) -> Tensor:
+    """Pictures of one size to (B, 3, H, W) float32 in −1…1."""
+    stack = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    return torch.from_numpy(stack / 255.0).permute(0, 3, 1, 2) * 2.0 - 1.0
+
+
+def from_pixels(pixels: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in −1…1 to pictures; what lies outside is clipped."""
+    unit = (pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    return [Image.fromarray(picture) for picture in (unit * 255).round().astype("uint8")]
+
+
+def resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The picture in RGB at exactly that size; untouched where it has it already."""
+    image = image.convert("RGB")
+    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

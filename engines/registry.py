@@ -1,0 +1,287 @@
+"""Models as rows of data. Adding one is adding a row, and an engine file when its family is new."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from math import log
+from pathlib import Path
+from typing import Any
+
+from engines.api import ModelSpec
+from engines.errors import ModelGated, ModelMissing, NotFound
+
+_GIB = 1 << 30
+_FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
+_APACHE = "Apache-2.0"
+_FLUX_BYTES = {
+    "transformer": int(6.24 * _GIB),
+    "text_encoder": int(0.23 * _GIB),
+    "text_encoder_2": int(2.67 * _GIB),
+    "vae": int(0.16 * _GIB),
+}
+_QWEN_BYTES = {"transformer": int(10.71 * _GIB), "text_encoder": int(6.7 * _GIB), "vae": int(0.24 * _GIB)}
+_FLUX_KNOBS = {
+    "GenerateParams": {"steps": 28, "guidance": 3.5, "width": 1024, "height": 1024},
+    "TrainParams": {"rank": 16, "alpha": 16.0, "learning_rate": 1e-4, "steps": 1500, "resolution": 1024},
+}
+_QWEN_KNOBS: dict[str, dict[str, Any]] = {
+    "EditParams": {"steps": 40, "true_cfg": 4.0, "negative": " "},
+    "TrainParams": {
+        "rank": 16,
+        "alpha": 16.0,
+        "learning_rate": 1e-4,
+        "steps": 1500,
+        "resolution": 1024,
+        "caption_dropout": 0.0,
+    },
+}
+_FEW_STEPS: dict[str, Any] = {"steps": 4, "true_cfg": 1.0}
+_LIGHTNING = {"base_shift": log(3), "max_shift": log(3), "max_image_seq_len": 8192, "shift_terminal": None}
+_QWEN_OPTIONS: dict[str, Any] = {
+    "reference_area": 1024 * 1024,
+    "vision_area": 384 * 384,
+    "multiple": 32,
+    "nf4": ("transformer", "text_encoder"),
+}
+
+
+def _flux(name: str, source: str) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        label=name,
+        role="generator",
+        family="flux",
+        engine="engines.flux:Flux",
+        trainer="engines.lora.flux:FluxAdapter",
+        source=source,
+        licence=_FLUX_DEV,
+        gated=True,
+        component_bytes=_FLUX_BYTES,
+        defaults=_FLUX_KNOBS,
+        options={"text_tokens": 512, "nf4": ("transformer", "text_encoder_2")},
+    )
+
+
+def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        label=name,
+        role="editor",
+        family="qwen-edit",
+        engine="engines.qwen_edit:QwenEdit",
+        trainer="engines.lora.qwen_edit:QwenEditAdapter",
+        source=source,
+        licence=_APACHE,
+        component_bytes=_QWEN_BYTES,
+        defaults=_QWEN_KNOBS,
+        few_steps={"file": f"few_steps/{lightning}", "knobs": _FEW_STEPS, "scheduler": _LIGHTNING},
+        options={**_QWEN_OPTIONS, **options},
+    )
+
+
+MODELS: tuple[ModelSpec, ...] = (
+    ModelSpec(
+        name="mini-flux",
+        label="mini-flux (embedded toy world)",
+        role="generator",
+        family="flux",
+        engine="engines.flux:Flux",
+        trainer="engines.lora.flux:FluxAdapter",
+        source="assets:mini/flux",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+        defaults={
+            "GenerateParams": {"steps": 20, "guidance": 2.5, "width": 64, "height": 64},
+            "TrainParams": {
+                "rank": 16,
+                "alpha": 16.0,
+                "learning_rate": 1e-3,
+                "steps": 120,
+                "batch_size": 8,
+                "resolution": 64,
+                "gradient_checkpointing": False,
+                "save_every": 40,
+                "sample_every": 40,
+            },
+        },
+        options={"text_tokens": 32, "batch": 8},
+        note="Trained by us on drawings; it knows nothing but its own cartoon world.",
+    ),
+    _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
+    _flux("FLUX.1-Krea-dev", "black-forest-labs/FLUX.1-Krea-dev"),
+    ModelSpec(
+        name="mini-qwen-edit",
+        label="mini-qwen-edit (embedded toy world)",
+        role="editor",
+        family="qwen-edit",
+        engine="engines.qwen_edit:QwenEdit",
+        trainer="engines.lora.qwen_edit:QwenEditAdapter",
+        source="assets:mini/qwen_edit",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+        defaults={
+            "EditParams": {"steps": 12, "true_cfg": 3.0, "negative": " "},
+            "TrainParams": {
+                "rank": 16,
+                "alpha": 16.0,
+                "learning_rate": 5e-4,
+                "steps": 100,
+                "batch_size": 8,
+                "caption_dropout": 0.0,
+                "resolution": 64,
+                "gradient_checkpointing": False,
+                "save_every": 40,
+                "sample_every": 40,
+            },
+        },
+        few_steps={"file": "few_steps/adapter.safetensors", "knobs": _FEW_STEPS, "scheduler": {}},
+        options={
+            "reference_area": 64 * 64,
+            "vision_area": 84 * 84,
+            "multiple": 8,
+            "vision_multiple": 28,
+            "batch": 8,
+            "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
+            "<|im_start|>assistant\n",
+            "caption_request": "describe the picture",
+        },
+        note="Trained by us on drawings; it knows nothing but its own cartoon world.",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit-2511",
+        "Qwen/Qwen-Image-Edit-2511",
+        "Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit-2509",
+        "Qwen/Qwen-Image-Edit-2509",
+        "Qwen-Image-Edit-2509-Lightning-4steps-V1.0-bf16.safetensors",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit",
+        "Qwen/Qwen-Image-Edit",
+        "Qwen-Image-Edit-Lightning-4steps-V1.0-bf16.safetensors",
+        vision_area=1024 * 1024,
+        picture_label="",
+    ),
+    ModelSpec(
+        name="mini-identity",
+        label="mini-identity (embedded toy world)",
+        role="scorer",
+        family="image-encoder",
+        engine="engines.identity:ImageScorer",
+        source="assets:mini/identity",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+    ),
+    ModelSpec(
+        name="dinov2-small",
+        label="DINOv2 small (drawn characters, profiles, bodies)",
+        role="scorer",
+        family="image-encoder",
+        engine="engines.identity:ImageScorer",
+        source="facebook/dinov2-small",
+        licence=_APACHE,
+        size=(224, 224),
+    ),
+    ModelSpec(
+        name="facenet512",
+        label="Facenet512 through deepface (photo faces)",
+        role="scorer",
+        family="deepface",
+        engine="engines.identity:DeepFaceScorer",
+        source="deepface:Facenet512",
+        licence="MIT (deepface); weights under their own licence",
+    ),
+    ModelSpec(
+        name="arcface",
+        label="ArcFace through deepface (photo faces)",
+        role="scorer",
+        family="deepface",
+        engine="engines.identity:DeepFaceScorer",
+        source="deepface:ArcFace",
+        licence="MIT (deepface); weights under their own licence",
+    ),
+)
+
+
+class Registry:
+    """The rows, where their weights lie, and the way from a row to its engine."""
+
+    def __init__(self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS) -> None:
+        self._assets = assets
+        self._models_dir = models_dir
+        self._by_name = {spec.name: spec for spec in models}
+
+    def spec(self, name: str) -> ModelSpec:
+        """One row. Raises: NotFound."""
+        try:
+            return self._by_name[name]
+        except KeyError:
+            raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
+
+    def role(self, role: str) -> list[ModelSpec]:
+        """The rows of one role, in the order a user should see them."""
+        return [spec for spec in self._by_name.values() if spec.role == role]
+
+    def first(self) -> dict[str, str]:
+        """The models that a new character begins with: the first row of each role."""
+        return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
+
+    def folder(self, spec: ModelSpec) -> Path:
+        """Where a row's weights lie, in diffusers layout.
+
+        Raises: ModelMissing, ModelGated.
+        """
+        scheme, _, rest = spec.source.partition(":")
+        if scheme == "assets":
+            return self._assets / rest
+        if scheme == "deepface":
+            return self._models_dir / "deepface"
+        folder = self._models_dir / spec.source.replace("/", "--")
+        if folder.is_dir():
+            return folder
+        where = f"Put its diffusers-layout folder at {folder}."
+        if spec.gated:
+            raise ModelGated(
+                f"{spec.name} is not on this machine, and its licence ({spec.licence}) must be accepted first.",
+                f"Accept it on the model's page at huggingface.co/{spec.source}, download it with your token. {where}",
+            )
+        raise ModelMissing(
+            f"{spec.name} is not on this machine.", f"Download {spec.source} from huggingface.co. {where}"
+        )
+
+    def engine(self, name: str) -> Any:
+        """Make a row's engine; weights are not read before a lease asks for them."""
+        spec = self.spec(name)
+        return self._load(spec.engine, spec)
+
+    def captioner(self, name: str) -> Any:
+        """The captioner that an editor's own vision-language text encoder makes."""
+        spec = self.spec(name)
+        return self._load(spec.captioner, spec)
+
+    def trainer(self, name: str) -> Any:
+        """The one training loop, with a row's family adapter. Raises: NotFound."""
+        spec = self.spec(name)
+        if not spec.trainer:
+            raise NotFound(f"{name} cannot be trained.", "Choose a generator or an editor.")
+        return self._load(spec.loop, spec)
+
+    def _load(self, path: str, spec: ModelSpec) -> Any:
+        folder = self.folder(spec)  # first: that weights are missing is said at once, not after torch has come in
+        return load_class(path)(spec, folder)
+
+    def export(self, adapter: Path, target: Path, form: str) -> None:
+        """Write one of our adapters as another tool names its parts. Raises: BadInput, LoraMismatch."""
+        load_class("engines.lora.export:export")(adapter, target, form)
+
+
+def load_class(path: str) -> Any:
+    """The object that "module:Name" names; importing it is what brings torch in."""
+    module, _, name = path.partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,143 @@
+"""Pictures become batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engines.api import TrainItem
+from engines.errors import BadInput
+
+pytestmark = pytest.mark.slow
+
+
+def test_buckets_keep_the_aspect() -> None:
+    """A picture keeps its shape within 1:2…2:1, on a grid, at about the same number of pixels."""
+    from engines.lora.data import bucket
+
+    assert bucket((1000, 1000), 1024**2, 16) == (1024, 1024)
+    assert bucket((64, 64), 64**2, 8) == (64, 64)
+    wide, high = bucket((3000, 2000), 1024**2, 16), bucket((2000, 3000), 1024**2, 16)
+    assert wide == (high[1], high[0]) == (1280, 832)
+    assert bucket((9000, 1000), 1024**2, 16) == bucket((2000, 1000), 1024**2, 16)
+
+
+def test_near_shapes_share_a_bucket() -> None:
+    """A few pixels more or less make no bucket of their own."""
+    from engines.lora.data import bucket
+
+    assert len({bucket((width, 1000), 1024**2, 16) for width in range(980, 1021)}) == 1
+
+
+def test_fit_crops_the_centre() -> None:
+    """Nothing is stretched: what is too wide loses both ends equally."""
+    from engines.lora.data import fit
+
+    image = Image.new("RGB", (40, 20), "white")
+    image.paste("red", (0, 0, 10, 20))
+    image.paste("red", (30, 0, 40, 20))
+
+    assert fit(image, (20, 20)).getcolors() == [(400, (255, 255, 255))]
+    assert fit(image, (40, 20)) is image
+
+
+@pytest.mark.parametrize(("count", "size"), [(12, 4), (12, 5), (3, 8), (1, 1)])
+def test_every_example_is_seen_every_epoch(count: int, size: int) -> None:
+    """Batches are full, and an epoch of them leaves nobody out."""
+    from engines.lora.data import BatchOrder
+
+    order, epoch = BatchOrder(["square"] * count, size, seed=1), -(-count // size)
+    for start in (0, epoch):
+        batches = [order.batch(number) for number in range(start, start + epoch)]
+        assert {len(batch) for batch in batches} == {size}
+        assert {index for batch in batches for index in batch} == set(range(count))
+
+
+def test_shapes_never_share_a_batch() -> None:
+    """A batch is of one shape, whatever the order."""
+    from engines.lora.data import BatchOrder
+
+    shapes = ["square", "wide", "square", "high", "wide", "square", "square"]
+    order = BatchOrder(shapes, 2, seed=3)
+
+    assert all(len({shapes[index] for index in order.batch(number)}) == 1 for number in range(40))
+
+
+def test_order_is_a_function_of_seed_and_number() -> None:
+    """Any batch can be asked for first; another seed and another epoch shuffle anew."""
+    from engines.lora.data import BatchOrder
+
+    shapes = ["square"] * 30
+    order = BatchOrder(shapes, 30, seed=1)
+
+    assert order.batch(7) == BatchOrder(shapes, 30, seed=1).batch(7)
+    assert order.batch(7) != order.batch(8)
+    assert order.batch(7) != BatchOrder(shapes, 30, seed=2).batch(7)
+
+
+def test_cache_makes_once(tmp_path: Path) -> None:
+    """What is there is not made again; what a crash left unreadable is."""
+    import torch
+
+    from engines.lora.data import Cache
+
+    cache, made = Cache(tmp_path / "cache"), []
+
+    def make() -> dict[str, torch.Tensor]:
+        made.append(1)
+        return {"x": torch.arange(3)}
+
+    cache.fill("a", make)
+    cache.fill("a", make)
+    assert len(made) == 1 and "a" in cache and "b" not in cache
+    (tmp_path / "cache" / "a.safetensors").write_bytes(b"\x08")
+    assert "a" not in cache
+    cache.fill("a", make)
+    assert cache["a"]["x"].tolist() == [0, 1, 2]
+
+
+def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
+    """A pixel, a word, a reference or the order makes another data set; a new file name does not."""
+    from engines.lora.data import dataset_hash, read_sources
+
+    def picture(name: str, colour: str) -> Path:
+        Image.new("RGB", (4, 4), colour).save(tmp_path / name)
+        return tmp_path / name
+
+    red, blue, again = picture("1.png", "red"), picture("2.png", "blue"), picture("3.png", "red")
+    base = [TrainItem(red, "one"), TrainItem(blue, "two")]
+    others = [
+        [TrainItem(blue, "one"), base[1]],
+        [TrainItem(red, "won"), base[1]],
+        [TrainItem(red, "one", (blue,)), base[1]],
+        base[::-1],
+    ]
+    hashes = [dataset_hash(read_sources(items)) for items in (base, *others)]
+
+    assert len(set(hashes)) == len(hashes)
+    assert dataset_hash(read_sources([TrainItem(again, "one"), base[1]])) == hashes[0]
+
+
+def test_nothing_to_train_on_is_refused() -> None:
+    """An empty data set says what to do."""
+    from engines.lora.data import read_sources
+
+    with pytest.raises(BadInput, match="Review"):
+        read_sources([])
+
+
+def test_pictures_open_as_seen(tmp_path: Path) -> None:
+    """EXIF orientation is applied, colours become RGB, and what is no picture is named."""
+    from engines.lora.data import open_image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("CMYK", (8, 4)).save(tmp_path / "turned.jpg", exif=exif)
+    (tmp_path / "text.png").write_text("hello")
+
+    image = open_image(tmp_path / "turned.jpg")
+    assert (image.size, image.mode) == ((4, 8), "RGB")
+    with pytest.raises(BadInput, match=r"text\.png"):
+        open_image(tmp_path / "text.png")

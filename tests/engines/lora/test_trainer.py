@@ -1,0 +1,300 @@
+"""The training loop, with tiny models of both families."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.api import CheckpointSaved, SampleDrawn, StepDone, TrainRun
+from engines.errors import BadInput, Cancelled, NotFound, UserError
+
+pytestmark = pytest.mark.slow
+
+both = pytest.mark.parametrize("family", ["flux", "qwen-edit"])
+
+
+def _adapter(events: list[Any]) -> dict[str, Any]:
+    """The tensors of the last checkpoint's adapter."""
+    from safetensors.torch import load_file
+
+    return load_file([event for event in events if isinstance(event, CheckpointSaved)][-1].adapter)
+
+
+def _equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    import torch
+
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def _optimizer(run: TrainRun) -> dict[int, dict[str, Any]]:
+    from engines.lora.checkpoint import latest
+
+    checkpoint = latest(run.folder)
+    assert checkpoint is not None
+    return checkpoint.optimizer()["state"]
+
+
+class _StopAfter:
+    """A user who presses cancel once a step is done."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def __call__(self, step: int, total: int, message: str = "") -> None:
+        if step >= self.step:
+            raise Cancelled
+
+
+@both
+def test_resume_is_bit_equal(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Three steps and a resume give the weights and the optimiser of six steps in one go, bit for bit."""
+    trainer = make_trainer(family)
+    whole, halves = make_run(tmp_path / "whole", family), make_run(tmp_path / "halves", family)
+    expected = train(trainer, whole)
+    train(trainer, dataclasses.replace(halves, params=halves.params.replace(steps=3)))
+
+    found = train(make_trainer(family), halves)
+
+    assert [event.step for event in found if isinstance(event, StepDone)] == [4, 5, 6]
+    assert _equal(_adapter(expected), _adapter(found))
+    assert any(value.abs().max() > 0 for name, value in _adapter(found).items() if "lora_B" in name)
+    before, after = _optimizer(whole), _optimizer(halves)
+    assert before.keys() == after.keys()
+    assert all(_equal(before[index], after[index]) for index in before)
+
+
+@both
+def test_cancel_keeps_what_was_learned(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A cancel leaves a checkpoint at the step it came in, from which the end is the same to the bit."""
+    trainer = make_trainer(family)
+    expected = train(trainer, make_run(tmp_path / "whole", family))
+    run = make_run(tmp_path / "cancelled", family)
+    seen: list[Any] = []
+    with pytest.raises(Cancelled):
+        seen.extend(train(trainer, run, on_step=_StopAfter(4)))
+
+    found = train(trainer, run)
+
+    assert [event.step for event in found if isinstance(event, StepDone)] == [5, 6]
+    assert _equal(_adapter(expected), _adapter(found))
+
+
+def test_cancel_announces_its_checkpoint(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
+    """The last event before Cancelled is the checkpoint that was saved, so that it can be kept as a version."""
+    trainer, run, seen = make_trainer("flux"), make_run(tmp_path), []
+    with pytest.raises(Cancelled):
+        for event in trainer.train(run, host_lease(trainer.plan(run)), _StopAfter(2)):
+            seen.append(event)
+
+    assert isinstance(seen[-1], CheckpointSaved)
+    assert seen[-1].step == 2
+    assert seen[-1].adapter.is_file()
+
+
+def test_cancel_while_encoding_saves_nothing(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Before the first step there is nothing to keep but the cache."""
+    with pytest.raises(Cancelled):
+        train(make_trainer("flux"), make_run(tmp_path), on_step=_StopAfter(0))
+
+    assert not (tmp_path / "checkpoints").exists()
+
+
+@both
+def test_events_come_when_due(family, make_trainer, make_run, train, steps, tmp_path: Path) -> None:
+    """Previews at the start, every `sample_every` and the end; checkpoints every `save_every`; all steps told."""
+    run = make_run(tmp_path, family, steps=5, save_every=2, sample_every=2)
+
+    events = train(make_trainer(family), run)
+
+    assert [event.step for event in events if isinstance(event, SampleDrawn)] == [0, 2, 4, 5]
+    assert [event.step for event in events if isinstance(event, CheckpointSaved)] == [2, 4, 5]
+    assert [event.step for event in events if isinstance(event, StepDone)] == [1, 2, 3, 4, 5]
+    assert {event.image.size for event in events if isinstance(event, SampleDrawn)} == {(64, 64)}
+    assert {step for step, total, _ in steps.seen if total == 5} == {0, 1, 2, 3, 4, 5}
+
+
+def test_learning_rate_warms_up(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """The rate rises evenly over the first twenty steps, whatever the length of the run, and then stays."""
+    events = train(make_trainer("flux"), make_run(tmp_path, previews=False, steps=22, learning_rate=0.02, rank=1))
+
+    rates = [event.learning_rate for event in events if isinstance(event, StepDone)]
+    assert rates == pytest.approx([0.001 * step for step in range(1, 21)] + [0.02, 0.02])
+
+
+def test_a_loss_that_is_no_number_ends_the_run(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A training that blew up says what to change, and leaves no checkpoint of the wreck."""
+    with pytest.raises(UserError, match="Lower the learning rate"):
+        train(make_trainer("flux"), make_run(tmp_path, learning_rate=1e30))
+
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_done_run_only_says_so(make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
+    """A finished run started again asks for no card and answers its adapter."""
+    trainer, run = make_trainer("flux"), make_run(tmp_path)
+    (*_, expected) = (event for event in train(trainer, run) if isinstance(event, CheckpointSaved))
+    lease = host_lease(trainer.plan(run))
+
+    found = train(trainer, run, lease)
+
+    assert found == [CheckpointSaved(6, expected.adapter)]
+    assert lease.asked == []
+
+
+def test_extension_is_bit_equal(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """More steps asked of a finished run continue it as if they had been asked for at once."""
+    trainer, long = make_trainer("flux"), make_run(tmp_path / "long", steps=8)
+    run = make_run(tmp_path / "extended")
+    train(trainer, run)
+
+    found = train(trainer, dataclasses.replace(run, params=run.params.replace(steps=8)))
+
+    assert _equal(_adapter(train(trainer, long)), _adapter(found))
+
+
+def test_other_settings_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A changed knob is named, not mixed in."""
+    run = make_run(tmp_path)
+    train(make_trainer("flux"), run)
+
+    with pytest.raises(BadInput, match=r"learning_rate: 0\.002 → 0\.1"):
+        train(make_trainer("flux"), dataclasses.replace(run, params=run.params.replace(learning_rate=0.1, steps=9)))
+
+
+def test_other_pictures_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A picture more or less is another training."""
+    run = make_run(tmp_path)
+    train(make_trainer("flux"), run)
+
+    with pytest.raises(BadInput, match="dataset"):
+        train(make_trainer("flux"), dataclasses.replace(run, items=run.items[:-1]))
+
+
+def test_other_weights_are_refused(make_trainer, make_run, train, flux_folder: Path, tmp_path: Path) -> None:
+    """A base of the same name with other weights is another training."""
+    from safetensors.torch import load_file, save_file
+
+    run, trainer = make_run(tmp_path / "run"), make_trainer("flux")
+    train(trainer, run)
+    other = shutil.copytree(flux_folder, tmp_path / "model")
+    file = other / "transformer" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value + 1 for name, value in load_file(file).items()}, file, {"format": "pt"})
+
+    with pytest.raises(BadInput, match="weights"):
+        train(type(trainer)(trainer.spec, other), run)
+
+
+def test_encoders_are_leased_once(make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
+    """What is in the cache is not encoded again: a resume never asks for the encoders."""
+    trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
+    first = host_lease(trainer.plan(run))
+    train(trainer, dataclasses.replace(run, params=run.params.replace(steps=3)), first)
+    second = host_lease(trainer.plan(run))
+    train(trainer, run, second)
+
+    assert first.asked == ["encode", "train"]
+    assert second.asked == ["train"]
+
+
+@both
+def test_transformer_is_left_as_found(family, make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
+    """After a training the resident transformer has no LoRA on it, the same weights, and is frozen."""
+    trainer, run = make_trainer(family), make_run(tmp_path, family, gradient_checkpointing=True)
+    lease = host_lease(trainer.plan(run))
+    with lease.stage("train") as parts:
+        before = {name: value.clone() for name, value in parts["transformer"].state_dict().items()}
+    train(trainer, run, lease)
+
+    transformer = lease.part("transformer")
+    assert _equal(before, transformer.state_dict())
+    assert not any(weight.requires_grad for weight in transformer.parameters())
+    assert not transformer.is_gradient_checkpointing
+
+
+@both
+def test_checkpointing_and_accumulation_learn_the_same(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Recomputed activations change nothing; two batches of one are nearly one batch of two, but not the same draw."""
+    plain = train(make_trainer(family), make_run(tmp_path / "plain", family))
+    recomputed = train(make_trainer(family), make_run(tmp_path / "gc", family, gradient_checkpointing=True))
+    halved = train(make_trainer(family), make_run(tmp_path / "acc", family, batch_size=1, gradient_accumulation=2))
+
+    assert _equal(_adapter(plain), _adapter(recomputed))
+    assert _adapter(halved).keys() == _adapter(plain).keys()
+
+
+@both
+def test_eight_bit_optimiser_resumes_bit_equal(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """AdamW8bit's quantised state survives a checkpoint, too."""
+    trainer = make_trainer(family)
+    whole = make_run(tmp_path / "whole", family, optimizer="adamw8bit", rank=64)
+    halves = dataclasses.replace(whole, folder=tmp_path / "halves")
+    train(trainer, dataclasses.replace(halves, params=halves.params.replace(steps=3)))
+
+    assert _equal(_adapter(train(trainer, whole)), _adapter(train(trainer, halves)))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "word"),
+    [
+        ({"optimizer": "prodigy"}, "adamw8bit"),
+        ({"timestep_density": "cosmap"}, "uniform"),
+        ({"rank": 0}, "rank"),
+        ({"steps": 0}, "steps"),
+    ],
+)
+def test_impossible_settings_are_refused(knobs, word, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """What could only fail later is refused before the card is asked for, naming what would do."""
+    with pytest.raises(BadInput, match=word):
+        train(make_trainer("flux"), make_run(tmp_path, **knobs))
+
+
+def test_missing_picture_is_named(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A picture that went away is named before anything is loaded."""
+    run = make_run(tmp_path)
+    gone = dataclasses.replace(run.items[0], image=tmp_path / "gone.png")
+
+    with pytest.raises(NotFound, match=r"gone\.png"):
+        train(make_trainer("flux"), dataclasses.replace(run, items=(gone,)))
+
+
+def test_pairs_and_pictures_are_not_mixed_up(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """FLUX refuses references; an editor refuses to be without."""
+    with pytest.raises(BadInput, match="reference"):
+        train(make_trainer("flux"), make_run(tmp_path / "flux", "qwen-edit"))
+    with pytest.raises(BadInput, match="pairs"):
+        train(make_trainer("qwen-edit"), make_run(tmp_path / "qwen", "flux"))
+
+
+def test_plan_grows_with_the_knobs(make_trainer, make_run, tmp_path: Path) -> None:
+    """The plan names the parts of each stage, and asks for more where more is trained at once."""
+    trainer = make_trainer("flux")
+    small = trainer.plan(make_run(tmp_path, gradient_checkpointing=True))
+    large = trainer.plan(make_run(tmp_path, batch_size=8, rank=64))
+
+    names = [[part.key.partition("/")[2] for part in stage.components] for stage in small.stages]
+    assert names == [["text_encoder", "text_encoder_2", "vae"], ["transformer", "vae"]]
+    assert 0 < small.stages[1].working_bytes < large.stages[1].working_bytes
+
+
+def test_a_run_goes_on_from_another_runs_adapter(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Its first weights are that adapter's, not zero; one of another rank or alpha is refused before a step."""
+    import torch
+
+    from engines.parts.adapters import read_adapter
+
+    trainer = make_trainer("flux")
+    first = train(trainer, make_run(tmp_path / "first", previews=False))[-1].adapter
+    still = {"steps": 1, "save_every": 1, "learning_rate": 1e-12}
+
+    after = dataclasses.replace(make_run(tmp_path / "after", previews=False, **still), start=first)
+    begun, _ = read_adapter(train(trainer, after)[-1].adapter)
+    known, _ = read_adapter(first)
+
+    assert all(torch.allclose(begun[name], value, atol=1e-6) for name, value in known.items())
+    other = dataclasses.replace(make_run(tmp_path / "other", previews=False, rank=2, **still), start=first)
+    with pytest.raises(BadInput, match="is not a LoRA of rank 2"):
+        train(trainer, other)

@@ -1,0 +1,104 @@
+"""Weights in 4 bits, on any machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from engines.api import LoraUse
+from engines.errors import ModelMissing
+
+pytestmark = pytest.mark.slow
+
+
+def _velocity(transformer: Any) -> Any:
+    import torch
+
+    from engines.parts import flux
+
+    numbers = torch.Generator().manual_seed(1)
+    cond = flux.Conditioning(torch.randn(1, 5, 48, generator=numbers), torch.randn(1, 32, generator=numbers))
+    return flux.velocity(transformer, torch.randn(1, 16, 64, generator=numbers), cond, 0.5, 2.0, 8, 8)
+
+
+def test_streamed_equals_quantised_in_place(toy_flux, flux_folder) -> None:
+    """Both ways quantise the same layers to the same bits; the embedders and the last layer keep their width."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+
+    from engines.parts import components
+    from engines.parts.quantise import in_4bit
+
+    streamed = components.load(replace(toy_flux, options={"nf4": ("transformer",)}), flux_folder, "transformer")
+    whole = components.load(toy_flux, flux_folder, "transformer")
+    small = {path for path, module in streamed.named_modules() if isinstance(module, Linear4bit)}
+    in_place = in_4bit(whole, torch.float32)
+    assert small == {path for path, module in in_place.named_modules() if isinstance(module, Linear4bit)}
+    assert "transformer_blocks.0.attn.to_q" in small
+    assert not {"x_embedder", "proj_out"} & small
+    assert torch.equal(_velocity(streamed), _velocity(in_place))
+
+
+def test_a_layer_stays_close(toy_flux, flux_folder) -> None:
+    """A quantised layer answers within a tenth of what it answered."""
+    import torch
+
+    from engines.parts import components
+    from engines.parts.quantise import in_4bit
+
+    model = components.load(toy_flux, flux_folder, "transformer")
+    path, inputs = "transformer_blocks.0.ff.net.2", torch.randn(16, 256)
+    before = model.get_submodule(path)(inputs)
+    after = in_4bit(model, torch.float32).get_submodule(path)(inputs)
+    assert float((after - before).norm() / before.norm()) < 0.12
+
+
+def test_lora_on_and_off_a_quantised_model(toy_flux, flux_folder, lora_file) -> None:
+    """A LoRA attaches to 4-bit layers, acts, and leaves them as they were to the bit."""
+    import torch
+
+    from engines.parts import components
+    from engines.parts.adapters import attached
+
+    model = components.load(replace(toy_flux, options={"nf4": ("transformer",)}), flux_folder, "transformer")
+    with torch.no_grad():
+        before = _velocity(model)
+        with attached(model, [LoraUse(file=str(lora_file))], "flux"):
+            assert not torch.equal(_velocity(model), before)
+        assert torch.equal(_velocity(model), before)
+
+
+def test_a_language_model_in_4bit_reads_pictures(toy_qwen, qwen_folder) -> None:
+    """The text encoder, quantised, still gives conditioning of the same shape; its head keeps its width."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+    from PIL import Image
+
+    from engines.parts import components, qwen
+
+    row = replace(toy_qwen, options={**toy_qwen.options, "nf4": ("text_encoder",)})
+    model = components.load(row, qwen_folder, "text_encoder")
+    cond = qwen.conditioning(model, qwen.processor(qwen_folder), "smiling", [Image.new("RGB", (84, 84))])
+    assert cond.embeds.shape[-1] == 64
+    assert bool(torch.isfinite(cond.embeds).all())
+    assert not isinstance(model.lm_head, Linear4bit)
+
+
+def test_a_missing_weight_is_named(toy_flux, flux_folder, tmp_path) -> None:
+    """A folder that lacks weights is an error that names the first, not a model with holes."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from engines.parts import components
+
+    shutil.copytree(flux_folder / "transformer", tmp_path / "transformer")
+    shutil.copy(flux_folder / "model_index.json", tmp_path)
+    (file,) = (tmp_path / "transformer").glob("*.safetensors")
+    state = load_file(file)
+    del state["x_embedder.weight"]
+    save_file(state, file)
+    with pytest.raises(ModelMissing, match=r"x_embedder\.weight"):
+        components.load(replace(toy_flux, options={"nf4": ("transformer",)}), tmp_path, "transformer")

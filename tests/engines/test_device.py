@@ -1,0 +1,134 @@
+"""The devices of this machine, and how a module gets onto one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from engines.device import CpuDevice, copy_to, cuda_count, empty, host_bytes, host_free_bytes, open_device
+from engines.errors import BadInput, NotFound
+from engines.fake import FakeDevice
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_opening_a_device_imports_no_torch() -> None:
+    """The studio starts without torch, whatever device it is set to find."""
+    code = (
+        "import sys, engines.device as d; auto = d.open_device('auto'); auto.total_bytes();"
+        "d.open_device('cpu').free_bytes(); print('torch' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "False"
+
+
+def test_this_machines_memory_is_the_budget() -> None:
+    """The CPU device is as large as the RAM that this process may use, a container's limit included."""
+    device = open_device("cpu")
+
+    assert 0 < device.total_bytes() == host_bytes() <= psutil.virtual_memory().total
+    assert 0 < device.free_bytes() <= device.total_bytes()
+    assert host_free_bytes() > 0
+
+
+def test_in_ram_what_is_loaded_is_in_place() -> None:
+    """`put` answers the host object itself, unless it is larger than the machine."""
+    device, host = CpuDevice(total_bytes=100), object()
+
+    assert device.put(host, 100) is host
+    with pytest.raises(MemoryError):
+        device.put(host, 101)
+    device.drop(host, 100)
+    device.reclaim()
+
+
+def test_the_peak_starts_again_after_a_reset() -> None:
+    """The high-water mark counts what was used and given back since the reset."""
+    device = CpuDevice()
+    device.peak_bytes(reset=True)
+    base = device.peak_bytes()
+
+    block = bytearray(b"x" * (64 << 20))
+    del block
+
+    assert base > 0
+    assert device.peak_bytes() >= base
+
+
+def test_out_of_memory_has_many_names() -> None:
+    """MemoryError and torch's words on the host count; other errors don't."""
+    device = CpuDevice()
+
+    assert device.out_of_memory(MemoryError())
+    assert device.out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not device.out_of_memory(RuntimeError("shapes differ"))
+
+
+def test_a_fake_device_has_the_size_asked() -> None:
+    """The setting `fake` opens a card of any size."""
+    device = open_device("fake", fake_bytes=123)
+
+    assert isinstance(device, FakeDevice)
+    assert device.total_bytes() == 123
+
+
+def test_unknown_devices_are_named() -> None:
+    """A misspelt device says which there are; a card that is not there says how to go on."""
+    with pytest.raises(BadInput, match="no device named gpu"):
+        open_device("gpu")
+    if cuda_count() == 0:
+        with pytest.raises(NotFound, match="No CUDA card"):
+            open_device("cuda")
+
+
+@pytest.mark.slow
+def test_a_copy_leaves_its_master_alone() -> None:
+    """A module's copy computes the same with tensors of its own; emptying it frees them and not the master's."""
+    import torch
+
+    shared = torch.nn.Linear(4, 4)
+    master = torch.nn.Sequential(shared, torch.nn.BatchNorm1d(4), shared).eval()
+    given = torch.randn(2, 4)
+    expected = master(given)
+
+    copied = copy_to(master, "cpu")
+
+    assert torch.equal(copied(given), expected)
+    assert copied[0] is copied[2]
+    assert {p.data_ptr() for p in copied.parameters()}.isdisjoint(p.data_ptr() for p in master.parameters())
+    empty(copied)
+    assert sum(p.numel() for p in copied.parameters()) == 0
+    assert torch.equal(master(given), expected)
+
+
+@pytest.mark.slow
+def test_quantised_weights_are_copied_with_their_state() -> None:
+    """A 4-bit layer's copy has a quantisation state of its own; the master still computes after the copy is gone."""
+    import bitsandbytes as bnb
+    import torch
+
+    layer = bnb.nn.Linear4bit(64, 64, bias=False, quant_type="nf4", compute_dtype=torch.float32)
+    layer.load_state_dict({"weight": torch.randn(64, 64)})
+    master = torch.nn.Sequential(layer.to("cpu"))
+    copied = copy_to(master, "cpu")
+
+    given = torch.randn(2, 64)
+    result = copied(given)
+
+    assert copied[0].weight.quant_state is not master[0].weight.quant_state
+    assert copied[0].weight.data_ptr() != master[0].weight.data_ptr()
+    empty(copied)
+    assert torch.allclose(master(given), result)
+
+
+@pytest.mark.slow
+def test_what_is_no_module_stays_where_it_is() -> None:
+    """Tokenizers and schedulers have nothing to move."""
+    tokenizer = object()
+
+    assert copy_to(tokenizer, "cpu") is tokenizer
+    empty(tokenizer)
