@@ -1,0 +1,1 @@
+"""Rules and memory. Imports neither gradio nor torch."""

@@ -1,0 +1,236 @@
+"""The scripted surface: ids in, JSON out; the tabs register these very functions with gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engines.api import GenerateParams, TrainParams
+from engines.errors import NotFound
+from engines.prompts import generate_params
+from studio.answers import answers, knobs, member, queue_position, row
+from studio.api_pictures import PictureApi
+from studio.flywheel import card, choosing, generate, refine, train
+from studio.flywheel.exporting import export_dataset, export_version
+from studio.nouns import Json, Role
+
+if TYPE_CHECKING:
+    from studio.studio import Studio
+
+API_VERSION = 1
+API_NAMES: tuple[str, ...] = (
+    "api_version",
+    "character_list",
+    "character_create",
+    "image_import",
+    "image_list",
+    "image_get",
+    "caption_set",
+    "caption_submit",
+    "coverage",
+    "enrich_plan",
+    "enrich_submit",
+    "review_next",
+    "review_decide",
+    "review_undo",
+    "correction_add",
+    "train_submit",
+    "generate_submit",
+    "card_submit",
+    "card_get",
+    "refine_submit",
+    "version_list",
+    "version_adopt",
+    "checkpoint_list",
+    "checkpoint_keep",
+    "lora_export",
+    "dataset_export",
+    "job_list",
+    "job_status",
+    "job_cancel",
+    "gpu_status",
+    "share_start",
+    "share_stop",
+)
+
+
+class Sharing(Protocol):
+    """The review link; the studio asks for one and knows nothing of how it is served."""
+
+    def start(self, character_id: str, hours: float) -> Json:
+        """Serve the review-only app; answers its address, password and expiry."""
+        ...
+
+    def stop(self) -> Json:
+        """Take it down; answers whether one was up."""
+        ...
+
+
+class Api(PictureApi):
+    """Every name of `API_NAMES` as a plain typed function over one studio."""
+
+    def __init__(self, studio: Studio, sharing: Sharing | None = None) -> None:
+        super().__init__(studio)
+        self._sharing = sharing
+
+    @answers
+    def api_version(self) -> Json:
+        """The version of this surface and the names in it."""
+        return {"version": API_VERSION, "names": list(API_NAMES)}
+
+    # ── train, generate, card, refine ───────────────────────────────────────────────────────────
+
+    @answers
+    def train_submit(
+        self,
+        character_id: str,
+        params: dict[str, Any] | None = None,
+        model: str = "",
+        key: str = "",
+        phase: str = "all",
+        start: str = "",
+    ) -> Json:
+        """Queue a character LoRA on originals and everything approved; `params` are TrainParams, `start` a version."""
+        name = model or self._character(character_id).generator
+        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        return self._queued(
+            train.submit(self._studio, character_id, settled, model=name, key=key, phase=phase, start=start)
+        )
+
+    @answers
+    def generate_submit(
+        self,
+        character_id: str,
+        prompts: list[str] | None = None,
+        count: int = 1,
+        version: str = "",
+        seed: int = 0,
+        params: dict[str, Any] | None = None,
+        key: str = "",
+    ) -> Json:
+        """Queue `count` pictures a prompt, or `count` scenes without one; no version is the base model."""
+        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        given = {**(params or {}), "seed": seed}
+        knobs(spec, GenerateParams, given)
+        if prompts:
+            items = [
+                generate_params(spec, words, **{**given, "seed": seed + index})
+                for words in prompts
+                for index in range(count)
+            ]
+        else:
+            items = generate.scene_items(self._studio, character_id, count, version, seed, **(params or {}))
+        return self._queued(generate.submit(self._studio, character_id, items, version=version, key=key))
+
+    @answers
+    def card_submit(
+        self,
+        character_id: str,
+        version: str = "",
+        seeds: list[int] | None = None,
+        params: dict[str, Any] | None = None,
+        key: str = "",
+    ) -> Json:
+        """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
+        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        knobs(spec, GenerateParams, params)
+        return self._queued(card.submit(self._studio, character_id, version, seeds or (0, 1, 2), key=key, knobs=params))
+
+    @answers
+    def card_get(self, character_id: str, card_id: str = "", against: str = "") -> Json:
+        """A card, the newest if none is named, and how it compares with another on the same seeds."""
+        cards = self._studio.store(character_id).cards
+        if not card_id and not cards.all():
+            raise NotFound("This character has no card yet.", "Run card_submit first.")
+        found = cards.get(card_id) if card_id else cards.all()[-1]
+        compared = card.compare(cards.get(against), found) if against else {}
+        return {"card": found.to_json(), "summary": card.summary(found), "compared": compared}
+
+    @answers
+    def refine_submit(
+        self, character_id: str, params: dict[str, Any] | None = None, model: str = "", key: str = ""
+    ) -> Json:
+        """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
+        name = model or self._character(character_id).editor
+        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        return self._queued(refine.submit(self._studio, character_id, settled, model=name, key=key))
+
+    # ── versions ────────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def version_list(self, character_id: str, role: str = "") -> Json:
+        """The LoRA versions of the character and of its editor."""
+        wanted = member(Role, role) if role else None
+        versions = self._studio.store(character_id).versions.all()
+        return {"versions": [v.to_json() for v in versions if wanted is None or v.role is wanted]}
+
+    @answers
+    def version_adopt(self, character_id: str, version_id: str, on: bool = True) -> Json:
+        """Use this version from now on, or with `on` false go back to the one before it."""
+        return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
+
+    @answers
+    def checkpoint_list(self, job_id: str) -> Json:
+        """A training's checkpoints with the figures of their previews; the earliest good one is proposed."""
+        return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
+
+    @answers
+    def checkpoint_keep(self, job_id: str, step: int) -> Json:
+        """Make a version of one checkpoint of a training that has ended."""
+        return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
+
+    @answers
+    def lora_export(self, character_id: str, version_id: str, format: str = "diffusers") -> Json:
+        """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
+        path = export_version(self._studio, character_id, version_id, format)
+        return {"version_id": version_id, "format": format, "file_path": str(path)}
+
+    @answers
+    def dataset_export(self, character_id: str, layout: str, role: str = "character") -> Json:
+        """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
+        wanted = member(Role, role)
+        entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio, character_id)
+        path = export_dataset(self._studio, character_id, layout, wanted, entries)
+        return {"layout": layout, "pictures": len(entries), "file_path": str(path)}
+
+    # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────
+
+    @answers
+    def job_list(self, character_id: str = "") -> Json:
+        """The running job, the queue in order, then what has ended, newest first."""
+        return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
+
+    @answers
+    def job_status(self, job_id: str, since: int = 0) -> Json:
+        """Where a job stands, and its events since the `next` of the last answer."""
+        job = self._studio.jobs.get(job_id)
+        events, after = self._studio.jobs.events(job_id, since)
+        position = queue_position(self._studio.jobs.list(), job_id)
+        return {**row(job), "position": position, "events": events, "next": after}
+
+    @answers
+    def job_cancel(self, job_id: str) -> Json:
+        """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
+        return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
+
+    @answers
+    def gpu_status(self) -> Json:
+        """What is on the card, used of budget bytes, and who holds it."""
+        status = dataclasses.asdict(self._studio.gpu.status())
+        return {**status, "residents": [{"key": key, "bytes": size} for key, size in status["residents"]]}
+
+    @answers
+    def share_start(self, character_id: str, hours: float = 24.0) -> Json:
+        """Open a review-only link to one character's queue; answers its address, password and expiry."""
+        self._character(character_id)
+        return self._link().start(character_id, hours)
+
+    @answers
+    def share_stop(self) -> Json:
+        """Close the review link."""
+        return self._link().stop()
+
+    def _link(self) -> Sharing:
+        if self._sharing is None:
+            raise NotFound("This studio cannot share a review link.", "Start it with `python launch.py studio`.")
+        return self._sharing

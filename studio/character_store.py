@@ -1,0 +1,242 @@
+"""One character's memory: its records, its pictures, its versions, and the rules that tie them together.
+
+File first, then record: a crash between them leaves a file without a record, and the same content
+finds it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from engines.errors import BadInput
+from studio.collection import Collection, changed
+from studio.durable import make_folder
+from studio.nouns import (
+    CardRun,
+    Character,
+    Dataset,
+    Decision,
+    ImageRecord,
+    Json,
+    Kind,
+    Role,
+    Triplet,
+    Verdict,
+    Version,
+    now,
+)
+from studio.pictures import Pictures
+from studio.tables import COMPACT_BYTES, Database
+from studio.trash import Trash
+from studio.verdicts import Verdicts
+from studio.versions import Versions
+
+_REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+_PROVENANCE = ("kind", "parent", "model", "version", "seed", "params_kind", "params", "asked")
+
+
+class Store:
+    """One character's records and files; made by `Library.open`, safe to use from several threads."""
+
+    def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
+        self.folder = make_folder(folder)
+        self._character = character
+        self._database = database = Database(folder, compact_bytes=compact_bytes)
+        self.images = Collection(database, "images", ImageRecord)
+        self.decisions = Collection(database, "decisions", Decision)
+        self.triplets = Collection(database, "triplets", Triplet)
+        self.datasets = Collection(database, "datasets", Dataset)
+        self.versions = Collection(database, "versions", Version)
+        self.cards = Collection(database, "cards", CardRun)
+        self._pictures = Pictures(folder)
+        self._verdicts = Verdicts(database, self.images, self.decisions, self.triplets)
+        self._trash = Trash(database, self.images, self.triplets, self._verdicts)
+        self._versions = Versions(folder, database, self.versions, self.datasets)
+
+    @property
+    def character(self) -> Character:
+        """Whose store this is, as last updated."""
+        return self._character()
+
+    @property
+    def revision(self) -> int:
+        """Grows with every change, across restarts; a page that has seen it has nothing to redraw."""
+        return self._database.journal.revision
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Group changes into one that happens whole or, when the body raises, not at all."""
+        return self._database.transaction()
+
+    def close(self) -> None:
+        """Let go of the files; the library does this."""
+        self._database.close()
+
+    # ── pictures ────────────────────────────────────────────────────────────────────────────────
+
+    def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
+        """Keep a picture, a file's bytes or an engine's pixels; content that is known answers its record.
+
+        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
+        """
+        if isinstance(image, bytes):
+            kept = self._pictures.keep(image)
+        else:
+            made = {"kind": kind, **fields}
+            kept = self._pictures.keep_result(image, {k: made[k] for k in _PROVENANCE if made.get(k)})
+        with self.transaction():
+            known = self.images.peek(kept.id)
+            if known is not None:
+                return known
+            record = ImageRecord(
+                id=kept.id, file=kept.file, width=kept.width, height=kept.height, kind=Kind(kind), **fields
+            )
+            self._verdicts.follow(self.images.put(record))
+        return record
+
+    def path(self, image_id: str) -> Path:
+        """Where a picture's file lies. Raises: NotFound."""
+        return self._pictures.path(self.images.get(image_id).file)
+
+    def thumb(self, image_id: str) -> Path:
+        """A WebP of at most 512 pixels a side. Raises: NotFound, BadInput."""
+        return self._pictures.thumb(image_id, self.images.get(image_id).file)
+
+    def open_image(self, image_id: str) -> Image.Image:
+        """Pixels, upright and RGB. Raises: NotFound, BadInput."""
+        return self._pictures.open(self.images.get(image_id).file)
+
+    def select(
+        self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
+    ) -> list[ImageRecord]:
+        """Pictures of some kinds in some state, oldest first; in the trash, or out of it."""
+        kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
+        return [
+            image
+            for image in self.images.all()
+            if bool(image.trashed) is trashed and image.kind in kinds and state in (None, image.state)
+        ]
+
+    def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
+        """The review queue: what waits for a human and was not set aside by the identity filter."""
+        return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
+
+    def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
+        """Change what is known of a picture. Raises: NotFound, BadInput."""
+        return self.update_images({image_id: changes})[0]
+
+    def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
+        """Change several pictures' records as one. Raises: NotFound, BadInput."""
+        updated = []
+        with self.transaction():
+            for image_id, values in changes.items():
+                updated.append(self.images.put(changed(self.images.get(image_id), values)))
+                self._verdicts.follow(updated[-1])
+        return updated
+
+    def trash(self, ids: Iterable[str]) -> None:
+        """Throw pictures away; they can come back. Raises: NotFound."""
+        self._trash.throw(ids)
+
+    def restore(self, ids: Iterable[str]) -> None:
+        """Take pictures out of the trash. Raises: NotFound."""
+        self._trash.restore(ids)
+
+    def undo_trash(self) -> list[str]:
+        """Take back the last throw; answers the pictures that are out of the trash again."""
+        return list(self._trash.undo())
+
+    # ── review ──────────────────────────────────────────────────────────────────────────────────
+
+    def decide(
+        self, image_id: str, verdict: Verdict, *, reviewer: str = "owner", reasons: Sequence[str] = ()
+    ) -> Decision:
+        """Give a verdict: state, decision and triplet change as one. Raises: NotFound, BadInput."""
+        return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
+
+    def undo(self, reviewer: str | None = None) -> Decision:
+        """Take back the last decision that stands, of one reviewer or of anyone. Raises: NotFound."""
+        return self._verdicts.undo(reviewer)
+
+    def correct(
+        self,
+        image_id: str,
+        corrected: Image.Image,
+        *,
+        reviewer: str,
+        params: Json | None = None,
+        reason: str = "",
+    ) -> Triplet:
+        """Keep a mended picture beside the wrong one, and the golden triplet that it makes.
+
+        Raises: NotFound; BadInput for a picture that no edit made.
+        """
+        wrong = self.images.get(image_id)
+        if self._verdicts.source_of(wrong) is None:
+            raise BadInput(
+                f"The picture {image_id} was not made by an edit: correcting it teaches nothing.",
+                "Reject it and make another one, or import the mended picture as a source.",
+            )
+        with self.transaction():
+            known = len(self.images)
+            mended = self.add_image(
+                corrected,
+                kind=Kind.CORRECTION,
+                parent=image_id,
+                params=wrong.params if params is None else params,
+                params_kind=wrong.params_kind,
+                asked=wrong.asked,
+                tags=wrong.tags,
+                caption=wrong.caption,
+                caption_by=wrong.caption_by,
+            )
+            new = len(self.images) > known or bool(mended.trashed)
+            good = {"state": Verdict.GOOD, "reviewer": reviewer, "decided": now(), "trashed": ""}
+            self.update_image(mended.id, **good)
+            self._verdicts.decide(
+                image_id,
+                Verdict.NEEDS_CORRECTION,
+                reviewer=reviewer,
+                reasons=(reason,) if reason else (),
+                correction=mended.id if new else "",
+            )
+            return self.triplets.get(mended.id)
+
+    # ── training ────────────────────────────────────────────────────────────────────────────────
+
+    def run_dir(self, job_id: str) -> Path:
+        """The folder of a job's own files, made when it is not there. Raises: BadInput."""
+        if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
+            raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
+        return make_folder(self.folder / "runs" / job_id)
+
+    def adapter_path(self, version_id: str) -> Path:
+        """Where a version's adapter lies. Raises: NotFound."""
+        return self._versions.adapter_path(version_id)
+
+    def add_version(self, adapter_file: Path, **fields: Any) -> Version:
+        """Copy an adapter in, then record it as a candidate, named after its number unless `name` is given.
+
+        Raises: NotFound, UserError.
+        """
+        return self._versions.add(adapter_file, fields)
+
+    def adopt(self, version_id: str, on: bool = True) -> Version:
+        """Put a version to use and retire the one before; `on=False` goes back to its parent.
+
+        Raises: NotFound, BadInput.
+        """
+        return self._versions.adopt(version_id, on)
+
+    def adopted(self, role: Role) -> Version | None:
+        """The version of a role that is in use; None means the base model."""
+        return self._versions.adopted(role)
+
+    def freeze(self, role: Role, entries: Iterable[Json]) -> Dataset:
+        """A manifest that no longer changes; the same entries give the same dataset."""
+        return self._versions.freeze(role, entries)

@@ -1,0 +1,110 @@
+"""Does it fit? The arithmetic of stages, budget and measured peaks, and the words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from engines.api import Plan, Stage
+from engines.errors import OutOfMemory
+
+GIB = 1 << 30
+
+
+class Peaks(Protocol):
+    """Where measured peaks are remembered; a dict will do."""
+
+    def get(self, key: str, default: int, /) -> int:
+        """The bytes remembered under a key."""
+        ...
+
+    def __setitem__(self, key: str, nbytes: int, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Fit:
+    """The pre-flight a user sees before a job starts; sizes in bytes."""
+
+    ok: bool
+    needed: int
+    budget: int
+    words: str
+
+    @property
+    def level(self) -> str:
+        """`fits`, `tight` (over nine tenths of the budget) or `does not fit`."""
+        if not self.ok:
+            return "does not fit"
+        return "tight" if self.needed > 0.9 * self.budget else "fits"
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """What a stage needs: Σ weights + max(working bytes, measured peak) + reserve, against the budget."""
+
+    peaks: Peaks
+    reserve: int
+    limit: Callable[[], int]
+
+    def working(self, stage: Stage, key: str) -> int:
+        """Bytes beside the weights: as declared, or as measured where that was more."""
+        return max(stage.working_bytes, self.peaks.get(_slot(stage, key), 0))
+
+    def weights(self, stage: Stage) -> int:
+        """Bytes of the stage's components, each counted once."""
+        return sum({part.key: part.bytes for part in stage.components}.values())
+
+    def needs(self, stage: Stage, key: str) -> int:
+        """All that a stage must have room for."""
+        return self.weights(stage) + self.working(stage, key) + self.reserve
+
+    def remember(self, stage: Stage, key: str, working: int) -> None:
+        """Keep a measured working set; what ran under a budget is never refused by it afterwards."""
+        working = min(working, self.limit() - self.weights(stage) - self.reserve)
+        if working > self.peaks.get(_slot(stage, key), 0):
+            self.peaks[_slot(stage, key)] = working
+
+    def check(self, plan: Plan, key: str) -> Fit:
+        """Would a plan's hungriest stage fit, were the device otherwise empty?"""
+        limit = self.limit()
+        if not plan.stages:
+            return Fit(True, 0, limit, "needs nothing")
+        stage = max(plan.stages, key=lambda stage: self.needs(stage, key))
+        needed = self.needs(stage, key)
+        if needed <= limit:
+            return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}")
+        return Fit(False, needed, limit, f"does not fit: {self.words(stage, key)}")
+
+    def words(self, stage: Stage, key: str) -> str:
+        """The sum, term by term."""
+        parts = [f"{part.key} {in_gib(part.bytes)}" for part in stage.components]
+        parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
+        total, limit = in_gib(self.needs(stage, key)), in_gib(self.limit())
+        return f"{stage.name} needs {total} ({' + '.join(parts)}) of {limit}"
+
+    def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
+        """The refusal of what can never fit; `held` bytes belong to the stage it would run inside."""
+        beside = f", beside {in_gib(held)} of the stage around it" if held else ""
+        return OutOfMemory(
+            f"Does not fit: {self.words(stage, key)}{beside}.",
+            "Choose a smaller picture, batch or model, or raise the memory budget if the device has more.",
+        )
+
+    def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
+        """The refusal of what would fit, were the device not used by others."""
+        return OutOfMemory(
+            f"The device has {in_gib(free)} free: {self.words(stage, key)}.",
+            "Close other programs that use the device's memory, then resume the job.",
+        )
+
+
+def _slot(stage: Stage, key: str) -> str:
+    """Where a peak is kept. Declared bytes follow from size and batch, so they tell cases apart."""
+    parts = "+".join(sorted(part.key for part in stage.components))
+    return f"{key or f'{parts}@{stage.working_bytes}'}|{stage.name}"
+
+
+def in_gib(nbytes: int) -> str:
+    """Bytes for people: `15.2 GiB`, or MiB below a tenth of one."""
+    return f"{nbytes / GIB:.1f} GiB" if nbytes >= GIB // 10 else f"{nbytes / (1 << 20):.1f} MiB"

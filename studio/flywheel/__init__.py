@@ -1,0 +1,1 @@
+"""What turns: one file per use case, each with `submit` and `run`."""

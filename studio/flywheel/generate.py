@@ -1,0 +1,161 @@
+"""Flywheel 1's fourth step: a version draws new scenes, and the identity filter sets the strangers aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from engines.api import GenerateParams, Json, LoraUse, ModelSpec
+from engines.errors import BadInput
+from engines.prompts import generate_params, read_tags, scene_prompts
+from studio.flywheel.captions import RECIPE
+from studio.flywheel.judging import Judge
+from studio.nouns import ImageRecord, Job, Kind, Role, Version
+from studio.scoring import Gallery, gallery, score_of
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.jobs import Context
+    from studio.store import Store
+    from studio.studio import Studio
+
+
+def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
+    """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
+
+    Raises: BadInput without items or for a version of the editor; NotFound.
+    """
+    if not items:
+        raise BadInput("There is nothing to draw.", "Give at least one prompt.")
+    store = studio.store(character_id)
+    drawn_by = character_version(store, version)
+    return studio.jobs.submit(
+        "generate",
+        character_id,
+        {
+            "items": [item.to_json() for item in items],
+            "version": version,
+            "model": drawn_by.model if drawn_by else store.character.generator,
+        },
+        title=f"Draw {len(items)} pictures with {drawn_by.name if drawn_by else 'the base model'}",
+        total=len(items),
+        key=key,
+    )
+
+
+def run(ctx: Context) -> None:
+    """Draw what is not drawn yet; each picture is scored before it is shown to a reviewer."""
+    judge = Judge(ctx)
+    floor = threshold(ctx.studio, ctx.job.character, judge.gallery)
+
+    def keep(_index: int, image: Image, item: GenerateParams) -> ImageRecord:
+        likeness = judge.likeness(image)
+        scores = likeness.get("scores", {})
+        return ctx.save(
+            image,
+            kind=Kind.SYNTHETIC,
+            item=item,
+            version=ctx.job.payload["version"],
+            asked=read_tags(item.headline()),
+            caption=item.headline(),
+            caption_by=RECIPE,
+            **likeness,
+            advice=judge.advice(scores),
+            filtered=judge.below(scores, floor),
+        )
+
+    images = draw(ctx, keep)
+    aside = sum(ctx.store.images.get(image).filtered for image in images)
+    ctx.artifact("filtered", aside)
+    ctx.artifact("threshold", floor)
+
+
+def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]) -> list[str]:
+    """Draw the items that have no picture yet; answers all ids in item order."""
+    payload = ctx.job.payload
+    items = [GenerateParams.from_json(item) for item in payload["items"]]
+    images: list[str] = list(ctx.job.artifacts.get("images", []))
+    left = items[len(images) :]
+    if left:
+        engine = ctx.studio.engine(payload["model"])
+        stacked = [with_adapter(ctx.store, item, payload["version"]) for item in left]
+
+        def on_step(step: int, of: int, message: str = "") -> None:
+            ctx.step(len(images), len(items), message or f"step {step} of {of}")
+
+        largest = max(left, key=lambda item: item.width * item.height)
+        key = f"generate|{payload['model']}|{largest.width}x{largest.height}"
+        with ctx.lease(engine.plan(stacked), key) as lease:
+            drawn: Iterator[Image] = engine.generate(stacked, lease, on_step)
+            # The record keeps the item as it was asked: the version's id stands for its file.
+            for image, item in zip(drawn, left, strict=True):
+                images.append(keep(len(images), image, item).id)
+                ctx.artifact("images", list(images))
+                ctx.step(len(images), len(items))
+    return images
+
+
+def with_adapter(store: Store, item: GenerateParams, version: str) -> GenerateParams:
+    """The item with a version's adapter on top of its own stack."""
+    if not version:
+        return item
+    return item.replace(loras=(*item.loras, LoraUse(file=str(store.adapter_path(version)))))
+
+
+def character_version(store: Store, version: str) -> Version | None:
+    """A character version by id; None for the base model. Raises: NotFound, BadInput."""
+    if not version:
+        return None
+    found = store.versions.get(version)
+    if found.role is not Role.CHARACTER:
+        raise BadInput(f"{found.name} is a LoRA of the editor.", "Choose a version of the character.")
+    return found
+
+
+def threshold(studio: Studio, character_id: str, reference: Gallery | None = None) -> float:
+    """Below this a picture is set aside: what the user set, else the originals' own leave-one-out floor."""
+    chosen = studio.library.settings().get(_setting(character_id))
+    if chosen is not None:
+        return float(chosen)
+    store = studio.store(character_id)
+    return (reference or gallery(studio, store)).floor
+
+
+def set_threshold(studio: Studio, character_id: str, value: float | None) -> list[str]:
+    """Move the filter, None for its own choice; undecided pictures follow. Answers those set aside."""
+    studio.library.set_setting(_setting(character_id), value)
+    store = studio.store(character_id)
+    scorer = studio.scorer(store.character.scorer).version
+    floor = threshold(studio, character_id)
+    changes: dict[str, Json] = {}
+    aside: list[str] = []
+    for image in store.select(Kind.SYNTHETIC):
+        score = score_of(image, scorer)
+        filtered = score is not None and score < floor
+        if filtered:
+            aside.append(image.id)
+        if filtered != image.filtered and not image.decided:
+            changes[image.id] = {"filtered": filtered}
+    store.update_images(changes)
+    return aside
+
+
+def scene_items(
+    studio: Studio, character_id: str, n: int, version: str = "", seed: int = 0, **knobs: object
+) -> list[GenerateParams]:
+    """`n` different scenes for the character, each with a seed of its own, from the model's defaults."""
+    store = studio.store(character_id)
+    character, spec = store.character, model_spec(studio, store, version)
+    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy)
+    return [generate_params(spec, words, **{"seed": seed + index, **knobs}) for index, (words, _) in enumerate(scenes)]
+
+
+def model_spec(studio: Studio, store: Store, version: str) -> ModelSpec:
+    """The row of the model that a version belongs to; the character's own generator for the base."""
+    found = character_version(store, version)
+    return studio.registry.spec(found.model if found else store.character.generator)
+
+
+def _setting(character_id: str) -> str:
+    return f"threshold:{character_id}"

@@ -1,0 +1,210 @@
+"""Review: which picture next, what was decided, and why a picture is shown now."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import TYPE_CHECKING
+
+from studio.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
+from studio.scoring import Gallery, gallery, score_of
+from studio.statistics import Logistic, fit_logistic
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.store import Store
+    from studio.studio import Studio
+
+ENOUGH_LABELS = 60
+AUDIT_EVERY = 10
+_LABELS_USED = 500
+OWNER = "owner"
+_REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a picture is shown: its score between floor and ceiling, and how likely a human is to call it good.
+
+    `p_good` is None before there are enough labels to calibrate; `audit` marks a picture drawn at random.
+    """
+
+    score: float | None
+    floor: float
+    ceiling: float
+    p_good: float | None
+    audit: bool
+    words: str
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How far the review is."""
+
+    left: int
+    good: int
+    needs_correction: int
+    reject: int
+
+    @property
+    def decided(self) -> int:
+        """How many have a verdict."""
+        return self.good + self.needs_correction + self.reject
+
+
+def next(studio: Studio, character_id: str, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
+    """The pictures to decide next: the least certain first, and every tenth one drawn at random.
+
+    The random ones keep the labels honest. The same queue and decisions always give the same order.
+    """
+    desk = _Desk(studio, studio.store(character_id))
+    wanted = min(max(0, count), len(desk.waiting))
+    lots = {image.id: _lot(image, reviewer) for image in desk.waiting}
+    # Twice as many as wanted: what one stream has shown, the other passes over.
+    uncertain = nsmallest(2 * wanted, desk.waiting, key=lambda image: (desk.certainty(image), lots[image.id]))
+    drawn = nsmallest(2 * wanted, desk.waiting, key=lambda image: lots[image.id])
+    return _interleaved(uncertain, drawn, len(desk.decided), wanted)
+
+
+def explain(studio: Studio, character_id: str, image_id: str, reviewer: str = OWNER) -> Reason:
+    """Why this picture, in figures and in words. Raises: NotFound."""
+    store = studio.store(character_id)
+    image, desk = store.images.get(image_id), _Desk(studio, store)
+    score, p_good = desk.score(image), desk.p_good(image)
+    drawn = min(desk.waiting, key=lambda other: _lot(other, reviewer), default=None)
+    audit = _is_audit(len(desk.decided)) and drawn is not None and drawn.id == image_id
+    words = _words(score, desk.gallery, p_good, audit)
+    return Reason(score, desk.gallery.floor, desk.gallery.ceiling, p_good, audit, words)
+
+
+def tally(studio: Studio, character_id: str, reviewer: str | None = None) -> Tally:
+    """What is left, and what was decided, by everyone or by one reviewer."""
+    store = studio.store(character_id)
+    states = [
+        image.state
+        for image in store.select(_REVIEWED)
+        if image.state is not Verdict.PENDING and reviewer in (None, image.reviewer)
+    ]
+    return Tally(
+        left=len(store.pending()),
+        good=states.count(Verdict.GOOD),
+        needs_correction=states.count(Verdict.NEEDS_CORRECTION),
+        reject=states.count(Verdict.REJECT),
+    )
+
+
+def decide(
+    studio: Studio,
+    character_id: str,
+    image_id: str,
+    verdict: Verdict,
+    reviewer: str = OWNER,
+    reasons: Sequence[str] = (),
+) -> Decision:
+    """Give a verdict; a good edit becomes a lesson for the editor in the same moment. Raises: NotFound, BadInput."""
+    return studio.store(character_id).decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
+
+
+def undo(studio: Studio, character_id: str, reviewer: str | None = None) -> Decision:
+    """Take back the last verdict that stands, of one reviewer or of anyone. Raises: NotFound."""
+    return studio.store(character_id).undo(reviewer)
+
+
+def correct(
+    studio: Studio,
+    character_id: str,
+    image_id: str,
+    corrected: Image,
+    reviewer: str = OWNER,
+    params: Json | None = None,
+    reason: str = "",
+) -> Triplet:
+    """Keep a mended picture beside the wrong one: the editor's most valuable lesson. Raises: NotFound, BadInput."""
+    return studio.store(character_id).correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
+
+
+# ── the order ───────────────────────────────────────────────────────────────────────────────────
+
+
+class _Desk:
+    """What waits, what was decided, and what the scorer and past verdicts say of a picture."""
+
+    def __init__(self, studio: Studio, store: Store) -> None:
+        pictures = store.select(_REVIEWED)
+        self.waiting = [image for image in pictures if image.state is Verdict.PENDING and not image.filtered]
+        self.decided = [image for image in pictures if image.state is not Verdict.PENDING]
+        self.gallery: Gallery = gallery(studio, store)
+        self._fit = _calibrated(self.decided, self.gallery.version)
+
+    def score(self, image: ImageRecord) -> float | None:
+        """Its similarity; None where there was no face, or it was never scored."""
+        return score_of(image, self.gallery.version)
+
+    def p_good(self, image: ImageRecord) -> float | None:
+        """How likely a human is to call it good; None without a score or enough labels."""
+        score = self.score(image)
+        return None if score is None or self._fit is None else self._fit(score)
+
+    def certainty(self, image: ImageRecord) -> float:
+        """0 for a coin toss; a picture without a score is one."""
+        score = self.score(image)
+        if score is None:
+            return 0.0
+        return abs(score - self.gallery.floor) if self._fit is None else abs(self._fit(score) - 0.5)
+
+
+def _calibrated(judged: list[ImageRecord], version: str) -> Logistic | None:
+    """Scores turned into chances by the latest verdicts, from 60 of them on."""
+    latest = sorted(judged, key=lambda image: image.decided)
+    scored = ((score_of(image, version), image.state is Verdict.GOOD) for image in latest)
+    labels = [(score, good) for score, good in scored if score is not None][-_LABELS_USED:]
+    if len(labels) < ENOUGH_LABELS:
+        return None
+    return fit_logistic([score for score, _ in labels], [good for _, good in labels])
+
+
+def _interleaved(
+    uncertain: list[ImageRecord], drawn: list[ImageRecord], decided: int, wanted: int
+) -> list[ImageRecord]:
+    order: dict[str, ImageRecord] = {}
+    by_certainty, by_lot = iter(uncertain), iter(drawn)
+    while len(order) < wanted:
+        stream = by_lot if _is_audit(decided + len(order)) else by_certainty
+        image = _first_new(stream, order)
+        if image is None:
+            break
+        order[image.id] = image
+    return list(order.values())
+
+
+def _first_new(stream: Iterator[ImageRecord], known: Mapping[str, ImageRecord]) -> ImageRecord | None:
+    for image in stream:
+        if image.id not in known:
+            return image
+    return None
+
+
+def _is_audit(place: int) -> bool:
+    return place % AUDIT_EVERY == AUDIT_EVERY - 1
+
+
+def _lot(image: ImageRecord, reviewer: str) -> int:
+    """A random place that is always the same: ids are hashes of content already."""
+    return zlib.crc32(f"{reviewer} {image.id}".encode())
+
+
+def _words(score: float | None, reference: Gallery, p_good: float | None, audit: bool) -> str:
+    if audit:
+        return "drawn at random, to keep the figures honest"
+    if score is None:
+        return "no score: nothing to compare was found"
+    if p_good is not None:
+        return f"{'uncertain' if abs(p_good - 0.5) < 0.25 else 'fairly sure'} (p good {p_good:.2f})"
+    if not reference.calibrated:
+        return f"identity {score:.2f}; too few originals to say what is usual"
+    place = "below" if score < reference.floor else "above"
+    copy = ", above the copy ceiling" if score > reference.ceiling else ""
+    return f"identity {score:.2f}, {place} the floor {reference.floor:.2f}{copy}"

@@ -1,0 +1,236 @@
+"""The nouns of the studio: frozen records, as the store keeps them and every tab calls them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Self
+
+Json = dict[str, Any]
+
+ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
+EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
+FRAMINGS = ("head", "bust", "full body")
+POSES = ("standing", "sitting", "T-pose")
+TAGS = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
+
+CHARACTER_SETTING = "character"  # the library's setting that names the character a window opens on
+
+
+def now() -> str:
+    """UTC, ISO 8601, seconds and a fraction."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class Kind(StrEnum):
+    """Where a picture comes from."""
+
+    SOURCE = "source"
+    ENRICHED = "enriched"
+    SYNTHETIC = "synthetic"
+    CORRECTION = "correction"
+    CARD = "card"
+    PREVIEW = "preview"
+
+
+class Verdict(StrEnum):
+    """What a human said of a picture; `pending` until then."""
+
+    PENDING = "pending"
+    GOOD = "good"
+    NEEDS_CORRECTION = "needs_correction"
+    REJECT = "reject"
+
+
+class JobState(StrEnum):
+    """A job's life; `interrupted` is what a crash leaves behind."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class VersionState(StrEnum):
+    """A LoRA version's standing."""
+
+    CANDIDATE = "candidate"
+    ADOPTED = "adopted"
+    RETIRED = "retired"
+
+
+class Role(StrEnum):
+    """Which flywheel a version or dataset belongs to."""
+
+    CHARACTER = "character"
+    EDITOR = "editor"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A noun with an id that the store can keep."""
+
+    id: str
+    created: str = field(default_factory=now)
+
+    def to_json(self) -> Json:
+        """A plain dict that `from_json` turns into an equal record."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild; lists become tuples and enum names enum members."""
+        fields = cls.__dataclass_fields__
+        return cls(**{k: _revive(fields[k].type, v) for k, v in data.items()})
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+_ENUMS = {e.__name__: e for e in (Kind, Verdict, JobState, VersionState, Role)}
+
+
+def _revive(type_name: Any, value: Any) -> Any:
+    if type_name in _ENUMS:
+        return _ENUMS[type_name](value)
+    return tuple(value) if isinstance(value, list) and str(type_name).startswith("tuple") else value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Character(Record):
+    """Who is being grown. `trigger` is the word that calls the character in a prompt."""
+
+    name: str
+    trigger: str = "ohwx"
+    subject: str = "person"
+    scorer: str = "mini-identity"
+    generator: str = "mini-flux"
+    editor: str = "mini-qwen-edit"
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord(Record):
+    """A picture and all that is known of it; the id is the hash of the file's bytes."""
+
+    kind: Kind
+    file: str  # relative to the character's folder
+    width: int
+    height: int
+    name: str = ""  # what the user's file was called
+    parent: str = ""  # the picture it was made from
+    job: str = ""
+    model: str = ""
+    params: Json = field(default_factory=dict)
+    params_kind: str = ""
+    version: str = ""  # the LoRA version that drew it
+    seed: int = 0
+    caption: str = ""
+    caption_by: str = ""  # human | the captioner's name | sidecar
+    tags: Json = field(default_factory=dict)
+    asked: Json = field(default_factory=dict)  # the tags that the instruction or prompt asked for
+    scores: Json = field(default_factory=dict)  # scorer version -> similarity, or null for "no face"
+    nearest: str = ""  # the original that it is most like
+    advice: Json = field(default_factory=dict)  # quality gates: name -> words
+    measures: Json = field(default_factory=dict)  # the figures behind the advice, studio.quality.Measures
+    state: Verdict = Verdict.PENDING
+    reasons: tuple[str, ...] = ()
+    reviewer: str = ""
+    decided: str = ""
+    filtered: bool = False  # set aside by the identity filter; still visible
+    star: bool = False
+    trashed: str = ""  # when; empty = not in the trash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision(Record):
+    """One verdict as it was given, and what it replaced, so that it can be undone."""
+
+    image: str
+    verdict: Verdict
+    before: Verdict
+    reviewer: str = "owner"
+    reasons: tuple[str, ...] = ()
+    undone: bool = False
+    was: Json = field(default_factory=dict)  # all that it replaced, so that an undo restores it exactly
+
+
+@dataclass(frozen=True, kw_only=True)
+class Triplet(Record):
+    """What the editor learns from: source, words, result. Golden = a human mended the result."""
+
+    source: str
+    result: str  # the picture to learn: approved, or corrected
+    params: Json  # the edit's own parameters, verbatim
+    golden: bool = False
+    wrong: str = ""  # the rejected result that a correction replaces
+    task: str = ""
+    held_out: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset(Record):
+    """A frozen list of what a version was trained on; `hash` is that of its entries."""
+
+    role: Role
+    entries: tuple[Json, ...]  # {image, caption, kind, references}
+    hash: str = ""
+    real_share: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version(Record):
+    """A trained LoRA. `adapter` is relative to the character's folder."""
+
+    role: Role
+    name: str
+    model: str
+    adapter: str
+    parent: str = ""
+    dataset: str = ""
+    job: str = ""
+    params: Json = field(default_factory=dict)
+    checkpoints: tuple[Json, ...] = ()  # {step, adapter, scores}
+    metrics: Json = field(default_factory=dict)
+    state: VersionState = VersionState.CANDIDATE
+    notes: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardRun(Record):
+    """One model card: cells × seeds, each with its picture and its axes' outcomes."""
+
+    version: str  # "" = the base model
+    job: str
+    seeds: tuple[int, ...]
+    cells: tuple[Json, ...]  # {cell, seed, image, axes: {name: pass|fail|unknown}, verdict, human}
+    summary: Json = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Record):
+    """A row of the queue. `payload` holds the parameters verbatim."""
+
+    kind: str
+    character: str
+    title: str = ""
+    payload: Json = field(default_factory=dict)
+    state: JobState = JobState.QUEUED
+    position: float = 0.0
+    key: str = ""  # the caller's idempotency key
+    step: int = 0
+    total: int = 0
+    message: str = ""
+    started: str = ""
+    ended: str = ""
+    rate: float = 0.0  # seconds a step
+    eta_s: float = 0.0
+    waits_for: str = ""
+    artifacts: Json = field(default_factory=dict)  # name -> ids, paths or figures
+    error: Json = field(default_factory=dict)

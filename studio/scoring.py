@@ -1,0 +1,174 @@
+"""Is this the character? Similarity to the originals, in terms of how alike the originals are to each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.api import Embedding, Json, NoFace, Scorer
+from studio.nouns import ImageRecord, Kind, Verdict
+from studio.statistics import median, percentile
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.store import Store
+    from studio.studio import Studio
+
+_TOP = 3
+_ENOUGH = 3
+_FLOOR_PERCENTILE = 10.0
+_BATCH = 8
+_CACHE = "embeddings"
+_ANYTHING, _NOTHING = -1.0, 1.0
+
+Vectors = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The originals as a scorer sees them, and what is usual among them.
+
+    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others; with
+    fewer than three originals nothing is `calibrated`: the floor lets everything through, the ceiling too.
+    """
+
+    version: str
+    ids: tuple[str, ...]
+    vectors: Vectors = field(repr=False, compare=False)
+    floor: float = _ANYTHING
+    ceiling: float = _NOTHING
+    middle: float = 0.0
+    calibrated: bool = False
+
+    def nearest(self, embedding: Embedding) -> str:
+        """The original most like it; "" without originals."""
+        if not self.ids:
+            return ""
+        return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
+
+
+def gallery(studio: Studio, store: Store) -> Gallery:
+    """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
+
+    Embeddings are kept with the store by scorer version: only new originals are embedded.
+    """
+    scorer = studio.scorer(store.character.scorer)
+    originals = [image.id for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+    known = embeddings(store, scorer, originals)
+    found = {image: vector for image in originals if (vector := known[image]) is not None}
+    return make_gallery(scorer.version, found)
+
+
+def make_gallery(version: str, found: dict[str, tuple[float, ...]]) -> Gallery:
+    """A gallery of unit vectors by picture id, calibrated by leaving each one out in turn."""
+    vectors = np.asarray(list(found.values()), dtype=np.float64)
+    ids = tuple(found)
+    if len(ids) < _ENOUGH:
+        return Gallery(version, ids, vectors)
+    among = vectors @ vectors.T
+    usual = [_top_mean(np.delete(row, i)) for i, row in enumerate(among)]
+    return Gallery(
+        version,
+        ids,
+        vectors,
+        floor=percentile(usual, _FLOOR_PERCENTILE),
+        ceiling=max(usual),
+        middle=median(usual),
+        calibrated=True,
+    )
+
+
+def similarity(embedding: Embedding, reference: Gallery) -> float | None:
+    """The mean of the three highest cosines with the originals; None where there is no original to compare with."""
+    if not reference.ids:
+        return None
+    return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
+
+
+def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Json]:
+    """Record fields, a picture each: `scores` (version -> similarity, None for "no face"), `nearest` (an original)."""
+    return [
+        {
+            "scores": {scorer.version: _rounded(outcome, reference)},
+            "nearest": "" if isinstance(outcome, NoFace) else reference.nearest(outcome),
+        }
+        for outcome in scorer.embed(pictures)
+    ]
+
+
+def score_images(studio: Studio, store: Store, ids: Iterable[str]) -> dict[str, float | None]:
+    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay."""
+    scorer = studio.scorer(store.character.scorer)
+    reference = gallery(studio, store)
+    done: dict[str, float | None] = {}
+    waiting = list(ids)
+    for start in range(0, len(waiting), _BATCH):
+        part = waiting[start : start + _BATCH]
+        found = score_pictures(scorer, reference, [store.open_image(image) for image in part])
+        changes = {
+            image: {**fields, "scores": {**store.images.get(image).scores, **fields["scores"]}}
+            for image, fields in zip(part, found, strict=True)
+        }
+        store.update_images(changes)
+        done.update((image, fields["scores"][scorer.version]) for image, fields in zip(part, found, strict=True))
+    return done
+
+
+def score_of(image: ImageRecord, version: str) -> float | None:
+    """A record's score by one scorer version; None where it has none, or there was no face."""
+    value = image.scores.get(version)
+    return None if value is None else float(value)
+
+
+def embeddings(store: Store, scorer: Scorer, ids: Sequence[str]) -> dict[str, tuple[float, ...] | None]:
+    """Unit vectors of stored pictures, None for "no face"; computed once for each scorer version."""
+    cache = _cache_file(store, scorer.version)
+    cached = _read_cache(cache)
+    missing = [image for image in ids if image not in cached]
+    for start in range(0, len(missing), _BATCH):
+        part = missing[start : start + _BATCH]
+        outcomes = scorer.embed([store.open_image(image) for image in part])
+        for image, outcome in zip(part, outcomes, strict=True):
+            cached[image] = None if isinstance(outcome, NoFace) else list(outcome.vector)
+    if missing:
+        _write_cache(cache, cached)
+    return {image: None if cached[image] is None else tuple(cached[image]) for image in ids}
+
+
+def _cache_file(store: Store, version: str) -> Path:
+    name = hashlib.sha256(version.encode()).hexdigest()[:16]
+    return store.run_dir(_CACHE) / f"{name}.json"
+
+
+def _read_cache(cache: Path) -> Json:
+    """What is cached; nothing where the file is not there or not whole, since it can be made again."""
+    try:
+        data = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write_cache(cache: Path, cached: Json) -> None:
+    part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
+    part.write_text(json.dumps(cached), encoding="utf-8")
+    part.replace(cache)
+
+
+def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:
+    value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
+    return None if value is None else round(value, 4)
+
+
+def _top_mean(values: Vectors) -> float:
+    return float(np.sort(values)[-_TOP:].mean())

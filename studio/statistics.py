@@ -1,0 +1,147 @@
+"""The few statistics that verdicts rest on: intervals, paired tests, ranking quality, calibration."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_Z95 = 1.959963984540054
+
+
+def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
+    """The interval to show beside k successes of n; honest at small n and at the ends.
+
+    Answers (low, high) as shares in 0…1; (0, 1) when n is 0.
+    Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209–212.
+    """
+    if n <= 0:
+        return (0.0, 1.0)
+    share = k / n
+    scale = 1 + z * z / n
+    centre = (share + z * z / (2 * n)) / scale
+    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / scale
+    return (0.0 if k == 0 else centre - half, 1.0 if k == n else centre + half)
+
+
+def mcnemar(b: int, c: int) -> float:
+    """Whether two versions differ, from the pairs in which only one of them passed.
+
+    `b` pairs passed only before, `c` only after; answers the exact two-sided p-value.
+    Source: McNemar, Psychometrika 12 (1947), 153–157; exact binomial form.
+    """
+    n = b + c
+    if n == 0:
+        return 1.0
+    tail = sum(math.comb(n, i) for i in range(min(b, c) + 1))
+    return float(min(1.0, 2 * tail / 2**n))
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value. Raises: ValueError when there is none."""
+    return percentile(values, 50.0)
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """The q-th percentile, interpolated linearly between neighbours. Raises: ValueError when there is no value."""
+    if not values:
+        raise ValueError("a percentile needs at least one value")
+    ordered = sorted(values)
+    place = (len(ordered) - 1) * q / 100
+    below = math.floor(place)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+
+
+def bootstrap_median(
+    values: Sequence[float], rounds: int = 2000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """A median with its percentile-bootstrap interval, the same at every call.
+
+    Answers (median, low, high). Raises: ValueError when there is no value.
+    """
+    middle = median(values)
+    rng = random.Random(seed)
+    draws = [median(rng.choices(values, k=len(values))) for _ in range(rounds)]
+    tail = (1 - level) / 2 * 100
+    return (middle, percentile(draws, tail), percentile(draws, 100 - tail))
+
+
+def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
+    """How well a score ranks: the chance that a random positive outscores a random negative, ties half.
+
+    Raises: ValueError when either side is empty.
+    """
+    if not positives or not negatives:
+        raise ValueError("an AUC needs positives and negatives")
+    ordered = sorted([(score, 1) for score in positives] + [(score, 0) for score in negatives])
+    rank_sum, at = 0.0, 0
+    while at < len(ordered):
+        end = at
+        while end < len(ordered) and ordered[end][0] == ordered[at][0]:
+            end += 1
+        rank = (at + 1 + end) / 2  # ties share their mean rank
+        rank_sum += rank * sum(label for _, label in ordered[at:end])
+        at = end
+    k, m = len(positives), len(negatives)
+    return (rank_sum - k * (k + 1) / 2) / (k * m)
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
+
+    slope: float
+    intercept: float
+
+    def __call__(self, score: float) -> float:
+        """The probability of a score, in 0…1."""
+        return _sigmoid(self.slope * score + self.intercept)
+
+
+def fit_logistic(scores: Sequence[float], labels: Sequence[bool], rounds: int = 50) -> Logistic | None:
+    """Platt scaling by Newton steps; None when the labels are all alike, so that nothing can be learnt.
+
+    Targets are smoothed as in Platt's paper, which keeps separable data finite.
+    Source: Platt 1999; Lin, Lin, Weng, Machine Learning 68 (2007), 267–276.
+    """
+    positives = sum(labels)
+    negatives = len(labels) - positives
+    if not positives or not negatives:
+        return None
+    centre = sum(scores) / len(scores)
+    spread = math.sqrt(sum((s - centre) ** 2 for s in scores) / len(scores)) or 1.0
+    xs = [(s - centre) / spread for s in scores]
+    high, low = (positives + 1) / (positives + 2), 1 / (negatives + 2)
+    ts = [high if label else low for label in labels]
+    slope, offset = 0.0, math.log((positives + 1) / (negatives + 1))
+    for _ in range(rounds):
+        step_slope, step_offset = _newton_step(xs, ts, slope, offset)
+        slope, offset = slope - step_slope, offset - step_offset
+        if abs(step_slope) + abs(step_offset) < 1e-10:
+            break
+    return Logistic(slope / spread, offset - slope * centre / spread)
+
+
+def _newton_step(xs: Sequence[float], ts: Sequence[float], slope: float, offset: float) -> tuple[float, float]:
+    ridge = 1e-6  # keeps the system solvable when all scores are equal
+    g1 = g0 = 0.0
+    h11 = h00 = ridge
+    h01 = 0.0
+    for x, t in zip(xs, ts, strict=True):
+        p = _sigmoid(slope * x + offset)
+        weight = p * (1 - p)
+        g1 += (p - t) * x
+        g0 += p - t
+        h11 += weight * x * x
+        h01 += weight * x
+        h00 += weight
+    det = h11 * h00 - h01 * h01
+    clip = 10.0
+    step = ((h00 * g1 - h01 * g0) / det, (h11 * g0 - h01 * g1) / det)
+    return (max(-clip, min(clip, step[0])), max(-clip, min(clip, step[1])))
+
+
+def _sigmoid(z: float) -> float:
+    return 1 / (1 + math.exp(-z)) if z >= 0 else math.exp(z) / (1 + math.exp(z))

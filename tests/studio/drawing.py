@@ -1,0 +1,69 @@
+"""A job that draws pictures one by one, and a process to kill in the middle of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engines.api import GenerateParams
+from engines.fake import FAKE_MODELS, FakeDevice, FakeGenerator
+from studio.gpu import GpuManager
+from studio.jobs import Context, Jobs
+from studio.nouns import ImageRecord, Job, Kind
+from studio.store import Library, Store
+
+
+@dataclass
+class House:
+    """As much of a studio as a context needs."""
+
+    library: Library
+    gpu: GpuManager = field(default_factory=lambda: GpuManager(FakeDevice(1 << 40), 1 << 40, {}))
+    engine: FakeGenerator = field(default_factory=lambda: FakeGenerator(FAKE_MODELS[0], Path()))
+
+    def store(self, character_id: str) -> Store:
+        """A character's store."""
+        return self.library.open(character_id)
+
+
+def items(count: int) -> list[GenerateParams]:
+    """As many different wishes."""
+    return [GenerateParams(prompt="a hill", seed=seed, steps=1, width=16, height=16) for seed in range(count)]
+
+
+def draw(ctx: Context) -> None:
+    """Draw what is not drawn yet, and say on stdout what is acknowledged."""
+    done = {record.seed for record in drawn(ctx.store, ctx.job)}
+    wanted = [GenerateParams.from_json(item) for item in ctx.job.payload["items"]]
+    left = [item for item in wanted if item.seed not in done]
+    engine = ctx.studio.engine
+    with ctx.lease(engine.plan(left)) as lease:
+        pictures = engine.generate(left, lease, lambda step, total, message="": None)
+        for number, (item, picture) in enumerate(zip(left, pictures, strict=True), len(done) + 1):
+            ctx.step(number, len(wanted))
+            record = ctx.save(picture, kind=Kind.SYNTHETIC, item=item)
+            print(record.id, flush=True)
+            if ctx.job.payload.get("slow"):
+                time.sleep(0.01)
+    ctx.artifact("drawn", len(left))
+
+
+def drawn(store: Store, job: Job) -> list[ImageRecord]:
+    """A job's pictures."""
+    return store.images.find(job=job.id)
+
+
+def open_jobs(library: Library) -> Jobs:
+    """A queue that can draw."""
+    house = House(library)
+    return Jobs(library, {"draw": draw}, lambda job, jobs: Context(job, jobs, house))  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    with Library(Path(sys.argv[1])) as opened:
+        character = opened.create("Mira")
+        queue = open_jobs(opened)
+        payload = {"items": [item.to_json() for item in items(500)], "slow": True}
+        queue.submit("draw", character.id, payload, title="Draw 500", here=True)

@@ -1,0 +1,160 @@
+"""Captions: the leak check, the trigger, by hand and by the captioner."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from engines.errors import BadInput
+from engines.mini import world as drawn
+from studio.flywheel import captions
+from studio.nouns import JobState, Kind
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("a young woman with long curly brown hair", ["young", "long curly brown hair"]),
+        ("ohwx, blue eyes, smiling", ["blue eyes"]),
+        ("ohwx man with pale skin and freckles", ["pale skin", "freckles"]),
+        ("a 25-year-old Asian man with a short beard", ["25-year-old", "Asian", "short beard"]),
+        ("fair-haired, blue-eyed", ["fair-haired", "blue-eyed"]),
+        ("a round face and a strong jawline", ["round face", "strong jawline"]),
+        ("a black man in his thirties", ["black", "in his thirties"]),
+        ("ohwx person wearing glasses", ["glasses"]),
+    ],
+)
+def test_what_is_constant_is_found(text: str, found: list[str]) -> None:
+    """Hair, eyes, skin, face, age and ethnicity are leaks, each with its adjectives."""
+    assert captions.leaks(text) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ohwx person in a black suit, old town at night, soft light, dark room",
+        "ohwx person, eyes closed, facing the camera, face lit from the side",
+        "ohwx woman in sunglasses and a white shirt, long shadows, brown leather jacket",
+        "ohwx man with a tan hat, hand on chin, raised eyebrows, wide smile",
+    ],
+)
+def test_what_varies_may_be_named(text: str) -> None:
+    """Clothes, places, light, gestures and expressions are what captions are for."""
+    assert captions.leaks(text) == []
+    assert captions.without_leaks(text) == text
+
+
+def test_captions_of_the_drawn_world_never_leak() -> None:
+    """The embedded captioner's words pass, those that name the person don't."""
+    for scene in drawn.sample_scenes(3):
+        assert captions.leaks(drawn.caption(scene, "ohwx")) == []
+        assert captions.leaks(drawn.caption(scene, "ohwx", identity=True))
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("ohwx person with long brown hair and blue eyes, smiling", "ohwx person, smiling"),
+        ("an elderly man with a red hat", "a man with a red hat"),
+        ("ohwx with freckles and a red hat", "ohwx with a red hat"),
+        ("blue eyes, smiling", "smiling"),
+        ("She has pale skin, freckles and green eyes. She smiles", "She. She smiles"),
+        ("long hair", ""),
+    ],
+)
+def test_leaks_are_taken_out_with_their_joints(text: str, rest: str) -> None:
+    """What is left reads as if it had never been there."""
+    assert captions.without_leaks(text) == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "result"),
+    [
+        ("ohwx person, smiling", "ohwx person, smiling"),
+        ("a woman smiling in a forest", "ohwx person smiling in a forest"),
+        ("A photo of a man, sitting", "ohwx person, sitting"),
+        ("smiling, forest", "ohwx person, smiling, forest"),
+        ("The person is sad.", "ohwx person is sad."),
+        ("photo of ohwx person at night", "ohwx person at night"),
+        ("", "ohwx person"),
+    ],
+)
+def test_the_trigger_comes_first(text: str, result: str) -> None:
+    """Whatever a captioner begins with, the character's token begins the caption."""
+    assert captions.with_trigger(text, "ohwx", "person") == result
+
+
+def test_a_caption_by_hand_is_a_humans(world: Any) -> None:
+    """What is typed is kept as one line and known as a human's; nothing typed is nobody's."""
+    image = captions.set_caption(world.studio, world.id, world.sources[0], " ohwx person,\n sad ")
+    assert (image.caption, image.caption_by) == ("ohwx person, sad", "human")
+    assert captions.set_caption(world.studio, world.id, world.sources[0], " ").caption_by == ""
+
+
+def test_tags_are_set_in_bulk_and_checked(world: Any) -> None:
+    """Tags merge, an empty one goes, and a value that is none is refused before anything is written."""
+    captions.set_tags(world.studio, world.id, world.sources, {"angle": "front", "outfit": "red shirt"})
+    captions.set_tags(world.studio, world.id, world.sources[0], {"outfit": "", "expression": "sad"})
+    tags = [world.store.images.get(image).tags for image in world.sources]
+    assert tags[0] == {"angle": "front", "expression": "sad"}
+    assert tags[1] == {"angle": "front", "outfit": "red shirt"}
+    for wrong in ({"angle": "sideways"}, {"mood": "sad"}):
+        with pytest.raises(BadInput):
+            captions.set_tags(world.studio, world.id, world.sources, wrong)
+    assert world.store.images.get(world.sources[0]).tags == tags[0]
+
+
+def uncaptioned(world: Any, count: int) -> list[str]:
+    """Sources without words."""
+    return [world.picture(Kind.SOURCE, 100 + n, caption="") for n in range(count)]
+
+
+def test_the_captioner_writes_what_nobody_wrote(world: Any) -> None:
+    """Pictures without a caption get one with tags; captions by humans and sidecars stay."""
+    new = uncaptioned(world, 10)
+    sidecar = world.picture(Kind.SOURCE, 50, caption="ohwx by hand", caption_by="sidecar")
+    job = world.finish(captions.submit_caption(world.studio, world.id))
+    assert set(job.artifacts["captioned"]) == set(new)
+    for image in map(world.store.images.get, new):
+        assert image.caption.startswith("ohwx person, ")
+        assert image.caption_by == "fake-edit"
+        assert set(image.tags) == {"angle", "expression"}
+    assert world.store.images.get(sidecar).caption == "ohwx by hand"
+    assert (job.step, job.total) == (10, 10)
+
+
+def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
+    """Naming a picture isn't enough to lose what someone typed; saying so is."""
+    with pytest.raises(BadInput, match="nothing to caption"):
+        captions.submit_caption(world.studio, world.id, world.sources)
+    job = captions.submit_caption(world.studio, world.id, world.sources, overwrite_human=True)
+    world.finish(job)
+    assert {world.store.images.get(image).caption_by for image in world.sources} == {"fake-edit"}
+
+
+def test_known_tags_outlive_the_captioner(world: Any) -> None:
+    """Tags that are there win, new ones are added."""
+    image = world.picture(Kind.SOURCE, 100, caption="", tags={"angle": "front", "outfit": "red shirt"})
+    world.finish(captions.submit_caption(world.studio, world.id, [image]))
+    tags = world.store.images.get(image).tags
+    assert (tags["angle"], tags["outfit"]) == ("front", "red shirt")
+    assert "expression" in tags
+
+
+def test_a_caption_typed_while_the_job_waited_stays(world: Any) -> None:
+    """Who types last before the captioner comes is not overruled by it."""
+    (image,) = uncaptioned(world, 1)
+    job = captions.submit_caption(world.studio, world.id)
+    captions.set_caption(world.studio, world.id, image, "ohwx person, mine")
+    world.finish(job)
+    assert world.store.images.get(image).caption == "ohwx person, mine"
+
+
+def test_a_missing_model_fails_with_its_remedy(world: Any) -> None:
+    """Weights that are not there end the job with a cause and a hint."""
+    (image,) = uncaptioned(world, 1)
+    job = captions.submit_caption(world.studio, world.id, [image], model="far-away")
+    ended = world.finish(job, JobState.FAILED)
+    assert ended.error["code"] == "model_missing"
+    assert world.store.images.get(image).caption == ""

@@ -1,0 +1,93 @@
+"""Datasets for other trainers: every picture, its words, its reference, and how often it is seen."""
+
+import json
+import tomllib
+import zipfile
+from typing import Any
+
+import pytest
+
+from engines.errors import BadInput
+from studio.flywheel import refine, train
+from studio.flywheel.exporting import LAYOUTS, export_dataset, export_hub
+from studio.nouns import Kind, Role, Verdict
+
+
+def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:
+    """The zip's members by name."""
+    of = {Role.CHARACTER: train.dataset, Role.EDITOR: refine.dataset}[role]
+    file = export_dataset(world.studio, world.id, layout, role, of(world.studio, world.id))
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def approve(world: Any, count: int) -> None:
+    """Edits that a human called good."""
+    for index in range(count):
+        image = world.picture(Kind.ENRICHED, index, parent=world.sources[0], caption=f"ohwx person, edit {index}")
+        world.store.decide(image, Verdict.GOOD)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_picture_lies_beside_its_words(world: Any, layout: str) -> None:
+    """A picture and a text of one stem, the picture's bytes unchanged, the words those that we train with."""
+    approve(world, 9)
+    members = exported(world, layout)
+
+    for entry in train.dataset(world.studio, world.id):
+        data = world.store.path(entry["image"]).read_bytes()
+        (name,) = [each for each, found in members.items() if found == data]
+        assert members[name.rpartition(".")[0] + ".txt"].decode() == entry["caption"] + "\n"
+    assert sum(name.endswith(".txt") for name in members) == 13
+
+
+def test_originals_keep_their_weight(world: Any) -> None:
+    """What we show several times, the description shows several times."""
+    for index in range(30):
+        world.store.decide(world.picture(Kind.ENRICHED, index, caption="ohwx person"), Verdict.GOOD)
+
+    told = tomllib.loads(exported(world, "musubi-tuner")["dataset.toml"].decode())
+    listed = json.loads(exported(world, "ai-toolkit")["datasets.yaml"])
+
+    assert sorted(each["num_repeats"] for each in told["datasets"]) == [1, 4]
+    assert [each["num_repeats"] for each in listed["datasets"]] == [each["num_repeats"] for each in told["datasets"]]
+    assert {name.split("/")[0] for name in exported(world, "kohya")} == {"4_ohwx", "1_ohwx"}
+
+
+def test_an_edit_lies_beside_what_it_was_made_from(world: Any) -> None:
+    """For the editor, result and source share a stem, and the description names both folders."""
+    world.review(corrected=1)
+    members = exported(world, "musubi-tuner", Role.EDITOR)
+
+    (dataset,) = tomllib.loads(members["dataset.toml"].decode())["datasets"]
+    (source,) = [data for name, data in members.items() if name.startswith(dataset["control_directory"] + "/")]
+    assert source == world.store.path(world.sources[0]).read_bytes()
+    with pytest.raises(BadInput, match="no place"):
+        exported(world, "kohya", Role.EDITOR)
+
+
+def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:
+    """Both with what to do."""
+    with pytest.raises(BadInput, match="no pictures"):
+        export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, [])
+    with pytest.raises(BadInput, match="no layout"):
+        exported(world, "onetrainer")
+
+
+def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
+    """The zip holds the very LoRA, the newest previews, and a card whose header and links name what is in it."""
+    world.finish(train.submit(world.studio, world.id))
+    (version,) = world.store.versions.all()
+
+    with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+
+    adapter = world.store.adapter_path(version.id)
+    assert members["pytorch_lora_weights.safetensors"] == adapter.read_bytes()
+    card = members["README.md"].decode()
+    header = dict(line.split(": ", 1) for line in card.split("---")[1].strip().splitlines())
+    assert json.loads(header["instance_prompt"]) == "ohwx person"
+    shown = [each["output"]["url"] for each in json.loads(header["widget"])]
+    assert shown and set(shown) == {name for name in members if name.startswith("images/")}
+    assert all(f"]({url})" in card for url in shown)
+    assert "20" in card and str(version.params["rank"]) in card

@@ -1,0 +1,103 @@
+"""Which edits are asked for, and in what order."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from engines.mini import world
+from engines.prompts import edit_tasks, read_tags
+from studio.flywheel import planning
+from studio.nouns import ImageRecord, Kind
+
+TOY = edit_tasks(toy=True)
+
+
+def record(name: str, **tags: str) -> ImageRecord:
+    """A source that shows something."""
+    return ImageRecord(id=name, kind=Kind.SOURCE, file="", width=1, height=1, tags=tags)
+
+
+def drawn(seed: int = 3) -> list[ImageRecord]:
+    """The twelve pictures of a drawn character, tagged from their captions."""
+    scenes = world.sample_scenes(seed)
+    return [record(f"s{i}", **read_tags(world.caption(scene))) for i, scene in enumerate(scenes)]
+
+
+def test_twelve_sources_get_a_balanced_plan() -> None:
+    """Every task is asked for, and no source weighs much more than another."""
+    sources = drawn()
+    asks = planning.asks(sources, sources, TOY, 54, True, True)
+    assert len(asks) == 54
+    assert len({(ask.source, ask.edit.words) for ask in asks}) == 54
+    uses = Counter(ask.source for ask in asks)
+    assert set(uses) == {source.id for source in sources}
+    assert max(uses.values()) - min(uses.values()) <= 2
+    assert {ask.edit.task for ask in asks} == {edit.task for edit in TOY}
+
+
+def test_empty_cells_come_first() -> None:
+    """The first edits are those that fill what the grid lacks, each cell once."""
+    sources = drawn()
+    tags = {source.id: source.tags for source in sources}
+    asks = planning.asks(sources, sources, TOY, 54, True, True)
+    shown = {(t.get("angle"), t.get("expression")) for t in tags.values()}
+    missing = [(a, e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS if (a, e) not in shown]
+    reached = [{**tags[ask.source], **ask.edit.expects} for ask in asks[: len(missing)]]
+    assert [(cell["angle"], cell["expression"]) for cell in reached] == missing
+
+
+def test_one_step_is_preferred_to_two() -> None:
+    """A smiling front view is turned to smile at half-left; nothing else is asked of it."""
+    sources = [record("a", angle="front", expression="smiling")]
+    existing = [record(f"{a} {e}", angle=a, expression=e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS]
+    existing = [image for image in existing if image.id != "half-left smiling"]
+    (ask,) = planning.asks(sources, existing, TOY, 1, True, True)
+    assert ask.edit.words == "turn the head to half-left"
+
+
+def test_the_nearest_head_is_turned() -> None:
+    """Of two smiling pictures, the one that has to turn less is chosen."""
+    sources = [record("far", angle="profile-right", expression="sad"), record("near", angle="front", expression="sad")]
+    existing = [record(f"{a} {e}", angle=a, expression=e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS]
+    existing = [image for image in existing if image.id != "half-left sad"]
+    (ask,) = planning.asks(sources, existing, TOY, 1, True, True)
+    assert ask.source == "near"
+
+
+def test_untagged_sources_are_asked_for_both_at_once() -> None:
+    """Nothing known of a picture: angle and expression are both named."""
+    asks = planning.asks([record("a"), record("b")], [], TOY, 20, True, True)
+    assert {len(ask.edit.expects) for ask in asks} == {2}
+    assert {ask.source for ask in asks} == {"a", "b"}
+
+
+def test_no_edit_asks_for_what_is_there() -> None:
+    """A forest isn't changed into a forest."""
+    sources = drawn()
+    tags = {source.id: source.tags for source in sources}
+    for ask in planning.asks(sources, sources, TOY, 200, False, True):
+        assert any(tags[ask.source].get(name) != value for name, value in ask.edit.expects.items())
+
+
+@pytest.mark.parametrize("task", ["background", "angle"])
+def test_chosen_tasks_alone_are_planned(task: str) -> None:
+    """With one task chosen, gaps that it can't fill stay empty."""
+    edits = [edit for edit in TOY if edit.task == task]
+    asks = planning.asks(drawn(), drawn(), edits, 30, True, True)
+    assert {ask.edit.task for ask in asks} == {task}
+
+
+def test_a_plan_ends_when_there_is_nothing_left_to_ask() -> None:
+    """One source and one edit make one row, however many are wanted."""
+    edits = [edit for edit in TOY if edit.value == "forest"]
+    assert len(planning.asks([record("a")], [], edits, 50, True, True)) == 1
+
+
+def test_seeds_differ_and_repeat() -> None:
+    """A row's seed is its own, the same in every plan, and fits 31 bits."""
+    seeds = [planning.seed_of(source, "words", n) for source in ("a", "b") for n in range(3)]
+    assert len(set(seeds)) == 6
+    assert seeds[0] == planning.seed_of("a", "words", 0)
+    assert all(0 <= seed < 1 << 31 for seed in seeds)

@@ -1,0 +1,98 @@
+"""Refinement: what reviews taught, how the editor learns it, and whether it helped."""
+
+import pytest
+
+from engines.errors import BadInput
+from studio.flywheel import refine
+from studio.nouns import JobState, Kind, Role, Verdict, VersionState
+
+
+def test_golden_lessons_count_three_times(world) -> None:
+    """A corrected edit is in the dataset thrice, with the edit's own words and its source as reference."""
+    world.review(approved=1, corrected=1)
+
+    golden, positive = sorted(refine.dataset(world.studio, world.id), key=lambda entry: entry["kind"])
+
+    assert (golden["kind"], golden["repeats"]) == ("golden", 3)
+    assert (positive["kind"], positive["repeats"]) == ("positive", 1)
+    assert golden["references"] == positive["references"] == [world.sources[0]]
+    assert "make the person" in positive["caption"]
+
+
+def test_held_out_edits_are_never_learned(world) -> None:
+    """What the before/after is measured on is in no dataset."""
+    world.review(approved=40)
+
+    known = refine.lessons(world.studio, world.id)
+    learned = {entry["image"] for entry in refine.dataset(world.studio, world.id)}
+
+    assert known.held_out
+    assert not learned & {triplet.result for triplet in known.held_out}
+    assert len(known.held_out) + len(learned) == 40
+
+
+def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world) -> None:
+    """The version is a candidate; the same held-out edits were done without and with it."""
+    world.review(approved=40)
+
+    job = world.finish(refine.submit(world.studio, world.id))
+
+    (version,) = world.store.versions.all()
+    edits = version.metrics["edits"]
+    assert (version.role, version.state) == (Role.EDITOR, VersionState.CANDIDATE)
+    assert edits["n"] == len(job.artifacts["before"]) == len(job.artifacts["after"]) <= refine.HELD_OUT
+    assert job.artifacts["before"] != job.artifacts["after"]
+    assert {world.store.images.get(pair["after"]).kind for pair in edits["pairs"]} == {Kind.PREVIEW}
+    assert {world.store.images.get(pair["after"]).version for pair in edits["pairs"]} == {version.id}
+    assert 0 <= edits["before"]["accepted"] <= 1
+    assert 0 <= edits["p"] <= 1
+
+
+def test_without_held_out_edits_the_version_says_so(world) -> None:
+    """Nothing is measured on what was learned."""
+    world.review(corrected=2)
+
+    world.finish(refine.submit(world.studio, world.id))
+
+    (version,) = world.store.versions.all()
+    assert version.metrics["edits"]["n"] == 0
+
+
+def test_a_stopped_before_and_after_goes_on(world) -> None:
+    """A cancel after the training keeps the version; resume finishes the comparison without a second one."""
+    world.review(approved=40)
+    job = world.cancel_when(
+        refine.submit(world.studio, world.id), lambda now: len(now.artifacts.get("before", [])) >= 2
+    )
+    assert job.state is JobState.CANCELLED
+
+    done = world.finish(world.studio.jobs.resume(job.id))
+
+    (version,) = world.store.versions.all()
+    assert done.state is JobState.DONE
+    assert version.metrics["edits"]["n"] == len(done.artifacts["before"])
+
+
+def test_adopt_and_roll_back(world) -> None:
+    """An adopted editor is used until it is rolled back."""
+    world.review(corrected=1)
+    world.finish(refine.submit(world.studio, world.id))
+    (version,) = world.store.versions.all()
+
+    refine.adopt(world.studio, world.id, version.id)
+    adopted = world.store.adopted(Role.EDITOR)
+    refine.roll_back(world.studio, world.id, version.id)
+
+    assert adopted is not None
+    assert adopted.id == version.id
+    assert world.store.adopted(Role.EDITOR) is None
+
+
+def test_an_undone_verdict_takes_its_lesson_back(world) -> None:
+    """What is no longer approved is no longer taught."""
+    (image,) = world.review(approved=1)
+    world.store.decide(image, Verdict.REJECT)
+
+    assert refine.dataset(world.studio, world.id) == []
+    with pytest.raises(BadInput, match="no edit to learn from"):
+        refine.submit(world.studio, world.id)

@@ -1,0 +1,128 @@
+"""Review: the order in which pictures are shown, and what follows from a verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from engines.errors import NotFound
+from studio.flywheel import review
+from studio.nouns import Kind, Verdict
+from studio.scoring import gallery
+
+SCORER = "fake-identity-1"
+
+
+def waiting(world: Any, *scores: float | None) -> list[str]:
+    """Results with these scores, pending."""
+    first = len(world.store.images.all())
+    return [world.picture(Kind.SYNTHETIC, first + n, scores={SCORER: score}, seed=n) for n, score in enumerate(scores)]
+
+
+def decided(world: Any, count: int, good_from: float) -> None:
+    """Results that a human called good when they scored at least so much."""
+    for n, image in enumerate(waiting(world, *(i / count for i in range(count)))):
+        world.store.decide(image, Verdict.GOOD if n / count >= good_from else Verdict.REJECT)
+
+
+def order(world: Any, count: int = 1000) -> list[str]:
+    """Ids in the order of the queue."""
+    return [image.id for image in review.next(world.studio, world.id, count=count)]
+
+
+def test_an_empty_queue_is_empty(world: Any) -> None:
+    """Nothing to review is no error."""
+    assert review.next(world.studio, world.id) == []
+
+
+def test_the_least_certain_comes_first(world: Any) -> None:
+    """Before there are labels, what lies nearest the floor is asked first."""
+    floor = gallery(world.studio, world.store).floor
+    far, near, middle = waiting(world, floor + 0.4, floor + 0.01, floor - 0.2)
+    assert order(world) == [near, middle, far]
+
+
+def test_no_face_is_uncertain(world: Any) -> None:
+    """A picture that couldn't be scored goes to a human early, not last."""
+    sure, unknown = waiting(world, 0.0, None)
+    assert order(world) == [unknown, sure]
+
+
+def test_labels_calibrate_the_order(world: Any) -> None:
+    """From sixty verdicts on, the pictures a human might call either way come first."""
+    decided(world, 60, good_from=0.7)
+    low, edge, high = waiting(world, 0.2, 0.7, 1.0)
+    assert order(world)[0] == edge
+    reason = review.explain(world.studio, world.id, edge)
+    assert reason.p_good == pytest.approx(0.5, abs=0.2)
+    ends = [review.explain(world.studio, world.id, image).p_good for image in (low, high)]
+    assert ends[0] < 0.1 < 0.8 < ends[1]
+
+
+def test_every_tenth_is_drawn_at_random(world: Any) -> None:
+    """The tenth decision is an audit, whatever the scores, and the queue still holds everything once."""
+    floor = gallery(world.studio, world.store).floor
+    images = waiting(world, *(floor + n / 100 for n in range(30)))
+    found = order(world)
+    assert sorted(found) == sorted(images)
+    uncertain = [image for n, image in enumerate(found) if n % 10 != 9]
+    assert uncertain == [image for image in images if image in uncertain]
+    assert found != images
+
+
+def test_the_audit_comes_round_one_by_one_too(world: Any) -> None:
+    """Asked for one picture at a time, a reviewer sees the same order as asked for all at once."""
+    waiting(world, *(n / 40 for n in range(25)))
+    wanted, seen, audits = order(world), [], []
+    while found := review.next(world.studio, world.id):
+        seen.append(found[0].id)
+        audits.append(review.explain(world.studio, world.id, found[0].id).audit)
+        review.decide(world.studio, world.id, found[0].id, Verdict.REJECT)
+    assert seen == wanted
+    assert [n for n, audit in enumerate(audits) if audit] == [9, 19]
+
+
+def test_the_order_repeats(world: Any) -> None:
+    """The same queue gives the same order."""
+    waiting(world, *(n / 40 for n in range(25)))
+    assert order(world) == order(world)
+
+
+def test_what_the_filter_set_aside_is_not_asked(world: Any) -> None:
+    """Filtered pictures stay out of the queue."""
+    image, kept = waiting(world, 0.1, 0.2)
+    world.store.update_image(image, filtered=True)
+    assert order(world) == [kept]
+
+
+@pytest.mark.parametrize(
+    ("score", "words"), [(None, "no score"), (-0.5, "below the floor"), (1.0, "above the copy ceiling")]
+)
+def test_a_reason_is_told(world: Any, score: float | None, words: str) -> None:
+    """Why a picture is shown is said in figures and words."""
+    image, *_ = waiting(world, score, 0.5, 0.6)
+    assert words in review.explain(world.studio, world.id, image).words
+
+
+def test_the_tally_follows_verdicts_and_their_undoing(world: Any) -> None:
+    """Counts are those of the store at this moment."""
+    first, second, _third = waiting(world, 0.1, 0.2, 0.3)
+    review.decide(world.studio, world.id, first, Verdict.GOOD)
+    review.decide(world.studio, world.id, second, Verdict.REJECT, reviewer="ann", reasons=["identity"])
+    assert review.tally(world.studio, world.id) == review.Tally(1, 1, 0, 1)
+    assert review.tally(world.studio, world.id, "ann").decided == 1
+    assert review.undo(world.studio, world.id, reviewer="ann").image == second
+    assert review.tally(world.studio, world.id) == review.Tally(2, 1, 0, 0)
+    with pytest.raises(NotFound):
+        review.undo(world.studio, world.id, reviewer="ann")
+
+
+def test_a_correction_is_a_golden_lesson(world: Any) -> None:
+    """The mended picture is good, the wrong one needs correction, and the editor has a lesson."""
+    edit = world.picture(Kind.ENRICHED, 1, parent=world.sources[0], params_kind="EditParams", params={"seed": 1})
+    triplet = review.correct(world.studio, world.id, edit, Image.new("RGB", (64, 64), "red"), reason="artifact")
+    assert (triplet.golden, triplet.source, triplet.wrong) == (True, world.sources[0], edit)
+    assert world.store.images.get(triplet.result).state is Verdict.GOOD
+    assert review.tally(world.studio, world.id).needs_correction == 1

@@ -1,0 +1,198 @@
+"""The scripted surface: every name answers, expected failures are told, and one turn runs through it alone."""
+
+import inspect
+import json
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studio.api import API_NAMES, Api
+
+MODELS = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
+
+
+class _Link:
+    """A sharing that only remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, float]] = []
+
+    def start(self, character_id: str, hours: float) -> dict:
+        self.asked.append((character_id, hours))
+        return {"url": "http://127.0.0.1:1", "password": "x"}
+
+    def stop(self) -> dict:
+        return {"stopped": bool(self.asked)}
+
+
+class _Script:
+    """A caller that insists on `ok` and on JSON."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    def __call__(self, name: str, *args: object, **kwargs: object) -> dict:
+        answer = json.loads(json.dumps(getattr(self._api, name)(*args, **kwargs)))
+        assert answer["ok"], answer
+        return answer
+
+    def wait(self, submitted: dict) -> dict:
+        """Poll a job to its end."""
+        while (status := self("job_status", submitted["job_id"]))["state"] in ("queued", "running"):
+            time.sleep(0.005)
+        assert status["state"] == "done", status["error"]
+        return status
+
+
+def _files(folder: Path) -> list[str]:
+    folder.mkdir()
+    for n in range(12):
+        grid = Image.new("RGB", (4, 4), (200, 90, 40))
+        grid.putpixel((n % 4, n // 4), (0, 250, 10 * n))
+        grid.resize((64, 64), Image.Resampling.NEAREST).save(folder / f"{n:02d}.png")
+    return [str(file) for file in sorted(folder.iterdir())]
+
+
+def test_every_name_is_there_typed_and_explained() -> None:
+    """Names, annotations and one-line docstrings are what gradio shows to a script."""
+    for name in API_NAMES:
+        function = getattr(Api, name)
+        signature = inspect.signature(function)
+        assert (inspect.getdoc(function) or "").count("\n") == 0 and inspect.getdoc(function), name
+        assert all(p.annotation is not p.empty for n, p in signature.parameters.items() if n != "self"), name
+    public = {name for name in vars(Api) | vars(Api.__bases__[0]) if not name.startswith("_")}
+    assert public == set(API_NAMES)
+
+
+def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
+    """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
+    link = _Link()
+    call = _Script(Api(world.studio, link))
+    world.studio.jobs.start()
+    who = call("character_create", "Ada", params=MODELS)["character"]["id"]
+    assert who in [character["id"] for character in call("character_list")["characters"]]
+
+    imported = call("image_import", who, _files(tmp_path / "upload"))
+    assert (imported["state"], len(imported["imported"])) == ("done", 12), imported
+    call.wait(call("caption_submit", who))
+    first = imported["imported"][0]
+    assert call("caption_set", who, first, "ohwx person with blue eyes")["leaks"]
+    call("caption_set", who, first, "ohwx person, front view")
+    assert sum(cell["count"] for cell in call("coverage", who)["cells"]) > 0
+
+    plan = call("enrich_plan", who, limit=24)
+    assert plan["count"] == len(plan["rows"]) == 24
+    call.wait(call("enrich_submit", who, plan["rows"]))
+    _review(call, who, tmp_path)
+
+    trained = call.wait(call("train_submit", who, {"steps": 10}))
+    v1 = trained["artifacts"]["version"]
+    base = call.wait(call("card_submit", who, seeds=[0]))["artifacts"]["card"]
+    ours = call.wait(call("card_submit", who, version=v1, seeds=[0]))["artifacts"]["card"]
+    card = call("card_get", who, ours, against=base)
+    assert card["summary"]["first_try"]["n"] == card["compared"]["pairs"] == 23
+
+    drawn = call.wait(call("generate_submit", who, count=8, version=v1))
+    assert len(drawn["artifacts"]["images"]) == 8
+    assert call("image_list", who, kind="synthetic", limit=3)["total"] == 8
+
+    refined = call.wait(call("refine_submit", who, {"steps": 10}))
+    editor = refined["artifacts"]["version"]
+    assert call("version_adopt", who, editor)["version"]["state"] == "adopted"
+    states = {v["id"]: v["state"] for v in call("version_list", who)["versions"]}
+    assert states == {v1: "adopted", editor: "adopted"}
+    assert Path(call("lora_export", who, v1)["file_path"]).is_file()
+    assert {job["state"] for job in call("job_list", who)["jobs"]} == {"done"}
+    assert call("gpu_status")["budget"] > 0
+    assert call("share_start", who, 2.0)["password"] == "x"
+    assert (link.asked, call("share_stop")["stopped"]) == ([(who, 2.0)], True)
+
+
+def _review(call: _Script, who: str, folder: Path) -> None:
+    """Approve all but one, which is mended; one verdict is taken back and given again."""
+    left = call("review_next", who, count=1)["left"]
+    mended = call("review_next", who)["images"][0]
+    with Image.open(mended["file_path"]) as picture:
+        picture.rotate(90).save(folder / "mended.png")
+    triplet = call("correction_add", who, mended["id"], str(folder / "mended.png"), reason="artifact")["triplet"]
+    assert triplet["golden"]
+    image = call("review_next", who)["images"][0]["id"]
+    call("review_decide", who, image, "reject", reasons=["quality"])
+    assert call("review_undo", who)["decision"]["image"] == image
+    for _ in range(left - 1):
+        waiting = call("review_next", who)["images"][0]["id"]
+        assert call("review_decide", who, waiting, "good")["decision"]["verdict"] == "good"
+    assert call("review_next", who)["images"] == []
+    assert call("image_get", who, image)["image"]["state"] == "good"
+
+
+def test_a_submit_is_answered_at_once_and_only_once_a_key(world) -> None:
+    """The same key gives the same job; the position says how many go first."""
+    api = Api(world.studio)
+
+    first = api.train_submit(world.id, {"steps": 5}, key="a")
+    second = api.train_submit(world.id, {"steps": 6}, key="b")
+    again = api.train_submit(world.id, {"steps": 5}, key="a")
+
+    assert (first["state"], first["position"], second["position"]) == ("queued", 0, 1)
+    assert again["job_id"] == first["job_id"]
+
+
+def test_status_answers_what_is_new(world) -> None:
+    """Events come once: `next` of one answer is `since` of the next."""
+    api = Api(world.studio)
+    job = world.finish(world.studio.jobs.get(api.train_submit(world.id, {"steps": 5})["job_id"]))
+
+    whole = api.job_status(job.id)
+    rest = api.job_status(job.id, since=whole["next"])
+
+    assert [event["step"] for event in whole["events"] if "loss" in event] == [1, 2, 3, 4, 5]
+    assert (rest["events"], rest["state"], rest["step"], rest["total"]) == ([], "done", 5, 5)
+
+
+def test_a_cancel_can_be_asked_twice(world) -> None:
+    """Cancelling is idempotent."""
+    api = Api(world.studio)
+    job = api.train_submit(world.id)["job_id"]
+
+    assert [api.job_cancel(job)["state"], api.job_cancel(job)["state"]] == ["cancelled", "cancelled"]
+
+
+def test_a_new_character_begins_with_the_first_models_of_the_registry(world) -> None:
+    """Whoever names no models gets those that this studio has."""
+    made = Api(world.studio).character_create("Nora")["character"]
+
+    assert (made["generator"], made["editor"], made["scorer"]) == ("fake-flux", "fake-edit", "fake-identity")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "words"),
+    [
+        ("image_get", ("mira", "nothing"), "not_found", "nothing"),
+        ("image_list", ("nobody",), "not_found", "nobody"),
+        ("image_list", ("mira", "portrait"), "bad_input", "source"),
+        ("train_submit", ("mira", {"stepz": 5}), "bad_input", "learning_rate"),
+        ("train_submit", ("mira", {"steps": "many"}), "bad_input", "whole number"),
+        ("train_submit", ("mira", {"steps": True}), "bad_input", "whole number"),
+        ("generate_submit", ("mira", ["x"], 1, "", 0, {"loras": [{"where": "a"}]}), "bad_input", "GenerateParams"),
+        ("generate_submit", ("mira", [], 0), "bad_input", "prompt"),
+        ("card_get", ("mira",), "not_found", "card_submit"),
+        ("character_create", ("A", "ohwx", "person", {"colour": 1}), "bad_input", "notes"),
+        ("character_create", ("A", "ohwx", "person", {"editor": "fake-flux"}), "bad_input", "no editor"),
+        ("enrich_submit", ("mira", [{"picture": "x"}]), "bad_input", "source"),
+        ("enrich_submit", ("mira", [{"source": "x"}]), "bad_input", "lacks params"),
+        ("correction_add", ("mira", "x", "/nowhere/a.png"), "not_found", "a.png"),
+        ("job_status", ("no-job",), "not_found", "no-job"),
+        ("refine_submit", ("mira",), "bad_input", "Review"),
+        ("share_start", ("mira",), "not_found", "launch.py"),
+    ],
+)
+def test_expected_failures_are_told(world, name: str, arguments: tuple, code: str, words: str) -> None:
+    """What a caller gets wrong comes back as code, message and hint, not as a crash."""
+    answer = getattr(Api(world.studio), name)(*arguments)
+
+    assert answer["ok"] is False
+    assert answer["error"]["code"] == code
+    assert words in f"{answer['error']['message']} {answer['error']['hint']}"
