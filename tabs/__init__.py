@@ -1,0 +1,1 @@
+"""Widgets only: what the user sees of the studio."""

@@ -1,0 +1,1 @@
+"""What every tab shares: how things look, and how a page is wired to the store."""

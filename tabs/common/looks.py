@@ -1,0 +1,241 @@
+"""One visual language: small pure functions from values to HTML that is safe to show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+from engines.errors import UserError
+from studio.nouns import ImageRecord, Kind, Verdict
+
+TONES: Mapping[Verdict, str] = {
+    Verdict.GOOD: "good",
+    Verdict.NEEDS_CORRECTION: "warn",
+    Verdict.REJECT: "bad",
+    Verdict.PENDING: "",
+}
+WORDS: Mapping[Verdict, str] = {
+    Verdict.GOOD: "good",
+    Verdict.NEEDS_CORRECTION: "needs correction",
+    Verdict.REJECT: "reject",
+    Verdict.PENDING: "to review",
+}
+KIND_WORDS: Mapping[Kind, str] = {
+    Kind.SOURCE: "source",
+    Kind.ENRICHED: "enriched",
+    Kind.SYNTHETIC: "generated",
+    Kind.CORRECTION: "correction",
+    Kind.CARD: "model card",
+    Kind.PREVIEW: "training sample",
+}
+
+
+def esc(value: object) -> str:
+    """Any value as text that cannot become markup."""
+    return escape(str(value), quote=True)
+
+
+def attributes(values: Mapping[str, object]) -> str:
+    """`{"data-act": "open"}` as attributes; empty values are left out."""
+    return "".join(f' {name}="{esc(value)}"' for name, value in values.items() if value not in ("", None, False))
+
+
+def file_url(path: Path) -> str:
+    """Where the page finds a picture that lies in an allowed folder."""
+    return f"/gradio_api/file={quote(path.as_posix())}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole < 600 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def amount(nbytes: float) -> str:
+    """Bytes as a person says them."""
+    if nbytes >= 1 << 30:
+        return f"{nbytes / (1 << 30):.1f} GiB"
+    if nbytes >= 1 << 20:
+        return f"{nbytes / (1 << 20):.0f} MiB"
+    return f"{max(nbytes, 0) / 1024:.0f} KiB"
+
+
+def plural(count: int, word: str) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def chip(text: object, tone: str = "", title: str = "") -> str:
+    """A small rounded word."""
+    return f'<span class="fl-chip {tone}"{attributes({"title": title})}>{esc(text)}</span>'
+
+
+def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", **data: object) -> str:
+    """A button whose click reaches Python as an act; `key` is its key on the keyboard."""
+    values: dict[str, object] = {
+        "data-act": act,
+        "data-key": key,
+        "data-keylabel": hint or text if key else "",
+        "title": hint,
+    }
+    values |= {f"data-{name.replace('_', '-')}": value for name, value in data.items()}
+    shown = f"<kbd>{esc({' ': 'space', 'Backspace': '⌫'}.get(key, key))}</kbd>" if key else ""
+    return f'<button type="button" class="fl-button {tone}"{attributes(values)}>{shown}{esc(text)}</button>'
+
+
+def go(text: str, tab: str) -> str:
+    """A button that opens a tab."""
+    return f'<button type="button" class="fl-button accent" data-tab="{esc(tab)}">{esc(text)}</button>'
+
+
+def empty(sentence: str, extra: str = "") -> str:
+    """What stands where nothing is yet: the next step in one sentence."""
+    return f'<div class="fl-empty"><p>{esc(sentence)}</p>{extra}</div>'
+
+
+def waiting() -> str:
+    """What stands where something is about to be, while models are looked up for the first time."""
+    return '<div class="fl-empty fl-waiting" role="status"><p>One moment …</p></div>'
+
+
+def trouble(error: UserError) -> str:
+    """An expected failure: what is wrong, and what to do about it."""
+    return f'<div class="fl-trouble"><b>{esc(error.cause)}</b><span>{esc(error.hint)}</span></div>'
+
+
+def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> str:
+    """How much of a whole."""
+    width = 0.0 if whole <= 0 else min(max(part / whole, 0.0), 1.0) * 100
+    return f'<span class="fl-bar {tone}"{attributes({"title": title})}><i style="width:{width:.1f}%"></i></span>'
+
+
+def check(label: str, ok: bool, hint: str = "") -> str:
+    """One line of a checklist."""
+    mark = '<b class="good">✓</b>' if ok else '<b class="warn">✗</b>'
+    more = f"<small>{esc(hint)}</small>" if hint and not ok else ""
+    return f'<li class="fl-check">{mark}<span>{esc(label)}{more}</span></li>'
+
+
+def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> str:
+    """Likeness as a bar; the mark is the lowest that the originals reach among themselves."""
+    if value is None:
+        return chip("no face", "warn", "The scorer found nothing to compare.")
+    tone = "" if floor is None else ("good" if value >= floor else "bad")
+    marks = "".join(
+        f'<u style="left:{min(max(at, 0), 1) * 100:.0f}%" title="{esc(name)} {at:.2f}"></u>'
+        for at, name in ((floor, "floor"), (ceiling, "copy ceiling"))
+        if at is not None
+    )
+    width = min(max(value, 0), 1) * 100
+    return f'<span class="fl-score {tone}"><i style="width:{width:.0f}%"></i>{marks}</span><small>{value:.2f}</small>'
+
+
+def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
+    """Whether a picture was scored at all, and the likeness (None: nothing to compare)."""
+    if not record.scores:
+        return False, None
+    value = list(record.scores.values())[-1]
+    return True, float(value) if isinstance(value, int | float) else None
+
+
+def describe(record: ImageRecord) -> str:
+    """A picture in words, for those who cannot see it."""
+    tags = ", ".join(str(value) for value in record.tags.values() if value)
+    return record.caption or tags or record.name or f"{KIND_WORDS[record.kind]} picture"
+
+
+def picture(path: Path, alt: str, *, classes: str = "", lazy: bool = True) -> str:
+    """One image element."""
+    return f'<img class="{classes}" src="{file_url(path)}" alt="{esc(alt)}"{" loading=lazy" if lazy else ""}>'
+
+
+def compare(before: Path, after: Path, alt: str) -> str:
+    """Two pictures in one frame, the first left of a handle and the second right of it."""
+    return (
+        f'<div class="fl-compare">{picture(before, "source", lazy=False)}{picture(after, alt, lazy=False)}'
+        '<input type="range" min="0" max="100" value="50" aria-label="how much of the source to show">'
+        "<span>source</span><span>result</span></div>"
+    )
+
+
+def tile(
+    record: ImageRecord,
+    thumb: Path,
+    *,
+    badges: str = "",
+    act: str = "open",
+    chosen: bool = False,
+    pick: bool = True,
+) -> str:
+    """A picture in a gallery: click opens it, its corner selects it."""
+    classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
+    corner = (
+        f'<button type="button" class="fl-pick" data-pick="{esc(record.id)}" aria-label="select this picture"></button>'
+    )
+    return (
+        f'<figure class="{classes}" data-id="{esc(record.id)}">'
+        f'<button type="button" class="fl-open" data-act="{act}" data-id="{esc(record.id)}">'
+        f"{picture(thumb, describe(record))}</button>{corner if pick else ''}"
+        f"<figcaption>{badges}</figcaption></figure>"
+    )
+
+
+def grid(tiles: Iterable[str], size: str = "") -> str:
+    """Tiles in as many columns as fit."""
+    return f'<div class="fl-grid {size}">{"".join(tiles)}</div>'
+
+
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A quiet table; cells are HTML already."""
+    head = "".join(f"<th>{esc(name)}</th>" for name in headers)
+    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<table class="fl-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def panel(title: str, body: str, aside: str = "") -> str:
+    """A titled block."""
+    return f'<section class="fl-panel"><header><h3>{esc(title)}</h3>{aside}</header>{body}</section>'
+
+
+def loss_plot(points: Sequence[tuple[int, float]], total: int = 0, smoothing: float = 0.9) -> str:
+    """Loss over steps: the raw one faint, its bias-corrected exponential average in front."""
+    if len(points) < 2:
+        return empty("The loss curve starts with the first steps.")
+    width, height, left = 640.0, 200.0, 44.0
+    smooth, average = [], 0.0
+    for index, (_, loss) in enumerate(points, 1):
+        average = smoothing * average + (1 - smoothing) * loss
+        smooth.append(average / (1 - smoothing**index))
+    last = max(total, points[-1][0], 1)
+    raw = sorted(loss for _, loss in points)
+    low = min(*smooth, raw[int(len(raw) * 0.02)])
+    high = max(*smooth, raw[int(len(raw) * 0.98)])
+    span = (high - low) or 1.0
+
+    def place(part: float) -> float:
+        return 4 + (height - 24) * (1 - part)
+
+    def path(values: Iterable[float]) -> str:
+        spots = (
+            f"{left + (width - left) * step / last:.1f},{place((min(max(v, low), high) - low) / span):.1f}"
+            for (step, _), v in zip(points, values, strict=True)
+        )
+        return "M" + " L".join(spots)
+
+    marks = "".join(
+        f'<text x="{left - 6}" y="{place(part) + 4:.0f}" text-anchor="end">{low + span * part:.3f}</text>'
+        for part in (0, 0.5, 1)
+    )
+    return (
+        f'<svg class="fl-plot" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="training loss">'
+        f'{marks}<text x="{left}" y="{height - 4}">0</text>'
+        f'<text x="{width}" y="{height - 4}" text-anchor="end">step {last}</text>'
+        f'<path class="raw" d="{path([loss for _, loss in points])}"/><path class="smooth" d="{path(smooth)}"/></svg>'
+        f'<p class="fl-quiet">smoothed loss {smooth[-1]:.4f} at step {points[-1][0]}</p>'
+    )

@@ -1,0 +1,70 @@
+"""The page's clothes: Gradio's theme in our colours, our style sheet and our script, all from this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio as gr
+
+_FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
+_MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+
+
+def theme() -> gr.themes.Base:
+    """Gradio's widgets in the colours of `flen.css`, dark and light alike."""
+    base = gr.themes.Base(
+        font=_FONT,
+        font_mono=_MONO,
+        radius_size=gr.themes.sizes.radius_md,
+        spacing_size=gr.themes.sizes.spacing_md,
+    )
+    colours = {
+        "body_background_fill": "var(--fl-bg)",
+        "body_text_color": "var(--fl-text)",
+        "body_text_color_subdued": "var(--fl-dim)",
+        "background_fill_primary": "var(--fl-panel)",
+        "background_fill_secondary": "var(--fl-sunk)",
+        "block_background_fill": "var(--fl-panel)",
+        "block_border_color": "var(--fl-line)",
+        "block_label_background_fill": "var(--fl-panel)",
+        "block_label_text_color": "var(--fl-dim)",
+        "block_title_text_color": "var(--fl-dim)",
+        "block_info_text_color": "var(--fl-dim)",
+        "border_color_primary": "var(--fl-line)",
+        "border_color_accent": "var(--fl-accent)",
+        "color_accent_soft": "var(--fl-sunk)",
+        "input_background_fill": "var(--fl-sunk)",
+        "input_border_color": "var(--fl-line)",
+        "input_border_color_focus": "var(--fl-accent)",
+        "input_placeholder_color": "var(--fl-dim)",
+        "button_primary_background_fill": "var(--fl-accent)",
+        "button_primary_background_fill_hover": "var(--fl-accent)",
+        "button_primary_text_color": "var(--fl-on-accent)",
+        "button_secondary_background_fill": "var(--fl-panel)",
+        "button_secondary_background_fill_hover": "var(--fl-sunk)",
+        "button_secondary_text_color": "var(--fl-text)",
+        "button_secondary_border_color": "var(--fl-line)",
+        "checkbox_background_color": "var(--fl-sunk)",
+        "checkbox_background_color_selected": "var(--fl-accent)",
+        "checkbox_border_color": "var(--fl-dim)",
+        "checkbox_border_color_selected": "var(--fl-accent)",
+        "checkbox_label_background_fill": "var(--fl-panel)",
+        "checkbox_label_background_fill_selected": "var(--fl-sunk)",
+        "checkbox_label_text_color": "var(--fl-text)",
+        "checkbox_label_border_color": "var(--fl-line)",
+        "slider_color": "var(--fl-accent)",
+        "panel_background_fill": "var(--fl-panel)",
+        "link_text_color": "var(--fl-accent)",
+        "error_background_fill": "var(--fl-bad-soft)",
+        "error_text_color": "var(--fl-bad)",
+        "error_border_color": "var(--fl-bad)",
+    }
+    both = {**colours, **{f"{name}_dark": value for name, value in colours.items()}}
+    return base.set(color_accent="var(--fl-accent)", block_padding="10px 12px", **both)
+
+
+def head(assets: Path) -> str:
+    """Our style and script as they go into the page's head, inline: no further request, nothing from afar."""
+    css = (assets / "ui" / "flen.css").read_text(encoding="utf-8")
+    script = (assets / "ui" / "flen.js").read_text(encoding="utf-8")
+    return f"<style>{css}</style><script>{script}</script>"

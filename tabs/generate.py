@@ -1,0 +1,317 @@
+"""Generate: new scenes with a version, the identity filter, and the model card."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from engines.api import GenerateParams
+from engines.errors import BadInput
+from engines.prompts import CARD_CELLS, card_prompt, generate_params
+from studio.flywheel import card, generate
+from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
+from studio.store import Store
+from studio.studio import Studio
+from tabs.common import looks
+from tabs.common.shell import Page, active_job, html, progress_line
+
+BASE = "base"
+OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
+PAGE = 60
+_MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
+
+
+def build(page: Page) -> None:
+    """Lay out the tab."""
+    shown = gr.State(PAGE)
+    with gr.Row(elem_classes="fl-two"):
+        with gr.Column(scale=3, elem_classes="fl-side"):
+            what = gr.Radio([OWN, SCENES, GAPS], value=OWN, label="What to draw", elem_id="generate-what")
+            prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
+            with gr.Row():
+                version = gr.Dropdown([("base model", BASE)], value=BASE, label="Version", elem_id="generate-version")
+                count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
+            with gr.Accordion("Advanced", open=False), gr.Row():
+                seed = gr.Number(0, label="First seed", precision=0)
+                steps = gr.Number(0, label="Steps (0: its own)", precision=0)
+                guidance = gr.Number(0, label="Guidance (0: its own)")
+            about = html()
+            with gr.Row():
+                go = gr.Button("Generate", variant="primary", elem_id="generate-go")
+                run_card = gr.Button("Run model card", elem_id="card-go")
+            busy = html()
+        with gr.Column(scale=5), gr.Tabs():
+            with gr.TabItem("Pictures"):
+                floor = gr.Slider(0, 1, value=0.5, step=0.01, label="Set aside below this likeness", elem_id="floor")
+                results = html(looks.waiting(), elem_id="generate-results")
+            with gr.TabItem("Model card"):
+                with gr.Row():
+                    which = gr.Dropdown([], label="Card")
+                    against = gr.Dropdown([], label="Compare with")
+                cells = html(looks.waiting(), elem_id="card-cells")
+
+    knobs = [what, prompt, version, count, seed, steps, guidance]
+    choices = [version, prompt, which, against]
+    drawn = (draw_results, [shown], [results, busy])
+    table = (draw_card, [which, against], [cells])
+    page.show(
+        [(fill_choices, choices, choices), (draw_about, [version], [about]), table, (read_floor, [], [floor])],
+        live=[drawn],
+    )
+    page.redraw([version.change], (draw_about, [version], [about]))
+    page.redraw([which.change, against.change], table)
+    page.on(floor.release, move_floor, [floor])
+    page.on(go.click, draw_pictures, knobs)
+    page.on(run_card.click, start_card, [version])
+    page.act(results, results_act, [shown], [shown], then=[drawn])
+    page.act(busy, cancel)
+    page.act(cells, overrule, [which], then=[table])
+
+
+# ── choices ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def fill_choices(
+    studio: Studio, cid: str, version: str | None, prompt: str, which: str | None, against: str | None
+) -> list[Any]:
+    """Versions, a first prompt, and the cards there are."""
+    store = studio.store(cid)
+    versions = _versions(store)
+    names = [
+        ("base model", BASE),
+        *((f"{each.name} ({each.state.value})", each.id) for each in reversed(versions)),
+    ]
+    adopted = store.adopted(Role.CHARACTER)
+    known = [value for _, value in names]
+    best = adopted.id if adopted else (versions[-1].id if versions else BASE)
+    chosen = version if version in known and version != BASE else best
+    words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
+    cards = [(_card_name(store, each), each.id) for each in reversed(store.cards.all())]
+    ids = [value for _, value in cards]
+    now = which if which in ids else (ids[0] if ids else None)
+    other = against if against in ids else None
+    return [
+        gr.update(choices=names, value=chosen),
+        words,
+        gr.update(choices=cards, value=now),
+        gr.update(choices=[("nothing", ""), *cards], value=other or ""),
+    ]
+
+
+def _versions(store: Store) -> list[Version]:
+    return [each for each in store.versions.all() if each.role is Role.CHARACTER]
+
+
+def _card_name(store: Store, run: CardRun) -> str:
+    named = {each.id: each.name for each in _versions(store)}
+    when = run.created[5:16].replace("T", " ")
+    return f"{named.get(run.version, 'base model')} · {when}"
+
+
+def _version_id(version: str | None) -> str:
+    return "" if version in (None, "", BASE) else str(version)
+
+
+def draw_about(studio: Studio, cid: str, version: str | None) -> str:
+    """Which model draws, and what it is."""
+    spec = generate.model_spec(studio, studio.store(cid), _version_id(version))
+    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
+    own = spec.params(GenerateParams)
+    return (
+        f'<p class="fl-quiet">{looks.esc(spec.name)} {toy} · {own.steps} steps · guidance {own.guidance:g} · '
+        f"{own.width} × {own.height} · {looks.esc(spec.licence)}</p>"
+    )
+
+
+# ── drawing ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def make_items(
+    studio: Studio,
+    cid: str,
+    what: str,
+    prompt: str,
+    version: str,
+    count: float | None,
+    seed: float | None,
+    steps: float | None,
+    guidance: float | None,
+) -> list[GenerateParams]:
+    """What the widgets ask for, one item a picture."""
+    store = studio.store(cid)
+    spec = generate.model_spec(studio, store, version)
+    first, n = int(seed or 0), int(count or 1)
+    knobs: dict[str, Any] = {}
+    if steps:
+        knobs["steps"] = int(steps)
+    if guidance:
+        knobs["guidance"] = float(guidance)
+    if what == SCENES:
+        return generate.scene_items(studio, cid, n, version, first, **knobs)
+    if what == GAPS:
+        words = _gaps(store, n, spec.toy)
+        return [generate_params(spec, each, **{**knobs, "seed": first + at}) for at, each in enumerate(words)]
+    if not prompt.strip():
+        raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
+    return [generate_params(spec, prompt.strip(), **{**knobs, "seed": first + at}) for at in range(n)]
+
+
+def _gaps(store: Store, n: int, toy: bool) -> list[str]:
+    character = store.character
+    missed: list[str] = []
+    if store.cards.all():
+        missed = [str(cell["cell"]) for cell in store.cards.all()[-1].cells if card.verdict_of(cell) != card.PASS]
+    cells = [cell for cell in CARD_CELLS if cell.name in missed] or list(CARD_CELLS)
+    words = [card_prompt(cell, character.trigger, character.subject, toy) for cell in cells]
+    return [words[at % len(words)] for at in range(n)]
+
+
+def draw_pictures(
+    studio: Studio,
+    cid: str,
+    what: str,
+    prompt: str,
+    version: str | None,
+    count: float | None,
+    *knobs: float | None,
+) -> None:
+    """Queue the pictures."""
+    chosen = _version_id(version)
+    items = make_items(studio, cid, what, prompt, chosen, count, *knobs)
+    generate.submit(studio, cid, items, chosen)
+
+
+def start_card(studio: Studio, cid: str, version: str | None) -> None:
+    """Queue the model card of a version."""
+    card.submit(studio, cid, _version_id(version))
+
+
+def draw_results(studio: Studio, cid: str, shown: int) -> tuple[str, str]:
+    """What was drawn, newest first; what the filter set aside stays visible, dim."""
+    store = studio.store(cid)
+    busy = progress_line(active_job(studio, cid, "generate", "card"))
+    drawn = list(reversed(store.select(Kind.SYNTHETIC)))
+    if not drawn:
+        return looks.empty("Nothing drawn yet. “Generate” draws with the chosen version."), busy
+    named = {each.id: each.name for each in _versions(store)}
+    tiles = [looks.tile(each, store.thumb(each.id), badges=_badges(each, named), pick=False) for each in drawn[:shown]]
+    aside = sum(each.filtered for each in drawn)
+    waiting = sum(each.state is Verdict.PENDING and not each.filtered for each in drawn)
+    words = f"{looks.plural(len(drawn), 'picture')}, {aside} set aside by the identity filter"
+    link = looks.go(f"Review {waiting} ▸", "Review") if waiting else ""
+    more = looks.button("Show more", "more") if len(drawn) > shown else ""
+    head = f'<div class="fl-spread"><p class="fl-quiet">{words}</p>{link}</div>'
+    return f"{head}{looks.grid(tiles, 'large')}{more}", busy
+
+
+def _badges(record: ImageRecord, named: dict[str, str]) -> str:
+    scored, value = looks.latest_score(record)
+    parts = [looks.score(value)] if scored else []
+    parts.append(looks.chip(named.get(record.version, "base")))
+    if record.state is not Verdict.PENDING:
+        parts.append(looks.chip(looks.WORDS[record.state], looks.TONES[record.state]))
+    elif record.filtered:
+        parts.append(looks.chip("set aside"))
+    parts += [looks.chip(name.replace("_", " "), "warn", str(words)) for name, words in record.advice.items()]
+    return "".join(parts)
+
+
+def results_act(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
+    """Show more."""
+    return shown + PAGE if data.get("act") == "more" else shown
+
+
+def cancel(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+    """Cancel the job whose button was clicked."""
+    studio.jobs.cancel(str(data.get("job", "")))
+
+
+# ── the identity filter ─────────────────────────────────────────────────────────────────────────
+
+
+def read_floor(studio: Studio, cid: str) -> Any:
+    """Where the filter stands, once there is something to filter."""
+    if not studio.store(cid).select(Kind.SYNTHETIC):
+        return gr.skip()
+    return min(max(round(generate.threshold(studio, cid), 2), 0.0), 1.0)
+
+
+def move_floor(studio: Studio, cid: str, floor: float) -> None:
+    """Move the filter; pictures that nobody judged yet follow."""
+    generate.set_threshold(studio, cid, float(floor))
+
+
+# ── the model card ──────────────────────────────────────────────────────────────────────────────
+
+
+def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) -> str:
+    """The 5 × 4 + 3 cells of a card, its first-try rate, and a paired comparison."""
+    store = studio.store(cid)
+    if not which:
+        return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+    run = store.cards.get(which)
+    head = rate_line(run) + (compare_line(store, store.cards.get(against), run) if against else "")
+    by_name = {str(cell["cell"]): cell for cell in run.cells if cell["seed"] == run.seeds[0]}
+    parts = ["<span></span>", *(f"<span>{looks.esc(angle)}</span>" for angle in ANGLES)]
+    for mood in EXPRESSIONS:
+        parts.append(f"<span>{looks.esc(mood)}</span>")
+        parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
+    parts.append("<span>full body</span>")
+    parts += [_cell(store, by_name.get(pose)) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
+    axes = "".join(
+        looks.chip(f"{name} {rate['k']}/{rate['n']}") for name, rate in card.summary(run).get("axes", {}).items()
+    )
+    return f'{head}<div class="fl-buttons">{axes}</div><div class="fl-card">{"".join(parts)}</div>'
+
+
+def rate_line(run: CardRun) -> str:
+    """The first-try rate with its interval, against the target."""
+    first = card.summary(run)["first_try"]
+    met = first["rate"] >= card.TARGET
+    tone = "good" if met else "warn"
+    return (
+        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{first["rate"]:.0%}</b></span>'
+        f"<span>{looks.bar(first['rate'], 1, tone)}</span>"
+        f"<small>{first['k']} of {first['n']}, 95 % interval {first['low']:.0%}–{first['high']:.0%} · "
+        f"target {card.TARGET:.0%}</small></div>"
+    )
+
+
+def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
+    """Two cards on the same cells and seeds."""
+    pair = card.compare(before, after)
+    return (
+        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {pair["rate_a"]:.0%} → '
+        f"{looks.esc(_card_name(store, after))} {pair['rate_b']:.0%} on {pair['pairs']} pairs of the same seed · "
+        f"{pair['only_b']} gained, {pair['only_a']} lost · p = {pair['p']:.3f}</p>"
+    )
+
+
+def _cell(store: Store, cell: dict[str, Any] | None) -> str:
+    if cell is None:
+        return '<div class="fl-cell"></div>'
+    verdict = card.verdict_of(cell)
+    mark, tone = _MARKS.get(verdict, ("?", "warn"))
+    axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell["axes"].items())
+    human = " (your word)" if cell.get("human") is not None else ""
+    hint = f"{cell['cell']} – {axes}{human}. Click to overrule."
+    name = looks.esc(cell["cell"])
+    return (
+        f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
+        '<button type="button" class="fl-open" data-act="overrule"'
+        f' data-cell="{name}" data-seed="{looks.esc(cell["seed"])}" aria-label="{looks.esc(hint)}">'
+        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}</button><b class='{tone}'>{mark}</b></div>"
+    )
+
+
+def overrule(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> None:
+    """A human's word on a cell: pass, then fail, then the machine's again."""
+    if data.get("act") != "overrule" or not which:
+        return
+    cell, seed = str(data["cell"]), int(data["seed"])
+    found: Sequence[dict[str, Any]] = studio.store(cid).cards.get(which).cells
+    human = next((each.get("human") for each in found if each["cell"] == cell and each["seed"] == seed), None)
+    after = {None: True, True: False, False: None}[human]
+    card.set_human(studio, cid, which, cell, seed, after)

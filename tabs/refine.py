@@ -1,0 +1,226 @@
+"""Editor Refinement: what reviews taught, an editor LoRA trained on it, and whether it got better."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import gradio as gr
+
+from engines.api import EditParams, TrainParams
+from engines.errors import BadInput
+from studio.flywheel import refine, runs
+from studio.nouns import JobState, Role, Triplet, Version, VersionState
+from studio.store import Store
+from studio.studio import Studio
+from tabs.common import exports, looks
+from tabs.common.shell import Drawing, Page, html, jobs_of, progress_line
+
+ENOUGH_GOLDEN = 50
+SHOWN = {"All": None, "Golden": True, "Positive": False}
+PAGE = 30
+
+
+def build(page: Page) -> None:
+    """Lay out the tab."""
+    shown = gr.State(PAGE)
+    with gr.Row(elem_classes="fl-two"):
+        with gr.Column(scale=5):
+            counts = html()
+            kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
+            browser = html(looks.waiting(), elem_id="refine-triplets")
+        with gr.Column(scale=4, elem_classes="fl-side"):
+            steps = gr.Number(0, label="Steps (0: the model's own)", precision=0)
+            about = html()
+            start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
+            live = html()
+            versions = html(elem_id="refine-versions")
+            written = html(elem_id="refine-written")
+    lessons = (draw_triplets, [kind, shown], [browser])
+    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, (draw_about, [steps], [about])]
+    page.show([*drawn, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    page.redraw([kind.change], lessons)
+    page.redraw([steps.change], (draw_about, [steps], [about]))
+    page.on(start.click, start_training, [steps])
+    page.act(browser, more, [shown], [shown], then=[lessons])
+    page.act(live, live_act)
+    page.act(counts, save_lessons, [], [written])
+    page.act(versions, versions_act, [], [written])
+
+
+# ── what reviews taught ─────────────────────────────────────────────────────────────────────────
+
+
+def draw_counts(studio: Studio, cid: str) -> str:
+    """How many lessons there are, of which kind and task."""
+    lessons = refine.lessons(studio, cid)
+    tasks = Counter(each.task or "other" for each in lessons.learned)
+    golden = len(lessons.golden)
+    chips = "".join(looks.chip(f"{task} {count}") for task, count in tasks.most_common())
+    figures = (
+        f'<div class="fl-line"><span><b class="fl-big">{golden}</b> golden</span>'
+        f'<span><b class="fl-big">{len(lessons.positive)}</b> positive</span>'
+        f'<span><b class="fl-big">{len(lessons.held_out)}</b> held out for the test</span></div>'
+        f'<p class="fl-quiet">golden {looks.bar(golden, ENOUGH_GOLDEN)} '
+        f"{golden} of {ENOUGH_GOLDEN} make a strong editor</p>"
+    )
+    save = exports.elsewhere(Role.EDITOR) if lessons.learned else ""
+    return looks.panel("What your reviews taught", f'{figures}<div class="fl-buttons">{chips}</div>{save}')
+
+
+def save_lessons(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Write the triplets for another trainer; answers where they lie."""
+    return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
+
+
+def draw_triplets(studio: Studio, cid: str, kind: str, shown: int) -> str:
+    """Source, the wrong edit where there was one, and what the editor should have made."""
+    store = studio.store(cid)
+    wanted = SHOWN[kind]
+    found = [each for each in refine.triplets(studio, cid) if wanted is None or each.golden is wanted]
+    if not found:
+        words = "Every edit you approve or correct in Review becomes a lesson for the editor."
+        return looks.empty(words, looks.go("Open Review", "Review"))
+    cards = "".join(triplet_card(store, each) for each in list(reversed(found))[:shown])
+    rest = looks.button("Show more", "more") if len(found) > shown else ""
+    return f'<div class="fl-pairs">{cards}</div>{rest}'
+
+
+def triplet_card(store: Store, triplet: Triplet) -> str:
+    """One lesson as pictures and words."""
+    shots = [
+        (triplet.source, "source"),
+        (triplet.wrong, "wrong"),
+        (triplet.result, "corrected" if triplet.wrong else "result"),
+    ]
+    figures = "".join(
+        f"<figure>{looks.picture(store.thumb(image), words, classes='fl-shot')}<span>{words}</span></figure>"
+        for image, words in shots
+        if image
+    )
+    marks = looks.chip("golden", "warn") if triplet.golden else looks.chip("positive", "good")
+    if triplet.held_out:
+        marks += looks.chip("held out", "", "never trained on; it tests the editor")
+    words = EditParams.from_json(triplet.params).headline() if triplet.params else ""
+    return (
+        f'<article class="fl-pair"><div>{figures}</div><div class="fl-under"><p>{looks.esc(words)}</p>'
+        f"{marks} {looks.chip(triplet.task) if triplet.task else ''}</div></article>"
+    )
+
+
+def more(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
+    """Show more lessons."""
+    return shown + PAGE if data.get("act") == "more" else shown
+
+
+# ── training ────────────────────────────────────────────────────────────────────────────────────
+
+
+def settle(studio: Studio, cid: str, steps: float | None) -> tuple[str, TrainParams]:
+    """The character's editor and its own training preset, with the steps the user set."""
+    name = studio.store(cid).character.editor
+    given = {} if not steps else {"steps": int(steps)}
+    return name, studio.registry.spec(name).params(TrainParams, **given)
+
+
+def draw_about(studio: Studio, cid: str, steps: float | None) -> str:
+    """What a training would do."""
+    name, params = settle(studio, cid, steps)
+    spec = studio.registry.spec(name)
+    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
+    count = len(refine.dataset(studio, cid))
+    facts = f"{looks.plural(count, 'lesson')} · {params.steps} steps · rank {params.rank} · batch {params.batch_size}"
+    return looks.panel(f"Train an editor LoRA on {spec.name}", f'<p class="fl-quiet">{looks.esc(facts)}</p>', toy)
+
+
+def start_training(studio: Studio, cid: str, steps: float | None) -> None:
+    """Queue the editor's training."""
+    name, params = settle(studio, cid, steps)
+    refine.submit(studio, cid, params, name)
+
+
+def draw_live(studio: Studio, cid: str) -> str:
+    """The newest editor training: where it stands, and its loss."""
+    jobs = jobs_of(studio, cid, "refine")
+    if not jobs:
+        return ""
+    job, buttons = jobs[0], ""
+    if job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
+        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
+    seen = runs.progress(studio, job.id)
+    busy = job.state in (JobState.RUNNING, JobState.QUEUED)
+    head = progress_line(job) if busy else looks.chip(job.state.value, "good" if job.state is JobState.DONE else "warn")
+    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
+    plot = looks.loss_plot([(point.step, point.loss) for point in seen.points], seen.total)
+    body = f'{head}<small>{looks.esc(trouble)}</small>{plot}<div class="fl-buttons">{buttons}</div>'
+    return looks.panel(job.title or "Editor training", body)
+
+
+def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+    """Cancel or resume."""
+    job = str(data.get("job", ""))
+    if data.get("act") == "cancel":
+        studio.jobs.cancel(job)
+    elif data.get("act") == "resume":
+        studio.jobs.resume(job)
+
+
+# ── versions ────────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_versions(studio: Studio, cid: str) -> str:
+    """Editor versions, newest first, each with its before and after."""
+    store = studio.store(cid)
+    versions = [each for each in store.versions.all() if each.role is Role.EDITOR]
+    return "".join(_version(store, each) for each in reversed(versions))
+
+
+def _version(store: Store, version: Version) -> str:
+    adopted = version.state is VersionState.ADOPTED
+    state = looks.chip(version.state.value, "good" if adopted else "")
+    button = (
+        looks.button("Roll back", "roll_back", tone="small", version=version.id)
+        if adopted
+        else looks.button("Adopt", "adopt", tone="small accent", version=version.id)
+    )
+    save = f'<div class="fl-buttons"><span class="fl-quiet">save the LoRA for</span>{exports.buttons(version.id)}</div>'
+    body = f"{before_after(store, version)}{save}"
+    return looks.panel(f"Editor {version.name}", body, f"<span>{state} {button}</span>")
+
+
+def before_after(store: Store, version: Version) -> str:
+    """The held-out edits made again, with and without the LoRA, on the same seeds."""
+    edits = version.metrics.get("edits") or {}
+    if not edits.get("n"):
+        return f'<p class="fl-quiet">{looks.esc(edits.get("note", "Not compared yet."))}</p>'
+    before, after = edits["before"], edits["after"]
+    line = (
+        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{before["accepted"]:.0%}</b></span><span>→ '
+        f'{looks.esc(version.name)} <b class="fl-big">{after["accepted"]:.0%}</b></span>'
+        f"<small>{edits['n']} held-out edits, same seeds · {edits['better']} better, {edits['worse']} worse · "
+        f"p = {edits['p']:.2f}</small></div>"
+    )
+    pairs = "".join(
+        '<article class="fl-pair"><div>'
+        + "".join(
+            f"<figure>{looks.picture(store.thumb(image), words, classes='fl-shot')}<span>{words}</span></figure>"
+            for image, words in ((pair["before"], "base"), (pair["after"], version.name))
+        )
+        + f'</div><div class="fl-under">{looks.chip(pair.get("task") or "edit")}</div></article>'
+        for pair in edits.get("pairs", [])
+    )
+    return f'{line}<div class="fl-pairs">{pairs}</div>'
+
+
+def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Adopt an editor version, roll it back, or write its LoRA; answers what was written."""
+    version, act = str(data.get("version", "")), data.get("act")
+    if act == "adopt":
+        refine.adopt(studio, cid, version)
+    elif act == "roll_back":
+        refine.roll_back(studio, cid, version)
+    elif act == exports.ACT:
+        return exports.export(studio, cid, data)
+    else:
+        raise BadInput("The table has no such button.", "Reload the page.")
+    return ""

@@ -1,0 +1,336 @@
+"""Review: one picture, one decision, keyboard first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from engines.api import EditParams
+from engines.errors import BadInput, NotFound
+from studio.flywheel import enrich, review
+from studio.flywheel.review import Reason
+from studio.nouns import Decision, ImageRecord, Kind, Verdict
+from studio.pictures import decode, to_rgb
+from studio.store import Store
+from studio.studio import Studio
+from tabs.common import looks
+from tabs.common.shell import Page, html
+
+REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
+VERDICTS = {
+    "good": ("a", "good", Verdict.GOOD),
+    "correct": ("c", "warn", Verdict.NEEDS_CORRECTION),
+    "reject": ("x", "bad", Verdict.REJECT),
+}
+HISTORY = 14
+AHEAD = 5
+EDIT_SIDE = 768
+
+
+def build(page: Page) -> None:
+    """Lay out the tab."""
+    opened, skipped = gr.State(""), gr.State(())
+    reasons, mending = gr.State(()), gr.State("")
+    stage = html(looks.waiting(), elem_id="review-stage")
+    with gr.Group(visible=False, elem_id="mend") as mend:
+        about = html()
+        with gr.Tabs():
+            with gr.TabItem("Better words"):
+                words = gr.Textbox(label="Words for another try", lines=2, elem_id="mend-words")
+                again = gr.Button("Try again with these words", variant="primary", size="sm", elem_id="mend-again")
+            with gr.TabItem("Upload a repaired picture"):
+                upload = gr.File(label="The picture as it should be", file_types=["image"], height=110)
+            with gr.TabItem("Paint over it"):
+                paint = gr.ImageEditor(
+                    label="Paint over what is wrong, then save",
+                    type="pil",
+                    format="png",
+                    height=480,
+                    sources=(),
+                    layers=False,
+                    elem_id="mend-paint",
+                )
+                keep = gr.Button("Save the painted picture", variant="primary", size="sm")
+        close = gr.Button("Later", size="sm", elem_id="mend-close")
+
+    hand = [opened, skipped, reasons, mending]
+    scene = (draw, [opened, skipped, reasons], [stage])
+    panel = (fill_mend, [mending], [mend, about, words, paint])
+    page.show([scene])
+    page.act(stage, act, hand, hand, then=[scene, panel])
+    page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
+    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel], slow=True)
+    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel], slow=True)
+    page.on(close.click, later, [], [mending], then=[panel])
+
+
+# ── the stage ───────────────────────────────────────────────────────────────────────────────────
+
+
+def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reasons: tuple[str, ...]) -> str:
+    """The picture to decide, what it was made from, what was asked, and the verdicts."""
+    store = studio.store(cid)
+    queue = upcoming(studio, cid, skipped)
+    shown = _get(store, opened) or (queue[0] if queue else None)
+    ahead = [each for each in queue if shown is None or each.id != shown.id][:AHEAD]
+    head = tally(store)
+    strip = history(store)
+    if shown is None:
+        undo = f'<div class="fl-buttons">{_undo()}</div>' if strip else ""
+        return f"{head}{_all_done(store)}{undo}{strip}"
+    side = beside(store, shown, review.explain(studio, cid, shown.id))
+    undo = _undo() if strip else ""
+    keys = "".join(
+        looks.button(verdict_words(name), name, tone=tone, key=key, id=shown.id)
+        for name, (key, tone, _) in VERDICTS.items()
+    )
+    skip = looks.button("Skip", "skip", key=" ", id=shown.id)
+    picks = "".join(
+        looks.button(words, "reason", tone="small on" if words in reasons else "small", key=key, reason=words)
+        for key, words in REASONS.items()
+    )
+    image = looks.file_url(store.path(shown.id))
+    main = f'<img class="fl-main" data-main src="{image}" alt="{looks.esc(looks.describe(shown))}">'
+    prefetch = "".join(f'<img src="{looks.file_url(store.path(each.id))}" alt="">' for each in ahead)
+    return (
+        f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
+        f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
+        f'<div class="fl-prefetch" aria-hidden="true">{prefetch}</div>{strip}'
+    )
+
+
+def verdict_words(name: str) -> str:
+    """A verdict as its button says it."""
+    return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
+
+
+def _undo() -> str:
+    return looks.button("Undo", "undo", key="Backspace", hint="take the last verdict back")
+
+
+def upcoming(studio: Studio, cid: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
+    """The next pictures; those that were skipped come last."""
+    found = review.next(studio, cid, count=AHEAD + 1 + len(skipped))
+    fresh = [each for each in found if each.id not in skipped]
+    later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
+    return fresh + later
+
+
+def tally(store: Store) -> str:
+    """How much is left, how fast it goes, and what was said so far."""
+    decisions = [each for each in store.decisions.all() if not each.undone]
+    said = Counter(each.verdict for each in decisions)
+    parts = [f"<b>{len(store.pending())} left</b>"]
+    if speed := per_minute(decisions):
+        parts.append(f"<span>{speed:.0f}/min</span>")
+    parts += [
+        f'<span class="{looks.TONES[verdict]}">{said[verdict]} {looks.WORDS[verdict]}</span>'
+        for verdict in (Verdict.GOOD, Verdict.NEEDS_CORRECTION, Verdict.REJECT)
+    ]
+    mend = unmended(store)
+    if mend:
+        words = f"{len(mend)} to mend ▾"
+        parts.append(looks.button(words, "mend", tone="small warn", id=mend[-1].id, scroll="#mend"))
+    return f'<div class="fl-line" id="review-tally">{"".join(parts)}</div>'
+
+
+def unmended(store: Store) -> list[ImageRecord]:
+    """Edits that need a correction and have none yet."""
+    mended = {each.wrong for each in store.triplets.all()}
+    found = store.select(state=Verdict.NEEDS_CORRECTION)
+    return [each for each in found if each.parent and each.id not in mended]
+
+
+def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.0) -> float:
+    """The pace of the last decisions; pauses of more than a minute don't count."""
+    times = [datetime.fromisoformat(each.created) for each in decisions[-window:]]
+    gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
+    gaps = [gap for gap in gaps if gap <= pause_s]
+    if len(gaps) < 2 or (datetime.now(UTC) - times[-1]).total_seconds() > pause_s:
+        return 0.0
+    return 60.0 * len(gaps) / max(sum(gaps), 0.001)
+
+
+def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
+    """The source and the nearest reference, what was asked for, the likeness, and why it is shown now."""
+    source = _get(store, shown.parent)
+    reference = nearest(store, shown)
+    shots = "".join(
+        f'<figure data-hold="{key}" data-keylabel="compare with the {words}">'
+        f"{looks.picture(store.path(each.id), words, lazy=False)}<figcaption>{words} (hold {key})</figcaption></figure>"
+        for each, words, key in ((source, "source", "s"), (reference, "reference", "r"))
+        if each
+    )
+    asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
+    facts = [("what", looks.esc(looks.KIND_WORDS[shown.kind])), ("asked for", looks.esc(asked))]
+    if words := words_of(shown):
+        facts.append(("words", looks.esc(words)))
+    if shown.scores:
+        facts.append(("likeness", looks.score(why.score, why.floor, why.ceiling)))
+    if shown.state is Verdict.PENDING:
+        facts.append(("why now", looks.esc(why.words)))
+    facts += [("note", looks.chip(str(words), "warn")) for words in shown.advice.values()]
+    if shown.state is not Verdict.PENDING:
+        facts.append(("you said", looks.chip(looks.WORDS[shown.state], looks.TONES[shown.state])))
+    listed = "".join(f"<dt>{name}</dt><dd>{each}</dd>" for name, each in facts if each)
+    return f'<div><div class="fl-beside">{shots}</div><dl class="fl-facts">{listed}</dl></div>'
+
+
+def words_of(record: ImageRecord) -> str:
+    """The instruction or prompt that a picture was made with."""
+    params = record.params
+    return str(params.get("instruction") or params.get("prompt") or "")
+
+
+def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
+    """The original to compare with: the one it is most like, or else the one with most of the same tags."""
+    known = _get(store, shown.nearest)
+    if known and not known.trashed and known.id != shown.parent:
+        return known
+    originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
+    wanted = {**shown.tags, **shown.asked}
+
+    def alike(each: ImageRecord) -> tuple[bool, int, bool]:
+        shared = sum(each.tags.get(name) == value for name, value in wanted.items() if name in ("angle", "framing"))
+        return each.id != shown.parent, shared, each.star
+
+    return max(originals, key=alike, default=None)
+
+
+def history(store: Store) -> str:
+    """The last decisions; a click opens one again."""
+    last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
+    shots = "".join(
+        f'<button type="button" class="{looks.TONES[each.verdict]}" data-act="open" data-id="{looks.esc(each.image)}"'
+        f' aria-label="{looks.WORDS[each.verdict]}: open again">{looks.picture(store.thumb(each.image), "")}</button>'
+        for each in reversed(last)
+    )
+    return f'<p class="fl-quiet">your last decisions</p><div class="fl-history">{shots}</div>' if shots else ""
+
+
+def _all_done(store: Store) -> str:
+    mend = unmended(store)
+    made = store.select((Kind.ENRICHED, Kind.SYNTHETIC))
+    if not made:
+        return looks.empty("Nothing to review yet: enrich your pictures first.", looks.go("Open Enrich", "Enrich"))
+    if mend:
+        tiles = looks.grid((looks.tile(each, store.thumb(each.id), act="mend", pick=False) for each in mend), "small")
+        words = f"All decided. {looks.plural(len(mend), 'picture')} can be mended: click one."
+        return looks.empty(words, tiles)
+    return looks.empty("All decided. Your approved pictures are ready to teach.", looks.go("Open Train", "Train"))
+
+
+def _get(store: Store, image_id: str) -> ImageRecord | None:
+    if not image_id:
+        return None
+    try:
+        return store.images.get(image_id)
+    except NotFound:
+        return None
+
+
+# ── deciding ────────────────────────────────────────────────────────────────────────────────────
+
+State = tuple[str, tuple[str, ...], tuple[str, ...], str]
+
+
+def act(
+    studio: Studio,
+    cid: str,
+    data: dict[str, Any],
+    opened: str,
+    skipped: tuple[str, ...],
+    reasons: tuple[str, ...],
+    mending: str,
+) -> State:
+    """A key or a button of the stage; answers what is open, skipped, given as reasons, being mended."""
+    name, image = str(data.get("act")), str(data.get("id", ""))
+    if name in VERDICTS:
+        verdict = VERDICTS[name][2]
+        review.decide(studio, cid, image, verdict, reasons=tuple(reasons))
+        left = tuple(each for each in skipped if each != image)
+        return "", left, (), image if verdict is Verdict.NEEDS_CORRECTION else ""
+    if name == "skip":
+        return "", (*(each for each in skipped if each != image), image), (), mending
+    if name == "reason":
+        given = str(data.get("reason", ""))
+        return (
+            opened,
+            skipped,
+            tuple(r for r in reasons if r != given) if given in reasons else (*reasons, given),
+            mending,
+        )
+    if name == "undo":
+        return review.undo(studio, cid, reviewer=review.OWNER).image, skipped, (), ""
+    if name == "open":
+        return image, skipped, (), mending
+    if name == "mend":
+        return opened, skipped, reasons, image
+    raise BadInput("The page has no such key.", "Press ? for the keys.")
+
+
+# ── mending ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
+    """The correction panel for a picture, or nothing."""
+    if not mending:
+        return [gr.update(visible=False), "", "", None]
+    store = studio.store(cid)
+    record = store.images.get(mending)
+    shot = looks.picture(store.thumb(mending), looks.describe(record))
+    head = (
+        f'<div class="fl-under"><div class="fl-spread"><b>How should this one look?</b>{looks.chip("optional")}</div>'
+        f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
+        f'<div class="fl-grid small">{shot}</div></div>'
+    )
+    return [gr.update(visible=True), head, words_of(record), _canvas(store.open_image(mending))]
+
+
+def later(studio: Studio, cid: str) -> str:
+    """Leave the picture unmended for now."""
+    return ""
+
+
+def _canvas(image: Image.Image) -> Image.Image:
+    """Large enough to paint on: small pictures are shown several times their size."""
+    factor = max(1, EDIT_SIDE // max(image.size))
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
+
+
+def mend_words(studio: Studio, cid: str, mending: str, words: str) -> str:
+    """Queue another try of the edit with better words."""
+    record = studio.store(cid).images.get(mending)
+    if record.params_kind != EditParams.__name__:
+        raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
+    if not words.strip():
+        raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
+    enrich.retry(studio, cid, mending, {"instruction": words.strip()})
+    gr.Info("Queued. The new try comes up for review when it is done.")
+    return ""
+
+
+def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
+    """Keep an uploaded picture as the correction."""
+    if not file:
+        raise BadInput("No picture was given.", "Drop the repaired picture.")
+    picture = to_rgb(decode(Path(file).read_bytes(), Path(file).name))
+    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    return "", None
+
+
+def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
+    """Keep the painted picture as the correction, at the wrong picture's own size."""
+    composite = (painted or {}).get("composite")
+    if composite is None:
+        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
+    size = studio.store(cid).open_image(mending).size
+    picture = composite.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    return ""

@@ -1,0 +1,122 @@
+"""The review-only app: a queue and three verdicts behind a password; no path, name or endpoint of the studio."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from engines.errors import UserError
+from studio.flywheel import review
+from studio.nouns import ImageRecord, Verdict
+from studio.store import Store
+from studio.studio import Studio
+from tabs.common import looks
+from tabs.common.shell import html
+
+TITLE = "Review"
+SIDE = 1024
+VERDICTS = {
+    "good": ("a", "good", Verdict.GOOD, "Good"),
+    "correct": ("c", "warn", Verdict.NEEDS_CORRECTION, "Needs correction"),
+    "reject": ("x", "bad", Verdict.REJECT, "Reject"),
+}
+_QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+
+
+def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Blocks:
+    """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
+    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+        skipped = gr.State(())
+        stage = html(elem_id="review-stage")
+
+        def show(skips: tuple[str, ...], request: gr.Request) -> str:
+            return page(studio, character_id, reviewer_name(request), skips) if alive() else closed()
+
+        def act(event: gr.EventData, skips: tuple[str, ...], request: gr.Request) -> tuple[str, tuple[str, ...]]:
+            if not alive():
+                return closed(), ()
+            name = reviewer_name(request)
+            after = vote(studio, character_id, name, dict(event._data or {}), skips)
+            return page(studio, character_id, name, after), after
+
+        demo.load(show, [skipped], [stage], **_QUIET)
+        stage.act(act, [skipped], [stage, skipped], **_QUIET)
+        demo.queue(api_open=False)
+    return demo
+
+
+def reviewer_name(request: gr.Request) -> str:
+    """Who is voting: the name that was logged in with."""
+    return f"guest:{request.username or 'unknown'}"
+
+
+def closed() -> str:
+    """What is left when the link has ended."""
+    return looks.empty("This review link has ended. Thank you for your help.")
+
+
+def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> str:
+    """The next picture beside its source, what was asked, and the buttons."""
+    store = studio.store(character_id)
+    queue = waiting(studio, character_id, reviewer, skipped)
+    done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
+    head = f'<div class="fl-line"><b>{len(store.pending())} left</b><span>{len(done)} by you</span></div>'
+    undo = looks.button("Undo", "undo", key="Backspace") if done else ""
+    if not queue:
+        return f'{head}{looks.empty("Nothing is left to review. Thank you!")}<div class="fl-buttons">{undo}</div>'
+    shown = queue[0]
+    buttons = "".join(
+        looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
+    )
+    skip = looks.button("Skip", "skip", key=" ", id=shown.id)
+    side = f'<figure data-hold="s" data-keylabel="compare with the source">{_picture(store, shown.parent, "source")}'
+    side += "<figcaption>made from this (hold s)</figcaption></figure>" if shown.parent else "</figure>"
+    asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
+    main = _picture(store, shown.id, "the picture to judge", 'class="fl-main" data-main')
+    return (
+        f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
+        f'<div class="fl-verdicts">{buttons}{skip}{undo}</div></div>'
+        f'<div><div class="fl-beside">{side}</div><p class="fl-quiet">asked for</p>'
+        f'<dl class="fl-facts">{asked}</dl></div></div>'
+    )
+
+
+def waiting(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
+    """What this reviewer sees next; skipped ones last."""
+    found = review.next(studio, character_id, reviewer=reviewer, count=len(skipped) + 1)
+    return [each for each in found if each.id not in skipped] or found
+
+
+def vote(
+    studio: Studio, character_id: str, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...]
+) -> tuple[str, ...]:
+    """One vote, skip or undo; only a picture that waits in the queue can be voted on."""
+    act, image = str(data.get("act")), str(data.get("id", ""))
+    try:
+        if act == "undo":
+            review.undo(studio, character_id, reviewer=reviewer)
+        elif image in {each.id for each in studio.store(character_id).pending()}:
+            if act in VERDICTS:
+                review.decide(studio, character_id, image, VERDICTS[act][2], reviewer=reviewer)
+            elif act == "skip":
+                return (*(each for each in skipped if each != image), image)
+    except UserError:
+        # A reviewer is told nothing of the studio's inside; the page simply shows what is left.
+        return skipped
+    return skipped
+
+
+def _picture(store: Store, image_id: str, alt: str, more: str = "") -> str:
+    """A picture inside the page itself, without its metadata: a reviewer can ask the server for no file at all."""
+    if not image_id:
+        return ""
+    picture = store.open_image(image_id)
+    picture.thumbnail((SIDE, SIDE))
+    kept = io.BytesIO()
+    picture.save(kept, format="WEBP", quality=90)
+    data = base64.b64encode(kept.getvalue()).decode("ascii")
+    return f'<img {more} alt="{looks.esc(alt)}" src="data:image/webp;base64,{data}">'

@@ -1,0 +1,262 @@
+"""Train: what will be learned, whether it fits, the loss and the samples while it runs, and the versions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+
+from engines.api import TrainParams
+from engines.errors import BadInput, NotFound
+from studio.flywheel import choosing, runs, train
+from studio.flywheel.choosing import Choice
+from studio.nouns import Job, JobState, Role, Version, VersionState
+from studio.store import Store
+from studio.studio import Studio
+from tabs.common import exports, looks
+from tabs.common.shell import Page, html, jobs_of, progress_line
+
+KNOBS = ("steps", "learning_rate", "rank", "batch_size", "seed")
+PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body", "body")]
+_STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
+_DIGITS = 4
+
+
+def build(page: Page) -> None:
+    """Lay out the tab."""
+    with gr.Row(elem_classes="fl-two"):
+        with gr.Column(scale=3, elem_classes="fl-side"):
+            phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
+            model = gr.Dropdown([], label="Model")
+            steps = gr.Number(label="Steps", precision=0, elem_id="train-steps")
+            with gr.Accordion("Advanced", open=False):
+                start_from = gr.Dropdown([], label="Go on from")
+                with gr.Row():
+                    rate = gr.Number(label="Learning rate", step=0.0001)
+                    rank = gr.Number(label="Rank", precision=0)
+                with gr.Row():
+                    batch = gr.Number(label="Batch", precision=0)
+                    seed = gr.Number(label="Seed", precision=0)
+            ready = html(looks.waiting(), elem_id="train-preflight")
+            start = gr.Button("Train", variant="primary", elem_id="train-start")
+            elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
+        with gr.Column(scale=5):
+            live = html(looks.waiting(), elem_id="train-live")
+            versions = html(elem_id="train-versions")
+            written = html(elem_id="train-written")
+
+    knobs = [model, steps, rate, rank, batch, seed]
+    check = (draw_preflight, [phase, *knobs], [ready])
+    models = (fill_models, [model, steps], knobs)
+    starts = (fill_starts, [start_from], [start_from])
+    page.show([models, starts, check, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    page.redraw([model.input], (preset, [model], [steps, rate, rank, batch, seed]))
+    page.redraw([each.change for each in (phase, *knobs)], check)
+    page.on(start.click, start_training, [phase, start_from, *knobs])
+    page.act(live, live_act)
+    page.act(elsewhere, save_pictures, [], [written])
+    page.act(versions, versions_act, [], [written])
+
+
+# ── before ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def fill_models(studio: Studio, cid: str, model: str | None, steps: float | None) -> list[Any]:
+    """The models that can be trained, and at first the preset of one."""
+    choices = [(spec.label, spec.name) for spec in studio.registry.role("generator") if spec.trainer]
+    chosen = model if model in [value for _, value in choices] else studio.store(cid).character.generator
+    values = [gr.skip()] * len(KNOBS) if steps else preset(studio, cid, chosen)
+    return [gr.update(choices=choices, value=chosen), *values]
+
+
+def fill_starts(studio: Studio, cid: str, start: str | None) -> Any:
+    """The versions that a training can go on from; a phase of the whole body goes on from one of the head."""
+    versions = [each for each in studio.store(cid).versions.all() if each.role is Role.CHARACTER]
+    choices = [("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
+    return gr.update(choices=choices, value=start if start in [value for _, value in choices] else "")
+
+
+def preset(studio: Studio, cid: str, model: str | None) -> list[Any]:
+    """A model's own training parameters, as the widgets show them."""
+    _, params = settle(studio, cid, model, *(None for _ in KNOBS))
+    return [getattr(params, knob) for knob in KNOBS]
+
+
+def settle(studio: Studio, cid: str, model: str | None, *values: float | None) -> tuple[str, TrainParams]:
+    """The model and its parameters: its own preset, with what the user set on top."""
+    name = model or studio.store(cid).character.generator
+    whole = {"steps", "rank", "batch_size", "seed"}
+    given = {
+        knob: int(value) if knob in whole else float(value) for knob, value in zip(KNOBS, values, strict=True) if value
+    }
+    return name, studio.registry.spec(name).params(TrainParams, **given)
+
+
+def draw_preflight(studio: Studio, cid: str, phase: str, model: str | None, *values: float | None) -> str:
+    """Everything to know before the card is taken, each trouble with its remedy."""
+    name, params = settle(studio, cid, model, *values)
+    found = train.preflight(studio, cid, params, name, phase=phase)
+    spec = studio.registry.spec(name)
+    checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
+    tone = {"fits": "good", "tight": "warn"}.get(found.fit.level, "bad")
+    time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
+    facts = (
+        f'<div class="fl-line"><b class="fl-big">{looks.plural(len(found.entries), "picture")}</b>'
+        f"<span>{found.real_share:.0%} of what it sees is yours</span><span>{looks.esc(time)}</span></div>"
+        f'<p class="fl-quiet">{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · '
+        f"batch {params.batch_size} · {params.resolution} px · licence {looks.esc(spec.licence)}</p>"
+    )
+    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
+    fit = looks.chip(found.fit.level, tone, found.fit.words)
+    return looks.panel("Pre-flight", f'{facts}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
+
+
+def start_training(
+    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: float | None
+) -> None:
+    """Queue the training."""
+    name, params = settle(studio, cid, model, *values)
+    train.submit(studio, cid, params, name, phase=phase, start=start or "")
+
+
+def save_pictures(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Write the zip for another trainer; answers where it lies."""
+    return exports.export_pictures(studio, cid, data, Role.CHARACTER, train.dataset(studio, cid))
+
+
+# ── while it runs ───────────────────────────────────────────────────────────────────────────────
+
+
+def draw_live(studio: Studio, cid: str) -> str:
+    """The newest training: where it stands, its loss, and its samples."""
+    jobs = jobs_of(studio, cid, "train")
+    if not jobs:
+        return looks.empty("No training yet. When the pre-flight is green, “Train” makes the first version.")
+    return run_panel(studio, cid, jobs[0])
+
+
+def run_panel(studio: Studio, cid: str, job: Job) -> str:
+    """One run's progress, curve and sample grid."""
+    store = studio.store(cid)
+    seen = runs.progress(studio, job.id)
+    losses = [(point.step, point.loss) for point in seen.points]
+    buttons = ""
+    if job.state is JobState.RUNNING:
+        buttons = looks.button(
+            "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
+        )
+    elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
+        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
+        if seen.checkpoints:
+            buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
+    head = progress_line(job) if job.state in (JobState.RUNNING, JobState.QUEUED) else _ended(job)
+    body = f'{head}{looks.loss_plot(losses, seen.total)}<div class="fl-buttons">{buttons}</div>'
+    choices = choosing.choices(studio, job.id, seen)
+    return looks.panel(job.title or "Training", body) + _samples(store, job, seen.samples, choices)
+
+
+def _ended(job: Job) -> str:
+    tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
+    words = f"{job.step} of {job.total} steps"
+    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
+    chip = looks.chip(job.state.value, tone)
+    return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
+
+
+def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> str:
+    """The previews of each step in one row, and beside them what the checkpoint of that step is worth."""
+    if not samples:
+        return ""
+    steps = sorted({each.step for each in samples})
+    columns = sorted({each.index for each in samples})
+    found = {(each.step, each.index): each.image for each in samples}
+    chosen = {choice.step: choice for choice in choices}
+    rows = []
+    for step in steps:
+        rows.append(f"<div>{_worth(store, job, step, chosen.get(step))}</div>")
+        for column in columns:
+            image = found.get((step, column))
+            shot = looks.picture(store.thumb(image), f"sample {column} at step {step}") if image else ""
+            rows.append(f'<div class="fl-cell">{shot}</div>')
+    style = f"grid-template-columns: 132px repeat({len(columns)}, minmax(0, 1fr))"
+    grid = f'<div class="fl-card" style="{style}">{"".join(rows)}</div>'
+    return looks.panel("Checkpoints: same prompts, same seeds", grid)
+
+
+def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
+    """A checkpoint in a few figures, and the way to make a version of it."""
+    lines = [f"<b>step {step}</b>"]
+    if choice is None:
+        return lines[0]
+    if choice.proposed:
+        lines.append(looks.chip("★ proposed", "accent", "the earliest that is about as like the originals as any"))
+    if choice.identity is not None:
+        lines.append(f"<small>identity {choice.identity:.2f}</small>")
+    if choice.obeyed is not None:
+        lines.append(f"<small>obeyed {choice.obeyed:.0%}</small>")
+    if choice.copies:
+        lines.append(looks.chip(f"near copies {choice.copies:.0%}", "warn", "closer to an original than those are"))
+    if choice.version:
+        lines.append(looks.chip(store.versions.get(choice.version).name, "good"))
+    elif job.state not in (JobState.RUNNING, JobState.QUEUED):
+        hint = "use this checkpoint instead of the last one"
+        lines.append(looks.button("Make version", "choose", tone="small", hint=hint, job=job.id, step=step))
+    return f'<div class="fl-worth">{"".join(lines)}</div>'
+
+
+def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+    """Cancel, resume, stop and keep, or make a version of a checkpoint."""
+    job, act = str(data.get("job", "")), data.get("act")
+    if act == "cancel":
+        studio.jobs.cancel(job)
+    elif act == "resume":
+        studio.jobs.resume(job)
+    elif act == "keep":
+        runs.keep(studio, job)
+    elif act == "choose":
+        made = choosing.keep_at(studio, job, int(data.get("step", 0)))
+        gr.Info(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
+
+
+# ── after ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_versions(studio: Studio, cid: str) -> str:
+    """The character's versions, newest first."""
+    store = studio.store(cid)
+    versions = [each for each in store.versions.all() if each.role is Role.CHARACTER]
+    if not versions:
+        return ""
+    return looks.panel("Versions", version_table(store, versions))
+
+
+def version_table(store: Store, versions: Sequence[Version]) -> str:
+    """Versions with what they learned from, and the way to use or leave them."""
+    rows = []
+    for each in reversed(versions):
+        adopted = each.state is VersionState.ADOPTED
+        act = looks.button("Roll back", "roll_back", tone="small", version=each.id) if adopted else ""
+        use = "" if adopted else looks.button("Adopt", "adopt", tone="small accent", version=each.id)
+        loss = each.metrics.get("loss")
+        learned = [f"{each.metrics.get('pictures', '?')} pictures", f"{each.metrics.get('steps', '?')} steps"]
+        if isinstance(loss, int | float):
+            learned.append(f"loss {loss:.{_DIGITS}f}")
+        name = f"<b>{looks.esc(each.name)}</b> {looks.chip(each.state.value, _STATES[each.state])}"
+        rows.append(
+            [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), f"{act}{use}"]
+        )
+    return looks.table(["version", "model", "learned from", "save the LoRA for", ""], rows)
+
+
+def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Adopt a version, go back to the one before it, or write its LoRA; answers what was written."""
+    version, act = str(data.get("version", "")), data.get("act")
+    if not version:
+        raise NotFound("No version was named.", "Reload the page.")
+    if act == exports.ACT:
+        return exports.export(studio, cid, data)
+    if act not in ("adopt", "roll_back"):
+        raise BadInput("The table has no such button.", "Reload the page.")
+    studio.store(cid).adopt(version, on=act == "adopt")
+    return ""

@@ -1,0 +1,101 @@
+"""The studio's app: what is served, what is published, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+
+from engines.errors import UserError
+from studio.api import API_NAMES
+from studio.nouns import Character, ImageRecord
+from studio.studio import Studio
+from tabs import app
+from tabs.scripted import local_path
+from tabs.serving import Running
+
+
+@pytest.fixture
+def running(studio: Studio) -> Iterator[Running]:
+    """The app, served with fakes."""
+    served = app.launch(studio)
+    yield served
+    served.close()
+
+
+def test_it_listens_on_this_machine_alone(running: Running) -> None:
+    """Bound to 127.0.0.1; another host's name is turned away, so that no website can reach in."""
+    assert running.url.startswith("http://127.0.0.1:")
+    assert httpx.get(running.url, trust_env=False).status_code == 200
+    answer = httpx.get(running.url, headers={"Host": "evil.example"}, trust_env=False)
+    assert answer.status_code == 400
+
+
+def test_exactly_the_scripted_names_are_published(running: Running) -> None:
+    """No handler of a widget shows up in the API."""
+    info = httpx.get(f"{running.url}/gradio_api/info", trust_env=False).json()
+    assert {name.lstrip("/") for name in info["named_endpoints"]} == set(API_NAMES)
+    assert info["unnamed_endpoints"] == {}
+
+
+def test_a_script_can_call_and_upload(running: Running, studio: Studio, anna: Character, tmp_path: Path) -> None:
+    """gradio_client reaches the same functions as the tabs, with files from another machine."""
+    from tests.tabs.colour_blocks import picture
+
+    picture(5).save(tmp_path / "five.png")
+    client = Client(running.url, verbose=False)
+    names = [each["name"] for each in client.predict(api_name="/character_list")["characters"]]
+    assert "Anna" in names
+    answer = client.predict(anna.id, [handle_file(str(tmp_path / "five.png"))], "", api_name="/image_import")
+    assert answer["ok"], answer
+    assert len(studio.store(anna.id).images.all()) == 1
+    client.close()
+
+
+def test_only_pictures_are_served(
+    running: Running, studio: Studio, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
+) -> None:
+    """The database and the rest of the machine are not, even on this machine."""
+    store, image = studio.store(anna.id), add()
+    client = Client(running.url, verbose=False)
+    client.close()
+    allowed = [str(each) for each in app.open_folders(studio)]
+    assert str(store.thumb(image.id).resolve()).startswith(tuple(allowed))
+    assert not any(str(store.folder / "flenwheel.json").startswith(each) for each in allowed)
+    for path in (store.folder / "flenwheel.json", "/etc/hostname"):
+        assert httpx.get(f"{running.url}/gradio_api/file={path}", trust_env=False).status_code in (403, 404)
+
+
+def test_a_forged_upload_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A path that was never uploaded cannot pretend that it was."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with pytest.raises(UserError):
+        local_path({"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}})
+    assert local_path({"path": str(tmp_path / "a.png")}) == str((tmp_path / "a.png").resolve())
+
+
+def test_six_tabs_in_the_order_of_the_wheel() -> None:
+    """Their names are those that everything else calls them by."""
+    assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement"]
+
+
+def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Studio) -> None:
+    """The next page load stands on it."""
+    with pytest.raises(UserError):
+        app.create_character(studio, " ", "ohwx", "person")
+    made = app.create_character(studio, "Bea", "ohwx", "robot")
+    assert app.current(studio, "") == made
+    assert studio.library.open(made).character.subject == "robot"
+
+
+def test_the_share_panel_shows_address_and_password() -> None:
+    """What has to be sent, and until when."""
+    told = app.share_panel(
+        {"live": True, "url": "http://x", "user": "reviewer", "password": "p4ss", "expires": "soon", "message": "m"}
+    )
+    assert "http://x" in told
+    assert "p4ss" in told
+    assert "No review link" in app.share_panel({"live": False})

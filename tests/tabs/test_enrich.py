@@ -1,0 +1,64 @@
+"""The Enrich tab's handlers."""
+
+from collections.abc import Callable
+
+import pytest
+
+from engines.api import EditParams
+from engines.errors import UserError
+from studio.nouns import Character, ImageRecord, Kind
+from studio.studio import Studio
+from tabs import enrich
+
+KNOBS = (["background", "expression"], 6, 1, True, [], None, 0, 0)
+
+
+def test_the_plan_says_what_it_costs_before_it_starts(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Count, time, disk and fit; nothing is queued by looking."""
+    add(tags={"angle": "front", "expression": "neutral"})
+    cost, rows = enrich.draw_plan(studio, anna.id, *KNOBS)
+    assert "6 edits" in cost
+    assert "on disk" in cost
+    assert rows.count("<tr>") == 7
+    assert studio.jobs.list() == []
+
+
+def test_running_the_plan_queues_it_verbatim(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """A knob set under Advanced travels with every row."""
+    add()
+    knobs = (*KNOBS[:6], 7, 2.5)
+    enrich.run_plan(studio, anna.id, *knobs)
+    (job,) = studio.jobs.list()
+    asked = [EditParams.from_json(row["params"]) for row in job.payload["rows"]]
+    assert job.total == 6
+    assert {(each.steps, each.true_cfg) for each in asked} == {(7, 2.5)}
+
+
+def test_without_sources_the_tab_leads_to_curate(studio: Studio, anna: Character) -> None:
+    """An empty state has its button."""
+    assert 'data-tab="Curate"' in enrich.draw_plan(studio, anna.id, *KNOBS)[1]
+
+
+def test_no_kind_of_edit_is_refused(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Said in words, with what to do."""
+    add()
+    with pytest.raises(UserError, match="kind of edit"):
+        enrich.run_plan(studio, anna.id, [], *KNOBS[1:])
+
+
+def test_a_result_stands_beside_its_source_and_can_be_tried_again(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """New seed: the same words. Other words: the user's."""
+    params = EditParams(instruction="make the person smile", seed=3).to_json()
+    made = add(Kind.ENRICHED, parent=add().id, params=params, params_kind="EditParams", model=anna.editor, seed=3)
+    shown, _ = enrich.draw_results(studio, anna.id, "", 24)
+    assert shown.count("<figure>") == 2
+    assert "make the person smile" in shown
+    enrich.results_act(studio, anna.id, {"act": "seed", "id": made.id}, "", 24)
+    enrich.retry_words(studio, anna.id, made.id, "smile, mouth closed")
+    rows = [job.payload["rows"][0]["params"] for job in studio.jobs.list()]
+    assert sorted(each["instruction"] for each in rows) == ["make the person smile", "smile, mouth closed"]
+    assert {each["seed"] for each in rows} != {3}

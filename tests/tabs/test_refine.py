@@ -1,0 +1,35 @@
+"""The Editor Refinement tab's handlers."""
+
+from collections.abc import Callable
+
+from engines.api import EditParams
+from studio.nouns import Character, ImageRecord, Kind, Verdict
+from studio.studio import Studio
+from tabs import refine
+from tests.tabs.colour_blocks import picture
+
+
+def test_lessons_are_counted_and_shown(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """An approved edit is positive, a mended one golden with its wrong picture beside."""
+    store = studio.store(anna.id)
+    params = {"params": EditParams(instruction="smile").to_json(), "params_kind": "EditParams"}
+    good, wrong = (add(Kind.ENRICHED, parent=add().id, **params) for _ in range(2))
+    store.decide(good.id, Verdict.GOOD)
+    store.correct(wrong.id, picture(77), reviewer="owner")
+    shown = refine.draw_triplets(studio, anna.id, "Golden", 30)
+    assert shown.count("<figure>") == 3
+    assert "corrected" in shown
+    assert refine.draw_triplets(studio, anna.id, "All", 30).count("<article") == 2
+    assert "golden" in refine.draw_counts(studio, anna.id)
+
+
+def test_without_lessons_the_tab_leads_to_review(studio: Studio, anna: Character) -> None:
+    """An empty state has its button."""
+    assert 'data-tab="Review"' in refine.draw_triplets(studio, anna.id, "All", 30)
+
+
+def test_what_would_be_trained_is_said(studio: Studio, anna: Character) -> None:
+    """The model, how many lessons, and how long."""
+    shown = refine.draw_about(studio, anna.id, 9)
+    assert anna.editor in shown
+    assert "9 steps" in shown

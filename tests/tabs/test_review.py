@@ -1,0 +1,140 @@
+"""The Review tab's handlers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from engines.api import EditParams
+from studio.nouns import Character, Decision, ImageRecord, Kind, Verdict
+from studio.studio import Studio
+from tabs import review
+from tests.tabs.colour_blocks import picture
+
+NOTHING = ("", (), (), "")
+
+
+def edit(add: Callable[..., ImageRecord], words: str = "make the person smile") -> ImageRecord:
+    """A result of Enrich that waits for a verdict."""
+    source = add()
+    params = EditParams(instruction=words).to_json()
+    return add(
+        Kind.ENRICHED, parent=source.id, params=params, params_kind="EditParams", asked={"expression": "smiling"}
+    )
+
+
+def test_a_key_decides_exactly_the_picture_that_was_shown(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The act carries the id, so a late key never hits the next picture."""
+    first, second = edit(add), edit(add)
+    review.act(studio, anna.id, {"act": "good", "id": first.id}, *NOTHING)
+    store = studio.store(anna.id)
+    assert store.images.get(first.id).state is Verdict.GOOD
+    assert store.images.get(second.id).state is Verdict.PENDING
+
+
+def test_reasons_toggle_and_go_with_the_verdict(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """1 to 4 are remembered until the verdict, then forgotten."""
+    image = edit(add)
+    _, _, reasons, _ = review.act(studio, anna.id, {"act": "reason", "reason": "artifact"}, *NOTHING)
+    assert reasons == ("artifact",)
+    after = review.act(studio, anna.id, {"act": "reject", "id": image.id}, "", (), reasons, "")
+    assert after[2] == ()
+    assert studio.store(anna.id).images.get(image.id).reasons == ("artifact",)
+
+
+def test_undo_brings_the_picture_back_on_the_stage(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """One key takes the last verdict back."""
+    image = edit(add)
+    review.act(studio, anna.id, {"act": "reject", "id": image.id}, *NOTHING)
+    opened = review.act(studio, anna.id, {"act": "undo"}, *NOTHING)[0]
+    assert opened == image.id
+    assert studio.store(anna.id).images.get(image.id).state is Verdict.PENDING
+
+
+def test_a_skipped_picture_comes_last(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Skip is no verdict."""
+    for _ in range(3):
+        edit(add)
+    first = review.upcoming(studio, anna.id, ())[0]
+    _, skipped, _, _ = review.act(studio, anna.id, {"act": "skip", "id": first.id}, *NOTHING)
+    assert review.upcoming(studio, anna.id, skipped)[-1].id == first.id
+
+
+def test_the_reference_is_the_original_that_it_is_most_like(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """What the scorer found nearest is shown, but never the picture's own source twice, nor one that is gone."""
+    store = studio.store(anna.id)
+    source, like, tagged = add(), add(), add(tags={"angle": "front"})
+    image = add(Kind.ENRICHED, parent=source.id, nearest=like.id, tags={"angle": "front"})
+    assert review.nearest(store, image) == like
+    assert review.nearest(store, image.replace(nearest=source.id)) == tagged
+    store.trash([like.id])
+    assert review.nearest(store, image) == tagged
+
+
+def test_needs_correction_opens_the_mending_panel_with_the_words(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The words that were used are there to be bettered."""
+    image = edit(add, "make the person smile")
+    mending = review.act(studio, anna.id, {"act": "correct", "id": image.id}, *NOTHING)[3]
+    _, _, words, canvas = review.fill_mend(studio, anna.id, mending)
+    assert words == "make the person smile"
+    assert max(canvas.size) >= 512
+
+
+def test_a_painted_picture_becomes_a_golden_lesson(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """It is kept at the size of the picture that it replaces."""
+    image = edit(add)
+    review.mend_paint(studio, anna.id, image.id, {"composite": picture(99, 512)}, ("artifact",))
+    store = studio.store(anna.id)
+    (lesson,) = store.triplets.all()
+    assert (lesson.golden, lesson.wrong) == (True, image.id)
+    assert store.images.get(lesson.result).width == image.width
+
+
+def test_better_words_queue_another_try(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """The same edit, with the new words verbatim."""
+    image = edit(add)
+    image = studio.store(anna.id).update_image(image.id, model=anna.editor)
+    review.mend_words(studio, anna.id, image.id, "smile with closed lips")
+    (job,) = [each for each in studio.jobs.list() if each.kind == "enrich"]
+    assert "smile with closed lips" in str(job.payload)
+
+
+def test_the_stage_shows_keys_source_words_and_the_next_pictures(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Everything needed for a verdict is on one screen, the next pictures already on their way."""
+    edit(add), edit(add)
+    shown = review.draw(studio, anna.id, "", (), ())
+    assert all(f'data-key="{key}"' in shown for key in ("a", "c", "x", " ", "1", "4"))
+    assert "hold s" in shown
+    assert "make the person smile" in shown
+    assert "fl-prefetch" in shown
+
+
+def test_nothing_left_says_what_comes_next(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Without edits: enrich. With all decided: train."""
+    assert "Open Enrich" in review.draw(studio, anna.id, "", (), ())
+    image = edit(add)
+    review.act(studio, anna.id, {"act": "good", "id": image.id}, *NOTHING)
+    assert "Open Train" in review.draw(studio, anna.id, "", (), ())
+
+
+def test_the_pace_ignores_pauses() -> None:
+    """Ten quick verdicts after lunch are still ten quick verdicts."""
+    start = datetime.now(UTC) - timedelta(seconds=20)
+    times = [start - timedelta(hours=1), *(start + timedelta(seconds=2 * at) for at in range(6))]
+    said = [
+        Decision(id=str(at), created=time.isoformat(), image="x", verdict=Verdict.GOOD, before=Verdict.PENDING)
+        for at, time in enumerate(times)
+    ]
+    assert round(review.per_minute(said)) == 30

@@ -1,0 +1,107 @@
+"""The Train tab's handlers."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from engines.errors import UserError
+from studio.nouns import Character, ImageRecord, Job, JobState
+from studio.studio import Studio
+from tabs import train
+from tabs.app import open_folders
+from tabs.common import looks
+
+
+def test_the_preset_of_the_model_is_in_sight(studio: Studio, anna: Character) -> None:
+    """The widgets hold the values that will be used."""
+    steps, rate, rank, batch, seed = train.preset(studio, anna.id, None)
+    assert steps > 0
+    assert rate > 0
+    assert rank > 0
+    assert batch > 0
+    assert seed == 0
+
+
+def test_the_preflight_names_what_is_wrong_and_what_to_do(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A missing caption is one line with its remedy."""
+    add(caption="")
+    shown = train.draw_preflight(studio, anna.id, "all", None, 10, None, None, None, None)
+    assert "10 steps" in shown
+    assert "✗" in shown
+    assert "caption" in shown
+
+
+def test_training_runs_with_the_users_steps_and_makes_a_version(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """From the button to a version in the table."""
+    for _ in range(3):
+        add()
+    train.start_training(studio, anna.id, "all", None, None, 4, None, None, None, None)
+    (job,) = studio.jobs.list()
+    assert (job.total, job.payload["params"]["steps"]) == (4, 4)
+    assert "queued" in train.draw_live(studio, anna.id)
+
+
+def test_no_training_yet_says_how_to_begin(studio: Studio, anna: Character) -> None:
+    """One sentence."""
+    assert "No training yet" in train.draw_live(studio, anna.id)
+    assert train.draw_versions(studio, anna.id) == ""
+
+
+def trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> Job:
+    """A finished training of twenty steps, with previews on the way."""
+    for _ in range(3):
+        add()
+    train.start_training(studio, anna.id, "all", None, None, 20, None, None, None, None)
+    studio.jobs.start()
+    (job,) = studio.jobs.list()
+    while studio.jobs.get(job.id).state in (JobState.QUEUED, JobState.RUNNING):
+        threading.Event().wait(0.02)
+    return studio.jobs.get(job.id)
+
+
+def test_any_checkpoint_can_become_a_version(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Each row of previews tells what its checkpoint is worth; one is proposed, and a click makes a version of it."""
+    job = trained(studio, anna, add)
+    shown = train.draw_live(studio, anna.id)
+    assert "identity" in shown
+    assert shown.count("★ proposed") == 1
+    step = studio.jobs.get(job.id).artifacts["checkpoints"][0]["step"]
+    train.live_act(studio, anna.id, {"act": "choose", "job": job.id, "step": str(step)})
+    assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, step]
+
+
+def test_a_version_is_saved_where_the_page_can_fetch_it(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The table writes the LoRA under its name, and links to a file that the page may give out."""
+    trained(studio, anna, add)
+    (version,) = studio.store(anna.id).versions.all()
+    assert train.draw_versions(studio, anna.id).count("data-form=") == 4
+    shown = train.versions_act(studio, anna.id, {"act": "export", "version": version.id, "form": "diffusers"})
+    (file,) = [each for folder in open_folders(studio) for each in folder.glob("*.safetensors")]
+    assert file.name == "ohwx-character-v1-diffusers.safetensors"
+    assert looks.file_url(file) in shown
+
+
+def test_the_pictures_are_saved_for_another_trainer(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """One button a trainer; the zip lies where the page may give it out."""
+    add()
+    shown = train.save_pictures(studio, anna.id, {"act": "export-pictures", "layout": "ai-toolkit"})
+    (file,) = [each for folder in open_folders(studio) for each in folder.glob("*.zip")]
+    assert looks.file_url(file) in shown
+
+
+def test_the_version_table_refuses_forged_acts(studio: Studio, anna: Character) -> None:
+    """No version, or no such button."""
+    for data in ({"act": "adopt"}, {"act": "burn", "version": "x"}):
+        with pytest.raises(UserError):
+            train.versions_act(studio, anna.id, data)
