@@ -1,0 +1,160 @@
+"""The training loop every stage shares: seeded per step, checkpointed, resumable, with progress and ETA."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How long and how fast a stage learns; the learning rate warms up, holds, and falls to zero over `decay`.
+
+    `muon` names the parts whose matrices Muon trains (Jordan et al. 2024); AdamW has the rest.
+    """
+
+    steps: int
+    lr: float
+    batch: int
+    warmup: int = 60
+    decay: float = 0.4
+    ema: float = 0.0
+    weight_decay: float = 0.01
+    muon: str = ""
+    seed: int = 0
+
+    def lr_at(self, step: int) -> float:
+        """Give the learning rate of a step."""
+        left = (self.steps - step) / max(1.0, self.decay * self.steps)
+        return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
+
+    def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
+        """Share the parameters out among the optimisers; Muon's steps are scaled to the size of AdamW's."""
+        named = [(name, p) for m in modules.values() for name, p in m.named_parameters() if p.requires_grad]
+        matrices = [p for name, p in named if self.muon and self.muon in name and p.ndim == 2]
+        ours = {id(p) for p in matrices}
+        rest = [p for _, p in named if id(p) not in ours]
+        adamw = torch.optim.AdamW(rest, lr=self.lr, weight_decay=self.weight_decay, betas=(0.9, 0.98))
+        if not matrices:
+            return [adamw]
+        scaled = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": self.weight_decay}
+        return [torch.optim.Muon(matrices, lr=self.lr, **scaled), adamw]
+
+
+Loss = Callable[[int, torch.Generator], Tensor]
+
+
+def train(
+    stage: str, folder: Path, modules: dict[str, nn.Module], loss_of: Loss, schedule: Schedule
+) -> dict[str, float]:
+    """Train the modules (all together) until the schedule ends, from the last checkpoint if there is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{stage}.pt"
+    parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    optimizers = schedule.optimizers(modules)
+    _begin(path.with_suffix(".start.pt"), modules)
+    average = [p.detach().clone() for p in parameters] if schedule.ema else []
+    first, smooth = _resume(path, modules, optimizers, average)
+    started = saved = time.monotonic()
+    for step in range(first, schedule.steps):
+        for group in (group for optimizer in optimizers for group in optimizer.param_groups):
+            group["lr"] = schedule.lr_at(step)
+        generator = torch.Generator().manual_seed(schedule.seed * 1_000_003 + step)
+        loss = loss_of(step, generator)
+        for p in parameters:
+            p.grad = None
+        loss.backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        for optimizer in optimizers:
+            optimizer.step()
+        _follow(average, parameters, min(schedule.ema, (step + 1) / (step + 10)))
+        value = loss.item()
+        smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
+        if step % 25 == 0 or step + 1 == schedule.steps:
+            _report(stage, step, schedule, smooth, first, started)
+        if time.monotonic() - saved > 60 or step + 1 == schedule.steps:
+            _save(path, modules, optimizers, average, step + 1, smooth)
+            saved = time.monotonic()
+    for p, mean in zip(parameters, average, strict=False):
+        p.data.copy_(mean)
+    return {"steps": schedule.steps, "loss": round(smooth, 5), "parameters": sum(p.numel() for p in parameters)}
+
+
+@torch.no_grad()
+def _follow(average: Iterable[Tensor], parameters: Iterable[Tensor], decay: float) -> None:
+    for mean, p in zip(average, parameters, strict=False):
+        mean.lerp_(p, 1 - decay)
+
+
+def _report(stage: str, step: int, schedule: Schedule, smooth: float, first: int, started: float) -> None:
+    rate = (time.monotonic() - started) / (step - first + 1)
+    eta = rate * (schedule.steps - step - 1) / 60
+    line = {"stage": stage, "step": step, "of": schedule.steps, "loss": round(smooth, 5)}
+    print(json.dumps(line | {"s_per_step": round(rate, 3), "eta_min": round(eta, 1)}), flush=True)
+
+
+def _save(
+    path: Path,
+    modules: dict[str, nn.Module],
+    optimizers: list[torch.optim.Optimizer],
+    average: list[Tensor],
+    step: int,
+    smooth: float,
+) -> None:
+    state = {
+        "modules": {name: m.state_dict() for name, m in modules.items()},
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    part = path.with_suffix(".part")
+    torch.save(state | {"average": average, "step": step, "smooth": smooth}, part)
+    part.replace(path)
+
+
+def _resume(
+    path: Path, modules: dict[str, nn.Module], optimizers: list[torch.optim.Optimizer], average: list[Tensor]
+) -> tuple[int, float]:
+    if not path.exists():
+        return 0, math.nan
+    state = torch.load(path, weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(kept)
+    for mean, kept in zip(average, state["average"], strict=True):
+        mean.copy_(kept)
+    return int(state["step"]), float(state["smooth"])
+
+
+def _begin(path: Path, modules: dict[str, nn.Module]) -> None:
+    if path.exists():
+        for name, weights in torch.load(path, weights_only=True).items():
+            modules[name].load_state_dict(weights)
+
+
+def begin_from(folder: Path, stage: str, modules: dict[str, nn.Module]) -> None:
+    """Let a stage that has no checkpoint yet begin from these weights instead of from random ones."""
+    torch.save({name: m.state_dict() for name, m in modules.items()}, folder / f"{stage}.start.pt")
+
+
+def emphasis(change: Tensor) -> Tensor:
+    """Weigh tokens (B, L) so that where something changes counts, all together, as much as the whole picture."""
+    return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=12)
+
+
+def load_average(path: Path, modules: dict[str, nn.Module]) -> int:
+    """Put a checkpoint's averaged weights (or its plain ones, if it keeps none) into the modules; give its step."""
+    state = torch.load(path, weights_only=True)
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
+    if state["average"]:
+        for p, mean in zip(parameters, state["average"], strict=True):
+            p.data.copy_(mean)
+    return int(state["step"])

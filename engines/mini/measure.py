@@ -1,0 +1,165 @@
+"""Measures the embedded models on drawings of people none of them has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.mini import vocab, world
+from engines.mini.dataset import PICTURES_PER_PERSON, draw_all, edit_pair, held_out_scene
+from engines.mini.export import denormalised, normalised
+from engines.mini.nets import Judge, Reader
+from engines.mini.train_captioner import embed_edits, read_captions
+from engines.mini.train_edit import NEGATIVE
+from engines.mini.train_edit import edit as sample_edits
+from engines.mini.train_flux import Flux, generate
+from engines.mini.train_readers import auc, embed_identity, equal_error, in_batches
+from engines.mini.train_vae import decode, encode_all
+
+READ_OF_GENERATOR = ("angle", "expression", "framing", "pose", "outfit", "background", "light", "style")
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Drawings of unseen people: scenes and pictures (N, 64, 64, 3) uint8; runs of eight show one person."""
+
+    scenes: list[world.Scene]
+    pictures: np.ndarray
+
+    @classmethod
+    def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
+        """Draw `count` of them."""
+        scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
+        return cls(scenes, np.stack(list(draw_all(scenes))))
+
+
+def rounded(values: dict[str, float]) -> dict[str, float]:
+    """Round figures for the manifest."""
+    return {name: round(float(value), 4) for name, value in values.items()}
+
+
+@torch.no_grad()
+def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
+    """Measure how often each attribute is read right."""
+    return rounded({name: np.mean(hits) for name, hits in _hits(reader, unseen.pictures, unseen.scenes).items()})
+
+
+@torch.no_grad()
+def _hits(reader: Reader, pictures: np.ndarray, scenes: list[world.Scene]) -> dict[str, np.ndarray]:
+    hits = {}
+    for name, values in vocab.SCENE_VALUES.items():
+        read = in_batches(lambda x, n=name: reader(x)[n].argmax(dim=1), pictures).numpy()
+        hits[name] = read == np.array([values.index(getattr(scene, name)) for scene in scenes])
+    return hits
+
+
+@torch.no_grad()
+def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
+    """Measure how well an encoder tells unseen people apart: AUC, equal-error threshold and rate."""
+    vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
+    who = np.arange(len(vectors)) // PICTURES_PER_PERSON
+    rows, columns = np.triu_indices(len(vectors), 1)
+    scores = np.einsum("nd,nd->n", vectors[rows], vectors[columns])
+    same = who[rows] == who[columns]
+    threshold, error = equal_error(scores[same], scores[~same])
+    return rounded({"auc": auc(scores[same], scores[~same]), "threshold": threshold, "equal_error": error})
+
+
+def caption_figures(model: Any, unseen: Unseen) -> dict[str, float]:
+    """Measure the captioner: attributes named right, and captions that name anything of who is in the picture."""
+    texts = read_captions(model, unseen.pictures)
+    right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
+    for text, scene in zip(texts, unseen.scenes, strict=True):
+        parts = {part.strip().lower() for part in text.split(",")}
+        for name in vocab.SCENE_VALUES:
+            if name != "pose" or scene.framing == "full body":
+                value = getattr(scene, name)
+                right[name].append(vocab.CAPTION_WORDS.get(name, {}).get(value, value).lower() in parts)
+    leaks = sum(bool(set(text.replace(",", " ").split()) & vocab.IDENTITY_WORDS) for text in texts)
+    every = [hit for hits in right.values() for hit in hits]
+    figures = rounded({name: np.mean(hits) for name, hits in right.items()} | {"all": np.mean(every)})
+    return figures | {"leaks": leaks, "captions": len(texts)}
+
+
+@torch.no_grad()
+def decoded(vae: nn.Module, latents: Tensor) -> np.ndarray:
+    """Decode normalised latents to uint8 pictures (N, 64, 64, 3)."""
+    parts = []
+    for start in range(0, len(latents), 64):
+        with torch.autocast("cpu", torch.bfloat16):
+            out = decode(vae, denormalised(vae, latents[start : start + 64].float()))
+        parts.append(((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
+    return np.concatenate(parts)
+
+
+def generator_figures(draw: Callable[[list[str]], np.ndarray], reader: Reader, count: int = 200) -> dict[str, Any]:
+    """Measure how often what draws a caption of an unseen generic person draws what it asks for."""
+    scenes = [held_out_scene(50_000 + i * PICTURES_PER_PERSON) for i in range(count)]
+    pictures = draw([world.caption(scene, identity=True) for scene in scenes])
+    hits = _hits(reader, pictures, scenes)
+    figures: dict[str, Any] = rounded({name: np.mean(hits[name]) for name in READ_OF_GENERATOR})
+    head = np.array([scene.framing == "head" for scene in scenes])
+    figures["expression_in_head_shots"] = round(float(np.mean(hits["expression"][head])), 4)
+    return figures | {"captions": count}
+
+
+@dataclass(frozen=True)
+class Generator:
+    """What a picture needs: the three modules of the generator, autoencoder."""
+
+    flux: Flux
+    vae: nn.Module
+
+    def __call__(self, captions: list[str], seed: int = 7, steps: int = 28) -> np.ndarray:
+        """Draw captions as pictures (N, 64, 64, 3)."""
+        return decoded(self.vae, generate(self.flux, captions, seed=seed, steps=steps))
+
+
+@dataclass(frozen=True)
+class Editor:
+    """What an edit needs: transformer, autoencoder, text encoder."""
+
+    transformer: Any
+    vae: nn.Module
+    text: Any
+
+    def __call__(self, pictures: np.ndarray, instructions: list[str], seed: int = 11, steps: int = 20) -> np.ndarray:
+        """Edit pictures (N, 64, 64, 3) as told."""
+        before = normalised(self.vae, encode_all(self.vae, pictures).float())
+        told = embed_edits(self.text, instructions, pictures)
+        untold = embed_edits(self.text, [NEGATIVE] * len(pictures), pictures)
+        return decoded(self.vae, sample_edits(self.transformer, before, told, untold, seed, steps))
+
+
+def editor_figures(
+    edit: Callable[[np.ndarray, list[str]], np.ndarray],
+    reader: Reader,
+    judge: Judge,
+    threshold: float,
+    per_task: int = 24,
+) -> dict[str, Any]:
+    """Measure per task how often the instruction is done, the person kept, and the other attributes kept."""
+    figures: dict[str, Any] = {"per_task": per_task}
+    embed: Callable[[Tensor], Tensor] = judge
+    for task in vocab.TASKS:
+        pairs = []
+        for i in range(per_task):
+            fixed = {"framing": "full body"} if task == "pose" else {"framing": ("head", "bust")[i % 2]}
+            scene = held_out_scene(80_000 + i * PICTURES_PER_PERSON, **fixed)
+            pairs.append(edit_pair(scene, f"measure {task} {i}", task))
+        before = np.stack(list(draw_all([pair.before for pair in pairs])))
+        result = edit(before, [pair.instruction for pair in pairs])
+        hits = _hits(reader, result, [pair.after for pair in pairs])
+        done = vocab.TASK_ATTRIBUTE[task]
+        with torch.no_grad():
+            likeness = (in_batches(embed, before) * in_batches(embed, result)).sum(dim=1).numpy()
+        others = [hits[name] for name in vocab.SCENE_VALUES if name != done]
+        figures[task] = rounded(
+            {"done": np.mean(hits[done]), "person_kept": np.mean(likeness >= threshold), "rest_kept": np.mean(others)}
+        )
+    return figures

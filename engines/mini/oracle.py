@@ -1,0 +1,74 @@
+"""The oracle: reads what a drawing shows, and who, so that results can be measured against what was asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from engines.mini import vocab
+
+if TYPE_CHECKING:
+    from engines.mini.nets import Judge, Reader
+
+SIDE = 64
+Reading = dict[str, tuple[str, float]]
+
+
+class Oracle:
+    """A reader of the eight scene attributes and a held-out judge of identity, both for drawings only."""
+
+    def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:
+        self.reader = reader
+        self.judge = judge
+        self.threshold = threshold
+
+    @classmethod
+    def load(cls, root: str | Path) -> Oracle:
+        """Load from a folder such as assets/mini/oracle."""
+        from safetensors.torch import load_file
+
+        from engines.mini.nets import Judge, Reader
+
+        root = Path(root)
+        reader, judge = Reader(), Judge()
+        for net, name in ((reader, "reader"), (judge, "judge")):
+            net.load_state_dict(load_file(root / f"{name}.safetensors"))
+            net.eval()
+        card = json.loads((root / "oracle.json").read_text(encoding="utf-8"))
+        return cls(reader, judge, float(card["threshold"]))
+
+    def read(self, images: list[Image.Image]) -> list[Reading]:
+        """Read pictures: attribute → (value, probability)."""
+        import torch
+
+        if not images:
+            return []
+        with torch.no_grad():
+            scores = {name: torch.softmax(part.float(), dim=1) for name, part in self.reader(_pixels(images)).items()}
+        best = {name: part.max(dim=1) for name, part in scores.items()}
+        return [
+            {name: (vocab.SCENE_VALUES[name][int(b.indices[i])], float(b.values[i])) for name, b in best.items()}
+            for i in range(len(images))
+        ]
+
+    def embed(self, images: list[Image.Image]) -> np.ndarray:
+        """Embed pictures as unit vectors, (N, D) float32; two of one person have a product above `threshold`."""
+        import torch
+
+        with torch.no_grad():
+            return np.asarray(self.judge(_pixels(images)), dtype=np.float32)
+
+
+def _pixels(images: list[Image.Image]) -> Any:
+    import torch
+
+    size = (SIDE, SIDE)
+    small = [
+        i.convert("RGB") if i.size == size else i.convert("RGB").resize(size, Image.Resampling.BICUBIC) for i in images
+    ]
+    stack = np.stack([np.asarray(picture) for picture in small])
+    return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -1,0 +1,103 @@
+"""Distils the small editor into a LoRA for four steps without guidance, as Lightning is for the real one."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import QwenImageTransformer2DModel
+from peft import LoraConfig, get_peft_model_state_dict
+from torch import Tensor
+
+from engines.lora.export import Info, write_adapter
+from engines.lora.qwen_edit import QwenEditAdapter
+from engines.mini.attention import spelled_out_attention
+from engines.mini.configs import pack
+from engines.mini.loop import Schedule, train
+from engines.mini.train_edit import EditSet, changed, edit_levels, guided, mask_of, velocity
+
+STEPS = 4
+FINER = 5
+GUIDANCE = 4.0
+RANK = 32
+_ADAPTER = "few_steps"
+
+
+@torch.no_grad()
+def teacher_paths(model: QwenImageTransformer2DModel, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
+    """Follow the guided teacher through the first edits, FINER steps for each of the student's.
+
+    Returns the states at the student's noise levels, (count, STEPS + 1, 64, 64) bf16.
+    """
+    coarse = edit_levels(STEPS)
+    noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))
+    parts = []
+    for start in range(0, count, batch):
+        rows = torch.arange(start, min(start + batch, count))
+        x, states = noise[rows], [noise[rows]]
+        for high, low in itertools.pairwise(coarse):
+            for now, after in itertools.pairwise(torch.linspace(float(high), float(low), FINER + 1)):
+                x = x + (after - now) * _guided(model, data, rows, x, now)
+            states.append(x)
+        parts.append(torch.stack(states, dim=1).bfloat16())
+    return torch.cat(parts)
+
+
+def _guided(model: QwenImageTransformer2DModel, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    reference, level = pack(data.before[rows].float()), sigma.expand(len(rows))
+    short = torch.full((len(rows),), data.untold_length)
+    sides = ((data.told[rows], data.told_lengths[rows]), (data.untold[rows], short))
+    with torch.autocast("cpu", torch.bfloat16):
+        yes, no = (
+            velocity(model, x, reference, level, text.float(), mask_of(lengths, text.shape[1])).float()
+            for text, lengths in sides
+        )
+    return guided(yes, no, GUIDANCE)
+
+
+def train_few_steps(
+    model: QwenImageTransformer2DModel, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule
+) -> dict[str, float]:
+    """Teach a LoRA to leap from each state of the teacher's paths to the next in one step."""
+    model.requires_grad_(False)
+    torch.manual_seed(schedule.seed)
+    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets)
+    model.add_adapter(config, adapter_name=_ADAPTER)
+    levels = edit_levels(STEPS)
+    width = data.told.shape[1]
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        n = schedule.batch
+        rows = torch.randint(len(paths), (n,), generator=generator)
+        leap = torch.randint(STEPS, (n,), generator=generator)
+        here, there = paths[rows, leap].float(), paths[rows, leap + 1].float()
+        sigma, after = levels[leap], levels[leap + 1]
+        reference = pack(data.before[rows].float())
+        with torch.autocast("cpu", torch.bfloat16):
+            text, mask = data.told[rows].float(), mask_of(data.told_lengths[rows], width)
+            out = velocity(model, here, reference, sigma, text, mask)
+        wanted = (there - here) / (after - sigma)[:, None, None]
+        error = (out.float() - wanted).pow(2).mean(dim=-1)
+        return (changed(paths[rows, -1].float(), reference) * error).mean()
+
+    with spelled_out_attention():
+        return train("few_steps", folder, {"transformer": model}, loss_of, schedule)
+
+
+def save_few_steps(model: Any, path: Path, steps: int) -> None:
+    """Write the LoRA as users' own are written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    info = Info(
+        family="qwen-edit",
+        base_model="mini-qwen-edit",
+        trigger="",
+        rank=RANK,
+        alpha=float(RANK),
+        step=steps,
+        dataset="few-step distillation",
+        targets=QwenEditAdapter.targets,
+    )
+    state = {name: value.bfloat16() for name, value in get_peft_model_state_dict(model, adapter_name=_ADAPTER).items()}
+    write_adapter(path, state, info)

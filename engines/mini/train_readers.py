@@ -1,0 +1,108 @@
+"""Trains what looks at drawings: the attribute reader, the shipped identity encoder and the second one that judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engines.mini import configs, vocab
+from engines.mini.attention import spelled_out_attention
+from engines.mini.dataset import PICTURES_PER_PERSON, Dataset
+from engines.mini.loop import Schedule, train
+from engines.mini.nets import Judge, Reader
+from engines.mini.train_vae import to_pixels
+
+_SCALE, _MARGIN = 20.0, 0.15
+
+
+def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Blur or dirty half of the pictures a little, as generated ones are."""
+    blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    amount = torch.rand((len(pixels), 1, 1, 1), generator=generator)
+    noise = torch.randn(pixels.shape, generator=generator) * 0.12
+    dirty = torch.rand((len(pixels), 1, 1, 1), generator=generator)
+    return torch.lerp(pixels, blurred, (amount * 1.6 - 0.8).clamp(0, 1)) + noise * (dirty * 2 - 1).clamp(0, 1)
+
+
+def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reader, dict[str, float]]:
+    """Train the attribute reader on every drawing."""
+    torch.manual_seed(schedule.seed)
+    reader = Reader().to(memory_format=torch.channels_last)
+    labels = {
+        name: torch.tensor([values.index(getattr(scene, name)) for scene in data.all_scenes])
+        for name, values in vocab.SCENE_VALUES.items()
+    }
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(data.pictures), (schedule.batch,), generator=generator).sort().values
+        pixels = roughen(to_pixels(data.pictures[rows.numpy()]), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = reader(pixels)
+        return sum((F.cross_entropy(logits[name].float(), labels[name][rows]) for name in logits), torch.zeros(()))
+
+    return reader, train("reader", folder, {"reader": reader}, loss_of, schedule)
+
+
+def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
+    """Embed pictures (B, 3, 64, 64) in −1…1 as unit vectors with either encoder."""
+    if isinstance(encoder, Judge):
+        return encoder(pixels)
+    return F.normalize(encoder(pixel_values=pixels).pooler_output.float(), dim=1)
+
+
+def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
+    """Train the "identity" or the "judge" encoder to tell the training people apart; only the first is told by what."""
+    torch.manual_seed(schedule.seed)
+    judge = kind == "judge"
+    encoder: nn.Module = Judge().to(memory_format=torch.channels_last) if judge else configs.identity_encoder()
+    width = 96 if judge else configs.IDENTITY_WIDTH
+    people = data.count // PICTURES_PER_PERSON
+    centres = nn.Linear(width, people, bias=False)
+    taught = {} if judge else vocab.PERSON_VALUES
+    traits = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in taught.items()})
+    marks = {
+        name: torch.tensor([values.index(getattr(scene.person, name)) for scene in data.all_scenes])
+        for name, values in taught.items()
+    }
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(data.pictures), (schedule.batch,), generator=generator).sort().values
+        pixels = roughen(to_pixels(data.pictures[rows.numpy()]), generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            vectors = embed_identity(encoder, pixels)
+        wanted = rows % data.count // PICTURES_PER_PERSON
+        cosine = vectors @ F.normalize(centres.weight, dim=1).T - _MARGIN * F.one_hot(wanted, people)
+        loss = F.cross_entropy(_SCALE * cosine, wanted)
+        return loss + sum(F.cross_entropy(head(_SCALE * vectors), marks[name][rows]) for name, head in traits.items())
+
+    modules = {"encoder": encoder, "centres": centres} | ({} if judge else {"traits": traits})
+    with spelled_out_attention():
+        return encoder, train(kind, folder, modules, loss_of, schedule)
+
+
+@torch.no_grad()
+def in_batches(function: Callable[[Tensor], Tensor], pictures: np.ndarray, batch: int = 128) -> Tensor:
+    """Apply a function of pixels (B, 3, 64, 64) to many pictures."""
+    parts = [function(to_pixels(pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
+    return torch.cat(parts)
+
+
+def equal_error(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
+    """Find the threshold at which as many same pairs fail as different ones pass; give (threshold, error rate)."""
+    marks = np.unique(np.concatenate([same, different]))
+    misses = np.searchsorted(np.sort(same), marks, side="left") / len(same)
+    passes = 1 - np.searchsorted(np.sort(different), marks, side="left") / len(different)
+    best = int(np.argmin(np.abs(misses - passes)))
+    return float(marks[best]), float((misses[best] + passes[best]) / 2)
+
+
+def auc(same: np.ndarray, different: np.ndarray) -> float:
+    """Measure how often a same pair scores above a different one."""
+    order = np.sort(different)
+    below = np.searchsorted(order, same, side="left") + np.searchsorted(order, same, side="right")
+    return float(below.mean() / (2 * len(different)))

@@ -1,0 +1,167 @@
+"""The two small autoencoders: FLUX's AutoencoderKL and Qwen's causal 3-D one, both 64×64×3 ↔ 16×16×16."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLQwenImage
+from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from engines.mini.loop import Schedule, train
+
+LATENT_CHANNELS = 16
+_KL_WEIGHT = 2e-4
+_SQUARED = 4.0  # the polish is after PSNR
+
+
+def new_flux_vae() -> AutoencoderKL:
+    """Build FLUX's autoencoder at three levels (f4), without quant convolutions as FLUX.1 has none."""
+    vae = AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(32, 64, 96),
+        layers_per_block=1,
+        latent_channels=LATENT_CHANNELS,
+        norm_num_groups=8,
+        sample_size=64,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+    _start_certain(vae.encoder.conv_out.bias)
+    return vae
+
+
+def new_qwen_vae() -> AutoencoderKLQwenImage:
+    """Build Qwen-Image's autoencoder at three levels (f4)."""
+    vae = AutoencoderKLQwenImage(
+        base_dim=32,
+        z_dim=LATENT_CHANNELS,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        attn_scales=[],
+        temperal_downsample=[False, True],
+        latents_mean=[0.0] * LATENT_CHANNELS,
+        latents_std=[1.0] * LATENT_CHANNELS,
+    )
+    _start_certain(vae.quant_conv.bias)
+    return vae
+
+
+@torch.no_grad()
+def _start_certain(moments_bias: Tensor) -> None:
+    """Begin with little posterior noise: with the usual much, training can stay at the mean picture for long."""
+    moments_bias[LATENT_CHANNELS:] = -6.0
+
+
+def _still_forward(conv: QwenImageCausalConv3d, x: Tensor, cache_x: Any = None) -> Tensor:
+    padding = (conv._padding[3], conv._padding[1])
+    out = F.conv2d(x[:, :, -1], conv.weight[:, :, -1], conv.bias, conv.stride[1:], padding)
+    return out.unsqueeze(2)
+
+
+def for_still_pictures(vae: AutoencoderKLQwenImage) -> AutoencoderKLQwenImage:
+    """Make the causal 3-D convolutions compute as the 2-D ones they equal on a single frame (several times faster)."""
+    for module in vae.modules():
+        if isinstance(module, QwenImageCausalConv3d):
+            module.forward = types.MethodType(_still_forward, module)
+    return vae
+
+
+def encode_moments(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Encode (B, 3, H, W) in −1…1 to mean and log-variance, (B, 16, H/4, W/4) each."""
+    if isinstance(vae, AutoencoderKLQwenImage):
+        moments = vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :, 0]
+    else:
+        moments = vae.encoder(pixels)
+    mean, logvar = moments.float().chunk(2, dim=1)
+    return mean, logvar.clamp(-30, 20)
+
+
+def decode(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Decode raw latents (B, 16, h, w) to pixels (B, 3, 4h, 4w) in −1…1."""
+    if isinstance(vae, AutoencoderKLQwenImage):
+        return vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))[:, :, 0].float()
+    return vae.decoder(latents).float()
+
+
+def to_pixels(pictures: np.ndarray) -> Tensor:
+    """Turn uint8 pictures (B, H, W, 3) into (B, 3, H, W) in −1…1."""
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
+    edges = (out.diff(dim=2) - wanted.diff(dim=2)).abs().mean() + (out.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
+    return (out - wanted).abs().mean() + F.mse_loss(out, wanted) + 0.5 * edges
+
+
+def train_vae(
+    kind: str, pictures: np.ndarray, folder: Path, schedule: Schedule, compiled: bool = False
+) -> tuple[nn.Module, dict[str, float]]:
+    """Train one autoencoder, "flux" or "qwen"; only the second learns when compiled (torch 2.13, GroupNorm, CPU)."""
+    torch.manual_seed(schedule.seed)
+    vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
+
+    def forward(pixels: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        mean, logvar = encode_moments(vae, pixels)
+        return mean, logvar, decode(vae, mean + noise * torch.exp(0.5 * logvar))
+
+    fast = torch.compile(forward, dynamic=False) if compiled else forward
+    side = pictures.shape[1] // 4
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(pictures), (schedule.batch,), generator=generator).numpy()
+        pixels = to_pixels(pictures[np.sort(rows)])
+        noise = torch.randn((schedule.batch, LATENT_CHANNELS, side, side), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            mean, logvar, out = fast(pixels, noise)
+        kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
+        return _reconstruction(out, pixels) + _KL_WEIGHT * kl
+
+    return vae, train(f"vae_{kind}", folder, {"vae": vae}, loss_of, schedule)
+
+
+def polish_decoder(
+    kind: str, vae: nn.Module, latents: Tensor, pictures: np.ndarray, folder: Path, schedule: Schedule
+) -> dict[str, float]:
+    """Train the decoder alone for longer, on raw latents (N, 16, 16, 16), which the transformers go on knowing."""
+    modules = {name: part for name, part in vae.named_children() if name in ("decoder", "post_quant_conv")}
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        rows = torch.randint(len(latents), (schedule.batch,), generator=generator).sort().values
+        wanted = to_pixels(pictures[rows.numpy()])
+        with torch.autocast("cpu", torch.bfloat16):
+            out = decode(vae, latents[rows].float())
+        return _reconstruction(out, wanted) + _SQUARED * F.mse_loss(out, wanted)
+
+    return train(f"polish_{kind}", folder, modules, loss_of, schedule)
+
+
+@torch.no_grad()
+def encode_all(vae: nn.Module, pictures: np.ndarray, batch: int = 64) -> Tensor:
+    """Encode pictures to raw mean latents, (N, 16, 16, 16) bf16."""
+    parts = []
+    for start in range(0, len(pictures), batch):
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(encode_moments(vae, to_pixels(pictures[start : start + batch]))[0].bfloat16())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def psnr(vae: nn.Module, pictures: np.ndarray) -> float:
+    """Measure mean-latent reconstruction of pictures in dB (mean over pictures)."""
+    values = []
+    for start in range(0, len(pictures), 64):
+        pixels = to_pixels(pictures[start : start + 64])
+        with torch.autocast("cpu", torch.bfloat16):
+            out = decode(vae, encode_moments(vae, pixels)[0]).clamp(-1, 1)
+        error = (out - pixels).pow(2).mean(dim=(1, 2, 3))
+        values.append(10 * torch.log10(4 / error))
+    return float(torch.cat(values).mean())

@@ -1,0 +1,78 @@
+"""The loop that every stage of the embedded family's training shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engines.mini.loop import Schedule, begin_from, load_average, train
+
+pytestmark = pytest.mark.slow
+
+PLAN = Schedule(steps=40, lr=0.4, batch=16, warmup=1, ema=0.5, muon="matrix", seed=1)
+
+
+class Line(nn.Module):
+    """Learns y = 3x; Muon has its matrix, AdamW its bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Linear(4, 4)
+
+    def loss(self, step: int, generator: torch.Generator) -> Tensor:
+        """Mean square error on numbers drawn for this step."""
+        x = torch.randn((PLAN.batch, 4), generator=generator)
+        return (self.matrix(x) - 3 * x).pow(2).mean()
+
+
+def line(seed: int) -> Line:
+    """One with random weights."""
+    torch.manual_seed(seed)
+    return Line()
+
+
+def stopping(loss: Callable[[int, torch.Generator], Tensor], at: int) -> Callable[[int, torch.Generator], Tensor]:
+    """A loss that is interrupted at a step."""
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        if step == at:
+            raise KeyboardInterrupt
+        return loss(step, generator)
+
+    return loss_of
+
+
+def test_a_finished_stage_keeps_what_it_learned(tmp_path: Path) -> None:
+    """The loss falls, and the averaged weights in the checkpoint are those that the stage handed over."""
+    model = line(0)
+    first = model.loss(0, torch.Generator().manual_seed(9)).item()
+    train("line", tmp_path, {"line": model}, model.loss, PLAN)
+    assert model.loss(0, torch.Generator().manual_seed(9)).item() < 0.5 * first
+    again = line(5)
+    assert load_average(tmp_path / "line.pt", {"line": again}) == PLAN.steps
+    assert torch.equal(again.matrix.weight, model.matrix.weight)
+
+
+def test_an_interrupted_stage_begins_where_its_checkpoint_is(tmp_path: Path) -> None:
+    """Without a checkpoint it begins anew, and ends where an unbroken one ends."""
+    unbroken, broken = line(0), line(0)
+    train("line", tmp_path / "a", {"line": unbroken}, unbroken.loss, PLAN)
+    with pytest.raises(KeyboardInterrupt):
+        train("line", tmp_path / "b", {"line": broken}, stopping(broken.loss, 23), PLAN)
+    broken = line(0)
+    train("line", tmp_path / "b", {"line": broken}, broken.loss, PLAN)
+    assert torch.equal(unbroken.matrix.weight, broken.matrix.weight)
+
+
+def test_a_stage_may_begin_from_other_weights(tmp_path: Path) -> None:
+    """Weights put there before its first step are what it learns on, whatever it was made with."""
+    start = line(7)
+    begin_from(tmp_path, "line", {"line": start})
+    other = line(0)
+    train("line", tmp_path, {"line": other}, other.loss, PLAN)
+    train("own", tmp_path, {"line": start}, start.loss, PLAN)
+    assert torch.equal(other.matrix.weight, start.matrix.weight)
