@@ -31,7 +31,7 @@ SIZE_MB, PSNR_DB, AUC = 60, 30, 0.99
 OBEYED = {"angle": 0.95, "expression": 0.90, "background": 0.97, "outfit": 0.95}
 DONE, KEPT, CAPTIONED = 0.85, (0.70, 0.90), 0.95
 LIKENESS, STILL_OBEYED = 0.80, 0.85
-SECONDS = {"generate": 0.8, "edit": 1.5}
+SECONDS = {"generate": 0.8, "edit": 1.5, "few-step edit": 0.5}
 
 
 def measure_family() -> list[Row]:
@@ -43,6 +43,7 @@ def measure_family() -> list[Row]:
             *bench.encoders(),
             *bench.generator(),
             *bench.editor(),
+            *bench.few_steps(),
             *bench.captioner(),
             *bench.character_lora(),
         ]
@@ -108,18 +109,7 @@ class Workbench:
 
     def editor(self) -> Iterator[Row]:
         """Whether edits are done and people kept, task by task, and how long an edit takes."""
-        seconds: list[float] = []
-
-        def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
-            items = [
-                EditItem(Image.fromarray(p), self.params("mini-qwen-edit", EditParams, instruction=words, seed=i))
-                for i, (p, words) in enumerate(zip(pictures, instructions, strict=True))
-            ]
-            results, took = timed(lambda: self.edit(items))
-            seconds.append(took / len(items))
-            return np.stack([np.asarray(result) for result in results])
-
-        figures = measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK)
+        figures, seconds = self.edits()
         for task in vocab.TASKS:
             yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task]["done"], unit="")
             yield Row(name=f"editor: person kept in {task}", value=figures[task]["person_kept"], unit="")
@@ -127,7 +117,34 @@ class Workbench:
         kept = mean(figures[task]["person_kept"] for task in vocab.TASKS)
         low, high = KEPT
         yield Row(name="editor: person kept", value=kept, unit="", goal=f"{low}–{high}", ok=low <= kept <= high)
-        yield at_most("editor: an edit", mean(seconds), SECONDS["edit"], "s")
+        yield at_most("editor: an edit", seconds, SECONDS["edit"], "s")
+
+    def few_steps(self) -> Iterator[Row]:
+        """The same of the distilled adapter's few steps."""
+        figures, seconds = self.edits(few_steps=True)
+        for task in vocab.TASKS:
+            yield Row(name=f"few-step editor: {task} done", value=figures[task]["done"], unit="")
+        kept = mean(figures[task]["person_kept"] for task in vocab.TASKS)
+        yield Row(name="few-step editor: person kept", value=kept, unit="")
+        yield at_most("few-step editor: an edit", seconds, SECONDS["few-step edit"], "s")
+
+    def edits(self, **knobs: Any) -> tuple[dict[str, Any], float]:
+        """What every task's unseen edits came to, and the seconds of one."""
+        seconds: list[float] = []
+
+        def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
+            items = [
+                EditItem(
+                    Image.fromarray(picture),
+                    self.params("mini-qwen-edit", EditParams, instruction=words, seed=i, **knobs),
+                )
+                for i, (picture, words) in enumerate(zip(pictures, instructions, strict=True))
+            ]
+            results, took = timed(lambda: self.edit(items))
+            seconds.append(took / len(items))
+            return np.stack([np.asarray(result) for result in results])
+
+        return measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK), mean(seconds)
 
     def captioner(self) -> Iterator[Row]:
         """Whether captions say what is there, and nothing of who it is."""
