@@ -218,6 +218,7 @@ class Scorer(Protocol):
 
     spec: ModelSpec
     version: str  # stored beside every score
+    threshold: float | None  # cosine from which two pictures show the same one, where those who trained it say so
 
     def embed(self, images: Sequence[Image]) -> list[Embedding | NoFace]:
         """One outcome a picture."""

@@ -261,6 +261,7 @@ class FakeScorer(_Fake):
     """The 4×4 colours of a picture, centred, as a unit vector: alike pictures are close."""
 
     version = "fake-identity-1"
+    threshold: float | None = None
 
     def embed(self, images: Sequence[Image.Image]) -> list[Embedding | NoFace]:
         """One outcome a picture; an entirely black one has no face."""

@@ -44,6 +44,12 @@ class ImageScorer:
                     digest.update(block)
         return f"{self.spec.name}:{digest.hexdigest()[:12]}"
 
+    @property
+    def threshold(self) -> float | None:
+        """As the encoder's own settings say, if they do."""
+        said = self._settings.get("verification_threshold")
+        return None if said is None else float(said)
+
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
         """One unit vector a picture. Raises: ModelMissing."""
         found: list[Embedding | NoFace] = []
@@ -115,6 +121,7 @@ class DeepFaceScorer:
         self._folder = folder
         self._recogniser = spec.source.partition(":")[2]
         self._detector = str(spec.options.get("detector", "yunet"))
+        self.threshold: float | None = spec.options.get("verification_threshold")
         known = {"opencv", *_DEEPFACE_FILES}
         if unknown := {self._recogniser, self._detector} - known:
             raise BadInput(f"{spec.name} asks for {', '.join(unknown)}.", f"Known: {', '.join(sorted(known))}.")

@@ -196,6 +196,7 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:Facenet512",
         licence="MIT (deepface); weights under their own licence",
+        options={"verification_threshold": 0.70},  # 1 − cosine distance in deepface/config/threshold.py
     ),
     ModelSpec(
         name="arcface",
@@ -205,6 +206,7 @@ MODELS: tuple[ModelSpec, ...] = (
         engine="engines.identity:DeepFaceScorer",
         source="deepface:ArcFace",
         licence="MIT (deepface); weights under their own licence",
+        options={"verification_threshold": 0.32},  # from the same table
     ),
 )
 

@@ -38,7 +38,8 @@ Vectors = NDArray[np.float64]
 class Gallery:
     """The originals as a scorer sees them, and what is usual among them.
 
-    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others; with
+    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others, the floor
+    never above the scorer's own threshold: originals can be more alike than one person's pictures need be. With
     fewer than three originals nothing is `calibrated`: the floor lets everything through, the ceiling too.
     """
 
@@ -66,10 +67,10 @@ def gallery(studio: Studio, store: Store) -> Gallery:
     originals = [image.id for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
     known = embeddings(store, scorer, originals)
     found = {image: vector for image in originals if (vector := known[image]) is not None}
-    return make_gallery(scorer.version, found)
+    return make_gallery(scorer.version, found, scorer.threshold)
 
 
-def make_gallery(version: str, found: dict[str, tuple[float, ...]]) -> Gallery:
+def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
     """A gallery of unit vectors by picture id, calibrated by leaving each one out in turn."""
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
@@ -77,11 +78,12 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]]) -> Gallery:
         return Gallery(version, ids, vectors)
     among = vectors @ vectors.T
     usual = [_top_mean(np.delete(row, i)) for i, row in enumerate(among)]
+    lowest = percentile(usual, _FLOOR_PERCENTILE)
     return Gallery(
         version,
         ids,
         vectors,
-        floor=percentile(usual, _FLOOR_PERCENTILE),
+        floor=lowest if threshold is None else min(lowest, threshold),
         ceiling=max(usual),
         middle=median(usual),
         calibrated=True,

@@ -167,7 +167,7 @@ class Build:
         """Train the shipped identity encoder."""
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(1600))
-        export.save_model(net, self.out / "identity")
+        export.save_identity(net, figures["threshold"], self.out / "identity")
         self.write("identity", info | figures)
 
     def _save_net(self, net: torch.nn.Module, name: str) -> None:

@@ -73,12 +73,18 @@ def save_frame(out: Path) -> None:
     save_into(words.qwen_tokenizer(), out / "qwen_edit" / "processor")
     save_into(image_processor(), out / "qwen_edit" / "processor")
     save_into(configs.qwen_scheduler(), out / "qwen_edit" / "scheduler")
-    preprocessing = {
+
+
+def save_identity(encoder: nn.Module, threshold: float, folder: Path) -> None:
+    """Save the identity encoder with how it wants its pictures, and from which cosine two show the same person."""
+    save_model(encoder, folder)
+    settings = {
         "image_mean": configs.IMAGE_MEAN,
         "image_std": configs.IMAGE_STD,
         "size": {"height": 64, "width": 64},
+        "verification_threshold": threshold,
     }
-    write_whole(out / "identity" / "preprocessor_config.json", json.dumps(preprocessing, indent=2))
+    write_whole(folder / "preprocessor_config.json", json.dumps(settings, indent=2))
 
 
 def image_processor() -> Qwen2VLImageProcessorPil:

@@ -36,6 +36,15 @@ def test_floor_and_ceiling_are_those_of_the_originals() -> None:
     assert reference.floor < reference.middle < reference.ceiling < 1.0
 
 
+def test_the_floor_is_never_above_the_scorers_own_threshold() -> None:
+    """Twelve pictures from one session are more alike than the same person need be; more alike is no duty."""
+    found = {str(n): unit(1, n / 100) for n in range(11)}
+    strict = scoring.make_gallery("v", found).floor
+    assert strict > 0.99
+    assert scoring.make_gallery("v", found, threshold=0.6).floor == 0.6
+    assert scoring.make_gallery("v", found, threshold=0.9999).floor == strict
+
+
 def test_two_originals_say_nothing_of_what_is_usual() -> None:
     """Too few originals let everything through, to a human."""
     reference = scoring.make_gallery("v", {"a": unit(1, 0), "b": unit(0, 1)})
@@ -86,6 +95,7 @@ class Counting:
 
     def __init__(self, version: str) -> None:
         self.version = version
+        self.threshold: float | None = None
         self.looked = 0
 
     def embed(self, images: list[Image.Image]) -> list[Embedding]:
