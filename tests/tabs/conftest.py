@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,25 +13,60 @@ from engines.fake import fake_registry
 from studio.nouns import Character, ImageRecord, Kind
 from studio.settings import Settings
 from studio.studio import Studio
+from tabs import app
+from tabs.serving import Running
 from tests.tabs.colour_blocks import picture, png
 
 ASSETS = Path(assets.__file__).parent
 
 
+def studio_on_fakes(folder: Path) -> Studio:
+    """A studio in a folder of its own; its queue does not run until someone starts it."""
+    settings = Settings(data_root=folder / "home", assets=ASSETS, device="fake", models_dir=folder / "models")
+    return Studio(settings, registry=fake_registry(settings.assets, settings.models_dir))
+
+
+def character_on_fakes(studio: Studio, name: str) -> Character:
+    """A character that stands on the fake models."""
+    names = {role: studio.registry.role(role)[0].name for role in ("generator", "editor", "scorer")}
+    return studio.library.create(name, trigger="ohwx", subject="person", **names)
+
+
+@dataclass(frozen=True)
+class House:
+    """A served studio that tests look at from outside, each with a character of its own."""
+
+    studio: Studio
+    running: Running
+
+    @property
+    def url(self) -> str:
+        """Where it is served."""
+        return self.running.url
+
+
+@pytest.fixture(scope="session")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The studio's own app, served once: to launch it takes longer than all that is asked of it."""
+    studio = studio_on_fakes(tmp_path_factory.mktemp("house"))
+    running = app.launch(studio)
+    yield House(studio, running)
+    running.close()
+    studio.close()
+
+
 @pytest.fixture
 def studio(tmp_path: Path) -> Iterator[Studio]:
-    """A studio on fakes in a folder of its own; its queue does not run until a test starts it."""
-    settings = Settings(data_root=tmp_path / "home", assets=ASSETS, device="fake", models_dir=tmp_path / "models")
-    made = Studio(settings, registry=fake_registry(settings.assets, settings.models_dir))
+    """A studio of the test's own, not served."""
+    made = studio_on_fakes(tmp_path)
     yield made
     made.close()
 
 
 @pytest.fixture
 def anna(studio: Studio) -> Character:
-    """A character that stands on the fake models."""
-    names = {role: studio.registry.role(role)[0].name for role in ("generator", "editor", "scorer")}
-    return studio.library.create("Anna", trigger="ohwx", subject="person", **names)
+    """A character in the test's own studio."""
+    return character_on_fakes(studio, "Anna")
 
 
 @pytest.fixture

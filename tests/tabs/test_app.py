@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -11,62 +10,51 @@ from gradio_client import Client, handle_file
 
 from engines.errors import UserError
 from studio.api import API_NAMES
-from studio.nouns import Character, ImageRecord
+from studio.nouns import Kind
 from studio.studio import Studio
 from tabs import app
 from tabs.scripted import local_path
-from tabs.serving import Running
+from tests.tabs.colour_blocks import picture, png
+from tests.tabs.conftest import House, character_on_fakes
 
 
-@pytest.fixture
-def running(studio: Studio) -> Iterator[Running]:
-    """The app, served with fakes."""
-    served = app.launch(studio)
-    yield served
-    served.close()
-
-
-def test_it_listens_on_this_machine_alone(running: Running) -> None:
+def test_it_listens_on_this_machine_alone(house: House) -> None:
     """Bound to 127.0.0.1; another host's name is turned away, so that no website can reach in."""
-    assert running.url.startswith("http://127.0.0.1:")
-    assert httpx.get(running.url, trust_env=False).status_code == 200
-    answer = httpx.get(running.url, headers={"Host": "evil.example"}, trust_env=False)
+    assert house.url.startswith("http://127.0.0.1:")
+    assert httpx.get(house.url, trust_env=False).status_code == 200
+    answer = httpx.get(house.url, headers={"Host": "evil.example"}, trust_env=False)
     assert answer.status_code == 400
 
 
-def test_exactly_the_scripted_names_are_published(running: Running) -> None:
+def test_exactly_the_scripted_names_are_published(house: House) -> None:
     """No handler of a widget shows up in the API."""
-    info = httpx.get(f"{running.url}/gradio_api/info", trust_env=False).json()
+    info = httpx.get(f"{house.url}/gradio_api/info", trust_env=False).json()
     assert {name.lstrip("/") for name in info["named_endpoints"]} == set(API_NAMES)
     assert info["unnamed_endpoints"] == {}
 
 
-def test_a_script_can_call_and_upload(running: Running, studio: Studio, anna: Character, tmp_path: Path) -> None:
+def test_a_script_can_call_and_upload(house: House, tmp_path: Path) -> None:
     """gradio_client reaches the same functions as the tabs, with files from another machine."""
-    from tests.tabs.colour_blocks import picture
-
+    dora = character_on_fakes(house.studio, "Dora")
     picture(5).save(tmp_path / "five.png")
-    client = Client(running.url, verbose=False)
+    client = Client(house.url, verbose=False)
     names = [each["name"] for each in client.predict(api_name="/character_list")["characters"]]
-    assert "Anna" in names
-    answer = client.predict(anna.id, [handle_file(str(tmp_path / "five.png"))], "", api_name="/image_import")
+    assert "Dora" in names
+    answer = client.predict(dora.id, [handle_file(str(tmp_path / "five.png"))], "", api_name="/image_import")
     assert answer["ok"], answer
-    assert len(studio.store(anna.id).images.all()) == 1
+    assert len(house.studio.store(dora.id).images.all()) == 1
     client.close()
 
 
-def test_only_pictures_are_served(
-    running: Running, studio: Studio, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
-) -> None:
+def test_only_pictures_are_served(house: House) -> None:
     """The database and the rest of the machine are not, even on this machine."""
-    store, image = studio.store(anna.id), add()
-    client = Client(running.url, verbose=False)
-    client.close()
-    allowed = [str(each) for each in app.open_folders(studio)]
+    store = house.studio.store(character_on_fakes(house.studio, "Emma").id)
+    image = store.add_image(png(picture(1)), kind=Kind.SOURCE)
+    allowed = [str(each) for each in app.open_folders(house.studio)]
     assert str(store.thumb(image.id).resolve()).startswith(tuple(allowed))
     assert not any(str(store.folder / "flenwheel.json").startswith(each) for each in allowed)
     for path in (store.folder / "flenwheel.json", "/etc/hostname"):
-        assert httpx.get(f"{running.url}/gradio_api/file={path}", trust_env=False).status_code in (403, 404)
+        assert httpx.get(f"{house.url}/gradio_api/file={path}", trust_env=False).status_code in (403, 404)
 
 
 def test_a_forged_upload_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 from gradio_client import Client, handle_file
 
-from studio.studio import Studio
-from tabs import app
 from tests.tabs.colour_blocks import picture
+from tests.tabs.conftest import House
 
 ENDED = {"done", "failed", "cancelled", "interrupted"}
 
@@ -40,13 +39,11 @@ class Script:
 
 
 @pytest.fixture
-def script(studio: Studio) -> Iterator[Script]:
+def script(house: House) -> Iterator[Script]:
     """A client of a studio that runs on fakes."""
-    served = app.launch(studio)
-    opened = Script(served.url)
+    opened = Script(house.url)
     yield opened
     opened.client.close()
-    served.close()
 
 
 def test_a_whole_turn_by_script(script: Script, tmp_path: Path) -> None:

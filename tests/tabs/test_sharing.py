@@ -16,33 +16,35 @@ from engines.errors import BadInput
 from studio.nouns import Character, ImageRecord, Kind, Verdict
 from studio.studio import Studio
 from tabs import reviewer
-from tabs.app import launch
-from tabs.serving import Running
 from tabs.sharing import Door, ReviewLink
+from tests.tabs.colour_blocks import picture, png
+from tests.tabs.conftest import House, character_on_fakes
 
 
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def no_way_out() -> Iterator[None]:
     """No way to the tunnel's server, whatever this machine's network is."""
-    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("no_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            environment.setenv(name, "http://127.0.0.1:9")
+        for name in ("no_proxy", "NO_PROXY"):
+            environment.setenv(name, "127.0.0.1,localhost")
+        yield
 
 
-@pytest.fixture
-def running(studio: Studio) -> Iterator[Running]:
-    """The studio's own app, served."""
-    served = launch(studio)
-    yield served
-    served.close()
+@pytest.fixture(scope="module")
+def vera(house: House) -> Character:
+    """Whose pictures are shared."""
+    return character_on_fakes(house.studio, "Vera")
 
 
-@pytest.fixture
-def link(studio: Studio, anna: Character, running: Running, offline: None) -> Iterator[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def link(house: House, vera: Character) -> Iterator[dict[str, Any]]:
     """An open review link beside the studio's app, and what it answers."""
-    opened = ReviewLink(studio)
-    yield opened.start(anna.id, 1.0)
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        told = opened.start(vera.id, 1.0)
+    yield told
     opened.stop()
 
 
@@ -70,11 +72,12 @@ def test_offline_the_link_says_so_and_works_locally(link: dict[str, Any]) -> Non
     assert "No tunnel" in link["message"]
 
 
-def test_the_password_is_long_and_new_each_time(studio: Studio, anna: Character, offline: None) -> None:
+def test_the_password_is_long_and_new_each_time(house: House, vera: Character) -> None:
     """At least 128 bits, never the same."""
-    opened = ReviewLink(studio)
-    first = opened.start(anna.id, 1.0)["password"]
-    second = opened.start(anna.id, 1.0)["password"]
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        first = opened.start(vera.id, 1.0)["password"]
+        second = opened.start(vera.id, 1.0)["password"]
     opened.stop()
     assert first != second
     assert len(first) * 6 >= 128
@@ -102,12 +105,13 @@ def test_without_the_password_nothing_answers(link: dict[str, Any]) -> None:
 
 
 def test_before_login_the_page_says_nothing_of_the_studio(
-    link: dict[str, Any], anna: Character, studio: Studio
+    link: dict[str, Any], vera: Character, house: House
 ) -> None:
     """No character, no path, no endpoint in what a stranger receives."""
     with httpx.Client(base_url=link["local_url"], trust_env=False) as client:
         text = "".join(client.get(path).text for path in ("/", "/manifest.json", "/robots.txt", "/theme.css"))
-    for secret in ("FLENwheel", anna.name, anna.id, str(studio.settings.data_root), "character_list", "review_decide"):
+    home = str(house.studio.settings.data_root)
+    for secret in ("FLENwheel", vera.name, vera.id, home, "character_list", "review_decide"):
         assert secret not in text
 
 
@@ -121,13 +125,11 @@ def test_a_reviewer_finds_no_endpoint_of_the_studio(link: dict[str, Any]) -> Non
                 assert refused(client, f"/gradio_api/{way}/{name}"), name
 
 
-def test_a_reviewer_reads_no_file_of_the_studio(
-    link: dict[str, Any], studio: Studio, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
+def test_a_reviewer_reads_no_file_of_the_studio(link: dict[str, Any], house: House, vera: Character) -> None:
     """Neither pictures nor database nor the studio's cache nor anything else of the machine."""
-    store = studio.store(anna.id)
-    image = add()
-    cached = studio.settings.data_root / "cache" / "pages" / "studio" / "seen.txt"
+    store = house.studio.store(vera.id)
+    image = store.add_image(png(picture(1)), kind=Kind.SOURCE)
+    cached = house.studio.settings.data_root / "cache" / "pages" / "studio" / "seen.txt"
     cached.write_text("secret")
     wanted = [store.path(image.id), store.thumb(image.id), store.folder / "flenwheel.json", cached, "/etc/hostname"]
     with login(link) as client:
@@ -188,10 +190,11 @@ def test_the_door_lets_in_the_right_one_until_it_ends() -> None:
     assert not door("reviewer", "secret")
 
 
-def test_closing_takes_app_and_tunnel_down(studio: Studio, anna: Character, running: Running, offline: None) -> None:
+def test_closing_takes_app_and_tunnel_down(house: House, vera: Character) -> None:
     """After `stop` the port is silent; stopping twice is stopping once."""
-    opened = ReviewLink(studio)
-    url = opened.start(anna.id, 1.0)["local_url"]
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        url = opened.start(vera.id, 1.0)["local_url"]
     assert opened.stop()["was_live"] is True
     assert opened.stop()["was_live"] is False
     with pytest.raises(httpx.TransportError):
@@ -206,14 +209,14 @@ def test_a_link_has_an_end(studio: Studio, anna: Character) -> None:
             ReviewLink(studio).start(anna.id, hours)
 
 
-def test_each_app_keeps_to_its_own_cache(studio: Studio, link: dict[str, Any]) -> None:
+def test_each_app_keeps_to_its_own_cache(house: House, link: dict[str, Any]) -> None:
     """The two folders differ, and the variable is left at their parent for the upload check."""
-    root = studio.settings.data_root / "cache" / "pages"
+    root = house.studio.settings.data_root / "cache" / "pages"
     assert {each.name for each in root.iterdir()} >= {"studio", "review"}
     assert os.environ["GRADIO_TEMP_DIR"] == str(root)
 
 
-def test_running_is_a_value(running: Running) -> None:
+def test_running_is_a_value(house: House) -> None:
     """What `launch` answers cannot be changed by accident."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        running.url = "elsewhere"  # type: ignore[misc]
+        house.running.url = "elsewhere"  # type: ignore[misc]
