@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--open", action="store_true", help="then open the studio on the result")
     test.add_argument("--fast", action="store_true", help="without torch, models and browser")
     bench.add_argument("name", nargs="?", help="one entry (default: all)")
+    bench.add_argument("--characters", type=int, default=10, help="turn: how many people (default: 10)")
     bench.add_argument("--json", type=Path, help="write the rows here")
     return top
 

@@ -23,7 +23,7 @@ from frontdoor.standin import Opinion, StandIn
 from frontdoor.studio import open_studio, serve
 from studio.flywheel import card, curate, enrich, generate, refine, train
 from studio.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
-from studio.statistics import bootstrap_median, median, wilson
+from studio.statistics import bootstrap, median, wilson
 from studio.store import Store
 from studio.studio import Studio
 
@@ -241,7 +241,7 @@ class Turn:
             name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in _named(*cards)
         }
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
-        margin, low, high = bootstrap_median(pairs)
+        margin, low, high = bootstrap(pairs)
         return {
             **{name: round(median(row), 4) for name, row in values.items()},
             "n": len(values["base"]),

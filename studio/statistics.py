@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 _Z95 = 1.959963984540054
@@ -54,16 +54,27 @@ def percentile(values: Sequence[float], q: float) -> float:
     return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
-def bootstrap_median(
-    values: Sequence[float], rounds: int = 2000, seed: int = 0, level: float = 0.95
-) -> tuple[float, float, float]:
-    """A median with its percentile-bootstrap interval, the same at every call.
+def mean(values: Sequence[float]) -> float:
+    """The mean. Raises: ValueError when there is no value."""
+    if not values:
+        raise ValueError("a mean needs at least one value")
+    return sum(values) / len(values)
 
-    Answers (median, low, high). Raises: ValueError when there is no value.
+
+def bootstrap(
+    values: Sequence[float],
+    of: Callable[[Sequence[float]], float] = median,
+    rounds: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """A statistic with its percentile-bootstrap interval, the same at every call.
+
+    Answers (statistic, low, high). Raises: ValueError when there is no value.
     """
-    middle = median(values)
+    middle = of(values)
     rng = random.Random(seed)
-    draws = [median(rng.choices(values, k=len(values))) for _ in range(rounds)]
+    draws = [of(rng.choices(values, k=len(values))) for _ in range(rounds)]
     tail = (1 - level) / 2 * 100
     return (middle, percentile(draws, tail), percentile(draws, 100 - tail))
 

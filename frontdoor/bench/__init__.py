@@ -17,23 +17,24 @@ ENTRIES = {
     "mini": "frontdoor.bench.mini:measure_family",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",
+    "turn": "frontdoor.bench.turn:measure",
 }
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(options: argparse.Namespace) -> int:
     """Run one entry or all; the exit code says whether every goal was met."""
-    reports = [run(name) for name in ([options.name] if options.name else ENTRIES)]
+    reports = [run(name, options) for name in ([options.name] if options.name else ENTRIES)]
     if options.json:
         options.json.write_text(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
     return 0 if all(row["ok"] is not False for report in reports for row in report["rows"]) else 1
 
 
-def run(name: str) -> dict[str, object]:
+def run(name: str, options: argparse.Namespace) -> dict[str, object]:
     """One entry's report. Raises: NotFound."""
     if name not in ENTRIES:
         raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")
-    rows: list[Row] = load_class(ENTRIES[name])()
+    rows: list[Row] = load_class(ENTRIES[name])(options)
     print(f"\n{name}\n{table(rows)}", flush=True)
     return {
         "bench": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -34,7 +35,7 @@ LIKENESS, STILL_OBEYED = 0.80, 0.85
 SECONDS = {"generate": 0.8, "edit": 1.5, "few-step edit": 0.5}
 
 
-def measure_family() -> list[Row]:
+def measure_family(options: argparse.Namespace) -> list[Row]:
     """Every figure of the embedded family beside its goal."""
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
         bench = Workbench(studio, Path(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ threading.Event().wait()
 """
 
 
-def measure() -> list[Row]:
+def measure(options: argparse.Namespace) -> list[Row]:
     """Seconds to the first page, medians of alternating starts."""
     ours, empty = [], []
     with tempfile.TemporaryDirectory() as home:

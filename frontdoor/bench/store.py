@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from studio.store import Library
 _DECISIONS = 30
 
 
-def measure() -> list[Row]:
+def measure(options: argparse.Namespace) -> list[Row]:
     """Milliseconds a durable decision and a queue page take; the ratio is that to the smallest store."""
     rows: list[Row] = []
     first: dict[str, float] = {}

@@ -26,7 +26,7 @@ def test_a_missed_goal_is_said() -> None:
 def test_an_unknown_entry_names_the_known_ones() -> None:
     """A wrong bench name is answered with the right ones."""
     with pytest.raises(NotFound, match="startup"):
-        bench.run("nonsense")
+        bench.run("nonsense", argparse.Namespace())
 
 
 def test_the_store_entry_writes_its_rows(tmp_path: Path) -> None:

@@ -47,9 +47,9 @@ def test_percentile_of_nothing_is_an_error() -> None:
 def test_bootstrap_interval_holds_the_median_and_repeats() -> None:
     """The interval brackets the median and is the same at every call."""
     values = [0.1 * i for i in range(40)]
-    middle, low, high = statistics.bootstrap_median(values)
+    middle, low, high = statistics.bootstrap(values)
     assert low < middle < high
-    assert statistics.bootstrap_median(values) == (middle, low, high)
+    assert statistics.bootstrap(values) == (middle, low, high)
 
 
 def test_auc_counts_ties_half() -> None:

@@ -14,7 +14,7 @@ from engines.mini import vocab, world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.mini.oracle import Oracle
 from engines.registry import Registry
-from studio.statistics import bootstrap_median
+from studio.statistics import bootstrap
 
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parents[3] / "assets"
@@ -65,7 +65,7 @@ def test_a_lora_learns_a_person_nobody_has_seen(
     drawn = [list(engine.generate(prompts, host_lease(engine.plan(prompts)), steps)) for prompts in (bare, taught)]
     before, after = (_likeness(oracle, pictures, originals) for pictures in drawn)
 
-    margin, low, _ = bootstrap_median((after - before).tolist())
+    margin, low, _ = bootstrap((after - before).tolist())
     assert low > 0.05, (margin, low)
 
 

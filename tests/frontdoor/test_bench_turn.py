@@ -1,0 +1,36 @@
+"""What the turns of several characters come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from frontdoor.bench.turn import compare, rise
+
+
+def turn(v1: float, v2: float, base: float, refined: float) -> dict[str, Any]:
+    """The parts of a report that are compared."""
+    rates = {"base": 0.1, "v1": v1, "v2": v2}
+    return {
+        "card": {name: {"first_try_rate": rate, "all_seeds_rate": rate} for name, rate in rates.items()},
+        "identity": {"base": 0.3, "v1": 0.9, "v2": 0.92},
+        "editor": {"base": {"acceptance": base}, "v1": {"acceptance": refined}},
+        "seconds": 60.0,
+    }
+
+
+def test_a_rise_counts_when_its_whole_interval_does() -> None:
+    """A mean above zero that rests on one lucky character is no rise."""
+    sure, _, _ = rise("r", [0.5] * 6, [0.6, 0.62, 0.58, 0.61, 0.6, 0.59])
+    lucky, low, high = rise("r", [0.5] * 6, [0.5, 0.5, 0.5, 0.5, 0.5, 0.9])
+    assert sure.ok is True
+    assert lucky.value > 0
+    assert lucky.ok is False
+    assert low.value <= lucky.value <= high.value
+
+
+def test_characters_are_compared_with_themselves() -> None:
+    """A hard and an easy character differ more than the versions do; the pairs do not care."""
+    rows = {row.name: row for row in compare([turn(0.2, 0.3, 0.4, 0.4), turn(0.8, 0.9, 0.9, 0.8)])}
+    assert abs(rows["card, first try, v2 − v1"].value - 0.1) < 1e-9
+    assert rows["card, first try, v2 − v1"].ok is True
+    assert rows["unseen edits accepted, refined − base"].ok is False
