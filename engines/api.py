@@ -24,6 +24,20 @@ P = TypeVar("P", bound=Params)
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoraFiles:
+    """How the world writes a family's LoRA files: what they say they are, and what they call its modules."""
+
+    declared: tuple[str, ...] = ()  # beginnings of the architecture that a file names, in lower case
+    architecture: str = ""  # what ours name, by Stability-AI/ModelSpec
+    implementation: str = ""
+    base_version: str = ""  # kohya's ss_base_model_version
+    network: str = ""  # kohya's ss_network_module
+    reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" where none has them
+    fused: Mapping[str, int] = field(default_factory=dict)  # ending of their module -> how many ours it holds
+    names: str = ""  # "module:function" from our module to its Slot; "" where other tools name it as we do
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """One row of the registry: all that sets a model apart from its family."""
 
@@ -44,6 +58,7 @@ class ModelSpec:
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
+    lora: LoraFiles = field(default_factory=LoraFiles)
     note: str = ""
 
     def params(self, kind: type[P], **changes: Any) -> P:

@@ -8,7 +8,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from engines.api import ModelSpec
+from engines.api import LoraFiles, ModelSpec
 from engines.errors import ModelGated, ModelMissing, NotFound
 
 _GIB = 1 << 30
@@ -38,6 +38,23 @@ _QWEN_KNOBS: dict[str, dict[str, Any]] = {
 }
 _FEW_STEPS: dict[str, Any] = {"steps": 4, "true_cfg": 1.0}
 _LIGHTNING = {"base_shift": log(3), "max_shift": log(3), "max_image_seq_len": 8192, "shift_terminal": None}
+_FLUX_LORA = LoraFiles(
+    declared=("flux-1", "flux.1", "flux1"),
+    architecture="flux-1-dev/lora",
+    implementation="https://github.com/black-forest-labs/flux",
+    base_version="flux1",
+    network="networks.lora_flux",
+    reader="diffusers.loaders:FluxLoraLoaderMixin",
+    fused={"img_attn_qkv": 3, "txt_attn_qkv": 3, "linear1": 4},
+    names="engines.lora.naming:flux_slot",
+)
+_QWEN_LORA = LoraFiles(
+    declared=("qwen-image", "qwen_image"),
+    architecture="Qwen-Image-Edit/lora",
+    implementation="https://github.com/QwenLM/Qwen-Image",
+    base_version="qwen_image_edit",
+    network="networks.lora_qwen_image",
+)
 _QWEN_OPTIONS: dict[str, Any] = {
     "reference_area": 1024 * 1024,
     "vision_area": 384 * 384,
@@ -60,6 +77,7 @@ def _flux(name: str, source: str) -> ModelSpec:
         component_bytes=_FLUX_BYTES,
         defaults=_FLUX_KNOBS,
         options={"text_tokens": 512, "nf4": ("transformer", "text_encoder_2")},
+        lora=_FLUX_LORA,
     )
 
 
@@ -77,6 +95,7 @@ def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelS
         defaults=_QWEN_KNOBS,
         few_steps={"file": f"few_steps/{lightning}", "knobs": _FEW_STEPS, "scheduler": _LIGHTNING},
         options={**_QWEN_OPTIONS, **options},
+        lora=_QWEN_LORA,
     )
 
 
@@ -107,6 +126,7 @@ MODELS: tuple[ModelSpec, ...] = (
             },
         },
         options={"text_tokens": 32, "batch": 8},
+        lora=_FLUX_LORA,
         note="Trained by us on drawings; it knows nothing but its own cartoon world.",
     ),
     _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
@@ -148,6 +168,7 @@ MODELS: tuple[ModelSpec, ...] = (
             "<|im_start|>assistant\n",
             "caption_request": "describe the picture",
         },
+        lora=_QWEN_LORA,
         note="Trained by us on drawings; it knows nothing but its own cartoon world.",
     ),
     _qwen_edit(
@@ -281,6 +302,17 @@ class Registry:
     def export(self, adapter: Path, target: Path, form: str) -> None:
         """Write one of our adapters as another tool names its parts. Raises: BadInput, LoraMismatch."""
         load_class("engines.lora.export:export")(adapter, target, form)
+
+
+def lora_files(family: str) -> LoraFiles:
+    """How LoRA files of a family are written; as diffusers writes them where no row knows the family."""
+    return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
+
+
+def declared_family(architecture: str) -> str:
+    """The family that a file's architecture belongs to; empty where no row knows it."""
+    said = architecture.lower()
+    return next((spec.family for spec in MODELS if spec.lora.declared and said.startswith(spec.lora.declared)), "")
 
 
 def load_class(path: str) -> Any:

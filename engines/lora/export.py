@@ -15,15 +15,9 @@ from torch import Tensor
 from engines.errors import BadInput, LoraMismatch
 from engines.lora.naming import FORMS, Slot, prefixed, slot
 from engines.parts.adapters import PEFT_CONFIG, read_adapter
+from engines.registry import lora_files
 
 State = Mapping[str, Tensor]
-
-_ARCHITECTURES = {"flux": "flux-1-dev/lora", "qwen-edit": "Qwen-Image-Edit/lora"}
-_IMPLEMENTATIONS = {
-    "flux": "https://github.com/black-forest-labs/flux",
-    "qwen-edit": "https://github.com/QwenLM/Qwen-Image",
-}
-_NETWORKS = {"flux": "networks.lora_flux", "qwen-edit": "networks.lora_qwen_image"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +38,7 @@ class Info:
 
         Source: the ss_* entries of kohya-ss/sd-scripts, and Stability-AI/ModelSpec.
         """
+        files = lora_files(self.family)
         told = {
             "family": self.family,
             "base_model": self.base_model,
@@ -53,15 +48,15 @@ class Info:
             "step": str(self.step),
             "dataset": self.dataset,
             "targets": self.targets,
-            "ss_network_module": _NETWORKS[self.family],
+            "ss_network_module": files.network,
             "ss_network_dim": str(self.rank),
             "ss_network_alpha": str(self.alpha),
-            "ss_base_model_version": "flux1" if self.family == "flux" else "qwen_image_edit",
+            "ss_base_model_version": files.base_version,
             "ss_sd_model_name": self.base_model,
             "ss_steps": str(self.step),
             "modelspec.sai_model_spec": "1.0.0",
-            "modelspec.architecture": _ARCHITECTURES[self.family],
-            "modelspec.implementation": _IMPLEMENTATIONS[self.family],
+            "modelspec.architecture": files.architecture,
+            "modelspec.implementation": files.implementation,
             "modelspec.title": f"{self.trigger or self.base_model} LoRA, step {self.step}",
             "modelspec.prediction_type": "flow",
         }

@@ -10,7 +10,10 @@ comfy/lora.py in comfyanonymous/ComfyUI.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+from engines.registry import load_class, lora_files
 
 FORMS = ("diffusers", "kohya", "comfyui")
 
@@ -27,9 +30,11 @@ class Slot:
     widths: tuple[int, ...] = (1,)
 
 
+Names = Mapping[str, tuple[str, int, tuple[int, ...]]]  # our module in a block -> theirs, which output, widths
+
 _QKV = (1, 1, 1)
 _LINEAR1 = (1, 1, 1, 4)
-_DOUBLE = {
+BFL_ATTENTION: Names = {
     "attn.to_q": ("img_attn.qkv", 0, _QKV),
     "attn.to_k": ("img_attn.qkv", 1, _QKV),
     "attn.to_v": ("img_attn.qkv", 2, _QKV),
@@ -38,6 +43,9 @@ _DOUBLE = {
     "attn.add_k_proj": ("txt_attn.qkv", 1, _QKV),
     "attn.add_v_proj": ("txt_attn.qkv", 2, _QKV),
     "attn.to_add_out": ("txt_attn.proj", 0, (1,)),
+}
+_DOUBLE: Names = {
+    **BFL_ATTENTION,
     "ff.net.0.proj": ("img_mlp.0", 0, (1,)),
     "ff.net.2": ("img_mlp.2", 0, (1,)),
     "ff_context.net.0.proj": ("txt_mlp.0", 0, (1,)),
@@ -45,7 +53,7 @@ _DOUBLE = {
     "norm1.linear": ("img_mod.lin", 0, (1,)),
     "norm1_context.linear": ("txt_mod.lin", 0, (1,)),
 }
-_SINGLE = {
+_SINGLE: Names = {
     "attn.to_q": ("linear1", 0, _LINEAR1),
     "attn.to_k": ("linear1", 1, _LINEAR1),
     "attn.to_v": ("linear1", 2, _LINEAR1),
@@ -54,27 +62,31 @@ _SINGLE = {
     "norm.linear": ("modulation.lin", 0, (1,)),
 }
 _BLOCK = re.compile(r"(single_transformer_blocks|transformer_blocks)\.(\d+)\.(.+)")
-_STACKS = {
-    "transformer_blocks": ("double_blocks", _DOUBLE),
-    "single_transformer_blocks": ("single_blocks", _SINGLE),
-}
+_STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "single_blocks"}
 
 
 def flux_slot(module: str) -> Slot | None:
     """Where a diffusers FLUX module lies in Black Forest Labs' layout; none if it has no place there."""
+    return bfl_slot(module, _DOUBLE, _SINGLE)
+
+
+def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
+    """The same for any model of double and single blocks, by the tables of what its modules are called."""
     match = _BLOCK.fullmatch(module)
     if not match:
         return None
-    stack, table = _STACKS[match[1]]
+    table = double if match[1] == "transformer_blocks" else single
     if match[3] not in table:
         return None
     name, index, widths = table[match[3]]
-    return Slot(f"{stack}.{match[2]}.{name}", index, widths)
+    return Slot(f"{_STACKS[match[1]]}.{match[2]}.{name}", index, widths)
 
 
 def slot(family: str, module: str) -> Slot | None:
-    """Where a module lies in the layout that other tools have for a family."""
-    return flux_slot(module) if family == "flux" else Slot(module)
+    """Where a module lies in the layout that other tools have for a family; none if it has no place there."""
+    names = lora_files(family).names
+    found: Slot | None = load_class(names)(module) if names else Slot(module)
+    return found
 
 
 def prefixed(form: str, module: str) -> str:

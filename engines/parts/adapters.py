@@ -10,27 +10,27 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from diffusers.loaders import FluxLoraLoaderMixin, QwenImageLoraLoaderMixin
+from diffusers.loaders import QwenImageLoraLoaderMixin
 from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engines.api import LoraUse
 from engines.errors import LoraMismatch, NotFound
+from engines.registry import declared_family, load_class, lora_files
 
 State = dict[str, Tensor]
 
 PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
 FAMILY = "family"  # where our own files say which family they are for
-_FUSED = {"img_attn_qkv": 3, "txt_attn_qkv": 3, "linear1": 4}  # kohya's FLUX modules that diffusers splits
-_ARCHITECTURES = {"flux": "flux", "qwen-image-edit": "qwen-edit", "qwen-image": "qwen-edit", "qwen_image": "qwen-edit"}
 
 
-def read_adapter(path: str | Path) -> tuple[State, dict[str, str]]:
+def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
     """A LoRA's tensors under peft's names relative to the transformer, and the file's own metadata.
 
     Understands diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight", with alphas) and
     ComfyUI's ("diffusion_model.…") names, through diffusers' own converters; alphas are folded into the tensors.
+    Black Forest Labs' names don't tell FLUX.1 from FLUX.2: what the file says of itself does, or else `family`.
     Raises: NotFound, LoraMismatch.
     """
     path = _existing(path)
@@ -42,7 +42,7 @@ def read_adapter(path: str | Path) -> tuple[State, dict[str, str]]:
         raise LoraMismatch(
             f"{path.name} is not a safetensors file: {error}.", "Download or export it again."
         ) from error
-    converted = _converted(path, state)
+    converted = _converted(path, state, _declared_family(metadata) or family)
     return {key.removeprefix("transformer."): value for key, value in converted.items()}, metadata
 
 
@@ -95,18 +95,18 @@ def _existing(path: str | Path) -> Path:
 # ── reading ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _converted(path: Path, state: State) -> State:
+def _converted(path: Path, state: State, family: str) -> State:
     """Any known naming to diffusers'. Raises: LoraMismatch."""
     try:
         if any("lora_unet_transformer_blocks" in key or key.startswith("diffusion_model.transformer") for key in state):
             return dict(QwenImageLoraLoaderMixin.lora_state_dict(state))
         if any("double_blocks" in key or "single_blocks" in key or key.startswith("lora_t") for key in state):
-            return _flux_converted(path, state)
+            return _bfl_converted(path, state, family)
         return _plain(state)
     except (ValueError, AssertionError, KeyError, IndexError, NotImplementedError) as error:
         raise LoraMismatch(
             f"The names of the tensors in {path.name} are not understood: {str(error)[:200]}.",
-            "Expected diffusers', kohya's or ComfyUI's names for FLUX.1 or Qwen-Image-Edit.",
+            f"Expected diffusers', kohya's or ComfyUI's names for a model of the {family} family.",
         ) from error
 
 
@@ -121,12 +121,18 @@ def _plain(state: State) -> State:
     return bare
 
 
-def _flux_converted(path: Path, state: State) -> State:
+def _bfl_converted(path: Path, state: State, family: str) -> State:
     """Black Forest Labs' module names to diffusers', counting that none is dropped. Raises: LoraMismatch."""
+    files = lora_files(family)
+    if not files.reader:
+        raise LoraMismatch(
+            f"The tensors in {path.name} are named as in FLUX, which the {family} family is not.",
+            f"Choose a LoRA trained for {family}.",
+        )
     kohya = {_kohya_name(key): value for key, value in state.items()}
-    converted = dict(FluxLoraLoaderMixin.lora_state_dict(dict(kohya)))
+    converted = dict(load_class(files.reader).lora_state_dict(dict(kohya)))
     modules = [key.removesuffix(".lora_down.weight") for key in kohya if key.endswith(".lora_down.weight")]
-    expected = sum(next((n for tail, n in _FUSED.items() if module.endswith(tail)), 1) for module in modules)
+    expected = sum(next((n for tail, n in files.fused.items() if module.endswith(tail)), 1) for module in modules)
     found = sum(key.endswith("lora_A.weight") for key in converted)
     if found < expected:
         raise LoraMismatch(
@@ -154,7 +160,7 @@ def _kohya_name(key: str) -> str:
 def _fitting(transformer: Any, use: LoraUse, family: str) -> tuple[State, dict[str, Any] | None]:
     """A file's tensors and peft settings, once every tensor is known to fit. Raises: NotFound, LoraMismatch."""
     name = Path(use.file).name
-    state, metadata = read_adapter(use.file)
+    state, metadata = read_adapter(use.file, family)
     declared = _declared_family(metadata)
     if declared and declared != family:
         raise LoraMismatch(
@@ -186,8 +192,7 @@ def _declared_family(metadata: Mapping[str, str]) -> str:
     """The family that a file says it is for, in our words or in the model specification's; empty if it says none."""
     if metadata.get(FAMILY):
         return metadata[FAMILY]
-    architecture = (metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "").lower()
-    return next((family for start, family in _ARCHITECTURES.items() if architecture.startswith(start)), "")
+    return declared_family(metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "")
 
 
 def _peft_settings(metadata: Mapping[str, str]) -> dict[str, Any] | None:

@@ -40,3 +40,8 @@ def test_prefixes_of_the_forms() -> None:
     """Kohya flattens the path, ComfyUI keeps its dots."""
     assert prefixed("kohya", "double_blocks.0.img_attn.qkv") == "lora_unet_double_blocks_0_img_attn_qkv"
     assert prefixed("comfyui", "double_blocks.0.img_attn.qkv") == "diffusion_model.double_blocks.0.img_attn.qkv"
+
+
+def test_a_family_that_no_row_knows_keeps_its_names() -> None:
+    """What other tools call a family's modules is its row's to say; where none says, they are as diffusers has them."""
+    assert slot("unheard-of", "transformer_blocks.1.attn.to_q") == Slot("transformer_blocks.1.attn.to_q")
