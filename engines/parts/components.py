@@ -37,15 +37,17 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:
     """The module in evaluation mode with frozen weights, on the host, of the class that model_index.json names.
 
-    What the row's option `nf4` names is held in 4 bits. Raises: ModelMissing.
+    What the row's option `nf4` names is held in 4 bits, but for the modules that its `full_width` names.
+    Raises: ModelMissing.
     """
     source, dtype = _existing(folder / name), weight_dtype(spec)
     kind, small = _class(folder, name), name in spec.options.get("nf4", ())
+    keep = spec.options.get("full_width", ())
     if _library(folder, name) == "transformers":
         module = kind.from_pretrained(source, local_files_only=True, dtype=dtype)
-        module = in_4bit(module, dtype) if small else module
+        module = in_4bit(module, dtype, keep) if small else module
     elif small:
-        module = stream_4bit(kind, source, dtype)
+        module = stream_4bit(kind, source, dtype, keep)
     else:
         module = kind.from_pretrained(source, local_files_only=True, torch_dtype=dtype)
     return module.eval().requires_grad_(False)

@@ -30,14 +30,15 @@ FULL_WIDTH = (
 )
 
 
-def stream_4bit(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
+def stream_4bit(kind: Any, folder: Path, dtype: torch.dtype, keep: Collection[str] = ()) -> Any:
     """A diffusers model from its safetensors files, each linear layer quantised as it is read.
 
-    Peak host memory: the quantised model and one tensor. Raises: ModelMissing when a weight is in no file.
+    `keep`: modules that stay at full width beside `FULL_WIDTH`. Peak host memory: the quantised model and one tensor.
+    Raises: ModelMissing when a weight is in no file.
     """
     with init_empty_weights(include_buffers=False):
         model = kind.from_config(kind.load_config(folder))
-    for path in [path for path, module in model.named_modules() if _quantisable(path, module)]:
+    for path in [path for path, module in model.named_modules() if _quantisable(path, module, keep)]:
         _replace(model, path, _empty_4bit(model.get_submodule(path), dtype))
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
@@ -52,9 +53,9 @@ def stream_4bit(kind: Any, folder: Path, dtype: torch.dtype) -> Any:
     return model
 
 
-def in_4bit(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """The same model with its linear layers quantised in place, one after another."""
-    for path in [path for path, module in model.named_modules() if _quantisable(path, module)]:
+def in_4bit(model: nn.Module, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
+    """The same model with its linear layers quantised in place, one after another, all but those under `keep`."""
+    for path in [path for path, module in model.named_modules() if _quantisable(path, module, keep)]:
         layer = model.get_submodule(path)
         small = _empty_4bit(layer, dtype)
         small.weight = _quantised(layer.weight.detach(), dtype, small)
@@ -64,8 +65,8 @@ def in_4bit(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def _quantisable(path: str, module: nn.Module) -> bool:
-    return type(module) is nn.Linear and not _under(path, FULL_WIDTH)
+def _quantisable(path: str, module: nn.Module, keep: Collection[str]) -> bool:
+    return type(module) is nn.Linear and not _under(path, {*FULL_WIDTH, *keep})
 
 
 def _under(path: str, names: Collection[str]) -> bool:

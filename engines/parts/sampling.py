@@ -31,9 +31,14 @@ def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -
 
     `image_tokens`: packed tokens of the picture to draw, references not counted. Returns (steps + 1,) float32.
     """
+    return shifted_sigmas(scheduler_config, steps, dynamic_shift(scheduler_config, image_tokens))
+
+
+def shifted_sigmas(scheduler_config: Mapping[str, Any], steps: int, mu: float) -> Tensor:
+    """The same for a family that has a μ of its own: even levels shifted by it, (steps + 1,) float32."""
     scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
     even = np.linspace(1.0, 1 / steps, steps)
-    scheduler.set_timesteps(sigmas=even.tolist(), mu=dynamic_shift(scheduler_config, image_tokens))
+    scheduler.set_timesteps(sigmas=even.tolist(), mu=mu)
     return scheduler.sigmas.clone()
 
 

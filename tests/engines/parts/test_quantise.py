@@ -41,6 +41,22 @@ def test_streamed_equals_quantised_in_place(toy_flux, flux_folder) -> None:
     assert torch.equal(_velocity(streamed), _velocity(in_place))
 
 
+def test_a_row_names_what_keeps_its_width(toy_flux, flux_folder) -> None:
+    """What the row's `full_width` names is not quantised, whichever way the model is read."""
+    import torch
+    from bitsandbytes.nn import Linear4bit
+
+    from engines.parts import components
+    from engines.parts.quantise import in_4bit
+
+    options = {"nf4": ("transformer",), "full_width": ("single_transformer_blocks",)}
+    streamed = components.load(replace(toy_flux, options=options), flux_folder, "transformer")
+    in_place = in_4bit(components.load(toy_flux, flux_folder, "transformer"), torch.float32, options["full_width"])
+    for model in (streamed, in_place):
+        small = {path for path, module in model.named_modules() if isinstance(module, Linear4bit)}
+        assert small and not [path for path in small if path.startswith("single_transformer_blocks")]
+
+
 def test_a_layer_stays_close(toy_flux, flux_folder) -> None:
     """A quantised layer answers within a tenth of what it answered."""
     import torch

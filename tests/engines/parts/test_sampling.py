@@ -33,6 +33,17 @@ def test_levels_fall_from_one_to_zero(config, tokens) -> None:
     assert levels[4] <= sigmas(config, 8, tokens * 2)[4]
 
 
+def test_a_familys_own_shift_moves_the_levels() -> None:
+    """A level u becomes e^μ·u / (1 + (e^μ − 1)·u), whatever μ the family hands over."""
+    import math
+
+    from engines.parts.sampling import shifted_sigmas
+
+    factor = math.exp(2.0)
+    expected = [factor * u / (1 + (factor - 1) * u) for u in (1.0, 0.75, 0.5, 0.25)]
+    assert shifted_sigmas(FLUX, 4, 2.0).tolist() == pytest.approx([*expected, 0.0])
+
+
 def test_terminal_shift_ends_where_the_configuration_says() -> None:
     """The last level before 0 is shift_terminal, as Qwen's schedule wants it."""
     from engines.parts.sampling import sigmas
