@@ -132,6 +132,43 @@ MODELS: tuple[ModelSpec, ...] = (
     _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
     _flux("FLUX.1-Krea-dev", "black-forest-labs/FLUX.1-Krea-dev"),
     ModelSpec(
+        name="FLUX.2-klein-base-4B",
+        label="FLUX.2-klein-base-4B",
+        role="generator",
+        family="flux2",
+        engine="engines.flux2:Flux2",
+        source="black-forest-labs/FLUX.2-klein-base-4B",
+        licence=_APACHE,
+        component_bytes={
+            "transformer": int(2.13 * _GIB),
+            "text_encoder": int(2.47 * _GIB),
+            "vae": int(0.157 * _GIB),
+        },
+        defaults={
+            "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
+        },
+        options={
+            "text_tokens": 512,
+            "nf4": ("transformer", "text_encoder"),
+            # Shared by all blocks, so that an error in them would be everywhere.
+            "full_width": (
+                "time_guidance_embed",
+                "double_stream_modulation_img",
+                "double_stream_modulation_txt",
+                "single_stream_modulation",
+            ),
+        },
+        lora=LoraFiles(
+            declared=("flux-2", "flux.2", "flux_2", "flux2"),
+            architecture="Flux.2-klein-4b/lora",
+            implementation="https://github.com/black-forest-labs/flux2",
+            base_version="flux_2",
+            network="networks.lora_flux_2",
+            reader="diffusers.loaders:Flux2LoraLoaderMixin",
+            fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+        ),
+    ),
+    ModelSpec(
         name="mini-qwen-edit",
         label="mini-qwen-edit (embedded toy world)",
         role="editor",

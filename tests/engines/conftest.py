@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engines.api import ModelSpec, Plan
+from tests.engines import tiny_flux2
 
 TOY_FLUX = ModelSpec(
     name="tiny-flux",
@@ -244,6 +245,22 @@ def flux_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny Qwen-Image-Edit, built once."""
     return _build_qwen(tmp_path_factory.mktemp("tiny-qwen"))
+
+
+@pytest.fixture(scope="session")
+def flux2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny FLUX.2 [klein], built once."""
+    return tiny_flux2.build(tmp_path_factory.mktemp("tiny-flux2"))
+
+
+@pytest.fixture(scope="session")
+def flux2_pipe(flux2_folder: Path) -> Any:
+    """diffusers' own pipeline over the tiny FLUX.2 [klein]."""
+    from diffusers import Flux2KleinPipeline
+
+    pipe = Flux2KleinPipeline.from_pretrained(flux2_folder)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 @pytest.fixture(scope="session")

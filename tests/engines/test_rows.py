@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
 import pytest
 
-from engines.registry import MODELS, declared_family, lora_files
+from engines.api import GenerateParams
+from engines.errors import ModelMissing
+from engines.registry import MODELS, Registry, declared_family, lora_files
 
 
 @pytest.mark.parametrize(
@@ -13,6 +19,8 @@ from engines.registry import MODELS, declared_family, lora_files
         ("flux-1-dev/lora", "flux"),
         ("Flux.1-dev", "flux"),
         ("flux1", "flux"),
+        ("Flux.2-klein-4b", "flux2"),
+        ("flux_2", "flux2"),
         ("Qwen-Image-Edit-Plus", "qwen-edit"),
         ("qwen_image_edit", "qwen-edit"),
         ("stable-diffusion-xl-v1-base/lora", ""),
@@ -36,3 +44,25 @@ def test_what_can_be_trained_can_be_told_by_others() -> None:
         files = spec.lora
         assert all((files.architecture, files.implementation, files.base_version, files.network)), spec.name
         assert declared_family(files.architecture) == declared_family(files.base_version) == spec.family
+
+
+def test_every_class_that_a_row_names_has_a_file() -> None:
+    """An engine, a trainer or a naming that a row spells wrongly would only be missed when someone asks for it."""
+    for spec in MODELS:
+        for path in filter(None, (spec.engine, spec.trainer, spec.loop, spec.captioner, spec.lora.names)):
+            module, _, name = path.partition(":")
+            found = find_spec(module)
+            assert found is not None and found.origin is not None, path
+            assert re.search(rf"^(class|def) {name}\b", Path(found.origin).read_text(encoding="utf-8"), re.M), path
+
+
+def test_klein_is_offered_beside_flux(tmp_path: Path) -> None:
+    """FLUX.2 is a generator like the others, free of a gate, drawn at 50 steps with a guidance of 4."""
+    registry = Registry(tmp_path, tmp_path)
+    spec = registry.spec("FLUX.2-klein-base-4B")
+    assert spec in registry.role("generator")
+    assert (spec.licence, spec.gated, spec.toy) == ("Apache-2.0", False, False)
+    drawn = spec.params(GenerateParams)
+    assert (drawn.steps, drawn.guidance, drawn.width, drawn.height) == (50, 4.0, 1024, 1024)
+    with pytest.raises(ModelMissing, match=r"FLUX\.2-klein-base-4B is not on this machine"):
+        registry.engine(spec.name)
