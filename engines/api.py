@@ -60,6 +60,7 @@ class ModelSpec:
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
     lora: LoraFiles = field(default_factory=LoraFiles)
     note: str = ""
+    why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 
     def params(self, kind: type[P], **changes: Any) -> P:
         """A model's own defaults of one kind of parameters, with `changes` on top."""
@@ -259,11 +260,19 @@ class TrainRun:
     previews: tuple[GenerateParams | EditItem, ...] = ()
     trigger: str = ""  # kept in the adapter file, so that whoever loads it knows what to write
     start: Path | None = None  # an adapter to go on from, instead of from nothing
+    cache: Path | None = None  # where encoded pictures and words are kept for other runs, too; else in the run's folder
+
+
+BANDS = (1 / 3, 2 / 3)  # where the low, the middle and the high noise levels part
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimiser step; `loss` is that of its batch, `sigma` its mean noise level."""
+    """One optimiser step; `loss` is that of its batch, `sigma` its mean noise level.
+
+    `bands` is the loss of those of its examples that had a low, a middle and a high noise level, None where none had;
+    `memory` the most bytes that were in use so far, 0 where nobody measured.
+    """
 
     step: int
     total: int
@@ -272,6 +281,8 @@ class StepDone:
     learning_rate: float
     grad_norm: float
     seconds: float
+    bands: tuple[float | None, ...] = ()
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -294,6 +305,14 @@ class SampleDrawn:
 TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 
+@dataclass(frozen=True)
+class DiskUse:
+    """What a training writes: one full checkpoint, and what one item is kept as once it is encoded; bytes."""
+
+    checkpoint: int
+    item: int
+
+
 class Trainer(Protocol):
     """Pictures and words to a LoRA."""
 
@@ -301,6 +320,10 @@ class Trainer(Protocol):
 
     def plan(self, run: TrainRun) -> Plan:
         """The stages of the run."""
+        ...
+
+    def disk(self, params: TrainParams) -> DiskUse:
+        """What a run with these knobs will write, about."""
         ...
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:

@@ -26,6 +26,7 @@ from engines.api import (
     CaptionParams,
     CheckpointSaved,
     Component,
+    DiskUse,
     EditItem,
     Embedding,
     GenerateParams,
@@ -282,6 +283,10 @@ class FakeTrainer(_Fake):
         """Cache, then train."""
         what = f"{self.spec.name}: train {run.params.steps} steps"
         return _plan(self.spec, what, ("cache", ("text_encoder", "vae")), ("train", ("transformer",)))
+
+    def disk(self, params: Params) -> DiskUse:
+        """A mean is small."""
+        return DiskUse(checkpoint=1 << 10, item=0)
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """From the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
-from engines.errors import BadInput
+from engines.errors import BadInput, Busy
+from engines.runfile import flush
 
 ADAPTER = "adapter.safetensors"
 _OPTIMIZER = "optimizer.pt"
@@ -38,6 +40,20 @@ class Checkpoint:
         """The optimiser's state, on the CPU."""
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state
+
+
+@contextmanager
+def claimed(run_folder: Path) -> Iterator[None]:
+    """Keep other processes from training in the folder; a killed one lets go of it. Raises: Busy."""
+    run_folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(run_folder / "run.lock", timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise Busy(
+            f"Another process is training in {run_folder}.", "Wait until it has ended, or stop it first."
+        ) from error
 
 
 def latest(run_folder: Path) -> Checkpoint | None:
@@ -73,10 +89,10 @@ def save(
     state = {"step": step, "identity": dict(identity)}
     (draft / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
     for file in draft.iterdir():
-        _flush(file)
-    _flush(draft)
+        flush(file)
+    flush(draft)
     draft.rename(final)
-    _flush(home)
+    flush(home)
     return Checkpoint(final, step, dict(identity))
 
 
@@ -107,14 +123,3 @@ def _complete(run_folder: Path) -> dict[int, Path]:
     folders = (run_folder / "checkpoints").glob("step-*")
     matches = ((_COMPLETE.fullmatch(folder.name), folder) for folder in folders)
     return {int(match[1]): folder for match, folder in matches if match and (folder / _STATE).is_file()}
-
-
-def _flush(path: Path) -> None:
-    """fsync a file or a folder; Windows has no such thing for folders."""
-    if os.name == "nt" and path.is_dir():
-        return
-    handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from engines.api import Component, EditItem, GenerateParams, ModelSpec, TrainParams
+from engines.api import Component, DiskUse, EditItem, GenerateParams, ModelSpec, TrainParams
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack
 from engines.parts import components
@@ -71,6 +71,10 @@ class Family(ABC):
     def tokens(self, params: TrainParams) -> int:
         """How long the sequence of one example is, about: what the memory estimate is made of."""
 
+    @abstractmethod
+    def text_tokens(self) -> int:
+        """How many of them are words, about."""
+
     @cached_property
     def schedule(self) -> Mapping[str, Any]:
         """The scheduler's configuration."""
@@ -89,15 +93,35 @@ class Family(ABC):
         return noise - latents
 
     def loss(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Mean squared error of the velocity in float32, over the target's tokens alone."""
+        """The mean of what its examples lose."""
+        return self.losses(transformer, batch, noise, sigma, guidance).mean()
+
+    def losses(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """Each example's mean squared error of the velocity (B,) in float32, over the target's tokens alone."""
         latents, level = batch["latents"], sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * latents + level * noise
         predicted = self.velocity(transformer, batch, noisy, sigma, guidance)
-        return (predicted.float() - pack(self.target(latents, noise))).square().mean()
+        return (predicted.float() - pack(self.target(latents, noise))).square().mean(dim=(1, 2))
 
     def shift(self, latents: Tensor) -> float:
         """The μ by which the model's own scheduler shifts noise levels at this size."""
         return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
+
+    def disk(self, params: TrainParams) -> DiskUse:
+        """A checkpoint is the adapter in float32 and its optimiser's state; an item its latents, and words twice."""
+        config = components.config(self.folder, "transformer")
+        words = self.text_tokens()
+        latents = (self.tokens(params) - words) * config["in_channels"] * 4
+        weights = self._adapter_weights(params, config)
+        return DiskUse(
+            checkpoint=weights * (_ADAPTER_BYTES.get(params.optimizer, 16) - 4),  # all but the gradients
+            item=latents + 2 * words * config["joint_attention_dim"] * components.weight_dtype(self.spec).itemsize,
+        )
+
+    def _adapter_weights(self, params: TrainParams, config: Mapping[str, Any]) -> int:
+        hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
+        widths: int = sum(config[key] * width for key, width in self.blocks.items())
+        return params.rank * hidden * widths
 
     def working_bytes(self, params: TrainParams) -> int:
         """What a training takes beside the weights: adapter, its optimiser, activations.
@@ -107,8 +131,7 @@ class Family(ABC):
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
         depth: int = sum(config[key] for key in self.blocks)
-        widths: int = sum(config[key] * width for key, width in self.blocks.items())
-        adapter = params.rank * hidden * widths * _ADAPTER_BYTES.get(params.optimizer, 16)
+        adapter = self._adapter_weights(params, config) * _ADAPTER_BYTES.get(params.optimizer, 16)
         one_block = params.batch_size * self.tokens(params) * hidden * _ACTIVATION_BYTES
         if not params.gradient_checkpointing:
             return adapter + depth * one_block

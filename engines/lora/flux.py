@@ -34,10 +34,6 @@ class FluxAdapter(Family):
     def _tokenizers(self) -> dict[str, Any]:
         return {name: components.tokenizer(self.folder, name) for name in ("tokenizer", "tokenizer_2")}
 
-    @property
-    def _text_tokens(self) -> int:
-        return int(self.spec.options["text_tokens"])
-
     def encode_images(
         self,
         parts: Mapping[str, Any],
@@ -55,7 +51,7 @@ class FluxAdapter(Family):
 
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """T5's tokens and CLIP's pooled vector."""
-        cond = flux.encode_prompts(parts, self._tokenizers, [text], self._text_tokens)
+        cond = flux.encode_prompts(parts, self._tokenizers, [text], self.text_tokens())
         return {"prompt_embeds": cond.prompt_embeds, "pooled": cond.pooled}
 
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
@@ -82,4 +78,8 @@ class FluxAdapter(Family):
     def tokens(self, params: TrainParams) -> int:
         """Packed latents and text."""
         side = 2 * flux.latent_factor(components.config(self.folder, "vae"))
-        return params.resolution**2 // side**2 + self._text_tokens
+        return params.resolution**2 // side**2 + self.text_tokens()
+
+    def text_tokens(self) -> int:
+        """As many as T5 is asked for."""
+        return int(self.spec.options["text_tokens"])

@@ -115,6 +115,10 @@ class QwenEditAdapter(Family):
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
         return 2 * self._sizes(params.resolution).reference_area // side**2 + _VISION_TOKENS
 
+    def text_tokens(self) -> int:
+        """Instruction and pictures as read together."""
+        return _VISION_TOKENS
+
     def _sizes(self, resolution: int) -> qwen.Sizes:
         sizes = qwen.Sizes.of(self.spec)
         return dataclasses.replace(sizes, reference_area=min(sizes.reference_area, resolution**2))

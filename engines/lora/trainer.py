@@ -21,6 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engines.api import (
     CheckpointSaved,
+    DiskUse,
     Json,
     Lease,
     ModelSpec,
@@ -41,6 +42,8 @@ from engines.lora.encoding import Encoded, encode
 from engines.lora.export import Info, write_adapter
 from engines.lora.family import Family
 from engines.lora.optimizers import OPTIMIZERS
+from engines.lora.telling import Tally, peak_memory, read_tally, shown
+from engines.lora.workers import Alone, Workers
 from engines.parts.adapters import detach, read_adapter
 from engines.registry import load_class
 
@@ -54,10 +57,11 @@ _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # how long and how often,
 class LoraTrainer:
     """Pictures and words to a LoRA; the run's folder holds all that is needed to go on."""
 
-    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+    def __init__(self, spec: ModelSpec, folder: Path, workers: Workers | None = None) -> None:
         self.spec = spec
         self.folder = folder
         self.family: Family = load_class(spec.trainer)(spec, folder)
+        self._workers = workers or Alone()
 
     def plan(self, run: TrainRun) -> Plan:
         """Encoders first; then they leave, and the transformer comes, with the small VAE for previews."""
@@ -66,12 +70,22 @@ class LoraTrainer:
         train = Stage("train", family.components(("transformer", "vae")), family.working_bytes(params))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
+    def disk(self, params: TrainParams) -> DiskUse:
+        """One checkpoint and one encoded item, about."""
+        return self.family.disk(params)
+
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Train from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first.
 
-        Raises: BadInput, NotFound, UserError where the loss stops being a number, Cancelled.
+        Raises: BadInput, NotFound, UserError where the loss stops being a number, Busy while another process
+        trains in the folder, Cancelled.
         """
+        with checkpoint.claimed(run.folder) if self._workers.main else nullcontext():
+            yield from self._train(run, lease, on_step)
+
+    def _train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         _check(run.params)
+        self._workers.check(run.params.batch_size * run.params.gradient_accumulation)
         sources = read_sources(run.items)
         identity = self._identity(run, sources)
         last = checkpoint.latest(run.folder)
@@ -80,13 +94,15 @@ class LoraTrainer:
             if last.step >= run.params.steps:
                 yield CheckpointSaved(last.step, last.adapter)
                 return
-        encoded = encode(self.family, run, sources, lease, on_step)
+        with self._workers.encoding():
+            encoded = encode(self.family, run, sources, lease, on_step)
         with (
             lease.stage("train") as parts,
             _trainable(parts["transformer"], run.params, self.family.targets) as weights,
         ):
-            session = _Session(self.family, run, identity, parts, weights, encoded)
-            yield from session.run(last, on_step)
+            session = _Session(self.family, run, identity, parts, weights, encoded, self._workers)
+            events = session.run(last, on_step)
+            yield from shown(events, run.folder, last.step if last else 0) if self._workers.main else events
 
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Json:
         """What makes two runs the same training."""
@@ -107,11 +123,12 @@ class _Session:
         parts: Mapping[str, Any],
         weights: list[Tensor],
         encoded: Encoded,
+        workers: Workers,
     ) -> None:
         params = run.params
         self._family, self._run, self._params, self._identity = family, run, params, identity
         self._parts, self._transformer, self._weights = parts, parts["transformer"], weights
-        self._encoded = encoded
+        self._encoded, self._workers = encoded, workers
         self._density = density(params.timestep_density)
         self._optimizer = OPTIMIZERS[params.optimizer](weights, params.learning_rate)
         self._order = BatchOrder(encoded.shapes(), params.batch_size, params.seed)
@@ -125,7 +142,7 @@ class _Session:
         elif self._run.start:
             self._begin_with(self._run.start)
         try:
-            if not last:
+            if not last and self._workers.main:
                 yield from self._draw(on_step)
             while self._step < params.steps:
                 done = self._learn(self._step + 1)
@@ -137,27 +154,31 @@ class _Session:
                 if self._due(params.sample_every):
                     yield from self._draw(on_step)
         except Cancelled:
-            if self._step:
+            if self._step and self._workers.main:
                 yield self._save()
             raise
 
     def _due(self, every: int) -> bool:
-        return self._step == self._params.steps or (every > 0 and self._step % every == 0)
+        due = self._step == self._params.steps or (every > 0 and self._step % every == 0)
+        return due and self._workers.main
 
     def _learn(self, step: int) -> StepDone:
         """One optimiser step."""
         began, params = time.perf_counter(), self._params
         rate = params.learning_rate * min(1.0, step / _WARMUP_STEPS)
-        losses, levels = [], []
-        for part in range(params.gradient_accumulation):
-            batch, noise, sigma = self._batch((step - 1) * params.gradient_accumulation + part)
+        parts, size = params.gradient_accumulation, params.batch_size
+        tally = Tally()
+        for part in range(parts):
+            ours = self._workers.share(part * size, size)
+            if not ours:
+                continue
+            batch, noise, sigma = self._batch((step - 1) * parts + part, ours)
             with _attention(self._transformer.device):  # the backward too: checkpointing computes forward again in it
                 with _precision(self._transformer.device):
-                    loss = self._family.loss(self._transformer, batch, noise, sigma, params.guidance)
-                (loss / params.gradient_accumulation).backward()
-            losses.append(loss.item())
-            levels.append(sigma.mean().item())
-        loss_now = sum(losses) / len(losses)
+                    losses = self._family.losses(self._transformer, batch, noise, sigma, params.guidance)
+                (losses.sum() / (parts * size)).backward()
+            tally.add(sigma, losses)
+        loss_now, level, bands = read_tally(self._workers.add_up(self._weights, tally.figures))
         norm = torch.nn.utils.clip_grad_norm_(self._weights, params.max_grad_norm or math.inf).item()
         if not math.isfinite(loss_now + norm):
             raise UserError(
@@ -169,10 +190,11 @@ class _Session:
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - began
-        return StepDone(step, params.steps, loss_now, sum(levels) / len(levels), rate, norm, seconds)
+        memory = peak_memory(self._transformer.device)
+        return StepDone(step, params.steps, loss_now, level, rate, norm, seconds, bands, memory)
 
-    def _batch(self, number: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Examples, their noise and noise levels: a function of the seed and the batch's number."""
+    def _batch(self, number: int, ours: list[int]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """Our examples, their noise and noise levels: a function of the seed and the batch's number."""
         params, device = self._params, self._transformer.device
         generator = seeded(params.seed, "noise", number)
         chosen = self._order.batch(number)
@@ -182,7 +204,8 @@ class _Session:
         latents = batch["latents"]
         noise = torch.randn(latents.shape, generator=generator)
         sigma = self._density.sample(len(latents), self._family.shift(latents), generator)
-        return {name: value.to(device) for name, value in batch.items()}, noise.to(device), sigma.to(device)
+        mine = {name: value[ours].to(device) for name, value in batch.items()}
+        return mine, noise[ours].to(device), sigma[ours].to(device)
 
     def _draw(self, on_step: OnStep) -> Iterator[SampleDrawn]:
         """The fixed-seed previews, with the LoRA as it is now."""

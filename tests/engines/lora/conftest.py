@@ -56,16 +56,18 @@ def pairs(pictures: list[Path]) -> list[tuple[Path, Path]]:
 def make_run(pictures: list[Path], pairs: list[tuple[Path, Path]]) -> Callable[..., TrainRun]:
     """`make_run(folder, family, **params)`: a run over the drawings, with one preview unless told otherwise."""
 
-    def make(folder: Path, family: str = "flux", *, previews: bool = True, **changes: Any) -> TrainRun:
+    def make(
+        folder: Path, family: str = "flux", *, previews: bool = True, cache: Path | None = None, **changes: Any
+    ) -> TrainRun:
         params = _PARAMS.replace(**changes)
         if family == "flux":
             items = tuple(TrainItem(path, f"ohwx person in the forest {index}") for index, path in enumerate(pictures))
             drawn = GenerateParams(prompt="ohwx person", width=64, height=64, steps=2, guidance=2.5, seed=3)
-            return TrainRun(folder, items, params, (drawn,) if previews else (), trigger="ohwx")
+            return TrainRun(folder, items, params, (drawn,) if previews else (), trigger="ohwx", cache=cache)
         items = tuple(TrainItem(after, "a person in a red shirt", (before,)) for before, after in pairs)
         source = Image.open(pictures[0]).convert("RGB")
         edit = EditItem(source, EditParams(instruction="smiling", steps=2, true_cfg=2.0))
-        return TrainRun(folder, items, params, (edit,) if previews else ())
+        return TrainRun(folder, items, params, (edit,) if previews else (), cache=cache)
 
     return make
 
