@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,11 @@ class Cache:
         except (FileNotFoundError, SafetensorError):
             return False
 
+    def shapes(self, key: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """The tensors' names and shapes in the order of their names, from the file's header alone."""
+        with safe_open(self._path(key), framework="pt") as file:
+            return tuple((name, tuple(file.get_slice(name).get_shape())) for name in sorted(file.keys()))
+
     def __getitem__(self, key: str) -> dict[str, Tensor]:
         return load_file(self._path(key))
 
@@ -55,7 +61,7 @@ class Cache:
             return
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".tmp")
+        draft = path.with_suffix(f".{os.getpid()}.tmp")
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}, draft)
         draft.replace(path)
 
@@ -72,7 +78,9 @@ def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
     """Hash every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
-    return tuple(Source(item, file_hash(item.image), tuple(map(file_hash, item.references))) for item in items)
+    files = dict.fromkeys(file for item in items for file in (item.image, *item.references))  # repeats cost nothing
+    hashes = {file: file_hash(file) for file in files}
+    return tuple(Source(item, hashes[item.image], tuple(hashes[file] for file in item.references)) for item in items)
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:

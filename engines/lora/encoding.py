@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from typing import Any
 
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch import Tensor
 from engines.api import GenerateParams, Lease, OnStep, TrainParams, TrainRun
 from engines.lora.data import Cache, Source, key, open_image, seeded, weights_hash
 from engines.lora.family import Family, Preview
+
+_LIBRARIES = ("diffusers", "transformers")  # the same weights have come to mean other embeddings with another version
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,16 @@ class Encoded:
 
     def shapes(self) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
         """Each example's latents by name and shape: what may share a batch is equal here."""
-        rows = (self.cache[example.latents] for example in self.examples)
-        return [tuple(sorted((name, tuple(value.shape)) for name, value in row.items())) for row in rows]
+        return [self.cache.shapes(example.latents) for example in self.examples]
 
 
 def encode(family: Family, run: TrainRun, sources: Sequence[Source], lease: Lease, on_step: OnStep) -> Encoded:
-    """Fill the run's cache; the encoders are not even asked for when nothing is missing."""
-    encoders = weights_hash(family.folder, family.encoders)
-    cache = Cache(run.folder / "cache")
+    """Fill the cache; the encoders are not even asked for when nothing is missing.
+
+    It goes by content, encoder weights and library versions, so runs share it and nothing stale is ever found.
+    """
+    encoders = key(weights_hash(family.folder, family.encoders), *map(version, _LIBRARIES))
+    cache = Cache(run.cache or run.folder / "cache")
     examples = tuple(_example(encoders, source, run.params) for source in sources)
     previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
     wanted = {name for one in examples for name in (one.latents, one.words, one.no_words)}
