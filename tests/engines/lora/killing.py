@@ -1,0 +1,93 @@
+"""Trains runs' folders in processes that die by SIGKILL, each at a step and a call drawn beforehand, until it is done.
+
+`python -m tests.engines.lora.killing '[[RUN_DIR, [[step, calls], ...]], ...]'` prints how each process ended, run by
+run. Each is a fork of one that has imported everything and computed nothing, so that it costs its training alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+
+import torch
+from tensorboardX import SummaryWriter  # noqa: F401  the same
+
+from engines import runfile
+from engines.lora import flux, qwen_edit  # noqa: F401  imported before the forks
+from engines.lora.trainer import LoraTrainer
+from tests.engines.conftest import TOY_FLUX, TOY_QWEN, HostLease
+
+MODELS = {
+    TOY_FLUX.name: dataclasses.replace(TOY_FLUX, trainer="engines.lora.flux:FluxAdapter"),
+    TOY_QWEN.name: dataclasses.replace(TOY_QWEN, trainer="engines.lora.qwen_edit:QwenEditAdapter"),
+}
+
+
+class _Fuse:
+    """A user's machine that loses its power some calls after a step."""
+
+    def __init__(self, step: int, calls: int) -> None:
+        self.step, self.calls = step, calls
+
+    def on_step(self, step: int, total: int, message: str = "") -> None:
+        if step >= self.step:
+            sys.setprofile(self._count)
+
+    def _count(self, frame: FrameType, event: str, argument: object) -> None:
+        self.calls -= 1
+        if self.calls <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(folder: Path, fuse: _Fuse) -> None:
+    """Go on from wherever the folder stands."""
+    file = runfile.read(folder)
+    trainer = LoraTrainer(MODELS[file.model], file.weights)
+    for _ in trainer.train(file.run, HostLease(trainer.plan(file.run)), fuse.on_step):
+        pass
+
+
+def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:
+    """The signal that ended it, 0 for none. Raises: RuntimeError when it failed."""
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            train(folder, fuse)
+            code = 0
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status):
+        raise RuntimeError("the training failed")
+    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+
+
+def main(runs: list[tuple[str, list[tuple[int, int]]]]) -> None:
+    """Each run's deaths, then it to its end."""
+    torch.set_num_threads(1)
+    for folder, _ in runs:
+        _import_all(runfile.read(Path(folder)).weights)
+    ended = []
+    for folder, kills in runs:
+        fuses = [*(_Fuse(*kill) for kill in kills), _Fuse(sys.maxsize, 0)]
+        ended.append([in_a_process_of_its_own(Path(folder), fuse) for fuse in fuses])
+    print(json.dumps(ended))
+
+
+def _import_all(weights: Path) -> None:
+    """The classes of a model's parts."""
+    index = json.loads((weights / "model_index.json").read_text())
+    for library, name in (entry for entry in index.values() if isinstance(entry, list)):
+        getattr(import_module(library), name)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
