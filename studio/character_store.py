@@ -215,6 +215,10 @@ class Store:
             raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
         return make_folder(self.folder / "runs" / job_id)
 
+    def cache_dir(self) -> Path:
+        """Where trainings keep what they encoded, for the next one; it may be deleted while none runs."""
+        return make_folder(self.folder / "cache")
+
     def adapter_path(self, version_id: str) -> Path:
         """Where a version's adapter lies. Raises: NotFound."""
         return self._versions.adapter_path(version_id)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from engines.api import EditItem, EditParams, Json, LoraUse, TrainParams
 from engines.errors import BadInput
-from studio.flywheel import card, runs
+from studio.flywheel import card, run_folder, runs
 from studio.flywheel.judging import Judge
 from studio.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
 from studio.statistics import mcnemar, median, wilson
@@ -87,8 +87,9 @@ def submit(
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
+    run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
     held_out = [triplet.to_json() for triplet in lessons(studio, character_id).held_out[:HELD_OUT]]
-    return studio.jobs.submit(
+    job = studio.jobs.submit(
         "refine",
         character_id,
         {"params": settled.to_json(), "model": name, "dataset": frozen.id, "held_out": held_out},
@@ -96,20 +97,26 @@ def submit(
         total=settled.steps,
         key=key,
     )
+    run_folder.prepare(studio, job, _previews(store, job))
+    return job
 
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
-    frozen = ctx.store.datasets.get(ctx.job.payload["dataset"])
     held_out = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
-    previews = [_redo(ctx.store, triplet, "") for triplet in held_out[:_PREVIEWS]]
-    version = runs.follow(ctx, frozen, previews)
+    version = runs.follow(ctx, _previews(ctx.store, ctx.job))
     ctx.artifact("version", version.id)
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
     metrics = {**version.metrics, "edits": _compare(ctx, held_out, redone)}
     ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
+
+
+def _previews(store: Store, job: Job) -> list[EditItem]:
+    """The first of the held-out edits, as the base makes them."""
+    held_out = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
+    return [_redo(store, triplet, "") for triplet in held_out]
 
 
 def adopt(studio: Studio, character_id: str, version_id: str) -> Version:

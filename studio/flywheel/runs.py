@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engines import runfile
 from engines.api import (
     CheckpointSaved,
     EditItem,
@@ -16,14 +17,14 @@ from engines.api import (
     Json,
     SampleDrawn,
     StepDone,
-    TrainItem,
     TrainParams,
     TrainRun,
 )
 from engines.errors import BadInput, Busy, Cancelled
 from engines.prompts import read_tags
+from studio.flywheel import run_folder
 from studio.flywheel.judging import Judge
-from studio.nouns import Dataset, Job, JobState, Kind, Role, Version
+from studio.nouns import Job, JobState, Kind, Role, Version
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -38,7 +39,10 @@ _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 @dataclass(frozen=True)
 class Point:
-    """One step of the curve; `smooth` is the loss's running mean, its start not biased towards zero."""
+    """One step of the curve; `smooth` is the loss's running mean, its start not biased towards zero.
+
+    `bands` are the running means at low, middle and high noise levels, None until an example had such a level.
+    """
 
     step: int
     loss: float
@@ -47,6 +51,8 @@ class Point:
     learning_rate: float
     grad_norm: float
     seconds: float
+    bands: tuple[float | None, ...] = ()
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,21 +78,6 @@ class Progress:
         return asdict(self)
 
 
-def train_items(store: Store, frozen: Dataset) -> tuple[TrainItem, ...]:
-    """A frozen dataset as files; an entry that counts several times is there several times.
-
-    Raises: BadInput for an entry without words.
-    """
-    items: list[TrainItem] = []
-    for entry in frozen.entries:
-        if not entry["caption"].strip():
-            raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
-        references = tuple(store.path(image) for image in entry.get("references", ()))
-        item = TrainItem(store.path(entry["image"]), entry["caption"], references)
-        items.extend([item] * int(entry.get("repeats", 1)))
-    return tuple(items)
-
-
 def peak_key(model: str, params: TrainParams) -> str:
     """What a training's measured peak is remembered under: whatever its memory depends on."""
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
@@ -100,27 +91,25 @@ def frozen_share(entries: Sequence[Json]) -> float:
     return real / seen if seen else 0.0
 
 
-def follow(ctx: Context, frozen: Dataset, previews: Sequence[GenerateParams | EditItem]) -> Version:
-    """Run the job's training from where it stands and make its version; a finished one is only answered.
+def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
+    """Run the job's training from where it stands and make its version; of a finished one, wherever that was.
 
     A cancel leaves the checkpoint for `resume`; if the user asked to keep, it becomes a version too.
     """
     params = TrainParams.from_json(ctx.job.payload["params"])
     checkpoints = _checkpoints(ctx.store, ctx.job.id, ctx.job.artifacts)
-    made = _made(ctx.store, ctx.job.id, checkpoints)
-    if made and checkpoints[-1]["step"] >= params.steps:
+    finished = bool(checkpoints) and checkpoints[-1]["step"] >= params.steps
+    if finished and (made := _made(ctx.store, ctx.job.id, checkpoints)):
         return made
+    run = run_folder.prepare(ctx.studio, ctx.job, previews)
+    judge = Judge(ctx) if previews else None
+    _collect(ctx, run, judge)
+    if finished:
+        ctx.step(params.steps, params.steps, "trained already")
+        ctx.artifact("checkpoints", checkpoints)
+        return make_version(ctx.studio, ctx.job.id, checkpoints)
     _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
     trainer = ctx.studio.trainer(ctx.job.payload["model"])
-    run = TrainRun(
-        folder=ctx.store.run_dir(ctx.job.id),
-        items=train_items(ctx.store, frozen),
-        params=params,
-        previews=tuple(previews),
-        trigger=ctx.store.character.trigger if frozen.role is Role.CHARACTER else "",
-        start=ctx.store.adapter_path(start) if (start := ctx.job.payload.get("start")) else None,
-    )
-    judge = Judge(ctx) if previews else None
     try:
         with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
@@ -192,6 +181,17 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     else:
         studio.registry.export(store.adapter_path(version_id), target, form)
     return target
+
+
+def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
+    """Take over what the run told while it was trained without the studio."""
+    seen = progress(ctx.studio, ctx.job.id)
+    steps = {point.step for point in seen.points}
+    samples = {(sample.step, sample.index) for sample in seen.samples}
+    for event in runfile.events(run.folder):
+        known = event.step in steps if isinstance(event, StepDone) else (event.step, event.index) in samples
+        if not known:
+            _take(ctx, run, event, [], judge)
 
 
 def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Json], judge: Judge | None) -> None:
@@ -287,16 +287,41 @@ def _keep_file(store: Store, job_id: str) -> Path:
 
 
 def _smooth(lines: Iterator[Json]) -> Iterator[Point]:
-    mean, weight = 0.0, 0.0
+    overall = _Mean()
+    bands: list[_Mean] = []
     for line in lines:
-        mean = _SMOOTHING * mean + (1 - _SMOOTHING) * line["loss"]
-        weight = _SMOOTHING * weight + (1 - _SMOOTHING)
+        told = line.get("bands", ())
+        bands.extend(_Mean() for _ in told[len(bands) :])
+        for band, loss in zip(bands, told, strict=False):
+            band.add(loss)
+        overall.add(line["loss"])
         yield Point(
             step=line["step"],
             loss=line["loss"],
-            smooth=mean / weight,
+            smooth=overall.value or 0.0,
             sigma=line["sigma"],
             learning_rate=line["learning_rate"],
             grad_norm=line["grad_norm"],
             seconds=line["seconds"],
+            bands=tuple(band.value for band in bands),
+            memory=line.get("memory", 0),
         )
+
+
+@dataclass
+class _Mean:
+    """An exponential running mean, its start not biased towards zero."""
+
+    sum: float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: float | None) -> None:
+        """One more; None says nothing."""
+        if value is not None:
+            self.sum = _SMOOTHING * self.sum + (1 - _SMOOTHING) * value
+            self.weight = _SMOOTHING * self.weight + (1 - _SMOOTHING)
+
+    @property
+    def value(self) -> float | None:
+        """None before the first."""
+        return self.sum / self.weight if self.weight else None

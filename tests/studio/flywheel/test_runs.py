@@ -3,7 +3,7 @@
 import pytest
 
 from engines.errors import BadInput
-from studio.flywheel import runs, train
+from studio.flywheel import run_folder, runs, train
 from studio.nouns import Role
 
 
@@ -16,7 +16,7 @@ def test_an_entry_that_counts_thrice_is_there_thrice(world) -> None:
     one, two = world.sources[:2]
     frozen = world.store.freeze(Role.CHARACTER, [_entry(one, repeats=3), _entry(two, references=[one])])
 
-    items = runs.train_items(world.store, frozen)
+    items = run_folder.train_items(world.store, frozen)
 
     assert [item.image for item in items] == [world.store.path(one)] * 3 + [world.store.path(two)]
     assert items[-1].references == (world.store.path(one),)
@@ -27,7 +27,7 @@ def test_an_entry_without_words_is_refused(world) -> None:
     frozen = world.store.freeze(Role.CHARACTER, [_entry(world.sources[0], caption=" ")])
 
     with pytest.raises(BadInput, match=world.sources[0]):
-        runs.train_items(world.store, frozen)
+        run_folder.train_items(world.store, frozen)
 
 
 def test_the_real_share_counts_repeats(world) -> None:

@@ -1,0 +1,172 @@
+"""What a user should know before a training takes the card: each trouble with its remedy."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engines.api import DiskUse, Json, TrainParams, TrainRun
+from engines.errors import BadInput, UserError
+from studio.fit import in_gib
+from studio.flywheel import runs
+from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
+from studio.gpu import Fit
+from studio.nouns import ANGLES, Character, Job, JobState, Role, Version
+
+if TYPE_CHECKING:
+    from studio.store import Store
+    from studio.studio import Studio
+
+REAL_SHARE = 0.3
+_MANY = 10
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """`seconds` is 0 until a run of the model has been measured; `disk` and `free` are bytes."""
+
+    checks: tuple[Check, ...]
+    fit: Fit
+    seconds: float
+    entries: tuple[Json, ...]
+    real_share: float
+    disk: int
+    free: int
+    start: Check | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether a training may start: there is something to learn from, with words, and it fits card and disk."""
+        worded = bool(self.entries) and all(entry["caption"].strip() for entry in self.entries)
+        return worded and self.fit.ok and self.disk <= self.free and (self.start is None or self.start.ok)
+
+
+def look(
+    studio: Studio, character_id: str, params: TrainParams, model: str, entries: Sequence[Json], start: str = ""
+) -> Preflight:
+    """Everything that can be told without loading anything. Raises: NotFound for an unknown model or start."""
+    store = studio.store(character_id)
+    share = runs.frozen_share(entries)
+    fit, use = _needs(studio, store, model, params)
+    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
+    begun = _start(store.versions.get(start), model, params) if start else None
+    return Preflight(
+        checks=(
+            *_checks(store.character, entries, share),
+            _angles(store, entries),
+            *([begun] if begun else []),
+            Check("fits on the card", fit.ok, fit.words),
+            Check(
+                "fits on the disk",
+                disk <= free,
+                f"Needs {in_gib(disk)} of {in_gib(free)} free: keep fewer checkpoints, or make room.",
+            ),
+        ),
+        fit=fit,
+        seconds=params.steps * measured_rate(studio, model, params),
+        entries=tuple(entries),
+        real_share=share,
+        disk=disk,
+        free=free,
+        start=begun,
+    )
+
+
+def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
+    """Why a training cannot go on from a version; None where it can."""
+    if begun.role is not Role.CHARACTER or begun.model != model:
+        return BadInput(
+            f"{begun.name} is no character LoRA of {model}.",
+            f"Train {begun.model}, or start from a version of {model} or from nothing.",
+        )
+    rank, alpha = begun.params.get("rank", params.rank), begun.params.get("alpha", params.alpha)
+    if (rank, alpha) != (params.rank, params.alpha):
+        return BadInput(
+            f"{begun.name} has rank {rank} and alpha {alpha:g}.", "Train with these, or start from nothing."
+        )
+    return None
+
+
+def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> int:
+    """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
+    kept = params.steps // params.save_every if params.save_every > 0 else 0
+    return (kept + 2) * use.checkpoint + len(entries) * use.item
+
+
+def measured_rate(studio: Studio, model: str, params: TrainParams) -> float:
+    """Seconds a step, from the model's last finished run; 0 when there was none.
+
+    A run of another size counts by its share of the work: pixels × examples a step.
+    """
+    done = [
+        job
+        for job in studio.jobs.list()
+        if job.kind in ("train", "refine")
+        and job.state is JobState.DONE
+        and job.rate
+        and job.payload.get("model") == model
+    ]
+    if not done:
+        return 0.0
+    wanted = _work(params)
+    last = max(done, key=lambda job: (_work(_params(job)) == wanted, job.ended))
+    return last.rate * wanted / _work(_params(last))
+
+
+def _params(job: Job) -> TrainParams:
+    return TrainParams.from_json(job.payload["params"])
+
+
+def _work(params: TrainParams) -> int:
+    return params.resolution**2 * params.batch_size * params.gradient_accumulation
+
+
+def _needs(studio: Studio, store: Store, model: str, params: TrainParams) -> tuple[Fit, DiskUse]:
+    try:
+        trainer = studio.trainer(model)
+        plan = trainer.plan(TrainRun(folder=store.folder, items=(), params=params, previews=()))
+        return studio.gpu.check(plan, key=runs.peak_key(model, params)), trainer.disk(params)
+    except UserError as error:
+        return Fit(ok=False, needed=0, budget=studio.gpu.status().budget, words=str(error)), DiskUse(0, 0)
+
+
+def _start(begun: Version, model: str, params: TrainParams) -> Check:
+    trouble = start_trouble(begun, model, params)
+    return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
+
+
+def _angles(store: Store, entries: Sequence[Json]) -> Check:
+    """A head that was seen from one side only is drawn from that side only."""
+    records = (store.images.peek(entry["image"]) for entry in entries)
+    seen = {record.tags.get("angle", "") for record in records if record} & set(ANGLES)
+    return Check(
+        f"at least {ENOUGH_ANGLES} of the {len(ANGLES)} head angles",
+        len(seen) >= ENOUGH_ANGLES,
+        f"{len(seen)} now: tag the pictures in Curate, or let Enrich turn the head.",
+    )
+
+
+def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:
+    bare = [entry for entry in entries if not entry["caption"].strip()]
+    worded = [entry for entry in entries if entry["caption"].strip()]
+    uncalled = [entry for entry in worded if character.trigger not in entry["caption"]]
+    leaking = {word for entry in worded for word in leaks(entry["caption"])}
+    yield Check(f"at least {_MANY} pictures", len(entries) >= _MANY, f"{len(entries)} now; import or approve more.")
+    yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
+    yield Check(
+        f"every caption says {character.trigger}",
+        not uncalled,
+        f"{len(uncalled)} do not: edit them in Curate.",
+    )
+    yield Check(
+        "no caption names what is constant",
+        not leaking,
+        f"{', '.join(sorted(leaking))}: leave it out, so that {character.trigger} comes to mean it.",
+    )
+    yield Check(
+        "originals are at least 30 %",
+        share >= REAL_SHARE - 1e-9,
+        f"{share:.0%} now; import more source pictures.",
+    )

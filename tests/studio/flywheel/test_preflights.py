@@ -1,0 +1,85 @@
+"""What is told before a training takes the card."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from engines.api import DiskUse
+from engines.errors import BadInput
+from studio.flywheel import preflights, train
+from studio.nouns import Role
+
+
+def _check(found: preflights.Preflight, words: str) -> preflights.Check:
+    (check,) = [each for each in found.checks if words in each.label]
+    return check
+
+
+def test_a_head_seen_from_one_side_is_told(world) -> None:
+    """One angle of the five is too few; two will do; an unknown one counts as none."""
+    told = {}
+    cases = {"one": ("front", "front"), "odd": ("front", "upside-down"), "two": ("front", "half-left")}
+    for name, angles in cases.items():
+        for image, angle in zip(world.sources[:2], angles, strict=True):
+            world.store.update_image(image, tags={"angle": angle})
+        told[name] = _check(train.preflight(world.studio, world.id), "head angles")
+
+    assert {name: check.ok for name, check in told.items()} == {"one": False, "odd": False, "two": True}
+    assert "Enrich" in told["one"].hint
+
+
+def test_disk_counts_checkpoints_and_the_cache(world) -> None:
+    """Those kept, the newest, the one being written; and each entry once, however often it repeats."""
+    params = world.train_params(steps=100, save_every=30)
+    entries = [{"repeats": 5}, {"repeats": 1}]
+
+    assert preflights.disk_bytes(DiskUse(10, 1000), params, entries) == 5 * 10 + 2 * 1000
+    assert preflights.disk_bytes(DiskUse(10, 0), world.train_params(steps=100, save_every=0), entries) == 2 * 10
+
+
+def test_a_full_disk_stops_a_training_before_it_starts(world) -> None:
+    """More than is free is refused, with the figures and what to do."""
+    free = shutil.disk_usage(world.store.folder).free
+    many = free // 1024 + 10_000  # a fake's checkpoint is a KiB
+
+    found = train.preflight(world.studio, world.id, world.train_params(steps=many, save_every=1))
+
+    assert not found.ok and found.disk > found.free
+    assert "keep fewer checkpoints" in _check(found, "disk").hint
+    assert train.preflight(world.studio, world.id).ok
+
+
+def test_time_follows_from_what_was_measured(world) -> None:
+    """Four times the pixels and twice the examples take eight times as long; a run of the same size is preferred."""
+    job = world.finish(train.submit(world.studio, world.id))
+    rate = world.studio.jobs.get(job.id).rate
+    asked = world.train_params(steps=10, resolution=128, gradient_accumulation=2)
+
+    assert rate > 0
+    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * 8 * rate)
+    world.finish(train.submit(world.studio, world.id, asked.replace(steps=30)))
+    (own,) = [each for each in world.studio.jobs.list() if each.payload["params"]["resolution"] == 128]
+    world.finish(train.submit(world.studio, world.id, world.train_params(seed=9)))
+    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * own.rate)
+
+
+def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
+    """Another model, or another rank or alpha: a check with its remedy, and no job."""
+    world.finish(train.submit(world.studio, world.id))
+    (version,) = world.store.versions.all()
+    ranked = world.train_params(rank=8)
+
+    fits = train.preflight(world.studio, world.id, start=version.id)
+    other = train.preflight(world.studio, world.id, ranked, start=version.id)
+    foreign = train.preflight(world.studio, world.id, model="far-away", start=version.id)
+
+    assert _check(fits, "go on from v1").ok
+    assert not other.ok and "rank 4 and alpha 4" in _check(other, "go on from v1").hint
+    assert "Train fake-flux" in _check(foreign, "go on from v1").hint
+    with pytest.raises(BadInput, match="rank 4"):
+        train.submit(world.studio, world.id, ranked, start=version.id)
+    world.store.versions.put(version.replace(role=Role.EDITOR))
+    with pytest.raises(BadInput, match="no character LoRA"):
+        train.submit(world.studio, world.id, start=version.id)

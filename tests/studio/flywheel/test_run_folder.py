@@ -1,0 +1,122 @@
+"""A job's run as a folder: there from the start, and taken back when it was trained elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from engines import runfile
+from engines.api import SampleDrawn, StepDone
+from engines.errors import UserError
+from engines.fake import FakeTrainer
+from engines.runfile import RUN, RunFile
+from studio.flywheel import refine, run_folder, train
+from studio.nouns import Job, JobState, Kind, Verdict
+
+
+class _Lease:
+    """Nothing is needed of a card by a fake."""
+
+    device = "cpu"
+
+    def stage(self, name: str) -> AbstractContextManager[dict[str, object]]:
+        return nullcontext({})
+
+
+def _train_elsewhere(world, job: Job) -> RunFile:
+    """What `engines.lora.run` does, with the fake's loop."""
+    file = runfile.read(world.store.run_dir(job.id))
+    trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
+    for event in trainer.train(file.run, _Lease(), lambda *_: None):
+        if isinstance(event, StepDone | SampleDrawn):
+            runfile.tell(file.run.folder, event)
+    return file
+
+
+def test_a_queued_training_has_its_folder(world) -> None:
+    """Before anything runs, all that it needs is in there, the model's place too."""
+    job = train.submit(world.studio, world.id, world.train_params(seed=7))
+
+    file = runfile.read(world.store.run_dir(job.id))
+
+    assert (file.model, file.run.params.seed, file.run.trigger) == ("fake-flux", 7, "ohwx")
+    assert [item.image for item in file.run.items] == [world.store.path(image) for image in world.sources]
+    assert file.weights == world.studio.registry.folder(world.studio.registry.spec("fake-flux"))
+    assert len(file.run.previews) == 4
+
+
+def test_an_editors_previews_are_in_its_folder(world) -> None:
+    """The pictures that held-out edits start from are kept to the pixel."""
+    world.review(approved=12)
+    job = refine.submit(world.studio, world.id)
+
+    previews = runfile.read(world.store.run_dir(job.id)).run.previews
+
+    assert len(previews) == min(2, len(job.payload["held_out"])) > 0
+    source = world.store.open_image(job.payload["held_out"][0]["source"]).convert("RGB")
+    assert previews[0].source.tobytes() == source.tobytes()
+
+
+def test_trained_elsewhere_is_a_version_here(world) -> None:
+    """A cancelled job whose folder was trained by command: a resume makes its version, curve and samples, no step."""
+    job = world.studio.jobs.cancel(train.submit(world.studio, world.id).id)
+    _train_elsewhere(world, job)
+    world.watch(lambda step: pytest.fail("it was trained again"))
+
+    done = world.finish(world.studio.jobs.resume(job.id))
+
+    (version,) = world.store.versions.all()
+    seen = train.progress(world.studio, job.id)
+    assert (done.step, done.artifacts["version"], version.metrics["steps"]) == (20, version.id, 20)
+    assert [point.step for point in seen.points] == list(range(1, 21))
+    assert {sample.step for sample in seen.samples} == {10, 20}
+    assert all(world.store.images.get(sample.image).kind is Kind.PREVIEW for sample in seen.samples)
+    assert version.metrics["loss"] == pytest.approx(seen.points[-1].smooth, abs=1e-4)
+
+
+def test_begun_here_and_ended_elsewhere_counts_each_step_once(world) -> None:
+    """Steps 1 to 6 here, the rest by command; one curve, one version."""
+    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    _train_elsewhere(world, job)
+
+    world.finish(world.studio.jobs.resume(job.id))
+
+    assert [point.step for point in train.progress(world.studio, job.id).points] == list(range(1, 21))
+    assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
+
+
+def test_the_command_names_the_folder(world) -> None:
+    """One line for one process, one for all cards; none for a job whose folder was never written."""
+    job = train.submit(world.studio, world.id)
+
+    alone, together = run_folder.commands(world.studio, job)
+
+    folder = str(world.store.run_dir(job.id))
+    assert shlex.split(alone)[-4:] == [sys.executable, "-m", "engines.lora.run", folder]
+    assert shlex.split(together)[-5:] == ["-m", "accelerate.commands.launch", "-m", "engines.lora.run", folder]
+    (world.store.run_dir(job.id) / RUN).unlink()
+    assert run_folder.commands(world.studio, job) == ()
+
+
+def test_a_picture_that_is_gone_is_told_at_once(world) -> None:
+    """What could only fail later is refused before a job is queued."""
+    entries = train.dataset(world.studio, world.id)
+
+    with pytest.raises(UserError, match="nowhere"):
+        train.submit(world.studio, world.id, entries=[*entries, {**entries[0], "image": "nowhere"}])
+
+    assert [job for job in world.studio.jobs.list() if job.state is JobState.QUEUED] == []
+
+
+def test_runs_of_a_character_share_what_they_encoded(world) -> None:
+    """Both name the same cache, which lies beside their folders."""
+    world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
+    jobs = [train.submit(world.studio, world.id, world.train_params(seed=seed)) for seed in (1, 2)]
+
+    caches = {runfile.read(world.store.run_dir(job.id)).run.cache for job in jobs}
+
+    assert caches == {world.store.cache_dir()}
