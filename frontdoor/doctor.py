@@ -35,7 +35,7 @@ class Finding:
 def main(options: argparse.Namespace) -> int:
     """Print every finding; the exit code is 0 when all that the embedded models need is there."""
     settings = Settings.from_env(Path(assets.__file__).parent)
-    findings = [*_machine(settings), *_packages(), *_models(settings)]
+    findings = [*_machine(settings), *_caches(settings), *_packages(), *_models(settings)]
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f" {_MARKS[finding.ok]} {finding.what.ljust(width)}  {finding.found}")
@@ -67,6 +67,15 @@ def _machine(settings: Settings) -> Iterator[Finding]:
         ok=free >= 2,
         remedy="" if free >= 2 else "Free some space, or set FLENWHEEL_HOME to a roomier disk.",
     )
+
+
+def _caches(settings: Settings) -> Iterator[Finding]:
+    """What trainings keep encoded: theirs to use again, the user's to delete."""
+    files = [file for file in settings.data_root.glob("characters/*/cache/*.safetensors") if file.is_file()]
+    if files:
+        size = sum(file.stat().st_size for file in files) / _GIB
+        words = f"{size:.1f} GiB in {len(files)} files; each character's cache folder may go while nothing trains"
+        yield Finding("training caches", words)
 
 
 def _card() -> str:

@@ -9,11 +9,11 @@ import gradio as gr
 
 from engines.api import EditParams, TrainParams
 from engines.errors import BadInput
-from studio.flywheel import refine, runs
+from studio.flywheel import refine, run_folder, runs
 from studio.nouns import JobState, Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import exports, looks
+from tabs.common import curves, exports, looks
 from tabs.common.shell import Drawing, Page, html, jobs_of, progress_line
 
 ENOUGH_GOLDEN = 50
@@ -130,7 +130,8 @@ def draw_about(studio: Studio, cid: str, steps: float | None) -> str:
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
     count = len(refine.dataset(studio, cid))
     facts = f"{looks.plural(count, 'lesson')} · {params.steps} steps · rank {params.rank} · batch {params.batch_size}"
-    return looks.panel(f"Train an editor LoRA on {spec.name}", f'<p class="fl-quiet">{looks.esc(facts)}</p>', toy)
+    body = f'<p class="fl-quiet">{looks.esc(facts)}</p>{looks.why(spec, TrainParams)}'
+    return looks.panel(f"Train an editor LoRA on {spec.name}", body, toy)
 
 
 def start_training(studio: Studio, cid: str, steps: float | None) -> None:
@@ -151,7 +152,7 @@ def draw_live(studio: Studio, cid: str) -> str:
     busy = job.state in (JobState.RUNNING, JobState.QUEUED)
     head = progress_line(job) if busy else looks.chip(job.state.value, "good" if job.state is JobState.DONE else "warn")
     trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
-    plot = looks.loss_plot([(point.step, point.loss) for point in seen.points], seen.total)
+    plot = f"{curves.loss_plot(seen.points, seen.total)}{curves.elsewhere(run_folder.commands(studio, job))}"
     body = f'{head}<small>{looks.esc(trouble)}</small>{plot}<div class="fl-buttons">{buttons}</div>'
     return looks.panel(job.title or "Editor training", body)
 

@@ -9,12 +9,12 @@ import gradio as gr
 
 from engines.api import TrainParams
 from engines.errors import BadInput, NotFound
-from studio.flywheel import choosing, runs, train
+from studio.flywheel import choosing, run_folder, runs, train
 from studio.flywheel.choosing import Choice
 from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import exports, looks
+from tabs.common import curves, exports, looks
 from tabs.common.shell import Page, html, jobs_of, progress_line
 
 KNOBS = ("steps", "learning_rate", "rank", "batch_size", "seed")
@@ -47,12 +47,12 @@ def build(page: Page) -> None:
             written = html(elem_id="train-written")
 
     knobs = [model, steps, rate, rank, batch, seed]
-    check = (draw_preflight, [phase, *knobs], [ready])
+    check = (draw_preflight, [phase, start_from, *knobs], [ready])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
     page.show([models, starts, check, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([model.input], (preset, [model], [steps, rate, rank, batch, seed]))
-    page.redraw([each.change for each in (phase, *knobs)], check)
+    page.redraw([each.change for each in (phase, start_from, *knobs)], check)
     page.on(start.click, start_training, [phase, start_from, *knobs])
     page.act(live, live_act)
     page.act(elsewhere, save_pictures, [], [written])
@@ -93,19 +93,23 @@ def settle(studio: Studio, cid: str, model: str | None, *values: float | None) -
     return name, studio.registry.spec(name).params(TrainParams, **given)
 
 
-def draw_preflight(studio: Studio, cid: str, phase: str, model: str | None, *values: float | None) -> str:
+def draw_preflight(
+    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: float | None
+) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(studio, cid, model, *values)
-    found = train.preflight(studio, cid, params, name, phase=phase)
+    found = train.preflight(studio, cid, params, name, phase=phase, start=start or "")
     spec = studio.registry.spec(name)
     checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
     tone = {"fits": "good", "tight": "warn"}.get(found.fit.level, "bad")
     time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
     facts = (
         f'<div class="fl-line"><b class="fl-big">{looks.plural(len(found.entries), "picture")}</b>'
-        f"<span>{found.real_share:.0%} of what it sees is yours</span><span>{looks.esc(time)}</span></div>"
+        f"<span>{found.real_share:.0%} of what it sees is yours</span><span>{looks.esc(time)}</span>"
+        f"<span>{looks.amount(found.disk)} of {looks.amount(found.free)} free disk</span></div>"
         f'<p class="fl-quiet">{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · '
         f"batch {params.batch_size} · {params.resolution} px · licence {looks.esc(spec.licence)}</p>"
+        f"{looks.why(spec, TrainParams)}"
     )
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
     fit = looks.chip(found.fit.level, tone, found.fit.words)
@@ -140,7 +144,6 @@ def run_panel(studio: Studio, cid: str, job: Job) -> str:
     """One run's progress, curve and sample grid."""
     store = studio.store(cid)
     seen = runs.progress(studio, job.id)
-    losses = [(point.step, point.loss) for point in seen.points]
     buttons = ""
     if job.state is JobState.RUNNING:
         buttons = looks.button(
@@ -151,7 +154,8 @@ def run_panel(studio: Studio, cid: str, job: Job) -> str:
         if seen.checkpoints:
             buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
     head = progress_line(job) if job.state in (JobState.RUNNING, JobState.QUEUED) else _ended(job)
-    body = f'{head}{looks.loss_plot(losses, seen.total)}<div class="fl-buttons">{buttons}</div>'
+    elsewhere = curves.elsewhere(run_folder.commands(studio, job))
+    body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
     choices = choosing.choices(studio, job.id, seen)
     return looks.panel(job.title or "Training", body) + _samples(store, job, seen.samples, choices)
 

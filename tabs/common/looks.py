@@ -7,6 +7,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from engines.api import ModelSpec, Params
 from engines.errors import UserError
 from studio.nouns import ImageRecord, Kind, Verdict
 
@@ -64,6 +65,12 @@ def amount(nbytes: float) -> str:
     if nbytes >= 1 << 20:
         return f"{nbytes / (1 << 20):.0f} MiB"
     return f"{max(nbytes, 0) / 1024:.0f} KiB"
+
+
+def why(spec: ModelSpec, kind: type[Params]) -> str:
+    """Where a model's own values come from; nothing where its row does not say."""
+    words = spec.why.get(kind.__name__, "")
+    return f'<p class="fl-quiet">Why these values: {esc(words)}</p>' if words else ""
 
 
 def plural(count: int, word: str) -> str:
@@ -201,41 +208,3 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def panel(title: str, body: str, aside: str = "") -> str:
     """A titled block."""
     return f'<section class="fl-panel"><header><h3>{esc(title)}</h3>{aside}</header>{body}</section>'
-
-
-def loss_plot(points: Sequence[tuple[int, float]], total: int = 0, smoothing: float = 0.9) -> str:
-    """Loss over steps: the raw one faint, its bias-corrected exponential average in front."""
-    if len(points) < 2:
-        return empty("The loss curve starts with the first steps.")
-    width, height, left = 640.0, 200.0, 44.0
-    smooth, average = [], 0.0
-    for index, (_, loss) in enumerate(points, 1):
-        average = smoothing * average + (1 - smoothing) * loss
-        smooth.append(average / (1 - smoothing**index))
-    last = max(total, points[-1][0], 1)
-    raw = sorted(loss for _, loss in points)
-    low = min(*smooth, raw[int(len(raw) * 0.02)])
-    high = max(*smooth, raw[int(len(raw) * 0.98)])
-    span = (high - low) or 1.0
-
-    def place(part: float) -> float:
-        return 4 + (height - 24) * (1 - part)
-
-    def path(values: Iterable[float]) -> str:
-        spots = (
-            f"{left + (width - left) * step / last:.1f},{place((min(max(v, low), high) - low) / span):.1f}"
-            for (step, _), v in zip(points, values, strict=True)
-        )
-        return "M" + " L".join(spots)
-
-    marks = "".join(
-        f'<text x="{left - 6}" y="{place(part) + 4:.0f}" text-anchor="end">{low + span * part:.3f}</text>'
-        for part in (0, 0.5, 1)
-    )
-    return (
-        f'<svg class="fl-plot" viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="training loss">'
-        f'{marks}<text x="{left}" y="{height - 4}">0</text>'
-        f'<text x="{width}" y="{height - 4}" text-anchor="end">step {last}</text>'
-        f'<path class="raw" d="{path([loss for _, loss in points])}"/><path class="smooth" d="{path(smooth)}"/></svg>'
-        f'<p class="fl-quiet">smoothed loss {smooth[-1]:.4f} at step {points[-1][0]}</p>'
-    )

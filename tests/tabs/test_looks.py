@@ -50,14 +50,6 @@ def test_pictures_are_asked_for_by_a_quoted_path() -> None:
     assert looks.file_url(Path("/my data/#1.webp")) == "/gradio_api/file=/my%20data/%231.webp"
 
 
-def test_the_loss_plot_needs_two_steps_and_then_smooths() -> None:
-    """One point is no curve; many make a faint and a smooth one."""
-    assert "fl-empty" in looks.loss_plot([(1, 0.5)])
-    plot = looks.loss_plot([(step, 1.0 / step) for step in range(1, 50)], 100)
-    assert plot.count("<path") == 2
-    assert "step 100" in plot
-
-
 def test_a_verdict_has_its_colour_wherever_it_shows() -> None:
     """Green, amber and red are for verdicts."""
     tones = [looks.TONES[each] for each in (Verdict.GOOD, Verdict.NEEDS_CORRECTION, Verdict.REJECT, Verdict.PENDING)]

@@ -28,7 +28,7 @@ def test_the_preflight_names_what_is_wrong_and_what_to_do(
 ) -> None:
     """A missing caption is one line with its remedy."""
     add(caption="")
-    shown = train.draw_preflight(studio, anna.id, "all", None, 10, None, None, None, None)
+    shown = train.draw_preflight(studio, anna.id, "all", None, None, 10, None, None, None, None)
     assert "10 steps" in shown
     assert "✗" in shown
     assert "caption" in shown
