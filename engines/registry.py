@@ -149,6 +149,7 @@ MODELS: tuple[ModelSpec, ...] = (
         role="generator",
         family="flux2",
         engine="engines.flux2:Flux2",
+        trainer="engines.lora.flux2:Flux2Adapter",
         source="black-forest-labs/FLUX.2-klein-base-4B",
         licence=_APACHE,
         component_bytes={
@@ -158,6 +159,14 @@ MODELS: tuple[ModelSpec, ...] = (
         },
         defaults={
             "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
+            "TrainParams": {
+                "rank": 32,
+                "alpha": 32.0,
+                "learning_rate": 1e-4,
+                "steps": 2000,
+                "resolution": 1024,
+                "timestep_density": "resolution_shift",
+            },
         },
         options={
             "text_tokens": 512,
@@ -178,6 +187,7 @@ MODELS: tuple[ModelSpec, ...] = (
             network="networks.lora_flux_2",
             reader="diffusers.loaders:Flux2LoraLoaderMixin",
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+            names="engines.lora.flux2:flux2_slot",
         ),
     ),
     ModelSpec(

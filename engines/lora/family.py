@@ -29,7 +29,7 @@ _ADAPTER_BYTES = {"adamw8bit": 10}  # weight, gradient and optimiser state per a
 class Family(ABC):
     """One family's way from pictures and words to a velocity; named by a registry row's `trainer`.
 
-    Latents are (B, 16, h, w), packed tokens (B, n, 64), σ is (B,).
+    Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,); C is 16, and 32 for FLUX.2.
     """
 
     targets: ClassVar[str]  # full-match pattern of the Linear layers that get a LoRA
@@ -49,7 +49,7 @@ class Family(ABC):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """A picture as `latents` (1, 16, h, w), sampled from the VAE's posterior, and its references'."""
+        """A picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its references'."""
 
     @abstractmethod
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
@@ -65,7 +65,7 @@ class Family(ABC):
 
     @abstractmethod
     def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """What the transformer predicts for the noisy latents, without the references: packed (B, n, 64)."""
+        """What the transformer predicts for the noisy latents, without the references: packed (B, n, 4C)."""
 
     @abstractmethod
     def tokens(self, params: TrainParams) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.api import GenerateParams
+from engines.api import GenerateParams, TrainParams
 from engines.errors import ModelMissing
 from engines.registry import MODELS, Registry, declared_family, lora_files
 
@@ -64,5 +64,6 @@ def test_klein_is_offered_beside_flux(tmp_path: Path) -> None:
     assert (spec.licence, spec.gated, spec.toy) == ("Apache-2.0", False, False)
     drawn = spec.params(GenerateParams)
     assert (drawn.steps, drawn.guidance, drawn.width, drawn.height) == (50, 4.0, 1024, 1024)
+    assert spec.params(TrainParams).timestep_density == "resolution_shift"
     with pytest.raises(ModelMissing, match=r"FLUX\.2-klein-base-4B is not on this machine"):
         registry.engine(spec.name)

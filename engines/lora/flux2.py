@@ -1,0 +1,107 @@
+"""FLUX.2 [klein] for the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, ClassVar
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engines.api import GenerateParams, TrainParams
+from engines.errors import BadInput
+from engines.lora.data import Tensors, bucket, fit
+from engines.lora.family import Family, Preview, narrowed
+from engines.lora.naming import BFL_ATTENTION, Names, Slot, bfl_slot
+from engines.parts import components, flux2
+from engines.parts.latents import pack
+from engines.parts.sampling import Tick
+
+_DOUBLE: Names = {
+    **BFL_ATTENTION,
+    "ff.linear_in": ("img_mlp.0", 0, (1,)),
+    "ff.linear_out": ("img_mlp.2", 0, (1,)),
+    "ff_context.linear_in": ("txt_mlp.0", 0, (1,)),
+    "ff_context.linear_out": ("txt_mlp.2", 0, (1,)),
+}
+_SINGLE: Names = {"attn.to_qkv_mlp_proj": ("linear1", 0, (1,)), "attn.to_out": ("linear2", 0, (1,))}
+
+
+class Flux2Adapter(Family):
+    """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone.
+
+    Latents are (B, 32, h, w), packed tokens (B, n, 128). The levels that training visits at `resolution_shift` are
+    those of musubi-tuner's flux2_shift, milder than what drawing visits.
+    """
+
+    targets = (
+        r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
+        r"|ff(_context)?\.linear_(in|out))"
+        r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
+    )
+    encoders = ("text_encoder", "vae")
+    blocks: ClassVar = {"num_layers": 38, "num_single_layers": 15}
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        return components.tokenizer(self.folder, "tokenizer")
+
+    @property
+    def _text_tokens(self) -> int:
+        return int(self.spec.options["text_tokens"])
+
+    def encode_images(
+        self,
+        parts: Mapping[str, Any],
+        image: Image.Image,
+        references: Sequence[Image.Image],
+        resolution: int,
+        generator: torch.Generator,
+    ) -> Tensors:
+        """The picture alone, cropped to the nearest bucket. Raises: BadInput where there are references."""
+        if references:
+            raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
+        vae = parts["vae"]
+        size = bucket(image.size, resolution**2, 2 * flux2.latent_factor(vae.config))
+        return {"latents": flux2.to_latents(vae, [fit(image, size)], sample=True, generator=generator).float()}
+
+    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
+        """Three layers of Qwen3's reading."""
+        return {"prompt_embeds": self._read(parts, text)}
+
+    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
+        """The prompt, and the empty one that guidance points away from."""
+        prompt = narrowed(preview, GenerateParams).prompt
+        return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
+
+    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """As the generator draws it, guidance and all."""
+        latents = flux2.sample(
+            parts["transformer"],
+            encoded["prompt_embeds"],
+            encoded["no_words"],
+            [narrowed(preview, GenerateParams)],
+            self.schedule,
+            tick,
+            factor=flux2.latent_factor(parts["vae"].config),
+        )
+        return flux2.to_images(parts["vae"], latents)[0]
+
+    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """Of the whole sequence; klein has no embedder for guidance, so it is left out."""
+        return flux2.velocity(transformer, pack(noisy), batch["prompt_embeds"], sigma, *noisy.shape[-2:])
+
+    def tokens(self, params: TrainParams) -> int:
+        """Packed latents and text."""
+        side = 2 * flux2.latent_factor(components.config(self.folder, "vae"))
+        return params.resolution**2 // side**2 + self._text_tokens
+
+    def _read(self, parts: Mapping[str, Any], text: str) -> Tensor:
+        return flux2.encode_prompts(parts["text_encoder"], self._tokenizer, [text], self._text_tokens)
+
+
+def flux2_slot(module: str) -> Slot | None:
+    """Where a diffusers FLUX.2 module lies in Black Forest Labs' layout; none if it has no place there."""
+    return bfl_slot(module, _DOUBLE, _SINGLE)
