@@ -58,13 +58,15 @@ def test_no_global_statements() -> None:
 
 
 def test_a_model_is_data_not_a_branch() -> None:
-    """No code outside the registry compares anything with a model's name."""
+    """No code outside the registry compares anything with a model's name or family; the toy world builds its own."""
     from engines.registry import MODELS
 
-    names = {spec.name for spec in MODELS}
+    names = {name for spec in MODELS for name in (spec.name, spec.family)}
+    own = (ROOT / "engines" / "registry.py", *(ROOT / "engines" / "mini").rglob("*.py"))
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in SOURCES
+        if path not in own
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Compare)
         and any(isinstance(side, ast.Constant) and side.value in names for side in [node.left, *node.comparators])
