@@ -87,7 +87,7 @@ def _card() -> str:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in ("torch", "diffusers", "transformers", "peft", "bitsandbytes", "optimum-quanto", "gradio", "deepface"):
+    for name in ("torch", "diffusers", "transformers", "peft", "bitsandbytes", "gradio", "deepface"):
         try:
             yield Finding(name, metadata.version(name), ok=True)
         except metadata.PackageNotFoundError:

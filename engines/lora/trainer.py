@@ -45,6 +45,7 @@ from engines.lora.optimizers import OPTIMIZERS
 from engines.lora.telling import Tally, peak_memory, read_tally, shown
 from engines.lora.workers import Alone, Workers
 from engines.parts.adapters import detach, read_adapter
+from engines.parts.components import held_in
 from engines.registry import load_class
 
 _ADAPTER = "lora"
@@ -107,7 +108,8 @@ class LoraTrainer:
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Json:
         """What makes two runs the same training."""
         knobs = {name: value for name, value in run.params.to_json().items() if name not in _MAY_CHANGE}
-        weights = weights_hash(self.folder, ("transformer", *self.family.encoders))
+        names = ("transformer", *self.family.encoders)
+        weights = weights_hash(self.folder, [held_in(self.spec, self.folder, name).name for name in names])
         begun = {"start": file_hash(run.start)} if run.start else {}
         return {**knobs, **begun, "model": self.spec.name, "weights": weights, "dataset": dataset_hash(sources)}
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import json
 import math
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 
 from engines.api import Component, ModelSpec
 from engines.errors import ModelMissing
-from engines.parts.quantise import in_4bit, stream_4bit
+from engines.parts import store
+from engines.parts.originals import shards, tensors
+from engines.parts.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
+from engines.weights import FULL_WIDTH, held_name, pulled_form
 
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4}
 
@@ -24,33 +30,109 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
     return torch.float32 if spec.toy else torch.bfloat16
 
 
+def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
+    """How a part is held: `bf16` (full width), `nf4` or `int8`; as the row says, or as `pull` was asked for."""
+    own = next((form for form in FORMS if name in spec.options.get(form, ())), FULL_WIDTH)
+    return own if own == FULL_WIDTH else pulled_form(folder) or own
+
+
+def in_form(spec: ModelSpec, form: str) -> ModelSpec:
+    """The same row with what it quantises held in another form."""
+    small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
+    rest = {key: value for key, value in spec.options.items() if key not in FORMS}
+    return replace(spec, options={**rest, form: small} if form in FORMS else rest)
+
+
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     """One part of a model as the GPU manager moves it, sized without reading a weight.
 
-    `bytes`: the registry row's measured figure where it has one, else elements in the files × element size.
-    Raises: ModelMissing.
+    `bytes`: the registry row's figure where it has one, else what was written when it was quantised, else counted
+    from the files' headers, or from the shapes of the model that its config describes. Raises: ModelMissing.
     """
-    size = spec.component_bytes.get(name) or _elements(folder / name) * weight_dtype(spec).itemsize
+    form = form_of(spec, folder, name)
+    held = held_name(name, form)
+    size = spec.component_bytes.get(held) or store.held_bytes(folder / held) or _counted(spec, folder, name, form)
     return Component(f"{spec.name}/{name}", size, partial(load, spec, folder, name))
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:
     """The module in evaluation mode with frozen weights, on the host, of the class that model_index.json names.
 
-    What the row's option `nf4` names is held in 4 bits, but for the modules that its `full_width` names.
-    Raises: ModelMissing.
+    A part that was quantised before is mapped from its files; else it is quantised now, weight by weight, when its
+    form is not `bf16`. Raises: ModelMissing.
     """
-    source, dtype = _existing(folder / name), weight_dtype(spec)
-    kind, small = _class(folder, name), name in spec.options.get("nf4", ())
-    keep = spec.options.get("full_width", ())
-    if _library(folder, name) == "transformers":
-        module = kind.from_pretrained(source, local_files_only=True, dtype=dtype)
-        module = in_4bit(module, dtype, keep) if small else module
-    elif small:
-        module = stream_4bit(kind, source, dtype, keep)
+    form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
+    if store.held_bytes(source):
+        module = _filled(spec, folder, name, source, form, store.read)
+    elif form in FORMS:
+        module = _filled(spec, folder, name, source, form, partial(_quantise, dtype=dtype))
     else:
-        module = kind.from_pretrained(source, local_files_only=True, torch_dtype=dtype)
+        knob = "dtype" if _library(folder, name) == "transformers" else "torch_dtype"
+        module = _class(folder, name).from_pretrained(source, local_files_only=True, **{knob: dtype})
     return module.eval().requires_grad_(False)
+
+
+def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
+    """The folder whose files `load` reads: the quantised part's where it was written, else the original's."""
+    held = folder / held_name(name, form_of(spec, folder, name))
+    return held if store.held_bytes(held) else folder / name
+
+
+def write(
+    spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
+    on_tensor: store.OnTensor = lambda _: None,
+) -> None:  # fmt: skip
+    """Quantise one part once, from a folder or a single file, to where `load` finds it.
+
+    Raises: ModelMissing, BadInput.
+    """
+    dtype = weight_dtype(spec)
+    model = skeleton(_bare(folder, name, source), form, dtype, _full_width(spec))
+    store.write(model, source, folder / held_name(name, form), form, dtype, device=device, on_tensor=on_tensor)
+
+
+def _filled(
+    spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Any, Path, str], None]
+) -> Any:
+    """A skeleton with its weights in."""
+    model = skeleton(_bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
+    fill(model, source, form)
+    if _library(folder, name) == "transformers":
+        model.tie_weights(missing_keys={key for key, weight in model.named_parameters() if weight.is_meta})
+    check_whole(model, str(source))
+    return model
+
+
+def _quantise(model: Any, source: Path, form: str, dtype: torch.dtype) -> None:
+    for name, weight in tensors(source, model):
+        place(model, stored(model, name, weight, form, dtype), form)
+
+
+def _bare(folder: Path, name: str, source: Path) -> Any:
+    """The model that a part's config describes, all weights on the meta device, those that are shared tied."""
+    kind = _class(folder, name)
+    described = source if source.is_dir() else folder / name
+    with init_empty_weights(include_buffers=False):
+        if _library(folder, name) == "diffusers":
+            return kind.from_config(kind.load_config(_existing(described)))
+        model = kind(kind.config_class.from_pretrained(_existing(described), local_files_only=True))
+    model.tie_weights()
+    if (described / "generation_config.json").is_file():
+        model.generation_config = type(model.generation_config).from_pretrained(described, local_files_only=True)
+    return model
+
+
+def _full_width(spec: ModelSpec) -> tuple[str, ...]:
+    """What the row wants kept at full width, shared by all blocks or small."""
+    return tuple(spec.options.get("full_width", ()))
+
+
+def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
+    dtype = weight_dtype(spec)
+    if form in FORMS:
+        bare = _bare(folder, name, _existing(folder / name))
+        return model_bytes(skeleton(bare, form, dtype, _full_width(spec)), form, dtype)
+    return sum(_header_elements(file) for file in shards(_existing(folder / name))) * dtype.itemsize
 
 
 def tokenizer(folder: Path, name: str) -> Any:
@@ -82,14 +164,6 @@ def _index_entry(folder: Path, name: str) -> list[str]:
     if name not in index:
         raise ModelMissing(f"{folder / 'model_index.json'} names no {name}.", "Download the whole model folder again.")
     return list(index[name])
-
-
-def _elements(folder: Path) -> int:
-    """The number of weights in a folder's safetensors files, from their headers alone."""
-    files = sorted(_existing(folder).glob("*.safetensors"))
-    if not files:
-        raise ModelMissing(f"There is no safetensors file in {folder}.", "Download the whole model folder again.")
-    return sum(_header_elements(file) for file in files)
 
 
 def _header_elements(file: Path) -> int:

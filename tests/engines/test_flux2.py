@@ -228,14 +228,12 @@ def test_the_rows_bytes_are_those_of_its_components() -> None:
         assert ROW.component_bytes[name] == pytest.approx(_resident(module, name in ROW.options["nf4"]), rel=0.01), name
 
 
-def _resident(module: Any, nf4: bool) -> float:
-    """Bytes in bfloat16, the layers that the quantiser takes at 4 bits with doubly quantised scales of 64 weights."""
-    from torch import nn
+def _resident(module: Any, nf4: bool) -> int:
+    """Bytes in bfloat16, the layers that the quantiser takes at 4 bits."""
+    import torch
 
-    from engines.parts.quantise import FULL_WIDTH
+    from engines.parts.quantise import model_bytes, skeleton
 
-    kept = {*FULL_WIDTH, *ROW.options["full_width"]}
-    linear = {path: each for path, each in module.named_modules() if isinstance(each, nn.Linear)}
-    small = sum(each.weight.numel() for path, each in linear.items() if path.split(".")[0] not in kept) if nf4 else 0
-    return small * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 2 * (sum(each.numel() for each in module.parameters()) - small)
-
+    form = "nf4" if nf4 else "bf16"
+    small = skeleton(module, form, torch.bfloat16, ROW.options["full_width"])
+    return model_bytes(small, form, torch.bfloat16)

@@ -1,0 +1,51 @@
+"""A linear layer whose frozen weight is held in 8 bits, one scale a row.
+
+Plain tensors alone: it saves, maps and moves as any layer does, and a LoRA beside it trains. The scale is rounded
+before the weight is, so that its own rounding costs nothing; at least as close as optimum-quanto's qint8.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_LARGEST = 127
+
+
+class Linear8bit(nn.Linear):
+    """As `nn.Linear`, with `weight` (out, in) int8 and `scale` (out,) of the compute dtype; never trained itself."""
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype, device: Any) -> None:
+        super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
+        weight = torch.empty(out_features, in_features, dtype=torch.int8, device=device)
+        self.weight = nn.Parameter(weight, requires_grad=False)
+        self.register_buffer("scale", torch.empty(out_features, dtype=dtype, device=device))
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(…, in) to (…, out)."""
+        out = _Product.apply(input, self.weight) * self.scale.to(input.dtype)
+        return out if self.bias is None else out + self.bias.to(input.dtype)
+
+
+def eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A weight (out, in) as int8 and its scales (out,) in `dtype`."""
+    wide = weight.float()
+    scale = (wide.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny).to(dtype)
+    levels = (wide / scale.float()[:, None]).round_().clamp_(-_LARGEST, _LARGEST)
+    return levels.to(torch.int8), scale
+
+
+class _Product(torch.autograd.Function):
+    """x · Wᵀ with W widened for the moment only: autograd would keep the wide copy of every layer until backward."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(weight)
+        return nn.functional.linear(input, weight.to(input.dtype))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[Tensor, None]:
+        (weight,) = ctx.saved_tensors
+        return gradients[0] @ weight.to(gradients[0].dtype), None
