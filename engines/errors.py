@@ -7,6 +7,8 @@
          ├─ Busy                  something else holds it; try later
          ├─ ModelMissing          weights are not on this machine
          │   └─ ModelGated        ... and a licence must be accepted before they can be
+         ├─ Unreachable           a site does not answer, or the network is off
+         ├─ DiskFull              no room on a disk; carries the arithmetic
          ├─ LoraMismatch          an adapter of the wrong family, or one that loads no key
          └─ OutOfMemory           does not fit; carries the arithmetic
     BaseException
@@ -62,6 +64,18 @@ class ModelGated(ModelMissing):
     """Weights need an accepted licence and a token first."""
 
     code = "model_gated"
+
+
+class Unreachable(UserError):
+    """A site does not answer, or the network is off."""
+
+    code = "unreachable"
+
+
+class DiskFull(UserError):
+    """No room on a disk; the cause carries the arithmetic."""
+
+    code = "disk_full"
 
 
 class LoraMismatch(UserError):

@@ -10,17 +10,13 @@ from typing import Any
 
 from engines.api import LoraFiles, ModelSpec
 from engines.errors import ModelGated, ModelMissing, NotFound
+from engines.hub import cached_snapshot, gate_steps
+from engines.shapes import FLUX_BYTES, QWEN_EDIT_BYTES
+from engines.weights import is_pulling, is_whole
 
 _GIB = 1 << 30
 _FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
 _APACHE = "Apache-2.0"
-_FLUX_BYTES = {
-    "transformer": int(6.24 * _GIB),
-    "text_encoder": int(0.23 * _GIB),
-    "text_encoder_2": int(2.67 * _GIB),
-    "vae": int(0.16 * _GIB),
-}
-_QWEN_BYTES = {"transformer": int(10.71 * _GIB), "text_encoder": int(6.7 * _GIB), "vae": int(0.24 * _GIB)}
 _FLUX_KNOBS = {
     "GenerateParams": {"steps": 28, "guidance": 3.5, "width": 1024, "height": 1024},
     "TrainParams": {"rank": 16, "alpha": 16.0, "learning_rate": 1e-4, "steps": 1500, "resolution": 1024},
@@ -83,7 +79,7 @@ def _flux(name: str, source: str) -> ModelSpec:
         source=source,
         licence=_FLUX_DEV,
         gated=True,
-        component_bytes=_FLUX_BYTES,
+        component_bytes=FLUX_BYTES,
         defaults=_FLUX_KNOBS,
         why=_FLUX_WHY,
         options={"text_tokens": 512, "nf4": ("transformer", "text_encoder_2")},
@@ -92,6 +88,7 @@ def _flux(name: str, source: str) -> ModelSpec:
 
 
 def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelSpec:
+    """`lightning`: repository and path of the four-step adapter, from lightx2v."""
     return ModelSpec(
         name=name,
         label=name,
@@ -101,10 +98,15 @@ def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelS
         trainer="engines.lora.qwen_edit:QwenEditAdapter",
         source=source,
         licence=_APACHE,
-        component_bytes=_QWEN_BYTES,
+        component_bytes=QWEN_EDIT_BYTES,
         defaults=_QWEN_KNOBS,
         why=_QWEN_WHY,
-        few_steps={"file": f"few_steps/{lightning}", "knobs": _FEW_STEPS, "scheduler": _LIGHTNING},
+        few_steps={
+            "file": f"few_steps/{Path(lightning).name}",
+            "from": lightning,
+            "knobs": _FEW_STEPS,
+            "scheduler": _LIGHTNING,
+        },
         options={**_QWEN_OPTIONS, **options},
         lora=_QWEN_LORA,
     )
@@ -234,17 +236,17 @@ MODELS: tuple[ModelSpec, ...] = (
     _qwen_edit(
         "Qwen-Image-Edit-2511",
         "Qwen/Qwen-Image-Edit-2511",
-        "Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors",
+        "lightx2v/Qwen-Image-Edit-2511-Lightning/Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors",
     ),
     _qwen_edit(
         "Qwen-Image-Edit-2509",
         "Qwen/Qwen-Image-Edit-2509",
-        "Qwen-Image-Edit-2509-Lightning-4steps-V1.0-bf16.safetensors",
+        "lightx2v/Qwen-Image-Lightning/Qwen-Image-Edit-2509/Qwen-Image-Edit-2509-Lightning-4steps-V1.0-bf16.safetensors",
     ),
     _qwen_edit(
         "Qwen-Image-Edit",
         "Qwen/Qwen-Image-Edit",
-        "Qwen-Image-Edit-Lightning-4steps-V1.0-bf16.safetensors",
+        "lightx2v/Qwen-Image-Lightning/Qwen-Image-Edit-Lightning-4steps-V1.0-bf16.safetensors",
         vision_area=1024 * 1024,
         picture_label="",
     ),
@@ -316,7 +318,7 @@ class Registry:
         return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
 
     def folder(self, spec: ModelSpec) -> Path:
-        """Where a row's weights lie, in diffusers layout.
+        """Where a row's weights lie, in diffusers layout: where `pull` puts them, a folder, or the hub's cache.
 
         Raises: ModelMissing, ModelGated.
         """
@@ -325,18 +327,22 @@ class Registry:
             return self._assets / rest
         if scheme == "deepface":
             return self._models_dir / "deepface"
-        folder = self._models_dir / spec.source.replace("/", "--")
-        if folder.is_dir():
-            return folder
-        where = f"Put its diffusers-layout folder at {folder}."
+        home = self.home(spec)
+        if home.is_dir() and not is_pulling(home):
+            return home
+        elsewhere = Path(rest).expanduser() if scheme == "folder" else cached_snapshot(spec.source)
+        if elsewhere and is_whole(elsewhere):
+            return elsewhere
+        state = "is only partly on this machine" if is_pulling(home) else "is not on this machine"
+        remedy = f"python launch.py pull {spec.name}"
         if spec.gated:
-            raise ModelGated(
-                f"{spec.name} is not on this machine, and its licence ({spec.licence}) must be accepted first.",
-                f"Accept it on the model's page at huggingface.co/{spec.source}, download it with your token. {where}",
-            )
-        raise ModelMissing(
-            f"{spec.name} is not on this machine.", f"Download {spec.source} from huggingface.co. {where}"
-        )
+            words = f"{spec.name} {state}, and its licence ({spec.licence}) must be accepted first."
+            raise ModelGated(words, f"{gate_steps(spec.source)} Then: {remedy}")
+        raise ModelMissing(f"{spec.name} {state}.", f"{remedy}, or put its diffusers-layout folder at {home}.")
+
+    def home(self, spec: ModelSpec) -> Path:
+        """The folder that is ours to write a row's weights into."""
+        return self._models_dir / spec.source.replace("/", "--").replace(":", "")
 
     def engine(self, name: str) -> Any:
         """Make a row's engine; weights are not read before a lease asks for them."""

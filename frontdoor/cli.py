@@ -13,6 +13,7 @@ COMMANDS = {
     "demo": "one turn of both flywheels on the sample character, headless, with a report",
     "test": "ruff, mypy, the walls, and the whole test suite; what it does not know goes to pytest",
     "doctor": "what this machine has, what is missing, and the command that fixes it",
+    "pull": "download a model, verify it, quantise it once",
     "bench": "measure: a table, and rows as JSON",
 }
 
@@ -23,7 +24,7 @@ def parser() -> argparse.ArgumentParser:
         prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels."
     )
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    studio, demo, test, _, bench = (commands.add_parser(name, help=words) for name, words in COMMANDS.items())
+    studio, demo, test, _, pull, bench = (commands.add_parser(name, help=words) for name, words in COMMANDS.items())
     for one in (top, studio):
         one.add_argument("--port", type=int, default=0, help="0 picks a free one")
         one.add_argument("--home", type=Path, help="where characters live (default: ~/FLENwheel)")
@@ -33,6 +34,11 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument("--out", type=Path, default=Path("flenwheel-demo"), help="folder for the report")
     demo.add_argument("--open", action="store_true", help="then open the studio on the result")
     test.add_argument("--fast", action="store_true", help="without torch, models and browser")
+    pull.add_argument("model", help="its name, as doctor lists it")
+    pull.add_argument("--to", choices=("nf4", "int8", "bf16"), default="nf4", help="how the large parts are held")
+    pull.add_argument("--from", dest="source", type=Path, help="a folder that has it, or the transformer's one file")
+    pull.add_argument("--yes", action="store_true", help="accept the licence that is shown")
+    pull.add_argument("--lean", action="store_true", help="then delete the full-width weights of quantised parts")
     bench.add_argument("name", nargs="?", help="one entry (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: how many people (default: 10)")
     bench.add_argument("--json", type=Path, help="write the rows here")

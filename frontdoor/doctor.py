@@ -14,11 +14,13 @@ from importlib import metadata
 from pathlib import Path
 
 import assets
-from engines.errors import ModelMissing
+from engines.hub import HuggingFace
 from engines.registry import Registry
+from frontdoor import models
 from studio.settings import Settings
 
 _GIB = 1 << 30
+ROLES = ("generator", "editor", "scorer")
 _MARKS = {True: "✓", False: "✗", None: "·"}
 
 
@@ -35,12 +37,13 @@ class Finding:
 def main(options: argparse.Namespace) -> int:
     """Print every finding; the exit code is 0 when all that the embedded models need is there."""
     settings = Settings.from_env(Path(assets.__file__).parent)
-    findings = [*_machine(settings), *_caches(settings), *_packages(), *_models(settings)]
+    findings = [*_machine(settings), *_caches(settings), *_packages(), *_embedded(settings)]
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f" {_MARKS[finding.ok]} {finding.what.ljust(width)}  {finding.found}")
         if finding.remedy:
             print(f"   {' ' * width}  → {finding.remedy}")
+    print(f"\n{models.table(Registry(settings.assets, settings.models_dir), token=HuggingFace().has_token())}")
     return 0 if all(finding.ok is not False for finding in findings) else 1
 
 
@@ -96,20 +99,9 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages fit", (done.stdout or done.stderr).strip().splitlines()[0], ok=done.returncode == 0)
 
 
-def _models(settings: Settings) -> Iterator[Finding]:
+def _embedded(settings: Settings) -> Iterator[Finding]:
     registry = Registry(settings.assets, settings.models_dir)
-    for role in ("generator", "editor", "scorer"):
-        for spec in registry.role(role):
-            try:
-                folder = registry.folder(spec)
-            except ModelMissing as missing:
-                yield Finding(f"{role} {spec.name}", f"not here · licence: {spec.licence}", remedy=missing.hint)
-                continue
-            here = folder.is_dir()
-            words = ["ready" if here else "not here", f"licence: {spec.licence}", *(["embedded toy world"] * spec.toy)]
-            yield Finding(
-                f"{role} {spec.name}",
-                " · ".join(words),
-                ok=here if spec.toy else None,
-                remedy="" if here else f"Its weights belong in {folder}.",
-            )
+    for spec in (spec for role in ROLES for spec in registry.role(role) if spec.toy):
+        here = registry.folder(spec).is_dir()
+        remedy = "" if here else f"Its weights belong in {registry.folder(spec)}; clone the project again."
+        yield Finding(spec.name, "embedded toy world" if here else "not here", ok=here, remedy=remedy)

@@ -87,7 +87,7 @@ def write(
     Raises: ModelMissing, BadInput.
     """
     dtype = weight_dtype(spec)
-    model = skeleton(_bare(folder, name, source), form, dtype, _full_width(spec))
+    model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
     store.write(model, source, folder / held_name(name, form), form, dtype, device=device, on_tensor=on_tensor)
 
 
@@ -95,7 +95,7 @@ def _filled(
     spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Any, Path, str], None]
 ) -> Any:
     """A skeleton with its weights in."""
-    model = skeleton(_bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
+    model = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
     fill(model, source, form)
     if _library(folder, name) == "transformers":
         model.tie_weights(missing_keys={key for key, weight in model.named_parameters() if weight.is_meta})
@@ -108,7 +108,7 @@ def _quantise(model: Any, source: Path, form: str, dtype: torch.dtype) -> None:
         place(model, stored(model, name, weight, form, dtype), form)
 
 
-def _bare(folder: Path, name: str, source: Path) -> Any:
+def bare(folder: Path, name: str, source: Path) -> Any:
     """The model that a part's config describes, all weights on the meta device, those that are shared tied."""
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
@@ -130,8 +130,8 @@ def _full_width(spec: ModelSpec) -> tuple[str, ...]:
 def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
     dtype = weight_dtype(spec)
     if form in FORMS:
-        bare = _bare(folder, name, _existing(folder / name))
-        return model_bytes(skeleton(bare, form, dtype, _full_width(spec)), form, dtype)
+        empty = bare(folder, name, _existing(folder / name))
+        return model_bytes(skeleton(empty, form, dtype, _full_width(spec)), form, dtype)
     return sum(_header_elements(file) for file in shards(_existing(folder / name))) * dtype.itemsize
 
 

@@ -1,11 +1,10 @@
 """The commands and their options."""
 
-import argparse
 from pathlib import Path
 
 import pytest
 
-from frontdoor import bootstrap, doctor
+from frontdoor import bootstrap
 from frontdoor.cli import COMMANDS, main, parser
 
 
@@ -46,12 +45,3 @@ def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
     pyproject.write_text("b")
 
     assert bootstrap._fingerprint(pyproject) != before
-
-
-def test_doctor_names_the_remedy_for_missing_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    """A model that is not on this machine comes with its licence and what to do."""
-    doctor.main(argparse.Namespace())
-
-    said = capsys.readouterr().out
-    assert "FLUX.1 [dev] Non-Commercial" in said
-    assert "Accept it on the model's page" in said
