@@ -33,7 +33,7 @@ def on_meta(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize("row", [spec.name for spec in MODELS if spec.name in LAYOUTS])
 def test_planned_bytes_are_those_of_the_shapes(row: str, on_meta: Any, tmp_path: Path) -> None:
-    """Component.bytes of every part, in every form, is what a model of the published shapes counts on the meta device."""
+    """Component.bytes of every part, in every form, is what the published shapes count on the meta device."""
     import torch
 
     from engines.parts import components

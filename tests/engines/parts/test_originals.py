@@ -174,7 +174,7 @@ def _bfl_shapes(double: int, single: int) -> dict[str, tuple[int, ...]]:
             f"{at}.linear2": (width, width + wide),
         }  # fmt: skip
         norms += [f"{at}.norm.query_norm.scale", f"{at}.norm.key_norm.scale"]
-    shapes: dict[str, tuple[int, ...]] = {name: (128,) for name in norms}
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(norms, (128,))
     for name, (rows, columns) in linear.items():
         shapes |= {f"{name}.weight": (rows, columns), f"{name}.bias": (rows,)}
     return shapes
