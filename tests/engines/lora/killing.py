@@ -1,7 +1,8 @@
 """Trains runs' folders in processes that die by SIGKILL, each at a step and a call drawn beforehand, until it is done.
 
-`python -m tests.engines.lora.killing '[[RUN_DIR, [[step, calls], ...]], ...]'` prints how each process ended, run by
-run. Each is a fork of one that has imported everything and computed nothing, so that it costs its training alone.
+`python -m tests.engines.lora.killing '[[RUN_DIR, [[step, calls], ...], stale], ...]'` prints how each process ended,
+run by run; a stale run finds its oldest optimiser state in its newest checkpoint. Each process is a fork of one that
+has imported everything and computed nothing, so that it costs its training alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 from importlib import import_module
@@ -70,16 +72,20 @@ def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:
     return os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
 
 
-def main(runs: list[tuple[str, list[tuple[int, int]]]]) -> None:
+def main(runs: list[tuple[str, list[tuple[int, int]], bool]]) -> None:
     """Each run's deaths, then it to its end."""
     torch.set_num_threads(1)
-    for folder, _ in runs:
+    for folder, _, _ in runs:
         _import_all(runfile.read(Path(folder)).weights)
-    ended = []
-    for folder, kills in runs:
-        fuses = [*(_Fuse(*kill) for kill in kills), _Fuse(sys.maxsize, 0)]
-        ended.append([in_a_process_of_its_own(Path(folder), fuse) for fuse in fuses])
-    print(json.dumps(ended))
+    print(json.dumps([_live_and_die(Path(folder), kills, stale) for folder, kills, stale in runs]))
+
+
+def _live_and_die(folder: Path, kills: list[tuple[int, int]], stale: bool) -> list[int]:
+    ended = [in_a_process_of_its_own(folder, _Fuse(*kill)) for kill in kills]
+    if stale:
+        oldest, *_, newest = sorted((folder / "checkpoints").glob("step-*"))
+        shutil.copyfile(oldest / "optimizer.pt", newest / "optimizer.pt")
+    return [*ended, in_a_process_of_its_own(folder, _Fuse(sys.maxsize, 0))]
 
 
 def _import_all(weights: Path) -> None:

@@ -75,7 +75,7 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     first, second = _launch(shared, 2)
 
     assert "step 3 of 3" in first and "2 processes" in first
-    assert "step" not in second
+    assert "loss" not in second
     one, two = _steps(alone), _steps(shared)
     assert [step.step for step in two] == [1, 2, 3]
     assert [step.loss for step in two] == pytest.approx([step.loss for step in one], rel=1e-4)
