@@ -1,4 +1,4 @@
-"""Deterministic engines and a device of any size: what tests use instead of mocks. No torch, no weights.
+"""Deterministic engines: what tests use instead of models. No torch, no weights.
 
 A fake picture is 4×4 colours drawn from a hash of its parameters, enlarged. A fake LoRA is the mean of its
 training pictures; drawing with it leans towards that mean, so a trained fake truly resembles what it was fed.
@@ -6,13 +6,11 @@ training pictures; drawing with it leans towards that mean, so a trained fake tr
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import math
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +42,7 @@ from engines.api import (
     TrainRun,
 )
 from engines.errors import BadInput, Cancelled, LoraMismatch
+from engines.fake.device import FakeWeights
 from engines.registry import Registry
 
 _MIB = 1 << 20
@@ -51,87 +50,6 @@ _GRID = (4, 4)
 _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
 _ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
 _EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
-
-
-@dataclass
-class FakeWeights:
-    """What a fake component loads; `device` tells a copy from its master."""
-
-    key: str
-    device: str = "host"
-
-
-class FakeDevice:
-    """A card of any size. `fail_at` numbers the calls of `put` (from 1) that run out of memory.
-
-    A failed `put` leaves litter that only `reclaim` frees, as a real allocator does. `work` uses memory the
-    way a forward pass would.
-    """
-
-    name = "fake"
-    torch_device = "cpu"
-
-    def __init__(self, total_bytes: int, fail_at: Iterable[int] = ()) -> None:
-        self._total = total_bytes
-        self._fail_at = frozenset(fail_at)
-        self.puts = 0
-        self.reclaims = 0
-        self.used = 0
-        self.litter = 0
-        self._peak = 0
-
-    def total_bytes(self) -> int:
-        """Capacity."""
-        return self._total
-
-    def out_of_memory(self, error: BaseException) -> bool:
-        """MemoryError."""
-        return isinstance(error, MemoryError)
-
-    def free_bytes(self) -> int:
-        """What can still be placed."""
-        return self._total - self.used - self.litter
-
-    def put(self, host: Any, nbytes: int) -> Any:
-        """A shallow copy of the host object. Raises: MemoryError."""
-        self.puts += 1
-        if self.puts in self._fail_at or nbytes > self.free_bytes():
-            self.litter += min(nbytes // 2, self.free_bytes())
-            raise MemoryError(f"fake device: {nbytes} bytes asked, {self.free_bytes()} free")
-        self._take(nbytes)
-        placed = copy.copy(host)
-        if isinstance(placed, FakeWeights):
-            placed.device = self.name
-        return placed
-
-    def drop(self, placed: Any, nbytes: int) -> None:
-        """Forget a copy."""
-        if isinstance(placed, FakeWeights):
-            placed.device = "dropped"
-        self.used -= nbytes
-
-    def reclaim(self) -> None:
-        """Sweep the litter."""
-        self.reclaims += 1
-        self.litter = 0
-
-    def peak_bytes(self, *, reset: bool = False) -> int:
-        """The most that was in use since the last reset."""
-        peak = self._peak
-        if reset:
-            self._peak = self.used
-        return peak
-
-    def work(self, nbytes: int) -> None:
-        """Use memory for a moment. Raises: MemoryError."""
-        if nbytes > self.free_bytes():
-            raise MemoryError(f"fake device: {nbytes} bytes of work, {self.free_bytes()} free")
-        self._take(nbytes)
-        self.used -= nbytes
-
-    def _take(self, nbytes: int) -> None:
-        self.used += nbytes
-        self._peak = max(self._peak, self.used)
 
 
 def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]]) -> Plan:
