@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -78,15 +78,40 @@ class Component:
     key: str
     bytes: int
     load: Callable[[], Any] = field(compare=False, repr=False)
+    streamed_bytes: int = 0  # what it takes when its blocks visit the card one by one; 0: it only runs whole
+
+
+def _as_it_is(parts: Mapping[str, Any]) -> AbstractContextManager[object]:
+    """A stage's work needs nothing around it."""
+    del parts
+    return nullcontext()
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Components that must be resident together, and the working bytes beside them."""
+    """Components that must be resident together, and the working bytes beside them.
+
+    `leaner` is the same stage done with less memory, and more time or a trace of quality: it is taken where this one
+    does not fit, or has run out. `how` tells a user what is different then, `around` encloses the work.
+    """
 
     name: str
     components: tuple[Component, ...]
     working_bytes: int = 0
+    how: str = ""
+    streams: bool = False  # the blocks of components that can be streamed visit the card one by one
+    around: Callable[[Mapping[str, Any]], AbstractContextManager[object]] = field(
+        default=_as_it_is, compare=False, repr=False
+    )
+    leaner: Stage | None = None
+
+    def streamed(self, component: Component) -> bool:
+        """Whether a component comes block by block."""
+        return self.streams and component.streamed_bytes > 0
+
+    def size(self, component: Component) -> int:
+        """What a component takes on the card."""
+        return component.streamed_bytes if self.streamed(component) else component.bytes
 
 
 @dataclass(frozen=True)
@@ -115,6 +140,7 @@ class Device(Protocol):
 
     name: str
     torch_device: str  # what engines hand to torch: "cpu", "cuda:0"
+    in_place: bool  # what is loaded lies where it runs: no copy beside a master, and nothing to stream
 
     def total_bytes(self) -> int:
         """Capacity."""
@@ -128,8 +154,19 @@ class Device(Protocol):
         """What can still be placed, our own caches counted as free."""
         ...
 
-    def put(self, host: Any, nbytes: int) -> Any:
-        """Copy a host master onto the card and answer the copy. Raises: MemoryError when it does not fit."""
+    def keep(self, host: Any, nbytes: int, room: int) -> int:
+        """Make a fresh host master ready for quick copies, within `room` bytes; answers the RAM that it holds."""
+        ...
+
+    def release(self, host: Any) -> None:
+        """A host master goes; a copy of it on the card stays."""
+        ...
+
+    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
+        """Place a host master's weights and answer what computes with them; `streamed` lets blocks come one by one.
+
+        Raises: MemoryError when it does not fit, with nothing half-placed.
+        """
         ...
 
     def drop(self, placed: Any, nbytes: int) -> None:

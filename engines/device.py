@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import gc
 import re
@@ -17,12 +16,10 @@ import psutil  # type: ignore[import-untyped]
 
 from engines.api import Device
 from engines.errors import BadInput, NotFound
+from engines.host import Pins, host_free_bytes
+from engines.host import host_bytes as host_bytes
 from engines.registry import load_class
 
-_CGROUPS = (  # folder, limit, use; version 2, then version 1
-    (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
-    (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
-)
 _HOST_OOM = ("DefaultCPUAllocator", "not enough memory")
 _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", *_HOST_OOM)
 
@@ -47,32 +44,6 @@ def open_device(name: str, fake_bytes: int = 0) -> Device:
         fake: Device = load_class("engines.fake:FakeDevice")(fake_bytes)
         return fake
     raise BadInput(f"There is no device named {name}.", "Known: auto, cpu, cuda, fake.")
-
-
-def host_bytes() -> int:
-    """RAM this process may use: the machine's, or its container's limit where that is smaller."""
-    return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _cgroup())])
-
-
-def host_free_bytes() -> int:
-    """RAM that can still be taken, the page cache counted as free."""
-    return min([int(psutil.virtual_memory().available), *(max(0, limit - used) for limit, used in _cgroup())])
-
-
-def _cgroup() -> list[tuple[int, int]]:
-    for folder, limit_name, used_name in _CGROUPS:
-        if (folder / limit_name).is_file() and (folder / used_name).is_file():
-            words = (folder / limit_name).read_text().strip()
-            if words.isdigit():
-                return [(int(words), int((folder / used_name).read_text()) - _cached(folder))]
-    return []
-
-
-def _cached(folder: Path) -> int:
-    """File pages that the kernel drops before it refuses memory."""
-    stat = folder / "memory.stat"
-    found = re.search(r"^(?:total_)?inactive_file (\d+)$", stat.read_text(), re.M) if stat.is_file() else None
-    return int(found.group(1)) if found else 0
 
 
 # ── is there a card? asked of the driver, without torch ─────────────────────────────────────────
@@ -122,6 +93,7 @@ class CpuDevice:
 
     name = "cpu"
     torch_device = "cpu"
+    in_place = True
 
     def __init__(self, total_bytes: int | None = None) -> None:
         self._total = host_bytes() if total_bytes is None else total_bytes
@@ -140,8 +112,17 @@ class CpuDevice:
         """RAM that can still be taken."""
         return host_free_bytes()
 
-    def put(self, host: Any, nbytes: int) -> Any:
+    def keep(self, host: Any, nbytes: int, room: int) -> int:
+        """Nothing beside what runs here."""
+        del host, nbytes, room
+        return 0
+
+    def release(self, host: Any) -> None:
+        """Nothing to do: the last reference frees it."""
+
+    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
         """The host object itself. Raises: MemoryError when even its declared size is beyond the total."""
+        del streamed
         if nbytes > self._total:
             raise MemoryError(f"{nbytes} bytes are more than this machine's {self._total}")
         return host
@@ -172,6 +153,8 @@ class CpuDevice:
 class CudaDevice:
     """One CUDA card; our allocator's cached blocks count as free."""
 
+    in_place = False
+
     def __init__(self, index: int = 0) -> None:
         self._index = index
         self.name = self.torch_device = f"cuda:{index}"
@@ -181,6 +164,20 @@ class CudaDevice:
         import torch
 
         return torch.cuda
+
+    @cached_property
+    def _movers(self) -> Any:
+        from engines.movers import Movers
+
+        return Movers(self.torch_device, Pins(self._cuda.cudart(), self._settle))
+
+    def _settle(self) -> None:
+        """CUDA reports a refused call once more at the next kernel: here, where nothing is lost by it."""
+        import torch
+
+        with suppress(RuntimeError):
+            torch.zeros(1, device=self.torch_device)
+            self._cuda.synchronize(self._index)
 
     @cached_property
     def _total(self) -> int:
@@ -201,18 +198,26 @@ class CudaDevice:
         cached = self._cuda.memory_reserved(self._index) - self._cuda.memory_allocated(self._index)
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 
-    def put(self, host: Any, nbytes: int) -> Any:
-        """A copy of a module on the card, its host master untouched; what is no module stays as it is.
-
-        Raises: MemoryError.
-        """
+    def keep(self, host: Any, nbytes: int, room: int) -> int:
+        """A module's weights in one locked buffer, where `room` and free RAM allow."""
         del nbytes
-        return copy_to(host, self.torch_device)
+        return self._movers.keep(host, room)
+
+    def release(self, host: Any) -> None:
+        """Unlock and free a master."""
+        self._movers.release(host)
+
+    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
+        """A module with its weights on the card; what is no module stays as it is. Raises: MemoryError."""
+        del nbytes
+        placed = self._movers.put(host, streamed=streamed)
+        self._cuda.synchronize(self._index)  # so that the manager measures the copy and not its start
+        return placed
 
     def drop(self, placed: Any, nbytes: int) -> None:
-        """Empty the copy's tensors, so that a forgotten reference to it keeps no memory."""
+        """The card's weights go at once, whoever still holds the module."""
         del nbytes
-        empty(placed)
+        self._movers.drop(placed)
 
     def reclaim(self) -> None:
         """Collect garbage and give cached blocks back to the driver."""
@@ -225,48 +230,3 @@ class CudaDevice:
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)
         return peak
-
-
-def copy_to(host: Any, device: str) -> Any:
-    """A module of the same structure whose tensors are copies on `device`; the host's are never moved.
-
-    Raises: MemoryError when the device is full; nothing of the copy survives then.
-    """
-    import torch
-
-    if not isinstance(host, torch.nn.Module):
-        return host
-    placed: dict[int, Any] = {}
-    try:
-        for tensor in [*host.parameters(), *host.buffers()]:
-            if id(tensor) not in placed:
-                placed[id(tensor)] = _copy_tensor(tensor, device)
-        return copy.deepcopy(host, placed)
-    except torch.OutOfMemoryError as error:
-        words = str(error)
-        placed.clear()
-    raise MemoryError(words)
-
-
-def _copy_tensor(tensor: Any, device: str) -> Any:
-    import torch
-
-    if type(tensor) is torch.nn.Parameter:
-        copied = tensor.detach().to(device, copy=True)
-        return torch.nn.Parameter(copied, requires_grad=tensor.requires_grad)
-    if type(tensor) is torch.Tensor:
-        return tensor.detach().to(device, copy=True)
-    return copy.deepcopy(tensor).to(device)  # quantised parameters carry state that `.to` would share
-
-
-def empty(module: Any) -> None:
-    """Let go of all tensors of a module that will not be used again."""
-    import torch
-
-    if not isinstance(module, torch.nn.Module):
-        return
-    tensors: list[Any] = [*module.parameters(), *module.buffers()]
-    for tensor in tensors:
-        tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
-        if getattr(tensor, "quant_state", None) is not None:
-            tensor.quant_state = None

@@ -11,6 +11,7 @@
          ├─ DiskFull              no room on a disk; carries the arithmetic
          ├─ LoraMismatch          an adapter of the wrong family, or one that loads no key
          └─ OutOfMemory           does not fit; carries the arithmetic
+             └─ RanOut            ... this time: there is a leaner way, and the job goes on with it
     BaseException
      └─ Cancelled                 not an error: the user asked the job to stop
 """
@@ -88,6 +89,10 @@ class OutOfMemory(UserError):
     """Weights or working set do not fit; the cause carries the arithmetic."""
 
     code = "out_of_memory"
+
+
+class RanOut(OutOfMemory):
+    """A stage's work ran out of memory; room was made, so what is not done yet is worth doing again at once."""
 
 
 class Cancelled(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 import traceback
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from engines.api import Component, Device, Plan, Stage
-from engines.errors import BadInput, Cancelled, OutOfMemory
-from studio.fit import GIB, Arithmetic, Fit, Peaks, in_gib
+from engines.errors import BadInput, Cancelled, OutOfMemory, RanOut
+from studio.fit import GIB, Arithmetic, Fit, Peaks, in_gib, slot
+from studio.ladder import Ladder, Rung
 from studio.lease import Active, CardLease, never, silent
 from studio.residents import Residents
 
@@ -23,12 +25,17 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class GpuStatus:
-    """What the status strip shows; `holder` and `stage` are empty when the card is free."""
+    """What the status strip shows, keys with their bytes; `holder` and `stage` are empty when the card is free.
+
+    `masters` lie in RAM, ready to be copied; `on_disk` was used and would be read again.
+    """
 
     device: str
     budget: int
     used: int
     residents: tuple[tuple[str, int], ...]
+    masters: tuple[tuple[str, int], ...] = ()
+    on_disk: tuple[tuple[str, int], ...] = ()
     holder: str = ""
     stage: str = ""
     peak: int = 0
@@ -38,7 +45,8 @@ class GpuManager:
     """One card, many who want it: components are leased stage by stage under one budget.
 
     A stage is admitted when Σ weights + max(working bytes, measured peak) + reserve fits budget and device.
-    What is not leased stays on the card until its room is wanted; the cheapest to reload per byte goes first.
+    What is not leased stays on the card until its room is wanted; the cheapest to have back per byte goes first.
+    A stage that does not fit the plain way is done in a leaner form, where its plan knows one.
     """
 
     def __init__(
@@ -53,7 +61,8 @@ class GpuManager:
     ) -> None:
         self.raw_device = device
         self._budget = budget_bytes
-        self._sums = Arithmetic(peaks, reserve_bytes, lambda: self.budget)
+        self._sums = Arithmetic(peaks, reserve_bytes, lambda: self.budget, can_stream=not device.in_place)
+        self._ladder = Ladder()
         self._residents = Residents(device, host_bytes, clock)
         self._turn = threading.Condition()  # guards _queue, _holders, _active
         self._moves = threading.RLock()  # held while components load or go
@@ -84,20 +93,39 @@ class GpuManager:
             budget=self.budget,
             used=sum(size for _, size in residents),
             residents=residents,
+            masters=tuple(self._residents.masters().items()),
+            on_disk=tuple(self._residents.on_disk().items()),
             holder=holders[-1].plan.what if holders else "",
             stage=active[-1].stage.name if active else "",
             peak=self._high,
         )
 
     def check(self, plan: Plan, *, key: str = "") -> Fit:
-        """Would a plan's hungriest stage fit, were the card otherwise empty?"""
-        return self._sums.check(plan, key)
+        """Would a plan's stages fit, were the card otherwise empty, and what of others would have to go?"""
+        fit = self._sums.check(plan, key)
+        return dataclasses.replace(fit, evicts=self._foreseen(plan, key)) if fit.ok else fit
+
+    def _foreseen(self, plan: Plan, key: str) -> tuple[tuple[str, int], ...]:
+        """What is on the card now, is no part of a plan, and would be evicted on its way."""
+        before = self._residents.table()
+        planned = {part.key for stage in plan.stages for part in stage.components}
+        own = {name: size for name, size in before.items() if name in planned}
+        strangers = [(name, before[name]) for name in self._residents.victims(keep=planned) if name in before]
+        gone = 0
+        for stage in plan.stages:
+            form = self._sums.fitting(stage, key) or stage
+            own.update({part.key: form.size(part) for part in form.components})
+            wanted = sum(own.values()) + self._sums.working(form, key) + self._sums.reserve
+            while gone < len(strangers) and wanted + sum(size for _, size in strangers[gone:]) > self.budget:
+                gone += 1
+        return tuple(strangers[:gone])
 
     def unload_all(self) -> None:
         """Empty the card and the host cache of all that no running stage uses."""
         with self._moves:
             self._residents.clear(keep=self._pinned())
             self.raw_device.reclaim()
+            self._ladder.forget()
 
     # ── leases ──────────────────────────────────────────────────────────────────────────────────
 
@@ -117,7 +145,7 @@ class GpuManager:
         Raises: OutOfMemory before any wait when a stage can never fit, Cancelled.
         """
         for stage in plan.stages:
-            if self._sums.needs(stage, key) > self.budget:
+            if self._sums.fitting(stage, key) is None:
                 raise self._sums.too_large(stage, key)
         lease = CardLease(self, plan, key, cancelled, waiting)
         try:
@@ -172,15 +200,32 @@ class GpuManager:
             known = ", ".join(stage.name for stage in lease.plan.stages)
             raise BadInput(f"The plan {lease.plan.what!r} has no stage {name!r}.", f"It has: {known}.")
         with self._moves:
-            self._make_room(stage, lease)
-            parts = {}
-            for component in stage.components:
-                parts[component.key.rpartition("/")[2]] = self._load(component, stage, lease)
-            now = self._fold_peak()
-            active = Active(stage, lease, parts, now, now)
+            active = self._admit(stage, lease)
             with self._turn:
                 self._active.append(active)
         return active
+
+    def _admit(self, stage: Stage, lease: CardLease) -> Active:
+        """Load a stage in the plainest form that there is room for. Raises: OutOfMemory, Cancelled."""
+        for component in stage.components:
+            if component.key not in lease.asked:
+                lease.asked.add(component.key)
+                self._residents.asked(component)
+        refusal = self._sums.too_large(stage, lease.key)
+        for number, rung in self._ladder.rungs(self._sums.forms(stage), slot(stage, lease.key)):
+            try:
+                parts = self._enter_on(rung, stage, lease)
+            except OutOfMemory as error:
+                refusal = error
+                continue
+            now = self._fold_peak()
+            return Active(stage, rung.form, number, lease, parts, now, now)
+        raise refusal
+
+    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> dict[str, Any]:
+        form = rung.form
+        self._make_room(rung, stage, lease)
+        return {part.key.rpartition("/")[2]: self._load(part, form, lease) for part in form.components}
 
     def leave(self, active: Active) -> None:
         """Unpin a stage and remember its measured peak; a second call does nothing."""
@@ -195,78 +240,80 @@ class GpuManager:
         active.parts.clear()
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
+    def worked(self, active: Active) -> None:
+        """A stage's work came to its end."""
+        self._ladder.worked(slot(active.asked, active.lease.key), active.rung)
+
     def ran_out(self, active: Active) -> OutOfMemory:
-        """What follows when a stage runs out in its work: give back, evict the idle, tell the numbers."""
-        stage, lease = active.stage, active.lease
+        """What follows when a stage's work runs out: give back, evict the idle, tell the numbers and the way on."""
+        form, lease = active.stage, active.lease
         with self._moves:
             self.raw_device.reclaim()
-            idle = self._residents.victims(keep=self._pinned())
-            freed = self._residents.table()
-            for key in idle:
-                self._residents.evict(key)
-            self.raw_device.reclaim()
-        count = sum(freed[key] for key in idle)
-        cause = f"{lease.plan.what}: {stage.name} ran out of memory. {self._sums.words(stage, lease.key)}."
-        if count:
-            self._sums.remember(stage, lease.key, self._sums.working(stage, lease.key) + count)
-            return OutOfMemory(cause, f"Idle models of {in_gib(count)} were unloaded since: resume the job.")
-        return OutOfMemory(cause, "Choose a smaller picture, batch or model, or close other programs.")
+            count = self._evict_idle(self._pinned())
+            forms = self._sums.forms(active.asked)
+            rung = self._ladder.ran_out(slot(active.asked, lease.key), active.rung, forms)
+        cause = f"{lease.plan.what}: {form.name} ran out of memory. {self._sums.words(form, lease.key)}."
+        if rung is None:
+            return OutOfMemory(cause, "Choose a smaller picture, batch or model, or close other programs.")
+        if rung.form.how:
+            return RanOut(cause, f"From now on it is done with {rung.form.how}: resume the job.")
+        return RanOut(cause, f"Idle models of {in_gib(count)} were unloaded since: resume the job.")
 
     # ── room ────────────────────────────────────────────────────────────────────────────────────
 
-    def _make_room(self, stage: Stage, lease: CardLease) -> None:
-        own = {component.key: component.bytes for component in stage.components}
-        residents = self._residents.table()
+    def _make_room(self, rung: Rung, stage: Stage, lease: CardLease) -> None:
+        form, in_use = rung.form, self._pinned()
+        own = {component.key: form.size(component) for component in form.components}
+        here = {component.key for component in form.components if self._residents.fits(component, form)}
         outer = sum(self._sums.working(active.stage, active.lease.key) for active in self._active)
-        working = self._sums.working(stage, lease.key) + outer
-        keep = self._pinned() | set(own)
-        pinned = sum(size for key, size in residents.items() if key in keep and key not in own)
-        if sum(own.values()) + pinned + working + self._sums.reserve > self.budget:
-            raise self._sums.too_large(stage, lease.key, pinned + outer)
+        working = self._sums.working(form, lease.key) + outer
+        held = outer + sum(size for key, size in self._residents.table().items() if key in in_use - set(own))
+        if self._sums.needs(form, lease.key) + held > self.budget or (in_use & set(own)) - here:
+            raise self._sums.too_large(form, lease.key, held)
+        for key in set(own) & set(self._residents.table()) - here:  # there, but in another form
+            self._residents.evict(key)
+        if rung.alone:
+            self._evict_idle(in_use | set(own))
         later = {part.key for other in lease.plan.stages if other is not stage for part in other.components}
-        missing = sum(size for key, size in own.items() if key not in residents)
-        for victim in self._residents.victims(keep, later):
-            if self._residents.used() + missing + working + self._sums.reserve <= self.budget and self._free(
-                missing + working
-            ):
+        missing = sum(size for key, size in own.items() if key not in here)
+        for victim in self._residents.victims(in_use | set(own), later):
+            within = self._residents.used() + missing + working + self._sums.reserve <= self.budget
+            if within and self._free(missing + working):
                 return
             self._residents.evict(victim)
         if not self._free(missing + working):
             self.raw_device.reclaim()
             if not self._free(missing):
-                raise self._sums.crowded(stage, lease.key, self.raw_device.free_bytes())
+                raise self._sums.crowded(form, lease.key, self.raw_device.free_bytes())
 
     def _free(self, nbytes: int) -> bool:
         return nbytes <= self.raw_device.free_bytes()
 
-    def _load(self, component: Component, stage: Stage, lease: CardLease) -> Any:
-        if component.key not in self._residents.table():
+    def _load(self, component: Component, form: Stage, lease: CardLease) -> Any:
+        if not self._residents.fits(component, form):
             if lease.cancelled():
                 raise Cancelled
-            lease.waiting(f"loading {component.key}, {in_gib(component.bytes)}")
+            lease.waiting(f"loading {component.key}, {in_gib(form.size(component))}")
         try:
-            for relief in (self._give_back, self._evict_idle):
-                try:
-                    return self._residents.place(component)
-                except MemoryError as error:
-                    traceback.clear_frames(error.__traceback__)
-                relief(stage)
-            return self._residents.place(component)
+            try:
+                return self._residents.place(component, form)
+            except MemoryError as error:
+                traceback.clear_frames(error.__traceback__)
+            self.raw_device.reclaim()
+            return self._residents.place(component, form)
         except MemoryError:
             self.raw_device.reclaim()
-            raise self._sums.crowded(stage, lease.key, self.raw_device.free_bytes()) from None
+            raise self._sums.crowded(form, lease.key, self.raw_device.free_bytes()) from None
         finally:
             lease.waiting("")
 
-    def _give_back(self, stage: Stage) -> None:
-        del stage
-        self.raw_device.reclaim()
-
-    def _evict_idle(self, stage: Stage) -> None:
-        keep = self._pinned() | {component.key for component in stage.components}
+    def _evict_idle(self, keep: set[str]) -> int:
+        """Drop all that is not in `keep`; answers the bytes."""
+        before = self._residents.used()
         for key in self._residents.victims(keep):
             self._residents.evict(key)
         self.raw_device.reclaim()
+        return before - self._residents.used()
 
     def _pinned(self) -> set[str]:
         return {part.key for active in self._active.copy() for part in active.stage.components}

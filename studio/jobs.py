@@ -7,10 +7,11 @@ import logging
 import secrets
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
-from engines.errors import BadInput, Busy, Cancelled, NotFound, UserError
+from engines.errors import BadInput, Busy, Cancelled, NotFound, RanOut, UserError
 from studio.context import Context
 from studio.events import EventLog
 from studio.nouns import Job, JobState, Json, now
@@ -228,7 +229,7 @@ class Jobs:
     def _run(self, job: Job) -> None:
         outcome: Json = {"state": JobState.INTERRUPTED}
         try:
-            self._runners[job.kind](self._context(job, self))
+            self._persist(job)
             outcome = {"state": JobState.DONE, "error": {}}
         except Cancelled:
             closing = self._closing and job.id not in self._cancelling
@@ -245,6 +246,16 @@ class Jobs:
             }
         finally:
             self._end(job.id, outcome)
+
+    def _persist(self, job: Job) -> None:
+        """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
+        while True:
+            try:
+                return self._runners[job.kind](self._context(job, self))
+            except RanOut as error:
+                traceback.clear_frames(error.__traceback__)
+                _LOG.info("job %s goes on: %s", job.id, error)
+                self.add_event(job.id, {"at": now(), "ran_out": error.cause, "remedy": error.hint})
 
     def _end(self, job_id: str, outcome: Json) -> None:
         with self._wake:

@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Active:
-    """A stage in use: the modules handed out, use of the card when it began, the most since."""
+    """A stage in use: the modules handed out, use of the card when it began, the most since.
 
+    `asked` is the stage as its plan has it, `stage` the form it was admitted in, from rung `rung` of its ladder.
+    """
+
+    asked: Stage
     stage: Stage
+    rung: int
     lease: CardLease
     parts: dict[str, Any]
     base: int
@@ -46,6 +51,7 @@ class CardLease:
     cancelled: Callable[[], bool]
     waiting: Callable[[str], None]
     closed: bool = field(default=False, init=False)
+    asked: set[str] = field(default_factory=set, init=False)  # keys of the components it has had
 
     @property
     def device(self) -> Any:
@@ -56,12 +62,14 @@ class CardLease:
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Make a stage's components resident while the block lasts; they are not to be kept after it.
 
-        Raises: OutOfMemory when it cannot fit or the block runs out, Cancelled, BadInput.
+        Raises: OutOfMemory when it cannot fit, RanOut when the block runs out and may be done again, Cancelled,
+        BadInput.
         """
         active = self.manager.enter(self, name)
         try:
-            with MemoryErrors(self.manager.raw_device):
+            with MemoryErrors(self.manager.raw_device), active.stage.around(active.parts):
                 yield active.parts
+            self.manager.worked(active)
         except MemoryError as error:
             traceback.clear_frames(error.__traceback__)
             ran_out = self.manager.ran_out(active)

@@ -1,6 +1,6 @@
 """Stand-ins that ship with the studio: tests and development use them instead of mocks."""
 
-from engines.fake.device import FakeDevice, FakeWeights
+from engines.fake.device import FakeCard, FakeDevice, FakeWeights
 from engines.fake.models import (
     FAKE_MODELS,
     FakeCaptioner,
@@ -14,6 +14,7 @@ from engines.fake.models import (
 __all__ = [
     "FAKE_MODELS",
     "FakeCaptioner",
+    "FakeCard",
     "FakeDevice",
     "FakeEditor",
     "FakeGenerator",

@@ -18,7 +18,9 @@ from engines.registry import Registry
 from studio.jobs import Context
 from studio.nouns import Job, JobState, Kind, Verdict
 from studio.settings import Settings
+from studio.store import Library, Store
 from studio.studio import Studio
+from tests.studio.queueing import Bench
 
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
 _FAR_AWAY = ModelSpec(
@@ -148,3 +150,11 @@ def world(tmp_path: Path) -> Iterator[World]:
     studio = Studio(settings, registry=registry, device=FakeDevice(24 << 30))
     yield World(studio, registry)
     studio.close()
+
+
+@pytest.fixture
+def bench(library: Library, store: Store) -> Iterator[Bench]:
+    """A queue with one character, its worker not started."""
+    made = Bench(library, store.character.id)
+    yield made
+    made.jobs.close()
