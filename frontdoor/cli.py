@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+
+from frontdoor.machine import grow_in_segments
 
 COMMANDS = {
     "studio": "the studio in the browser (this is what no command means)",
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options_of_pytest and options.command != "test":
         top.error(f"unrecognized arguments: {' '.join(options_of_pytest)}")
     options.rest = options_of_pytest
+    grow_in_segments(os.environ, sys.platform)
     command = import_module(f"frontdoor.{options.command or 'studio'}")
     try:
         code: int = command.main(options)

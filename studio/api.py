@@ -215,9 +215,10 @@ class Api(PictureApi):
 
     @answers
     def gpu_status(self) -> Json:
-        """What is on the card, used of budget bytes, and who holds it."""
+        """What is on the card, in RAM and on disk, used of budget bytes, and who holds the card."""
         status = dataclasses.asdict(self._studio.gpu.status())
-        return {**status, "residents": [{"key": key, "bytes": size} for key, size in status["residents"]]}
+        where = {name: status[name] for name in ("residents", "masters", "on_disk")}
+        return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
     def share_start(self, character_id: str, hours: float = 24.0) -> Json:

@@ -137,10 +137,9 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
 def cost_line(studio: Studio, cid: str, plan: EnrichPlan) -> str:
     """Count, time, disk and fit, before anything starts."""
     time = f"about {looks.duration(plan.seconds)}" if plan.seconds else "time not measured yet"
-    fit = looks.chip(plan.fit.words, "good" if plan.fit.ok else "bad")
     return (
         f'<div class="fl-line"><b class="fl-big">{looks.plural(plan.count, "edit")}</b>'
-        f"<span>{looks.esc(time)}</span><span>{looks.amount(plan.disk_bytes)} on disk</span>{fit}</div>"
+        f"<span>{looks.esc(time)}</span><span>{looks.amount(plan.disk_bytes)} on disk</span>{looks.fit(plan.fit)}</div>"
     )
 
 

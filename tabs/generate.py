@@ -38,6 +38,7 @@ def build(page: Page) -> None:
                 steps = gr.Number(0, label="Steps (0: its own)", precision=0)
                 guidance = gr.Number(0, label="Guidance (0: its own)")
             about = html()
+            cost = html()
             with gr.Row():
                 go = gr.Button("Generate", variant="primary", elem_id="generate-go")
                 run_card = gr.Button("Run model card", elem_id="card-go")
@@ -54,13 +55,15 @@ def build(page: Page) -> None:
 
     knobs = [what, prompt, version, count, seed, steps, guidance]
     choices = [version, prompt, which, against]
+    price = (draw_cost, knobs, [cost])
     drawn = (draw_results, [shown], [results, busy])
     table = (draw_card, [which, against], [cells])
     page.show(
-        [(fill_choices, choices, choices), (draw_about, [version], [about]), table, (read_floor, [], [floor])],
+        [(fill_choices, choices, choices), (draw_about, [version], [about]), price, table, (read_floor, [], [floor])],
         live=[drawn],
     )
     page.redraw([version.change], (draw_about, [version], [about]))
+    page.redraw([each.change for each in knobs], price)
     page.redraw([which.change, against.change], table)
     page.on(floor.release, move_floor, [floor])
     page.on(go.click, draw_pictures, knobs)
@@ -122,6 +125,20 @@ def draw_about(studio: Studio, cid: str, version: str | None) -> str:
     return (
         f'<p class="fl-quiet">{looks.esc(spec.name)} {toy} · {own.steps} steps · guidance {own.guidance:g} · '
         f"{own.width} × {own.height} · {looks.esc(spec.licence)}</p>"
+    )
+
+
+def draw_cost(
+    studio: Studio, cid: str, what: str, prompt: str, version: str | None, *knobs: float | None
+) -> str:
+    """Time and memory, stage by stage, before anything starts."""
+    chosen = _version_id(version)
+    items = make_items(studio, cid, what, prompt or "a picture", chosen, *knobs)
+    fit, seconds = generate.preflight(studio, cid, items, chosen)
+    time = f"about {looks.duration(seconds)}" if seconds else "time not measured yet"
+    return (
+        f'<div class="fl-line"><b class="fl-big">{looks.plural(len(items), "picture")}</b>'
+        f"<span>{looks.esc(time)}</span>{looks.fit(fit)}</div>"
     )
 
 

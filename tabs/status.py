@@ -136,7 +136,12 @@ def strip(studio: Studio, sharing: Any = None) -> str:
 def _card(studio: Studio) -> str:
     now = studio.gpu.status()
     tone = "bad" if now.used > now.budget else ("warn" if now.used > 0.9 * now.budget else "accent")
-    names = " · ".join(key for key, _ in now.residents) or "nothing loaded"
+    names = " · ".join(
+        f"{where}: {', '.join(key for key, _ in there)}"
+        for where, there in (("card", now.residents), ("RAM", now.masters), ("disk", now.on_disk))
+        if there
+    )
+    names = names or "nothing loaded"
     figure = f"{now.used / (1 << 30):.1f} / {looks.amount(now.budget)}"
     meter = looks.bar(now.used, now.budget, tone, names)
     short = names if len(names) <= 46 else f"{names[:44]}…"

@@ -101,7 +101,6 @@ def draw_preflight(
     found = train.preflight(studio, cid, params, name, phase=phase, start=start or "")
     spec = studio.registry.spec(name)
     checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
-    tone = {"fits": "good", "tight": "warn"}.get(found.fit.level, "bad")
     time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
     facts = (
         f'<div class="fl-line"><b class="fl-big">{looks.plural(len(found.entries), "picture")}</b>'
@@ -112,7 +111,7 @@ def draw_preflight(
         f"{looks.why(spec, TrainParams)}"
     )
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
-    fit = looks.chip(found.fit.level, tone, found.fit.words)
+    fit = looks.fit(found.fit)
     return looks.panel("Pre-flight", f'{facts}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
 
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from engines.api import GenerateParams, Json, LoraUse, ModelSpec
-from engines.errors import BadInput
+from engines.errors import BadInput, UserError
 from engines.prompts import generate_params, read_tags, scene_prompts
 from studio.flywheel.captions import RECIPE
 from studio.flywheel.judging import Judge
-from studio.nouns import ImageRecord, Job, Kind, Role, Version
+from studio.gpu import Fit
+from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Version
 from studio.scoring import Gallery, gallery, score_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,34 @@ def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], v
         total=len(items),
         key=key,
     )
+
+
+def preflight(
+    studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = ""
+) -> tuple[Fit, float | None]:
+    """Memory, stage by stage, and seconds by what the newest finished job of the model took; None without one."""
+    store = studio.store(character_id)
+    spec = model_spec(studio, store, version)
+    try:
+        stacked = [with_adapter(store, item, version) for item in items]
+        fit = studio.gpu.check(studio.engine(spec.name).plan(stacked), key=_peak_key(spec.name, stacked))
+    except UserError as error:
+        fit = Fit(False, 0, studio.gpu.budget, str(error))
+    return fit, _seconds(studio, spec.name, items)
+
+
+def _seconds(studio: Studio, model: str, items: Sequence[GenerateParams]) -> float | None:
+    for job in studio.jobs.list():
+        if job.kind == "generate" and job.state is JobState.DONE and job.rate and job.payload.get("model") == model:
+            before = [GenerateParams.from_json(item).steps for item in job.payload["items"]]
+            return job.rate * len(before) / sum(before) * sum(item.steps for item in items)
+    return None
+
+
+def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
+    """What a measured peak is remembered under: pictures of one size take the same."""
+    largest = max(items, key=lambda item: item.width * item.height)
+    return f"generate|{model}|{largest.width}x{largest.height}"
 
 
 def run(ctx: Context) -> None:
@@ -84,9 +113,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
         def on_step(step: int, of: int, message: str = "") -> None:
             ctx.step(len(images), len(items), message or f"step {step} of {of}")
 
-        largest = max(left, key=lambda item: item.width * item.height)
-        key = f"generate|{payload['model']}|{largest.width}x{largest.height}"
-        with ctx.lease(engine.plan(stacked), key) as lease:
+        with ctx.lease(engine.plan(stacked), _peak_key(payload["model"], left)) as lease:
             drawn: Iterator[Image] = engine.generate(stacked, lease, on_step)
             # The record keeps the item as it was asked: the version's id stands for its file.
             for image, item in zip(drawn, left, strict=True):

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from engines.api import ModelSpec, Params
 from engines.errors import UserError
+from studio.gpu import Fit
 from studio.nouns import ImageRecord, Kind, Verdict
 
 TONES: Mapping[Verdict, str] = {
@@ -81,6 +82,13 @@ def plural(count: int, word: str) -> str:
 def chip(text: object, tone: str = "", title: str = "") -> str:
     """A small rounded word."""
     return f'<span class="fl-chip {tone}"{attributes({"title": title})}>{esc(text)}</span>'
+
+
+def fit(found: Fit) -> str:
+    """Whether a job fits in memory, what each stage needs, and what has to go for it."""
+    tone = {"fits": "good", "tight": "warn"}.get(found.level, "bad")
+    details = f'<small class="fl-quiet">{esc(found.details)}</small>' if found.ok and found.details else ""
+    return f"{chip(found.words, tone, found.details)}{details}"
 
 
 def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", **data: object) -> str:

@@ -19,6 +19,15 @@ def test_each_way_of_asking_makes_items_with_seeds_of_their_own(studio: Studio, 
         assert all("ohwx" in each.prompt for each in items)
 
 
+def test_the_cost_is_told_before_anything_starts(studio: Studio, anna: Character) -> None:
+    """Pictures, memory of each stage, and time once a job has been measured; nothing is queued by looking."""
+    shown = generate.draw_cost(studio, anna.id, generate.OWN, "", None, 3, 0, 0, 0)
+    assert "3 pictures" in shown
+    assert "encode 0.8 GiB · denoise 0.8 GiB · decode 0.7 GiB" in shown
+    assert "not measured yet" in shown
+    assert studio.jobs.list() == []
+
+
 def test_an_empty_prompt_is_refused(studio: Studio, anna: Character) -> None:
     """With the way out."""
     with pytest.raises(UserError, match="empty"):

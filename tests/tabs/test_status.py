@@ -4,7 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
+from engines.api import Component, Plan, Stage
 from engines.errors import UserError
+from engines.fake import FakeWeights
 from studio.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
 from studio.studio import Studio
 from tabs import status
@@ -51,6 +53,17 @@ def test_the_strip_shows_card_queue_and_interrupted_jobs(studio: Studio, anna: C
     assert "22.5 GiB" in shown
     assert "queue 2" in shown
     assert 'data-act="up"' in shown
+
+
+def test_the_strip_says_what_is_where(studio: Studio) -> None:
+    """A part on the card has its master in RAM; what was unloaded is read from disk next time."""
+    parts = [Component(f"fake/{name}", 1 << 20, lambda: FakeWeights("x")) for name in ("vae", "transformer")]
+    for part in parts:
+        with studio.gpu.lease(Plan("draw", (Stage("go", (part,)),))) as lease, lease.stage("go"):
+            pass
+    assert "card: fake/vae, fake/transformer · RAM: fake/vae, fake/transformer" in status.strip(studio)
+    studio.gpu.unload_all()
+    assert "disk: fake/vae, fake/transformer" in status.strip(studio)
 
 
 def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Studio, anna: Character) -> None:
