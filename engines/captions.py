@@ -14,6 +14,7 @@ from PIL.Image import Image
 from engines.api import Caption, CaptionParams, Lease, ModelSpec, OnStep, Plan, Stage
 from engines.parts import components, qwen
 from engines.parts.batches import chunks
+from engines.parts.leaner import leaner, streamed
 from engines.prompts import read_tags
 
 # What is constant about the character must stay out of its captions: the trigger is to stand for it.
@@ -52,7 +53,7 @@ class QwenCaptioner:
         tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
         working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")
-        return Plan(f"{self.spec.label}: {count} captions", (Stage("caption", (encoder,), working),))
+        return Plan(f"{self.spec.label}: {count} captions", (leaner(Stage("caption", (encoder,), working), streamed),))
 
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from engines.errors import BadInput
 from engines.parts import components, flux
 from engines.parts.adapters import attached, stack_bytes
 from engines.parts.batches import Progress, chunks
+from engines.parts.leaner import leaner, streamed, tiled
 
 _ENCODERS = ("text_encoder", "text_encoder_2")
 _ENCODE_BYTES_PER_TOKEN = 600 << 10  # T5-XXL's activations in bfloat16
@@ -32,20 +34,30 @@ class Flux:
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
         """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE). Raises: ModelMissing, NotFound."""
         together = min(self._batch, max(len(items), 1))
-        pixels = max((item.width * item.height for item in items), default=0) * together
+        width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
+        pixels = width * height * together
         scale = components.weight_dtype(self.spec).itemsize / 2
         loras = max((stack_bytes(item.loras) for item in items), default=0)
         text = self._text_tokens * together * _ENCODE_BYTES_PER_TOKEN
         return Plan(
             f"{self.spec.label}: {len(items)} picture{'s' * (len(items) != 1)}",
             (
-                Stage("encode", tuple(self._component(name) for name in _ENCODERS), int(text * scale)),
-                Stage(
-                    "denoise",
-                    (self._component("transformer"),),
-                    int(pixels * _DENOISE_BYTES_PER_PIXEL * scale) + loras,
+                leaner(
+                    Stage("encode", tuple(self._component(name) for name in _ENCODERS), int(text * scale)),
+                    streamed,
                 ),
-                Stage("decode", (self._component("vae"),), int(pixels * _DECODE_BYTES_PER_PIXEL * scale)),
+                leaner(
+                    Stage(
+                        "denoise",
+                        (self._component("transformer"),),
+                        int(pixels * _DENOISE_BYTES_PER_PIXEL * scale) + loras,
+                    ),
+                    streamed,
+                ),
+                leaner(
+                    Stage("decode", (self._component("vae"),), int(pixels * _DECODE_BYTES_PER_PIXEL * scale)),
+                    tiled(width, height, _DECODE_BYTES_PER_PIXEL * scale, together),
+                ),
             ),
         )
 

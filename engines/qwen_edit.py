@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from engines.errors import BadInput, ModelMissing
 from engines.parts import components, qwen
 from engines.parts.adapters import attached, stack_bytes
 from engines.parts.batches import Progress, chunks
+from engines.parts.leaner import leaner, streamed, tiled
 
 _ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
 _DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
@@ -53,20 +55,31 @@ class QwenEdit:
         Raises: ModelMissing, NotFound, BadInput.
         """
         together = min(self._batch, max(len(items), 1))
-        area = int(self._sizes.reference_area * components.weight_dtype(self.spec).itemsize / 2)
+        scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
+        area = int(self._sizes.reference_area * scale)
         pictures = max((2 + len(item.references) for item in items), default=2)
         loras = max((stack_bytes(self._stack(item.params)) for item in items), default=0)
         vae = self._component("vae")
         return Plan(
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
             (
-                Stage("encode", (self._component("text_encoder"), vae), area * _ENCODE_BYTES_PER_PIXEL),
-                Stage(
-                    "denoise",
-                    (self._component("transformer"),),
-                    area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
+                leaner(
+                    Stage("encode", (self._component("text_encoder"), vae), area * _ENCODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _ENCODE_BYTES_PER_PIXEL * scale),
+                    streamed,
                 ),
-                Stage("decode", (vae,), area * together * _DECODE_BYTES_PER_PIXEL),
+                leaner(
+                    Stage(
+                        "denoise",
+                        (self._component("transformer"),),
+                        area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
+                    ),
+                    streamed,
+                ),
+                leaner(
+                    Stage("decode", (vae,), area * together * _DECODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _DECODE_BYTES_PER_PIXEL * scale, together),
+                ),
             ),
         )
 

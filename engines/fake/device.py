@@ -117,8 +117,13 @@ class FakeDevice:
 class FakeCard(FakeDevice):
     """A card whose memory is a part of this machine's RAM: real modules go there as they go to a real one.
 
-    `fail_at` also counts the forward passes of modules and of their blocks, which fail as torch's allocator does.
+    `fail_at` also counts the forward passes of modules and of their blocks, which fail as torch's allocator does;
+    `asked` says who was the one of each number.
     """
+
+    def __init__(self, total_bytes: int, fail_at: Iterable[int] = ()) -> None:
+        super().__init__(total_bytes, fail_at)
+        self.asked: list[tuple[str, int]] = []
 
     @cached_property
     def _movers(self) -> Any:
@@ -141,6 +146,11 @@ class FakeCard(FakeDevice):
         super().release(host)
         self._movers.release(host)
 
+    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
+        """The module itself, its weights copied to the card. Raises: MemoryError."""
+        self.asked.append(("put", id(host)))
+        return super().put(host, nbytes, streamed=streamed)
+
     def _placed(self, host: Any, streamed: bool) -> Any:
         import torch
 
@@ -161,9 +171,10 @@ class FakeCard(FakeDevice):
     def _watches(self) -> dict[int, list[Any]]:
         return {}
 
-    def _allocate(self, *_: Any) -> None:
+    def _allocate(self, module: Any, *_: Any) -> None:
         import torch
 
         self.puts += 1
+        self.asked.append(("forward", id(module)))
         if self.puts in self.fail_at:
             raise torch.OutOfMemoryError(f"fake card: out of memory at allocation {self.puts}")

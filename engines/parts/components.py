@@ -18,6 +18,7 @@ from accelerate import init_empty_weights
 from engines.api import Component, ModelSpec
 from engines.errors import ModelMissing
 from engines.parts import store
+from engines.parts.leaner import streamed_bytes
 from engines.parts.originals import shards, tensors
 from engines.parts.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
 from engines.weights import FULL_WIDTH, held_name, pulled_form
@@ -52,7 +53,8 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     form = form_of(spec, folder, name)
     held = held_name(name, form)
     size = spec.component_bytes.get(held) or store.held_bytes(folder / held) or _counted(spec, folder, name, form)
-    return Component(f"{spec.name}/{name}", size, partial(load, spec, folder, name))
+    least = streamed_bytes(held_in(spec, folder, name), size, weight_dtype(spec).itemsize)
+    return Component(f"{spec.name}/{name}", size, partial(load, spec, folder, name), least)
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:
