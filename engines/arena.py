@@ -102,7 +102,7 @@ class Arena:
             home.untyped_storage().data_ptr() == storage.data_ptr() and home.data_ptr() == first + offset
             for offset, home in zip(self._offsets, homes, strict=True)
         )
-        return torch.empty(0, dtype=torch.uint8).set_(storage, start, (self.nbytes,)) if together else None
+        return torch.empty(0, dtype=torch.uint8).set_(storage, start, (self.nbytes,), (1,)) if together else None
 
 
 class Streamed:

@@ -201,7 +201,7 @@ class CudaDevice:
     def keep(self, host: Any, nbytes: int, room: int) -> int:
         """A module's weights in one locked buffer, where `room` and free RAM allow."""
         del nbytes
-        return self._movers.keep(host, room)
+        return int(self._movers.keep(host, room))
 
     def release(self, host: Any) -> None:
         """Unlock and free a master."""

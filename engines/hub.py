@@ -156,9 +156,9 @@ def _bar(on_bytes: OnBytes) -> Any:
     """A progress bar for huggingface_hub that draws nothing and passes on what it is told."""
     from huggingface_hub.utils import tqdm
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **{**kwargs, "disable": True})
+            super().__init__(*args, **{**kwargs, "disable": True})  # type: ignore[no-untyped-call]  # tqdm's own
 
         def update(self, n: float | None = 1) -> bool | None:
             on_bytes(int(n or 0))
