@@ -280,11 +280,15 @@ class Scorer(Protocol):
 
 @dataclass(frozen=True)
 class TrainItem:
-    """A picture and the words it is trained with; `references` are what an editor is shown."""
+    """A picture and the words it is trained with; `references` are what an editor is shown.
+
+    `mask`: a picture of the same size, white where it counts, black where it counts less.
+    """
 
     image: Path
     caption: str
     references: tuple[Path, ...] = ()
+    mask: Path | None = None
 
 
 @dataclass(frozen=True)

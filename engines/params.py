@@ -104,7 +104,14 @@ class CaptionParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainParams(Params):
-    """One LoRA training; the fields' names are those of kohya, peft and ai-toolkit."""
+    """One LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
+
+    `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
+    `base`: how the transformer is held while it is trained, `nf4`, `int8`, or as its row has it.
+    `mask_outside`: what counts outside an item's mask, from 0 to 1; items without a mask count everywhere.
+    `class_word` takes the trigger's place wherever the base model is asked for any such subject:
+    `prior_weight` and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
+    """
 
     rank: int = 16
     alpha: float = 16.0
@@ -116,9 +123,17 @@ class TrainParams(Params):
     timestep_density: str = "sigmoid"
     guidance: float = 1.0
     resolution: int = 1024
+    resolutions: tuple[int, ...] = ()
     caption_dropout: float = 0.05
     max_grad_norm: float = 1.0
     gradient_checkpointing: bool = True
+    base: str = ""
+    ema_decay: float = 0.0
+    mask_outside: float = 0.1
+    class_word: str = "person"
+    prior_weight: float = 0.0
+    prior_pictures: int = 20
+    dop_weight: float = 0.0
     save_every: int = 250
     sample_every: int = 250
     seed: int = 0

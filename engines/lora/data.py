@@ -32,6 +32,7 @@ class Source:
     item: TrainItem
     image: str
     references: tuple[str, ...]
+    mask: str = ""
 
 
 class Cache:
@@ -78,14 +79,22 @@ def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
     """Hash every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
-    files = dict.fromkeys(file for item in items for file in (item.image, *item.references))  # repeats cost nothing
-    hashes = {file: file_hash(file) for file in files}
-    return tuple(Source(item, hashes[item.image], tuple(hashes[file] for file in item.references)) for item in items)
+    files = [file for item in items for file in (item.image, item.mask, *item.references) if file]
+    hashes = {file: file_hash(file) for file in dict.fromkeys(files)}  # repeats cost nothing
+    return tuple(
+        Source(
+            item,
+            hashes[item.image],
+            tuple(hashes[file] for file in item.references),
+            hashes[item.mask] if item.mask else "",
+        )
+        for item in items
+    )
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
     """What a data set is: its pictures' bytes and its captions, in order."""
-    return key("dataset", [(source.image, source.item.caption, source.references) for source in sources])
+    return key("dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources])
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
@@ -101,6 +110,17 @@ def open_image(path: Path) -> Image.Image:
             return ImageOps.exif_transpose(image).convert("RGB")
     except (UnidentifiedImageError, OSError) as error:
         raise BadInput(f"{path} cannot be read as a picture ({error}).", "Remove it from the data set.") from error
+
+
+def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
+    """What counts of a picture of that size, in grey. Raises: BadInput where it is of another size."""
+    mask = open_image(path).convert("L")
+    if mask.size != size:
+        raise BadInput(
+            f"The mask {path} is {mask.width}×{mask.height}, its picture {size[0]}×{size[1]}.",
+            "Draw it at the picture's size, or train without it.",
+        )
+    return mask
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:

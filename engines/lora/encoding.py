@@ -7,88 +7,99 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from engines.api import GenerateParams, Lease, OnStep, TrainParams, TrainRun
-from engines.lora.data import Cache, Source, key, open_image, seeded, weights_hash
+from engines.api import GenerateParams, Lease, OnStep, TrainRun
+from engines.errors import BadInput
+from engines.lora.data import Cache, Source, Tensors, key, open_image, open_mask, seeded
+from engines.lora.examples import Example, Examples
 from engines.lora.family import Family, Preview
+from engines.lora.prior import class_pictures, class_words, draw_class_pictures, encode_class_words
 
 _LIBRARIES = ("diffusers", "transformers")  # the same weights have come to mean other embeddings with another version
 
 
 @dataclass(frozen=True)
-class Example:
-    """Cache keys of what the loop needs of one item: its latents, its words, and what stands for no words."""
-
-    latents: str
-    words: str
-    no_words: str
-
-
-@dataclass(frozen=True)
 class Encoded:
-    """All that a training still needs once the encoders have left."""
+    """All that a training still needs once the encoders have left; `classes` are for prior preservation."""
 
     cache: Cache
-    examples: tuple[Example, ...]
+    examples: Examples
+    classes: Examples
     previews: tuple[str, ...]
-
-    def row(self, index: int, *, wordless: bool) -> dict[str, Tensor]:
-        """One example's tensors, with or without its words."""
-        example = self.examples[index]
-        return {**self.cache[example.latents], **self.cache[example.no_words if wordless else example.words]}
-
-    def shapes(self) -> list[tuple[tuple[str, tuple[int, ...]], ...]]:
-        """Each example's latents by name and shape: what may share a batch is equal here."""
-        return [self.cache.shapes(example.latents) for example in self.examples]
 
 
 def encode(family: Family, run: TrainRun, sources: Sequence[Source], lease: Lease, on_step: OnStep) -> Encoded:
     """Fill the cache; the encoders are not even asked for when nothing is missing.
 
     It goes by content, encoder weights and library versions, so runs share it and nothing stale is ever found.
+    Raises: BadInput for a picture or a mask that cannot be used, or a class that nobody can name.
     """
-    encoders = key(weights_hash(family.folder, family.encoders), *map(version, _LIBRARIES))
+    params, encoders = run.params, key(family.weights_hash(family.encoders), *map(version, _LIBRARIES))
     cache = Cache(run.cache or run.folder / "cache")
-    examples = tuple(_example(encoders, source, run.params) for source in sources)
+    sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
+    examples = tuple(_example(encoders, source, size, run) for source, size in sized)
     previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
-    wanted = {name for one in examples for name in (one.latents, one.words, one.no_words)}
+    classes = class_pictures(family, run, sources)
+    wanted = {name for example in examples for name in example.needs()}
+    wanted |= {name for each in classes for name in (each.drawing, each.example.words)}
     if not all(name in cache for name in (*wanted, *previews)):
         with lease.stage("encode") as parts:
-            for index, (source, example) in enumerate(zip(sources, examples, strict=True)):
-                on_step(0, run.params.steps, f"encoding picture {index + 1} of {len(sources)}")
-                _encode_one(family, parts, source, example, cache, run.params)
+            for index, ((source, size), example) in enumerate(zip(sized, examples, strict=True)):
+                on_step(0, params.steps, f"encoding picture {index + 1} of {len(sized)}")
+                _encode_one(family, parts, source, size, example, cache, run)
             for name, preview in zip(previews, run.previews, strict=True):
-                on_step(0, run.params.steps, "encoding previews")
+                on_step(0, params.steps, "encoding previews")
                 cache.fill(name, partial(family.encode_preview, parts, preview))
-    return Encoded(cache, examples, previews)
+            encode_class_words(family, parts, classes, cache, params.resolution)
+    draw_class_pictures(family, run, classes, cache, lease, on_step)
+    drawn = tuple(each.example for each in classes)
+    return Encoded(cache, Examples(cache, examples), Examples(cache, drawn), previews)
 
 
 def _encode_one(
     family: Family,
     parts: Mapping[str, Any],
     source: Source,
+    size: int,
     example: Example,
     cache: Cache,
-    params: TrainParams,
+    run: TrainRun,
 ) -> None:
-    image, references = open_image(source.item.image), [open_image(path) for path in source.item.references]
+    item, params = source.item, run.params
+    image, references = open_image(item.image), [open_image(path) for path in item.references]
     generator = seeded(params.seed, example.latents, 0)
-    cache.fill(example.latents, partial(family.encode_images, parts, image, references, params.resolution, generator))
-    cache.fill(example.words, partial(family.encode_words, parts, source.item.caption, references))
+    cache.fill(example.latents, partial(family.encode_images, parts, image, references, size, generator))
+    cache.fill(example.words, partial(family.encode_words, parts, item.caption, references))
     if params.caption_dropout > 0:
         cache.fill(example.no_words, partial(family.encode_words, parts, "", references))
+    if example.class_words:
+        words = class_words(item.caption, run.trigger, params.class_word)
+        cache.fill(example.class_words, partial(family.encode_words, parts, words, references))
+    if item.mask:
+        cache.fill(example.mask, partial(_mask, family, parts, item.mask, image.size, size, cache[example.latents]))
 
 
-def _example(encoders: str, source: Source, params: TrainParams) -> Example:
+def _mask(
+    family: Family, parts: Mapping[str, Any], file: Path, picture: tuple[int, int], size: int, latents: Tensors
+) -> Tensors:
+    covered = family.encode_mask(parts, open_mask(file, picture), size, latents["latents"])
+    if not covered.any():
+        raise BadInput(f"The mask {file} is black.", "Paint white what should count, or train without it.")
+    return {"mask": covered}
+
+
+def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example:
     """Content keys: the same picture, words, encoders and size are never encoded twice."""
-    caption = source.item.caption
+    caption, params = source.item.caption, run.params
+    of_class = class_words(caption, run.trigger, params.class_word) if params.dop_weight else ""
     return Example(
-        latents=key("latents", encoders, source.references, source.image, params.resolution, params.seed),
+        latents=key("latents", encoders, source.references, source.image, size, params.seed),
         words=key("words", encoders, source.references, caption),
         no_words=key("words", encoders, source.references, "" if params.caption_dropout > 0 else caption),
+        class_words=key("words", encoders, source.references, of_class) if of_class else "",
+        mask=key("mask", encoders, source.image, source.mask, size) if source.mask else "",
     )
 
 

@@ -11,19 +11,20 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from engines.api import Component, DiskUse, EditItem, GenerateParams, ModelSpec, TrainParams
 from engines.errors import BadInput
-from engines.lora.data import Tensors, stack
+from engines.lora.data import Tensors, stack, weights_hash
+from engines.lora.optimizers import OPTIMIZERS
 from engines.parts import components
-from engines.parts.latents import pack
+from engines.parts.latents import pack, to_pixels
 from engines.parts.sampling import Tick, dynamic_shift
 
 Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
 
 _ACTIVATION_BYTES = 80  # a block's saved activations per token and channel: 34 in bf16, the rest LoRA's fp32 inputs
-_ADAPTER_BYTES = {"adamw8bit": 10}  # weight, gradient and optimiser state per adapter parameter; others take 16
 
 
 class Family(ABC):
@@ -52,12 +53,20 @@ class Family(ABC):
         """A picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its references'."""
 
     @abstractmethod
+    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
+        """A picture as it is encoded: scaled and cropped. Its mask takes the same way."""
+
+    @abstractmethod
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """A caption or an instruction as the transformer's conditioning, one row."""
 
     @abstractmethod
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
         """All that `draw` needs once the encoders have left."""
+
+    @abstractmethod
+    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
+        """What draws a picture of the class, for prior preservation."""
 
     @abstractmethod
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
@@ -80,9 +89,15 @@ class Family(ABC):
         """The scheduler's configuration."""
         return components.scheduler(self.folder)
 
-    def components(self, names: Sequence[str]) -> tuple[Component, ...]:
-        """Parts of the model as a plan leases them."""
-        return tuple(components.component(self.spec, self.folder, name) for name in names)
+    def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
+        """Parts of the model as a plan leases them, the transformer in the format `base` where one is named."""
+        trained = components.holding(self.spec, "transformer", base) if base else self.spec
+        rows = {"transformer": trained}
+        return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
+
+    def weights_hash(self, names: Sequence[str]) -> str:
+        """What tells these parts' weights from others, wherever they are held."""
+        return weights_hash(self.folder, [components.held_in(self.spec, self.folder, name).name for name in names])
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
         """Examples of equal shapes to one batch."""
@@ -92,16 +107,31 @@ class Family(ABC):
         """The velocity to learn: dx_σ/dσ of x_σ = (1 − σ)·x₀ + σ·ε."""
         return noise - latents
 
-    def loss(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """The mean of what its examples lose."""
-        return self.losses(transformer, batch, noise, sigma, guidance).mean()
+    def encode_mask(self, parts: Mapping[str, Any], mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
+        """How much of each latent a mask covers, (1, 1, h, w) in 0…1."""
+        fitted = self.fitted(parts, mask.convert("RGB"), resolution)
+        covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
+        return adaptive_avg_pool2d(covered, tuple(latents.shape[-2:]))
+
+    def predict(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """The velocity at x_σ = (1 − σ)·x₀ + σ·ε, packed, in float32."""
+        level = sigma.view(-1, 1, 1, 1)
+        noisy = (1 - level) * batch["latents"] + level * noise
+        return self.velocity(transformer, batch, noisy, sigma, guidance).float()
 
     def losses(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Each example's mean squared error of the velocity (B,) in float32, over the target's tokens alone."""
-        latents, level = batch["latents"], sigma.view(-1, 1, 1, 1)
-        noisy = (1 - level) * latents + level * noise
-        predicted = self.velocity(transformer, batch, noisy, sigma, guidance)
-        return (predicted.float() - pack(self.target(latents, noise))).square().mean(dim=(1, 2))
+        """Each example's mean squared error of the velocity (B,), over the target's tokens alone.
+
+        A batch's `mask` (B, 1, h, w) says how much each place counts; its mean is taken picture by picture, so that a
+        small mask makes no small loss.
+        """
+        latents = batch["latents"]
+        target = pack(self.target(latents, noise))
+        errors = (self.predict(transformer, batch, noise, sigma, guidance) - target).square()
+        if "mask" in batch:
+            mask = pack(batch["mask"].expand_as(latents))
+            errors = errors * (mask / mask.mean(dim=(1, 2), keepdim=True))
+        return errors.mean(dim=(1, 2))
 
     def shift(self, latents: Tensor) -> float:
         """The μ by which the model's own scheduler shifts noise levels at this size."""
@@ -114,7 +144,7 @@ class Family(ABC):
         latents = (self.tokens(params) - words) * config["in_channels"] * 4
         weights = self._adapter_weights(params, config)
         return DiskUse(
-            checkpoint=weights * (_ADAPTER_BYTES.get(params.optimizer, 16) - 4),  # all but the gradients
+            checkpoint=weights * self._kept_bytes(params),
             item=latents + 2 * words * config["joint_attention_dim"] * components.weight_dtype(self.spec).itemsize,
         )
 
@@ -124,18 +154,23 @@ class Family(ABC):
         return params.rank * hidden * widths
 
     def working_bytes(self, params: TrainParams) -> int:
-        """What a training takes beside the weights: adapter, its optimiser, activations.
+        """What a training takes beside the weights: adapter with gradient and average, its optimiser, activations.
 
         An estimate; the GPU manager replaces it by what it measured.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
         depth: int = sum(config[key] for key in self.blocks)
-        adapter = self._adapter_weights(params, config) * _ADAPTER_BYTES.get(params.optimizer, 16)
+        adapter = self._adapter_weights(params, config) * (4 + self._kept_bytes(params))
         one_block = params.batch_size * self.tokens(params) * hidden * _ACTIVATION_BYTES
         if not params.gradient_checkpointing:
             return adapter + depth * one_block
         return adapter + one_block + depth * params.batch_size * self.tokens(params) * hidden * 4
+
+    def _kept_bytes(self, params: TrainParams) -> int:
+        """What is kept of one trained weight, in float32: itself, its average, its optimiser's state."""
+        average = 4 if params.ema_decay else 0
+        return 4 + average + OPTIMIZERS[params.optimizer].state_bytes
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:

@@ -45,9 +45,12 @@ class FluxAdapter(Family):
         """The picture alone, cropped to the nearest bucket. Raises: BadInput where there are references."""
         if references:
             raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
-        vae = parts["vae"]
-        size = bucket(image.size, resolution**2, 2 * flux.latent_factor(vae.config))
-        return {"latents": flux.to_latents(vae, [fit(image, size)], sample=True, generator=generator).float()}
+        pixels = [self.fitted(parts, image, resolution)]
+        return {"latents": flux.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
+
+    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
+        """Cropped to the nearest bucket."""
+        return fit(image, bucket(image.size, resolution**2, 2 * flux.latent_factor(parts["vae"].config)))
 
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """T5's tokens and CLIP's pooled vector."""
@@ -57,6 +60,10 @@ class FluxAdapter(Family):
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
         """The prompt."""
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
+
+    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
+        """The words, at the model's own settings."""
+        return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """As the generator draws it, guidance and all."""

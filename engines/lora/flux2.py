@@ -48,10 +48,6 @@ class Flux2Adapter(Family):
     def _tokenizer(self) -> Any:
         return components.tokenizer(self.folder, "tokenizer")
 
-    @property
-    def _text_tokens(self) -> int:
-        return int(self.spec.options["text_tokens"])
-
     def encode_images(
         self,
         parts: Mapping[str, Any],
@@ -63,9 +59,12 @@ class Flux2Adapter(Family):
         """The picture alone, cropped to the nearest bucket. Raises: BadInput where there are references."""
         if references:
             raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
-        vae = parts["vae"]
-        size = bucket(image.size, resolution**2, 2 * flux2.latent_factor(vae.config))
-        return {"latents": flux2.to_latents(vae, [fit(image, size)], sample=True, generator=generator).float()}
+        pixels = [self.fitted(parts, image, resolution)]
+        return {"latents": flux2.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
+
+    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
+        """Cropped to the nearest bucket."""
+        return fit(image, bucket(image.size, resolution**2, 2 * flux2.latent_factor(parts["vae"].config)))
 
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """Three layers of Qwen3's reading."""
@@ -75,6 +74,10 @@ class Flux2Adapter(Family):
         """The prompt, and the empty one that guidance points away from."""
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
+
+    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
+        """The words, at the model's own settings."""
+        return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """As the generator draws it, guidance and all."""
@@ -96,10 +99,14 @@ class Flux2Adapter(Family):
     def tokens(self, params: TrainParams) -> int:
         """Packed latents and text."""
         side = 2 * flux2.latent_factor(components.config(self.folder, "vae"))
-        return params.resolution**2 // side**2 + self._text_tokens
+        return params.resolution**2 // side**2 + self.text_tokens()
+
+    def text_tokens(self) -> int:
+        """What the row says."""
+        return int(self.spec.options["text_tokens"])
 
     def _read(self, parts: Mapping[str, Any], text: str) -> Tensor:
-        return flux2.encode_prompts(parts["text_encoder"], self._tokenizer, [text], self._text_tokens)
+        return flux2.encode_prompts(parts["text_encoder"], self._tokenizer, [text], self.text_tokens())
 
 
 def flux2_slot(module: str) -> Slot | None:

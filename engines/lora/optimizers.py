@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -10,6 +11,19 @@ from torch import Tensor
 Optimizer = torch.optim.Optimizer
 
 _WEIGHT_DECAY = 1e-4
+
+
+@dataclass(frozen=True)
+class Row:
+    """One optimiser: how it is made, what it holds, and which learning rates mean anything to it.
+
+    `warmup`: over how many steps the rate rises evenly.
+    """
+
+    make: Callable[[list[Tensor], float], Optimizer]
+    state_bytes: int  # per trained weight
+    warmup: int = 20
+    least_rate: float = 0.0
 
 
 def _adamw(weights: list[Tensor], rate: float) -> Optimizer:
@@ -23,7 +37,17 @@ def _adamw8bit(weights: list[Tensor], rate: float) -> Optimizer:
     return optimizer
 
 
-OPTIMIZERS: Mapping[str, Callable[[list[Tensor], float], Optimizer]] = {
-    "adamw": _adamw,
-    "adamw8bit": _adamw8bit,
+def _prodigy(weights: list[Tensor], rate: float) -> Optimizer:
+    """Adam that estimates its own step size, of which `rate` is a factor. Source: Mishchenko, Defazio 2023."""
+    from prodigyopt import Prodigy
+
+    optimizer: Optimizer = Prodigy(weights, lr=rate, use_bias_correction=True)
+    return optimizer
+
+
+OPTIMIZERS: Mapping[str, Row] = {
+    "adamw": Row(_adamw, state_bytes=8),
+    "adamw8bit": Row(_adamw8bit, state_bytes=2),
+    # It starts from almost nothing by itself: under a warm-up its estimate stands still for a hundred steps.
+    "prodigy": Row(_prodigy, state_bytes=16, warmup=1, least_rate=0.1),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from engines.api import EditItem, TrainParams
+from engines.api import EditItem, EditParams, TrainParams
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack
 from engines.lora.family import Family, Preview, narrowed
@@ -55,11 +55,15 @@ class QwenEditAdapter(Family):
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
-        sizes, vae = self._sizes(resolution), parts["vae"]
-        latents = {"latents": qwen.to_latents(vae, sizes.reference(image), "sample", generator).float()}
+        vae, fitted = parts["vae"], partial(self.fitted, parts, resolution=resolution)
+        latents = {"latents": qwen.to_latents(vae, fitted(image), "sample", generator).float()}
         for index, reference in enumerate(references):
-            latents[f"reference_{index}"] = qwen.to_latents(vae, sizes.reference(reference)).float()
+            latents[f"reference_{index}"] = qwen.to_latents(vae, fitted(reference)).float()
         return latents
+
+    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
+        """Scaled as in editing."""
+        return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """The instruction as read together with the pictures it speaks of."""
@@ -82,6 +86,11 @@ class QwenEditAdapter(Family):
             negative = self.encode_words(parts, params.negative, pictures)
             encoded.update({f"negative_{name}": value for name, value in negative.items()})
         return encoded
+
+    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
+        """The same edit, asked of the class."""
+        params = self.spec.params(EditParams, instruction=words, seed=seed)
+        return EditItem(references[0], params, tuple(references[1:]))
 
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """As the editor edits it: the result takes the source's size."""

@@ -6,6 +6,7 @@ adapter, the optimiser and the step, and is equal to the bit to a run that was n
 
 from __future__ import annotations
 
+import json
 import math
 import time
 import warnings
@@ -36,22 +37,21 @@ from engines.api import (
 )
 from engines.errors import BadInput, Cancelled, UserError
 from engines.lora import checkpoint
-from engines.lora.data import BatchOrder, Source, dataset_hash, file_hash, read_sources, seeded, weights_hash
-from engines.lora.densities import density
+from engines.lora.average import Average
+from engines.lora.checks import check
+from engines.lora.data import Source, dataset_hash, file_hash, read_sources
 from engines.lora.encoding import Encoded, encode
 from engines.lora.export import Info, write_adapter
 from engines.lora.family import Family
+from engines.lora.losses import Term, terms
 from engines.lora.optimizers import OPTIMIZERS
 from engines.lora.telling import Tally, peak_memory, read_tally, shown
 from engines.lora.workers import Alone, Workers
 from engines.parts.adapters import detach, read_adapter
-from engines.parts.components import held_in
 from engines.registry import load_class
 
 _ADAPTER = "lora"
-_WARMUP_STEPS = 20
 _VAE_BYTES = 3_200  # per pixel, while it encodes: as measured in bfloat16
-_ABOVE_ZERO = ("rank", "alpha", "learning_rate", "steps", "batch_size", "gradient_accumulation", "resolution")
 _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # how long and how often, not what is learned
 
 
@@ -66,9 +66,11 @@ class LoraTrainer:
 
     def plan(self, run: TrainRun) -> Plan:
         """Encoders first; then they leave, and the transformer comes, with the small VAE for previews."""
+        check(run)
         family, params = self.family, run.params
         encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
-        train = Stage("train", family.components(("transformer", "vae")), family.working_bytes(params))
+        trained = family.components(("transformer", "vae"), params.base)
+        train = Stage("train", trained, family.working_bytes(params))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:
@@ -85,7 +87,7 @@ class LoraTrainer:
             yield from self._train(run, lease, on_step)
 
     def _train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        _check(run.params)
+        check(run)
         self._workers.check(run.params.batch_size * run.params.gradient_accumulation)
         sources = read_sources(run.items)
         identity = self._identity(run, sources)
@@ -106,10 +108,10 @@ class LoraTrainer:
             yield from shown(events, run.folder, last.step if last else 0) if self._workers.main else events
 
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Json:
-        """What makes two runs the same training."""
-        knobs = {name: value for name, value in run.params.to_json().items() if name not in _MAY_CHANGE}
-        names = ("transformer", *self.family.encoders)
-        weights = weights_hash(self.folder, [held_in(self.spec, self.folder, name).name for name in names])
+        """What makes two runs the same training, as plain as it comes back from a file."""
+        plain = json.loads(json.dumps(run.params.to_json()))
+        knobs = {name: value for name, value in plain.items() if name not in _MAY_CHANGE}
+        weights = self.family.weights_hash(("transformer", *self.family.encoders))
         begun = {"start": file_hash(run.start)} if run.start else {}
         return {**knobs, **begun, "model": self.spec.name, "weights": weights, "dataset": dataset_hash(sources)}
 
@@ -131,9 +133,9 @@ class _Session:
         self._family, self._run, self._params, self._identity = family, run, params, identity
         self._parts, self._transformer, self._weights = parts, parts["transformer"], weights
         self._encoded, self._workers = encoded, workers
-        self._density = density(params.timestep_density)
-        self._optimizer = OPTIMIZERS[params.optimizer](weights, params.learning_rate)
-        self._order = BatchOrder(encoded.shapes(), params.batch_size, params.seed)
+        self._terms = terms(family, encoded, params)
+        self._optimizer = OPTIMIZERS[params.optimizer].make(weights, params.learning_rate)
+        self._average = Average(weights, params.ema_decay)
         self._step = 0
 
     def run(self, last: checkpoint.Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
@@ -167,19 +169,14 @@ class _Session:
     def _learn(self, step: int) -> StepDone:
         """One optimiser step."""
         began, params = time.perf_counter(), self._params
-        rate = params.learning_rate * min(1.0, step / _WARMUP_STEPS)
+        rate = params.learning_rate * min(1.0, step / OPTIMIZERS[params.optimizer].warmup)
         parts, size = params.gradient_accumulation, params.batch_size
         tally = Tally()
         for part in range(parts):
             ours = self._workers.share(part * size, size)
-            if not ours:
-                continue
-            batch, noise, sigma = self._batch((step - 1) * parts + part, ours)
-            with _attention(self._transformer.device):  # the backward too: checkpointing computes forward again in it
-                with _precision(self._transformer.device):
-                    losses = self._family.losses(self._transformer, batch, noise, sigma, params.guidance)
-                (losses.sum() / (parts * size)).backward()
-            tally.add(sigma, losses)
+            aim, *_ = [self._descend(term, (step - 1) * parts + part, ours) for term in self._terms]
+            if aim:
+                tally.add(*aim)
         loss_now, level, bands = read_tally(self._workers.add_up(self._weights, tally.figures))
         norm = torch.nn.utils.clip_grad_norm_(self._weights, params.max_grad_norm or math.inf).item()
         if not math.isfinite(loss_now + norm):
@@ -191,30 +188,30 @@ class _Session:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self._average.follow(step)
         seconds = time.perf_counter() - began
         memory = peak_memory(self._transformer.device)
         return StepDone(step, params.steps, loss_now, level, rate, norm, seconds, bands, memory)
 
-    def _batch(self, number: int, ours: list[int]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-        """Our examples, their noise and noise levels: a function of the seed and the batch's number."""
-        params, device = self._params, self._transformer.device
-        generator = seeded(params.seed, "noise", number)
-        chosen = self._order.batch(number)
-        wordless = torch.rand(len(chosen), generator=generator) < params.caption_dropout
-        rows = [self._encoded.row(index, wordless=drop) for index, drop in zip(chosen, wordless.tolist(), strict=True)]
-        batch = self._family.collate(rows)
-        latents = batch["latents"]
-        noise = torch.randn(latents.shape, generator=generator)
-        sigma = self._density.sample(len(latents), self._family.shift(latents), generator)
-        mine = {name: value[ours].to(device) for name, value in batch.items()}
-        return mine, noise[ours].to(device), sigma[ours].to(device)
+    def _descend(self, term: Term, number: int, ours: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """Add the gradient of one term on our share of a batch; answers noise levels and losses, (B,) each."""
+        device = self._transformer.device
+        draw = term.draw(number, ours, device)
+        if draw is None:
+            return None
+        with _attention(device):  # the backward too: checkpointing computes forward again in it
+            with _precision(device):
+                losses = term.losses(self._transformer, draw)
+            (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
+        return draw.sigma, losses
 
     def _draw(self, on_step: OnStep) -> Iterator[SampleDrawn]:
         """The fixed-seed previews, with the LoRA as it is now."""
         previews = self._run.previews
         for index, (name, preview) in enumerate(zip(self._encoded.previews, previews, strict=True)):
             tick = _tick(on_step, self._step, self._params.steps, f"preview {index + 1} of {len(previews)}")
-            image = self._family.draw(self._parts, self._encoded.cache[name], preview, tick)
+            with self._average.shown():
+                image = self._family.draw(self._parts, self._encoded.cache[name], preview, tick)
             yield SampleDrawn(self._step, index, image)
 
     def _save(self) -> CheckpointSaved:
@@ -229,14 +226,15 @@ class _Session:
             dataset=self._identity["dataset"],
             targets=self._family.targets,
         )
-        state = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
-        saved = checkpoint.save(
-            self._run.folder,
-            self._step,
-            self._identity,
-            self._optimizer.state_dict(),
-            lambda path: write_adapter(path, state, info),
-        )
+        with self._average.shown() as raw:
+            state = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
+            saved = checkpoint.save(
+                self._run.folder,
+                self._step,
+                self._identity,
+                {**self._optimizer.state_dict(), "raw": raw},
+                lambda path: write_adapter(path, state, info),
+            )
         checkpoint.prune(self._run.folder, self._params.save_every)
         return CheckpointSaved(saved.step, saved.adapter)
 
@@ -252,11 +250,15 @@ class _Session:
                 "Train with the rank and alpha that it was trained with, or start from nothing.",
             )
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
+        self._average = Average(self._weights, self._params.ema_decay)
 
     def _restore(self, last: checkpoint.Checkpoint) -> None:
         state, _ = read_adapter(last.adapter)
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
-        self._optimizer.load_state_dict(last.optimizer())
+        self._average = Average(self._weights, self._params.ema_decay)
+        optimizer = last.optimizer()
+        self._average.go_on(optimizer.pop("raw"))
+        self._optimizer.load_state_dict(optimizer)
         self._step = last.step
 
 
@@ -278,16 +280,6 @@ def _trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[
     finally:
         transformer.disable_gradient_checkpointing()
         detach(transformer)
-
-
-def _check(params: TrainParams) -> None:
-    """Refuse what could only fail later. Raises: BadInput."""
-    density(params.timestep_density)
-    if params.optimizer not in OPTIMIZERS:
-        raise BadInput(f"There is no optimizer named {params.optimizer}.", f"Choose one of: {', '.join(OPTIMIZERS)}.")
-    for name in _ABOVE_ZERO:
-        if getattr(params, name) <= 0:
-            raise BadInput(f"{name} is {getattr(params, name)}.", "It must be above 0.")
 
 
 def _attention(device: torch.device) -> AbstractContextManager[None]:

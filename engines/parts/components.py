@@ -33,8 +33,15 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
     """How a part is held: `bf16` (full width), `nf4` or `int8`; as the row says, or as `pull` was asked for."""
+    if asked := spec.options.get("asked", {}).get(name):
+        return str(asked)
     own = next((form for form in FORMS if name in spec.options.get(form, ())), FULL_WIDTH)
     return own if own == FULL_WIDTH else pulled_form(folder) or own
+
+
+def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
+    """The same row with one of its parts held in another form, whatever was pulled."""
+    return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
@@ -54,7 +61,9 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     held = held_name(name, form)
     size = spec.component_bytes.get(held) or store.held_bytes(folder / held) or _counted(spec, folder, name, form)
     least = streamed_bytes(held_in(spec, folder, name), size, weight_dtype(spec).itemsize)
-    return Component(f"{spec.name}/{name}", size, partial(load, spec, folder, name), least)
+    asked = spec.options.get("asked", {}).get(name)
+    row = f"{spec.name}@{asked}" if asked else spec.name  # it never stands in for the one that draws
+    return Component(f"{row}/{name}", size, partial(load, spec, folder, name), least)
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:

@@ -99,7 +99,7 @@ def test_cache_makes_once(tmp_path: Path) -> None:
 
 
 def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
-    """A pixel, a word, a reference or the order makes another data set; a new file name does not."""
+    """A pixel, a word, a reference, a mask or the order makes another data set; a new file name does not."""
     from engines.lora.data import dataset_hash, read_sources
 
     def picture(name: str, colour: str) -> Path:
@@ -112,6 +112,7 @@ def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
         [TrainItem(blue, "one"), base[1]],
         [TrainItem(red, "won"), base[1]],
         [TrainItem(red, "one", (blue,)), base[1]],
+        [TrainItem(red, "one", mask=blue), base[1]],
         base[::-1],
     ]
     hashes = [dataset_hash(read_sources(items)) for items in (base, *others)]

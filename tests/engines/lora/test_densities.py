@@ -64,7 +64,20 @@ def test_resolution_shift_takes_the_schedulers_mu() -> None:
     assert shares == pytest.approx(_logistic_normal_shares(math.exp(1.15)), abs=0.015)
 
 
-@pytest.mark.parametrize("name", ["uniform", "sigmoid", "logit_normal", "shift", "resolution_shift"])
+def test_weighted_visits_evenly_and_weighs_by_its_table() -> None:
+    """Between the table's points the weights lie on straight lines; every other density weighs all levels alike."""
+    import torch
+
+    from engines.lora.densities import DENSITIES
+
+    assert _shares(_draw("weighted")) == pytest.approx([0.25] * 4, abs=0.015)
+    levels = torch.tensor([0.9, 0.0, 0.2, 0.95, 1.0])
+    assert DENSITIES["weighted"].weight(levels).tolist() == pytest.approx([1.5, 0.45, 0.725, 1.205, 0.91])
+    others = [row.weight(levels) for name, row in DENSITIES.items() if name != "weighted"]
+    assert all(torch.equal(weight, torch.ones(5)) for weight in others)
+
+
+@pytest.mark.parametrize("name", ["uniform", "sigmoid", "logit_normal", "shift", "resolution_shift", "weighted"])
 def test_levels_are_seeded_and_above_zero(name: str) -> None:
     """The same generator gives the same levels, all in (0, 1]: at 0 there would be nothing to learn."""
     import torch

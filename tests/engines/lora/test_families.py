@@ -58,7 +58,7 @@ def test_flux_gets_sigma_as_its_timestep(make_trainer) -> None:
 
     transformer, batch = _Recorder(16), _flux_batch()
     sigma = torch.tensor([0.25, 0.75])
-    make_trainer("flux").family.loss(transformer, batch, torch.randn(2, 16, 8, 8), sigma, 1.0)
+    make_trainer("flux").family.losses(transformer, batch, torch.randn(2, 16, 8, 8), sigma, 1.0).mean()
 
     assert transformer.seen["timestep"].tolist() == [0.25, 0.75]
     assert transformer.seen["guidance"].tolist() == [1.0, 1.0]
@@ -71,8 +71,8 @@ def test_loss_is_of_the_velocity(make_trainer) -> None:
     family, batch = make_trainer("flux").family, _flux_batch()
     sigma = torch.tensor([0.25, 0.75])
 
-    perfect = family.loss(_Recorder(16), batch, batch["latents"] + 1.0, sigma, 1.0)
-    off = family.loss(_Recorder(16), batch, batch["latents"] + 2.0, sigma, 1.0)
+    perfect = family.losses(_Recorder(16), batch, batch["latents"] + 1.0, sigma, 1.0).mean()
+    off = family.losses(_Recorder(16), batch, batch["latents"] + 2.0, sigma, 1.0).mean()
 
     assert (perfect.item(), off.item()) == pytest.approx((0.0, 1.0), abs=1e-6)
     assert perfect.dtype == torch.float32
@@ -85,7 +85,7 @@ def test_noise_levels_mix_as_the_sampler_unmixes(make_trainer) -> None:
     from engines.parts.latents import pack
 
     transformer, batch, noise = _Recorder(16), _flux_batch(), torch.randn(2, 16, 8, 8)
-    make_trainer("flux").family.loss(transformer, batch, noise, torch.tensor([1.0, 0.0]), 1.0)
+    make_trainer("flux").family.losses(transformer, batch, noise, torch.tensor([1.0, 0.0]), 1.0).mean()
 
     seen = transformer.seen["hidden_states"]
     assert torch.equal(seen[0], pack(noise)[0])
@@ -99,7 +99,7 @@ def test_references_follow_clean_and_are_cropped(make_trainer) -> None:
     from engines.parts.latents import pack
 
     family, transformer, batch = make_trainer("qwen-edit").family, _Recorder(16), _qwen_batch()
-    loss = family.loss(transformer, batch, batch["latents"] + 1.0, torch.tensor([0.3, 0.9]), 1.0)
+    loss = family.losses(transformer, batch, batch["latents"] + 1.0, torch.tensor([0.3, 0.9]), 1.0).mean()
 
     tokens = transformer.seen["hidden_states"]
     assert loss.item() == pytest.approx(0.0, abs=1e-6)

@@ -53,7 +53,7 @@ def _loss(trainer: Any, run: TrainRun, lease: Any, loras: tuple[LoraUse, ...]) -
     batch = family.collate([encoded.row(place, wordless=False) for place in range(4)])
     noise = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(9))
     with lease.stage("train") as parts, attached(parts["transformer"], loras, "flux2"), torch.no_grad():
-        return float(family.loss(parts["transformer"], batch, noise, torch.tensor([0.2, 0.5, 0.7, 0.9]), 1.0))
+        return family.losses(parts["transformer"], batch, noise, torch.tensor([0.2, 0.5, 0.7, 0.9]), 1.0).mean().item()
 
 
 def test_training_makes_the_loss_fall(trainer, run, host_lease, steps, flux2_folder) -> None:

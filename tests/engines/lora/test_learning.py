@@ -38,11 +38,11 @@ def _loss(trainer: Any, run: TrainRun, lease: Any, adapter: Path | None) -> floa
     total = 0.0
     with lease.stage("train") as parts, attached(parts["transformer"], uses, family.spec.family), torch.no_grad():
         for index in range(0, len(encoded.examples), 4):
-            batch = family.collate([encoded.row(place, wordless=False) for place in range(index, index + 4)])
+            batch = family.collate([encoded.examples.row(place, wordless=False) for place in range(index, index + 4)])
             for step, level in enumerate((0.2, 0.5, 0.8)):
                 noise = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(99 + step))
                 sigma = torch.full((4,), level)
-                total += family.loss(parts["transformer"], batch, noise, sigma, run.params.guidance).item()
+                total += family.losses(parts["transformer"], batch, noise, sigma, run.params.guidance).mean().item()
     return total / 9
 
 

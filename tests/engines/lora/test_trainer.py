@@ -226,11 +226,24 @@ def test_checkpointing_and_accumulation_learn_the_same(family, make_trainer, mak
     assert _adapter(halved).keys() == _adapter(plain).keys()
 
 
-@both
-def test_eight_bit_optimiser_resumes_bit_equal(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """AdamW8bit's quantised state survives a checkpoint, too."""
+_EVERYTHING = {"ema_decay": 0.9, "dop_weight": 1.0, "prior_weight": 0.5, "prior_pictures": 2, "resolutions": (32,)}
+
+
+@pytest.mark.parametrize(
+    ("family", "knobs"),
+    [
+        ("flux", {"optimizer": "adamw8bit", "rank": 64}),
+        ("qwen-edit", {"optimizer": "adamw8bit", "rank": 64}),
+        ("flux", {"optimizer": "prodigy", "learning_rate": 1.0}),
+        ("flux", _EVERYTHING),
+        ("flux", {"base": "nf4", "ema_decay": 0.5}),
+        ("flux", {"base": "int8"}),
+    ],
+)
+def test_whatever_is_trained_resumes_bit_equal(family, knobs, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Quantised or self-tuning optimisers, averages, further terms and quantised bases survive a checkpoint, too."""
     trainer = make_trainer(family)
-    whole = make_run(tmp_path / "whole", family, optimizer="adamw8bit", rank=64)
+    whole = make_run(tmp_path / "whole", family, previews=False, **knobs)
     halves = dataclasses.replace(whole, folder=tmp_path / "halves")
     train(trainer, dataclasses.replace(halves, params=halves.params.replace(steps=3)))
 
@@ -240,7 +253,7 @@ def test_eight_bit_optimiser_resumes_bit_equal(family, make_trainer, make_run, t
 @pytest.mark.parametrize(
     ("knobs", "word"),
     [
-        ({"optimizer": "prodigy"}, "adamw8bit"),
+        ({"optimizer": "lion"}, "adamw8bit"),
         ({"timestep_density": "cosmap"}, "uniform"),
         ({"rank": 0}, "rank"),
         ({"steps": 0}, "steps"),
@@ -250,6 +263,35 @@ def test_impossible_settings_are_refused(knobs, word, make_trainer, make_run, tr
     """What could only fail later is refused before the card is asked for, naming what would do."""
     with pytest.raises(BadInput, match=word):
         train(make_trainer("flux"), make_run(tmp_path, **knobs))
+
+
+def test_what_is_saved_and_shown_is_the_average(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """With EMA the adapter and the previews are the average's, while the raw weights go on as without it."""
+    from engines.lora.checkpoint import latest
+
+    plain, averaged = make_run(tmp_path / "plain"), make_run(tmp_path / "averaged", ema_decay=0.95)
+    one, other = train(make_trainer("flux"), plain), train(make_trainer("flux"), averaged)
+    losses = [[event.loss for event in events if isinstance(event, StepDone)] for events in (one, other)]
+    drawn = [[event.image for event in events if isinstance(event, SampleDrawn)] for events in (one, other)]
+    raw = latest(averaged.folder).optimizer()["raw"]
+
+    assert losses[0] == losses[1]
+    assert not _equal(_adapter(one), _adapter(other))
+    assert drawn[0][0].tobytes() == drawn[1][0].tobytes()
+    assert drawn[0][-1].tobytes() != drawn[1][-1].tobytes()
+    assert sum(value.abs().sum() for value in raw) > sum(value.abs().sum() for value in _adapter(other).values())
+
+
+def test_every_size_is_learned(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
+    """Each further resolution adds every picture at its size, in batches of one shape."""
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    trainer, run = make_trainer("flux"), make_run(tmp_path, previews=False, resolutions=(32, 48))
+    encoded = encode(trainer.family, run, read_sources(run.items), host_lease(trainer.plan(run)), lambda *_: None)
+    sides = [dict(shape)["latents"][-1] for shape in encoded.examples.shapes()]
+
+    assert [sides.count(side) for side in (16, 8, 12)] == [12, 12, 12]
 
 
 def test_missing_picture_is_named(make_trainer, make_run, train, tmp_path: Path) -> None:

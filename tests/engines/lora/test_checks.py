@@ -1,0 +1,47 @@
+"""What could only fail later is refused at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.api import TrainParams, TrainRun
+from engines.errors import BadInput
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("knobs", "words"),
+    [
+        ({"optimizer": "lion"}, "adamw8bit"),
+        ({"optimizer": "prodigy"}, "Set learning_rate to 1"),
+        ({"timestep_density": "cosmap"}, "weighted"),
+        ({"base": "int3"}, "nf4, int8"),
+        ({"rank": 0}, "rank"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"mask_outside": -0.1}, "mask_outside"),
+        ({"resolutions": (512, 1024)}, "below the resolution, 1024"),
+        ({"dop_weight": 1.0, "class_word": " "}, "class word"),
+        ({"prior_weight": 1.0, "prior_pictures": 0}, "prior_pictures"),
+    ],
+)
+def test_impossible_knobs_are_refused(knobs: dict[str, Any], words: str) -> None:
+    """Each says what would do."""
+    from engines.lora.checks import check
+
+    run = TrainRun(Path("run"), (), TrainParams().replace(**knobs), trigger="ohwx")
+    with pytest.raises(BadInput, match=words):
+        check(run)
+
+
+def test_preserving_a_class_needs_a_trigger() -> None:
+    """Without a word for the character there is nothing that the class word could take the place of."""
+    from engines.lora.checks import check
+
+    params = TrainParams(dop_weight=1.0)
+    check(TrainRun(Path("run"), (), params, trigger="ohwx"))
+    with pytest.raises(BadInput, match="trigger"):
+        check(TrainRun(Path("run"), (), params))
