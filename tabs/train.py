@@ -17,7 +17,23 @@ from studio.studio import Studio
 from tabs.common import curves, exports, looks
 from tabs.common.shell import Page, html, jobs_of, progress_line
 
-KNOBS = ("steps", "learning_rate", "rank", "batch_size", "seed")
+KNOBS = (
+    "steps", "learning_rate", "rank", "batch_size", "seed", "alpha", "optimizer", "timestep_density", "resolutions",
+    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures",
+)  # fmt: skip
+OPTIMIZERS = [
+    ("AdamW", "adamw"),
+    ("AdamW in 8 bits: a quarter of its memory", "adamw8bit"),
+    ("Prodigy: finds its own rate, set the learning rate to 1", "prodigy"),
+]
+DENSITIES = [
+    ("middle levels most", "sigmoid"),
+    ("all levels alike", "uniform"),
+    ("as the model draws at this size", "resolution_shift"),
+    ("noisy levels most", "shift"),
+    ("all levels, the noisier counting more", "weighted"),
+]
+BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "int8"), ("4 bits: least memory", "nf4")]
 PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body", "body")]
 _STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
 _DIGITS = 4
@@ -36,8 +52,25 @@ def build(page: Page) -> None:
                     rate = gr.Number(label="Learning rate", step=0.0001)
                     rank = gr.Number(label="Rank", precision=0)
                 with gr.Row():
+                    alpha = gr.Number(label="Alpha", info="strength is alpha ÷ rank", minimum=0)
                     batch = gr.Number(label="Batch", precision=0)
                     seed = gr.Number(label="Seed", precision=0)
+                optimizer = gr.Dropdown(OPTIMIZERS, label="Optimiser")
+                density = gr.Dropdown(DENSITIES, label="Noise levels")
+                sizes = gr.CheckboxGroup([], label="Also learn at", info="each size shows every picture once more")
+                base = gr.Dropdown(BASES, label="Hold the model in")
+                average = gr.Slider(
+                    0, 0.999, step=0.001, label="Averaging (EMA)", info="0 is off; 0.99 calms a rough run"
+                )
+                class_word = gr.Textbox(label="Class word", info="what the character is one of: person, cat, robot")
+                dop = gr.Slider(
+                    0, 2, step=0.1, label="Keep others as they are (DOP)", info="0 is off, 1 usual; twice the time"
+                )
+                with gr.Row():
+                    prior = gr.Slider(
+                        0, 2, step=0.1, label="Prior preservation", info="0 is off, 1 usual; draws others first"
+                    )
+                    others = gr.Number(label="Pictures of others", precision=0, minimum=1)
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
@@ -46,12 +79,14 @@ def build(page: Page) -> None:
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written")
 
-    knobs = [model, steps, rate, rank, batch, seed]
+    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others]
+    values = [steps, rate, rank, batch, seed, *advanced]
+    knobs = [model, *values]
     check = (draw_preflight, [phase, start_from, *knobs], [ready])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
     page.show([models, starts, check, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
-    page.redraw([model.input], (preset, [model], [steps, rate, rank, batch, seed]))
+    page.redraw([model.input], (preset, [model], values))
     page.redraw([each.change for each in (phase, start_from, *knobs)], check)
     page.on(start.click, start_training, [phase, start_from, *knobs])
     page.act(live, live_act)
@@ -79,23 +114,26 @@ def fill_starts(studio: Studio, cid: str, start: str | None) -> Any:
 
 def preset(studio: Studio, cid: str, model: str | None) -> list[Any]:
     """A model's own training parameters, as the widgets show them."""
-    _, params = settle(studio, cid, model, *(None for _ in KNOBS))
-    return [getattr(params, knob) for knob in KNOBS]
+    _, params = settle(studio, cid, model)
+    smaller = [(f"{size} px", size) for size in (params.resolution // 2, params.resolution * 3 // 4)]
+    shown = {"resolutions": gr.update(choices=smaller, value=list(params.resolutions))}
+    return [shown.get(knob, getattr(params, knob)) for knob in KNOBS]
 
 
-def settle(studio: Studio, cid: str, model: str | None, *values: float | None) -> tuple[str, TrainParams]:
-    """The model and its parameters: its own preset, with what the user set on top."""
+def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[str, TrainParams]:
+    """The model and its parameters: its own preset, with what the user set on top, in the order of `KNOBS`."""
     name = model or studio.store(cid).character.generator
-    whole = {"steps", "rank", "batch_size", "seed"}
+    spec = studio.registry.spec(name)
+    own = spec.params(TrainParams)
     given = {
-        knob: int(value) if knob in whole else float(value) for knob, value in zip(KNOBS, values, strict=True) if value
+        knob: type(getattr(own, knob))(value)
+        for knob, value in zip(KNOBS, values, strict=False)
+        if value not in (None, "", 0)
     }
-    return name, studio.registry.spec(name).params(TrainParams, **given)
+    return name, spec.params(TrainParams, **given)
 
 
-def draw_preflight(
-    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: float | None
-) -> str:
+def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(studio, cid, model, *values)
     found = train.preflight(studio, cid, params, name, phase=phase, start=start or "")
@@ -116,7 +154,7 @@ def draw_preflight(
 
 
 def start_training(
-    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: float | None
+    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any
 ) -> None:
     """Queue the training."""
     name, params = settle(studio, cid, model, *values)

@@ -98,7 +98,7 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> in
 def measured_rate(studio: Studio, model: str, params: TrainParams) -> float:
     """Seconds a step, from the model's last finished run; 0 when there was none.
 
-    A run of another size counts by its share of the work: pixels × examples a step.
+    A run of another size counts by its share of the work: pixels × examples × what each is shown for.
     """
     done = [
         job
@@ -120,13 +120,14 @@ def _params(job: Job) -> TrainParams:
 
 
 def _work(params: TrainParams) -> int:
-    return params.resolution**2 * params.batch_size * params.gradient_accumulation
+    passes = 1 + (params.prior_weight > 0) + (params.dop_weight > 0)
+    return params.resolution**2 * params.batch_size * params.gradient_accumulation * passes
 
 
 def _needs(studio: Studio, store: Store, model: str, params: TrainParams) -> tuple[Fit, DiskUse]:
     try:
         trainer = studio.trainer(model)
-        plan = trainer.plan(TrainRun(folder=store.folder, items=(), params=params, previews=()))
+        plan = trainer.plan(TrainRun(store.folder, items=(), params=params, trigger=store.character.trigger))
         return studio.gpu.check(plan, key=runs.peak_key(model, params)), trainer.disk(params)
     except UserError as error:
         return Fit(ok=False, needed=0, budget=studio.gpu.status().budget, words=str(error)), DiskUse(0, 0)

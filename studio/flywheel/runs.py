@@ -81,7 +81,7 @@ class Progress:
 def peak_key(model: str, params: TrainParams) -> str:
     """What a training's measured peak is remembered under: whatever its memory depends on."""
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
-    return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}"
+    return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}"
 
 
 def frozen_share(entries: Sequence[Json]) -> float:

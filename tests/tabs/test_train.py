@@ -15,12 +15,20 @@ from tabs.common import looks
 
 def test_the_preset_of_the_model_is_in_sight(studio: Studio, anna: Character) -> None:
     """The widgets hold the values that will be used."""
-    steps, rate, rank, batch, seed = train.preset(studio, anna.id, None)
+    steps, rate, rank, batch, seed, *_ = train.preset(studio, anna.id, None)
     assert steps > 0
     assert rate > 0
     assert rank > 0
     assert batch > 0
     assert seed == 0
+
+
+def test_what_the_user_sets_lies_on_the_preset(studio: Studio, anna: Character) -> None:
+    """Widgets answer floats, lists and words; each becomes what its knob is, and an empty one stays the preset."""
+    given = {"steps": 7.0, "rank": None, "resolutions": [32], "optimizer": "prodigy", "ema_decay": 0.9, "base": ""}
+    _, own = train.settle(studio, anna.id, None)
+    _, params = train.settle(studio, anna.id, None, *(given.get(knob) for knob in train.KNOBS))
+    assert params == own.replace(steps=7, resolutions=(32,), optimizer="prodigy", ema_decay=0.9)
 
 
 def test_the_preflight_names_what_is_wrong_and_what_to_do(
