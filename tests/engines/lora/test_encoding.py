@@ -29,7 +29,7 @@ def test_another_run_finds_what_one_has_encoded(make_trainer, make_run, host_lea
 
     assert asked == [["encode"], [], ["encode"]]
     assert not (tmp_path / "two").exists()
-    assert len(encoded.shapes()) == len(first.items)
-    assert encoded.shapes()[0] == tuple(
-        (name, tuple(value.shape)) for name, value in encoded.cache[encoded.examples[0].latents].items()
+    assert len(encoded.examples.shapes()) == len(first.items)
+    assert encoded.examples.shapes()[0] == tuple(
+        (name, tuple(value.shape)) for name, value in encoded.cache[encoded.examples.examples[0].latents].items()
     )

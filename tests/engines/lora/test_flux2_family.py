@@ -50,7 +50,7 @@ def _loss(trainer: Any, run: TrainRun, lease: Any, loras: tuple[LoraUse, ...]) -
     from engines.parts.adapters import attached
 
     family, encoded = trainer.family, encode(trainer.family, run, read_sources(run.items), lease, lambda *_: None)
-    batch = family.collate([encoded.row(place, wordless=False) for place in range(4)])
+    batch = family.collate([encoded.examples.row(place, wordless=False) for place in range(4)])
     noise = torch.randn(batch["latents"].shape, generator=torch.Generator().manual_seed(9))
     with lease.stage("train") as parts, attached(parts["transformer"], loras, "flux2"), torch.no_grad():
         return family.losses(parts["transformer"], batch, noise, torch.tensor([0.2, 0.5, 0.7, 0.9]), 1.0).mean().item()
