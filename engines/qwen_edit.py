@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isqrt
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from engines.api import Component, EditItem, EditParams, Lease, LoraUse, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput, ModelMissing
-from engines.parts import components, qwen
-from engines.parts.adapters import attached, stack_bytes
+from engines.parts import components, modulation, qwen
+from engines.parts.adapters import attached, stack_bytes, touches_modulation
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
+from engines.parts.sampling import sigmas
 
 _ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
 _DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
@@ -52,13 +53,16 @@ class QwenEdit:
     def plan(self, items: Sequence[EditItem]) -> Plan:
         """Encode (vision-language model, VAE) → denoise (transformer with LoRAs) → decode (VAE).
 
-        Raises: ModelMissing, NotFound, BadInput.
+        Where the row has a modulation table and a LoRA changes what the table is made of, the job takes the
+        transformer with its own modulation layers instead: larger, but what was asked for.
+        Raises: ModelMissing, NotFound, LoraMismatch, BadInput.
         """
         together = min(self._batch, max(len(items), 1))
         scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
         area = int(self._sizes.reference_area * scale)
         pictures = max((2 + len(item.references) for item in items), default=2)
-        loras = max((stack_bytes(self._stack(item.params)) for item in items), default=0)
+        stacks = {self._stack(item.params) for item in items}
+        loras = max(map(stack_bytes, stacks), default=0)
         vae = self._component("vae")
         return Plan(
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
@@ -71,7 +75,7 @@ class QwenEdit:
                 leaner(
                     Stage(
                         "denoise",
-                        (self._component("transformer"),),
+                        (self._transformer(stacks),),
                         area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
                     ),
                     streamed,
@@ -94,11 +98,14 @@ class QwenEdit:
         progress = Progress(on_step, sum(item.params.steps for item in items), len(items))
         with lease.stage("encode") as parts:
             prepared = self._encode(parts, items, progress)
-        for chunk in chunks(prepared, _alike, self._batch):
+        together = list(chunks(prepared, _alike, self._batch))
+        passes = {call for chunk in together for call in self._passes(chunk)}
+        for chunk in together:
             params = [item.params for item in chunk]
             negatives = [item.negative for item in chunk if item.negative is not None]
             stack = self._stack(params[0])
             with lease.stage("denoise") as parts, attached(parts["transformer"], stack, self.spec.family):
+                modulation.cover(parts["transformer"], passes)
                 latents = qwen.sample(
                     parts["transformer"],
                     qwen.pad([item.cond for item in chunk]),
@@ -145,9 +152,22 @@ class QwenEdit:
             raise ModelMissing(f"The few-step adapter of {self.spec.name} is not here.", f"Put it at {file}.")
         return (LoraUse(file=str(file)), *params.loras)
 
+    def _passes(self, chunk: Sequence[_Prepared]) -> list[modulation.Call]:
+        """The noise levels at which a chunk asks the transformer, each with the number of pictures in the pass."""
+        _, rows, columns = chunk[0].shapes[0]
+        params = chunk[0].params
+        levels = sigmas(self._schedule_of(params), params.steps, rows * columns)
+        return [(len(chunk), level) for level in levels[:-1].tolist()]
+
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
         """The model's noise schedule, or the one that its few-step adapter was distilled on."""
         return {**self._schedule, **self.spec.few_steps["scheduler"]} if params.few_steps else self._schedule
+
+    def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
+        """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""
+        if modulation.wanted(self.spec) and not any(touches_modulation(use) for stack in stacks for use in stack):
+            return modulation.component(self.spec, self._folder)
+        return self._component("transformer")
 
     def _component(self, name: str) -> Component:
         return components.component(self.spec, self._folder, name)

@@ -65,6 +65,7 @@ _QWEN_OPTIONS: dict[str, Any] = {
     "vision_area": 384 * 384,
     "multiple": 32,
     "nf4": ("transformer", "text_encoder"),
+    "modulation": "table",
 }
 
 

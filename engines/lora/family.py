@@ -91,9 +91,12 @@ class Family(ABC):
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
         """Parts of the model as a plan leases them, the transformer in the format `base` where one is named."""
-        trained = components.holding(self.spec, "transformer", base) if base else self.spec
-        rows = {"transformer": trained}
+        rows = {"transformer": self.trained(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
+
+    def trained(self, base: str) -> ModelSpec:
+        """The row with its transformer held in the format `base`, or as it is where none is named."""
+        return components.holding(self.spec, "transformer", base) if base else self.spec
 
     def weights_hash(self, names: Sequence[str]) -> str:
         """What tells these parts' weights from others, wherever they are held."""

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from engines.api import EditItem, EditParams, TrainParams
+from engines.api import Component, EditItem, EditParams, TrainParams
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack
 from engines.lora.family import Family, Preview, narrowed
-from engines.parts import components, qwen
+from engines.parts import components, modulation, qwen
 from engines.parts.latents import pack
 from engines.parts.sampling import Tick
 
@@ -107,6 +107,17 @@ class QwenEditAdapter(Family):
             tick,
         )
         return qwen.to_images(parts["vae"], latents)[0]
+
+    def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
+        """The transformer with a table for its modulation, where the row has one: no LoRA of ours touches it."""
+        parts = dict(zip(names, super().components(names, base), strict=True))
+        if modulation.wanted(self.spec) and "transformer" in parts:
+            parts["transformer"] = modulation.component(self.trained(base), self.folder)
+        return tuple(parts.values())
+
+    def predict(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """With a modulation table, at the nearest noise levels of its grid."""
+        return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
     def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
         """Of the result's tokens; the clean references' follow them and are cropped from the prediction."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engines.api import LoraUse
 from engines.errors import LoraMismatch, NotFound
+from engines.parts import modulation
 from engines.registry import declared_family, load_class, lora_files
 
 State = dict[str, Tensor]
@@ -34,16 +35,17 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     Raises: NotFound, LoraMismatch.
     """
     path = _existing(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise LoraMismatch(
-            f"{path.name} is not a safetensors file: {error}.", "Download or export it again."
-        ) from error
+    with _opened(path) as file:
+        metadata = dict(file.metadata() or {})
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     converted = _converted(path, state, _declared_family(metadata) or family)
     return {key.removeprefix("transformer."): value for key, value in converted.items()}, metadata
+
+
+def touches_modulation(use: LoraUse) -> bool:
+    """Whether a file changes what a modulation table is made of, by its names alone. Raises: NotFound, LoraMismatch."""
+    with _opened(_existing(use.file)) as file:
+        return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118
 
 
 def attach(transformer: Any, uses: Sequence[LoraUse], family: str) -> None:
@@ -83,6 +85,17 @@ def attached(transformer: Any, uses: Sequence[LoraUse], family: str) -> Iterator
         yield transformer
     finally:
         detach(transformer)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except SafetensorError as error:
+        raise LoraMismatch(
+            f"{path.name} is not a safetensors file: {error}.", "Download or export it again."
+        ) from error
 
 
 def _existing(path: str | Path) -> Path:
@@ -166,6 +179,11 @@ def _fitting(transformer: Any, use: LoraUse, family: str) -> tuple[State, dict[s
         raise LoraMismatch(
             f"{name} is a LoRA for the {declared} family; this model is of the {family} family.",
             f"Choose a LoRA trained for {family}.",
+        )
+    if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
+        raise LoraMismatch(
+            f"{name} changes the modulation layers, and this transformer has a table in their place.",
+            "Lease the transformer with its own modulation layers for this LoRA.",
         )
     modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
     misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]

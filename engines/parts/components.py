@@ -44,6 +44,12 @@ def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
     return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
+def row_key(spec: ModelSpec, name: str) -> str:
+    """What a part's row is called on the card: held in another form, it never stands in for the one that draws."""
+    asked = spec.options.get("asked", {}).get(name)
+    return f"{spec.name}@{asked}" if asked else spec.name
+
+
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
     """The same row with what it quantises held in another form."""
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
@@ -61,9 +67,7 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     held = held_name(name, form)
     size = spec.component_bytes.get(held) or store.held_bytes(folder / held) or _counted(spec, folder, name, form)
     least = streamed_bytes(held_in(spec, folder, name), size, weight_dtype(spec).itemsize)
-    asked = spec.options.get("asked", {}).get(name)
-    row = f"{spec.name}@{asked}" if asked else spec.name  # it never stands in for the one that draws
-    return Component(f"{row}/{name}", size, partial(load, spec, folder, name), least)
+    return Component(f"{row_key(spec, name)}/{name}", size, partial(load, spec, folder, name), least)
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api import EditParams, ModelSpec
+from engines.parts import modulation
 from engines.parts.latents import from_pixels, pack, resized, to_pixels, unpack
 from engines.parts.sampling import Tick, euler, noise, sigmas
 from engines.qwen_processor import QwenEditProcessor
@@ -245,4 +246,5 @@ def sample(
 
     start = pack(noise([item.seed for item in params], (channels, 2 * rows, 2 * columns))).to(device)
     levels = sigmas(scheduler_config, params[0].steps, start.shape[1])
+    modulation.cover(transformer, [(len(params), level) for level in levels[:-1].tolist()])
     return unpack(euler(predict, start, levels, on_step), 2 * rows, 2 * columns)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -305,8 +305,9 @@ def _save_lora(
     class_name: str,
     metadata: dict[str, str] | None = None,
     seed: int = 3,
+    modules: Sequence[str] = ("to_q", "to_v", "to_out.0"),
 ) -> Path:
-    """A random LoRA on the attention of a tiny transformer, written as diffusers and peft write theirs."""
+    """A random LoRA on a tiny transformer, its attention unless told otherwise, as diffusers and peft write theirs."""
     import diffusers
     import torch
     from peft import LoraConfig
@@ -314,7 +315,7 @@ def _save_lora(
     from safetensors.torch import save_file
 
     model = getattr(diffusers, class_name).from_pretrained(folder / "transformer")
-    peft = LoraConfig(r=2, lora_alpha=4, target_modules=["to_q", "to_v", "to_out.0"], init_lora_weights=False)
+    peft = LoraConfig(r=2, lora_alpha=4, target_modules=list(modules), init_lora_weights=False)
     torch.manual_seed(seed)
     model.add_adapter(peft)
     state = {f"transformer.{key}": value.contiguous() for key, value in get_peft_model_state_dict(model).items()}
