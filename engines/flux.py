@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -13,12 +14,16 @@ from PIL.Image import Image
 from engines.api import Component, GenerateParams, Lease, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput
 from engines.parts import components, flux
-from engines.parts.adapters import attached, stack_bytes
+from engines.parts.adapters import AdapterFiles, attached, stack_bytes
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
+from engines.parts.memo import Memo
+
+Words = dict[str, flux.Conditioning]  # by prompt
 
 _ENCODERS = ("text_encoder", "text_encoder_2")
 _ENCODE_BYTES_PER_TOKEN = 600 << 10  # T5-XXL's activations in bfloat16
+_ENCODING_CACHE_BYTES = 256 << 20  # of words: sixty prompts of 512 tokens
 _DENOISE_BYTES_PER_PIXEL = 1_500  # 1.5 GiB at 1024², bfloat16
 _DECODE_BYTES_PER_PIXEL = 4_400  # 4.3 GiB at 1024², bfloat16, untiled
 
@@ -30,6 +35,10 @@ class Flux:
         self.spec = spec
         self._folder = folder
         self._batch = int(spec.options.get("batch", 1))
+        self._adapters = AdapterFiles()
+        self._words: Memo[flux.Conditioning] = Memo(
+            int(spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES)), lambda row: row.prompt_embeds.nbytes
+        )
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
         """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE). Raises: ModelMissing, NotFound."""
@@ -71,10 +80,11 @@ class Flux:
         for item in items:
             self._check(item)
         progress = Progress(on_step, sum(item.steps for item in items), len(items))
-        with lease.stage("encode") as parts:
-            words = self._encode(parts, items, progress)
+        words = self._encode(lease, items, progress)
         for chunk in chunks(items, _alike, self._batch):
-            with lease.stage("denoise") as parts, attached(parts["transformer"], chunk[0].loras, self.spec.family):
+            with lease.stage("denoise") as parts, attached(
+                parts["transformer"], chunk[0].loras, self.spec.family, self._adapters
+            ):
                 latents = flux.sample(
                     parts["transformer"],
                     flux.stack([words[item.prompt] for item in chunk]),
@@ -87,14 +97,18 @@ class Flux:
                 pictures = flux.to_images(parts["vae"], latents)
             yield from pictures
 
-    def _encode(self, parts: Any, items: Sequence[GenerateParams], progress: Progress) -> dict[str, flux.Conditioning]:
-        """Each prompt once, kept on the host so that the card is free for the transformer."""
-        words: dict[str, flux.Conditioning] = {}
+    def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Words:
+        """Each prompt once, on the host; the encoders are not even asked for where all are remembered."""
         prompts = list(dict.fromkeys(item.prompt for item in items))
-        for group in chunks(prompts, lambda _: None, self._batch):
-            progress.say(f"reading prompt {len(words) + 1} of {len(prompts)}")
-            rows = flux.encode_prompts(parts, self._tokenizers, group, self._text_tokens).to("cpu")
-            words.update((prompt, rows.rows([index])) for index, prompt in enumerate(group))
+        new = [prompt for prompt in prompts if prompt not in self._words]
+        words = {prompt: self._words[prompt] for prompt in prompts if prompt in self._words}
+        with lease.stage("encode") if new else nullcontext({}) as parts:
+            for group in chunks(new, lambda _: None, self._batch):
+                progress.say(f"reading prompt {len(words) + 1} of {len(prompts)}")
+                rows = flux.encode_prompts(parts, self._tokenizers, group, self._text_tokens).to("cpu")
+                words.update((prompt, rows.rows([index])) for index, prompt in enumerate(group))
+        for prompt in new:
+            self._words[prompt] = words[prompt]
         return words
 
     def _check(self, item: GenerateParams) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,17 @@ from torch import Tensor
 from engines.api import Component, EditItem, EditParams, Lease, LoraUse, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput, ModelMissing
 from engines.parts import components, modulation, qwen
-from engines.parts.adapters import attached, stack_bytes, touches_modulation
+from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_modulation
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
+from engines.parts.memo import Memo
 from engines.parts.sampling import sigmas
+
+Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
 _ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
 _DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
+_ENCODING_CACHE_BYTES = 512 << 20  # of latents, and as much of words: about a hundred prompts with a picture
 _DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 
@@ -48,6 +53,7 @@ class QwenEdit:
         self.spec = spec
         self._folder = folder
         self._batch = int(spec.options.get("batch", 1))
+        self._adapters = AdapterFiles()
         self._sizes = qwen.Sizes.of(spec)
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
@@ -96,15 +102,17 @@ class QwenEdit:
             return
         _check(items)
         progress = Progress(on_step, sum(item.params.steps for item in items), len(items))
-        with lease.stage("encode") as parts:
-            prepared = self._encode(parts, items, progress)
+        with ExitStack() as stage:
+            prepared = self._encode(cache(lambda: stage.enter_context(lease.stage("encode"))), items, progress)
         together = list(chunks(prepared, _alike, self._batch))
         passes = {call for chunk in together for call in self._passes(chunk)}
         for chunk in together:
             params = [item.params for item in chunk]
             negatives = [item.negative for item in chunk if item.negative is not None]
             stack = self._stack(params[0])
-            with lease.stage("denoise") as parts, attached(parts["transformer"], stack, self.spec.family):
+            with lease.stage("denoise") as parts, attached(
+                parts["transformer"], stack, self.spec.family, self._adapters
+            ):
                 modulation.cover(parts["transformer"], passes)
                 latents = qwen.sample(
                     parts["transformer"],
@@ -120,21 +128,21 @@ class QwenEdit:
                 pictures = qwen.to_images(parts["vae"], latents)
             yield from pictures
 
-    def _encode(self, parts: Mapping[str, Any], items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
+    def _encode(self, parts: Parts, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
         """All items, each distinct picture and each distinct pair of words and pictures once."""
-        encoder = _Encoder(parts, self._processor, self._sizes)
+        encoder = self._encoder
         prepared = []
         for index, item in enumerate(items):
             progress.say(f"reading edit {index + 1} of {len(items)}")
             pictures = (item.source, *item.references)
-            latents = [encoder.latents(picture) for picture in pictures]
+            latents = [encoder.latents(parts, picture) for picture in pictures]
             shapes = [qwen.token_shape(latent) for latent in latents]
             guide = item.params.true_cfg > 1
             prepared.append(
                 _Prepared(
                     params=item.params,
-                    cond=encoder.words(item.params.instruction, pictures),
-                    negative=encoder.words(item.params.negative, pictures) if guide else None,
+                    cond=encoder.words(parts, item.params.instruction, pictures),
+                    negative=encoder.words(parts, item.params.negative, pictures) if guide else None,
                     references=torch.cat([qwen.pack(latent) for latent in latents], dim=1),
                     shapes=(shapes[0], *shapes),
                 )
@@ -173,8 +181,9 @@ class QwenEdit:
         return components.component(self.spec, self._folder, name)
 
     @cached_property
-    def _processor(self) -> Any:
-        return qwen.processor(self._folder)
+    def _encoder(self) -> _Encoder:
+        limit = int(self.spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES))
+        return _Encoder(qwen.processor(self._folder), self._sizes, limit)
 
     @cached_property
     def _schedule(self) -> dict[str, Any]:
@@ -182,35 +191,36 @@ class QwenEdit:
 
 
 class _Encoder:
-    """Encodes pictures and words for one job, remembering what it has seen: ten edits of a picture encode it once."""
+    """Encodes pictures and words on the host, once for as long as they are remembered.
 
-    def __init__(self, parts: Mapping[str, Any], processor: Any, sizes: qwen.Sizes) -> None:
-        self._parts = parts
+    A job that asks for nothing new never calls for the encoders.
+    """
+
+    def __init__(self, processor: Any, sizes: qwen.Sizes, limit_bytes: int) -> None:
         self._processor = processor
         self._sizes = sizes
-        self._latents: dict[str, Tensor] = {}
-        self._words: dict[tuple[str, ...], qwen.Conditioning] = {}
+        self._latents: Memo[Tensor] = Memo(limit_bytes, lambda latents: latents.nbytes)
+        self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
 
-    def latents(self, picture: Image) -> Tensor:
-        """(1, 16, h, w) on the host."""
-        key = _fingerprint(picture)
-        if key not in self._latents:
-            shown = self._sizes.reference(picture)
-            self._latents[key] = qwen.to_latents(self._parts["vae"], [shown], "mode").cpu()
-        return self._latents[key]
+    def latents(self, parts: Parts, picture: Image) -> Tensor:
+        """(1, 16, h, w)."""
+        return self._latents.get(
+            _fingerprint(picture),
+            lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
+        )
 
-    def words(self, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
-        """What the vision-language model makes of them, on the host."""
-        key = (text, *(_fingerprint(picture) for picture in pictures))
-        if key not in self._words:
-            self._words[key] = qwen.conditioning(
-                self._parts["text_encoder"],
+    def words(self, parts: Parts, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
+        """What the vision-language model makes of them."""
+        return self._words.get(
+            (text, *(_fingerprint(picture) for picture in pictures)),
+            lambda: qwen.conditioning(
+                parts()["text_encoder"],
                 self._processor,
                 text,
                 [self._sizes.vision(picture) for picture in pictures],
                 picture_label=self._sizes.picture_label,
-            ).to("cpu")
-        return self._words[key]
+            ).to("cpu"),
+        )
 
 
 def _fingerprint(picture: Image) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from torch import Tensor
 from engines.api import LoraUse
 from engines.errors import LoraMismatch, NotFound
 from engines.parts import modulation
+from engines.parts.memo import Memo
 from engines.registry import declared_family, load_class, lora_files
 
 State = dict[str, Tensor]
+Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family that it is read for
 
 PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
 FAMILY = "family"  # where our own files say which family they are for
@@ -42,25 +44,42 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     return {key.removeprefix("transformer."): value for key, value in converted.items()}, metadata
 
 
+class AdapterFiles:
+    """`read_adapter` that remembers, within a bound of bytes; a file that has changed since is read again."""
+
+    def __init__(self, limit_bytes: int = 1 << 30) -> None:
+        self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
+            limit_bytes, lambda read: sum(tensor.nbytes for tensor in read[0].values())
+        )
+
+    def __call__(self, path: str, family: str = "") -> tuple[State, dict[str, str]]:
+        """As `read_adapter`. Raises: NotFound, LoraMismatch."""
+        stat = _existing(path).stat()
+        return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
+
+
 def touches_modulation(use: LoraUse) -> bool:
     """Whether a file changes what a modulation table is made of, by its names alone. Raises: NotFound, LoraMismatch."""
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118
 
 
-def attach(transformer: Any, uses: Sequence[LoraUse], family: str) -> None:
+def attach(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
     """Load a stack of LoRAs and give each its strength; all of it, or none of it.
 
+    The base stays as it is, at whatever width: adapters act beside its layers. Every module that a file names is
+    counted on the transformer afterwards.
     Raises: NotFound, LoraMismatch.
     """
-    adapters = {f"stack_{index}": _fitting(transformer, use, family) for index, use in enumerate(uses)}
+    adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
         return
     with ExitStack() as undo, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is what we mean
         undo.callback(detach, transformer)
         for name, (state, settings) in adapters.items():
-            transformer.load_lora_adapter(state, prefix=None, adapter_name=name, metadata=settings)
+            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name, metadata=settings)
+            _count(transformer, name, state)
         transformer.set_adapters(list(adapters), weights=[use.weight for use in uses])
         transformer.requires_grad_(False).eval()
         undo.pop_all()
@@ -78,10 +97,12 @@ def detach(transformer: Any) -> None:
 
 
 @contextmanager
-def attached(transformer: Any, uses: Sequence[LoraUse], family: str) -> Iterator[Any]:
+def attached(
+    transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter
+) -> Iterator[Any]:
     """A stack of LoRAs for the length of a block; a resident transformer is handed on clean whatever happens."""
     try:
-        attach(transformer, uses, family)
+        attach(transformer, uses, family, read)
         yield transformer
     finally:
         detach(transformer)
@@ -170,10 +191,10 @@ def _kohya_name(key: str) -> str:
 # ── fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fitting(transformer: Any, use: LoraUse, family: str) -> tuple[State, dict[str, Any] | None]:
+def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[State, dict[str, Any] | None]:
     """A file's tensors and peft settings, once every tensor is known to fit. Raises: NotFound, LoraMismatch."""
     name = Path(use.file).name
-    state, metadata = read_adapter(use.file, family)
+    state, metadata = read(use.file, family)
     declared = _declared_family(metadata)
     if declared and declared != family:
         raise LoraMismatch(
@@ -194,6 +215,16 @@ def _fitting(transformer: Any, use: LoraUse, family: str) -> tuple[State, dict[s
             f"Choose a LoRA trained for this very model of the {family} family.",
         )
     return state, _peft_settings(metadata)
+
+
+def _count(transformer: Any, name: str, state: State) -> None:
+    """Whether as many modules carry an adapter as its file has. Raises: LoraMismatch."""
+    expected = sum(".lora_A." in key for key in state)
+    found = sum(name in module.lora_A for module in transformer.modules() if hasattr(module, "lora_A"))
+    if found != expected:
+        raise LoraMismatch(
+            f"Of a LoRA's {expected} modules {found} were loaded.", "Export it again in diffusers' format."
+        )
 
 
 def _misfit(modules: Mapping[str, Any], key: str, value: Tensor) -> str:

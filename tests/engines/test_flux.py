@@ -136,3 +136,15 @@ def test_plan_counts_what_is_resident(toy_flux, flux_folder, lora_file) -> None:
     assert large.stages[2].working_bytes == 2 * small.stages[2].working_bytes
     stacked = engine.plan(_items(1, loras=(LoraUse(file=str(lora_file)),)))
     assert stacked.stages[1].working_bytes > small.stages[1].working_bytes
+
+
+def test_prompts_that_were_read_are_not_read_again(toy_flux, flux_folder, host_lease, steps) -> None:
+    """A second job over known prompts never asks for the text encoders, and draws the same to the bit."""
+    from engines.flux import Flux
+
+    items = _items(2)
+    engine = Flux(toy_flux, flux_folder)
+    leases = [host_lease(engine.plan(items)) for _ in range(2)]
+    first, again = ([np.asarray(picture) for picture in engine.generate(items, lease, steps)] for lease in leases)
+    assert [lease.asked.count("encode") for lease in leases] == [1, 0]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))

@@ -197,3 +197,33 @@ def test_few_steps_without_an_adapter_are_refused(toy_qwen, qwen_folder) -> None
         QwenEdit(toy_qwen, qwen_folder).plan(_items(1, few_steps=True))
     with pytest.raises(ModelMissing, match="not here"):
         QwenEdit(listed, qwen_folder).plan(_items(1, few_steps=True))
+
+
+def test_what_was_read_is_not_read_again(toy_qwen, qwen_folder, host_lease, steps) -> None:
+    """A second job over known pictures and words never asks for the encoders, and draws the same to the bit."""
+    from engines.qwen_edit import QwenEdit
+
+    items = _items(2)
+    engine = QwenEdit(toy_qwen, qwen_folder)
+    leases = [host_lease(engine.plan(items)) for _ in range(3)]
+    first, again = ([np.asarray(picture) for picture in engine.edit(items, lease, steps)] for lease in leases[:2])
+    assert [lease.asked.count("encode") for lease in leases[:2]] == [1, 0]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+    reworded = [dataclasses.replace(items[0], params=items[0].params.replace(instruction="a person in the forest"))]
+    list(engine.edit(reworded, leases[2], steps))
+    assert leases[2].asked.count("encode") == 1
+
+
+def test_the_cache_of_encodings_can_be_off(toy_qwen, qwen_folder, host_lease, steps) -> None:
+    """With a bound of no bytes every job reads anew, and the pictures are the same."""
+    from engines.qwen_edit import QwenEdit
+
+    items = _items(2)
+    engine = QwenEdit(
+        dataclasses.replace(toy_qwen, options={**toy_qwen.options, "encoding_cache_bytes": 0}), qwen_folder
+    )
+    leases = [host_lease(engine.plan(items)) for _ in range(2)]
+    drawn = [[np.asarray(picture) for picture in engine.edit(items, lease, steps)] for lease in leases]
+    assert [lease.asked.count("encode") for lease in leases] == [1, 1]
+    cached = _edit(toy_qwen, qwen_folder, items, host_lease, steps)
+    assert all(np.array_equal(*pair) for pair in zip(drawn[0] + drawn[1], cached + cached, strict=True))

@@ -1,0 +1,46 @@
+"""Results worth keeping, by what they were made of, within a bound of bytes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Memo(Generic[T]):
+    """The results used last, each set once; beyond the bound the longest unused go, and what is larger at once."""
+
+    def __init__(self, limit_bytes: int, size: Callable[[T], int]) -> None:
+        self._limit = limit_bytes
+        self._size = size
+        self._kept: OrderedDict[Hashable, T] = OrderedDict()
+        self._bytes = 0
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._kept
+
+    def __getitem__(self, key: Hashable) -> T:
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    def __setitem__(self, key: Hashable, result: T) -> None:
+        self._kept[key] = result
+        self._bytes += self._size(result)
+        while self._bytes > self._limit:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= self._size(oldest)
+
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The result of `make`, called only where the key is not known."""
+        if key in self:
+            return self[key]
+        made = make()
+        self[key] = made
+        return made
+
+    @property
+    def bytes(self) -> int:
+        """What is kept now."""
+        return self._bytes
