@@ -13,7 +13,7 @@ from PIL.Image import Image
 
 from engines.api import Component, GenerateParams, Lease, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput
-from engines.parts import components, flux
+from engines.parts import components, flux, shortcuts
 from engines.parts.adapters import AdapterFiles, attached, stack_bytes
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
@@ -82,8 +82,10 @@ class Flux:
         progress = Progress(on_step, sum(item.steps for item in items), len(items))
         words = self._encode(lease, items, progress)
         for chunk in chunks(items, _alike, self._batch):
-            with lease.stage("denoise") as parts, attached(
-                parts["transformer"], chunk[0].loras, self.spec.family, self._adapters
+            with (
+                lease.stage("denoise") as parts,
+                attached(parts["transformer"], chunk[0].loras, self.spec.family, self._adapters),
+                shortcuts.taken(parts["transformer"], self.spec.options, chunk[0].first_block_cache),
             ):
                 latents = flux.sample(
                     parts["transformer"],
@@ -139,4 +141,4 @@ class Flux:
 
 
 def _alike(item: GenerateParams) -> tuple[Any, ...]:
-    return (item.width, item.height, item.steps, item.loras)
+    return (item.width, item.height, item.steps, item.first_block_cache, item.loras)

@@ -58,13 +58,14 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateParams(Params):
-    """Text to one picture."""
+    """Text to one picture; `first_block_cache` is the change below which a step skips blocks, off at 0."""
 
     prompt: str = ""
     steps: int = 28
     guidance: float = 3.5
     width: int = 1024
     height: int = 1024
+    first_block_cache: float = 0.0
     seed: int = 0
     loras: tuple[LoraUse, ...] = ()
 
@@ -75,13 +76,17 @@ class GenerateParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class EditParams(Params):
-    """A picture and an instruction to one picture; `true_cfg` is off at 1, `few_steps` takes the distilled adapter."""
+    """A picture and an instruction to one picture; `true_cfg` is off at 1, `few_steps` takes the distilled adapter.
+
+    `first_block_cache` is the change below which a step skips blocks, off at 0.
+    """
 
     instruction: str = ""
     negative: str = " "
     steps: int = 40
     true_cfg: float = 4.0
     few_steps: bool = False
+    first_block_cache: float = 0.0
     seed: int = 0
     loras: tuple[LoraUse, ...] = ()
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engines.api import Component, EditItem, EditParams, Lease, LoraUse, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput, ModelMissing
-from engines.parts import components, modulation, qwen
+from engines.parts import components, modulation, qwen, shortcuts
 from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_modulation
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
@@ -110,8 +110,10 @@ class QwenEdit:
             params = [item.params for item in chunk]
             negatives = [item.negative for item in chunk if item.negative is not None]
             stack = self._stack(params[0])
-            with lease.stage("denoise") as parts, attached(
-                parts["transformer"], stack, self.spec.family, self._adapters
+            with (
+                lease.stage("denoise") as parts,
+                attached(parts["transformer"], stack, self.spec.family, self._adapters),
+                shortcuts.taken(parts["transformer"], self.spec.options, params[0].first_block_cache),
             ):
                 modulation.cover(parts["transformer"], passes)
                 latents = qwen.sample(
@@ -228,7 +230,8 @@ def _fingerprint(picture: Image) -> str:
 
 
 def _alike(item: _Prepared) -> tuple[Any, ...]:
-    return (item.shapes, item.params.steps, item.params.true_cfg, item.params.few_steps, item.params.loras)
+    """All but the words and the seed."""
+    return (item.shapes, item.params.replace(instruction="", negative="", seed=0))
 
 
 def _check(items: Sequence[EditItem]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from engines.api import GenerateParams
 from engines.parts.latents import from_pixels, pack, to_pixels, unpack
 from engines.parts.sampling import Tick, euler, noise, sigmas
+from engines.parts.shortcuts import branch
 
 __all__ = [
     "Conditioning", "encode_prompts", "image_ids", "latent_factor", "pack", "sample", "stack", "to_images",
@@ -157,7 +158,8 @@ def sample(
     guidance = torch.tensor([item.guidance for item in params], device=device)
 
     def predict(latents: Tensor, sigma: float) -> Tensor:
-        return velocity(transformer, latents.to(dtype), cond, sigma, guidance, h, w)
+        with branch(transformer, "cond"):
+            return velocity(transformer, latents.to(dtype), cond, sigma, guidance, h, w)
 
     start = pack(noise([item.seed for item in params], (channels, h, w))).to(device)
     levels = sigmas(scheduler_config, first.steps, start.shape[1])

@@ -20,6 +20,7 @@ from engines.api import EditParams, ModelSpec
 from engines.parts import modulation
 from engines.parts.latents import from_pixels, pack, resized, to_pixels, unpack
 from engines.parts.sampling import Tick, euler, noise, sigmas
+from engines.parts.shortcuts import branch
 from engines.qwen_processor import QwenEditProcessor
 
 __all__ = [
@@ -239,10 +240,13 @@ def sample(
 
     def predict(latents: Tensor, sigma: float) -> Tensor:
         tokens = latents.to(dtype)
-        positive = velocity(transformer, tokens, refs, cond, sigma, shapes)
+        with branch(transformer, "cond"):
+            positive = velocity(transformer, tokens, refs, cond, sigma, shapes)
         if contrast is None:
             return positive
-        return guided(positive, velocity(transformer, tokens, refs, contrast, sigma, shapes), params[0].true_cfg)
+        with branch(transformer, "uncond"):
+            unled = velocity(transformer, tokens, refs, contrast, sigma, shapes)
+        return guided(positive, unled, params[0].true_cfg)
 
     start = pack(noise([item.seed for item in params], (channels, 2 * rows, 2 * columns))).to(device)
     levels = sigmas(scheduler_config, params[0].steps, start.shape[1])
