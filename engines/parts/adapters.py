@@ -52,7 +52,7 @@ class AdapterFiles:
             limit_bytes, lambda read: sum(tensor.nbytes for tensor in read[0].values())
         )
 
-    def __call__(self, path: str, family: str = "") -> tuple[State, dict[str, str]]:
+    def __call__(self, path: str, family: str = "flux") -> tuple[State, dict[str, str]]:
         """As `read_adapter`. Raises: NotFound, LoraMismatch."""
         stat = _existing(path).stat()
         return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))

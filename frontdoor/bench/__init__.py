@@ -14,6 +14,7 @@ from frontdoor.bench.rows import Row, table
 from frontdoor.machine import cores
 
 ENTRIES = {
+    "enrich": "frontdoor.bench.enrich:measure",
     "mini": "frontdoor.bench.mini:measure_family",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",

@@ -1,0 +1,161 @@
+"""Sixty edits of twelve sources through the studio's path, against a plain loop over diffusers' own pipeline."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import QwenImageEditPlusPipeline
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
+from PIL import Image
+
+from engines.api import EditItem, EditParams, ModelSpec
+from engines.mini import vocab, world
+from engines.mini.dataset import edit_pair, held_out_scene
+from engines.parts import components, qwen
+from frontdoor.bench.rows import Row
+from frontdoor.studio import open_studio
+from studio.studio import Studio
+
+MODEL = "mini-qwen-edit"
+BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source
+FASTER, GREY_LEVELS = 1.5, 3
+
+
+def measure() -> list[Row]:
+    """Seconds an edit takes on either way, in alternating blocks, and how far their pictures are apart."""
+    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
+        spec = studio.registry.spec(MODEL)
+        plain = PlainLoop(spec, studio.registry.folder(spec))
+        blocks = [_block(spec, number) for number in range(BLOCKS)]
+        ways = {"plain": plain.edit, "ours": lambda items: _through_the_studio(studio, items)}
+        for edit in ways.values():
+            edit(blocks[0][:1])  # imports, weights
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        apart: list[np.ndarray] = []
+        for number, items in enumerate(blocks):
+            drawn = {}
+            for name in sorted(ways, reverse=number % 2 == 1):
+                began = time.perf_counter()
+                drawn[name] = ways[name](items)
+                seconds[name].append((time.perf_counter() - began) / len(items))
+            apart += [_difference(*pair) for pair in zip(drawn["plain"], drawn["ours"], strict=True)]
+    return _rows(seconds, np.stack(apart))
+
+
+def _rows(seconds: dict[str, list[float]], apart: np.ndarray) -> list[Row]:
+    ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
+    low, _, high = quantiles(ratios, n=4)
+    ratio, furthest, count = median(ratios), float(apart.max()), len(apart)
+    return [
+        Row(name="an edit, diffusers pipeline in a loop", value=median(seconds["plain"]), unit="s"),
+        Row(name="an edit, the studio", value=median(seconds["ours"]), unit="s"),
+        Row(
+            name=f"edits in the same time, {count} of {BLOCKS * SOURCES} sources",
+            value=ratio,
+            unit="×",
+            peer="diffusers pipeline in a loop",
+            ratio=ratio,
+            spread=(high - low) / 2,
+            goal=f"≥ {FASTER:g}",
+            ok=ratio >= FASTER,
+        ),
+        Row(
+            name=f"largest difference in {count} pictures",
+            value=furthest,
+            unit="grey levels of 255",
+            goal=f"≤ {GREY_LEVELS}",
+            ok=furthest <= GREY_LEVELS,
+        ),
+        Row(name="share of values that are equal", value=float((apart == 0).mean()), unit=""),
+    ]
+
+
+def _block(spec: ModelSpec, number: int) -> list[EditItem]:
+    """Edits of a few unseen people, a source's next to each other, as a plan has them."""
+    items = []
+    for source in range(number * SOURCES, (number + 1) * SOURCES):
+        scene = held_out_scene(90_000 + 8 * source, framing=("head", "bust")[source % 2])
+        picture = world.draw(scene)
+        for index, task in enumerate(vocab.TASKS[:EDITS]):
+            words = edit_pair(scene, f"bench {source} {task}", task).instruction
+            items.append(EditItem(picture, spec.params(EditParams, instruction=words, seed=100 * source + index)))
+    return items
+
+
+def _through_the_studio(studio: Studio, items: Sequence[EditItem]) -> list[Image.Image]:
+    engine = studio.engine(MODEL)
+    with studio.gpu.lease(engine.plan(items)) as lease:
+        return list(engine.edit(items, lease, lambda step, total, message="": None))
+
+
+def _difference(one: Image.Image, other: Image.Image) -> np.ndarray:
+    return np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int))
+
+
+class PlainLoop:
+    """One call of the pipeline an edit, over the same components and sizes as the studio's engine."""
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        parts = {name: components.load(spec, folder, name) for name in ("text_encoder", "vae", "transformer")}
+        parts |= {name: components.tokenizer(folder, name) for name in ("tokenizer", "scheduler")}
+        self._pipe = _Told(processor=qwen.processor(folder), **parts)
+        self._pipe.sizes = self._sizes = qwen.Sizes.of(spec)
+        self._pipe.set_progress_bar_config(disable=True)
+
+    def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
+        """Results in order."""
+        with self._model_sizes():
+            return [self._edit(item) for item in items]
+
+    def _edit(self, item: EditItem) -> Image.Image:
+        shown, params = self._sizes.reference(item.source), item.params
+        self._pipe.source = item.source
+        result = self._pipe(
+            image=[item.source],
+            prompt=params.instruction,
+            negative_prompt=params.negative,
+            true_cfg_scale=params.true_cfg,
+            num_inference_steps=params.steps,
+            width=shown.width,
+            height=shown.height,
+            generator=torch.Generator("cpu").manual_seed(params.seed),
+        )
+        picture: Image.Image = result.images[0]
+        return picture
+
+    @contextmanager
+    def _model_sizes(self) -> Iterator[None]:
+        """The pipeline keeps its reference area as a constant of its module: the small model has its own."""
+        module = pipeline_qwenimage_edit_plus
+        area, module.VAE_IMAGE_SIZE = module.VAE_IMAGE_SIZE, self._sizes.reference_area
+        try:
+            yield
+        finally:
+            module.VAE_IMAGE_SIZE = area
+
+
+class _Told(QwenImageEditPlusPipeline):  # type: ignore[misc]
+    """The pipeline, told which tokens are images and at which size the small model looks at them.
+
+    As shipped it forwards no token types, so that transformers 5 gives image tokens flat positions.
+    """
+
+    sizes: qwen.Sizes
+    source: Image.Image
+
+    def _get_qwen_prompt_embeds(self, prompt: Any, image: Any, device: Any = None, dtype: Any = None) -> Any:
+        del image, device, dtype
+        words = prompt if isinstance(prompt, str) else prompt[0]
+        shown = [self.sizes.vision(self.source)]
+        embeds, mask = qwen.conditioning(
+            self.text_encoder, self.processor, words, shown, picture_label=self.sizes.picture_label
+        )
+        return embeds, mask.long()
