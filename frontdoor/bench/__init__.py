@@ -18,6 +18,7 @@ ENTRIES = {
     "mini": "frontdoor.bench.mini:measure_family",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",
+    "train-step": "frontdoor.bench.train_step:measure",
     "turn": "frontdoor.bench.turn:measure",
 }
 ROOT = Path(__file__).resolve().parent.parent.parent

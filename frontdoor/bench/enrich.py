@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -29,7 +30,7 @@ BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source
 FASTER, GREY_LEVELS = 1.5, 3
 
 
-def measure() -> list[Row]:
+def measure(options: argparse.Namespace) -> list[Row]:
     """Seconds an edit takes on either way, in alternating blocks, and how far their pictures are apart."""
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
         spec = studio.registry.spec(MODEL)

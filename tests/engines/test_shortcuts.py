@@ -94,7 +94,7 @@ def _forward(family: str, transformer: Any) -> Any:
 
 @both
 def test_compiled_blocks_draw_the_same(draw, family) -> None:
-    """Traced by torch, block by block, the pictures are the plain ones to a grey level; the next user gets none of it."""
+    """Traced by torch, block by block, the pictures are the plain ones to a grey level; the next user gets none."""
     plain, _ = draw(family)
     compiled, transformer = draw(family, {"compile": "eager", "compile_anywhere": True})
     assert np.abs(compiled - plain).max() <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def test_sixty_edits_of_twelve_sources_each_its_own_seed() -> None:
     items = [item for number in range(enrich.BLOCKS) for item in enrich._block(spec, number)]
     pictures = [item.source.tobytes() for item in items]
     assert (len(items), len(set(pictures)), len({item.params.seed for item in items})) == (60, 12, 60)
-    assert sum(one != other for one, other in zip(pictures, pictures[1:], strict=False)) == 11
+    assert sum(one != other for one, other in pairwise(pictures)) == 11
 
 
 def test_the_ratio_is_the_median_of_the_blocks() -> None:
