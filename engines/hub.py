@@ -81,9 +81,9 @@ def _digest(path: Path, digest: Any) -> str:
     return str(digest.hexdigest())
 
 
-def cached_snapshot(repo: str) -> Path | None:
+def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
     """The folder of a repository's main branch in the hub's own cache, if it was ever downloaded there."""
-    folder = _cache() / f"models--{repo.replace('/', '--')}"
+    folder = (cache or _cache()) / f"models--{repo.replace('/', '--')}"
     ref = folder / "refs" / "main"
     snapshot = folder / "snapshots" / (ref.read_text(encoding="utf-8").strip() if ref.is_file() else "none")
     return snapshot if snapshot.is_dir() else None

@@ -88,9 +88,8 @@ class Pull:
         """Do it; answers the folder. Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput."""
         if survey.room and survey.room + _SPARE > survey.free:
             raise DiskFull(
-                f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, "
-                f"and {_gib(survey.free)} is free: {_gib(survey.download)} to download, "
-                "the rest for copies and quantised parts.",
+                f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, and {_gib(survey.free)} is "
+                f"free: {_gib(survey.download)} to download, the rest for copies and quantised parts.",
                 "Free some space, or point models_dir to a roomier disk.",
             )
         if survey.gated and survey.download and not self._hub.has_token():
