@@ -103,7 +103,8 @@ def write(
     """
     dtype = weight_dtype(spec)
     model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
-    store.write(model, source, folder / held_name(name, form), form, dtype, device=device, on_tensor=on_tensor)
+    target = folder / held_name(name, form)
+    store.write(model, tensors(source, model), target, form, dtype, device=device, on_tensor=on_tensor)
 
 
 def _filled(

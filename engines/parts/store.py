@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from engines.errors import ModelMissing
 from engines.parts.aligned import straight, write_aligned
-from engines.parts.originals import opened, shards, tensors
+from engines.parts.originals import opened, shards
 from engines.parts.quantise import model_bytes, place, stored
 
 MANIFEST = "quantised.json"
@@ -28,7 +28,7 @@ OnTensor = Callable[[str], None]
 
 def write(
     model: nn.Module,
-    source: Path,
+    weights: Iterable[tuple[str, Tensor]],
     target: Path,
     form: str,
     dtype: torch.dtype,
@@ -37,24 +37,24 @@ def write(
     device: str = "cpu",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Hold a part from `source` in a form in the folder `target`; it is there whole, or not at all.
+    """Hold a part's `weights` in a form in the folder `target`; it is there whole, or not at all.
 
-    `model` is its `skeleton`; `device` is where weights are quantised, one at a time. Peak memory: one shard and one
-    weight. Raises: ModelMissing, BadInput.
+    `model` is its `skeleton`, `weights` have its names; `device` is where weights are quantised, one at a time. Peak
+    memory: one shard and one weight. Raises: ModelMissing, BadInput.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     shelf = _Shelf(draft, shard_bytes)
     came: set[int] = set()
-    for name, weight in tensors(source, model):
+    for name, weight in weights:
         parameter = id(_named(model, name))
         if parameter not in came:  # weights that modules share are kept once
             came.add(parameter)
             kept = stored(model, name, weight.to(device), form, dtype)
             shelf.put({key: tensor.cpu() for key, tensor in kept.items()})
             on_tensor(name)
-    _check_all_came(model, came, source)
+    _check_all_came(model, came, target)
     shelf.close()
     _write_config(model, draft)
     _write_json(draft / MANIFEST, {"form": form, "dtype": str(dtype), "bytes": model_bytes(model, form, dtype)})
@@ -106,11 +106,11 @@ def _named(model: nn.Module, name: str) -> Any:
     return getattr(model.get_submodule(path), leaf)
 
 
-def _check_all_came(model: nn.Module, came: set[int], source: Path) -> None:
+def _check_all_came(model: nn.Module, came: set[int], target: Path) -> None:
     missing = [name for name, weight in model.named_parameters() if id(weight) not in came]
     if missing:
         raise ModelMissing(
-            f"{source} lacks {len(missing)} weights, the first is {missing[0]}.",
+            f"What {target.name} is made from lacks {len(missing)} weights, the first is {missing[0]}.",
             "Download the whole model folder again.",
         )
 

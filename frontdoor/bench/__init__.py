@@ -15,6 +15,7 @@ from frontdoor.machine import cores
 
 ENTRIES = {
     "enrich": "frontdoor.bench.enrich:measure",
+    "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",

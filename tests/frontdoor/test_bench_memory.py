@@ -1,0 +1,87 @@
+"""The memory bench: computed anywhere, and its measuring half on small models of the same classes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.device import CpuDevice
+from engines.registry import MODELS
+from engines.shapes import LAYOUTS, Layout
+from frontdoor.bench import memory, memory_on_card
+
+pytestmark = pytest.mark.slow
+
+_SMALL: dict[str, dict[str, Any]] = {
+    "FluxTransformer2DModel": {
+        "attention_head_dim": 32, "num_attention_heads": 2, "num_layers": 1, "num_single_layers": 1,
+        "joint_attention_dim": 48, "pooled_projection_dim": 32, "axes_dims_rope": [8, 12, 12],
+    },
+    "CLIPTextModel": {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 64,
+        "eos_token_id": 1, "bos_token_id": 1, "pad_token_id": 0,
+    },
+    "T5EncoderModel": {"d_model": 48, "d_ff": 64, "d_kv": 12, "num_layers": 1, "num_heads": 4, "vocab_size": 64},
+    "AutoencoderKL": {"block_out_channels": [8, 16, 16, 16], "norm_num_groups": 4, "layers_per_block": 1},
+    "QwenImageTransformer2DModel": {
+        "attention_head_dim": 16, "num_attention_heads": 2, "num_layers": 1, "joint_attention_dim": 64,
+        "axes_dims_rope": [4, 6, 6],
+    },
+    "Qwen2_5_VLForConditionalGeneration": {
+        "text_config": {
+            "model_type": "qwen2_5_vl_text", "vocab_size": 64, "hidden_size": 64, "intermediate_size": 128,
+            "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0,
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 10000.0},
+            "bos_token_id": 0, "eos_token_id": 1,
+        },
+        "vision_config": {
+            "model_type": "qwen2_5_vl_vision", "depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 2,
+            "out_hidden_size": 64, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2,
+            "window_size": 56, "fullatt_block_indexes": [0],
+        },
+    },
+    "AutoencoderKLQwenImage": {"base_dim": 8, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1},
+}  # fmt: skip
+
+
+def _small(layout: Layout) -> Layout:
+    """The same classes, only smaller."""
+    return {name: (library, kind, {**config, **_SMALL[kind]}) for name, (library, kind, config) in layout.items()}
+
+
+def test_every_stage_is_added_up() -> None:
+    """Each real model shows its parts, and every stage of its jobs in 4 and 8 bits; a goal is marked not measured."""
+    parts = {row.name: row.value for row in memory.parts()}
+    stages = {row.name: row for row in memory.stages()}
+    assert parts["Qwen-Image-Edit-2511 transformer nf4 (computed)"] == pytest.approx(9.88, abs=0.01)
+    for job in ("edit/encode", "edit/denoise", "edit/decode", "caption/caption", "train/encode", "train/train"):
+        assert f"Qwen-Image-Edit-2511 nf4 {job} (computed)" in stages
+    denoise = stages["FLUX.1-dev nf4 generate/denoise (computed)"]
+    assert denoise.goal == "≤ 15 GiB, not measured"
+    assert denoise.ok is None
+    assert denoise.value > parts["FLUX.1-dev transformer nf4 (computed)"]
+
+
+def test_the_measuring_half_runs(tmp_path: Path) -> None:
+    """On small random models of the real classes, on the CPU, every peak, swap and growth is measured."""
+    named = {spec.name: spec for spec in MODELS}
+    generator, editor = named["FLUX.1-dev"], named["Qwen-Image-Edit-2511"]
+    sizes = {"reference_area": 64 * 64, "vision_area": 84 * 84, "vision_multiple": 28, "multiple": 16}
+    specs = {
+        "generate": replace(generator, component_bytes={}, options={**generator.options, "text_tokens": 12}),
+        "edit": replace(editor, component_bytes={}, options={**editor.options, **sizes}),
+    }
+    layouts = {spec.name: _small(LAYOUTS[spec.name]) for spec in specs.values()}
+
+    bench = memory_on_card.built(CpuDevice(), specs, layouts, tmp_path, 4 * memory.GIB, 64)
+    rows = [*memory_on_card.peaks(bench, "nf4"), *memory_on_card.switches(bench, "nf4", 4, bandwidth=1e9)]
+
+    names = [row.name for row in rows]
+    assert "FLUX.1-dev nf4 generate peak" in names
+    assert "Qwen-Image-Edit-2511 nf4 caption peak" in names
+    assert "Qwen-Image-Edit-2511/transformer nf4 swap in" in names
+    assert "nf4 host growth over 4 switches" in names
+    assert all(row.value >= 0 for row in rows)
