@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ GOALS: Mapping[tuple[str, str, str], float] = {
 }
 
 
-def measure() -> list[Row]:
+def measure(options: argparse.Namespace) -> list[Row]:
     """The computed table, then what a card says where one answers."""
     rows = [*parts(), *stages()]
     if cuda_count():

@@ -162,10 +162,10 @@ def test_the_real_models_sizes(form, whole, left) -> None:
     from diffusers import QwenImageTransformer2DModel
 
     from engines.parts import modulation
-    from engines.parts.quantise import model_bytes
+    from engines.parts.quantise import model_bytes, skeleton
 
     with torch.device("meta"):
-        model = QwenImageTransformer2DModel(zero_cond_t=True)
+        model = skeleton(QwenImageTransformer2DModel(zero_cond_t=True), form, torch.bfloat16)
     before = model_bytes(model, form, torch.bfloat16)
     after = model_bytes(modulation.tabled(model, lambda path, device: model), form, torch.bfloat16)
     assert (round(before / 2**30, 1), round(after / 2**30, 1)) == (whole, left)
