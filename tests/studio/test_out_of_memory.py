@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from PIL import Image
 import assets
 from engines.api import EditItem, EditParams, GenerateParams
 from engines.fake import FakeCard
+from engines.registry import MODELS, Registry
 from studio.flywheel import generate
 from studio.jobs import Context
 from studio.nouns import Job, JobState
@@ -70,7 +71,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     home = tmp_path_factory.mktemp("home")
     card = FakeCard(int(0.7 * (1 << 30)) + (80 << 20))  # the manager's reserve, and the hungriest stage
     settings = Settings(data_root=home, assets=Path(assets.__file__).parent, device="cpu")
-    with Studio(settings, device=card, runners={"draw": _draw, "edit": _edit}) as studio:
+    forgetful = [replace(spec, options={**spec.options, "encoding_cache_bytes": 0}) for spec in MODELS]
+    registry = Registry(settings.assets, settings.models_dir, forgetful)  # so that every job asks for its encoders
+    with Studio(settings, registry, device=card, runners={"draw": _draw, "edit": _edit}) as studio:
         yield House(studio, card, studio.library.characters()[0].id)
 
 

@@ -119,7 +119,7 @@ def test_a_lora_learns_the_same(toy_qwen, qwen_folder, width) -> None:
         torch.manual_seed(0)
         transformer.add_adapter(LoraConfig(r=2, target_modules=QwenEditAdapter.targets, init_lora_weights=False))
         transformer.enable_gradient_checkpointing()
-        loss = QwenEditAdapter(row, qwen_folder).loss(transformer, batch, noise, sigma, 1.0)
+        loss = QwenEditAdapter(row, qwen_folder).losses(transformer, batch, noise, sigma, 1.0).mean()
         loss.backward()
         learned.append([loss.detach(), *(w.grad for w in transformer.parameters() if w.grad is not None)])
     assert len(learned[0]) == len(learned[1]) > 40
