@@ -86,6 +86,24 @@ def test_lora_on_and_off_a_quantised_model(toy_flux, flux_folder, lora_file) -> 
         assert torch.equal(_velocity(model), before)
 
 
+def test_a_part_in_another_format_is_a_component_of_its_own(toy_flux, flux_folder) -> None:
+    """It never stands in for the one that draws, and is sized by its format; asked for the row's own, it is that."""
+    from engines.parts import components
+
+    def part(spec: Any) -> Any:
+        return components.component(spec, flux_folder, "transformer")
+
+    row = replace(toy_flux, options={**toy_flux.options, "nf4": ("transformer",)}, component_bytes={"transformer": 7})
+    eight = components.holding(row, "transformer", "int8")
+    whole = part(toy_flux).bytes / 4
+
+    assert components.holding(row, "transformer", "nf4") is row
+    assert (components.held(row, "transformer"), components.held(eight, "transformer")) == ("nf4", "int8")
+    assert part(row).key != part(eight).key
+    assert part(row).bytes == 7
+    assert part(eight).bytes == pytest.approx(whole, rel=0.01)
+
+
 def test_a_language_model_in_4bit_reads_pictures(toy_qwen, qwen_folder) -> None:
     """The text encoder, quantised, still gives conditioning of the same shape; its head keeps its width."""
     import torch
