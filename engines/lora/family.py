@@ -96,7 +96,9 @@ class Family(ABC):
 
     def trained(self, base: str) -> ModelSpec:
         """The row with its transformer held in the format `base`, or as it is where none is named."""
-        return components.holding(self.spec, "transformer", base) if base else self.spec
+        if base in ("", components.form_of(self.spec, self.folder, "transformer")):
+            return self.spec
+        return components.holding(self.spec, "transformer", base)
 
     def weights_hash(self, names: Sequence[str]) -> str:
         """What tells these parts' weights from others, wherever they are held."""
