@@ -1,4 +1,4 @@
-"""Ways to ask less of a transformer than every block at every step; off unless asked for, leaving no trace."""
+"""Ways to get a step of a transformer sooner; each is off unless asked for, and leaves no trace."""
 
 from __future__ import annotations
 
