@@ -27,7 +27,7 @@ from studio.studio import Studio
 
 MODEL = "mini-qwen-edit"
 BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source
-FASTER, GREY_LEVELS = 1.5, 3
+FASTER, GREY_LEVELS = 1.5, 2
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
