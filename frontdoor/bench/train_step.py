@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -87,7 +86,8 @@ class Workbench:
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder, self._peer = folder, peer
         spec = next(spec for spec in MODELS if spec.name == MODEL)
-        self._params = spec.params(TrainParams, steps=STEPS, save_every=0, sample_every=0, caption_dropout=0.0)
+        knobs = {"save_every": 0, "sample_every": 0, "caption_dropout": 0.0, "gradient_checkpointing": False}
+        self._params = spec.params(TrainParams, steps=STEPS, **knobs)
         self._model = _model_folder(folder / "model")
         self._pictures, self._caption = _pictures(folder / "pictures"), "ohwx person"
 
@@ -99,9 +99,9 @@ class Workbench:
         """Train once from nothing."""
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours":
-            return follow(self._ours(out), _OURS, {})
+            return follow(self._ours(out), _OURS)
         flags = ["--cache_latents"] if name == BEST else []
-        return follow([*self._peers(out), *flags], _PEERS, _stand_ins())
+        return follow([*self._peers(out), *flags], _PEERS)
 
     def _ours(self, out: Path) -> list[str]:
         items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
@@ -129,13 +129,13 @@ class Workbench:
             "seed": 0,
         }
         given = [word for name, value in knobs.items() for word in (f"--{name}", str(value))]
-        return [sys.executable, str(self._peer), *given]
+        return [sys.executable, "-m", "frontdoor.bench.peer", str(self._peer), *given]
 
 
-def follow(command: list[str], steps: re.Pattern[bytes], environment: Mapping[str, str]) -> Course:
+def follow(command: list[str], steps: re.Pattern[bytes]) -> Course:
     """Run a training and watch what it prints. Raises: RuntimeError with its last words when it fails."""
     began, seen, said = time.perf_counter(), {}, b""
-    around = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+    around = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=around)
     assert process.stderr is not None
     while block := os.read(process.stderr.fileno(), 1 << 16):
@@ -167,7 +167,21 @@ def _model_folder(folder: Path) -> Path:
     weights[table] = torch.cat([weights[table], weights[table].new_zeros(missing, weights[table].shape[1])])
     long.load_state_dict(weights)
     long.save_pretrained(folder / "text_encoder")
+    _t5_tokenizer(folder / "tokenizer_2")
     return folder
+
+
+def _t5_tokenizer(folder: Path) -> None:
+    """The same words for the same ids as pieces of T5's own kind of tokenizer, the only one that the peer opens."""
+    from transformers import AutoTokenizer, T5TokenizerFast
+
+    short = AutoTokenizer.from_pretrained(folder)
+    ids = sorted(short.get_vocab().items(), key=lambda item: item[1])
+    special = set(short.all_special_tokens)
+    pieces = [(word if word in special else f"▁{word}", 0.0 if word in special else -1.0) for word, _ in ids]
+    names = {name: getattr(short, name) for name in ("pad_token", "eos_token", "unk_token") if getattr(short, name)}
+    shutil.rmtree(folder)
+    T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=short.model_max_length, **names).save_pretrained(folder)
 
 
 def _modules(model: Path) -> list[str]:
@@ -189,14 +203,6 @@ def _pictures(folder: Path) -> Path:
         picture: Image.Image = load_class("engines.mini.world:draw")(scene)
         picture.save(folder / f"{number:02d}.png")
     return folder
-
-
-def _stand_ins() -> dict[str, str]:
-    """Where the peer finds what this machine lacks."""
-    if find_spec("torchvision"):
-        return {}
-    paths = [str(Path(__file__).parent / "peers"), os.environ.get("PYTHONPATH", "")]
-    return {"PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
 def _fast_bfloat16() -> bool:

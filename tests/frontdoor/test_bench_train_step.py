@@ -20,7 +20,7 @@ STEPS = re.compile(rb"step (\d+) of \d+")
 
 def test_a_course_is_read_off_what_a_run_prints() -> None:
     """The first step counts from the start of the process, a step from one line to the next, memory from the kernel."""
-    course = follow([sys.executable, "-c", COUNT], STEPS, {})
+    course = follow([sys.executable, "-c", COUNT], STEPS)
     assert 0 < course.step < course.first + 2 * course.step
     assert course.memory > 1 << 20
 
@@ -28,7 +28,7 @@ def test_a_course_is_read_off_what_a_run_prints() -> None:
 def test_a_failed_run_says_its_last_words() -> None:
     """A peer that dies is no fast peer."""
     with pytest.raises(RuntimeError, match="out of luck"):
-        follow([sys.executable, "-c", "raise SystemExit('out of luck')"], STEPS, {})
+        follow([sys.executable, "-c", "raise SystemExit('out of luck')"], STEPS)
 
 
 def test_goals_are_ratios_to_the_peer() -> None:

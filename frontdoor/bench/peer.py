@@ -1,0 +1,30 @@
+"""Runs a peer's script as it is, with stand-ins for what it imports and this machine lacks.
+
+`python -m frontdoor.bench.peer SCRIPT …`: the libraries look for the real packages first, and find none; only what the
+script itself imports is stood in for.
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+STAND_INS = Path(__file__).parent / "peers"
+
+
+def main(arguments: list[str]) -> None:
+    """The script, as if it had been called with these arguments."""
+    if not find_spec("torchvision"):
+        import diffusers.pipelines.flux
+        import transformers.image_utils
+
+        sys.path.insert(0, str(STAND_INS))
+        del diffusers, transformers
+    sys.argv = arguments
+    runpy.run_path(arguments[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
