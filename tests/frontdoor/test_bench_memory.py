@@ -82,6 +82,6 @@ def test_the_measuring_half_runs(tmp_path: Path) -> None:
     names = [row.name for row in rows]
     assert "FLUX.1-dev nf4 generate peak" in names
     assert "Qwen-Image-Edit-2511 nf4 caption peak" in names
-    assert "Qwen-Image-Edit-2511/transformer nf4 swap in" in names
+    assert "Qwen-Image-Edit-2511+table/transformer nf4 swap in" in names
     assert "nf4 host growth over 4 switches" in names
     assert all(row.value >= 0 for row in rows)
