@@ -33,7 +33,6 @@ class FakeDevice:
         self._total = total_bytes
         self.fail_at = frozenset(fail_at)
         self.puts = 0
-        self.reclaims = 0
         self.used = 0
         self.litter = 0
         self._peak = 0
@@ -82,7 +81,6 @@ class FakeDevice:
 
     def reclaim(self) -> None:
         """Sweep the litter."""
-        self.reclaims += 1
         self.litter = 0
 
     def peak_bytes(self, *, reset: bool = False) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -57,5 +58,8 @@ class Examples:
     def _mask(self, example: Example, latents: Tensor) -> Tensors:
         if example.mask:
             return self.cache[example.mask]
-        everywhere = {"mask": torch.ones(1, 1, *latents.shape[-2:])}
-        return everywhere if any(other.mask for other in self.examples) else {}
+        return {"mask": torch.ones(1, 1, *latents.shape[-2:])} if self._masked else {}
+
+    @cached_property
+    def _masked(self) -> bool:
+        return any(example.mask for example in self.examples)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from engines.api import GenerateParams, TrainParams
-from engines.errors import BadInput
-from engines.lora.data import Tensors, bucket, fit
-from engines.lora.family import Family, Preview, narrowed
+from engines.api import GenerateParams
+from engines.lora.captioned import Captioned
+from engines.lora.data import Tensors
+from engines.lora.family import Preview, narrowed
 from engines.lora.naming import BFL_ATTENTION, Names, Slot, bfl_slot
 from engines.parts import components, flux2
 from engines.parts.latents import pack
@@ -29,7 +28,7 @@ _DOUBLE: Names = {
 _SINGLE: Names = {"attn.to_qkv_mlp_proj": ("linear1", 0, (1,)), "attn.to_out": ("linear2", 0, (1,))}
 
 
-class Flux2Adapter(Family):
+class Flux2Adapter(Captioned):
     """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone.
 
     Latents are (B, 32, h, w), packed tokens (B, n, 128). The levels that training visits at `resolution_shift` are
@@ -41,30 +40,13 @@ class Flux2Adapter(Family):
         r"|ff(_context)?\.linear_(in|out))"
         r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
     )
+    maths = flux2
     encoders = ("text_encoder", "vae")
     blocks: ClassVar = {"num_layers": 38, "num_single_layers": 15}
 
     @cached_property
     def _tokenizer(self) -> Any:
         return components.tokenizer(self.folder, "tokenizer")
-
-    def encode_images(
-        self,
-        parts: Mapping[str, Any],
-        image: Image.Image,
-        references: Sequence[Image.Image],
-        resolution: int,
-        generator: torch.Generator,
-    ) -> Tensors:
-        """The picture alone, cropped to the nearest bucket. Raises: BadInput where there are references."""
-        if references:
-            raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
-        pixels = [self.fitted(parts, image, resolution)]
-        return {"latents": flux2.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
-
-    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
-        """Cropped to the nearest bucket."""
-        return fit(image, bucket(image.size, resolution**2, 2 * flux2.latent_factor(parts["vae"].config)))
 
     def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
         """Three layers of Qwen3's reading."""
@@ -74,10 +56,6 @@ class Flux2Adapter(Family):
         """The prompt, and the empty one that guidance points away from."""
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
-
-    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """The words, at the model's own settings."""
-        return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """As the generator draws it, guidance and all."""
@@ -95,15 +73,6 @@ class Flux2Adapter(Family):
     def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
         """Of the whole sequence; klein has no embedder for guidance, so it is left out."""
         return flux2.velocity(transformer, pack(noisy), batch["prompt_embeds"], sigma, *noisy.shape[-2:])
-
-    def tokens(self, params: TrainParams) -> int:
-        """Packed latents and text."""
-        side = 2 * flux2.latent_factor(components.config(self.folder, "vae"))
-        return params.resolution**2 // side**2 + self.text_tokens()
-
-    def text_tokens(self) -> int:
-        """What the row says."""
-        return int(self.spec.options["text_tokens"])
 
     def _read(self, parts: Mapping[str, Any], text: str) -> Tensor:
         return flux2.encode_prompts(parts["text_encoder"], self._tokenizer, [text], self.text_tokens())

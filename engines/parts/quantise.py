@@ -108,11 +108,6 @@ def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[st
     return model
 
 
-def in_4bit(model: nn.Module, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
-    """`in_form`, in NF4."""
-    return in_form(model, "nf4", dtype, keep)
-
-
 def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
     """What a `skeleton` takes once it is filled, counted from its shapes.
 

@@ -42,11 +42,11 @@ def _quantised() -> Any:
     """A 4-bit layer, doubly quantised, beside a plain one."""
     import torch
 
-    from engines.parts.quantise import in_4bit
+    from engines.parts.quantise import in_form
 
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Linear(64, 128, bias=False), torch.nn.ReLU(), torch.nn.Linear(128, 8))
-    return in_4bit(net, torch.float32).eval()
+    return in_form(net, "nf4", torch.float32).eval()
 
 
 def _eight_bit() -> Any:

@@ -29,12 +29,12 @@ def test_streamed_equals_quantised_in_place(toy_flux, flux_folder) -> None:
     from bitsandbytes.nn import Linear4bit
 
     from engines.parts import components
-    from engines.parts.quantise import in_4bit
+    from engines.parts.quantise import in_form
 
     streamed = components.load(replace(toy_flux, options={"nf4": ("transformer",)}), flux_folder, "transformer")
     whole = components.load(toy_flux, flux_folder, "transformer")
     small = {path for path, module in streamed.named_modules() if isinstance(module, Linear4bit)}
-    in_place = in_4bit(whole, torch.float32)
+    in_place = in_form(whole, "nf4", torch.float32)
     assert small == {path for path, module in in_place.named_modules() if isinstance(module, Linear4bit)}
     assert "transformer_blocks.0.attn.to_q" in small
     assert not {"x_embedder", "proj_out"} & small
@@ -47,11 +47,12 @@ def test_a_row_names_what_keeps_its_width(toy_flux, flux_folder) -> None:
     from bitsandbytes.nn import Linear4bit
 
     from engines.parts import components
-    from engines.parts.quantise import in_4bit
+    from engines.parts.quantise import in_form
 
     options = {"nf4": ("transformer",), "full_width": ("single_transformer_blocks",)}
     streamed = components.load(replace(toy_flux, options=options), flux_folder, "transformer")
-    in_place = in_4bit(components.load(toy_flux, flux_folder, "transformer"), torch.float32, options["full_width"])
+    plain = components.load(toy_flux, flux_folder, "transformer")
+    in_place = in_form(plain, "nf4", torch.float32, options["full_width"])
     for model in (streamed, in_place):
         small = {path for path, module in model.named_modules() if isinstance(module, Linear4bit)}
         assert small and not [path for path in small if path.startswith("single_transformer_blocks")]
@@ -62,12 +63,12 @@ def test_a_layer_stays_close(toy_flux, flux_folder) -> None:
     import torch
 
     from engines.parts import components
-    from engines.parts.quantise import in_4bit
+    from engines.parts.quantise import in_form
 
     model = components.load(toy_flux, flux_folder, "transformer")
     path, inputs = "transformer_blocks.0.ff.net.2", torch.randn(16, 256)
     before = model.get_submodule(path)(inputs)
-    after = in_4bit(model, torch.float32).get_submodule(path)(inputs)
+    after = in_form(model, "nf4", torch.float32).get_submodule(path)(inputs)
     assert float((after - before).norm() / before.norm()) < 0.12
 
 
