@@ -256,15 +256,20 @@ _REAL_SCENES: dict[str, tuple[str, ...]] = {
 _FRAMING_CYCLE = ("head", "bust", "head", "full body")
 
 
-def scene_prompts(trigger: str, subject: str, n: int, seed: int, toy: bool) -> list[tuple[str, Tags]]:
-    """n varied prompts with the tags that each asks for: every value of a tag comes up before one repeats."""
+def scene_prompts(
+    trigger: str, subject: str, n: int, seed: int, toy: bool, aims: Sequence[Mapping[str, str]] = ()
+) -> list[tuple[str, Tags]]:
+    """n varied prompts with the tags that each asks for: every value of a tag comes up before one repeats.
+
+    Each of `aims` is asked for in turn; only what it leaves open varies.
+    """
     rng = random.Random(f"scenes {seed}")
     values: Mapping[str, Sequence[str]] = vocab.SCENE_VALUES if toy else _REAL_SCENES
     columns = {name: _shuffled_rounds(rng, choices, n) for name, choices in values.items()}
     columns["framing"] = _shuffled_rounds(rng, _FRAMING_CYCLE, n)
     scenes = []
     for i in range(n):
-        asked = {name: column[i] for name, column in columns.items()}
+        asked = {name: column[i] for name, column in columns.items()} | dict(aims[i % len(aims)] if aims else {})
         if asked["framing"] != "full body":
             del asked["pose"]
         scenes.append((describe(asked, trigger, subject, toy), asked))

@@ -162,7 +162,13 @@ class Turn:
         return self.store.cards.get(run.id)
 
     def _generate(self, version: Version) -> list[ImageRecord]:
-        items = generate.scene_items(self.studio, self.character, self.scale.synthetic, version.id, seed=1000)
+        """New scenes; half of them show what the card says that the version cannot do yet."""
+        half = self.scale.synthetic // 2
+        missed = card.missed(self.studio, self.character, version.id)
+        items = [
+            *generate.scene_items(self.studio, self.character, self.scale.synthetic - half, version.id, seed=1000),
+            *generate.scene_items(self.studio, self.character, half, version.id, seed=2000, aims=missed),
+        ]
         job = generate.submit(self.studio, self.character, items, version=version.id)
         return self._saved(self._wait("generate", job))
 

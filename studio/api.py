@@ -107,8 +107,12 @@ class Api(PictureApi):
         seed: int = 0,
         params: dict[str, Any] | None = None,
         key: str = "",
+        gaps: bool = False,
     ) -> Json:
-        """Queue `count` pictures a prompt, or `count` scenes without one; no version is the base model."""
+        """Queue `count` pictures a prompt, or `count` scenes without one; no version is the base model.
+
+        With `gaps` the scenes show what the version's newest card missed.
+        """
         spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
         given = {**(params or {}), "seed": seed}
         knobs(spec, GenerateParams, given)
@@ -119,7 +123,8 @@ class Api(PictureApi):
                 for index in range(count)
             ]
         else:
-            items = generate.scene_items(self._studio, character_id, count, version, seed, **(params or {}))
+            aims = card.missed(self._studio, character_id, version) if gaps else ()
+            items = generate.scene_items(self._studio, character_id, count, version, seed, aims, **(params or {}))
         return self._queued(generate.submit(self._studio, character_id, items, version=version, key=key))
 
     @answers

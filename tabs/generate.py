@@ -9,7 +9,7 @@ import gradio as gr
 
 from engines.api import GenerateParams
 from engines.errors import BadInput
-from engines.prompts import CARD_CELLS, card_prompt, generate_params
+from engines.prompts import generate_params
 from studio.flywheel import card, generate
 from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
@@ -168,21 +168,11 @@ def make_items(
     if what == SCENES:
         return generate.scene_items(studio, cid, n, version, first, **knobs)
     if what == GAPS:
-        words = _gaps(store, n, spec.toy)
-        return [generate_params(spec, each, **{**knobs, "seed": first + at}) for at, each in enumerate(words)]
+        aims = card.missed(studio, cid, version)
+        return generate.scene_items(studio, cid, n, version, first, aims, **knobs)
     if not prompt.strip():
         raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
     return [generate_params(spec, prompt.strip(), **{**knobs, "seed": first + at}) for at in range(n)]
-
-
-def _gaps(store: Store, n: int, toy: bool) -> list[str]:
-    character = store.character
-    missed: list[str] = []
-    if store.cards.all():
-        missed = [str(cell["cell"]) for cell in store.cards.all()[-1].cells if card.verdict_of(cell) != card.PASS]
-    cells = [cell for cell in CARD_CELLS if cell.name in missed] or list(CARD_CELLS)
-    words = [card_prompt(cell, character.trigger, character.subject, toy) for cell in cells]
-    return [words[at % len(words)] for at in range(n)]
 
 
 def draw_pictures(

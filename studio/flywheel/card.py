@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engines.api import CaptionParams, Json
 from engines.errors import BadInput, ModelMissing, NotFound
-from engines.prompts import CARD_CELLS, CardCell, card_prompt, generate_params
+from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from studio.flywheel import generate
 from studio.flywheel.judging import Judge
 from studio.nouns import CardRun, ImageRecord, Job, Kind
@@ -102,6 +103,18 @@ def set_human(studio: Studio, character_id: str, card_id: str, cell: str, seed: 
     )
     changed = found.replace(cells=cells)
     return cards.put(changed.replace(summary=summary(changed)))
+
+
+def missed(studio: Studio, character_id: str, version: str = "") -> list[Tags]:
+    """What the cells ask for that a version's newest card did not pass, the worst first, the base being "".
+
+    Without a card of this version it is the newest of any; without one, or where nothing was missed, all cells.
+    """
+    cards = studio.store(character_id).cards.all()
+    newest = [run for run in cards if run.version == version][-1:] or cards[-1:]
+    failures = Counter(cell["cell"] for run in newest for cell in run.cells if verdict_of(cell) != PASS)
+    asked = {cell.name: cell.asked for cell in CARD_CELLS}
+    return [asked[name] for name, _ in failures.most_common() if name in asked] or list(asked.values())
 
 
 def verdict_of(cell: Json) -> str:

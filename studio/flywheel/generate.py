@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engines.api import GenerateParams, Json, LoraUse, ModelSpec
@@ -169,12 +169,21 @@ def set_threshold(studio: Studio, character_id: str, value: float | None) -> lis
 
 
 def scene_items(
-    studio: Studio, character_id: str, n: int, version: str = "", seed: int = 0, **knobs: object
+    studio: Studio,
+    character_id: str,
+    n: int,
+    version: str = "",
+    seed: int = 0,
+    aims: Sequence[Mapping[str, str]] = (),
+    **knobs: object,
 ) -> list[GenerateParams]:
-    """`n` different scenes for the character, each with a seed of its own, from the model's defaults."""
+    """`n` different scenes for the character, each with a seed of its own, from the model's defaults.
+
+    With `aims`, tags such as a card's missed cells ask for, each scene shows one of them, all in turn.
+    """
     store = studio.store(character_id)
     character, spec = store.character, model_spec(studio, store, version)
-    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy)
+    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
     return [generate_params(spec, words, **{"seed": seed + index, **knobs}) for index, (words, _) in enumerate(scenes)]
 
 

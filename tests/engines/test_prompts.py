@@ -95,6 +95,18 @@ def test_scene_prompts_vary_and_repeat(toy: bool) -> None:
     assert {angles.count(angle) for angle in vocab.ANGLES} == {8}
 
 
+def test_scenes_with_aims_show_each_in_turn_and_vary_the_rest() -> None:
+    """What a card missed is asked for in scenes that it never asked for: places, clothes and light differ."""
+    aims = [{"pose": "sitting", "framing": "full body"}, {"angle": "front", "expression": "sad", "framing": "head"}]
+
+    scenes = prompts.scene_prompts("ohwx", "person", 12, 1, toy=True, aims=aims)
+
+    assert all(aims[at % 2].items() <= asked.items() for at, (_, asked) in enumerate(scenes))
+    assert all("sitting" in words for words, _ in scenes[::2])
+    assert all("pose" not in asked for _, asked in scenes[1::2])
+    assert len({asked["background"] for _, asked in scenes}) > 3
+
+
 def test_scene_prompts_pose_only_whole_bodies() -> None:
     """A pose is asked for only where the whole body is seen."""
     for _, asked in prompts.scene_prompts("ohwx", "person", 30, 1, toy=True):

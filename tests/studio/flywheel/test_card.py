@@ -93,6 +93,25 @@ def test_two_cards_are_compared_pair_by_pair() -> None:
         card.compare(before, _card(_cell("0", 9, "pass")))
 
 
+def test_what_a_card_missed_is_what_to_draw_more_of(world) -> None:
+    """The worst cell first, by the human's word; a version's own newest card counts, and without one the newest."""
+    cells = (
+        _cell("front sad", 0, "fail", human=True),
+        _cell("sitting", 0, "pass"),
+        _cell("T-pose", 0, "unknown"),
+        _cell("sitting", 1, "fail"),
+        _cell("T-pose", 1, "fail"),
+    )
+    assert len(card.missed(world.studio, world.id)) == 23
+    world.store.cards.put(_card(*cells))
+
+    missed = card.missed(world.studio, world.id, "v9")
+
+    assert missed == [{"pose": pose, "framing": "full body"} for pose in ("T-pose", "sitting")]
+    world.store.cards.put(CardRun(id="d", version="v9", job="", seeds=(0,), cells=(_cell("front sad", 0, "fail"),)))
+    assert [each["expression"] for each in card.missed(world.studio, world.id, "v9")] == ["sad"]
+
+
 def test_a_card_needs_a_seed(world) -> None:
     """No seed, no card."""
     with pytest.raises(BadInput, match="at least one seed"):
