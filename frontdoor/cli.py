@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     pull.add_argument("--lean", action="store_true", help="then delete the full-width weights of quantised parts")
     bench.add_argument("name", nargs="?", help="one entry (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: how many people (default: 10)")
+    bench.add_argument("--out", type=Path, help="turn: keep the characters' reports here, and go on from those")
     bench.add_argument("--peer", type=Path, help="train-step: diffusers' train_dreambooth_lora_flux.py")
     bench.add_argument("--json", type=Path, help="write the rows here")
     return top

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from engines.errors import UserError
 from frontdoor.bench.rows import Row
-from frontdoor.demo import Scale, Turn
-from frontdoor.studio import open_studio
 from studio.statistics import bootstrap, mean
 
 FIRST_SEED = 100
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Turn both flywheels once for each of `--characters` drawn people whom no model has seen."""
+    """Turn both flywheels once for each of `--characters` drawn people whom no model has seen.
+
+    As many at a time as there are cores, one thread each. With `--out` the reports stay there, and those that lie
+    there already are not turned again.
+    """
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
-    return list(compare([_turn(seed) for seed in seeds]))
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(compare(list(pool.map(partial(_turn, options.out or Path(folder)), seeds))))
 
 
-def _turn(seed: int) -> dict[str, Any]:
-    """What `demo --seed` reports of one character."""
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder)
-        with closing(open_studio(out / "home")) as studio:
-            return Turn(studio, out, Scale()).run(seed)
+def _turn(out: Path, seed: int) -> dict[str, Any]:
+    """What `demo --seed` reports of one character. Raises: UserError when it fails."""
+    report = out / str(seed) / "report.json"
+    if not report.exists():
+        command = [sys.executable, "-m", "frontdoor.cli", "demo", "--seed", str(seed), "--out", str(report.parent)]
+        ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+        if ended.returncode:
+            raise UserError(f"The turn of character {seed} failed.", ended.stderr[-2000:])
+    found: dict[str, Any] = json.loads(report.read_text(encoding="utf-8"))
+    return found
 
 
 def compare(turns: Sequence[dict[str, Any]]) -> Iterator[Row]:

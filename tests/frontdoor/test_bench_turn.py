@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+from pathlib import Path
 from typing import Any
 
-from frontdoor.bench.turn import compare, rise
+from frontdoor.bench.turn import FIRST_SEED, compare, measure, rise
 
 
 def turn(v1: float, v2: float, base: float, refined: float) -> dict[str, Any]:
@@ -34,3 +37,13 @@ def test_characters_are_compared_with_themselves() -> None:
     assert abs(rows["card, first try, v2 − v1"].value - 0.1) < 1e-9
     assert rows["card, first try, v2 − v1"].ok is True
     assert rows["unseen edits accepted, refined − base"].ok is False
+
+
+def test_what_was_turned_once_is_not_turned_again(tmp_path: Path) -> None:
+    """Ten characters take an hour: reports that lie in `--out` are read, and nothing is trained for them."""
+    for number in range(2):
+        folder = tmp_path / str(FIRST_SEED + number)
+        folder.mkdir()
+        (folder / "report.json").write_text(json.dumps(turn(0.5, 0.6, 0.4, 0.5)))
+    rows = {row.name: row for row in measure(argparse.Namespace(characters=2, out=tmp_path))}
+    assert rows["card, first try right, v2, 2 characters"].value == 0.6
