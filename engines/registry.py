@@ -29,6 +29,7 @@ _QWEN_KNOBS: dict[str, dict[str, Any]] = {
         "learning_rate": 1e-4,
         "steps": 1500,
         "resolution": 1024,
+        "timestep_density": "weighted",
         "caption_dropout": 0.0,
     },
 }
@@ -37,8 +38,8 @@ _FLUX_WHY = {
     "150 a picture is the common rule); guidance 1 as in diffusers' README of train_dreambooth_lora_flux.",
 }
 _QWEN_WHY = {
-    "TrainParams": "rank 16 with alpha 16 at 1e-4, as in ai-toolkit's Qwen-Image-Edit-2509 preset; modulation left "
-    "alone, as in musubi-tuner; no caption dropout, as SimpleTuner advises for edits.",
+    "TrainParams": "rank 16 with alpha 16 at 1e-4, noise levels weighted, as in ai-toolkit's Qwen-Image-Edit-2509 "
+    "preset; modulation left alone, as in musubi-tuner; no caption dropout, as SimpleTuner advises for edits.",
 }
 _MINI_WHY = {"TrainParams": "measured on this toy world: what `bench mini` passes with."}
 _FEW_STEPS: dict[str, Any] = {"steps": 4, "true_cfg": 1.0}
