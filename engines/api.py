@@ -68,17 +68,25 @@ class ModelSpec:
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
 
 
+def _nothing(loaded: Any) -> int:
+    """A part holds no RAM beside its weights."""
+    del loaded
+    return 0
+
+
 @dataclass(frozen=True)
 class Component:
     """A part of a model that moves as one: loaded to the host once, placed on the card when leased.
 
     `key` is the same for the same weights, whichever engine asks; `bytes` is what it takes on the card.
+    `beside` answers the RAM that what was loaded holds beside its weights by now, wherever these are; from any thread.
     """
 
     key: str
     bytes: int
     load: Callable[[], Any] = field(compare=False, repr=False)
     streamed_bytes: int = 0  # what it takes when its blocks visit the card one by one; 0: it only runs whole
+    beside: Callable[[Any], int] = field(default=_nothing, compare=False, repr=False)
 
 
 def _as_it_is(parts: Mapping[str, Any]) -> AbstractContextManager[object]:

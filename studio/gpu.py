@@ -238,6 +238,8 @@ class GpuManager:
                 return
             self._active = [other for other in self._active if other is not active]
         active.parts.clear()
+        with self._moves:
+            self._residents.settle()
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:

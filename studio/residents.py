@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -18,6 +19,7 @@ class _Master:
     bytes: int  # of RAM that only dropping it gives back
     weights: int
     touched: int
+    beside: Callable[[], int]  # RAM beside the weights, by now
 
 
 @dataclass
@@ -26,6 +28,7 @@ class _Placed:
     bytes: int
     streamed: bool
     touched: int
+    beside: Callable[[], int]  # the same: the copy of a master that has gone still has it
 
 
 class MemoryErrors:
@@ -72,7 +75,10 @@ class Residents:
 
     def table(self) -> dict[str, int]:
         """Bytes of each resident, oldest first; safe from any thread."""
-        return {key: placed.bytes for key, placed in self._placed.copy().items()}
+        placed = self._placed.copy()
+        if self._device.in_place:  # RAM beside the weights is the device's, too
+            return {key: each.bytes + each.beside() for key, each in placed.items()}
+        return {key: each.bytes for key, each in placed.items()}
 
     def masters(self) -> dict[str, int]:
         """Bytes of the weights of each host master; safe from any thread."""
@@ -114,7 +120,8 @@ class Residents:
                 began = self._clock()
                 module = self._device.put(host, size, streamed=streamed)
                 self._put_s[component.key] = self._clock() - began
-            self._placed[component.key] = _Placed(module, size, streamed, self._tick)
+            beside = partial(component.beside, module)
+            self._placed[component.key] = _Placed(module, size, streamed, self._tick, beside)
             self._weights[component.key] = component.bytes
             if self._device.in_place:
                 self._release(component.key)
@@ -128,7 +135,8 @@ class Residents:
             began = self._clock()
             host = component.load()
             self._load_s[component.key] = self._clock() - began
-            master = _Master(host, component.bytes, component.bytes, self._tick)
+            beside = partial(component.beside, host)
+            master = _Master(host, component.bytes, component.bytes, self._tick, beside)
             self._masters[component.key] = master
             self._trim(loading=component.key)
             others = self._held() - component.bytes
@@ -167,8 +175,14 @@ class Residents:
         for key in [key for key in self._masters if key not in kept]:
             self._release(key)
 
+    def settle(self) -> None:
+        """Hold to the host's budget again: what parts keep beside their weights grows while they are used."""
+        self._trim()
+
     def _held(self) -> int:
-        return sum(master.bytes for master in self._masters.values())
+        """RAM of the masters' weights, and of what any part keeps beside them."""
+        parts: dict[str, _Placed | _Master] = {**self._placed, **self._masters}  # each once: a copy shares its master's
+        return sum(master.bytes for master in self._masters.values()) + sum(part.beside() for part in parts.values())
 
     def _trim(self, loading: str = "") -> None:
         """Drop the masters that are cheapest to read again per byte, until the host's budget holds.

@@ -47,7 +47,9 @@ def component(spec: ModelSpec, folder: Path) -> Component:
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
     left = whole.bytes - layer_bytes(components.config(folder, "transformer"), form, dtype)
-    return Component(f"{components.row_key(spec, 'transformer')}+table/transformer", left, partial(load, spec, folder))
+    least = whole.streamed_bytes if whole.streamed_bytes < left else 0  # of blocks that still have their layers
+    key = f"{components.row_key(spec, 'transformer')}+table/transformer"
+    return Component(key, left, partial(load, spec, folder), least, table_bytes)
 
 
 def layer_bytes(config: Mapping[str, Any], form: str, dtype: torch.dtype) -> int:
@@ -85,6 +87,11 @@ def is_tabled(transformer: Any) -> bool:
     return isinstance(getattr(transformer, "modulation", None), Table)
 
 
+def table_bytes(transformer: Any) -> int:
+    """The RAM that a tabled transformer's rows take by now."""
+    return int(transformer.modulation.nbytes)
+
+
 @torch.no_grad()
 def cover(transformer: Any, calls: Collection[Call]) -> None:
     """Have a row for every forward pass to come; reads the layers only where one is missing.
@@ -111,6 +118,11 @@ class Table:
         self._layers = layers
         self._rows: dict[Key, Tensor] = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Of all rows; safe from any thread."""
+        return sum(row.nbytes for row in self._rows.values())
+
     def append(self, embedder: nn.Module, args: tuple[Any, ...], embedding: Tensor) -> Tensor:
         """A forward hook of the time embedding: (M, D) to (M, D + 12·blocks·D). Raises: LookupError."""
         del embedder
@@ -131,10 +143,10 @@ class Table:
         missing = {key: call for key, call in keys.items() if key not in self._rows}
         if missing:
             self._make_room(keys)
-            self._rows |= _computed(transformer, self._layers, missing, dtype)
+            self._rows = {**self._rows, **_computed(transformer, self._layers, missing, dtype)}
 
     def _make_room(self, needed: Collection[Key]) -> None:
-        if sum(row.nbytes for row in self._rows.values()) > _ROOM:
+        if self.nbytes > _ROOM:
             self._rows = {key: row for key, row in self._rows.items() if key in needed}
 
 

@@ -173,3 +173,31 @@ def test_masters_are_released_with_their_budget() -> None:
     gpu.unload_all()
 
     assert device.held == 0
+
+
+def test_what_a_part_keeps_beside_its_weights_is_in_the_hosts_budget() -> None:
+    """What grows beside a part's weights while it is used takes room from masters; once the part has gone it does not,
+    and where the device is the host it is the device's room."""
+    clock, held = Clock(), {"mib": 0}
+
+    def growing(key: str) -> Component:
+        inner = part(key, 40, clock, 9.0)
+        return Component(key, inner.bytes, inner.load, beside=lambda _: held["mib"] * MIB)
+
+    gpu = manager(FakeDevice(400 * MIB), budget=100, host=80, clock=clock)
+    run(gpu, one(part("b/plain", 40, clock, 1.0)))
+    with gpu.lease(one(growing("a/growing"))) as lease, lease.stage("go"):
+        assert dict(gpu.status().masters) == {"b/plain": 40 * MIB, "a/growing": 40 * MIB}
+        held["mib"] = 30
+    assert dict(gpu.status().masters) == {"a/growing": 40 * MIB}
+
+    gpu.unload_all()
+    run(gpu, plan(("one", (part("b/plain", 40),), 0), ("other", (part("c/plain", 40),), 0)))
+    assert len(gpu.status().masters) == 2
+
+    device = FakeDevice(400 * MIB)
+    device.in_place = True
+    own = manager(device, budget=100)
+    run(own, one(growing("a/growing")))
+    run(own, one(part("b/plain", 40)))
+    assert keys(own) == ["b/plain"]

@@ -287,3 +287,30 @@ def test_training_leases_the_table(toy_qwen, qwen_folder) -> None:
         ["tiny-qwen-edit+table/transformer", "tiny-qwen-edit/vae"],
         ["tiny-qwen-edit/transformer", "tiny-qwen-edit/vae"],
     ]
+
+
+def test_the_rows_are_in_the_hosts_budget(toy_qwen, qwen_folder, steps) -> None:
+    """Where RAM has room for the weights alone, the rows cost a master its place; where they fit as well, none."""
+    from engines.fake import FakeCard
+    from engines.qwen_edit import QwenEdit
+    from studio.gpu import GpuManager
+
+    engine = QwenEdit(_row(toy_qwen), qwen_folder)
+    items = [EditItem(Image.new("RGB", (64, 64), "teal"), EditParams(instruction="smiling person", steps=2))]
+    plan = engine.plan(items)
+    (transformer,) = plan.stages[1].components
+
+    def run(host_bytes: int) -> tuple[FakeCard, int, int]:
+        card = FakeCard(1 << 30)
+        gpu = GpuManager(card, 1 << 30, {}, reserve_bytes=0, host_bytes=host_bytes)
+        with gpu.lease(plan) as lease:
+            list(QwenEdit(engine.spec, qwen_folder).edit(items, lease, steps))
+            with lease.stage("denoise") as parts:
+                rows = transformer.beside(parts["transformer"])
+        return card, rows, len(gpu.status().masters)
+
+    card, rows, masters = run(1 << 40)
+    assert rows == 6 * 2 * 2 * 32 * 4 * 3  # sixfold, two layers, two blocks, width, float32; two steps and 0
+    assert masters == 3
+    assert run(card.held + rows)[2] == 3
+    assert run(card.held)[2] == 2
