@@ -122,7 +122,7 @@ class GpuManager:
 
     def unload_all(self) -> None:
         """Empty the card and the host cache of all that no running stage uses."""
-        with self._moves:
+        with self._moves, self._moving():
             self._residents.clear(keep=self._pinned())
             self.raw_device.reclaim()
             self._ladder.forget()
@@ -214,11 +214,12 @@ class GpuManager:
         refusal = self._sums.too_large(stage, lease.key)
         for number, rung in self._ladder.rungs(self._sums.forms(stage), slot(stage, lease.key)):
             try:
-                parts = self._enter_on(rung, stage, lease)
+                with self._moving():
+                    parts = self._enter_on(rung, stage, lease)
             except OutOfMemory as error:
                 refusal = error
                 continue
-            now = self._fold_peak()
+            now = self._beside_weights(self.raw_device.peak_bytes())
             return Active(stage, rung.form, number, lease, parts, now, now)
         raise refusal
 
@@ -232,14 +233,14 @@ class GpuManager:
         with self._turn:
             if active not in self._active:
                 return
-        self._fold_peak(settle=False)
+        with self._moves:
+            self._fold_peak()
+            self._residents.settle()
         with self._turn:
             if active not in self._active:
                 return
             self._active = [other for other in self._active if other is not active]
         active.parts.clear()
-        with self._moves:
-            self._residents.settle()
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:
@@ -251,7 +252,8 @@ class GpuManager:
         form, lease = active.stage, active.lease
         with self._moves:
             self.raw_device.reclaim()
-            count = self._evict_idle(self._pinned())
+            with self._moving():
+                count = self._evict_idle(self._pinned())
             forms = self._sums.forms(active.asked)
             rung = self._ladder.ran_out(slot(active.asked, lease.key), active.rung, forms)
         cause = f"{lease.plan.what}: {form.name} ran out of memory. {self._sums.words(form, lease.key)}."
@@ -320,10 +322,21 @@ class GpuManager:
     def _pinned(self) -> set[str]:
         return {part.key for active in self._active.copy() for part in active.stage.components}
 
-    def _fold_peak(self, *, settle: bool = True) -> int:
-        """Bring the measured high-water mark into every running stage; `settle` restarts the measurement."""
-        high = self.raw_device.peak_bytes(reset=settle)
-        for active in self._active.copy():
-            active.high = max(active.high, high)
+    @contextmanager
+    def _moving(self) -> Iterator[None]:
+        """While weights come or go nobody's work is measured: not what runs now, around them, nor what follows."""
+        self._fold_peak()
+        try:
+            yield
+        finally:
+            self._high = max(self._high, self.raw_device.peak_bytes(reset=True))
+
+    def _fold_peak(self) -> None:
+        """Bring the high-water mark since the last time into the innermost of the stages that run, and begin anew."""
+        high = self.raw_device.peak_bytes(reset=True)
+        for active in self._active[-1:]:
+            active.high = max(active.high, self._beside_weights(high))
         self._high = max(self._high, high)
-        return self.raw_device.peak_bytes() if settle else high
+
+    def _beside_weights(self, nbytes: int) -> int:
+        return nbytes - self._residents.used()

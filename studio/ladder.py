@@ -27,19 +27,20 @@ class Ladder:
         self._reached: dict[str, int] = {}
 
     def rungs(self, forms: Iterable[Stage], slot: str) -> list[tuple[int, Rung]]:
-        """The rungs that are left to a stage, with their numbers."""
+        """The rungs that are left to a stage, with their numbers; never none, for under one key plans may differ."""
         plain, *leaner = forms
         rungs = [Rung(plain), Rung(plain, alone=True), *(Rung(form, alone=True) for form in leaner)]
-        return list(enumerate(rungs))[self._reached.get(slot, 0) :]
+        return list(enumerate(rungs))[min(self._reached.get(slot, 0), len(rungs) - 1) :]
 
     def ran_out(self, slot: str, number: int, forms: Iterable[Stage]) -> Rung | None:
         """The rung after one that was not enough; None where it was the last, and the stage starts over."""
-        self._reached[slot] = number + 1
-        left = self.rungs(forms, slot)
+        rungs = self.rungs(forms, slot)
+        left = [rung for each, rung in rungs if each > number]
         if not left:
-            del self._reached[slot]
+            self._reached.pop(slot, None)
             return None
-        return left[0][1]
+        self._reached[slot] = number + 1
+        return left[0]
 
     def worked(self, slot: str, number: int) -> None:
         """A rung was enough. Where it was the plain form, others were in its way: next time it may share again."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Active:
-    """A stage in use: the modules handed out, use of the card when it began, the most since.
+    """A stage in use: the modules handed out, use of the card beside weights when it began, the most of its own since.
 
     `asked` is the stage as its plan has it, `stage` the form it was admitted in, from rung `rung` of its ladder.
     """

@@ -51,6 +51,24 @@ def test_the_preflight_uses_what_was_measured() -> None:
     assert gpu.status().peak == 70 * MIB
 
 
+def test_what_runs_inside_a_stage_is_no_work_of_its_own() -> None:
+    """Weights that come, go or are unloaded while a stage runs, and the work of a stage inside it, are not taken for
+    its own: what was admitted once is admitted again."""
+    device = FakeDevice(100 * MIB)
+    gpu, outer = manager(device), one(part("train/x", 50), working=10)
+    run(gpu, one(part("idle/x", 45)))
+
+    for _ in range(2):
+        with gpu.lease(outer) as lease, lease.stage("go"):
+            device.work(12 * MIB)
+            with gpu.lease(one(part("draw/x", 30))) as inner, inner.stage("go"):
+                device.work(5 * MIB)
+            gpu.unload_all()
+
+    assert gpu.check(outer).needed == 62 * MIB
+    assert gpu.check(one(part("draw/x", 30))).needed == 35 * MIB
+
+
 def test_what_ran_under_a_budget_is_not_refused_by_its_own_peak() -> None:
     """A measured peak above the budget is kept as the most that the budget admits."""
     device = FakeDevice(200 * MIB)

@@ -210,3 +210,14 @@ def test_the_rung_that_was_reached_is_kept_until_all_is_unloaded() -> None:
     assert attempt(gpu, wanted, used)["vae"].streamed
     gpu.unload_all()
     assert not attempt(gpu, wanted, 0)["vae"].streamed
+
+
+def test_a_plan_with_fewer_forms_is_not_past_its_last() -> None:
+    """Under one key a stage that cannot be done with less follows one that had to be: it is tried, not refused."""
+    gpu, thin = manager(FakeDevice(100 * MIB)), one(part("b/x", 30))
+    for _ in range(3):
+        with pytest.raises(RanOut), gpu.lease(thrifty(), key="edit") as lease, lease.stage("go"):
+            raise MemoryError
+
+    with gpu.lease(thin, key="edit") as lease, lease.stage("go"):
+        assert keys(gpu) == ["b/x"]
