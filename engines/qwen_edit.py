@@ -100,7 +100,8 @@ class QwenEdit:
         """
         if not items:
             return
-        _check(items)
+        for item in items:
+            self._check(item.params)
         progress = Progress(on_step, sum(item.params.steps for item in items), len(items))
         with ExitStack() as stage:
             prepared = self._encode(cache(lambda: stage.enter_context(lease.stage("encode"))), items, progress)
@@ -171,7 +172,18 @@ class QwenEdit:
 
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
         """The model's noise schedule, or the one that its few-step adapter was distilled on."""
-        return {**self._schedule, **self.spec.few_steps["scheduler"]} if params.few_steps else self._schedule
+        return {**self._schedule, **self.spec.few_steps.get("scheduler", {})} if params.few_steps else self._schedule
+
+    def _check(self, params: EditParams) -> None:
+        if not params.instruction.strip():
+            raise BadInput("An edit has no instruction.", "Say what should change.")
+        # A schedule that is stretched to end at a level needs one to begin at, too.
+        least = 2 if self._schedule_of(params).get("shift_terminal") else 1
+        if params.steps < least:
+            raise BadInput(
+                f"{params.steps} step{'s' * (params.steps != 1)} cannot follow this noise schedule.",
+                f"Ask for at least {least} steps.",
+            )
 
     def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
         """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""
@@ -232,11 +244,3 @@ def _fingerprint(picture: Image) -> str:
 def _alike(item: _Prepared) -> tuple[Any, ...]:
     """All but the words and the seed."""
     return (item.shapes, item.params.replace(instruction="", negative="", seed=0))
-
-
-def _check(items: Sequence[EditItem]) -> None:
-    for item in items:
-        if not item.params.instruction.strip():
-            raise BadInput("An edit has no instruction.", "Say what should change.")
-        if item.params.steps < 1:
-            raise BadInput(f"{item.params.steps} steps change nothing.", "Ask for at least 1 step.")

@@ -188,6 +188,24 @@ def test_few_steps_take_the_adapter_and_its_schedule(
     assert spec.params(EditParams, few_steps=True, steps=6).steps == 6
 
 
+def test_too_few_steps_for_the_schedule_are_refused(
+    toy_qwen, qwen_folder, host_lease, steps, save_lora, tmp_path
+) -> None:
+    """A schedule stretched to a last level has no single step, and says so before any weight is read; the few-step
+    adapter's own, which is not stretched, has."""
+    file = save_lora(qwen_folder, tmp_path / "few.safetensors", "QwenImageTransformer2DModel")
+    few = {"file": str(file), "knobs": {}, "scheduler": {"shift_terminal": None}}
+    spec = dataclasses.replace(toy_qwen, few_steps=few)
+
+    with pytest.raises(BadInput, match="1 step cannot follow"):
+        _edit(spec, qwen_folder, _items(1, steps=1), host_lease, steps)
+    with pytest.raises(BadInput, match="0 steps cannot follow"):
+        _edit(spec, qwen_folder, _items(1, steps=0, few_steps=True), host_lease, steps)
+    assert steps.seen == []
+    (drawn,) = _edit(spec, qwen_folder, _items(1, steps=1, few_steps=True), host_lease, steps)
+    assert drawn.std() > 5
+
+
 def test_few_steps_without_an_adapter_are_refused(toy_qwen, qwen_folder) -> None:
     """A model that has none, and one whose file is not here, each say what to do, before the card is taken."""
     from engines.qwen_edit import QwenEdit
