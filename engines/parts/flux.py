@@ -35,6 +35,11 @@ class Conditioning:
     def __len__(self) -> int:
         return self.prompt_embeds.shape[0]
 
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return int(self.prompt_embeds.nbytes + self.pooled.nbytes)
+
     def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
         """Some of the rows, in the order asked."""
         where = list(index) if isinstance(index, (list, tuple, range)) else index

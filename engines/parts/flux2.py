@@ -19,6 +19,7 @@ from engines.api import GenerateParams
 from engines.parts.flux import latent_factor
 from engines.parts.latents import from_pixels, pack, to_pixels, unpack
 from engines.parts.sampling import Tick, euler, noise, shifted_sigmas
+from engines.parts.shortcuts import branch
 
 __all__ = [
     "NO_WORDS", "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
@@ -142,10 +143,12 @@ def sample(
 
     def predict(latents: Tensor, sigma: float) -> Tensor:
         seen = latents.to(dtype)
-        wanted = velocity(transformer, seen, words, sigma, h, w)
+        with branch(transformer, "cond"):
+            wanted = velocity(transformer, seen, words, sigma, h, w)
         if nothing is None:
             return wanted
-        unwanted = velocity(transformer, seen, nothing, sigma, h, w)
+        with branch(transformer, "uncond"):
+            unwanted = velocity(transformer, seen, nothing, sigma, h, w)
         return unwanted + guidance * (wanted - unwanted)
 
     drawn = noise([item.seed for item in params], (transformer.config.in_channels, rows, columns))

@@ -6,7 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch
 from diffusers import FirstBlockCacheConfig
+from diffusers.hooks._helpers import TransformerBlockRegistry
+from diffusers.hooks.first_block_cache import _FBC_BLOCK_HOOK, FBCBlockHook
+from diffusers.hooks.hooks import HookRegistry
+from torch import nn
 
 
 @contextmanager
@@ -22,9 +27,41 @@ def first_block_cache(transformer: Any, threshold: float) -> Iterator[None]:
         return
     transformer.enable_cache(FirstBlockCacheConfig(threshold=threshold))
     try:
+        _join_the_tail(transformer)
         yield
     finally:
         transformer.disable_cache()
+
+
+class _JoinedTail(FBCBlockHook):  # type: ignore[misc]
+    """The last block where it sees words and picture as one sequence, words first, and the first one saw two.
+
+    diffusers 0.42 subtracts the pair from the sequence here and fails.
+    """
+
+    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        """The block's answer; what it all came to since the first block is kept as a pair again."""
+        state = self.state_manager.get_state()
+        if not state.should_compute:
+            return super().new_forward(module, *args, **kwargs)
+        picture, words = state.head_block_output
+        state.head_block_output = torch.cat([words, picture], dim=1)
+        output = super().new_forward(module, *args, **kwargs)
+        moved, _ = state.tail_block_residuals
+        state.tail_block_residuals = (moved[:, words.shape[1] :], moved[:, : words.shape[1]])
+        return output
+
+
+def _join_the_tail(transformer: Any) -> None:
+    """Teach the last block to keep a pair, where it alone of first and last has no words of its own."""
+    stack = [block for child in transformer.children() if isinstance(child, nn.ModuleList) for block in child]
+    head, tail = (TransformerBlockRegistry.get(type(block)) for block in (stack[0], stack[-1]))
+    if head.return_encoder_hidden_states_index is None or tail.return_encoder_hidden_states_index is not None:
+        return
+    hooks = HookRegistry.check_if_exists_or_initialize(stack[-1])
+    manager = hooks.get_hook(_FBC_BLOCK_HOOK).state_manager
+    hooks.remove_hook(_FBC_BLOCK_HOOK)
+    hooks.register_hook(_JoinedTail(manager, is_tail=True), _FBC_BLOCK_HOOK)
 
 
 def branch(transformer: Any, name: str) -> AbstractContextManager[None]:

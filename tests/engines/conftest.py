@@ -294,6 +294,12 @@ def lora_file(flux_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="session")
+def lora2_file(flux2_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same for FLUX.2 [klein]."""
+    return _save_lora(flux2_folder, tmp_path_factory.mktemp("lora2") / "tiny.safetensors", "Flux2Transformer2DModel")
+
+
+@pytest.fixture(scope="session")
 def save_lora() -> Callable[..., Path]:
     """How a random LoRA file is written."""
     return _save_lora

@@ -83,6 +83,28 @@ def test_only_guidance_reads_the_empty_prompt(flux2_folder, host_lease, steps) -
         steps.seen.clear()
 
 
+def test_words_that_were_read_are_not_read_again(flux2_folder, host_lease, steps) -> None:
+    """A second job over known prompts, the empty one too, never asks for the encoder, and draws the same to the bit."""
+    from engines.flux2 import Flux2
+
+    items = asked(2)
+    engine = Flux2(SPEC, flux2_folder)
+    leases = [host_lease(engine.plan(items)) for _ in range(2)]
+    first, again = ([np.asarray(picture) for picture in engine.generate(items, lease, steps)] for lease in leases)
+    assert [lease.asked.count("encode") for lease in leases] == [1, 0]
+    assert all(np.array_equal(one, other) for one, other in zip(first, again, strict=True))
+
+
+def test_what_is_remembered_is_what_is_counted(flux2_folder, host_lease, steps) -> None:
+    """Each prompt's words are bytes of their own, so that forgetting one frees what it was counted as."""
+    from engines.flux2 import Flux2
+
+    engine, items = Flux2(SPEC, flux2_folder), asked(2)
+    with host_lease(engine.plan(items)).stage("encode") as parts:
+        rows = engine.read(parts, [item.prompt for item in items])
+    assert [row.untyped_storage().nbytes() for row in rows] == [row.nbytes for row in rows]
+
+
 def test_refuses_what_it_cannot_draw(draw, steps) -> None:
     """No steps, or no pixels, is refused before any weight is read."""
     for change in ({"steps": 0}, {"width": 4}):
@@ -94,13 +116,7 @@ def test_refuses_what_it_cannot_draw(draw, steps) -> None:
 # ── LoRAs ───────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture(scope="session")
-def lora_file(flux2_folder: Path, save_lora: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A LoRA of rank 2 and alpha 4 with random weights, in diffusers' format."""
-    return save_lora(flux2_folder, tmp_path_factory.mktemp("lora2") / "tiny.safetensors", "Flux2Transformer2DModel")
-
-
-def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora_file) -> None:
+def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora2_file) -> None:
     """A cancel takes effect at the first step and takes the LoRA off the resident transformer."""
     from engines.flux2 import Flux2
 
@@ -111,7 +127,7 @@ def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora_file
         if step:
             raise Cancelled
 
-    items = asked(1, loras=use(lora_file))
+    items = asked(1, loras=use(lora2_file))
     engine = Flux2(SPEC, flux2_folder)
     lease = host_lease(engine.plan(items))
     with pytest.raises(Cancelled):
@@ -120,19 +136,19 @@ def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora_file
     assert not [name for name, _ in lease.part("transformer").named_modules() if "lora" in name]
 
 
-def test_lora_changes_the_picture(draw, lora_file) -> None:
+def test_lora_changes_the_picture(draw, lora2_file) -> None:
     """A LoRA at strength 1 changes the picture; at strength 0 it doesn't."""
     (plain,) = draw(asked(1))
-    assert np.array_equal(draw(asked(1, loras=use(lora_file, 0.0)))[0], plain)
-    assert not np.array_equal(draw(asked(1, loras=use(lora_file)))[0], plain)
+    assert np.array_equal(draw(asked(1, loras=use(lora2_file, 0.0)))[0], plain)
+    assert not np.array_equal(draw(asked(1, loras=use(lora2_file)))[0], plain)
 
 
-def test_a_lora_that_loads_nothing_is_an_error(draw, flux2_folder, lora_file, tmp_path) -> None:
+def test_a_lora_that_loads_nothing_is_an_error(draw, flux2_folder, lora2_file, tmp_path) -> None:
     """Tensors without a place, of another width or of another family are counted and refused, never dropped."""
     import torch
     from safetensors.torch import load_file, save_file
 
-    good, name = load_file(lora_file), "transformer.transformer_blocks.7.attn.to_q"
+    good, name = load_file(lora2_file), "transformer.transformer_blocks.7.attn.to_q"
     stray = {f"{name}.lora_A.weight": torch.zeros(2, 64), f"{name}.lora_B.weight": torch.zeros(64, 2)}
     bfl = "diffusion_model.double_blocks.0.img_attn.unheard"
     dropped = {f"{bfl}.lora_A.weight": torch.zeros(2, 64), f"{bfl}.lora_B.weight": torch.zeros(64, 2)}
@@ -162,7 +178,7 @@ def test_flux1_refuses_its_files(flux2_folder, flux_folder, toy_flux, save_lora,
 # ── weights ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_plan_counts_what_is_resident(flux2_folder, lora_file) -> None:
+def test_plan_counts_what_is_resident(flux2_folder, lora2_file) -> None:
     """A plan names three stages, keys after the row, and grows with pictures and with LoRAs."""
     from engines.flux2 import Flux2
 
@@ -172,7 +188,7 @@ def test_plan_counts_what_is_resident(flux2_folder, lora_file) -> None:
     assert small.stages[1].components[0].key == "tiny-flux2/transformer"
     assert small.stages[1].components[0].bytes > 10_000
     assert large.stages[2].working_bytes == 2 * small.stages[2].working_bytes
-    stacked = engine.plan(asked(1, loras=use(lora_file)))
+    stacked = engine.plan(asked(1, loras=use(lora2_file)))
     assert stacked.stages[1].working_bytes > small.stages[1].working_bytes
 
 

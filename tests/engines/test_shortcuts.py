@@ -1,4 +1,4 @@
-"""Shortcuts through both families' transformers, against the plain way."""
+"""Shortcuts through all families' transformers, against the plain way."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from PIL import Image
 import assets
 from engines.api import EditItem, EditParams, GenerateParams, ModelSpec
 from engines.registry import Registry, load_class
+from tests.engines import tiny_flux2
 
 pytestmark = pytest.mark.slow
 
-both = pytest.mark.parametrize("family", ["flux", "qwen-edit"])
+every = pytest.mark.parametrize("family", ["flux", "flux2", "qwen-edit"])
 
 
 @pytest.fixture
-def models(toy_flux, toy_qwen, flux_folder, qwen_folder) -> dict[str, tuple[ModelSpec, Any]]:
+def models(toy_flux, toy_qwen, flux_folder, flux2_folder, qwen_folder) -> dict[str, tuple[ModelSpec, Any]]:
     """A row and its folder, by family."""
-    return {"flux": (toy_flux, flux_folder), "qwen-edit": (toy_qwen, qwen_folder)}
+    return {
+        "flux": (toy_flux, flux_folder),
+        "flux2": (tiny_flux2.SPEC, flux2_folder),
+        "qwen-edit": (toy_qwen, qwen_folder),
+    }
 
 
 @pytest.fixture
@@ -46,7 +51,7 @@ def draw(models, host_lease, steps) -> Any:
     return draw_two
 
 
-@both
+@every
 def test_a_threshold_that_nothing_falls_under_changes_nothing(draw, family) -> None:
     """With every block at every step the pictures are plain to the bit; with all that can be skipped, they are not."""
     plain, _ = draw(family)
@@ -67,7 +72,7 @@ def test_skipping_on_a_long_schedule_stays_close(host_lease, steps, tmp_path) ->
     assert 0 < np.abs(pictures[0] - pictures[1]).mean() < 5
 
 
-@both
+@every
 def test_the_first_block_cache_skips_blocks_and_leaves_no_trace(draw, family, models) -> None:
     """After the first step of each pass the last block rests; afterwards it works at every step, with no hook left."""
     import torch
@@ -96,8 +101,10 @@ def test_the_first_block_cache_skips_blocks_and_leaves_no_trace(draw, family, mo
 def _forward(family: str, transformer: Any) -> Any:
     import torch
 
-    from engines.parts import flux, qwen
+    from engines.parts import flux, flux2, qwen
 
+    if family == "flux2":
+        return flux2.velocity(transformer, torch.ones(1, 16, 32), torch.ones(1, 5, 48), 0.5, 8, 8)
     if family == "flux":
         cond = flux.Conditioning(torch.ones(1, 5, 48), torch.ones(1, 32))
         return flux.velocity(transformer, torch.ones(1, 16, 64), cond, 0.5, 2.0, 8, 8)
@@ -105,7 +112,7 @@ def _forward(family: str, transformer: Any) -> Any:
     return qwen.velocity(transformer, torch.ones(1, 16, 64), None, words, 0.5, [(1, 4, 4)])
 
 
-@both
+@every
 def test_compiled_blocks_draw_the_same(draw, family) -> None:
     """Traced by torch, block by block, pictures are the plain ones to a grey level; the next user gets none of it."""
     plain, _ = draw(family)
@@ -114,7 +121,7 @@ def test_compiled_blocks_draw_the_same(draw, family) -> None:
     assert all(module._compiled_call_impl is None for module in transformer.modules())
 
 
-@both
+@every
 def test_compiling_is_for_cards_unless_asked(models, family) -> None:
     """On a CPU the option alone compiles nothing; with `compile_anywhere` each repeated block is compiled, once."""
     import torch
