@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib import import_module
 from math import log
 from pathlib import Path
@@ -299,10 +300,14 @@ MODELS: tuple[ModelSpec, ...] = (
 class Registry:
     """The rows, where their weights lie, and the way from a row to its engine."""
 
-    def __init__(self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS) -> None:
+    def __init__(
+        self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS, *, compile_with: str = ""
+    ) -> None:
+        """`compile_with`: a backend of torch for every row that names none itself."""
         self._assets = assets
         self._models_dir = models_dir
-        self._by_name = {spec.name: spec for spec in models}
+        rows = [replace(spec, options={"compile": compile_with, **spec.options}) for spec in models]
+        self._by_name = {spec.name: spec for spec in (rows if compile_with else models)}
 
     def spec(self, name: str) -> ModelSpec:
         """One row. Raises: NotFound."""

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--port", type=int, default=0, help="0 picks a free one")
         one.add_argument("--home", type=Path, help="where characters live (default: ~/FLENwheel)")
         one.add_argument("--no-open", action="store_true", help="don't open the browser")
+        one.add_argument("--compile", action="store_true", help="on a card: compile models (slow start, faster steps)")
         one.add_argument("--fake", action="store_true", help="deterministic stand-in models, for development")
     demo.add_argument("--seed", type=int, help="another character, drawn from the embedded world")
     demo.add_argument("--out", type=Path, default=Path("flenwheel-demo"), help="folder for the report")

@@ -18,13 +18,17 @@ from studio.studio import Studio
 def main(options: argparse.Namespace) -> int:
     """Serve until Ctrl-C; the URL comes first."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    studio = open_studio(home=options.home, fake=options.fake)
+    studio = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
     return serve(studio, port=options.port, browser=not options.no_open)
 
 
-def open_studio(home: Path | None = None, *, fake: bool = False) -> Studio:
-    """The user's studio, or one in `home`; `fake` swaps the models for the shipped stand-ins."""
+def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Studio:
+    """The user's studio, or one in `home`; `fake` swaps the models for the shipped stand-ins.
+
+    `compiled`: on a card the transformers' blocks are compiled by torch.
+    """
     settings = Settings.from_env(Path(assets.__file__).parent)
+    settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
     if home:
         settings = dataclasses.replace(settings, data_root=home.expanduser().resolve())
     if not fake:

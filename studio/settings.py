@@ -18,6 +18,7 @@ class Settings:
     device: str = "auto"  # auto | cuda | cpu | fake
     budget_gib: float = 22.5
     fake_gib: float = 24.0
+    compile: str = ""  # torch's name of a backend that compiles the models' blocks on a card, "inductor"; "": none
     host: str = "127.0.0.1"
     port: int = 0
     models_dir: Path = field(default_factory=lambda: Path("~/.cache/flenwheel/models").expanduser())

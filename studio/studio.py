@@ -46,7 +46,7 @@ class Studio:
         runners: Mapping[str, Runner] = RUNNERS,
     ) -> None:
         self.settings = settings
-        self.registry = registry or Registry(settings.assets, settings.models_dir)
+        self.registry = registry or Registry(settings.assets, settings.models_dir, compile_with=settings.compile)
         self._engines: dict[tuple[str, str], Any] = {}
         self._making = threading.RLock()
         card_device = device or open_device(settings.device, settings.fake_bytes)

@@ -15,6 +15,7 @@ from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
+from tabs.common.knobs import first_block_cache
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
@@ -43,6 +44,7 @@ def build(page: Page) -> None:
                 with gr.Row():
                     steps = gr.Number(0, label="Steps (0: the model's own)", precision=0)
                     cfg = gr.Number(0, label="True CFG (0: the model's own)")
+                skip = first_block_cache("enrich-skip")
             cost = html(looks.waiting(), elem_id="enrich-cost")
             run = gr.Button("Run plan", variant="primary", elem_id="enrich-run")
             planned = html(elem_id="enrich-plan")
@@ -56,7 +58,7 @@ def build(page: Page) -> None:
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
-    knobs = [tasks, limit, seeds, gaps, sources, model, steps, cfg, few]
+    knobs = [tasks, limit, seeds, gaps, sources, model, steps, cfg, few, skip]
     plan = (draw_plan, knobs, [cost, planned])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
@@ -97,11 +99,12 @@ def make_plan(
     steps: float | None,
     cfg: float | None,
     few: bool = False,
+    skip: float | None = 0,
 ) -> EnrichPlan:
     """The plan that the widgets describe, with the knobs written into each row."""
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
-    given = {"few_steps": few, "steps": steps and int(steps), "true_cfg": cfg}
+    given = {"few_steps": few, "steps": steps and int(steps), "true_cfg": cfg, "first_block_cache": skip}
     return enrich.plan(
         studio,
         cid,

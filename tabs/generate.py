@@ -15,6 +15,7 @@ from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind,
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
+from tabs.common.knobs import first_block_cache
 from tabs.common.shell import Page, active_job, html, progress_line
 
 BASE = "base"
@@ -33,10 +34,12 @@ def build(page: Page) -> None:
             with gr.Row():
                 version = gr.Dropdown([("base model", BASE)], value=BASE, label="Version", elem_id="generate-version")
                 count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
-            with gr.Accordion("Advanced", open=False), gr.Row():
-                seed = gr.Number(0, label="First seed", precision=0)
-                steps = gr.Number(0, label="Steps (0: its own)", precision=0)
-                guidance = gr.Number(0, label="Guidance (0: its own)")
+            with gr.Accordion("Advanced", open=False):
+                with gr.Row():
+                    seed = gr.Number(0, label="First seed", precision=0)
+                    steps = gr.Number(0, label="Steps (0: its own)", precision=0)
+                    guidance = gr.Number(0, label="Guidance (0: its own)")
+                skip = first_block_cache("generate-skip")
             about = html()
             cost = html()
             with gr.Row():
@@ -53,7 +56,7 @@ def build(page: Page) -> None:
                     against = gr.Dropdown([], label="Compare with")
                 cells = html(looks.waiting(), elem_id="card-cells")
 
-    knobs = [what, prompt, version, count, seed, steps, guidance]
+    knobs = [what, prompt, version, count, seed, steps, guidance, skip]
     choices = [version, prompt, which, against]
     price = (draw_cost, knobs, [cost])
     drawn = (draw_results, [shown], [results, busy])
@@ -155,6 +158,7 @@ def make_items(
     seed: float | None,
     steps: float | None,
     guidance: float | None,
+    skip: float | None = 0,
 ) -> list[GenerateParams]:
     """What the widgets ask for, one item a picture."""
     store = studio.store(cid)
@@ -165,6 +169,8 @@ def make_items(
         knobs["steps"] = int(steps)
     if guidance:
         knobs["guidance"] = float(guidance)
+    if skip:
+        knobs["first_block_cache"] = float(skip)
     if what == SCENES:
         return generate.scene_items(studio, cid, n, version, first, **knobs)
     if what == GAPS:

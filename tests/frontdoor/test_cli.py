@@ -1,11 +1,13 @@
 """The commands and their options."""
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from frontdoor import bootstrap
 from frontdoor.cli import COMMANDS, main, parser
+from frontdoor.studio import open_studio
 
 
 def test_no_command_means_the_studio() -> None:
@@ -19,6 +21,15 @@ def test_the_demo_ends_by_itself() -> None:
     """Headless: the studio is shown only to who asks for it."""
     assert parser().parse_args(["demo"]).open is False
     assert parser().parse_args(["demo", "--open"]).open is True
+
+
+def test_compiling_is_the_users_choice(tmp_path: Path) -> None:
+    """`studio --compile` asks every model for torch's compiler; without it none is asked."""
+    plain, asked = (parser().parse_args(words).compile for words in (["studio"], ["studio", "--compile"]))
+    assert (plain, asked) == (False, True)
+    for compiled, backend in ((False, None), (True, "inductor")):
+        with closing(open_studio(tmp_path / str(compiled), compiled=compiled)) as studio:
+            assert {spec.options.get("compile") for spec in studio.registry.role("generator")} == {backend}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

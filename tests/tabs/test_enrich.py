@@ -26,14 +26,16 @@ def test_the_plan_says_what_it_costs_before_it_starts(
 
 
 def test_running_the_plan_queues_it_verbatim(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """A knob set under Advanced travels with every row."""
+    """A knob set under Advanced travels with every row; skipping is off unless it is set."""
     add()
-    knobs = (*KNOBS[:6], 7, 2.5)
+    knobs = (*KNOBS[:6], 7, 2.5, False, 0.1)
     enrich.run_plan(studio, anna.id, *knobs)
     (job,) = studio.jobs.list()
     asked = [EditParams.from_json(row["params"]) for row in job.payload["rows"]]
     assert job.total == 6
-    assert {(each.steps, each.true_cfg) for each in asked} == {(7, 2.5)}
+    assert {(each.steps, each.true_cfg, each.first_block_cache) for each in asked} == {(7, 2.5, 0.1)}
+    (plain, *_) = enrich.make_plan(studio, anna.id, *KNOBS).rows
+    assert EditParams.from_json(plain.params).first_block_cache == 0
 
 
 def test_without_sources_the_tab_leads_to_curate(studio: Studio, anna: Character) -> None:

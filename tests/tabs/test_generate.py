@@ -19,6 +19,15 @@ def test_each_way_of_asking_makes_items_with_seeds_of_their_own(studio: Studio, 
         assert all("ohwx" in each.prompt for each in items)
 
 
+def test_skipping_is_off_unless_asked_for(studio: Studio, anna: Character) -> None:
+    """Whichever way pictures are asked for, the threshold goes with each; left alone it is the model's own."""
+    for what in (generate.OWN, generate.SCENES, generate.GAPS):
+        own, asked = (
+            generate.make_items(studio, anna.id, what, "ohwx person", "", 1, 5, 0, 0, skip)[0] for skip in (0, 0.1)
+        )
+        assert (own.first_block_cache, asked.first_block_cache) == (0.0, 0.1)
+
+
 def test_the_cost_is_told_before_anything_starts(studio: Studio, anna: Character) -> None:
     """Pictures, memory of each stage, and time once a job has been measured; nothing is queued by looking."""
     shown = generate.draw_cost(studio, anna.id, generate.OWN, "", None, 3, 0, 0, 0)
