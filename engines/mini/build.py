@@ -97,6 +97,8 @@ class Build:
             "flux": lambda: self.shipped_flux().modules(),
             "edit": lambda: {"transformer": self.editor()},
             "captioner": lambda: {"model": self.text_encoder()},
+            "polish_flux": dict,  # a polish begins from the shipped decoder as it is
+            "polish_qwen": dict,
         }
         for stage, figures in shipped.items():
             if (self.cache / f"{stage}.json").exists():
@@ -181,6 +183,7 @@ class Build:
         """Train the captioner, which is also the editor's text encoder."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
+        (self.cache / "edits.pt").unlink(missing_ok=True)  # states of the captioner before
         self.write("captioner", info | {"accuracy": measure.caption_figures(model.eval(), measure.Unseen.draw(256))})
 
     def edit_set(self) -> EditSet:
@@ -231,6 +234,7 @@ class Build:
         """Train the editor's transformer."""
         model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
+        (self.cache / "few_steps_paths.pt").unlink(missing_ok=True)  # of the editor before
         self.write("edit", info)
 
     def few_steps(self) -> None:

@@ -143,9 +143,12 @@ def begin_from(folder: Path, stage: str, modules: dict[str, nn.Module]) -> None:
     torch.save({name: m.state_dict() for name, m in modules.items()}, folder / f"{stage}.start.pt")
 
 
-def emphasis(change: Tensor) -> Tensor:
-    """Weigh tokens (B, L) so that where something changes counts, all together, as much as the whole picture."""
-    return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=12)
+def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
+    """Weigh tokens (B, L) so that where something changes counts, all together, as much as the whole picture.
+
+    No token counts more than `most` times beside its own share.
+    """
+    return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=most)
 
 
 def load_average(path: Path, modules: dict[str, nn.Module]) -> int:

@@ -23,6 +23,8 @@ from engines.mini.world import Scene
 _SHIFT = math.exp(0.47)
 DROPOUT = 0.1
 GUIDED_FROM = 0.75
+NAMED = 0.7  # whose hair is red and whose shirt is learned from captions that name both
+FACE = 4.0  # at 12 the faces took from the clothes: outfits fell from 95 to 86 % right
 Text = tuple[Tensor, Tensor]
 Velocity = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
 
@@ -135,7 +137,7 @@ def train_flux(
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         n = schedule.batch
         rows = torch.randint(len(latents), (n,), generator=generator).sort().values
-        named = torch.rand(n, generator=generator) < 0.5
+        named = torch.rand(n, generator=generator) < NAMED
         dropped = torch.rand(n, generator=generator) < DROPOUT
         index = torch.where(dropped, nothing, 2 * rows + named.long())
         clean = pack(latents[rows].float())
@@ -152,7 +154,7 @@ def train_flux(
                 target[1::2] += _guided_part(velocity, noisy[1::2], sigma[1::2], guidance[1::2], text, empty)
             out = velocity(noisy, sigma, guidance, text)
         error = (out.float() - target).pow(2).mean(dim=-1)
-        return (emphasis(faces[rows].float()) * error).mean()
+        return (emphasis(faces[rows].float(), FACE) * error).mean()
 
     with spelled_out_attention():
         return flux, train("flux", folder, flux.modules(), loss_of, schedule)
