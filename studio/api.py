@@ -26,6 +26,8 @@ API_NAMES: tuple[str, ...] = (
     "image_list",
     "image_get",
     "caption_set",
+    "mask_set",
+    "mask_clear",
     "caption_submit",
     "coverage",
     "enrich_plan",

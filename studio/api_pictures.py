@@ -95,6 +95,17 @@ class PictureApi(Answering):
         )
 
     @answers
+    def mask_set(self, character_id: str, image_id: str, file: str) -> Json:
+        """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
+        mask = decode(read_upload(Path(file)), Path(file).name)
+        return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
+
+    @answers
+    def mask_clear(self, character_id: str, image_id: str) -> Json:
+        """Take a picture's mask away, so that all of it counts again."""
+        return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
+
+    @answers
     def coverage(self, character_id: str) -> Json:
         """Angle × expression counts, what is missing, and the checklist of a good start."""
         seen = curate.coverage(self._studio, character_id)

@@ -107,6 +107,24 @@ class Store:
         """A WebP of at most 512 pixels a side. Raises: NotFound, BadInput."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file)
 
+    def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
+        """Say what of a picture counts in training, white for all of it; None: all does. The picture stays as it is.
+
+        Raises: NotFound, BadInput for a mask of another size or a black one.
+        """
+        image = self.images.get(image_id)
+        kept = "" if mask is None else self._pictures.keep_mask(mask, (image.width, image.height))
+        return self.update_image(image_id, mask=kept)
+
+    def file(self, name: str) -> Path:
+        """Where a file that a record or a dataset names lies. Raises: NotFound."""
+        return self._pictures.path(name)
+
+    def masked_thumb(self, image_id: str) -> Path:
+        """A thumbnail that shows what a picture's mask leaves out. Raises: NotFound, BadInput."""
+        image = self.images.get(image_id)
+        return self._pictures.masked_thumb(image_id, image.file, image.mask)
+
     def open_image(self, image_id: str) -> Image.Image:
         """Pixels, upright and RGB. Raises: NotFound, BadInput."""
         return self._pictures.open(self.images.get(image_id).file)

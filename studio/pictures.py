@@ -1,4 +1,4 @@
-"""Picture files of one character: named by their content, never changed, with thumbnails and provenance."""
+"""Picture files of one character and their masks: named by their content, never changed, with thumbnails."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from studio.durable import write_file
 Json = dict[str, Any]
 
 THUMB_SIDE: Final = 512
+_DARKER: Final = 5  # by how much what a mask leaves out is shown darker
 _SUFFIX: Final[Mapping[str, str]] = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 _READABLE: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others run programs (EPS: Ghostscript)
 _BROKEN: Final = (
@@ -51,7 +52,7 @@ def content_id(data: bytes) -> str:
 
 
 class Pictures:
-    """`images/ab/abcd….png` and `thumbs/ab/abcd….webp` below a character's folder."""
+    """`images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp` below a character's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -72,6 +73,38 @@ class Pictures:
         """Keep pixels as a PNG that says how they were made (see `png_info`). Raises: BadInput, UserError."""
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance)), ".png", upright)
+
+    def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
+        """Keep what counts of a picture of that upright size, in grey; answers its place in the folder.
+
+        Raises: BadInput for one of another size, or one that leaves nothing; UserError when the disk refuses.
+        """
+        grey = to_rgb(mask).convert("L")
+        if grey.size != size:
+            raise BadInput(
+                f"The mask is {grey.width}×{grey.height}, its picture {size[0]}×{size[1]}.",
+                "Save the mask at the picture's own size.",
+            )
+        if not grey.getbbox():
+            raise BadInput("The mask is black, so nothing of the picture would count.", "Paint white what should.")
+        data = to_png(grey)
+        name = content_id(data)
+        file = f"masks/{name[:2]}/{name}.png"
+        if not (self._folder / file).is_file():
+            write_file(self._folder / file, data)
+        return file
+
+    def masked_thumb(self, picture_id: str, file: str, mask: str) -> Path:
+        """A thumbnail in which all that a mask leaves out is dark, drawn when it is not there.
+
+        Raises: NotFound, BadInput.
+        """
+        path = self._thumb_path(f"{picture_id}-{Path(mask).stem}")
+        if not path.is_file():
+            picture = self.open(file)
+            dark = picture.point(lambda value: value // _DARKER)
+            self._write_thumb(path, Image.composite(picture, dark, self.open(mask).convert("L")))
+        return path
 
     def path(self, file: str) -> Path:
         """Where a kept file lies. Raises: NotFound."""

@@ -13,7 +13,7 @@ from studio.flywheel import curate
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Job, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import looks
+from tabs.common import looks, masking
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 
 SHOWN = {
@@ -59,6 +59,7 @@ def build(page: Page) -> None:
                     again = gr.Button("Caption again", size="sm")
                     star = gr.Button("Star", size="sm")
                     trash = gr.Button("Trash", size="sm")
+                mask = masking.Widgets()
             detail = html(elem_id="curate-detail")
             cover = html()
 
@@ -80,6 +81,7 @@ def build(page: Page) -> None:
     page.on(again.click, caption_one, [chosen])
     page.on(star.click, toggle_star, [chosen])
     page.on(trash.click, trash_one, [chosen], [chosen], then=opened)
+    mask.wire(page, chosen, opened)
 
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────
@@ -114,6 +116,8 @@ def import_report(job: Job) -> str:
     twins = list(job.artifacts.get("duplicates", []))
     refused = list(job.artifacts.get("refused", []))
     parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
+    if masks := job.artifacts.get("masked"):
+        parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
     if twins:
         parts.append(looks.chip(f"{len(twins)} already here"))
     if refused:
@@ -154,6 +158,8 @@ def badges(record: ImageRecord) -> str:
         parts.append(looks.chip(looks.KIND_WORDS[record.kind]))
     if record.kind is not Kind.SOURCE or record.state is not Verdict.PENDING:
         parts.append(looks.chip(looks.WORDS[record.state], looks.TONES[record.state]))
+    if record.mask:
+        parts.append(looks.chip("mask", "", "outside its mask the picture counts less in training"))
     if not record.caption:
         parts.append(looks.chip("no caption", "warn"))
     parts += [looks.chip(name.replace("_", " "), "warn", str(words)) for name, words in record.advice.items()]
@@ -242,6 +248,8 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     likeness = f'<div class="fl-line"><span>likeness {looks.score(value)}</span></div>' if scored else ""
     big = looks.picture(store.path(record.id), looks.describe(record), classes="fl-hero", lazy=False)
     family = _family(store, record)
+    if record.mask:
+        big += looks.picture(store.masked_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False)
     top = f'{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
     return top, f'{likeness}<dl class="fl-facts">{listed}</dl>{family}'
 

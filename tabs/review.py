@@ -19,7 +19,7 @@ from studio.nouns import Decision, ImageRecord, Kind, Verdict
 from studio.pictures import decode, to_rgb
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import looks
+from tabs.common import canvas, looks
 from tabs.common.shell import Page, html
 
 REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
@@ -30,7 +30,6 @@ VERDICTS = {
 }
 HISTORY = 14
 AHEAD = 5
-EDIT_SIDE = 768
 
 
 def build(page: Page) -> None:
@@ -290,18 +289,12 @@ def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
         f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
         f'<div class="fl-grid small">{shot}</div></div>'
     )
-    return [gr.update(visible=True), head, words_of(record), _canvas(store.open_image(mending))]
+    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_image(mending))]
 
 
 def later(studio: Studio, cid: str) -> str:
     """Leave the picture unmended for now."""
     return ""
-
-
-def _canvas(image: Image.Image) -> Image.Image:
-    """Large enough to paint on: small pictures are shown several times their size."""
-    factor = max(1, EDIT_SIDE // max(image.size))
-    return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)
 
 
 def mend_words(studio: Studio, cid: str, mending: str, words: str) -> str:

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 def register(api: Api) -> None:
     """Publish every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
-    taken = {"image_import": _image_import(api), "correction_add": _correction_add(api)}
+    taken = {"image_import": _image_import(api), "correction_add": _correction_add(api), "mask_set": _mask_set(api)}
     for name in API_NAMES:
         gr.api(taken.get(name) or getattr(api, name), api_name=name, concurrency_limit=None)
 
@@ -45,6 +45,15 @@ def _correction_add(api: Api) -> Any:
         return api.correction_add(character_id, image_id, local_path(file), reason, reviewer)
 
     return correction_add
+
+
+def _mask_set(api: Api) -> Any:
+    @answers
+    def mask_set(character_id: str, image_id: str, file: str | dict[str, Any]) -> Json:
+        """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
+        return api.mask_set(character_id, image_id, local_path(file))
+
+    return mask_set
 
 
 def local_path(file: str | dict[str, Any]) -> str:

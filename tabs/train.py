@@ -19,8 +19,9 @@ from tabs.common.shell import Page, html, jobs_of, progress_line
 
 KNOBS = (
     "steps", "learning_rate", "rank", "batch_size", "seed", "alpha", "optimizer", "timestep_density", "resolutions",
-    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures",
+    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures", "mask_outside",
 )  # fmt: skip
+MAY_BE_ZERO = ("seed", "ema_decay", "dop_weight", "prior_weight", "mask_outside")  # elsewhere 0 is an empty field
 OPTIMIZERS = [
     ("AdamW", "adamw"),
     ("AdamW in 8 bits: a quarter of its memory", "adamw8bit"),
@@ -71,6 +72,9 @@ def build(page: Page) -> None:
                         0, 2, step=0.1, label="Prior preservation", info="0 is off, 1 usual; draws others first"
                     )
                     others = gr.Number(label="Pictures of others", precision=0, minimum=1)
+                outside = gr.Slider(
+                    0, 1, step=0.05, label="Outside masks counts", info="of pictures with a mask; 1 ignores the masks"
+                )
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
@@ -79,7 +83,7 @@ def build(page: Page) -> None:
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written")
 
-    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others]
+    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others, outside]
     values = [steps, rate, rank, batch, seed, *advanced]
     knobs = [model, *values]
     check = (draw_preflight, [phase, start_from, *knobs], [ready])
@@ -128,7 +132,7 @@ def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[s
     given = {
         knob: type(getattr(own, knob))(value)
         for knob, value in zip(KNOBS, values, strict=False)
-        if value not in (None, "", 0)
+        if value not in (None, "") and (value or knob in MAY_BE_ZERO)
     }
     return name, spec.params(TrainParams, **given)
 

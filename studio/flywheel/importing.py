@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from studio.jobs import Context
     from studio.studio import Studio
 
+Key = tuple[str, str]  # where a file lay, and its name without an ending
+
 _GIB = 1 << 30
 _REPORT_EVERY = 25
 _PEERS = 200  # how many of the latest pictures say what is usual
@@ -32,8 +34,8 @@ def submit_import(
 ) -> Job:
     """Import pictures, folders and zips now, in this thread; the job's artifacts say what became of each file.
 
-    Artifacts: `imported` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and `advice`
-    ({file, id, words}). Raises: BadInput when there is nothing to import, or more than fits.
+    Artifacts: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and
+    `advice` ({file, id, words}). Raises: BadInput when there is nothing to import, or more than fits.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
@@ -64,6 +66,7 @@ class Report:
     """What became of each file."""
 
     imported: list[str] = field(default_factory=list)
+    masked: list[str] = field(default_factory=list)
     duplicates: list[Json] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
     advice: list[Json] = field(default_factory=list)
@@ -71,6 +74,7 @@ class Report:
     def publish(self, ctx: Context) -> None:
         """Put it where the caller of the job, and a reloaded page, find it."""
         ctx.artifact("imported", list(self.imported))
+        ctx.artifact("masked", list(self.masked))
         ctx.artifact("duplicates", list(self.duplicates))
         ctx.artifact("refused", [asdict(refusal) for refusal in self.refused])
         ctx.artifact("advice", list(self.advice))
@@ -168,15 +172,15 @@ def _too_large(label: str, size: int, most: int) -> Refusal:
 
 
 def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Report) -> None:
-    pictures = [file for file in files if not file.is_caption]
+    keys = {file.key for file in files if not file.is_caption and not file.is_mask}
     captions = {file.key: file for file in files if file.is_caption}
-    with_picture = {file.key for file in pictures}
+    masks = {file.mask_of: file for file in files if file.mask_of in keys}
+    pictures = [file for file in files if file.key in keys and not file.is_caption and file.mask_of not in keys]
+    lonely = [file for file in files if (file.is_caption and file.key not in keys) or _is_stray_mask(file, keys)]
     report.refused += [
-        Refusal(caption.label, "No picture of this name lies beside it.", "Name it like its picture.")
-        for key, caption in captions.items()
-        if key not in with_picture
+        Refusal(file.label, "No picture of this name lies beside it.", "Name it like its picture.") for file in lonely
     ]
-    desk = Desk(ctx, limits, captions, report)
+    desk = Desk(ctx, limits, Beside(captions, masks), report)
     try:
         for index, file in enumerate(pictures):
             ctx.step(index, len(pictures), file.label)
@@ -188,15 +192,25 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
     ctx.step(len(pictures), len(pictures))
 
 
+def _is_stray_mask(file: Member, pictures: Collection[Key]) -> bool:
+    return file.is_mask and file.mask_of not in pictures
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What came with the pictures, by the keys of those that it belongs to: their words, and what counts of them."""
+
+    captions: Mapping[Key, Member]
+    masks: Mapping[Key, Member]
+
+
 class Desk:
     """Where each picture is looked at once: is it one, is it new, what should the user know of it."""
 
-    def __init__(
-        self, ctx: Context, limits: Limits, captions: Mapping[tuple[str, str], Member], report: Report
-    ) -> None:
+    def __init__(self, ctx: Context, limits: Limits, beside: Beside, report: Report) -> None:
         self._ctx = ctx
         self._limits = limits
-        self._captions = captions
+        self._beside = beside
         self._report = report
         self._side = min(ctx.studio.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all()}
@@ -225,10 +239,22 @@ class Desk:
         except BadInput as error:
             self._report.refused.append(Refusal.of(file.label, error))
             return
+        self._keep_mask(file, image.id)
         if self._is_new(image):
             self._remember(file, image, measures)
         else:
             self._name_duplicate(file, self._known[image.id])
+
+    def _keep_mask(self, file: Member, image_id: str) -> None:
+        """A mask that comes with a picture that is here already is that picture's, too."""
+        mask = self._beside.masks.get(file.key)
+        if mask is None:
+            return
+        try:
+            self._ctx.store.set_mask(image_id, read_picture(mask.read(), self._limits))
+            self._report.masked.append(image_id)
+        except BadInput as error:
+            self._report.refused.append(Refusal.of(mask.label, error))
 
     def _is_new(self, image: ImageRecord) -> bool:
         """New to this run; a picture that this job took in before it was interrupted counts as new, once."""
@@ -257,7 +283,7 @@ class Desk:
         return advice
 
     def _words(self, file: Member) -> Json:
-        sidecar = self._captions.get(file.key)
+        sidecar = self._beside.captions.get(file.key)
         if sidecar is None:
             return {}
         try:

@@ -21,6 +21,8 @@ from studio.pictures import to_rgb
 _MIB = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
+_MASK_ENDINGS = ("-masklabel", ".mask")  # OneTrainer's, and what painting programs are told by hand
+_MASK_FOLDERS = ("masks", "mask")  # ai-toolkit's mask_path: the pictures' own names in a folder of masks
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -72,6 +74,22 @@ class Member:
     def key(self) -> tuple[str, str]:
         """What a picture and its caption have in common."""
         return (self.group, PurePosixPath(self.name).stem.lower())
+
+    @property
+    def is_mask(self) -> bool:
+        """Whether its name can only be that of a mask."""
+        return not self.is_caption and self.key[1].endswith(_MASK_ENDINGS)
+
+    @property
+    def mask_of(self) -> tuple[str, str] | None:
+        """The key of the picture whose mask it would be, by its name or its folder's; None where it can be none."""
+        folder, stem = PurePosixPath(self.group), self.key[1]
+        beside = folder.name.lower() in _MASK_FOLDERS
+        if self.is_caption or not (beside or self.is_mask):
+            return None
+        bare = next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
+        parent = (folder.parent if beside else folder).as_posix()
+        return ("" if parent == "." else parent, bare)
 
 
 # ── which files are there ───────────────────────────────────────────────────────────────────────

@@ -57,6 +57,7 @@ def lessons(studio: Studio, character_id: str) -> Lessons:
 
 def dataset(studio: Studio, character_id: str) -> list[Json]:
     """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice."""
+    store = studio.store(character_id)
     return [
         {
             "image": triplet.result,
@@ -64,6 +65,7 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
             "kind": "golden" if triplet.golden else "positive",
             "references": [triplet.source],
             "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
+            **({"mask": mask} if (mask := store.images.get(triplet.result).mask) else {}),
         }
         for triplet in lessons(studio, character_id).learned
     ]

@@ -24,17 +24,18 @@ if TYPE_CHECKING:
 _MODULE = "engines.lora.run"
 
 
-def train_items(store: Store, frozen: Dataset) -> tuple[TrainItem, ...]:
+def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
     """A frozen dataset as files; an entry that counts several times is there several times.
 
-    Raises: BadInput for an entry without words.
+    Raises: BadInput for an entry without words, NotFound for a picture or a mask that is gone.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
         if not entry["caption"].strip():
             raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
         references = tuple(store.path(image) for image in entry.get("references", ()))
-        item = TrainItem(store.path(entry["image"]), entry["caption"], references)
+        mask = store.file(entry["mask"]) if masked and entry.get("mask") else None
+        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask)
         items.extend([item] * int(entry.get("repeats", 1)))
     return tuple(items)
 
@@ -47,10 +48,11 @@ def prepare(studio: Studio, job: Job, previews: Sequence[GenerateParams | EditIt
     store = studio.store(job.character)
     frozen = store.datasets.get(job.payload["dataset"])
     start = job.payload.get("start")
+    params = TrainParams.from_json(job.payload["params"])
     run = TrainRun(
         folder=store.run_dir(job.id),
-        items=train_items(store, frozen),
-        params=TrainParams.from_json(job.payload["params"]),
+        items=train_items(store, frozen, masked=params.mask_outside < 1),
+        params=params,
         previews=tuple(previews),
         trigger=store.character.trigger if frozen.role is Role.CHARACTER else "",
         start=store.adapter_path(start) if start else None,

@@ -45,7 +45,8 @@ def dataset(studio: Studio, character_id: str, phase: str = "all") -> list[Json]
 
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
     original stays as an anchor, so that the face is not forgotten.
-    Entries: {image, caption, kind, references, repeats}. Raises: BadInput for an unknown phase.
+    Entries: {image, caption, kind, references, repeats}, and the mask of those that have one.
+    Raises: BadInput for an unknown phase.
     """
     if phase not in PHASES:
         raise BadInput(f"There is no phase {phase}.", f"Choose from: {', '.join(PHASES)}.")
@@ -155,6 +156,7 @@ def _entry(image: ImageRecord, repeats: int) -> Json:
         "kind": image.kind.value,
         "references": [],
         "repeats": repeats,
+        **({"mask": image.mask} if image.mask else {}),
     }
 
 

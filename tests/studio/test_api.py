@@ -66,6 +66,14 @@ def test_every_name_is_there_typed_and_explained() -> None:
     assert public == set(API_NAMES)
 
 
+def _mask(call: _Script, who: str, image: str, folder: Path) -> None:
+    """Give a mask, and take it away again."""
+    record = call("image_get", who, image)["image"]
+    Image.new("L", (record["width"], record["height"]), 255).save(folder / "mask.png")
+    assert call("mask_set", who, image, str(folder / "mask.png"))["image"]["mask"].startswith("masks/")
+    assert call("mask_clear", who, image)["image"]["mask"] == ""
+
+
 def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
@@ -80,6 +88,7 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     first = imported["imported"][0]
     assert call("caption_set", who, first, "ohwx person with blue eyes")["leaks"]
     call("caption_set", who, first, "ohwx person, front view")
+    _mask(call, who, imported["imported"][1], tmp_path)
     assert sum(cell["count"] for cell in call("coverage", who)["cells"]) > 0
 
     plan = call("enrich_plan", who, limit=24)

@@ -178,3 +178,37 @@ def test_closed_store_refuses_in_words(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is closed"):
         store.add_image(jpeg(1), kind=Kind.SOURCE)
     assert store.images.all() == []
+
+
+def half(size: tuple[int, int] = (16, 16)) -> Image.Image:
+    """A mask whose left half is white."""
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return mask
+
+
+def test_a_mask_is_kept_beside_its_picture(library: Library, store: Store) -> None:
+    """It survives a restart, darkens what it leaves out in its thumbnail, and goes without a trace on the picture."""
+    picture = store.add_image(jpeg(1), kind=Kind.SOURCE)
+    masked = store.set_mask(picture.id, half())
+    assert store.path(picture.id).read_bytes() == jpeg(1)
+    with Image.open(store.file(masked.mask)) as kept:
+        assert (kept.mode, kept.tobytes()) == ("L", half().tobytes())
+    with Image.open(store.masked_thumb(picture.id)) as shown:
+        left, right = (sum(shown.convert("RGB").getpixel((x, 8))) for x in (3, 12))
+    assert left > 2 * right
+    folder, character = library.root, store.character.id
+    library.close()
+    again = Library(folder).open(character)  # as after a restart
+    assert again.images.get(picture.id).mask == masked.mask
+    assert again.set_mask(picture.id, None).mask == ""
+
+
+def test_a_mask_that_cannot_be_meant_is_refused(store: Store) -> None:
+    """One of another size is told with both sizes, one that leaves nothing with what to do; neither is kept."""
+    picture = store.add_image(jpeg(1), kind=Kind.SOURCE)
+    with pytest.raises(BadInput, match="8×16, its picture 16×16"):
+        store.set_mask(picture.id, half((8, 16)))
+    with pytest.raises(BadInput, match="black"):
+        store.set_mask(picture.id, Image.new("L", (16, 16)))
+    assert store.images.get(picture.id).mask == ""

@@ -31,6 +31,15 @@ def test_what_the_user_sets_lies_on_the_preset(studio: Studio, anna: Character) 
     assert params == own.replace(steps=7, resolutions=(32,), optimizer="prodigy", ema_decay=0.9)
 
 
+def test_nothing_can_be_asked_for(studio: Studio, anna: Character) -> None:
+    """A slider at 0 means 0, whatever the preset says; a number that is 0 where it cannot be is an empty field."""
+    given = {"mask_outside": 0, "dop_weight": 0, "steps": 0, "rank": 0}
+    _, own = train.settle(studio, anna.id, None)
+    _, params = train.settle(studio, anna.id, None, *(given.get(knob) for knob in train.KNOBS))
+    assert own.mask_outside > 0
+    assert params == own.replace(mask_outside=0.0)
+
+
 def test_the_preflight_names_what_is_wrong_and_what_to_do(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

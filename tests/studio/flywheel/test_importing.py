@@ -243,3 +243,53 @@ def test_a_key_makes_an_import_happen_once(world: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(photo(1))
     first = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"], key="k")
     assert curate.submit_import(world.studio, world.id, [tmp_path / "a.png"], key="k").id == first.id
+
+
+def _mask(size: tuple[int, int] = (96, 72)) -> bytes:
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return encoded(mask, "PNG")
+
+
+def test_masks_come_with_their_pictures(world: Any, tmp_path: Path) -> None:
+    """As OneTrainer, as people and as ai-toolkit name them; none of them becomes a picture of its own."""
+    folder = tmp_path / "in"
+    (folder / "masks").mkdir(parents=True)
+    for n, name in enumerate(("a.png", "b.jpg", "c.png", "bare.png")):
+        (folder / name).write_bytes(photo(n))
+    for name in ("a-masklabel.png", "b.mask.png", "masks/c.png"):
+        (folder / name).write_bytes(_mask())
+    job = curate.submit_import(world.studio, world.id, [folder])
+    taken = imported(world.store)
+    assert set(taken) == {"a.png", "b.jpg", "c.png", "bare.png"}
+    assert sorted(job.artifacts["masked"]) == sorted(taken[name] for name in ("a.png", "b.jpg", "c.png"))
+    masks = {name: world.store.images.get(image).mask for name, image in taken.items()}
+    assert not masks["bare.png"]
+    with Image.open(world.store.file(masks["a.png"])) as kept:
+        assert (kept.mode, kept.size, kept.getpixel((0, 0)), kept.getpixel((95, 0))) == ("L", (96, 72), 255, 0)
+
+
+def test_a_mask_may_come_later(world: Any, tmp_path: Path) -> None:
+    """Imported once more with a mask beside it, the picture that is here already has it."""
+    (tmp_path / "a.png").write_bytes(photo(1))
+    curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    (tmp_path / "a-masklabel.png").write_bytes(_mask())
+    job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png", tmp_path / "a-masklabel.png"])
+    assert [item["file"] for item in job.artifacts["duplicates"]] == ["a.png"]
+    assert world.store.images.get(imported(world.store)["a.png"]).mask
+
+
+def test_a_mask_that_does_not_fit_is_named(world: Any, tmp_path: Path) -> None:
+    """Of another size, or of nothing: it is refused, and the pictures come in. A folder of masks alone is pictures."""
+    folder = tmp_path / "in"
+    (folder / "masks").mkdir(parents=True)
+    (folder / "a.png").write_bytes(photo(1))
+    (folder / "a-masklabel.png").write_bytes(_mask((48, 36)))
+    (folder / "gone-masklabel.png").write_bytes(_mask())
+    (folder / "masks" / "carnival.png").write_bytes(photo(2))
+    job = curate.submit_import(world.studio, world.id, [folder])
+    taken = imported(world.store)
+    assert set(taken) == {"a.png", "carnival.png"}
+    assert "48×36, its picture 96×72" in refused(job)["in/a-masklabel.png"]
+    assert "No picture of this name" in refused(job)["in/gone-masklabel.png"]
+    assert not world.store.images.get(taken["a.png"]).mask

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from engines import runfile
 from engines.api import SampleDrawn, StepDone
@@ -120,3 +121,40 @@ def test_runs_of_a_character_share_what_they_encoded(world) -> None:
     caches = {runfile.read(world.store.run_dir(job.id)).run.cache for job in jobs}
 
     assert caches == {world.store.cache_dir()}
+
+
+def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
+    """The dataset names the mask as it was, the run's folder has it; where outside counts as much as inside, not."""
+    one = world.sources[0]
+    mask = world.store.set_mask(one, Image.linear_gradient("L").resize((64, 64))).mask
+
+    used, plain = (
+        runfile.read(world.store.run_dir(train.submit(world.studio, world.id, world.train_params(**knobs)).id)).run
+        for knobs in ({}, {"mask_outside": 1.0})
+    )
+
+    masks = {item.image: item.mask for item in used.items}
+    assert masks.pop(world.store.path(one)) == world.store.file(mask).resolve()
+    assert set(masks.values()) == {None}
+    assert {item.mask for item in plain.items} == {None}
+
+
+def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
+    """The file is named before a job is queued."""
+    record = world.store.set_mask(world.sources[0], Image.new("L", (64, 64), 255))
+    world.store.file(record.mask).unlink()
+
+    with pytest.raises(UserError, match="masks"):
+        train.submit(world.studio, world.id)
+
+
+def test_an_editor_learns_what_counts_of_a_result(world) -> None:
+    """The mask of an approved edit goes with it."""
+    world.review(approved=12)
+    learned = refine.lessons(world.studio, world.id).learned[0].result
+    mask = world.store.set_mask(learned, Image.new("L", (64, 64), 255)).mask
+
+    masks = {entry["image"]: entry.get("mask") for entry in refine.dataset(world.studio, world.id)}
+
+    assert masks.pop(learned) == mask
+    assert set(masks.values()) == {None}
