@@ -16,7 +16,7 @@ from bitsandbytes.nn import Linear4bit, Params4bit
 from torch import Tensor, nn
 
 from engines.errors import ModelMissing
-from engines.parts.eight_bits import Linear8bit, eight_bits
+from engines.parts.eight_bits import Linear8bit, as_multiplied, eight_bits
 
 # Small, and what they do shows in every token: their width is worth keeping.
 _KEPT_AT_THE_TOP = (
@@ -138,8 +138,16 @@ def _kept(path: str, keep: Collection[str]) -> bool:
 # ── the two forms ───────────────────────────────────────────────────────────────────────────────
 
 
+class _Linear4bit(Linear4bit):  # type: ignore[misc]  # bitsandbytes has no types
+    """bitsandbytes' layer, which answers in the type of its input, under autocast in autocast's."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = super().forward(as_multiplied(x))
+        return answer
+
+
 def _empty_4bit(layer: nn.Linear, dtype: torch.dtype) -> nn.Module:
-    small = Linear4bit(
+    small = _Linear4bit(
         layer.in_features, layer.out_features, layer.bias is not None, compute_dtype=dtype, quant_type="nf4",
         device="meta",
     )  # fmt: skip

@@ -57,3 +57,20 @@ def test_a_row_of_zeros_stays_zero() -> None:
     levels, scales = eight_bits(torch.zeros(2, 8), torch.bfloat16)
     assert bool(torch.isfinite(scales).all())
     assert int(levels.abs().sum()) == 0
+
+
+@pytest.mark.parametrize("form", ["nf4", "int8"])
+def test_under_autocast_a_layer_answers_as_a_plain_one(form: str) -> None:
+    """What a norm leaves in float32 is multiplied and answered in autocast's type; without autocast, in its own."""
+    import torch
+
+    from engines.parts.quantise import in_form
+
+    small = in_form(torch.nn.Sequential(torch.nn.Linear(64, 64)), form, torch.bfloat16)
+    wide = torch.randn(4, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        answer = small(wide)
+    assert answer.dtype == torch.bfloat16
+    answer.sum().backward()
+    assert wide.grad is not None and wide.grad.dtype == torch.float32
+    assert small(wide).dtype == torch.float32
