@@ -15,6 +15,7 @@ _WITHIN = {  # the most that makes sense, 0 being the least
     "caption_dropout": 1.0,
     "prior_weight": 10.0,
     "dop_weight": 10.0,
+    "max_grad_norm": 1e6,  # below 0 it would turn every gradient around
 }
 
 
@@ -24,7 +25,7 @@ def check(run: TrainRun) -> None:
     density(params.timestep_density)
     _check_names(params)
     for name in _ABOVE_ZERO:
-        if getattr(params, name) <= 0:
+        if not getattr(params, name) > 0:  # what is no number is refused, too
             raise BadInput(f"{name} is {getattr(params, name)}.", "It must be above 0.")
     for name, most in _WITHIN.items():
         if not 0 <= getattr(params, name) <= most:

@@ -41,13 +41,14 @@ def encode(family: Family, run: TrainRun, sources: Sequence[Source], lease: Leas
     sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
     examples = tuple(_example(encoders, source, size, run) for source, size in sized)
     previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
-    classes = class_pictures(family, run, sources)
+    classes = class_pictures(family, run, sources, encoders)
     wanted = {name for example in examples for name in example.needs()}
     wanted |= {name for each in classes for name in (each.drawing, each.example.words)}
     if not all(name in cache for name in (*wanted, *previews)):
         with lease.stage("encode") as parts:
-            for index, ((source, size), example) in enumerate(zip(sized, examples, strict=True)):
-                on_step(0, params.steps, f"encoding picture {index + 1} of {len(sized)}")
+            new = [each for each in zip(sized, examples, strict=True) if not all(k in cache for k in each[1].needs())]
+            for index, ((source, size), example) in enumerate(new):
+                on_step(0, params.steps, f"encoding picture {index + 1} of {len(new)}")
                 _encode_one(family, parts, source, size, example, cache, run)
             for name, preview in zip(previews, run.previews, strict=True):
                 on_step(0, params.steps, "encoding previews")

@@ -43,9 +43,10 @@ class ClassPicture:
         return [open_image(path) for path in self.references]
 
 
-def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source]) -> tuple[ClassPicture, ...]:
+def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], encoders: str) -> tuple[ClassPicture, ...]:
     """What to draw, captions in turn, each with a seed of its own; nothing where it is not asked for.
 
+    `encoders`: what all that is encoded depends on, weights and libraries.
     Raises: BadInput where no caption holds the trigger.
     """
     params = run.params
@@ -58,7 +59,7 @@ def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source]) -> 
             f"No caption says “{run.trigger}”, so nobody knows what to draw of its class.",
             "Put the trigger word into the captions, or train without prior preservation.",
         )
-    base = (family.weights_hash(("transformer", *family.encoders)), params.base, params.resolution)
+    base = (encoders, family.weights_hash(("transformer",)), params.base, params.resolution)
     return tuple(_class_picture(base, *asked[seed % len(asked)], seed) for seed in range(params.prior_pictures))
 
 

@@ -21,6 +21,8 @@ pytestmark = pytest.mark.slow
         ({"timestep_density": "cosmap"}, "weighted"),
         ({"base": "int3"}, "nf4, int8"),
         ({"rank": 0}, "rank"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm"),
         ({"ema_decay": 1.0}, "ema_decay"),
         ({"mask_outside": -0.1}, "mask_outside"),
         ({"resolutions": (512, 1024)}, "below the resolution, 1024"),

@@ -33,3 +33,39 @@ def test_another_run_finds_what_one_has_encoded(make_trainer, make_run, host_lea
     assert encoded.examples.shapes()[0] == tuple(
         (name, tuple(value.shape)) for name, value in encoded.cache[encoded.examples.examples[0].latents].items()
     )
+
+
+def test_only_what_is_new_is_opened(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
+    """One picture more, and it alone is read and encoded; another preview, and none is."""
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    def encoded(run) -> list[str]:
+        said: list[str] = []
+        lease = host_lease(trainer.plan(run))
+        encode(trainer.family, run, read_sources(run.items), lease, lambda *told: said.append(told[2]))
+        return [words for words in said if "picture" in words]
+
+    trainer, whole = make_trainer("flux"), make_run(tmp_path, cache=tmp_path / "cache")
+    fewer = dataclasses.replace(whole, items=whole.items[1:])
+    other = dataclasses.replace(whole, previews=(whole.previews[0].replace(prompt="ohwx person, smiling"),))
+
+    assert len(encoded(fewer)) == len(whole.items) - 1
+    assert encoded(whole) == ["encoding picture 1 of 1"]
+    assert encoded(other) == []
+
+
+def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp_path: Path) -> None:
+    """What draws and what reads them is in their names, the libraries' versions too."""
+    from engines.lora.data import read_sources
+    from engines.lora.prior import class_pictures
+
+    run = make_run(tmp_path, prior_weight=1.0, prior_pictures=2)
+    one, again, other = (
+        {name for each in class_pictures(make_trainer("flux").family, run, read_sources(run.items), encoders)
+         for name in (each.drawing, each.example.latents, each.example.words)}
+        for encoders in ("these", "these", "those")
+    )  # fmt: skip
+
+    assert one == again
+    assert not one & other
