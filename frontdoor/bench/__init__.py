@@ -17,6 +17,7 @@ ENTRIES = {
     "enrich": "frontdoor.bench.enrich:measure",
     "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",
+    "shortcuts": "frontdoor.bench.shortcuts:measure",
     "startup": "frontdoor.bench.startup:measure",
     "store": "frontdoor.bench.store:measure",
     "train-step": "frontdoor.bench.train_step:measure",
