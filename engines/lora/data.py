@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -152,13 +153,14 @@ class BatchOrder:
         self._seed = seed
         counts = [self._shapes.count(shape) for shape in dict.fromkeys(self._shapes)]
         self._per_epoch = sum(math.ceil(count / batch_size) for count in counts)
+        self._epoch = lru_cache(maxsize=1)(self._shuffled)  # a step must not cost more the more pictures there are
 
     def batch(self, number: int) -> list[int]:
         """Indices of the examples in a batch, counted from the start of the training."""
         epoch, place = divmod(number, self._per_epoch)
         return self._epoch(epoch)[place]
 
-    def _epoch(self, epoch: int) -> list[list[int]]:
+    def _shuffled(self, epoch: int) -> list[list[int]]:
         generator = seeded(self._seed, "order", epoch)
         by_shape: dict[object, list[int]] = {}
         for index in torch.randperm(len(self._shapes), generator=generator).tolist():

@@ -14,6 +14,7 @@ from frontdoor.bench.rows import Row, table
 from frontdoor.machine import cores
 
 ENTRIES = {
+    "costs": "frontdoor.bench.costs:measure",
     "enrich": "frontdoor.bench.enrich:measure",
     "memory": "frontdoor.bench.memory:measure",
     "mini": "frontdoor.bench.mini:measure_family",

@@ -1,0 +1,100 @@
+"""How a training's cost grows: with pictures until its first step, whether they are cached or not, and with steps.
+
+In processor seconds, so that what else the machine does is not counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+import assets
+from engines.api import StepDone, TrainItem, TrainParams, TrainRun
+from engines.device import CpuDevice
+from engines.registry import MODELS, load_class
+from frontdoor.bench.rows import Row
+from studio.gpu import GpuManager
+
+MODEL = "mini-flux"
+PICTURES = (10, 100, 1_000)
+STEPS, TIMES = 15, 4
+PATIENCE, SLACK = 30.0, 1.25  # seconds to start again on the most pictures; how much more than linear is noise
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """Seconds to a first step for each number of pictures, and of a training and one four times as long."""
+    del options
+    with tempfile.TemporaryDirectory() as folder:
+        return [*starts(Path(folder), PICTURES), *lengths(Path(folder), STEPS, TIMES)]
+
+
+def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
+    """To the first step; the ratio is a picture's share against that of the smallest number."""
+    least: dict[str, float] = {}
+    for count in counts:
+        items = _items(folder / f"{count}", count)
+        for what in ("never seen", "from caches"):
+            _, seconds = _train(folder / f"{count} {what}", items, 1, folder / f"cache {count}")
+            each = seconds / count
+            kept = what == "from caches"
+            yield Row(
+                name=f"to the first step, {count} pictures {what}",
+                value=seconds,
+                unit="CPU s",
+                peer=f"a picture of {counts[0]}" if count != counts[0] else "",
+                ratio=each / least[what] if count != counts[0] else None,
+                goal=f"≤ {PATIENCE:g} s" if kept and count == counts[-1] else "",
+                ok=seconds <= PATIENCE if kept and count == counts[-1] else None,
+            )
+            least.setdefault(what, each)
+
+
+def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
+    """A training and one `times` as long, after the cache is there."""
+    items, cache = _items(folder / "pictures", 16), folder / "cache"
+    _train(folder / "warm", items, 2, cache)
+    short, long = (_train(folder / f"{length}", items, length + 1, cache)[0] for length in (steps, times * steps))
+    ratio = long / (times * short)
+    yield Row(name=f"{steps} steps", value=short, unit="CPU s")
+    yield Row(
+        name=f"{times * steps} steps", value=long, unit="CPU s", peer=f"{times} × {steps} steps", ratio=ratio,
+        goal=f"≤ {SLACK:g} ×", ok=ratio <= SLACK,
+    )  # fmt: skip
+
+
+def _train(folder: Path, items: Sequence[TrainItem], steps: int, cache: Path) -> tuple[float, float]:
+    """Processor seconds of all steps but the first, and those until the first was done."""
+    spec = next(spec for spec in MODELS if spec.name == MODEL)
+    weights = Path(assets.__file__).parent / "mini" / "flux"
+    params = spec.params(TrainParams, steps=steps, batch_size=1, save_every=0, sample_every=0)
+    trainer = load_class(spec.loop)(spec, weights)
+    run = TrainRun(folder, tuple(items), params, trigger="ohwx", cache=cache)
+    device = CpuDevice()
+    marks = [time.process_time()]
+    with GpuManager(device, device.total_bytes(), {}).lease(trainer.plan(run)) as lease:
+        for event in trainer.train(run, lease, _quiet):
+            if isinstance(event, StepDone):
+                marks.append(time.process_time())
+    return marks[-1] - marks[1], marks[1] - marks[0]
+
+
+def _items(folder: Path, count: int) -> list[TrainItem]:
+    """Pictures of one size, no two alike."""
+    folder.mkdir(parents=True)
+    dice = random.Random(0)
+    items = []
+    for number in range(count):
+        file = folder / f"{number:05d}.png"
+        Image.frombytes("RGB", (8, 8), dice.randbytes(192)).resize((64, 64)).save(file)
+        items.append(TrainItem(file, f"ohwx person, picture {number}"))
+    return items
+
+
+def _quiet(step: int, total: int, message: str = "") -> None:
+    del step, total, message

@@ -1,0 +1,28 @@
+"""The bench of how a training's cost grows, on few pictures and steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from frontdoor.bench import costs
+
+pytestmark = pytest.mark.slow
+
+
+def test_each_number_of_pictures_and_steps_is_measured(tmp_path: Path) -> None:
+    """Two starts a number, the second from what the first encoded; steps alone are told apart from the start."""
+    rows = [*costs.starts(tmp_path, (2, 4)), *costs.lengths(tmp_path, 2, 2)]
+    assert [row.name for row in rows] == [
+        "to the first step, 2 pictures never seen",
+        "to the first step, 2 pictures from caches",
+        "to the first step, 4 pictures never seen",
+        "to the first step, 4 pictures from caches",
+        "2 steps",
+        "4 steps",
+    ]
+    assert all(row.value > 0 for row in rows)
+    assert [row.ok is None for row in rows] == [True, True, True, False, True, False]
+    caches = {folder.name: len(list(folder.rglob("*.safetensors"))) for folder in tmp_path.glob("cache*")}
+    assert caches["cache 4"] > caches["cache 2"] > 0
