@@ -24,7 +24,11 @@ from engines.parts.sampling import Tick, dynamic_shift
 Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
 
-_ACTIVATION_BYTES = 80  # a block's saved activations per token and channel: 34 in bf16, the rest LoRA's fp32 inputs
+# Counted with `bench memory`'s step_bytes at the real sizes in bfloat16, per token and channel: what one block holds
+# while it is computed again and walked backward (FLUX 107, Qwen 119; a tenth is added for what an allocator loses), and
+# what stays of each until then, its input.
+_BLOCK_BYTES = 130
+_INPUT_BYTES = 2
 
 
 class Family(ABC):
@@ -161,16 +165,16 @@ class Family(ABC):
     def working_bytes(self, params: TrainParams) -> int:
         """What a training takes beside the weights: adapter with gradient and average, its optimiser, activations.
 
-        An estimate; the GPU manager replaces it by what it measured.
+        The GPU manager replaces it by what it measured.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
         depth: int = sum(config[key] for key in self.blocks)
         adapter = self._adapter_weights(params, config) * (4 + self._kept_bytes(params))
-        one_block = params.batch_size * self.tokens(params) * hidden * _ACTIVATION_BYTES
-        if not params.gradient_checkpointing:
-            return adapter + depth * one_block
-        return adapter + one_block + depth * params.batch_size * self.tokens(params) * hidden * 4
+        wider = components.weight_dtype(self.spec).itemsize // 2  # than bfloat16
+        channels = params.batch_size * self.tokens(params) * hidden * wider
+        whole = 1 if params.gradient_checkpointing else depth
+        return adapter + channels * (whole * _BLOCK_BYTES + depth * _INPUT_BYTES)
 
     def _kept_bytes(self, params: TrainParams) -> int:
         """What is kept of one trained weight, in float32: itself, its average, its optimiser's state."""

@@ -101,7 +101,7 @@ class LoraTrainer:
             encoded = encode(self.family, run, sources, lease, on_step)
         with (
             lease.stage("train") as parts,
-            _trainable(parts["transformer"], run.params, self.family.targets) as weights,
+            trainable(parts["transformer"], run.params, self.family.targets) as weights,
         ):
             session = _Session(self.family, run, identity, parts, weights, encoded, self._workers)
             events = session.run(last, on_step)
@@ -200,7 +200,7 @@ class _Session:
         if draw is None:
             return None
         with _attention(device):  # the backward too: checkpointing computes forward again in it
-            with _precision(device):
+            with _precision(device, self._transformer.dtype):
                 losses = term.losses(self._transformer, draw)
             (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
         return draw.sigma, losses
@@ -263,7 +263,7 @@ class _Session:
 
 
 @contextmanager
-def _trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[list[Tensor]]:
+def trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[list[Tensor]]:
     """A fresh float32 LoRA on a frozen transformer, which is left as it was found; yields its weights."""
     config = LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets)
     try:
@@ -288,10 +288,11 @@ def _attention(device: torch.device) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _precision(device: torch.device) -> Iterator[None]:
-    """bfloat16 where the hardware multiplies it fast; LoRA weights, norms and the loss stay float32."""
+def _precision(device: torch.device, held: torch.dtype) -> Iterator[None]:
+    """bfloat16 where the model is held in it or the hardware multiplies it fast; LoRA weights and loss stay float32."""
     fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=fast), warnings.catch_warnings():
+    narrow = fast or held is not torch.float32
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
         # The norms' weights are float32 on purpose; that they take the plain kernel for it is no news.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         yield

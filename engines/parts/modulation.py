@@ -58,6 +58,13 @@ def layer_bytes(config: Mapping[str, Any], form: str, dtype: torch.dtype) -> int
     return int(config["num_layers"]) * len(LAYERS) * model_bytes(layer, form, dtype)
 
 
+def grid_bytes(config: Mapping[str, Any], dtype: torch.dtype) -> int:
+    """What the rows of a training take on the host: those of GRID, and of a clean reference where the model has it."""
+    rows = len(GRID) + bool(config.get("zero_cond_t"))
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    return int(rows * config["num_layers"] * len(LAYERS) * _SIXFOLD * width * dtype.itemsize)
+
+
 def load(spec: ModelSpec, folder: Path) -> Any:
     """The transformer as `components.load` gives it, tabled. Raises: ModelMissing."""
     source = components.held_in(spec, folder, "transformer")

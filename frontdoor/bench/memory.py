@@ -10,7 +10,17 @@ from typing import Any
 
 from PIL import Image
 
-from engines.api import CaptionParams, EditItem, EditParams, GenerateParams, ModelSpec, Plan, TrainParams, TrainRun
+from engines.api import (
+    CaptionParams,
+    EditItem,
+    EditParams,
+    GenerateParams,
+    ModelSpec,
+    Plan,
+    Stage,
+    TrainParams,
+    TrainRun,
+)
 from engines.device import cuda_count
 from engines.registry import MODELS, load_class
 from engines.shapes import LAYOUTS, write_layout
@@ -18,18 +28,24 @@ from frontdoor.bench.rows import Row
 
 GIB = 1 << 30
 BUDGET = int(22.5 * GIB)
-SIDE = 1024
+SIDE, RANK = 1024, 16
 # Peaks asked of a card, by model, job and stage; the computed figures are no proof of them.
 GOALS: Mapping[tuple[str, str, str], float] = {
     ("FLUX.1-dev", "generate", "denoise"): 15.0,
     ("Qwen-Image-Edit-2511", "edit", "denoise"): 14.0,
     ("Qwen-Image-Edit-2511", "caption", "caption"): 9.0,
 }
+# The same for training at rank 16, by model and form: picture side -> GiB; the editor is shown one reference as large.
+TRAINING: Mapping[tuple[str, str], Mapping[int, float]] = {
+    ("FLUX.1-dev", "nf4"): {512: 9.0, 768: 10.0, 1024: 12.0},
+    ("Qwen-Image-Edit-2511", "nf4"): {768: 13.5, 1024: 17.0},
+    ("Qwen-Image-Edit-2511", "int8"): {1024: 22.0},
+}
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
     """The computed table, then what a card says where one answers."""
-    rows = [*parts(), *stages()]
+    rows = [*parts(), *stages(), *trainings(), *counted()]
     if cuda_count():
         rows += load_class("frontdoor.bench.memory_on_card:measure")()
     return rows
@@ -51,6 +67,45 @@ def stages() -> Iterator[Row]:
                 yield from (_row(spec, form, job, stage) for stage in plan.stages)
 
 
+def trainings() -> Iterator[Row]:
+    """A training's own stage at each size that a goal is set for, and what its modulation table takes of the host."""
+    for (name, form), goals in TRAINING.items():
+        spec = load_class("engines.parts.components:in_form")(_named(name), form)
+        for side, goal in goals.items():
+            (stage,) = (each for job, plan in plans(spec, side) if job == "train" for each in plan.stages[1:])
+            total = _resident(stage) + stage.working_bytes
+            yield Row(
+                name=f"{name} {form} train {side} px (computed)",
+                value=total / GIB,
+                unit="GiB",
+                peer=f"of it weights {_resident(stage) / GIB:.2f}",
+                ratio=_resident(stage) / total,
+                goal=f"≤ {goal:g} GiB, not measured",
+            )
+    for spec in _real():
+        if spec.options.get("modulation"):
+            config, dtype = LAYOUTS[spec.name]["transformer"][2], load_class("torch:bfloat16")
+            held = load_class("engines.parts.modulation:grid_bytes")(config, dtype)
+            name = f"{spec.name} modulation table while it trains, host (computed)"
+            yield Row(name=name, value=held / GIB, unit="GiB")
+
+
+def counted() -> Iterator[Row]:
+    """What one step takes beside the weights, counted on tensors without contents, against what the planner is told."""
+    sizes = sorted({(name, side) for (name, _), goals in TRAINING.items() for side in goals})
+    for name, side in sizes:
+        spec = _named(name)
+        params = _params(spec, side)
+        with tempfile.TemporaryDirectory() as home:
+            folder = write_layout(LAYOUTS[name], Path(home))
+            found = load_class("frontdoor.bench.step_bytes:count")(spec, folder, params)
+            told = load_class(spec.trainer)(spec, folder).working_bytes(params)
+        yield Row(
+            name=f"{name} a step at {side} px beside the weights (counted)", value=found / GIB, unit="GiB",
+            peer=f"declared {told / GIB:.2f}", ratio=found / told, goal="≤ 1 ×", ok=found <= told,
+        )  # fmt: skip
+
+
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
     """What each job of a model would ask of the card, from the engines themselves."""
     with tempfile.TemporaryDirectory() as folder:
@@ -65,13 +120,15 @@ def _plans(spec: ModelSpec, folder: Path, side: int) -> Iterator[tuple[str, Plan
     else:
         yield "edit", engine.plan([EditItem(picture, spec.params(EditParams, instruction="smiling"))])
         yield "caption", load_class(spec.captioner)(spec, folder).plan(1, spec.params(CaptionParams))
-    params = spec.params(TrainParams, resolution=side, optimizer="adamw8bit")
-    yield "train", load_class(spec.loop)(spec, folder).plan(TrainRun(folder, (), params))
+    yield "train", load_class(spec.loop)(spec, folder).plan(TrainRun(folder, (), _params(spec, side)))
 
 
-def _row(spec: ModelSpec, form: str, job: str, stage: Any) -> Row:
-    weights = sum(part.bytes for part in {part.key: part for part in stage.components}.values())
-    total = weights + stage.working_bytes
+def _params(spec: ModelSpec, side: int) -> TrainParams:
+    return spec.params(TrainParams, resolution=side, rank=RANK, optimizer="adamw8bit")
+
+
+def _row(spec: ModelSpec, form: str, job: str, stage: Stage) -> Row:
+    total = _resident(stage) + stage.working_bytes
     goal = GOALS.get((spec.name, job, stage.name)) if form == "nf4" else None
     return Row(
         name=f"{spec.name} {form} {job}/{stage.name} (computed)",
@@ -81,6 +138,15 @@ def _row(spec: ModelSpec, form: str, job: str, stage: Any) -> Row:
         ratio=total / BUDGET,
         goal=f"≤ {goal:g} GiB, not measured" if goal else "",
     )
+
+
+def _resident(stage: Stage) -> int:
+    """Weights that are on the card together."""
+    return sum(part.bytes for part in {part.key: part for part in stage.components}.values())
+
+
+def _named(name: str) -> ModelSpec:
+    return next(spec for spec in MODELS if spec.name == name)
 
 
 def _real() -> Iterator[ModelSpec]:

@@ -14,11 +14,22 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from engines.api import CaptionParams, Device, EditItem, EditParams, GenerateParams, ModelSpec
+from engines.api import (
+    CaptionParams,
+    Device,
+    EditItem,
+    EditParams,
+    GenerateParams,
+    ModelSpec,
+    StepDone,
+    TrainItem,
+    TrainParams,
+    TrainRun,
+)
 from engines.device import CudaDevice
 from engines.registry import MODELS, load_class
 from engines.shapes import LAYOUTS, Layout
-from frontdoor.bench.memory import BUDGET, GIB, GOALS, SIDE
+from frontdoor.bench.memory import BUDGET, GIB, GOALS, RANK, SIDE, TRAINING
 from frontdoor.bench.rows import Row
 from studio.gpu import GpuManager
 
@@ -26,6 +37,7 @@ CAP = 23 * GIB  # a 24 GiB card less what a desktop takes
 GENERATOR, EDITOR = "FLUX.1-dev", "Qwen-Image-Edit-2511"
 SWITCHES = 50
 STEPS = 4  # peaks do not grow with steps
+TRAIN_STEPS = 6
 FEWEST = 2  # one alone has no schedule where it must end above zero
 _DISK = 50 * GIB
 
@@ -86,6 +98,7 @@ def measure() -> list[Row]:
                 continue
             bench = built(CudaDevice(), _rows(form), LAYOUTS, Path(home), BUDGET, SIDE)
             rows += [*peaks(bench, form), *switches(bench, form, SWITCHES, _host_to_card())]
+            rows += trainings(bench, form, TRAINING)
     return rows
 
 
@@ -126,6 +139,38 @@ def peaks(bench: Bench, form: str) -> Iterator[Row]:
     bench.gpu.unload_all()
     left = max(0, before - bench.device.free_bytes()) / GIB
     yield Row(name=f"{form} left after unloading", value=left, unit="GiB", goal="≤ 0.1", ok=left <= 0.1)
+
+
+def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[int, float]]) -> Iterator[Row]:
+    """The most that a training's own stage had in use, and seconds a step, at each size that a goal is set for."""
+    for job, spec in bench.specs.items():
+        for side, most in goals.get((spec.name, form), {}).items():
+            peak, seconds = _train(bench, job, side)
+            yield Row(
+                name=f"{spec.name} {form} train {side} px peak", value=peak / GIB, unit="GiB", goal=f"≤ {most:g}",
+                ok=peak / GIB <= most,
+            )  # fmt: skip
+            yield Row(name=f"{spec.name} {form} train {side} px", value=seconds, unit="s a step")
+    bench.gpu.unload_all()
+
+
+def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
+    """Peak bytes and the median step, over a cache that another run has filled: no encoder is loaded."""
+    spec, folder = bench.specs[job], bench.folders[job]
+    trainer = load_class(spec.loop)(spec, folder)
+    with tempfile.TemporaryDirectory() as home:
+        file = Path(home) / "picture.png"
+        Image.new("RGB", (side, side), (90, 120, 150)).save(file)
+        item = TrainItem(file, "ohwx person", (file,) if job == "edit" else ())
+        for name, steps in (("fills the cache", 1), ("is measured", TRAIN_STEPS)):
+            knobs = {"rank": RANK, "optimizer": "adamw8bit", "save_every": 0, "sample_every": 0}
+            params = spec.params(TrainParams, resolution=side, steps=steps, gradient_checkpointing=True, **knobs)
+            run = TrainRun(Path(home) / name, (item,), params, cache=Path(home) / "cache")
+            bench.gpu.unload_all()
+            bench.device.peak_bytes(reset=True)
+            with bench.gpu.lease(trainer.plan(run)) as lease:
+                told = [event for event in trainer.train(run, lease, _quiet) if isinstance(event, StepDone)]
+    return bench.device.peak_bytes(), median(event.seconds for event in told[1:])
 
 
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:

@@ -65,6 +65,18 @@ def test_every_stage_is_added_up() -> None:
     assert denoise.value > parts["FLUX.1-dev transformer nf4 (computed)"]
 
 
+def test_training_goals_are_within_reach() -> None:
+    """At each size that a goal is set for, weights (of the editor without its modulation) and declared work fit it."""
+    rows = {row.name: row for row in memory.trainings()}
+    for (name, form), goals in memory.TRAINING.items():
+        for side, goal in goals.items():
+            row = rows[f"{name} {form} train {side} px (computed)"]
+            assert row.goal == f"≤ {goal:g} GiB, not measured"
+            assert 0.5 * goal < row.value <= goal
+    table = rows["Qwen-Image-Edit-2511 modulation table while it trains, host (computed)"]
+    assert table.value == pytest.approx(257 * 60 * 12 * 3072 * 2 / memory.GIB)
+
+
 def test_the_measuring_half_runs(tmp_path: Path) -> None:
     """On small random models of the real classes, on the CPU, every peak, swap and growth is measured."""
     named = {spec.name: spec for spec in MODELS}
@@ -78,10 +90,14 @@ def test_the_measuring_half_runs(tmp_path: Path) -> None:
 
     bench = memory_on_card.built(CpuDevice(), specs, layouts, tmp_path, 4 * memory.GIB, 64)
     rows = [*memory_on_card.peaks(bench, "nf4"), *memory_on_card.switches(bench, "nf4", 4, bandwidth=1e9)]
+    goals = {(spec.name, "nf4"): {64: 4.0} for spec in specs.values()}
+    rows += memory_on_card.trainings(bench, "nf4", goals)
 
     names = [row.name for row in rows]
     assert "FLUX.1-dev nf4 generate peak" in names
     assert "Qwen-Image-Edit-2511 nf4 caption peak" in names
     assert "Qwen-Image-Edit-2511+table/transformer nf4 swap in" in names
     assert "nf4 host growth over 4 switches" in names
+    for spec in specs.values():
+        assert {f"{spec.name} nf4 train 64 px peak", f"{spec.name} nf4 train 64 px"} <= set(names)
     assert all(row.value >= 0 for row in rows)

@@ -141,7 +141,7 @@ def test_alpha_means_what_it_says(lesson) -> None:
     import torch
     from peft import set_peft_model_state_dict
 
-    from engines.lora.trainer import _ADAPTER, _trainable
+    from engines.lora.trainer import _ADAPTER, trainable
     from engines.parts.adapters import read_adapter
 
     taught = lesson("flux")
@@ -152,7 +152,7 @@ def test_alpha_means_what_it_says(lesson) -> None:
     base = taught.predicted(run)
     with taught.lease(run).stage("train") as parts:
         transformer = parts["transformer"]
-        with _trainable(transformer, run.params, taught.trainer.family.targets):
+        with trainable(transformer, run.params, taught.trainer.family.targets):
             set_peft_model_state_dict(transformer, state, adapter_name=_ADAPTER)
             trained = taught.predicted(run, on=transformer)
         for name in [name.removesuffix(".lora_A.weight") for name in state if name.endswith(".lora_A.weight")]:

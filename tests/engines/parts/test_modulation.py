@@ -133,7 +133,10 @@ def test_training_takes_noise_levels_from_the_grid(toy_qwen, qwen_folder) -> Non
     from engines.parts import components, modulation
 
     sigma = torch.tensor([0.0001, 0.5011, 1.0])
-    on = modulation.on_grid(modulation.load(toy_qwen, qwen_folder), sigma)
+    tabled = modulation.load(toy_qwen, qwen_folder)
+    on = modulation.on_grid(tabled, sigma)
+    held = sum(row.nbytes for row in tabled.modulation._rows.values())
+    assert held == modulation.grid_bytes(components.config(qwen_folder, "transformer"), torch.float32)
     assert on.tolist() == [1 / 256, 128 / 256, 1.0]
     assert set(on.tolist()) <= set(modulation.GRID)
     assert torch.equal(torch.tensor(modulation.GRID).bfloat16().float(), torch.tensor(modulation.GRID))

@@ -1,0 +1,169 @@
+"""The bytes that one training step takes at a model's real size, counted without computing a number.
+
+The transformer of the published shapes, its LoRA and the family's own loss run forward and backward on tensors that
+have shapes and no contents; every storage is counted while it lives. What a card does otherwise than a CPU is put in
+its place: attention in one kernel, and norms in float32 under autocast.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.functional import layer_norm, scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
+
+from engines.api import ModelSpec, TrainParams
+from engines.lora.family import Family
+from engines.lora.optimizers import OPTIMIZERS
+from engines.lora.trainer import trainable
+from engines.parts import components, modulation
+from engines.parts.quantise import skeleton
+from engines.registry import load_class
+
+Shapes = dict[str, tuple[int, ...]]
+
+_FORM = "int8"  # 4 bits take the same beside their weights: either is widened for the moment of its product
+_PIXELS = 8  # a side of one latent, in every model here
+_MASK = "prompt_mask"
+_QKV = ("query", "key", "value")
+_FLASH = torch.ops.aten._scaled_dot_product_flash_attention.default
+
+
+def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
+    """The most bytes at once beside the frozen weights: adapter, gradients, optimiser, average, activations.
+
+    `folder` needs configurations alone. The editor is shown one reference.
+    """
+    family: Family = load_class(spec.trainer)(spec, folder)
+    dtype = components.weight_dtype(spec)
+    live, transformer = Live(), _bare(spec, folder, dtype)
+    with trainable(transformer, params, family.targets) as weights:
+        trained = sum(weight.numel() for weight in weights)
+        with FakeTensorMode(allow_non_fake_inputs=True), live, _AsOnACard():
+            adapter = 4 * trained
+            _materialise(transformer, dtype)
+            if params.gradient_checkpointing:
+                transformer.enable_gradient_checkpointing(_checkpointed)
+            frozen = live.restart() - adapter
+            batch = {name: _filled(name, shape) for name, shape in _shapes(spec, folder, family, params).items()}
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                noise, sigma = torch.empty_like(batch["latents"]), torch.ones(params.batch_size)
+                losses = family.losses(transformer, batch, noise, sigma, params.guidance)
+            losses.mean().backward()
+    kept = OPTIMIZERS[params.optimizer].state_bytes + (4 if params.ema_decay else 0)
+    return live.peak - frozen + trained * kept
+
+
+class Live(TorchDispatchMode):
+    """Bytes of all storages that are alive; `peak` is the most there were since the last `restart`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: dict[int, int] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            return 1  # nothing has contents; who asks for a noise level, or whether all is true, is told one
+        out = func(*args, **(kwargs or {}))
+        for each in tree_leaves(out):
+            if isinstance(each, Tensor):
+                self._see(each.untyped_storage())
+        return out
+
+    def restart(self) -> int:
+        """Begin a new peak at what lives now, which is the answer."""
+        self.peak = self.now
+        return self.now
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        place = storage._cdata
+        if place in self._known:
+            return
+        self._known[place] = storage.nbytes()
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._gone, place)
+
+    def _gone(self, place: int) -> None:
+        self.now -= self._known.pop(place)
+
+
+class _AsOnACard(TorchFunctionMode):
+    """Attention that keeps no square of the sequence, and norms as CUDA's autocast has them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is layer_norm:
+            return func(args[0].float(), *args[1:], **kwargs)
+        if func is scaled_dot_product_attention:
+            shown = {**dict(zip(_QKV, args, strict=False)), **kwargs}
+            return _FLASH(*(shown[name].to(torch.bfloat16) for name in _QKV))[0]
+        return func(*args, **kwargs)
+
+
+def _checkpointed(block: Any, *args: Any) -> Any:
+    """As diffusers does it; computed again during the backward, where function modes are not in force by themselves."""
+    return checkpoint(block.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _AsOnACard()))
+
+
+def _bare(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Any:
+    """The transformer as it is leased, on the meta device."""
+    bare = components.bare(folder, "transformer", folder / "transformer")
+    model = skeleton(bare, _FORM, dtype, spec.options.get("full_width", ()))
+    return modulation.tabled(model, partial(_layer, model.inner_dim, dtype)) if modulation.wanted(spec) else model
+
+
+def _layer(width: int, dtype: torch.dtype, path: str, device: torch.device) -> nn.Module:
+    """A modulation layer, from which a table is made."""
+    del path, device
+    layer = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width, device="meta"))
+    return _materialise(layer.requires_grad_(False), dtype)
+
+
+def _materialise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """From the meta device to tensors that count: what is trained in float32, frozen fractions in `dtype`."""
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                kept = weight.dtype if weight.requires_grad or not weight.is_floating_point() else dtype
+                module._parameters[name] = nn.Parameter(torch.empty(weight.shape, dtype=kept), weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None and buffer.is_meta:
+                module._buffers[name] = torch.empty(buffer.shape, dtype=buffer.dtype)
+    return model
+
+
+def _filled(name: str, shape: tuple[int, ...]) -> Tensor:
+    return torch.empty(shape, dtype=torch.bool if name == _MASK else torch.float32)
+
+
+def _shapes(spec: ModelSpec, folder: Path, family: Family, params: TrainParams) -> Shapes:
+    """One batch of square pictures, as it comes out of the cache."""
+    config = components.config(folder, "transformer")
+    side = params.resolution // _PIXELS
+    latents = (params.batch_size, config["in_channels"] // 4, side, side)
+    words = (params.batch_size, family.text_tokens(), config["joint_attention_dim"])
+    return {"latents": latents, "prompt_embeds": words, **_MORE[spec.family](latents, words, config)}
+
+
+_MORE: Mapping[str, Callable[..., Shapes]] = {
+    "flux": lambda latents, words, config: {"pooled": (words[0], config["pooled_projection_dim"])},
+    "flux2": lambda latents, words, config: {},
+    "qwen-edit": lambda latents, words, config: {"reference_0": latents, _MASK: words[:2]},
+}
