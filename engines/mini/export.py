@@ -46,10 +46,17 @@ def write_whole(path: Path, data: str) -> None:
 
 
 def save_into(thing: Any, folder: Path) -> None:
-    """Call a thing's `save_pretrained` beside the folder, then move each file in, the weights first."""
+    """Call a thing's `save_pretrained` beside the folder, then move each file in, the weights first.
+
+    Where it was loaded from, which diffusers writes down, is left out: that is a path of one machine.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         thing.save_pretrained(scratch)
+        for config in Path(scratch).glob("config.json"):
+            kept = json.loads(config.read_text(encoding="utf-8"))
+            kept.pop("_name_or_path", None)
+            config.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
         for file in sorted(Path(scratch).iterdir(), key=lambda f: f.suffix == ".json"):
             shutil.move(file, folder / file.name)
 

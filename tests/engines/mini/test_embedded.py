@@ -199,6 +199,12 @@ def test_the_judge_tells_unseen_people_apart() -> None:
     assert (likeness[who[:, None] != who] >= oracle.threshold).mean() < 0.25
 
 
+def test_no_file_says_on_which_machine_it_was_made() -> None:
+    """diffusers writes down where a model was loaded from; what we ship was loaded from nowhere."""
+    told = {file.name: file.read_text(encoding="utf-8") for file in ASSETS.rglob("*.json")}
+    assert not [name for name, text in told.items() if "_name_or_path" in text]
+
+
 def test_the_manifest_tells_the_whole_story(manifest: dict[str, Any]) -> None:
     """Seeds, thresholds and held-out figures of every stage are written down, and everything is under 60 MB."""
     assert manifest["thresholds"]["identity"] and manifest["thresholds"]["judge"]
