@@ -73,7 +73,7 @@ class Turn:
         base_card, v1_card = self._card("base", ""), self._card("v1", v1.id)
         synthetic = self._generate(v1)
         self._review_synthetic(synthetic)
-        v2 = self._train("v2")
+        v2 = self._train("v2", start=v1.id)
         v2_card = self._card("v2", v2.id)
         editor = self._refine()
         result = {
@@ -140,10 +140,11 @@ class Turn:
         self.reviewer.decisions["enriched"] += 1
         self.reviewer.decisions["corrections"] += 1
 
-    def _train(self, name: str) -> Version:
+    def _train(self, name: str, start: str = "") -> Version:
+        """A version on all that is approved by now; one that goes on from another keeps what that one could do."""
         spec = self.studio.registry.spec(self.store.character.generator)
         params = spec.params(TrainParams, **self.scale.train)
-        job = self._wait(f"train {name}", train.submit(self.studio, self.character, params=params))
+        job = self._wait(f"train {name}", train.submit(self.studio, self.character, params=params, start=start))
         self.losses[f"character {name}"] = train.losses(self.studio, job.id)
         version = self.store.versions.find(job=job.id)[-1]
         return self.store.adopt(version.id)

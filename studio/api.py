@@ -111,10 +111,7 @@ class Api(PictureApi):
         key: str = "",
         gaps: bool = False,
     ) -> Json:
-        """Queue `count` pictures a prompt, or `count` scenes without one; no version is the base model.
-
-        With `gaps` the scenes show what the version's newest card missed.
-        """
+        """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
         spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
         given = {**(params or {}), "seed": seed}
         knobs(spec, GenerateParams, given)
