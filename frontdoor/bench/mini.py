@@ -75,21 +75,23 @@ class Workbench:
     def weights(self) -> Iterator[Row]:
         """How large the files are, and what the autoencoders lose."""
         import diffusers
+        import torch
 
         from engines.mini import export, train_vae
 
         yield at_most("size of all weights", export.size_mb(self.assets), SIZE_MB, "MB")
         unseen = measure.Unseen.draw(256).pictures
         for name, kind in (("flux", diffusers.AutoencoderKL), ("qwen_edit", diffusers.AutoencoderKLQwenImage)):
-            vae = kind.from_pretrained(self.assets / name / "vae").eval()
+            vae = kind.from_pretrained(self.assets / name / "vae", torch_dtype=torch.float32).eval()
             yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
 
     def encoders(self) -> Iterator[Row]:
         """Whether both identity encoders tell unseen people apart."""
+        import torch
         from transformers import AutoModel
 
         unseen = measure.Unseen.draw(1600)
-        shipped = AutoModel.from_pretrained(self.assets / "identity").eval()
+        shipped = AutoModel.from_pretrained(self.assets / "identity", dtype=torch.float32).eval()
         for name, net in (("mini-identity", shipped), ("judge", self.oracle.judge)):
             yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
 

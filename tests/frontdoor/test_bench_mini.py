@@ -1,0 +1,18 @@
+"""The embedded family's bench."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from frontdoor.bench.mini import Workbench
+from frontdoor.studio import open_studio
+
+
+@pytest.mark.slow
+def test_the_shipped_weights_are_small_and_see_sharply(tmp_path: Path) -> None:
+    """Weights are read as they lie on the disk, in whatever type, and size and autoencoders meet their goals."""
+    with closing(open_studio(tmp_path / "home")) as studio:
+        rows = list(Workbench(studio, tmp_path).weights())
+    assert len(rows) == 3
+    assert all(row.ok for row in rows), [(row.name, row.value) for row in rows]
