@@ -79,7 +79,7 @@ def plan(
             raise BadInput(f"There is no task {', '.join(unknown) or 'chosen'}.", f"Choose from: {known}.")
         edits = tuple(edit for edit in edits if edit.task in tasks)
     most = limit or max(1, round(EDITS_A_SOURCE * len(chosen)))
-    wanted = asks(chosen, _covering(store), edits, -(-most // seeds), fill_gaps, spec.toy)
+    wanted = asks(chosen, _covering(store), edits, -(-most // seeds), fill_gaps, spec.toy, asked(store))
     taken = _taken(store)
     rows = [
         _row(spec, ask, number, {**(knobs or {}), "loras": tuple(loras)}, taken)
@@ -116,11 +116,11 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
     for row in rows:
         store.images.get(row.source)
         EditParams.from_json(row.params)
-    adopted = _adopted(store, spec.name)
+    used = adopted(store, spec.name)
     payload = {
         "rows": [{"source": r.source, "params": r.params, "asked": r.asked, "task": r.task} for r in rows],
         "model": spec.name,
-        "version": adopted.id if adopted else "",
+        "version": used.id if used else "",
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
@@ -236,6 +236,12 @@ def _covering(store: Store) -> list[ImageRecord]:
     return [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
+def asked(store: Store) -> set[tuple[str, str]]:
+    """Which words were said of which picture, whatever came of it."""
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {(image.parent, EditParams.from_json(image.params).headline()) for image in edits}
+
+
 def _taken(store: Store) -> set[tuple[str, str]]:
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {_fingerprint(image.parent, image.params) for image in edits}
@@ -251,9 +257,10 @@ def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken
     return PlanRow(ask.source, params.to_json(), dict(ask.edit.expects), ask.edit.task)
 
 
-def _adopted(store: Store, model: str) -> Version | None:
-    adopted = store.adopted(Role.EDITOR)
-    return adopted if adopted is not None and adopted.model == model else None
+def adopted(store: Store, model: str) -> Version | None:
+    """The version of this editor that draws the next edits; None while it is the bare one."""
+    version = store.adopted(Role.EDITOR)
+    return version if version is not None and version.model == model else None
 
 
 def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | None:

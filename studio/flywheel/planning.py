@@ -1,10 +1,13 @@
-"""Which edits to ask for: first what fills the empty cells of the coverage grid, then what varies the rest."""
+"""Which edits to ask for: first what fills the empty cells of the coverage grid, then what varies the rest.
+
+What was asked of a picture before comes last, and with another seed.
+"""
 
 from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle, zip_longest
 
@@ -26,17 +29,23 @@ class Ask:
 
 @dataclass
 class Round:
-    """The good sources, taken in turn, so that no original weighs more than another."""
+    """The good sources, taken in turn, so that no original weighs more than another; `asked` are (source, words)."""
 
     sources: Sequence[ImageRecord]
+    asked: Collection[tuple[str, str]] = ()
     _used: Counter[str] = field(default_factory=Counter)
 
-    def pick(self, candidates: Iterable[ImageRecord]) -> ImageRecord | None:
-        """The least used of some sources, the first among equals."""
-        found = min(candidates, key=lambda image: self._used[image.id], default=None)
-        if found is not None:
-            self._used[found.id] += 1
-        return found
+    def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
+        """An edit of the least used of some sources, of one that was not asked for it before where there is one."""
+
+        def worn(image: ImageRecord) -> tuple[bool, int]:
+            return (image.id, edit.words) in self.asked, self._used[image.id]
+
+        found = min(candidates, key=worn, default=None)
+        if found is None:
+            return None
+        self._used[found.id] += 1
+        return Ask(found.id, edit)
 
 
 def asks(
@@ -46,14 +55,15 @@ def asks(
     limit: int,
     fill_gaps: bool,
     toy: bool,
+    asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """At most `limit` edits of these sources, none of them asked for twice.
+    """At most `limit` edits of these sources, none of them twice, nor `asked` (source, words) while others are left.
 
     `existing` is whatever counts towards coverage, pending results included.
     """
-    turn = Round(sources)
+    turn = Round(sources, asked)
     gaps = list(_gap_asks(turn, existing, edits, toy)) if fill_gaps else []
-    return _unique(chain(gaps, _variety_asks(turn, edits)), limit)
+    return _unique(chain(gaps, _variety_asks(turn, edits, again=False), _variety_asks(turn, edits, again=True)), limit)
 
 
 def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[EditTask], toy: bool) -> Iterable[Ask]:
@@ -65,9 +75,9 @@ def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[Edit
             yield found
     for pose in seen.missing_poses:
         edit = by_value.get(("pose", pose))
-        source = turn.pick(turn.sources) if edit else None
-        if edit and source:
-            yield Ask(source.id, edit)
+        found = turn.pick(turn.sources, edit) if edit else None
+        if found is not None:
+            yield found
 
 
 def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, toy: bool) -> Ask | None:
@@ -75,15 +85,14 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
     if angle is not None:
         alike = [s for s in turn.sources if expression and s.tags.get("expression") == expression.value]
         nearest = min((_turned(s, angle.value) for s in alike), default=0)
-        source = turn.pick(s for s in alike if _turned(s, angle.value) == nearest)
-        if source:
-            return Ask(source.id, angle)
+        found = turn.pick((s for s in alike if _turned(s, angle.value) == nearest), angle)
+        if found is not None:
+            return found
     if expression is not None:
-        source = turn.pick(s for s in turn.sources if angle and s.tags.get("angle") == angle.value)
-        if source:
-            return Ask(source.id, expression)
-    source = turn.pick(turn.sources) if angle and expression else None
-    return Ask(source.id, combined(angle, expression, toy)) if source and angle and expression else None
+        found = turn.pick((s for s in turn.sources if angle and s.tags.get("angle") == angle.value), expression)
+        if found is not None:
+            return found
+    return turn.pick(turn.sources, combined(angle, expression, toy)) if angle and expression else None
 
 
 def _turned(source: ImageRecord, angle: str) -> int:
@@ -92,24 +101,25 @@ def _turned(source: ImageRecord, angle: str) -> int:
     return abs(_AROUND.index(now) - _AROUND.index(angle)) if now in ANGLES else len(ANGLES)
 
 
-def _variety_asks(turn: Round, edits: Sequence[EditTask]) -> Iterable[Ask]:
+def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
     """Tasks in turn, the values of each in turn, each on the least used source that does not show it yet."""
     by_task = {task: [edit for edit in edits if edit.task == task] for task in VARIETY}
-    columns = [_spread(turn, of_task) for of_task in by_task.values() if of_task]
+    columns = [_spread(turn, of_task, again) for of_task in by_task.values() if of_task]
     for row in zip_longest(*columns):
         yield from (ask for ask in row if ask is not None)
 
 
-def _spread(turn: Round, edits: Sequence[EditTask]) -> Iterable[Ask]:
-    """Every edit on every source, both in turn."""
-    left = {(edit.words, source.id) for edit in edits for source in turn.sources if not _shows(source, edit.expects)}
+def _spread(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
+    """Every edit on every source that was asked for it before, or was not; both in turn."""
+    possible = ((source, edit) for edit in edits for source in turn.sources if not _shows(source, edit.expects))
+    left = {(s.id, edit.words) for s, edit in possible if ((s.id, edit.words) in turn.asked) is again}
     for edit in cycle(edits):
         if not left:
             return
-        source = turn.pick(s for s in turn.sources if (edit.words, s.id) in left)
-        if source is not None:
-            left.discard((edit.words, source.id))
-            yield Ask(source.id, edit)
+        found = turn.pick((s for s in turn.sources if (s.id, edit.words) in left), edit)
+        if found is not None:
+            left.discard((found.source, edit.words))
+            yield found
 
 
 def _shows(source: ImageRecord, expects: Mapping[str, str]) -> bool:

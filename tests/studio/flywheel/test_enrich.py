@@ -76,6 +76,18 @@ def test_a_second_plan_asks_for_nothing_twice(world: Any) -> None:
     assert not seen & {(row.source, str(row.params)) for row in second.rows}
 
 
+def test_what_was_never_asked_comes_before_other_seeds(world: Any) -> None:
+    """Plans go through every edit of every source before one comes again."""
+    every = {(row.source, row.params["instruction"]) for row in enrich.plan(world.studio, world.id, limit=500).rows}
+    first = enrich.plan(world.studio, world.id, limit=18).rows
+    world.finish(enrich.submit(world.studio, world.id, first))
+
+    rest = enrich.plan(world.studio, world.id, limit=len(every) - 18, fill_gaps=False).rows
+
+    known = {(row.source, row.params["instruction"]) for row in first}
+    assert not known & {(row.source, row.params["instruction"]) for row in rest}
+
+
 def test_pending_results_count_as_coverage(world: Any) -> None:
     """A cell whose edit waits for review isn't asked for again."""
     first = enrich.plan(world.studio, world.id, limit=23)
