@@ -15,13 +15,13 @@ from typing import Any
 
 from PIL import Image
 
-from engines.api import TrainParams
+from engines.api import EditParams, TrainParams
 from engines.errors import UserError
 from engines.registry import load_class
 from frontdoor import report
 from frontdoor.standin import Opinion, StandIn
 from frontdoor.studio import open_studio, serve
-from studio.flywheel import card, curate, enrich, generate, refine, train
+from studio.flywheel import card, curate, enrich, generate, practice, refine, train
 from studio.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
 from studio.statistics import bootstrap, median, wilson
 from studio.store import Store
@@ -35,6 +35,7 @@ class Scale:
     edits: int = 56
     synthetic: int = 56
     card_seeds: tuple[int, ...] = (0, 1, 2)
+    practice: int = practice.EDITS
     later_edits: int = 40
     train: dict[str, Any] = field(default_factory=dict)
     refine: dict[str, Any] = field(default_factory=dict)
@@ -68,7 +69,7 @@ class Turn:
         self.studio.jobs.start()
         self._curate(seed)
         edits = self._enrich("enrich", self._plan(self.scale.edits))
-        self._review_edits(edits)
+        self._review_edits("enriched", edits)
         v1 = self._train("v1")
         base_card, v1_card = self._card("base", ""), self._card("v1", v1.id)
         synthetic = self._generate(v1)
@@ -124,20 +125,20 @@ class Turn:
     def _enrich(self, stage: str, rows: tuple[enrich.PlanRow, ...]) -> list[ImageRecord]:
         return self._saved(self._wait(stage, enrich.submit(self.studio, self.character, rows)))
 
-    def _review_edits(self, records: list[ImageRecord]) -> None:
+    def _review_edits(self, stage: str, records: list[ImageRecord]) -> None:
         """Every edit gets a verdict; what was not done as asked is mended by hand, a golden triplet."""
         opinions = self._opinions(records)
         for record, opinion in zip(records, opinions, strict=True):
             if opinion.verdict is Verdict.NEEDS_CORRECTION:
-                self._mend(record, opinion)
+                self._mend(stage, record, opinion)
             else:
-                self._decide("enriched", record, opinion)
-        self._sheet("enriched.png", "Enriched pictures as reviewed", records)
+                self._decide(stage, record, opinion)
+        self._sheet(f"{stage}.png", f"Edits as reviewed: {stage}", records)
 
-    def _mend(self, record: ImageRecord, opinion: Opinion) -> None:
+    def _mend(self, stage: str, record: ImageRecord, opinion: Opinion) -> None:
         fixed = self.reviewer.mend(record.parent, record.asked, record.width)
         self.store.correct(record.id, fixed, reviewer="stand-in", reason=", ".join(opinion.reasons))
-        self.reviewer.decisions["enriched"] += 1
+        self.reviewer.decisions[stage] += 1
         self.reviewer.decisions["corrections"] += 1
 
     def _train(self, name: str, start: str = "") -> Version:
@@ -181,8 +182,16 @@ class Turn:
 
     # ── flywheel 2 ──────────────────────────────────────────────────────────────────────────────
 
+    def _practise(self) -> None:
+        """More edits of what was refused, reviewed and mended like the first."""
+        if any(each.refused for each in practice.standings(self.studio, self.character)):
+            rows = practice.plan(self.studio, self.character, self.scale.practice).rows
+            self._review_edits("practised", self._enrich("practise", rows))
+
     def _refine(self) -> dict[str, Any]:
         """Triplets to an editor LoRA; then edits that neither has seen, base and v1 on the same seeds."""
+        self._practise()
+        asked = enrich.asked(self.store)
         rows = self._plan(self.scale.later_edits)
         base = self._enrich("enrich again, base", rows)
         spec = self.studio.registry.spec(self.store.character.editor)
@@ -192,7 +201,8 @@ class Turn:
         version = self.store.versions.find(job=job.id)[-1]
         refine.adopt(self.studio, self.character, version.id)
         after = self._enrich("enrich again, v1", rows)
-        outcome: dict[str, Any] = {}
+        new = [(row.source, EditParams.from_json(row.params).headline()) not in asked for row in rows]
+        outcome: dict[str, Any] = {"never_asked_before": sum(new)}
         for name, records in (("base", base), ("v1", after)):
             opinions = self._opinions(records)
             for record, opinion in zip(records, opinions, strict=True):

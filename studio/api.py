@@ -31,6 +31,7 @@ API_NAMES: tuple[str, ...] = (
     "caption_submit",
     "coverage",
     "enrich_plan",
+    "practice_plan",
     "enrich_submit",
     "review_next",
     "review_decide",

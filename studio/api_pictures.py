@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.errors import BadInput
 from studio.answers import Answering, answers, demand_known, member, picture, read_upload
-from studio.flywheel import curate, enrich, review
+from studio.flywheel import curate, enrich, practice, review
 from studio.flywheel.enrich import PlanRow
 from studio.nouns import Json, Kind, Verdict
 from studio.pictures import decode, to_rgb
@@ -142,6 +142,13 @@ class PictureApi(Answering):
                 knobs=params,
             )
         )
+
+    @answers
+    def practice_plan(self, character_id: str, limit: int = practice.EDITS) -> Json:
+        """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
+        standings = practice.standings(self._studio, character_id)
+        planned = practice.plan(self._studio, character_id, limit)
+        return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: str, rows: list[dict[str, Any]], model: str = "", key: str = "") -> Json:

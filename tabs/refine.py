@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import gradio as gr
 
 from engines.api import EditParams, TrainParams
 from engines.errors import BadInput
-from studio.flywheel import refine, run_folder, runs
+from studio.flywheel import enrich, practice, refine, run_folder, runs
 from studio.nouns import JobState, Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
@@ -44,7 +43,7 @@ def build(page: Page) -> None:
     page.on(start.click, start_training, [steps])
     page.act(browser, more, [shown], [shown], then=[lessons])
     page.act(live, live_act)
-    page.act(counts, save_lessons, [], [written])
+    page.act(counts, counts_act, [], [written])
     page.act(versions, versions_act, [], [written])
 
 
@@ -52,11 +51,9 @@ def build(page: Page) -> None:
 
 
 def draw_counts(studio: Studio, cid: str) -> str:
-    """How many lessons there are, of which kind and task."""
+    """How many lessons there are, and task by task how the editor stands with the reviewers."""
     lessons = refine.lessons(studio, cid)
-    tasks = Counter(each.task or "other" for each in lessons.learned)
     golden = len(lessons.golden)
-    chips = "".join(looks.chip(f"{task} {count}") for task, count in tasks.most_common())
     figures = (
         f'<div class="fl-line"><span><b class="fl-big">{golden}</b> golden</span>'
         f'<span><b class="fl-big">{len(lessons.positive)}</b> positive</span>'
@@ -65,12 +62,40 @@ def draw_counts(studio: Studio, cid: str) -> str:
         f"{golden} of {ENOUGH_GOLDEN} make a strong editor</p>"
     )
     save = exports.elsewhere(Role.EDITOR) if lessons.learned else ""
-    return looks.panel("What your reviews taught", f'{figures}<div class="fl-buttons">{chips}</div>{save}')
+    return looks.panel("What your reviews taught", f"{figures}{draw_standings(studio, cid)}{save}")
 
 
-def save_lessons(studio: Studio, cid: str, data: dict[str, Any]) -> str:
-    """Write the triplets for another trainer; answers where they lie."""
-    return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
+def draw_standings(studio: Studio, cid: str) -> str:
+    """Every task as reviewers found it, the weakest first, and the way to better it."""
+    found = practice.standings(studio, cid)
+    if not found:
+        return ""
+    rows = [
+        [
+            looks.esc(each.task),
+            looks.bar(each.accepted, each.reviewed, "warn" if each.refused else "good"),
+            f"{each.accepted} of {each.reviewed}",
+        ]
+        for each in found
+    ]
+    if not found[0].refused:
+        return looks.table(["edits of", "accepted", ""], rows)
+    practise = looks.button(
+        f"Practise {found[0].task}" if len([each for each in found if each.refused]) == 1 else "Practise the weakest",
+        "practise",
+        tone="accent",
+        hint=f"{practice.EDITS} new edits of what was refused most, for you to review and mend",
+    )
+    return f'{looks.table(["edits of", "accepted", ""], rows)}<div class="fl-buttons">{practise}</div>'
+
+
+def counts_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Practise what is weak, or write the triplets for another trainer; answers what was done."""
+    if data.get("act") != "practise":
+        return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
+    job = enrich.submit(studio, cid, practice.plan(studio, cid).rows)
+    link = looks.go("Review them as they come ▸", "Review")
+    return f'<div class="fl-line"><span>{looks.esc(job.title)} to practise, in the queue.</span>{link}</div>'
 
 
 def draw_triplets(studio: Studio, cid: str, kind: str, shown: int) -> str:

@@ -14,6 +14,7 @@ SMALL = Scale(
     edits=6,
     synthetic=4,
     card_seeds=(0,),
+    practice=2,
     later_edits=3,
     train={"steps": 4, "save_every": 4, "sample_every": 4, "batch_size": 2},
     refine={"steps": 3, "save_every": 3, "sample_every": 3, "batch_size": 2},
@@ -38,5 +39,6 @@ def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> No
     assert report["card"]["v1"]["n"] == 23
     assert report["identity"]["n"] == 23
     assert set(report["editor"]) >= {"base", "v1"}
+    assert report["editor"]["never_asked_before"] == report["editor"]["v1"]["n"] == 3
     assert report["decisions"]["enriched"] == 6
     assert {file.name for file in tmp_path.glob("*.png")} >= {"enriched.png", "card-v1.png", "loss.png"}

@@ -107,6 +107,9 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     assert len(drawn["artifacts"]["images"]) == 8
     assert call("image_list", who, kind="synthetic", limit=3)["total"] == 8
 
+    practised = call("practice_plan", who, 4)
+    assert sum(each["accepted"] < each["reviewed"] for each in practised["standings"])
+    call.wait(call("enrich_submit", who, practised["rows"]))
     refined = call.wait(call("refine_submit", who, {"steps": 10}))
     editor = refined["artifacts"]["version"]
     assert call("version_adopt", who, editor)["version"]["state"] == "adopted"

@@ -33,3 +33,34 @@ def test_what_would_be_trained_is_said(studio: Studio, anna: Character) -> None:
     shown = refine.draw_about(studio, anna.id, 9)
     assert anna.editor in shown
     assert "9 steps" in shown
+
+
+def test_the_weakest_task_is_named_and_practised(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Tasks stand weakest first with their acceptance; one click queues new edits of what was refused."""
+    store = studio.store(anna.id)
+    source = add()
+    store.decide(source.id, Verdict.GOOD)
+    for task, verdict in (("pose", Verdict.REJECT), ("outfit", Verdict.GOOD)):
+        made = add(Kind.ENRICHED, parent=source.id, asked={task: "sitting"})
+        store.decide(made.id, verdict)
+
+    shown = refine.draw_counts(studio, anna.id)
+    assert shown.index("pose") < shown.index("outfit")
+    assert "0 of 1" in shown and "1 of 1" in shown
+    assert "Practise pose" in shown
+
+    said = refine.counts_act(studio, anna.id, {"act": "practise"})
+    assert 'data-tab="Review"' in said
+    (job,) = studio.jobs.list()
+    assert {row["task"] for row in job.payload["rows"]} == {"pose"}
+
+
+def test_an_editor_without_fault_has_nothing_to_practise(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The button is there only where something was refused."""
+    made = add(Kind.ENRICHED, parent=add().id, asked={"pose": "sitting"})
+    studio.store(anna.id).decide(made.id, Verdict.GOOD)
+    assert "Practise" not in refine.draw_counts(studio, anna.id)
