@@ -1,4 +1,4 @@
-"""What the editor is weak at, by what reviewers said of its edits, and more of exactly that: lessons count most there."""
+"""What the editor is weak at, by what reviewers said of its edits, and more of just that: lessons count most there."""
 
 from __future__ import annotations
 
