@@ -291,12 +291,15 @@ class TrainItem:
     """A picture and the words it is trained with; `references` are what an editor is shown.
 
     `mask`: a picture of the same size, white where it counts, black where it counts less.
+    `crop`: the part that is learned, as left, top, right, bottom in shares of the picture; empty for all of it.
+    The first reference, which the picture was made from, is cut alike.
     """
 
     image: Path
     caption: str
     references: tuple[Path, ...] = ()
     mask: Path | None = None
+    crop: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

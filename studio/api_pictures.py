@@ -106,6 +106,21 @@ class PictureApi(Answering):
         return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
 
     @answers
+    def crop_set(self, character_id: str, image_id: str, box: list[float]) -> Json:
+        """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
+        return {"image": self._studio.store(character_id).set_crop(image_id, box).to_json()}
+
+    @answers
+    def crop_clear(self, character_id: str, image_id: str) -> Json:
+        """Let the whole picture be trained again."""
+        return {"image": self._studio.store(character_id).set_crop(image_id, ()).to_json()}
+
+    @answers
+    def crop_undo(self, character_id: str, image_id: str) -> Json:
+        """Take the last change of a picture's crop back."""
+        return {"image": self._studio.store(character_id).undo_crop(image_id).to_json()}
+
+    @answers
     def coverage(self, character_id: str) -> Json:
         """Angle × expression counts, what is missing, and the checklist of a good start."""
         seen = curate.coverage(self._studio, character_id)

@@ -14,8 +14,10 @@ from typing import Any
 
 from PIL import Image
 
+from engines.crops import cut
 from engines.errors import BadInput
 from studio.collection import Collection, changed
+from studio.crops import Crops
 from studio.durable import make_folder
 from studio.nouns import (
     CardRun,
@@ -56,6 +58,7 @@ class Store:
         self.cards = Collection(database, "cards", CardRun)
         self._pictures = Pictures(folder)
         self._verdicts = Verdicts(database, self.images, self.decisions, self.triplets)
+        self._crops = Crops(database, self.images)
         self._trash = Trash(database, self.images, self.triplets, self._verdicts)
         self._versions = Versions(folder, database, self.versions, self.datasets)
 
@@ -116,18 +119,38 @@ class Store:
         kept = "" if mask is None else self._pictures.keep_mask(mask, (image.width, image.height))
         return self.update_image(image_id, mask=kept)
 
+    def set_crop(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
+        """Say which part of a picture counts in training; an empty crop: all of it. The picture stays as it is.
+
+        `crop` is left, top, right and bottom in shares of the picture, 0…1.
+        Raises: NotFound, BadInput for a box that is no part of the picture.
+        """
+        return self._crops.set(image_id, crop)
+
+    def undo_crop(self, image_id: str) -> ImageRecord:
+        """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
+        return self._crops.undo(image_id)
+
     def file(self, name: str) -> Path:
         """Where a file that a record or a dataset names lies. Raises: NotFound."""
         return self._pictures.path(name)
 
-    def masked_thumb(self, image_id: str) -> Path:
-        """A thumbnail that shows what a picture's mask leaves out. Raises: NotFound, BadInput."""
+    def counted_thumb(self, image_id: str) -> Path:
+        """A thumbnail of the part that counts in training, what its mask leaves out in the dark.
+
+        Raises: NotFound, BadInput.
+        """
         image = self.images.get(image_id)
-        return self._pictures.masked_thumb(image_id, image.file, image.mask)
+        return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
 
     def open_image(self, image_id: str) -> Image.Image:
         """Pixels, upright and RGB. Raises: NotFound, BadInput."""
         return self._pictures.open(self.images.get(image_id).file)
+
+    def open_counted(self, image_id: str) -> Image.Image:
+        """Of these pixels, the part that counts in training. Raises: NotFound, BadInput."""
+        image = self.images.get(image_id)
+        return cut(self._pictures.open(image.file), image.crop)
 
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False

@@ -143,6 +143,7 @@ class ImageRecord(Record):
     reasons: tuple[str, ...] = ()
     reviewer: str = ""
     decided: str = ""
+    crop: tuple[float, ...] = ()  # the part that counts in training: left, top, right, bottom in 0…1; empty for all
     mask: str = ""  # what of it counts in training: a grey picture of its size, relative to the character's folder
     filtered: bool = False  # set aside by the identity filter; still visible
     star: bool = False

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from engines import api
+from engines.crops import Crop, cut
 from engines.errors import BadInput, NotFound
 from studio.durable import write_file
 
@@ -94,16 +95,18 @@ class Pictures:
             write_file(self._folder / file, data)
         return file
 
-    def masked_thumb(self, picture_id: str, file: str, mask: str) -> Path:
-        """A thumbnail in which all that a mask leaves out is dark, drawn when it is not there.
+    def counted_thumb(self, picture_id: str, file: str, mask: str, crop: Crop) -> Path:
+        """A thumbnail of the crop in which all that the mask leaves out is dark, drawn when it is not there.
 
         Raises: NotFound, BadInput.
         """
-        path = self._thumb_path(f"{picture_id}-{Path(mask).stem}")
+        path = self._thumb_path(f"{picture_id}-{content_id(repr((mask, crop)).encode())}")
         if not path.is_file():
             picture = self.open(file)
-            dark = picture.point(lambda value: value // _DARKER)
-            self._write_thumb(path, Image.composite(picture, dark, self.open(mask).convert("L")))
+            if mask:
+                dark = picture.point(lambda value: value // _DARKER)
+                picture = Image.composite(picture, dark, self.open(mask).convert("L"))
+            self._write_thumb(path, cut(picture, crop))
         return path
 
     def path(self, file: str) -> Path:

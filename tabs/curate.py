@@ -13,7 +13,7 @@ from studio.flywheel import curate
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Job, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import looks, masking
+from tabs.common import cropping, looks, masking
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 
 SHOWN = {
@@ -59,6 +59,7 @@ def build(page: Page) -> None:
                     again = gr.Button("Caption again", size="sm")
                     star = gr.Button("Star", size="sm")
                     trash = gr.Button("Trash", size="sm")
+                crop = cropping.Widgets()
                 mask = masking.Widgets()
             detail = html(elem_id="curate-detail")
             cover = html()
@@ -66,7 +67,8 @@ def build(page: Page) -> None:
     pictures: Drawing = (draw_gallery, [kind, words, shown, chosen], [gallery, busy])
     one: Drawing = (draw_detail, [chosen], [hero, detail])
     form: Drawing = (fill_form, [chosen], [editor, caption, *tags])
-    opened = [pictures, one, form]
+    framed = [pictures, one, crop.filled(chosen)]
+    opened = [*framed, form]
     page.show([pictures, one, (draw_cover, [], [cover])])
     page.redraw([page.tab.select], (open_drop, [], [add]))
     page.redraw([kind.change, words.change], pictures)
@@ -81,6 +83,7 @@ def build(page: Page) -> None:
     page.on(again.click, caption_one, [chosen])
     page.on(star.click, toggle_star, [chosen])
     page.on(trash.click, trash_one, [chosen], [chosen], then=opened)
+    crop.wire(page, chosen, framed)
     mask.wire(page, chosen, opened)
 
 
@@ -158,6 +161,8 @@ def badges(record: ImageRecord) -> str:
         parts.append(looks.chip(looks.KIND_WORDS[record.kind]))
     if record.kind is not Kind.SOURCE or record.state is not Verdict.PENDING:
         parts.append(looks.chip(looks.WORDS[record.state], looks.TONES[record.state]))
+    if record.crop:
+        parts.append(looks.chip("crop", "", "only a part of it is trained"))
     if record.mask:
         parts.append(looks.chip("mask", "", "outside its mask the picture counts less in training"))
     if not record.caption:
@@ -248,8 +253,8 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     likeness = f'<div class="fl-line"><span>likeness {looks.score(value)}</span></div>' if scored else ""
     big = looks.picture(store.path(record.id), looks.describe(record), classes="fl-hero", lazy=False)
     family = _family(store, record)
-    if record.mask:
-        big += looks.picture(store.masked_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False)
+    if record.mask or record.crop:
+        big += looks.picture(store.counted_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False)
     top = f'{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
     return top, f'{likeness}<dl class="fl-facts">{listed}</dl>{family}'
 

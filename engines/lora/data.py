@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engines.api import TrainItem
+from engines.crops import cut
 from engines.errors import BadInput, NotFound
 
 Tensors = Mapping[str, Tensor]
@@ -28,12 +29,35 @@ _ASPECT_LIMIT = 2.0
 
 @dataclass(frozen=True)
 class Source:
-    """One item with its files' hashes, so that what is made of it can be found again by content."""
+    """One item, its pictures named by content and by what is shown of them, so that what is made is found again."""
 
     item: TrainItem
     image: str
     references: tuple[str, ...]
     mask: str = ""
+
+    def open(self) -> Shown:
+        """What is learned. Raises: BadInput for what is no picture, a crop that cannot be, a mask of another size."""
+        whole = open_image(self.item.image)
+        mask = self._cut(open_mask(self.item.mask, whole.size)) if self.item.mask else None
+        return Shown(self._cut(whole), self.open_references(), mask)
+
+    def open_references(self) -> list[Image.Image]:
+        """What it is made from; the first is cut as its result is, so that nothing learns to zoom. Raises: BadInput."""
+        opened = [open_image(path) for path in self.item.references]
+        return [*map(self._cut, opened[:1]), *opened[1:]]
+
+    def _cut(self, image: Image.Image) -> Image.Image:
+        return cut(image, self.item.crop, str(self.item.image))
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A source's pictures as they are encoded, but for their size."""
+
+    image: Image.Image
+    references: list[Image.Image]
+    mask: Image.Image | None
 
 
 class Cache:
@@ -82,19 +106,20 @@ def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
     files = [file for item in items for file in (item.image, item.mask, *item.references) if file]
     hashes = {file: file_hash(file) for file in dict.fromkeys(files)}  # repeats cost nothing
-    return tuple(
-        Source(
-            item,
-            hashes[item.image],
-            tuple(hashes[file] for file in item.references),
-            hashes[item.mask] if item.mask else "",
-        )
-        for item in items
-    )
+    return tuple(_source(item, hashes) for item in items)
+
+
+def _source(item: TrainItem, hashes: Mapping[Path, str]) -> Source:
+    def cut_name(name: str) -> str:
+        return key("crop", name, *item.crop) if item.crop else name
+
+    names = [hashes[file] for file in item.references]
+    references = (*map(cut_name, names[:1]), *names[1:])
+    return Source(item, cut_name(hashes[item.image]), references, hashes[item.mask] if item.mask else "")
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
-    """What a data set is: its pictures' bytes and its captions, in order."""
+    """What a data set is: its pictures' bytes, what is shown of them, and its captions, in order."""
     return key("dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources])
 
 

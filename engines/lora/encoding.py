@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-from engines.api import GenerateParams, Lease, OnStep, TrainRun
+from PIL import Image
+
+from engines.api import GenerateParams, Lease, OnStep, TrainItem, TrainRun
 from engines.errors import BadInput
-from engines.lora.data import Cache, Source, Tensors, key, open_image, open_mask, seeded
+from engines.lora.data import Cache, Source, Tensors, key, seeded
 from engines.lora.examples import Example, Examples
 from engines.lora.family import Family, Preview
 from engines.lora.prior import class_pictures, class_words, draw_class_pictures, encode_class_words
@@ -69,7 +70,8 @@ def _encode_one(
     run: TrainRun,
 ) -> None:
     item, params = source.item, run.params
-    image, references = open_image(item.image), [open_image(path) for path in item.references]
+    shown = source.open()
+    image, references = shown.image, shown.references
     generator = seeded(params.seed, example.latents, 0)
     cache.fill(example.latents, partial(family.encode_images, parts, image, references, size, generator))
     cache.fill(example.words, partial(family.encode_words, parts, item.caption, references))
@@ -78,16 +80,17 @@ def _encode_one(
     if example.class_words:
         words = class_words(item.caption, run.trigger, params.class_word)
         cache.fill(example.class_words, partial(family.encode_words, parts, words, references))
-    if item.mask:
-        cache.fill(example.mask, partial(_mask, family, parts, item.mask, image.size, size, cache[example.latents]))
+    if shown.mask:
+        cache.fill(example.mask, partial(_mask, family, parts, item, shown.mask, size, cache[example.latents]))
 
 
 def _mask(
-    family: Family, parts: Mapping[str, Any], file: Path, picture: tuple[int, int], size: int, latents: Tensors
+    family: Family, parts: Mapping[str, Any], item: TrainItem, mask: Image.Image, size: int, latents: Tensors
 ) -> Tensors:
-    covered = family.encode_mask(parts, open_mask(file, picture), size, latents["latents"])
+    covered = family.encode_mask(parts, mask, size, latents["latents"])
     if not covered.any():
-        raise BadInput(f"The mask {file} is black.", "Paint white what should count, or train without it.")
+        where = f" within the crop of {item.image}" if item.crop else ""
+        raise BadInput(f"The mask {item.mask} is black{where}.", "Paint white what should count, or train without it.")
     return {"mask": covered}
 
 

@@ -9,14 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from engines.api import Lease, OnStep, TrainRun
 from engines.errors import BadInput
-from engines.lora.data import Cache, Source, Tensors, key, open_image, seeded
+from engines.lora.data import Cache, Source, Tensors, key, seeded
 from engines.lora.examples import Example
 from engines.lora.family import Family
 from engines.parts.sampling import Tick
@@ -30,17 +27,13 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """One picture to draw: its words, what it is an edit of, and where its tensors will be."""
+    """One picture to draw: its words, whose references it is an edit of, and where its tensors will be."""
 
     words: str
-    references: tuple[Path, ...]
+    source: Source
     seed: int
     drawing: str  # what draws it, in the cache
     example: Example
-
-    def open_references(self) -> list[Image.Image]:
-        """What it is an edit of."""
-        return [open_image(path) for path in self.references]
 
 
 def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], encoders: str) -> tuple[ClassPicture, ...]:
@@ -68,7 +61,7 @@ def encode_class_words(
 ) -> None:
     """All that the encoders are needed for."""
     for each in pictures:
-        references = each.open_references()
+        references = each.source.open_references()
         preview = family.class_preview(each.words, references, resolution, each.seed)
         cache.fill(each.drawing, partial(family.encode_preview, parts, preview))
         cache.fill(each.example.words, partial(family.encode_words, parts, each.words, references))
@@ -95,7 +88,7 @@ def _tick(on_step: OnStep, total: int, what: str, done: int, steps: int) -> None
 def _draw(
     family: Family, run: TrainRun, parts: Mapping[str, Any], picture: ClassPicture, cache: Cache, tick: Tick
 ) -> Tensors:
-    references, size = picture.open_references(), run.params.resolution
+    references, size = picture.source.open_references(), run.params.resolution
     preview = family.class_preview(picture.words, references, size, picture.seed)
     image = family.draw(parts, cache[picture.drawing], preview, tick)
     file = run.folder / "class" / f"{picture.seed:04d}.png"
@@ -108,4 +101,4 @@ def _class_picture(base: tuple[Any, ...], source: Source, words: str, seed: int)
     said = key("class words", base, source.references, words)
     drawn = key("class picture", base, source.references, words, seed)
     drawing = key("class drawing", base, source.references, words, seed)
-    return ClassPicture(words, source.item.references, seed, drawing, Example(drawn, said, said))
+    return ClassPicture(words, source, seed, drawing, Example(drawn, said, said))

@@ -11,9 +11,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.api import Json
+from engines.crops import Crop, cut
 from engines.errors import BadInput
 from studio.flywheel import runs
 from studio.nouns import ImageRecord, Role, Version
+from studio.pictures import to_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,14 +194,22 @@ def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entrie
     for number, entry in enumerate(entries, 1):
         repeats = int(entry.get("repeats", 1))
         name = form.folder(repeats, store.character.trigger)
-        reference = next(iter(entry.get("references", ())), None)
+        reference, crop = next(iter(entry.get("references", ())), None), tuple(entry.get("crop", ()))
         folder = folders.setdefault(repeats, Folder(name, f"{name}-control" if reference else "", repeats))
         stem = f"{number:04d}"
-        _put(archive, store.path(entry["image"]), f"{folder.name}/{stem}")
+        _put_cut(archive, store, entry["image"], crop, f"{folder.name}/{stem}")
         archive.writestr(f"{folder.name}/{stem}.txt", entry["caption"] + "\n")
         if reference:
-            _put(archive, store.path(reference), f"{folder.references}/{stem}")
+            _put_cut(archive, store, reference, crop, f"{folder.references}/{stem}")
     return list(folders.values())
+
+
+def _put_cut(archive: zipfile.ZipFile, store: Store, image: str, crop: Crop, stem: str) -> None:
+    """The part that is trained, as no other trainer knows crops; a whole picture keeps its bytes."""
+    if crop:
+        archive.writestr(f"{stem}.png", to_png(cut(store.open_image(image), crop)))
+    else:
+        _put(archive, store.path(image), stem)
 
 
 def _put(archive: zipfile.ZipFile, file: Path, stem: str) -> None:

@@ -65,7 +65,7 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
             "kind": "golden" if triplet.golden else "positive",
             "references": [triplet.source],
             "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
-            **({"mask": mask} if (mask := store.images.get(triplet.result).mask) else {}),
+            **run_folder.shown(store.images.get(triplet.result)),
         }
         for triplet in lessons(studio, character_id).learned
     ]

@@ -15,13 +15,18 @@ from engines import runfile
 from engines.api import EditItem, GenerateParams, TrainItem, TrainParams, TrainRun
 from engines.errors import BadInput, ModelMissing
 from engines.runfile import RunFile
-from studio.nouns import Dataset, Job, Role
+from studio.nouns import Dataset, ImageRecord, Job, Json, Role
 
 if TYPE_CHECKING:
     from studio.store import Store
     from studio.studio import Studio
 
 _MODULE = "engines.lora.run"
+
+
+def shown(image: ImageRecord) -> Json:
+    """What a dataset's entry says of the part of a picture that counts; nothing where all of it does."""
+    return {**({"mask": image.mask} if image.mask else {}), **({"crop": list(image.crop)} if image.crop else {})}
 
 
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
@@ -35,7 +40,8 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
             raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
         references = tuple(store.path(image) for image in entry.get("references", ()))
         mask = store.file(entry["mask"]) if masked and entry.get("mask") else None
-        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask)
+        crop = tuple(entry.get("crop", ()))
+        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask, crop)
         items.extend([item] * int(entry.get("repeats", 1)))
     return tuple(items)
 

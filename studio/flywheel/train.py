@@ -11,6 +11,7 @@ from engines.errors import BadInput
 from engines.prompts import CARD_CELLS, card_prompt, generate_params
 from studio.flywheel import choosing, preflights, run_folder, runs
 from studio.flywheel.preflights import REAL_SHARE, Preflight, start_trouble
+from studio.flywheel.run_folder import shown
 from studio.flywheel.runs import Progress, export, keep, losses, progress
 from studio.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
 
@@ -45,7 +46,7 @@ def dataset(studio: Studio, character_id: str, phase: str = "all") -> list[Json]
 
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
     original stays as an anchor, so that the face is not forgotten.
-    Entries: {image, caption, kind, references, repeats}, and the mask of those that have one.
+    Entries: {image, caption, kind, references, repeats}, and the mask and the crop of those that have one.
     Raises: BadInput for an unknown phase.
     """
     if phase not in PHASES:
@@ -156,7 +157,7 @@ def _entry(image: ImageRecord, repeats: int) -> Json:
         "kind": image.kind.value,
         "references": [],
         "repeats": repeats,
-        **({"mask": image.mask} if image.mask else {}),
+        **shown(image),
     }
 
 

@@ -74,6 +74,13 @@ def _mask(call: _Script, who: str, image: str, folder: Path) -> None:
     assert call("mask_clear", who, image)["image"]["mask"] == ""
 
 
+def _crop(call: _Script, who: str, image: str) -> None:
+    """Let a part count, all of it, and the part again."""
+    assert call("crop_set", who, image, [0, 0.25, 1, 1])["image"]["crop"] == [0, 0.25, 1, 1]
+    assert call("crop_clear", who, image)["image"]["crop"] == []
+    assert call("crop_undo", who, image)["image"]["crop"] == [0, 0.25, 1, 1]
+
+
 def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
@@ -89,6 +96,7 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     assert call("caption_set", who, first, "ohwx person with blue eyes")["leaks"]
     call("caption_set", who, first, "ohwx person, front view")
     _mask(call, who, imported["imported"][1], tmp_path)
+    _crop(call, who, imported["imported"][1])
     assert sum(cell["count"] for cell in call("coverage", who)["cells"]) > 0
 
     plan = call("enrich_plan", who, limit=24)

@@ -99,7 +99,7 @@ def test_cache_makes_once(tmp_path: Path) -> None:
 
 
 def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
-    """A pixel, a word, a reference, a mask or the order makes another data set; a new file name does not."""
+    """A pixel, a word, a reference, a mask, a crop or the order makes another data set; a new file name does not."""
     from engines.lora.data import dataset_hash, read_sources
 
     def picture(name: str, colour: str) -> Path:
@@ -113,12 +113,45 @@ def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
         [TrainItem(red, "won"), base[1]],
         [TrainItem(red, "one", (blue,)), base[1]],
         [TrainItem(red, "one", mask=blue), base[1]],
+        [TrainItem(red, "one", crop=(0.0, 0.0, 1.0, 0.5)), base[1]],
+        [TrainItem(red, "one", crop=(0.0, 0.5, 1.0, 1.0)), base[1]],
         base[::-1],
     ]
     hashes = [dataset_hash(read_sources(items)) for items in (base, *others)]
 
     assert len(set(hashes)) == len(hashes)
     assert dataset_hash(read_sources([TrainItem(again, "one"), base[1]])) == hashes[0]
+
+
+def test_a_crop_is_all_that_is_shown(tmp_path: Path) -> None:
+    """Picture, mask and what an edit was made from are cut alike; a further reference is whole, no file changes."""
+    from engines.lora.data import read_sources
+
+    image = Image.linear_gradient("L").resize((64, 32))
+    image.save(tmp_path / "picture.png")
+    image.resize((32, 16)).save(tmp_path / "before.png")
+    bytes_before = (tmp_path / "picture.png").read_bytes()
+    picture, before = tmp_path / "picture.png", tmp_path / "before.png"
+    item = TrainItem(picture, "one", (before, before), mask=picture, crop=(0.25, 0.5, 0.75, 1.0))
+
+    (source,) = read_sources([item])
+    shown = source.open()
+
+    assert shown.image.tobytes() == image.convert("RGB").crop((16, 16, 48, 32)).tobytes()
+    assert shown.mask.tobytes() == image.crop((16, 16, 48, 32)).tobytes()
+    assert [reference.size for reference in shown.references] == [(16, 8), (32, 16)]
+    assert source.references[0] != source.references[1]
+    assert picture.read_bytes() == bytes_before
+
+
+def test_a_crop_that_cannot_be_names_its_picture(tmp_path: Path) -> None:
+    """A run written by hand is refused with its file."""
+    from engines.lora.data import read_sources
+
+    Image.new("RGB", (64, 32)).save(tmp_path / "picture.png")
+    (source,) = read_sources([TrainItem(tmp_path / "picture.png", "one", crop=(0.5, 0.0, 0.25, 1.0))])
+    with pytest.raises(BadInput, match=r"picture\.png"):
+        source.open()
 
 
 def test_nothing_to_train_on_is_refused() -> None:

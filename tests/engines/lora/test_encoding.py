@@ -55,6 +55,27 @@ def test_only_what_is_new_is_opened(make_trainer, make_run, host_lease, tmp_path
     assert encoded(other) == []
 
 
+def test_a_changed_crop_is_encoded_anew(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
+    """It takes the bucket of what is left; changed it is not served what was cached, and put back it is found again."""
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    trainer, whole = make_trainer("flux"), make_run(tmp_path, cache=tmp_path / "cache")
+
+    def encoded(crop: tuple[float, ...]):
+        run = dataclasses.replace(whole, items=(dataclasses.replace(whole.items[0], crop=crop),), previews=())
+        lease = host_lease(trainer.plan(run))
+        found = encode(trainer.family, run, read_sources(run.items), lease, steps)
+        return found.examples.examples[0].latents, found.examples.shapes()[0][0][1][-2:], lease.asked
+
+    crops = [(), (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 0.5, 1.0)]
+    names, sizes, asked = zip(*map(encoded, crops), strict=True)
+
+    assert len(set(names)) == 3 and names[1] == names[3]
+    assert sizes[0][0] == sizes[0][1] and sizes[1][0] > sizes[1][1] and sizes[1] == sizes[2]
+    assert asked == (["encode"], ["encode"], ["encode"], [])
+
+
 def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp_path: Path) -> None:
     """What draws and what reads them is in their names, the libraries' versions too."""
     from engines.lora.data import read_sources

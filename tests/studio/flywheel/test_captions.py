@@ -124,6 +124,16 @@ def test_the_captioner_writes_what_nobody_wrote(world: Any) -> None:
     assert (job.step, job.total) == (10, 10)
 
 
+def test_the_captioner_sees_what_is_trained(world: Any) -> None:
+    """A cropped picture gets the words of its crop: what is cut off is not named."""
+    (image,) = uncaptioned(world, 1)
+    part = world.store.open_image(image).crop((0, 0, 32, 64))
+    alone = world.store.add_image(part, kind=Kind.SOURCE).id
+    world.store.set_crop(image, (0, 0, 0.5, 1))
+    world.finish(captions.submit_caption(world.studio, world.id, [image, alone]))
+    assert world.store.images.get(image).caption == world.store.images.get(alone).caption != ""
+
+
 def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
     """Naming a picture isn't enough to lose what someone typed; saying so is."""
     with pytest.raises(BadInput, match="nothing to caption"):

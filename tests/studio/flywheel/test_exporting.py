@@ -1,11 +1,13 @@
 """Datasets for other trainers: every picture, its words, its reference, and how often it is seen."""
 
+import io
 import json
 import tomllib
 import zipfile
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from engines.errors import BadInput
 from studio.flywheel import refine, train
@@ -64,6 +66,29 @@ def test_an_edit_lies_beside_what_it_was_made_from(world: Any) -> None:
     assert source == world.store.path(world.sources[0]).read_bytes()
     with pytest.raises(BadInput, match="no place"):
         exported(world, "kohya", Role.EDITOR)
+
+
+def pixels(data: bytes) -> bytes:
+    """A file's picture, decoded."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.convert("RGB").tobytes()
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_cropped_picture_leaves_cropped(world: Any, layout: str) -> None:
+    """Others know no crops: the file is the part that counts."""
+    world.store.set_crop(world.sources[0], (0.25, 0, 1, 0.5))
+    pictures = [pixels(data) for name, data in exported(world, layout).items() if name.endswith("0001.png")]
+    assert pictures == [world.store.open_image(world.sources[0]).crop((16, 0, 64, 32)).tobytes()]
+
+
+def test_a_cropped_edit_leaves_with_its_source_cut_alike(world: Any) -> None:
+    """Else the other trainer would learn to zoom."""
+    (edit,) = world.review(approved=1)
+    world.store.set_crop(edit, (0, 0, 0.5, 1))
+    members = exported(world, "ai-toolkit", Role.EDITOR)
+    pictures = {len(pixels(data)) for name, data in members.items() if name.endswith(".png")}
+    assert pictures == {32 * 64 * 3}
 
 
 def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:

@@ -139,6 +139,22 @@ def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
     assert {item.mask for item in plain.items} == {None}
 
 
+def test_a_cropped_picture_is_trained_cropped(world) -> None:
+    """The dataset names the crop as it was and the run's folder has it; another crop is another dataset."""
+    one = world.sources[0]
+    plain = train.submit(world.studio, world.id).payload["dataset"]
+    world.store.set_crop(one, (0.25, 0, 1, 0.5))
+    job = train.submit(world.studio, world.id)
+    world.store.set_crop(one, (0, 0, 1, 0.5))
+
+    crops = {item.image: item.crop for item in runfile.read(world.store.run_dir(job.id)).run.items}
+
+    assert crops.pop(world.store.path(one)) == (0.25, 0, 1, 0.5)
+    assert set(crops.values()) == {()}
+    assert len({plain, job.payload["dataset"], train.submit(world.studio, world.id).payload["dataset"]}) == 3
+    world.finish(job)
+
+
 def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
     """The file is named before a job is queued."""
     record = world.store.set_mask(world.sources[0], Image.new("L", (64, 64), 255))
@@ -149,12 +165,15 @@ def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
 
 
 def test_an_editor_learns_what_counts_of_a_result(world) -> None:
-    """The mask of an approved edit goes with it."""
+    """The mask and the crop of an approved edit go with it; its source's own crop says nothing of the edit."""
     world.review(approved=12)
     learned = refine.lessons(world.studio, world.id).learned[0].result
     mask = world.store.set_mask(learned, Image.new("L", (64, 64), 255)).mask
+    world.store.set_crop(learned, (0, 0, 1, 0.5))
+    world.store.set_crop(world.sources[0], (0, 0, 0.5, 1))
 
-    masks = {entry["image"]: entry.get("mask") for entry in refine.dataset(world.studio, world.id)}
+    dataset = refine.dataset(world.studio, world.id)
+    shown = {entry["image"]: (entry.get("mask"), entry.get("crop")) for entry in dataset}
 
-    assert masks.pop(learned) == mask
-    assert set(masks.values()) == {None}
+    assert shown.pop(learned) == (mask, [0, 0, 1, 0.5])
+    assert set(shown.values()) == {(None, None)}

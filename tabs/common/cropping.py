@@ -1,0 +1,102 @@
+"""Which part of a picture is trained: four edges over a live preview, the picture left as it is."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from engines.crops import Crop, checked, pixels
+from engines.errors import BadInput
+from studio.nouns import ImageRecord
+from studio.studio import Studio
+from tabs.common import looks
+from tabs.common.shell import Drawing, Page, html
+
+_WHOLE = (0.0, 0.0, 100.0, 100.0)
+_EDGES = ("Left edge", "Top edge", "Right edge", "Bottom edge")
+
+
+class Widgets:
+    """A folded panel, made where it is laid out."""
+
+    def __init__(self) -> None:
+        with gr.Accordion("Crop: the part that is trained", open=False):
+            self._preview = html(elem_id="curate-crop")
+            with gr.Row():
+                left, right = _slider(0), _slider(2)
+            with gr.Row():
+                top, bottom = _slider(1), _slider(3)
+            self._edges = [left, top, right, bottom]
+            with gr.Row():
+                self._keep = gr.Button("Save the crop", size="sm", elem_id="curate-crop-save")
+                self._whole = gr.Button("Use the whole picture", size="sm")
+                self._undo = gr.Button("Undo", size="sm")
+
+    def filled(self, chosen: gr.State) -> Drawing:
+        """Draws the chosen picture's crop into the panel."""
+        return (fill, [chosen], [*self._edges, self._preview])
+
+    def wire(self, page: Page, chosen: gr.State, then: list[Drawing]) -> None:
+        """Let them act on the chosen picture; `then` shows it again."""
+        page.redraw([edge.change for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
+        page.on(self._keep.click, save, [chosen, *self._edges], then=then)
+        page.on(self._whole.click, clear, [chosen], then=then)
+        page.on(self._undo.click, undo, [chosen], then=then)
+
+
+def _slider(edge: int) -> gr.Slider:
+    return gr.Slider(0, 100, value=_WHOLE[edge], step=0.5, label=f"{_EDGES[edge]}, %", min_width=120)
+
+
+def fill(studio: Studio, cid: str, chosen: str) -> list[object]:
+    """The edges of the chosen picture's crop, in percent, and their preview."""
+    image = studio.store(cid).images.peek(chosen) if chosen else None
+    if image is None:
+        return [*_WHOLE, ""]
+    edges = [100 * side for side in image.crop] or list(_WHOLE)
+    return [*edges, draw(studio, cid, chosen, *edges)]
+
+
+def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
+    """The picture with all that would be left out in the dark, and what would be left in pixels."""
+    store = studio.store(cid)
+    image = store.images.peek(chosen) if chosen else None
+    if image is None:
+        return ""
+    try:
+        left, top, right, bottom = pixels(_crop(image, edges), (image.width, image.height))
+    except BadInput as error:
+        return looks.trouble(error)
+    width, height = right - left, bottom - top
+    style = (
+        f"left:{100 * left / image.width:.2f}%;top:{100 * top / image.height:.2f}%;"
+        f"width:{100 * width / image.width:.2f}%;height:{100 * height / image.height:.2f}%"
+    )
+    side = min(studio.registry.spec(store.character.generator).size)
+    small = looks.chip(f"smaller than the {side} px that are trained", "warn") if min(width, height) < side else ""
+    return (
+        f'<div class="fl-crop">{looks.picture(store.thumb(image.id), looks.describe(image), lazy=False)}'
+        f'<i style="{style}"></i></div>'
+        f'<p class="fl-quiet">{width} × {height} of {image.width} × {image.height} pixels {small}</p>'
+    )
+
+
+def save(studio: Studio, cid: str, chosen: str, *edges: float | None) -> None:
+    """Keep what the edges enclose; the whole picture is no crop."""
+    store = studio.store(cid)
+    store.set_crop(chosen, _crop(store.images.get(chosen), edges))
+
+
+def clear(studio: Studio, cid: str, chosen: str) -> None:
+    """All of the picture is trained again."""
+    studio.store(cid).set_crop(chosen, ())
+
+
+def undo(studio: Studio, cid: str, chosen: str) -> None:
+    """Take the picture's last change of crop back."""
+    studio.store(cid).undo_crop(chosen)
+
+
+def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:
+    """Percents as shares; an emptied field is the picture's own edge. Raises: BadInput."""
+    given = [whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True)]
+    return checked([edge / 100 for edge in given], (image.width, image.height), image.name or "the picture")
