@@ -113,6 +113,8 @@ class TrainParams(Params):
 
     `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
     `base`: how the transformer is held while it is trained, `nf4`, `int8`, or as its row has it.
+    `flip`: show half of the examples as in a mirror, references and masks with them. Off, for no face is its own mirror
+    image, and a caption that says left would be wrong.
     `mask_outside`: what counts outside an item's mask, from 0 to 1; items without a mask count everywhere.
     `class_word` takes the trigger's place wherever the base model is asked for any such subject:
     `prior_weight` and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
@@ -135,6 +137,7 @@ class TrainParams(Params):
     base: str = ""
     ema_decay: float = 0.0
     mask_outside: float = 0.1
+    flip: bool = False
     class_word: str = "person"
     prior_weight: float = 0.0
     prior_pictures: int = 20

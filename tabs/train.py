@@ -19,9 +19,10 @@ from tabs.common.shell import Page, html, jobs_of, progress_line
 
 KNOBS = (
     "steps", "learning_rate", "rank", "batch_size", "seed", "alpha", "optimizer", "timestep_density", "resolutions",
-    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures", "mask_outside",
+    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures", "mask_outside", "flip",
 )  # fmt: skip
-MAY_BE_ZERO = ("seed", "ema_decay", "dop_weight", "prior_weight", "mask_outside")  # elsewhere 0 is an empty field
+# Elsewhere 0 is an empty field.
+MAY_BE_ZERO = ("seed", "ema_decay", "dop_weight", "prior_weight", "mask_outside", "flip")
 OPTIMIZERS = [
     ("AdamW", "adamw"),
     ("AdamW in 8 bits: a quarter of its memory", "adamw8bit"),
@@ -75,6 +76,11 @@ def build(page: Page) -> None:
                 outside = gr.Slider(
                     0, 1, step=0.05, label="Outside masks counts", info="of pictures with a mask; 1 ignores the masks"
                 )
+                flip = gr.Checkbox(
+                    label="Mirror half of the pictures (flip)",
+                    info="off for characters: no face is its own mirror image, a parting or a scar would change sides, "
+                    "and captions that say left or right would be wrong",
+                )
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
@@ -83,7 +89,7 @@ def build(page: Page) -> None:
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written")
 
-    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others, outside]
+    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others, outside, flip]
     values = [steps, rate, rank, batch, seed, *advanced]
     knobs = [model, *values]
     check = (draw_preflight, [phase, start_from, *knobs], [ready])

@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -35,20 +35,29 @@ class Source:
     image: str
     references: tuple[str, ...]
     mask: str = ""
+    mirrored: bool = False
+
+    def mirror(self) -> Source:
+        """The same as seen in a mirror, references and mask alike."""
+        image, *references = (key("mirror", name) for name in (self.image, *self.references))
+        return replace(self, image=image, references=tuple(references), mirrored=True)
 
     def open(self) -> Shown:
         """What is learned. Raises: BadInput for what is no picture, a crop that cannot be, a mask of another size."""
         whole = open_image(self.item.image)
-        mask = self._cut(open_mask(self.item.mask, whole.size)) if self.item.mask else None
-        return Shown(self._cut(whole), self.open_references(), mask)
+        mask = self._seen(open_mask(self.item.mask, whole.size)) if self.item.mask else None
+        return Shown(self._seen(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
         """What it is made from; the first is cut as its result is, so that nothing learns to zoom. Raises: BadInput."""
         opened = [open_image(path) for path in self.item.references]
-        return [*map(self._cut, opened[:1]), *opened[1:]]
+        return [*map(self._seen, opened[:1]), *map(self._turned, opened[1:])]
 
-    def _cut(self, image: Image.Image) -> Image.Image:
-        return cut(image, self.item.crop, str(self.item.image))
+    def _seen(self, image: Image.Image) -> Image.Image:
+        return self._turned(cut(image, self.item.crop, str(self.item.image)))
+
+    def _turned(self, image: Image.Image) -> Image.Image:
+        return ImageOps.mirror(image) if self.mirrored else image
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from itertools import zip_longest
 from typing import Any
 
 from PIL import Image
@@ -40,14 +41,17 @@ def encode(family: Family, run: TrainRun, sources: Sequence[Source], lease: Leas
     params, encoders = run.params, key(family.weights_hash(family.encoders), *map(version, _LIBRARIES))
     cache = Cache(run.cache or run.folder / "cache")
     sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
-    examples = tuple(_example(encoders, source, size, run) for source, size in sized)
+    turned = [(source.mirror(), size) for source, size in sized] if params.flip else []
+    plain, twins = ([_example(encoders, source, size, run) for source, size in each] for each in (sized, turned))
+    examples = tuple(replace(each, mirrored=twin) for each, twin in zip_longest(plain, twins))
     previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
     classes = class_pictures(family, run, sources, encoders)
     wanted = {name for example in examples for name in example.needs()}
     wanted |= {name for each in classes for name in (each.drawing, each.example.words)}
     if not all(name in cache for name in (*wanted, *previews)):
         with lease.stage("encode") as parts:
-            new = [each for each in zip(sized, examples, strict=True) if not all(k in cache for k in each[1].needs())]
+            found = zip((*sized, *turned), (*plain, *twins), strict=True)
+            new = [each for each in found if not all(name in cache for name in each[1].needs())]
             for index, ((source, size), example) in enumerate(new):
                 on_step(0, params.steps, f"encoding picture {index + 1} of {len(new)}")
                 _encode_one(family, parts, source, size, example, cache, run)

@@ -111,8 +111,9 @@ class _Draws:
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Draw | None:
         """Examples with their words, some without; outside a mask they count as much as the knob says."""
-        chosen, wordless, generator = self._begin(number)
-        rows = [self._examples.row(index, wordless=drop) for index, drop in zip(chosen, wordless, strict=True)]
+        chosen, wordless, mirrored, generator = self._begin(number)
+        each = zip(chosen, wordless, mirrored, strict=True)
+        rows = [self._examples.row(index, wordless=drop, mirrored=turn) for index, drop, turn in each]
         draw = self._noised(rows, [at for at in ours if at < len(rows)], generator, device)
         if draw is None or "mask" not in draw.batch:
             return draw
@@ -121,16 +122,21 @@ class _Draws:
 
     def of_class(self, number: int, ours: Sequence[int], device: torch.device) -> Draw | None:
         """Those of the same examples that name the trigger, told of the class instead; None if there is none."""
-        chosen, _, generator = self._begin(number)
-        told = [(at, row) for at, index in enumerate(chosen) if (row := self._examples.class_row(index))]
+        chosen, _, mirrored, generator = self._begin(number)
+        rows = [
+            self._examples.class_row(index, mirrored=turn) for index, turn in zip(chosen, mirrored, strict=True)
+        ]
+        told = [(at, row) for at, row in enumerate(rows) if row]
         mine = [place for place, (at, _) in enumerate(told) if at in ours]
         return self._noised([row for _, row in told], mine, generator, device)
 
-    def _begin(self, number: int) -> tuple[list[int], list[bool], torch.Generator]:
+    def _begin(self, number: int) -> tuple[list[int], list[bool], list[bool], torch.Generator]:
+        """Indices, who is without words, who is mirrored; the mirror has dice of its own, for it may be off."""
         generator = seeded(self._params.seed, "noise", number)
         chosen = self._order.batch(number)
         wordless = torch.rand(len(chosen), generator=generator) < self._params.caption_dropout
-        return chosen, wordless.tolist(), generator
+        turned = torch.rand(len(chosen), generator=seeded(self._params.seed, "mirror", number)) < 0.5
+        return chosen, wordless.tolist(), (turned & self._params.flip).tolist(), generator
 
     def _noised(
         self, rows: Sequence[Tensors], ours: list[int], generator: torch.Generator, device: torch.device

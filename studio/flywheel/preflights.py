@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 REAL_SHARE = 0.3
 _MANY = 10
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ def look(
         checks=(
             *_checks(store.character, entries, share),
             _angles(store, entries),
+            *_mirror(params, entries),
             *([begun] if begun else []),
             Check("fits on the card", fit.ok, fit.words),
             Check(
@@ -92,7 +95,7 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
 def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> int:
     """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
     kept = params.steps // params.save_every if params.save_every > 0 else 0
-    return (kept + 2) * use.checkpoint + len(entries) * use.item
+    return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
 
 
 def measured_rate(studio: Studio, model: str, params: TrainParams) -> float:
@@ -147,6 +150,14 @@ def _angles(store: Store, entries: Sequence[Json]) -> Check:
         len(seen) >= ENOUGH_ANGLES,
         f"{len(seen)} now: tag the pictures in Curate, or let Enrich turn the head.",
     )
+
+
+def _mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """Seen in a mirror, what lies to the left lies to the right, whatever the caption says."""
+    sided = sum(bool(_SIDES.search(entry["caption"])) for entry in entries)
+    if params.flip:
+        hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
+        yield Check("with flip on, no caption says left or right", not sided, hint)
 
 
 def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:

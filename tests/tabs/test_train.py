@@ -33,7 +33,7 @@ def test_what_the_user_sets_lies_on_the_preset(studio: Studio, anna: Character) 
 
 def test_nothing_can_be_asked_for(studio: Studio, anna: Character) -> None:
     """A slider at 0 means 0, whatever the preset says; a number that is 0 where it cannot be is an empty field."""
-    given = {"mask_outside": 0, "dop_weight": 0, "steps": 0, "rank": 0}
+    given = {"mask_outside": 0, "dop_weight": 0, "steps": 0, "rank": 0, "flip": False}
     _, own = train.settle(studio, anna.id, None)
     _, params = train.settle(studio, anna.id, None, *(given.get(knob) for knob in train.KNOBS))
     assert own.mask_outside > 0
@@ -49,6 +49,20 @@ def test_the_preflight_names_what_is_wrong_and_what_to_do(
     assert "10 steps" in shown
     assert "✗" in shown
     assert "caption" in shown
+
+
+def test_flip_is_off_until_it_is_asked_for(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The preset has it off; ticked, the pre-flight warns of captions that name a side, and the queued run has it."""
+    add(caption="ohwx person, half-left view")
+    shown, ticked = ([value if knob == "flip" else None for knob in train.KNOBS] for value in (None, True))
+    assert dict(zip(train.KNOBS, train.preset(studio, anna.id, None), strict=True))["flip"] is False
+    assert "says left or right" not in train.draw_preflight(studio, anna.id, "all", None, None, *shown)
+    assert "1 of 1 do" in train.draw_preflight(studio, anna.id, "all", None, None, *ticked)
+    train.start_training(studio, anna.id, "all", None, None, *ticked)
+    (job,) = studio.jobs.list()
+    assert job.payload["params"]["flip"] is True
 
 
 def test_training_runs_with_the_users_steps_and_makes_a_version(

@@ -31,11 +31,12 @@ def test_a_head_seen_from_one_side_is_told(world) -> None:
 
 
 def test_disk_counts_checkpoints_and_the_cache(world) -> None:
-    """Those kept, the newest, the one being written; and each entry once, however often it repeats."""
+    """Those kept, the newest, the one being written; each entry once however often it repeats, and its mirror image."""
     params = world.train_params(steps=100, save_every=30)
     entries = [{"repeats": 5}, {"repeats": 1}]
 
     assert preflights.disk_bytes(DiskUse(10, 1000), params, entries) == 5 * 10 + 2 * 1000
+    assert preflights.disk_bytes(DiskUse(0, 1000), params.replace(flip=True), entries) == 4 * 1000
     assert preflights.disk_bytes(DiskUse(10, 0), world.train_params(steps=100, save_every=0), entries) == 2 * 10
 
 
