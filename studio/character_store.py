@@ -135,6 +135,10 @@ class Store:
         """Where a file that a record or a dataset names lies. Raises: NotFound."""
         return self._pictures.path(name)
 
+    def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
+        """How much a dataset's mask leaves of the part that counts, 0…1. Raises: NotFound, BadInput."""
+        return self._pictures.mask_share(mask, tuple(crop))
+
     def counted_thumb(self, image_id: str) -> Path:
         """A thumbnail of the part that counts in training, what its mask leaves out in the dark.
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, ImageStat
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from engines import api
@@ -57,6 +57,7 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._shares: dict[tuple[str, Crop], float] = {}  # masks are named by content: what was seen stays true
 
     def keep(self, data: bytes) -> Kept:
         """Keep a file: JPEG, PNG and WebP byte for byte, anything else as an upright RGB PNG.
@@ -108,6 +109,13 @@ class Pictures:
                 picture = Image.composite(picture, dark, self.open(mask).convert("L"))
             self._write_thumb(path, cut(picture, crop))
         return path
+
+    def mask_share(self, mask: str, crop: Crop) -> float:
+        """How much of the part that counts a mask leaves, 0…1; looked at once. Raises: NotFound, BadInput."""
+        known = (mask, crop)
+        if known not in self._shares:
+            self._shares[known] = ImageStat.Stat(cut(self.open(mask).convert("L"), crop)).mean[0] / 255
+        return self._shares[known]
 
     def path(self, file: str) -> Path:
         """Where a kept file lies. Raises: NotFound."""

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from engines.api import Json
+from PIL import Image
+
+from engines.api import Json, TrainParams
 from engines.crops import Crop, cut
 from engines.errors import BadInput
 from studio.flywheel import runs
+from studio.flywheel.layouts import LAYOUTS, Folder, Layout
 from studio.nouns import ImageRecord, Role, Version
-from studio.pictures import to_png
+from studio.pictures import decode, to_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,78 +31,10 @@ _SHOWN = 4
 _PIPELINE = {Role.CHARACTER: "text-to-image", Role.EDITOR: "image-to-image"}
 
 
-@dataclass(frozen=True)
-class Folder:
-    """Pictures that are seen equally often: where they lie, and where the pictures that they were made from do."""
-
-    name: str
-    references: str  # "" where there are none
-    repeats: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """One trainer's way: its folders' names from (repeats, trigger), and the file that describes them."""
-
-    folder: Callable[[int, str], str]
-    describe: Callable[[Sequence[Folder], int], Mapping[str, str]]  # folders, resolution -> file name -> text
-    references: bool = True
-
-
-def _ai_toolkit(folders: Sequence[Folder], resolution: int) -> dict[str, str]:
-    # JSON is YAML; the block goes under `process: datasets:` of a job's config.
-    blocks = [
-        {
-            "folder_path": folder.name,
-            **({"control_path": folder.references} if folder.references else {}),
-            "caption_ext": "txt",
-            "num_repeats": folder.repeats,
-            "resolution": [resolution],
-        }
-        for folder in folders
-    ]
-    return {"datasets.yaml": json.dumps({"datasets": blocks}, indent=2) + "\n"}
-
-
-def _musubi(folders: Sequence[Folder], resolution: int) -> dict[str, str]:
-    lines = [
-        "[general]",
-        f"resolution = [{resolution}, {resolution}]",
-        'caption_extension = ".txt"',
-        "batch_size = 1",
-        "enable_bucket = true",
-    ]
-    for folder in folders:
-        lines += ["", "[[datasets]]", f'image_directory = "{folder.name}"']
-        lines += [f'control_directory = "{folder.references}"'] if folder.references else []
-        lines += [f'cache_directory = "cache/{folder.name}"', f"num_repeats = {folder.repeats}"]
-    return {"dataset.toml": "\n".join(lines) + "\n"}
-
-
-def _nothing(folders: Sequence[Folder], resolution: int) -> dict[str, str]:
-    return {}
-
-
-def _plain_name(repeats: int, trigger: str) -> str:
-    return f"seen-{repeats}x"
-
-
-def _kohya_name(repeats: int, trigger: str) -> str:
-    return f"{repeats}_{trigger}"
-
-
-# Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig); kohya-ss/musubi-tuner docs/dataset_config.md;
-# kohya-ss/sd-scripts docs (DreamBooth folders: repeats_name).
-LAYOUTS: Mapping[str, Layout] = {
-    "ai-toolkit": Layout(_plain_name, _ai_toolkit),
-    "musubi-tuner": Layout(_plain_name, _musubi),
-    "kohya": Layout(_kohya_name, _nothing, references=False),
-}
-
-
 def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, entries: Sequence[Json]) -> Path:
-    """A zip of pictures, captions and the trainer's own description of them; whole or not there.
+    """A zip of pictures, captions, masks and the trainer's own description of them; whole or not there.
 
+    Where one picture has a mask all have, white for all of it: some trainers refuse a folder in which one is missing.
     Raises: BadInput for an unknown layout, an empty dataset, or edits in a layout that has no place for references.
     """
     if layout not in LAYOUTS:
@@ -118,7 +52,7 @@ def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, e
     part = target.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
         folders = _write_pictures(archive, store, form, entries)
-        for name, text in form.describe(folders, max(spec.size)).items():
+        for name, text in form.describe(folders, spec.params(TrainParams, resolution=max(spec.size))).items():
             archive.writestr(name, text)
     part.replace(target)
     return target
@@ -191,17 +125,30 @@ def _model_card(studio: Studio, store: Store, version: Version, previews: Sequen
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Json]) -> list[Folder]:
     """Each entry's picture, words and reference under one stem; the folders that they went to, in order."""
     folders: dict[int, Folder] = {}
+    masked = any(entry.get("mask") for entry in entries)
     for number, entry in enumerate(entries, 1):
         repeats = int(entry.get("repeats", 1))
         name = form.folder(repeats, store.character.trigger)
         reference, crop = next(iter(entry.get("references", ())), None), tuple(entry.get("crop", ()))
-        folder = folders.setdefault(repeats, Folder(name, f"{name}-control" if reference else "", repeats))
         stem = f"{number:04d}"
+        mask = form.mask.format(folder=name, stem=stem) if masked else ""
+        references = f"{name}-control" if reference else ""
+        folder = folders.setdefault(repeats, Folder(name, references, repeats, mask.rpartition("/")[0]))
         _put_cut(archive, store, entry["image"], crop, f"{folder.name}/{stem}")
         archive.writestr(f"{folder.name}/{stem}.txt", entry["caption"] + "\n")
+        if mask:
+            archive.writestr(mask, to_png(_mask_of(store, entry, crop)))
         if reference:
             _put_cut(archive, store, reference, crop, f"{folder.references}/{stem}")
     return list(folders.values())
+
+
+def _mask_of(store: Store, entry: Json, crop: Crop) -> Image.Image:
+    """What of the part that is trained counts, in grey."""
+    if entry.get("mask"):
+        return cut(decode(store.file(entry["mask"]).read_bytes(), entry["mask"]).convert("L"), crop)
+    image = store.images.get(entry["image"])
+    return cut(Image.new("L", (image.width, image.height), 255), crop)
 
 
 def _put_cut(archive: zipfile.ZipFile, store: Store, image: str, crop: Crop, stem: str) -> None:

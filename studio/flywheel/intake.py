@@ -22,7 +22,7 @@ _MIB = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _MASK_ENDINGS = ("-masklabel", ".mask")  # OneTrainer's, and what painting programs are told by hand
-_MASK_FOLDERS = ("masks", "mask")  # ai-toolkit's mask_path: the pictures' own names in a folder of masks
+_MASK_FOLDERS = ("masks", "mask")  # ai-toolkit's mask_path: the pictures' own names, and folders, in one of masks
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
@@ -83,13 +83,12 @@ class Member:
     @property
     def mask_of(self) -> tuple[str, str] | None:
         """The key of the picture whose mask it would be, by its name or its folder's; None where it can be none."""
-        folder, stem = PurePosixPath(self.group), self.key[1]
-        beside = folder.name.lower() in _MASK_FOLDERS
-        if self.is_caption or not (beside or self.is_mask):
+        parts, stem = PurePosixPath(self.group).parts, self.key[1]
+        others = [part for part in parts if part.lower() not in _MASK_FOLDERS]
+        if self.is_caption or not (len(others) < len(parts) or self.is_mask):
             return None
         bare = next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
-        parent = (folder.parent if beside else folder).as_posix()
-        return ("" if parent == "." else parent, bare)
+        return ("/".join(others), bare)
 
 
 # ── which files are there ───────────────────────────────────────────────────────────────────────

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 REAL_SHARE = 0.3
 _MANY = 10
+_LEAST_SHARE = 0.02  # of a picture that a mask must leave
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
@@ -59,6 +60,7 @@ def look(
             *_checks(store.character, entries, share),
             _angles(store, entries),
             *_mirror(params, entries),
+            *_masks(store, params, entries),
             *([begun] if begun else []),
             Check("fits on the card", fit.ok, fit.words),
             Check(
@@ -158,6 +160,36 @@ def _mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
     if params.flip:
         hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
         yield Check("with flip on, no caption says left or right", not sided, hint)
+
+
+def _masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """How many pictures have a mask, and which of these leave nearly nothing to learn."""
+    masked = [entry for entry in entries if entry.get("mask")]
+    if not masked:
+        return
+    ignored = ", ignored as outside counts 1" if params.mask_outside == 1 else ""
+    yield Check(f"{len(masked)} of {len(entries)} pictures have a mask{ignored}", True)
+    shares = {entry["image"]: _share(store, entry) for entry in masked}
+    bare = {image: share for image, share in shares.items() if share < _LEAST_SHARE}
+    said = "; ".join(f"{_name(store, image)} {share:.1%}" for image, share in bare.items())
+    yield Check(
+        "every mask leaves something to learn",
+        not bare or bool(ignored),
+        f"Of these hardly anything counts: {said}. Paint more of them in Curate, widen the crop, or remove the mask.",
+    )
+
+
+def _share(store: Store, entry: Json) -> float:
+    """A mask that is gone leaves nothing: it is mended in the same way."""
+    try:
+        return store.mask_share(entry["mask"], entry.get("crop", ()))
+    except UserError:
+        return 0.0
+
+
+def _name(store: Store, image: str) -> str:
+    record = store.images.peek(image)
+    return (record and record.name) or image[:12]
 
 
 def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:

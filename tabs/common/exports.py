@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studio.flywheel.exporting import HUB, LAYOUTS, export_dataset, export_version
+from studio.flywheel.exporting import HUB, export_dataset, export_version
+from studio.flywheel.layouts import LAYOUTS
 from studio.nouns import Json, Role
 from studio.studio import Studio
 from tabs.common import looks

@@ -11,7 +11,9 @@ from PIL import Image
 
 from engines.errors import BadInput
 from studio.flywheel import refine, train
-from studio.flywheel.exporting import LAYOUTS, export_dataset, export_hub
+from studio.flywheel.exporting import export_dataset, export_hub
+from studio.flywheel.importing import submit_import
+from studio.flywheel.layouts import LAYOUTS
 from studio.nouns import Kind, Role, Verdict
 
 
@@ -91,12 +93,72 @@ def test_a_cropped_edit_leaves_with_its_source_cut_alike(world: Any) -> None:
     assert pictures == {32 * 64 * 3}
 
 
+def left_half(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """A mask whose left half counts."""
+    mask = Image.new("L", size)
+    mask.paste(255, (0, 0, size[0] // 2, size[1]))
+    return mask
+
+
+MASKS = {
+    "ai-toolkit": "masks/seen-1x/{}.png",
+    "musubi-tuner": "masks/seen-1x/{}.png",
+    "kohya": "masks/1_ohwx/{}.png",
+    "onetrainer": "seen-1x/{}-masklabel.png",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_masks_lie_where_the_trainer_looks(world: Any, layout: str) -> None:
+    """Grey, cut as its picture is, white for a picture without one; where nobody has one there is none."""
+    assert not [name for name in exported(world, layout) if "mask" in name]
+    world.store.set_mask(world.sources[0], left_half())
+    world.store.set_crop(world.sources[0], (0.25, 0, 1, 1))
+    members = exported(world, layout)
+
+    with Image.open(io.BytesIO(members[MASKS[layout].format("0001")])) as mask:
+        assert (mask.mode, mask.tobytes()) == ("L", left_half().crop((16, 0, 64, 64)).tobytes())
+    with Image.open(io.BytesIO(members[MASKS[layout].format("0002")])) as white:
+        assert (white.size, white.getextrema()) == ((64, 64), (255, 255))
+    assert sum("mask" in name for name in members) == 4
+
+
+def test_the_description_names_the_masks(world: Any) -> None:
+    """By the words that each trainer documents; musubi-tuner, which has no masked loss, is said to have none."""
+    assert "dataset.toml" not in exported(world, "kohya")
+    world.store.set_mask(world.sources[0], left_half())
+
+    (toolkit,) = json.loads(exported(world, "ai-toolkit")["datasets.yaml"])["datasets"]
+    assert (toolkit["mask_path"], toolkit["mask_min_value"]) == ("masks/seen-1x", world.train_params().mask_outside)
+    (dataset,) = tomllib.loads(exported(world, "kohya")["dataset.toml"].decode())["datasets"]
+    (subset,) = dataset["subsets"]
+    assert (subset["image_dir"], subset["conditioning_data_dir"]) == ("1_ohwx", "masks/1_ohwx")
+    (concept,) = json.loads(exported(world, "onetrainer")["concepts.json"])
+    assert (concept["path"], concept["balancing"]) == ("seen-1x", 1.0)
+    assert not concept["image"]["enable_random_flip"]
+    assert b"no masked loss" in exported(world, "musubi-tuner")["dataset.toml"]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_left_comes_back(world: Any, layout: str) -> None:
+    """Another character that imports the zip has the pictures, their words and their masks."""
+    world.store.set_mask(world.sources[0], left_half())
+    entries = train.dataset(world.studio, world.id)
+    file = export_dataset(world.studio, world.id, layout, Role.CHARACTER, entries)
+    other = world.studio.store(world.studio.library.create("Ada", editor="fake-edit").id)
+    job = submit_import(world.studio, other.character.id, [file])
+
+    assert set(job.artifacts["imported"]) == set(job.artifacts["masked"]) == set(world.sources)
+    mine, theirs = (store.images.get(world.sources[0]) for store in (world.store, other))
+    assert (theirs.caption, theirs.mask) == (mine.caption, mine.mask)
+
+
 def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:
     """Both with what to do."""
     with pytest.raises(BadInput, match="no pictures"):
         export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, [])
     with pytest.raises(BadInput, match="no layout"):
-        exported(world, "onetrainer")
+        exported(world, "fluxgym")
 
 
 def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:

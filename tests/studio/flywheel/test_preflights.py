@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from PIL import Image
 
 from engines.api import DiskUse
 from engines.errors import BadInput
@@ -50,6 +51,33 @@ def test_a_full_disk_stops_a_training_before_it_starts(world) -> None:
     assert not found.ok and found.disk > found.free
     assert "keep fewer checkpoints" in _check(found, "disk").hint
     assert train.preflight(world.studio, world.id).ok
+
+
+def test_masks_are_counted_and_looked_at(world) -> None:
+    """How many there are; one that leaves next to nothing, or nothing within its crop, is named with its remedy."""
+    assert not [each for each in train.preflight(world.studio, world.id).checks if "mask" in each.label]
+    half, speck = Image.new("L", (64, 64)), Image.new("L", (64, 64))
+    half.paste(255, (0, 0, 32, 64))
+    speck.paste(255, (0, 0, 4, 4))
+    world.store.set_mask(world.sources[0], half)
+    fine = train.preflight(world.studio, world.id)
+    world.store.set_mask(world.sources[1], speck)
+    world.store.set_crop(world.sources[0], (0.5, 0, 1, 1))
+    found = train.preflight(world.studio, world.id)
+
+    assert _check(fine, "1 of 4 pictures have a mask").ok and _check(fine, "every mask leaves").ok
+    told = _check(found, "every mask leaves")
+    assert _check(found, "2 of 4 pictures have a mask").ok and not told.ok
+    assert "0.png 0.0%" in told.hint and "1.png 0.4%" in told.hint and "Curate" in told.hint
+
+
+def test_masks_that_are_ignored_are_said_to_be(world) -> None:
+    """Where all outside counts, what a mask leaves is of no matter."""
+    speck = Image.new("L", (64, 64))
+    speck.paste(255, (0, 0, 4, 4))
+    world.store.set_mask(world.sources[0], speck)
+    found = train.preflight(world.studio, world.id, world.train_params(mask_outside=1.0))
+    assert _check(found, "ignored").ok and _check(found, "every mask leaves").ok
 
 
 def test_time_follows_from_what_was_measured(world) -> None:

@@ -1,0 +1,121 @@
+"""How other trainers want their pictures: folders, words, masks, and the files that describe them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from engines.api import TrainParams
+
+_UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave out is learned, too."
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Pictures that are seen equally often: where they lie, what they were made from, and what of them counts."""
+
+    name: str
+    references: str  # "" where there are none
+    repeats: int
+    masks: str = ""  # "" where there are none
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One trainer's way: its folders' names from (repeats, trigger), and the files that describe them."""
+
+    folder: Callable[[int, str], str]
+    describe: Callable[[Sequence[Folder], TrainParams], Mapping[str, str]]  # folders, knobs -> file name -> text
+    references: bool = True
+    mask: str = "masks/{folder}/{stem}.png"  # outside the folder, where some trainers learn every picture they find
+
+
+def _ai_toolkit(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
+    # JSON is YAML; the block goes under `process: datasets:` of a job's config.
+    blocks = [
+        {
+            "folder_path": folder.name,
+            **({"control_path": folder.references} if folder.references else {}),
+            **({"mask_path": folder.masks, "mask_min_value": params.mask_outside} if folder.masks else {}),
+            "caption_ext": "txt",
+            "num_repeats": folder.repeats,
+            "resolution": [params.resolution],
+        }
+        for folder in folders
+    ]
+    return {"datasets.yaml": json.dumps({"datasets": blocks}, indent=2) + "\n"}
+
+
+def _musubi(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
+    lines = [
+        *([f"# {_UNMASKED}"] if _masked(folders) else []),
+        "[general]",
+        f"resolution = [{params.resolution}, {params.resolution}]",
+        'caption_extension = ".txt"',
+        "batch_size = 1",
+        "enable_bucket = true",
+    ]
+    for folder in folders:
+        lines += ["", "[[datasets]]", f'image_directory = "{folder.name}"']
+        lines += [f'control_directory = "{folder.references}"'] if folder.references else []
+        lines += [f'cache_directory = "cache/{folder.name}"', f"num_repeats = {folder.repeats}"]
+    return {"dataset.toml": "\n".join(lines) + "\n"}
+
+
+def _kohya(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
+    """The folders' names say all but the masks."""
+    lines = [
+        "# For --dataset_config with --masked_loss; without masks, --train_data_dir takes this folder as it is.",
+        "[general]",
+        'caption_extension = ".txt"',
+        "",
+        "[[datasets]]",
+        f"resolution = {params.resolution}",
+        "batch_size = 1",
+        "enable_bucket = true",
+    ]
+    for folder in folders:
+        lines += ["", "[[datasets.subsets]]", f'image_dir = "{folder.name}"']
+        lines += [f'conditioning_data_dir = "{folder.masks}"', f"num_repeats = {folder.repeats}"]
+    return {"dataset.toml": "\n".join(lines) + "\n"} if _masked(folders) else {}
+
+
+def _onetrainer(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
+    """Its concepts; it mirrors pictures unless told not to, and takes masks when its masked training is on."""
+    concepts = [
+        {
+            "name": folder.name,
+            "path": folder.name,
+            "balancing": float(folder.repeats),
+            "balancing_strategy": "REPEATS",
+            "image": {"enable_random_flip": params.flip},
+            "text": {"prompt_source": "sample"},
+        }
+        for folder in folders
+    ]
+    return {"concepts.json": json.dumps(concepts, indent=2) + "\n"}
+
+
+def _masked(folders: Sequence[Folder]) -> bool:
+    return any(folder.masks for folder in folders)
+
+
+def _plain_name(repeats: int, trigger: str) -> str:
+    return f"seen-{repeats}x"
+
+
+def _kohya_name(repeats: int, trigger: str) -> str:
+    return f"{repeats}_{trigger}"
+
+
+# Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig) and dataloader_mixins.py (MaskFileItemDTOMixin);
+# kohya-ss/musubi-tuner docs/dataset_config.md, which knows no masks; kohya-ss/sd-scripts docs (DreamBooth folders:
+# repeats_name) and docs/masked_loss_README.md; Nerogar/OneTrainer modules/util/config/ConceptConfig.py and
+# modules/dataLoader/mixin/DataLoaderText2ImageMixin.py (-masklabel).
+LAYOUTS: Mapping[str, Layout] = {
+    "ai-toolkit": Layout(_plain_name, _ai_toolkit),
+    "musubi-tuner": Layout(_plain_name, _musubi),
+    "kohya": Layout(_kohya_name, _kohya, references=False),
+    "onetrainer": Layout(_plain_name, _onetrainer, references=False, mask="{folder}/{stem}-masklabel.png"),
+}
