@@ -39,7 +39,11 @@ class Captioned(Family):
         return fit(image, bucket(image.size, resolution**2, 2 * self.maths.latent_factor(parts["vae"].config)))
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """The words, at the model's own settings."""
+        """The words alone."""
+        return self.class_params(words, resolution, seed)
+
+    def class_params(self, words: str, resolution: int, seed: int) -> GenerateParams:
+        """The model's own settings."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def tokens(self, params: TrainParams) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from engines.api import TrainParams
 from engines.errors import BadInput, Busy
 from engines.runfile import flush
 
@@ -107,8 +108,12 @@ def prune(run_folder: Path, save_every: int) -> None:
 
 
 def check_same(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
-    """Refuse to go on with other data, another base or other knobs. Raises: BadInput."""
-    before = checkpoint.identity
+    """Refuse to go on with other data, another base or other knobs. Raises: BadInput.
+
+    A knob that did not exist when the checkpoint was written counts as its default.
+    """
+    defaults = json.loads(json.dumps(TrainParams().to_json()))
+    before = {**{name: value for name, value in defaults.items() if name in identity}, **checkpoint.identity}
     changed = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
     if not changed:
         return

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from engines.api import Component, DiskUse, EditItem, GenerateParams, ModelSpec, TrainParams
+from engines.api import Component, DiskUse, EditItem, GenerateParams, ModelSpec, Params, TrainParams
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack, weights_hash
 from engines.lora.optimizers import OPTIMIZERS
@@ -67,6 +67,10 @@ class Family(ABC):
     @abstractmethod
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
         """All that `draw` needs once the encoders have left."""
+
+    @abstractmethod
+    def class_params(self, words: str, resolution: int, seed: int) -> Params:
+        """The knobs with which a picture of the class is drawn: part of what it is."""
 
     @abstractmethod
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from engines.api import Lease, OnStep, TrainRun
+from engines.api import Lease, OnStep, Params, TrainRun
 from engines.errors import BadInput
 from engines.lora.data import Cache, Source, Tensors, key, seeded
 from engines.lora.examples import Example
@@ -53,7 +53,12 @@ def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], enc
             "Put the trigger word into the captions, or train without prior preservation.",
         )
     base = (encoders, family.weights_hash(("transformer",)), params.base, params.resolution)
-    return tuple(_class_picture(base, *asked[seed % len(asked)], seed) for seed in range(params.prior_pictures))
+    pictures = []
+    for seed in range(params.prior_pictures):
+        source, words = asked[seed % len(asked)]
+        knobs = family.class_params(words, params.resolution, seed)
+        pictures.append(_class_picture(base, source, words, knobs, seed))
+    return tuple(pictures)
 
 
 def encode_class_words(
@@ -97,8 +102,8 @@ def _draw(
     return family.encode_images(parts, image, references, size, seeded(run.params.seed, picture.example.latents, 0))
 
 
-def _class_picture(base: tuple[Any, ...], source: Source, words: str, seed: int) -> ClassPicture:
+def _class_picture(base: tuple[Any, ...], source: Source, words: str, knobs: Params, seed: int) -> ClassPicture:
     said = key("class words", base, source.references, words)
-    drawn = key("class picture", base, source.references, words, seed)
-    drawing = key("class drawing", base, source.references, words, seed)
+    drawn = key("class picture", base, source.references, knobs)
+    drawing = key("class drawing", base, source.references, knobs)
     return ClassPicture(words, source, seed, drawing, Example(drawn, said, said))

@@ -89,8 +89,11 @@ class QwenEditAdapter(Family):
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
         """The same edit, asked of the class."""
-        params = self.spec.params(EditParams, instruction=words, seed=seed)
-        return EditItem(references[0], params, tuple(references[1:]))
+        return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
+
+    def class_params(self, words: str, resolution: int, seed: int) -> EditParams:
+        """The model's own settings; the source says how large the picture is."""
+        return self.spec.params(EditParams, instruction=words, seed=seed)
 
     def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
         """As the editor edits it: the result takes the source's size."""

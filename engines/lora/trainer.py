@@ -113,7 +113,8 @@ class LoraTrainer:
         knobs = {name: value for name, value in plain.items() if name not in _MAY_CHANGE}
         weights = self.family.weights_hash(("transformer", *self.family.encoders))
         begun = {"start": file_hash(run.start)} if run.start else {}
-        return {**knobs, **begun, "model": self.spec.name, "weights": weights, "dataset": dataset_hash(sources)}
+        said = {"trigger": run.trigger} if run.params.dop_weight or run.params.prior_weight else {}  # else only a label
+        return {**knobs, **begun, **said, "model": self.spec.name, "weights": weights, "dataset": dataset_hash(sources)}
 
 
 class _Session:

@@ -71,3 +71,13 @@ def test_other_identity_is_refused_by_name(tmp_path: Path) -> None:
     check_same(saved, {"rank": 4, "learning_rate": 1e-4})
     with pytest.raises(BadInput, match="rank: 4 → 8"):
         check_same(saved, {"rank": 8, "learning_rate": 1e-4})
+
+
+def test_a_knob_that_is_new_is_no_other_training(tmp_path: Path) -> None:
+    """A checkpoint from before the knob goes on with its default, and not with another value."""
+    from engines.lora.checkpoint import check_same
+
+    saved = _save(tmp_path, 100, {"rank": 4})
+    check_same(saved, {"rank": 4, "flip": False, "resolutions": []})
+    with pytest.raises(BadInput, match="flip: False → True"):
+        check_same(saved, {"rank": 4, "flip": True})

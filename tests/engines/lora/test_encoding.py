@@ -90,3 +90,25 @@ def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp
 
     assert one == again
     assert not one & other
+
+
+@pytest.mark.parametrize(
+    ("family", "kind", "knobs"),
+    [("flux", "GenerateParams", {"guidance": 9.0}), ("flux", "GenerateParams", {"steps": 9}),
+     ("qwen-edit", "EditParams", {"true_cfg": 3.0})],
+)  # fmt: skip
+def test_class_pictures_drawn_otherwise_are_others(family, kind, knobs, make_trainer, make_run, tmp_path: Path) -> None:
+    """With the model's drawing defaults changed, what was drawn with the old ones is not taken for it."""
+    from engines.lora.data import read_sources
+    from engines.lora.prior import class_pictures
+
+    run = make_run(tmp_path, family, prior_weight=1.0, prior_pictures=2)
+    items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items)
+    run, drawn = dataclasses.replace(run, items=items, trigger="ohwx"), []
+    for changed in ({}, {kind: {**make_trainer(family).spec.defaults.get(kind, {}), **knobs}}):
+        adapter = make_trainer(family).family
+        adapter.spec = dataclasses.replace(adapter.spec, defaults={**adapter.spec.defaults, **changed})
+        pictures = class_pictures(adapter, run, read_sources(run.items), "these")
+        drawn.append({each.example.latents for each in pictures})
+
+    assert len(drawn[0]) == 2 and not drawn[0] & drawn[1]

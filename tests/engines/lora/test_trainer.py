@@ -303,6 +303,27 @@ def test_missing_picture_is_named(make_trainer, make_run, train, tmp_path: Path)
         train(make_trainer("flux"), dataclasses.replace(run, items=(gone,)))
 
 
+def test_another_trigger_is_another_training_where_it_is_learned(
+    make_trainer, make_run, train, tmp_path: Path
+) -> None:
+    """With output preservation the trigger chooses what is preserved: a resume with another is refused by its name.
+
+    Without, it is a label on the file, and a resume goes on.
+    """
+    trainer = make_trainer("flux")
+    for name, knobs in {"dop": {"dop_weight": 1.0}, "plain": {}}.items():
+        run = make_run(tmp_path / name, previews=False, steps=1, save_every=1, **knobs)
+        train(trainer, run)
+        longer = dataclasses.replace(run, params=run.params.replace(steps=2))
+        renamed = dataclasses.replace(longer, trigger="person")
+        if name == "dop":
+            with pytest.raises(BadInput, match="trigger: ohwx → person"):
+                train(trainer, renamed)
+            assert train(trainer, longer)[-1].step == 2
+        else:
+            assert train(trainer, renamed)[-1].step == 2
+
+
 def test_pairs_and_pictures_are_not_mixed_up(make_trainer, make_run, train, tmp_path: Path) -> None:
     """FLUX refuses references; an editor refuses to be without."""
     with pytest.raises(BadInput, match="reference"):
