@@ -22,7 +22,7 @@ from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
 from engines.parts.memo import Memo
-from engines.parts.sampling import sigmas
+from engines.parts.sampling import demand_steps, sigmas
 
 Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
@@ -177,13 +177,7 @@ class QwenEdit:
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():
             raise BadInput("An edit has no instruction.", "Say what should change.")
-        # A schedule that is stretched to end at a level needs one to begin at, too.
-        least = 2 if self._schedule_of(params).get("shift_terminal") else 1
-        if params.steps < least:
-            raise BadInput(
-                f"{params.steps} step{'s' * (params.steps != 1)} cannot follow this noise schedule.",
-                f"Ask for at least {least} steps.",
-            )
+        demand_steps(self._schedule_of(params), params.steps)
 
     def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
         """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""

@@ -19,7 +19,7 @@ from engines.lora.data import Tensors, stack, weights_hash
 from engines.lora.optimizers import OPTIMIZERS
 from engines.parts import components
 from engines.parts.latents import pack, to_pixels
-from engines.parts.sampling import Tick, dynamic_shift
+from engines.parts.sampling import Tick, demand_steps, dynamic_shift
 
 Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
@@ -96,6 +96,11 @@ class Family(ABC):
     def schedule(self) -> Mapping[str, Any]:
         """The scheduler's configuration."""
         return components.scheduler(self.folder)
+
+    def check_preview(self, preview: Preview) -> None:
+        """Refuse what could only fail at the first preview. Raises: BadInput."""
+        drawn = preview.params if isinstance(preview, EditItem) else preview
+        demand_steps(self.schedule, drawn.steps)
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
         """Parts of the model as a plan leases them, the transformer in the format `base` where one is named."""

@@ -66,7 +66,7 @@ class LoraTrainer:
 
     def plan(self, run: TrainRun) -> Plan:
         """Encoders first; then they leave, and the transformer comes, with the small VAE for previews."""
-        check(run)
+        self._check(run)
         family, params = self.family, run.params
         encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
         trained = family.components(("transformer", "vae"), params.base)
@@ -87,7 +87,7 @@ class LoraTrainer:
             yield from self._train(run, lease, on_step)
 
     def _train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        check(run)
+        self._check(run)
         self._workers.check(run.params.batch_size * run.params.gradient_accumulation)
         sources = read_sources(run.items)
         identity = self._identity(run, sources)
@@ -106,6 +106,11 @@ class LoraTrainer:
             session = _Session(self.family, run, identity, parts, weights, encoded, self._workers)
             events = session.run(last, on_step)
             yield from shown(events, run.folder, last.step if last else 0) if self._workers.main else events
+
+    def _check(self, run: TrainRun) -> None:
+        check(run)
+        for preview in run.previews:
+            self.family.check_preview(preview)
 
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Json:
         """What makes two runs the same training, as plain as it comes back from a file."""

@@ -11,6 +11,8 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
+from engines.errors import BadInput
+
 Velocity = Callable[[Tensor, float], Tensor]
 Tick = Callable[[int, int], None]  # (steps done, steps in all)
 
@@ -24,6 +26,18 @@ def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
     base_shift, max_shift = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
     slope = (max_shift - base_shift) / (max_tokens - base_tokens)
     return float(base_shift + slope * (image_tokens - base_tokens))
+
+
+def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
+    """Refuse fewer steps than a schedule can follow: one stretched to end at a level needs one to begin at, too.
+
+    Raises: BadInput.
+    """
+    least = 2 if scheduler_config.get("shift_terminal") else 1
+    if steps < least:
+        raise BadInput(
+            f"{steps} step{'s' * (steps != 1)} cannot follow this noise schedule.", f"Ask for at least {least} steps."
+        )
 
 
 def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -> Tensor:

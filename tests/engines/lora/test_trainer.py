@@ -324,6 +324,21 @@ def test_another_trigger_is_another_training_where_it_is_learned(
             assert train(trainer, renamed)[-1].step == 2
 
 
+def test_a_preview_that_cannot_be_drawn_is_refused_first(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
+    """An editor's stretched schedule has no single step: said by the plan, and before any weight is asked for."""
+    trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
+    lease = host_lease(trainer.plan(run))
+    (preview,) = run.previews
+    run = dataclasses.replace(run, previews=(dataclasses.replace(preview, params=preview.params.replace(steps=1)),))
+
+    for begin in (lambda: trainer.plan(run), lambda: list(trainer.train(run, lease, lambda *_: None))):
+        with pytest.raises(BadInput, match="at least 2 steps"):
+            begin()
+    assert lease.asked == []
+    single = make_run(tmp_path / "flux").previews[0].replace(steps=1)
+    make_trainer("flux").plan(dataclasses.replace(make_run(tmp_path / "flux"), previews=(single,)))
+
+
 def test_pairs_and_pictures_are_not_mixed_up(make_trainer, make_run, train, tmp_path: Path) -> None:
     """FLUX refuses references; an editor refuses to be without."""
     with pytest.raises(BadInput, match="reference"):
