@@ -46,11 +46,11 @@ class Captioned(Family):
         """The model's own settings."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
-    def tokens(self, params: TrainParams) -> int:
+    def tokens(self, params: TrainParams, references: int = 1) -> int:
         """Packed latents and text."""
         side = 2 * self.maths.latent_factor(components.config(self.folder, "vae"))
         return params.resolution**2 // side**2 + self.text_tokens()
 
-    def text_tokens(self) -> int:
+    def text_tokens(self, references: int = 1) -> int:
         """What the row says."""
         return int(self.spec.options["text_tokens"])

@@ -85,11 +85,11 @@ class Family(ABC):
         """What the transformer predicts for the noisy latents, without the references: packed (B, n, 4C)."""
 
     @abstractmethod
-    def tokens(self, params: TrainParams) -> int:
+    def tokens(self, params: TrainParams, references: int = 1) -> int:
         """How long the sequence of one example is, about: what the memory estimate is made of."""
 
     @abstractmethod
-    def text_tokens(self) -> int:
+    def text_tokens(self, references: int = 1) -> int:
         """How many of them are words, about."""
 
     @cached_property
@@ -171,9 +171,10 @@ class Family(ABC):
         widths: int = sum(config[key] * width for key, width in self.blocks.items())
         return params.rank * hidden * widths
 
-    def working_bytes(self, params: TrainParams) -> int:
+    def working_bytes(self, params: TrainParams, references: int = 1) -> int:
         """What a training takes beside the weights: adapter with gradient and average, its optimiser, activations.
 
+        `references`: how many pictures an example is made from, at most; families without references have none.
         The GPU manager replaces it by what it measured.
         """
         config = components.config(self.folder, "transformer")
@@ -181,7 +182,7 @@ class Family(ABC):
         depth: int = sum(config[key] for key in self.blocks)
         adapter = self._adapter_weights(params, config) * (4 + self._kept_bytes(params))
         wider = components.weight_dtype(self.spec).itemsize // 2  # than bfloat16
-        channels = params.batch_size * self.tokens(params) * hidden * wider
+        channels = params.batch_size * self.tokens(params, references) * hidden * wider
         whole = 1 if params.gradient_checkpointing else depth
         return adapter + channels * (whole * _BLOCK_BYTES + depth * _INPUT_BYTES)
 

@@ -21,7 +21,8 @@ from engines.parts.latents import pack
 from engines.parts.sampling import Tick
 
 _WORDS = ("prompt_embeds", "prompt_mask")
-_VISION_TOKENS = 512  # instruction and pictures as the vision-language model hands them on, about
+_INSTRUCTION_TOKENS = 324  # as the vision-language model hands them on, about
+_SEEN_SIDE = 28  # pixels a side that one of that model's tokens stands for: patches of 14, two by two
 
 
 class QwenEditAdapter(Family):
@@ -133,14 +134,15 @@ class QwenEditAdapter(Family):
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         return stack([{name: _padded(name, value, length) for name, value in row.items()} for row in rows])
 
-    def tokens(self, params: TrainParams) -> int:
-        """Packed latents of a result and one reference, and the words."""
+    def tokens(self, params: TrainParams, references: int = 1) -> int:
+        """Packed latents of a result and its references, and the words."""
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
-        return 2 * self._sizes(params.resolution).reference_area // side**2 + _VISION_TOKENS
+        pictures = (1 + references) * self._sizes(params.resolution).reference_area // side**2
+        return pictures + self.text_tokens(references)
 
-    def text_tokens(self) -> int:
+    def text_tokens(self, references: int = 1) -> int:
         """Instruction and pictures as read together."""
-        return _VISION_TOKENS
+        return _INSTRUCTION_TOKENS + references * (qwen.Sizes.of(self.spec).vision_area // _SEEN_SIDE**2)
 
     def _sizes(self, resolution: int) -> qwen.Sizes:
         sizes = qwen.Sizes.of(self.spec)

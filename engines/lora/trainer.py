@@ -70,7 +70,8 @@ class LoraTrainer:
         family, params = self.family, run.params
         encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
         trained = family.components(("transformer", "vae"), params.base)
-        train = Stage("train", trained, family.working_bytes(params))
+        references = max((len(item.references) for item in run.items), default=1)
+        train = Stage("train", trained, family.working_bytes(params, references))
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:

@@ -17,6 +17,7 @@ from engines.api import (
     Json,
     SampleDrawn,
     StepDone,
+    TrainItem,
     TrainParams,
     TrainRun,
 )
@@ -78,10 +79,12 @@ class Progress:
         return asdict(self)
 
 
-def peak_key(model: str, params: TrainParams) -> str:
+def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
     """What a training's measured peak is remembered under: whatever its memory depends on."""
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
-    return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}"
+    references = max((len(item.references) for item in items), default=0)
+    further = f"|{references} references" if references > 1 else ""
+    return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}{further}"
 
 
 def frozen_share(entries: Sequence[Json]) -> float:
@@ -111,7 +114,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
     trainer = ctx.studio.trainer(ctx.job.payload["model"])
     try:
-        with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params)) as lease:
+        with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
             for event in trainer.train(run, lease, ctx.step):
                 _take(ctx, run, event, checkpoints, judge)

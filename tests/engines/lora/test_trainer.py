@@ -358,6 +358,22 @@ def test_plan_grows_with_the_knobs(make_trainer, make_run, tmp_path: Path) -> No
     assert 0 < small.stages[1].working_bytes < large.stages[1].working_bytes
 
 
+def test_plan_counts_the_references(make_trainer, make_run, tmp_path: Path) -> None:
+    """For each further one as much again, and the item with the most decides; FLUX, which has none, asks as before."""
+    trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
+
+    def declared(*counts: int) -> int:
+        before = run.items[0].references
+        items = tuple(dataclasses.replace(run.items[0], references=before * count) for count in counts)
+        return trainer.plan(dataclasses.replace(run, items=items)).stages[1].working_bytes
+
+    one, two, three = declared(1), declared(2, 1), declared(1, 3, 2)
+    assert declared() == one < two and two - one == three - two
+    flux = make_trainer("flux")
+    plain = make_run(tmp_path)
+    assert flux.plan(plain).stages[1] == flux.plan(dataclasses.replace(plain, items=())).stages[1]
+
+
 def test_a_run_goes_on_from_another_runs_adapter(make_trainer, make_run, train, tmp_path: Path) -> None:
     """Its first weights are that adapter's, not zero; one of another rank or alpha is refused before a step."""
     import torch

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engines.api import TrainItem
 from engines.errors import BadInput
 from studio.flywheel import run_folder, runs, train
 from studio.nouns import Role
@@ -71,3 +72,12 @@ def test_another_size_has_a_peak_of_its_own(world) -> None:
     small, large = world.train_params(resolution=64), world.train_params(resolution=128)
 
     assert runs.peak_key("m", small) != runs.peak_key("m", large)
+
+
+def test_more_references_have_a_peak_of_their_own(world) -> None:
+    """The item with the most decides; one reference is what there always was."""
+    params, picture = world.train_params(), world.store.path(world.sources[0])
+    none, one, two = (TrainItem(picture, "words", (picture,) * count) for count in (0, 1, 2))
+
+    keys = [runs.peak_key("m", params, items) for items in ((), (none,), (one,), (none, one, two))]
+    assert len(set(keys[:3])) == 1 and keys[3] != keys[0]
