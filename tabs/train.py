@@ -37,6 +37,7 @@ DENSITIES = [
 ]
 BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "int8"), ("4 bits: least memory", "nf4")]
 PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body", "body")]
+USUAL, _USUAL_WORDS = "usual", "the version in use, if it fits"
 _STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
 _DIGITS = 4
 
@@ -49,7 +50,7 @@ def build(page: Page) -> None:
             model = gr.Dropdown([], label="Model")
             steps = gr.Number(label="Steps", precision=0, elem_id="train-steps")
             with gr.Accordion("Advanced", open=False):
-                start_from = gr.Dropdown([], label="Go on from")
+                start_from = gr.Dropdown([], label="Go on from", elem_id="train-start-from")
                 with gr.Row():
                     rate = gr.Number(label="Learning rate", step=0.0001)
                     rank = gr.Number(label="Rank", precision=0)
@@ -116,10 +117,15 @@ def fill_models(studio: Studio, cid: str, model: str | None, steps: float | None
 
 
 def fill_starts(studio: Studio, cid: str, start: str | None) -> Any:
-    """The versions that a training can go on from; a phase of the whole body goes on from one of the head."""
+    """The versions that a training can go on from; until one is chosen, the one in use."""
     versions = [each for each in studio.store(cid).versions.all() if each.role is Role.CHARACTER]
-    choices = [("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
-    return gr.update(choices=choices, value=start if start in [value for _, value in choices] else "")
+    choices = [(_USUAL_WORDS, USUAL), ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
+    return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
+
+
+def begin_with(studio: Studio, cid: str, start: str | None, model: str, params: TrainParams) -> str:
+    """The version that a choice means; "" for none."""
+    return train.usual_start(studio, cid, model, params) if start == USUAL else start or ""
 
 
 def preset(studio: Studio, cid: str, model: str | None) -> list[Any]:
@@ -146,7 +152,8 @@ def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[s
 def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(studio, cid, model, *values)
-    found = train.preflight(studio, cid, params, name, phase=phase, start=start or "")
+    begun = begin_with(studio, cid, start, name, params)
+    found = train.preflight(studio, cid, params, name, phase=phase, start=begun)
     spec = studio.registry.spec(name)
     checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
     time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
@@ -155,7 +162,8 @@ def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, mode
         f"<span>{found.real_share:.0%} of what it sees is yours</span><span>{looks.esc(time)}</span>"
         f"<span>{looks.amount(found.disk)} of {looks.amount(found.free)} free disk</span></div>"
         f'<p class="fl-quiet">{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · '
-        f"batch {params.batch_size} · {params.resolution} px · licence {looks.esc(spec.licence)}</p>"
+        f"batch {params.batch_size} · {params.resolution} px · from {looks.esc(_start_name(studio, cid, begun))} · "
+        f"licence {looks.esc(spec.licence)}</p>"
         f"{looks.why(spec, TrainParams)}"
     )
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
@@ -163,12 +171,16 @@ def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, mode
     return looks.panel("Pre-flight", f'{facts}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
 
 
+def _start_name(studio: Studio, cid: str, start: str) -> str:
+    return studio.store(cid).versions.get(start).name if start else "nothing"
+
+
 def start_training(
     studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any
 ) -> None:
     """Queue the training."""
     name, params = settle(studio, cid, model, *values)
-    train.submit(studio, cid, params, name, phase=phase, start=start or "")
+    train.submit(studio, cid, params, name, phase=phase, start=begin_with(studio, cid, start, name, params))
 
 
 def save_pictures(studio: Studio, cid: str, data: dict[str, Any]) -> str:

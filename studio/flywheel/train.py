@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from engines.api import GenerateParams, Json, TrainParams
 from engines.errors import BadInput
 from engines.prompts import CARD_CELLS, card_prompt, generate_params
 from studio.flywheel import choosing, preflights, run_folder, runs
+from studio.flywheel.curate import Check
 from studio.flywheel.preflights import REAL_SHARE, Preflight, start_trouble
 from studio.flywheel.run_folder import shown
 from studio.flywheel.runs import Progress, export, keep, losses, progress
@@ -30,6 +32,7 @@ __all__ = [
     "progress",
     "run",
     "submit",
+    "usual_start",
 ]
 
 PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns from; none for all
@@ -37,6 +40,11 @@ PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns fro
     "head": frozenset({"head", "bust"}),
     "body": frozenset({"full body"}),
 }
+_AFTER_HEAD = Check(
+    "the body goes on from a version",
+    False,
+    "Train “Head and expressions” first and adopt its version, or choose one in “Go on from” that fits.",
+)
 _PREVIEW_CELLS = (0, 5, 10, -1)
 _LEARNED = (Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC)
 
@@ -62,6 +70,16 @@ def dataset(studio: Studio, character_id: str, phase: str = "all") -> list[Json]
     ]
 
 
+def usual_start(studio: Studio, character_id: str, model: str, params: TrainParams) -> str:
+    """The version that a training goes on from unless told otherwise: the one in use, or "" where it does not fit.
+
+    So the whole body starts from the chosen head, and a later version keeps what an earlier one could do: trained anew
+    on more pictures in as many steps, it forgets some of it.
+    """
+    adopted = studio.store(character_id).adopted(Role.CHARACTER)
+    return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
+
+
 def preflight(
     studio: Studio,
     character_id: str,
@@ -75,7 +93,8 @@ def preflight(
     chosen = list(entries) if entries is not None else dataset(studio, character_id, phase)
     name = model or studio.store(character_id).character.generator
     settled = params or studio.registry.spec(name).params(TrainParams)
-    return preflights.look(studio, character_id, settled, name, chosen, start)
+    found = preflights.look(studio, character_id, settled, name, chosen, start)
+    return replace(found, checks=(*found.checks, _AFTER_HEAD)) if phase == "body" and not start else found
 
 
 def submit(

@@ -108,6 +108,37 @@ def test_any_checkpoint_can_become_a_version(
     assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, step]
 
 
+def test_a_training_goes_on_from_the_version_in_use(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Unless told otherwise: said in the pre-flight, put into the job; nothing where it does not fit or is chosen."""
+    assert train.fill_starts(studio, anna.id, None)["value"] == train.USUAL
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None)
+    trained(studio, anna, add)
+    (version,) = studio.store(anna.id).versions.all()
+    other_rank = [8 if knob == "rank" else None for knob in train.KNOBS]
+
+    assert train.fill_starts(studio, anna.id, train.USUAL)["value"] == train.USUAL
+    assert "from v1" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None)
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None, *other_rank)
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", "", None)
+    studio.jobs.close()
+    for start in (train.USUAL, ""):
+        train.start_training(studio, anna.id, "body", start, None)
+    queued = [job.payload["start"] for job in studio.jobs.list() if job.state is JobState.QUEUED]
+    assert sorted(queued) == ["", version.id]
+
+
+def test_the_body_asks_for_a_head_first(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Without a version to go on from, the pre-flight of the second phase says what to train first."""
+    trained(studio, anna, add)
+    assert "the body goes on from a version" in train.draw_preflight(studio, anna.id, "body", "", None)
+    assert "the body goes on from a version" not in train.draw_preflight(studio, anna.id, "body", train.USUAL, None)
+    assert "the body goes on from a version" not in train.draw_preflight(studio, anna.id, "head", "", None)
+
+
 def test_a_version_is_saved_where_the_page_can_fetch_it(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
