@@ -104,8 +104,10 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     call.wait(call("enrich_submit", who, plan["rows"]))
     _review(call, who, tmp_path)
 
-    trained = call.wait(call("train_submit", who, {"steps": 10}))
+    trained = call.wait(call("train_submit", who, {"steps": 10, "flip": True}))
     v1 = trained["artifacts"]["version"]
+    assert [version["params"]["flip"] for version in call("version_list", who)["versions"]] == [True]
+    assert Path(call("dataset_export", who, "onetrainer")["file_path"]).is_file()
     base = call.wait(call("card_submit", who, seeds=[0]))["artifacts"]["card"]
     ours = call.wait(call("card_submit", who, version=v1, seeds=[0]))["artifacts"]["card"]
     card = call("card_get", who, ours, against=base)
