@@ -215,9 +215,9 @@ MODELS: tuple[ModelSpec, ...] = (
             "TrainParams": {
                 "rank": 16,
                 "alpha": 16.0,
-                "learning_rate": 5e-4,
+                "learning_rate": 1e-3,
                 "timestep_density": "uniform",
-                "steps": 100,
+                "steps": 200,
                 "batch_size": 8,
                 "caption_dropout": 0.0,
                 "resolution": 64,
