@@ -26,6 +26,7 @@ Key = tuple[str, str]  # where a file lay, and its name without an ending
 _GIB = 1 << 30
 _REPORT_EVERY = 25
 _PEERS = 200  # how many of the latest pictures say what is usual
+_WHITE = 255
 SIDECAR = "sidecar"
 
 
@@ -246,12 +247,18 @@ class Desk:
             self._name_duplicate(file, self._known[image.id])
 
     def _keep_mask(self, file: Member, image_id: str) -> None:
-        """A mask that comes with a picture that is here already is that picture's, too."""
+        """A mask that comes with a picture that is here already is that picture's, too.
+
+        An entirely white one is none: some trainers want one beside every picture.
+        """
         mask = self._beside.masks.get(file.key)
         if mask is None:
             return
         try:
-            self._ctx.store.set_mask(image_id, read_picture(mask.read(), self._limits))
+            grey = read_picture(mask.read(), self._limits).convert("L")
+            if grey.getextrema() == (_WHITE, _WHITE):
+                return
+            self._ctx.store.set_mask(image_id, grey)
             self._report.masked.append(image_id)
         except BadInput as error:
             self._report.refused.append(Refusal.of(mask.label, error))

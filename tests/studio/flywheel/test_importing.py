@@ -279,6 +279,21 @@ def test_a_mask_may_come_later(world: Any, tmp_path: Path) -> None:
     assert world.store.images.get(imported(world.store)["a.png"]).mask
 
 
+def test_a_white_mask_is_none(world: Any, tmp_path: Path) -> None:
+    """Where all counts there is no mask: none is kept, and one that is here already stays."""
+    for n, name in enumerate(("a", "b")):
+        (tmp_path / f"{name}.png").write_bytes(photo(n))
+    (tmp_path / "b-masklabel.png").write_bytes(_mask())
+    curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("b*")))
+    for name in ("a", "b"):
+        (tmp_path / f"{name}-masklabel.png").write_bytes(encoded(Image.new("L", (96, 72), 255), "PNG"))
+    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("*.png")))
+    taken = imported(world.store)
+    assert (set(taken), job.artifacts["masked"], job.artifacts["refused"]) == ({"a.png", "b.png"}, [], [])
+    assert not world.store.images.get(taken["a.png"]).mask
+    assert world.store.images.get(taken["b.png"]).mask
+
+
 def test_a_mask_that_does_not_fit_is_named(world: Any, tmp_path: Path) -> None:
     """Of another size, or of nothing: it is refused, and the pictures come in. A folder of masks alone is pictures."""
     folder = tmp_path / "in"
