@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engines.api import EditItem, EditParams, Json, LoraUse, TrainParams
+from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams
 from engines.errors import BadInput
+from engines.prompts import edit_params
 from studio.flywheel import card, run_folder, runs
 from studio.flywheel.judging import Judge
 from studio.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
@@ -99,14 +100,14 @@ def submit(
         total=settled.steps,
         key=key,
     )
-    run_folder.prepare(studio, job, _previews(store, job))
+    run_folder.prepare(studio, job, _previews(studio, job))
     return job
 
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
     held_out = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
-    version = runs.follow(ctx, _previews(ctx.store, ctx.job))
+    version = runs.follow(ctx, _previews(ctx.studio, ctx.job))
     ctx.artifact("version", version.id)
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
@@ -115,10 +116,11 @@ def run(ctx: Context) -> None:
     ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
 
 
-def _previews(store: Store, job: Job) -> list[EditItem]:
-    """The first of the held-out edits, as the base makes them."""
+def _previews(studio: Studio, job: Job) -> list[EditItem]:
+    """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
+    store, spec = studio.store(job.character), studio.registry.spec(job.payload["model"])
     held_out = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
-    return [_redo(store, triplet, "") for triplet in held_out]
+    return [EditItem(store.open_image(each.source), _with_own_knobs(spec, each)) for each in held_out]
 
 
 def adopt(studio: Studio, character_id: str, version_id: str) -> Version:
@@ -138,11 +140,18 @@ def _editor_version(studio: Studio, character_id: str, version_id: str) -> Versi
     return version
 
 
-def _redo(store: Store, triplet: Triplet, version: str) -> EditItem:
-    """The edit as it was asked for, same words and seed, with a version's adapter or with none."""
+def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
+    """The same words and seed, all else as the model wants it."""
+    asked = EditParams.from_json(triplet.params)
+    return edit_params(spec, asked.headline(), seed=asked.seed)
+
+
+def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:
+    """The edit as it was asked for, with a version's adapter or with none; another model's knobs mean nothing here."""
     loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
-    params = EditParams.from_json(triplet.params).replace(loras=loras)
-    return EditItem(source=store.open_image(triplet.source), params=params)
+    asked = EditParams.from_json(triplet.params)
+    params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
+    return EditItem(source=store.open_image(triplet.source), params=params.replace(loras=loras))
 
 
 def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> list[ImageRecord]:
@@ -150,7 +159,8 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
     left = held_out[len(images) :]
     if left:
         judge = Judge(ctx)
-        items = [_redo(ctx.store, triplet, version) for triplet in left]
+        spec = ctx.studio.registry.spec(ctx.job.payload["model"])
+        items = [_redo(ctx.store, spec, triplet, version) for triplet in left]
         engine = ctx.studio.engine(ctx.job.payload["model"])
 
         def on_step(step: int, of: int, message: str = "") -> None:

@@ -2,6 +2,8 @@
 
 import pytest
 
+from engines import runfile
+from engines.api import EditParams
 from engines.errors import BadInput
 from studio.flywheel import refine
 from studio.nouns import JobState, Kind, Role, Verdict, VersionState
@@ -46,6 +48,36 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world) -> No
     assert {world.store.images.get(pair["after"]).version for pair in edits["pairs"]} == {version.id}
     assert 0 <= edits["before"]["accepted"] <= 1
     assert 0 <= edits["p"] <= 1
+
+
+def _hold_out_drafts(world, model: str) -> None:
+    """Approved edits that took one step through a few-step adapter."""
+    for edit in world.review(approved=12):
+        drawn = {**world.store.images.get(edit).params, "steps": 1, "few_steps": True}
+        world.store.update_image(edit, model=model, params=drawn)
+        world.store.triplets.put(world.store.triplets.get(edit).replace(params=drawn))
+
+
+def test_drafts_are_previewed_with_the_models_own_steps(world) -> None:
+    """A training has no few-step adapter, and not every schedule can be followed in one step: words and seed stay."""
+    _hold_out_drafts(world, "fake-edit")
+    job = refine.submit(world.studio, world.id)
+
+    held_out = [EditParams.from_json(triplet["params"]) for triplet in job.payload["held_out"]]
+    previews = [each.params for each in runfile.read(world.store.run_dir(job.id)).run.previews]
+
+    assert previews == [asked.replace(steps=2, few_steps=False) for asked in held_out[:2]] != []
+
+
+@pytest.mark.parametrize(("model", "steps"), [("fake-edit", 1), ("another-edit", 2)])
+def test_the_before_and_after_asks_again_as_its_model_can(world, model: str, steps: int) -> None:
+    """With the knobs of the edit where this model made it, with its own where another did."""
+    _hold_out_drafts(world, model)
+    job = world.finish(refine.submit(world.studio, world.id))
+
+    redone = [world.store.images.get(image).params for side in ("before", "after") for image in job.artifacts[side]]
+
+    assert {params["steps"] for params in redone} == {steps}
 
 
 def test_without_held_out_edits_the_version_says_so(world) -> None:
