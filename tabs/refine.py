@@ -12,7 +12,7 @@ from studio.flywheel import enrich, practice, refine, run_folder, runs
 from studio.nouns import JobState, Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks
+from tabs.common import curves, exports, looks, preflight
 from tabs.common.shell import Drawing, Page, html, jobs_of, progress_line
 
 ENOUGH_GOLDEN = 50
@@ -30,16 +30,17 @@ def build(page: Page) -> None:
             browser = html(looks.waiting(), elem_id="refine-triplets")
         with gr.Column(scale=4, elem_classes="fl-side"):
             steps = gr.Number(0, label="Steps (0: the model's own)", precision=0)
-            about = html()
+            ready = html(looks.waiting(), elem_id="refine-preflight")
             start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
             live = html()
             versions = html(elem_id="refine-versions")
             written = html(elem_id="refine-written")
     lessons = (draw_triplets, [kind, shown], [browser])
-    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, (draw_about, [steps], [about])]
+    check: Drawing = (draw_preflight, [steps], [ready])
+    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, check]
     page.show([*drawn, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([kind.change], lessons)
-    page.redraw([steps.change], (draw_about, [steps], [about]))
+    page.redraw([steps.change], check)
     page.on(start.click, start_training, [steps])
     page.act(browser, more, [shown], [shown], then=[lessons])
     page.act(live, live_act)
@@ -148,15 +149,19 @@ def settle(studio: Studio, cid: str, steps: float | None) -> tuple[str, TrainPar
     return name, studio.registry.spec(name).params(TrainParams, **given)
 
 
-def draw_about(studio: Studio, cid: str, steps: float | None) -> str:
-    """What a training would do."""
+def draw_preflight(studio: Studio, cid: str, steps: float | None) -> str:
+    """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(studio, cid, steps)
-    spec = studio.registry.spec(name)
-    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
-    count = len(refine.dataset(studio, cid))
-    facts = f"{looks.plural(count, 'lesson')} · {params.steps} steps · rank {params.rank} · batch {params.batch_size}"
-    body = f'<p class="fl-quiet">{looks.esc(facts)}</p>{looks.why(spec, TrainParams)}'
-    return looks.panel(f"Train an editor LoRA on {spec.name}", body, toy)
+    found = refine.preflight(studio, cid, params, name)
+    golden = sum(entry["kind"] == "golden" for entry in found.entries)
+    return preflight.panel(
+        found,
+        studio.registry.spec(name),
+        looks.plural(len(found.entries), "lesson"),
+        [f"{golden} golden, each seen {refine.GOLDEN_WEIGHT} times"] if golden else [],
+        f"a LoRA of {name} · {params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · "
+        f"batch {params.batch_size} · {params.resolution} px",
+    )
 
 
 def start_training(studio: Studio, cid: str, steps: float | None) -> None:

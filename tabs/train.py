@@ -14,7 +14,7 @@ from studio.flywheel.choosing import Choice
 from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks
+from tabs.common import curves, exports, looks, preflight
 from tabs.common.shell import Page, html, jobs_of, progress_line
 
 KNOBS = (
@@ -154,21 +154,14 @@ def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, mode
     name, params = settle(studio, cid, model, *values)
     begun = begin_with(studio, cid, start, name, params)
     found = train.preflight(studio, cid, params, name, phase=phase, start=begun)
-    spec = studio.registry.spec(name)
-    checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
-    time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
-    facts = (
-        f'<div class="fl-line"><b class="fl-big">{looks.plural(len(found.entries), "picture")}</b>'
-        f"<span>{found.real_share:.0%} of what it sees is yours</span><span>{looks.esc(time)}</span>"
-        f"<span>{looks.amount(found.disk)} of {looks.amount(found.free)} free disk</span></div>"
-        f'<p class="fl-quiet">{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · '
-        f"batch {params.batch_size} · {params.resolution} px · from {looks.esc(_start_name(studio, cid, begun))} · "
-        f"licence {looks.esc(spec.licence)}</p>"
-        f"{looks.why(spec, TrainParams)}"
+    return preflight.panel(
+        found,
+        studio.registry.spec(name),
+        looks.plural(len(found.entries), "picture"),
+        [f"{found.real_share:.0%} of what it sees is yours"],
+        f"{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · "
+        f"batch {params.batch_size} · {params.resolution} px · from {_start_name(studio, cid, begun)}",
     )
-    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
-    fit = looks.fit(found.fit)
-    return looks.panel("Pre-flight", f'{facts}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
 
 
 def _start_name(studio: Studio, cid: str, start: str) -> str:

@@ -52,14 +52,14 @@ _ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
 _EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
 
 
-def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]]) -> Plan:
+def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pictures: int = 1) -> Plan:
     sizes = {**_SIZES, **spec.component_bytes}
 
     def part(name: str) -> Component:
         key = f"{spec.name}/{name}"
         return Component(key, sizes[name], lambda: FakeWeights(key))
 
-    return Plan(what, tuple(Stage(name, tuple(map(part, parts)), 8 * _MIB) for name, parts in stages))
+    return Plan(what, tuple(Stage(name, tuple(map(part, parts)), 8 * _MIB * pictures) for name, parts in stages))
 
 
 def _grid(*seeds: object) -> Image.Image:
@@ -198,9 +198,12 @@ class FakeTrainer(_Fake):
     """A training loop that learns a mean; checkpoints, resume and cancel keep the real contract."""
 
     def plan(self, run: TrainRun) -> Plan:
-        """Cache, then train."""
+        """Cache, then train; each further picture that an edit starts from takes as much as the first."""
         what = f"{self.spec.name}: train {run.params.steps} steps"
-        return _plan(self.spec, what, ("cache", ("text_encoder", "vae")), ("train", ("transformer",)))
+        pictures = max([1, *(len(item.references) for item in run.items)])
+        return _plan(
+            self.spec, what, ("cache", ("text_encoder", "vae")), ("train", ("transformer",)), pictures=pictures
+        )
 
     def disk(self, params: Params) -> DiskUse:
         """A mean is small."""

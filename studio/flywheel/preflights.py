@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engines.api import DiskUse, Json, TrainParams, TrainRun
+from engines.api import DiskUse, Json, TrainItem, TrainParams, TrainRun
 from engines.errors import BadInput, UserError
 from studio.fit import in_gib
-from studio.flywheel import runs
+from studio.flywheel import enrich, practice, runs
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
 from studio.gpu import Fit
-from studio.nouns import ANGLES, Character, Job, JobState, Role, Version
+from studio.nouns import ANGLES, Character, Job, JobState, Role, Triplet, Version
+from studio.verdicts import HOLD_OUT_EVERY
 
 if TYPE_CHECKING:
+    from studio.flywheel.practice import Standing
     from studio.store import Store
     from studio.studio import Studio
 
 REAL_SHARE = 0.3
 _MANY = 10
+_MENDED = 5
 _LEAST_SHARE = 0.02  # of a picture that a mask must leave
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
@@ -49,19 +52,62 @@ class Preflight:
 def look(
     studio: Studio, character_id: str, params: TrainParams, model: str, entries: Sequence[Json], start: str = ""
 ) -> Preflight:
-    """Everything that can be told without loading anything. Raises: NotFound for an unknown model or start."""
+    """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
     store = studio.store(character_id)
-    share = runs.frozen_share(entries)
-    fit, use = _needs(studio, store, model, params)
-    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
     begun = _start(store.versions.get(start), model, params) if start else None
+    checks = (
+        *_checks(store.character, entries, runs.frozen_share(entries)),
+        _angles(store, entries),
+        *_mirror(params, entries),
+        *_masks(store, params, entries),
+        *([begun] if begun else []),
+    )
+    found = _weighed(studio, store, params, model, entries, checks, store.character.trigger)
+    return replace(found, start=begun)
+
+
+def look_at_lessons(
+    studio: Studio,
+    character_id: str,
+    params: TrainParams,
+    model: str,
+    entries: Sequence[Json],
+    held_out: Sequence[Triplet],
+) -> Preflight:
+    """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
+
+    Raises: NotFound for an unknown model.
+    """
+    store = studio.store(character_id)
+    worded = [entry for entry in entries if entry["caption"].strip()]
+    checks = (
+        *_lessons(entries, worded),
+        _refused(practice.standings(studio, character_id)),
+        _measured(held_out),
+        *_mirror(params, worded),
+        *_masks(store, params, worded),
+    )
+    found = _weighed(studio, store, params, model, worded, checks)
+    redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
+    after = enrich.estimate(studio, character_id, redone, model).seconds if redone else None
+    return replace(found, seconds=found.seconds and found.seconds + (after or 0.0))
+
+
+def _weighed(
+    studio: Studio,
+    store: Store,
+    params: TrainParams,
+    model: str,
+    entries: Sequence[Json],
+    checks: Sequence[Check],
+    trigger: str = "",
+) -> Preflight:
+    """The checks, and after them memory, disk and time."""
+    fit, use = _needs(studio, store, model, params, entries, trigger)
+    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
     return Preflight(
         checks=(
-            *_checks(store.character, entries, share),
-            _angles(store, entries),
-            *_mirror(params, entries),
-            *_masks(store, params, entries),
-            *([begun] if begun else []),
+            *checks,
             Check("fits on the card", fit.ok, fit.words),
             Check(
                 "fits on the disk",
@@ -72,10 +118,9 @@ def look(
         fit=fit,
         seconds=params.steps * measured_rate(studio, model, params),
         entries=tuple(entries),
-        real_share=share,
+        real_share=runs.frozen_share(entries),
         disk=disk,
         free=free,
-        start=begun,
     )
 
 
@@ -117,7 +162,13 @@ def measured_rate(studio: Studio, model: str, params: TrainParams) -> float:
         return 0.0
     wanted = _work(params)
     last = max(done, key=lambda job: (_work(_params(job)) == wanted, job.ended))
-    return last.rate * wanted / _work(_params(last))
+    return _rate(studio, last) * wanted / _work(_params(last))
+
+
+def _rate(studio: Studio, job: Job) -> float:
+    """By its curve: the job's own rate is that of what it did last, and an editor's ends with the before and after."""
+    points = runs.progress(studio, job.id).points
+    return sum(point.seconds for point in points) / len(points) if points else job.rate
 
 
 def _params(job: Job) -> TrainParams:
@@ -129,13 +180,21 @@ def _work(params: TrainParams) -> int:
     return params.resolution**2 * params.batch_size * params.gradient_accumulation * passes
 
 
-def _needs(studio: Studio, store: Store, model: str, params: TrainParams) -> tuple[Fit, DiskUse]:
+def _needs(
+    studio: Studio, store: Store, model: str, params: TrainParams, entries: Sequence[Json], trigger: str
+) -> tuple[Fit, DiskUse]:
     try:
         trainer = studio.trainer(model)
-        plan = trainer.plan(TrainRun(store.folder, items=(), params=params, trigger=store.character.trigger))
-        return studio.gpu.check(plan, key=runs.peak_key(model, params)), trainer.disk(params)
+        items = tuple(_shown(store, entry) for entry in entries if entry.get("references"))
+        plan = trainer.plan(TrainRun(store.folder, items, params, trigger=trigger))
+        return studio.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
     except UserError as error:
         return Fit(ok=False, needed=0, budget=studio.gpu.status().budget, words=str(error)), DiskUse(0, 0)
+
+
+def _shown(store: Store, entry: Json) -> TrainItem:
+    """An edit's pictures: each that it starts from takes memory of its own."""
+    return TrainItem(store.path(entry["image"]), entry["caption"], tuple(map(store.path, entry["references"])))
 
 
 def _start(begun: Version, model: str, params: TrainParams) -> Check:
@@ -214,3 +273,34 @@ def _checks(character: Character, entries: Sequence[Json], share: float) -> Iter
         share >= REAL_SHARE - 1e-9,
         f"{share:.0%} now; import more source pictures.",
     )
+
+
+def _lessons(entries: Sequence[Json], worded: Sequence[Json]) -> Iterable[Check]:
+    bare, mended = len(entries) - len(worded), sum(entry["kind"] == "golden" for entry in worded)
+    yield Check(f"at least {_MANY} lessons", len(worded) >= _MANY, f"{len(worded)} now: review more edits.")
+    yield Check(
+        f"at least {_MENDED} of them mended by hand",
+        mended >= _MENDED,
+        f"{mended} now: mend wrong edits in Review; these alone show the editor what it cannot do yet.",
+    )
+    yield Check(
+        "every lesson has the words of its edit",
+        not bare,
+        f"{bare} have none and are left out: make these edits in Enrich, and approve them there.",
+    )
+
+
+def _refused(standings: Sequence[Standing]) -> Check:
+    """Where the editor was never wrong it has nothing to learn."""
+    weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
+    if not weak:
+        hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."
+        return Check("some edits were refused", False, hint)
+    spared = f"; nothing to learn in {', '.join(able)}" if able else ""
+    return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
+
+
+def _measured(held_out: Sequence[Triplet]) -> Check:
+    """One in so many approved edits is never learned."""
+    hint = f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review."
+    return Check(f"held-out edits to measure by: {len(held_out) or 'none yet'}", bool(held_out), hint)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams
 from engines.errors import BadInput
 from engines.prompts import edit_params
-from studio.flywheel import card, run_folder, runs
+from studio.flywheel import card, preflights, run_folder, runs
 from studio.flywheel.judging import Judge
 from studio.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
 from studio.statistics import mcnemar, median, wilson
@@ -17,6 +17,7 @@ from studio.statistics import mcnemar, median, wilson
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from studio.flywheel.preflights import Preflight
     from studio.jobs import Context
     from studio.store import Store
     from studio.studio import Studio
@@ -70,6 +71,16 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
         }
         for triplet in lessons(studio, character_id).learned
     ]
+
+
+def preflight(
+    studio: Studio, character_id: str, params: TrainParams | None = None, model: str | None = None
+) -> Preflight:
+    """Memory, disk, time, lessons, and what they are measured by, each with its remedy."""
+    name = model or studio.store(character_id).character.editor
+    settled = params or studio.registry.spec(name).params(TrainParams)
+    held_out = lessons(studio, character_id).held_out[:HELD_OUT]
+    return preflights.look_at_lessons(studio, character_id, settled, name, dataset(studio, character_id), held_out)
 
 
 def submit(

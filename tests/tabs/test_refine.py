@@ -29,10 +29,12 @@ def test_without_lessons_the_tab_leads_to_review(studio: Studio, anna: Character
 
 
 def test_what_would_be_trained_is_said(studio: Studio, anna: Character) -> None:
-    """The model, how many lessons, and how long."""
-    shown = refine.draw_about(studio, anna.id, 9)
+    """The model, how long, whether it fits, and each trouble with its remedy."""
+    shown = refine.draw_preflight(studio, anna.id, 9)
     assert anna.editor in shown
     assert "9 steps" in shown
+    assert "free disk" in shown and "GiB" in shown
+    assert "mend wrong edits in Review" in shown
 
 
 def test_the_weakest_task_is_named_and_practised(

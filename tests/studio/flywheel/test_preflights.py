@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 from PIL import Image
 
 from engines.api import DiskUse
 from engines.errors import BadInput
-from studio.flywheel import preflights, train
-from studio.nouns import Role
+from studio.flywheel import enrich, preflights, refine, runs, train
+from studio.gpu import Fit
+from studio.nouns import Job, JobState, Kind, Role, Verdict
 
 
 def _check(found: preflights.Preflight, words: str) -> preflights.Check:
     (check,) = [each for each in found.checks if words in each.label]
     return check
+
+
+def _rate(world, job: Job) -> float:
+    points = runs.progress(world.studio, job.id).points
+    return sum(point.seconds for point in points) / len(points)
 
 
 def test_a_head_seen_from_one_side_is_told(world) -> None:
@@ -83,7 +90,7 @@ def test_masks_that_are_ignored_are_said_to_be(world) -> None:
 def test_time_follows_from_what_was_measured(world) -> None:
     """Four times the pixels and twice the examples take eight times as long; a run of the same size is preferred."""
     job = world.finish(train.submit(world.studio, world.id))
-    rate = world.studio.jobs.get(job.id).rate
+    rate = _rate(world, job)
     asked = world.train_params(steps=10, resolution=128, gradient_accumulation=2)
 
     assert rate > 0
@@ -91,7 +98,7 @@ def test_time_follows_from_what_was_measured(world) -> None:
     world.finish(train.submit(world.studio, world.id, asked.replace(steps=30)))
     (own,) = [each for each in world.studio.jobs.list() if each.payload["params"]["resolution"] == 128]
     world.finish(train.submit(world.studio, world.id, world.train_params(seed=9)))
-    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * own.rate)
+    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * _rate(world, own))
 
 
 def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
@@ -112,3 +119,66 @@ def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
     world.store.versions.put(version.replace(role=Role.EDITOR))
     with pytest.raises(BadInput, match="no character LoRA"):
         train.submit(world.studio, world.id, start=version.id)
+
+
+def test_too_little_to_learn_from_is_told(world) -> None:
+    """Few lessons, few mended by hand, none held out, nothing refused: each with what to do in Review."""
+    found = refine.preflight(world.studio, world.id)
+
+    told = [_check(found, words) for words in ("10 lessons", "mended by hand", "held-out", "some edits were refused")]
+    assert not found.ok
+    assert [check.ok for check in told] == [False] * 4
+    assert all("Review" in check.hint or "review" in check.hint for check in told)
+
+
+def test_enough_lessons_pass(world) -> None:
+    """What is held out counts for the measuring, not for the learning; tasks without a fault are named."""
+    edits = world.review(approved=40, corrected=5)
+    known = refine.lessons(world.studio, world.id)
+    world.store.update_image(edits[0], asked={"light": "soft"})
+    found = refine.preflight(world.studio, world.id)
+
+    assert found.ok and all(check.ok for check in found.checks), found.checks
+    assert len(found.entries) == 45 - len(known.held_out)
+    assert _check(found, f"measure by: {min(len(known.held_out), refine.HELD_OUT)}").ok
+    assert "refused in expression; nothing to learn in lighting" in _check(found, "refused").label
+
+
+def test_lessons_without_words_are_told_and_left_out(world) -> None:
+    """An edit whose words nobody knows teaches nothing."""
+    world.review(corrected=2)
+    bare = world.picture(Kind.ENRICHED, 9, parent=world.sources[0])
+    world.store.decide(bare, Verdict.GOOD)
+    world.store.triplets.put(world.store.triplets.get(bare).replace(held_out=False))
+    found = refine.preflight(world.studio, world.id)
+
+    assert len(found.entries) == 2
+    assert "1 have none" in _check(found, "words of its edit").hint
+
+
+def test_an_editors_memory_is_that_of_its_references(world) -> None:
+    """As many as the lessons have: the plan is made for these, and a picture that is gone is said to be."""
+    world.review(corrected=2)
+    entries, params = refine.dataset(world.studio, world.id), world.train_params()
+
+    def fit(*references: str) -> Fit:
+        shown = [{**entry, "references": references} for entry in entries]
+        return preflights.look_at_lessons(world.studio, world.id, params, "fake-edit", shown, ()).fit
+
+    assert fit(*world.sources[:3]).needed - fit(world.sources[0]).needed == 2 * (8 << 20)
+    assert not fit("gone").ok and "gone" in fit("gone").words
+
+
+def test_an_editors_time_has_its_before_and_after(world) -> None:
+    """By the steps of the last training, not by the edits that it ended with, and by an edit's own time for these."""
+    world.review(approved=40)
+    job = world.finish(refine.submit(world.studio, world.id))
+    steps = job.payload["params"]["steps"]
+    alone = refine.preflight(world.studio, world.id).seconds
+    assert alone == pytest.approx(steps * _rate(world, job))
+
+    world.watch(lambda _: time.sleep(0.02))
+    world.finish(enrich.submit(world.studio, world.id, enrich.plan(world.studio, world.id, limit=3).rows))
+    redone = 2 * len(job.payload["held_out"])
+    (drawn,) = [each for each in world.studio.jobs.list() if each.kind == "enrich" and each.state is JobState.DONE]
+    assert refine.preflight(world.studio, world.id).seconds == pytest.approx(alone + redone * drawn.rate, abs=0.06)
