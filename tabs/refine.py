@@ -29,7 +29,7 @@ def build(page: Page) -> None:
             kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
             browser = html(looks.waiting(), elem_id="refine-triplets")
         with gr.Column(scale=4, elem_classes="fl-side"):
-            steps = gr.Number(0, label="Steps (0: the model's own)", precision=0)
+            steps = gr.Number(0, label="Steps (0: the model's own)", precision=0, elem_id="refine-steps")
             ready = html(looks.waiting(), elem_id="refine-preflight")
             start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
             live = html()
