@@ -50,15 +50,18 @@ def build(page: Page) -> None:
             gallery = html(looks.waiting(), elem_id="curate-gallery")
         with gr.Column(scale=3, elem_classes="fl-side"):
             hero = html(elem_id="curate-hero")
-            with gr.Group(visible=False) as editor:
-                caption = gr.Textbox(label="Caption", lines=2, elem_id="curate-caption")
+            with gr.Column(visible=False) as editor:
+                with gr.Group():
+                    caption = gr.Textbox(label="Caption", lines=2, elem_id="curate-caption")
+                    with gr.Row():
+                        tags = [gr.Dropdown(["", *values], label=name, min_width=200) for name, values in TAGS]
                 with gr.Row():
-                    tags = [gr.Dropdown(["", *values], label=name, min_width=100) for name, values in TAGS]
-                with gr.Row():
-                    save = gr.Button("Save words", variant="primary", size="sm", elem_id="curate-save")
-                    again = gr.Button("Caption again", size="sm")
-                    star = gr.Button("Star", size="sm")
-                    trash = gr.Button("Trash", size="sm")
+                    save = gr.Button(
+                        "Save words", variant="primary", size="sm", min_width=90, elem_id="curate-save"
+                    )
+                    again = gr.Button("Caption again", size="sm", min_width=90)
+                    star = gr.Button("Star", size="sm", min_width=60)
+                    trash = gr.Button("Trash", size="sm", min_width=60)
                 crop = cropping.Widgets()
                 mask = masking.Widgets()
             detail = html(elem_id="curate-detail")
@@ -254,7 +257,13 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     big = looks.picture(store.path(record.id), looks.describe(record), classes="fl-hero", lazy=False)
     family = _family(store, record)
     if record.mask or record.crop:
-        big += looks.picture(store.counted_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False)
+        counted = looks.picture(
+            store.counted_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False
+        )
+        big = (
+            f'<div class="fl-counted"><figure>{big}<figcaption>the picture</figcaption></figure>'
+            f"<figure>{counted}<figcaption>what counts in training</figcaption></figure></div>"
+        )
     top = f'{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
     return top, f'{likeness}<dl class="fl-facts">{listed}</dl>{family}'
 

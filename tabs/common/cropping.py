@@ -12,7 +12,8 @@ from tabs.common import looks
 from tabs.common.shell import Drawing, Page, html
 
 _WHOLE = (0.0, 0.0, 100.0, 100.0)
-_EDGES = ("Left edge", "Top edge", "Right edge", "Bottom edge")
+_EDGES = ("Left", "Top", "Right", "Bottom")
+_HEIGHT = 36  # of the preview, in hundredths of the window's
 
 
 class Widgets:
@@ -27,9 +28,9 @@ class Widgets:
                 top, bottom = _slider(1), _slider(3)
             self._edges = [left, top, right, bottom]
             with gr.Row():
-                self._keep = gr.Button("Save the crop", size="sm", elem_id="curate-crop-save")
-                self._whole = gr.Button("Use the whole picture", size="sm")
-                self._undo = gr.Button("Undo", size="sm")
+                self._keep = gr.Button("Save the crop", variant="primary", size="sm", elem_id="curate-crop-save")
+                self._whole = gr.Button("Use the whole picture", size="sm", min_width=160)
+                self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 
     def filled(self, chosen: gr.State) -> Drawing:
         """Draws the chosen picture's crop into the panel."""
@@ -44,7 +45,7 @@ class Widgets:
 
 
 def _slider(edge: int) -> gr.Slider:
-    return gr.Slider(0, 100, value=_WHOLE[edge], step=0.5, label=f"{_EDGES[edge]}, %", min_width=120)
+    return gr.Slider(0, 100, value=_WHOLE[edge], step=0.5, label=f"{_EDGES[edge]} %", min_width=120)
 
 
 def fill(studio: Studio, cid: str, chosen: str) -> list[object]:
@@ -62,20 +63,21 @@ def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
     image = store.images.peek(chosen) if chosen else None
     if image is None:
         return ""
+    shown = looks.picture(store.thumb(image.id), looks.describe(image), lazy=False)
+    wide = f"width:min(100%, {_HEIGHT * image.width / image.height:.1f}vh)"
     try:
         left, top, right, bottom = pixels(_crop(image, edges), (image.width, image.height))
     except BadInput as error:
-        return looks.trouble(error)
+        return f'<div class="fl-crop" style="{wide}">{shown}</div>{looks.trouble(error)}'
     width, height = right - left, bottom - top
-    style = (
+    box = (
         f"left:{100 * left / image.width:.2f}%;top:{100 * top / image.height:.2f}%;"
         f"width:{100 * width / image.width:.2f}%;height:{100 * height / image.height:.2f}%"
     )
     side = min(studio.registry.spec(store.character.generator).size)
     small = looks.chip(f"smaller than the {side} px that are trained", "warn") if min(width, height) < side else ""
     return (
-        f'<div class="fl-crop">{looks.picture(store.thumb(image.id), looks.describe(image), lazy=False)}'
-        f'<i style="{style}"></i></div>'
+        f'<div class="fl-crop" style="{wide}">{shown}<i style="{box}"></i></div>'
         f'<p class="fl-quiet">{width} × {height} of {image.width} × {image.height} pixels {small}</p>'
     )
 
@@ -98,5 +100,11 @@ def undo(studio: Studio, cid: str, chosen: str) -> None:
 
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:
     """Percents as shares; an emptied field is the picture's own edge. Raises: BadInput."""
-    given = [whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True)]
-    return checked([edge / 100 for edge in given], (image.width, image.height), image.name or "the picture")
+    left, top, right, bottom = (whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True))
+    name = image.name or "the picture"
+    if left >= right or top >= bottom:
+        raise BadInput(
+            f"Nothing of {name} lies between these edges.",
+            "Left must be less than right, and top less than bottom.",
+        )
+    return checked([edge / 100 for edge in (left, top, right, bottom)], (image.width, image.height), name)

@@ -22,44 +22,50 @@ class Widgets:
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
-            self._file = gr.File(label="A grey picture of the same size, white counts", file_types=["image"], height=90)
-            self._painting = gr.State("")  # whose picture is on the canvas, whichever is opened meanwhile
-            self._begin = gr.Button("…or paint one", size="sm")
-            self._paint = gr.ImageEditor(
-                label="Paint over what should count, then save",
-                type="pil",
-                format="png",
-                height=360,
-                sources=(),
-                layers=False,
-                visible=False,
-                elem_id="curate-paint",
-            )
+            gr.HTML('<p class="fl-quiet">A grey picture of the same size: white counts, black hardly.</p>')
             with gr.Row():
-                self._keep = gr.Button("Save the painted mask", size="sm")
-                self._remove = gr.Button("Remove the mask", size="sm")
+                self._file = gr.UploadButton(
+                    "Upload a mask", size="sm", file_types=["image"], min_width=120, elem_id="curate-mask-file"
+                )
+                self._begin = gr.Button("Paint a mask", size="sm", min_width=120, elem_id="curate-mask-begin")
+                self._remove = gr.Button("Remove the mask", size="sm", min_width=140, elem_id="curate-mask-remove")
+            self._painting = gr.State("")  # whose picture is on the canvas, whichever is opened meanwhile
+            with gr.Column(visible=False) as self._easel:
+                self._paint = gr.ImageEditor(
+                    label="Paint over what should count",
+                    type="pil",
+                    format="png",
+                    height=420,
+                    sources=(),
+                    layers=False,
+                    elem_id="curate-paint",
+                )
+                self._keep = gr.Button(
+                    "Save the painted mask", variant="primary", size="sm", elem_id="curate-mask-save"
+                )
 
     def wire(self, page: Page, chosen: gr.State, then: Sequence[Drawing]) -> None:
         """Let them act on the chosen picture; `then` shows it again."""
         page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then, slow=True)
-        page.on(self._begin.click, begin, [chosen], [self._painting, self._paint])
-        page.on(self._keep.click, paint, [self._painting, self._paint], [self._paint], then=then, slow=True)
+        page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])
+        painted = [self._painting, self._paint]
+        page.on(self._keep.click, paint, painted, [self._easel, self._paint], then=then, slow=True)
         page.on(self._remove.click, remove, [chosen], then=then)
 
 
 def upload(studio: Studio, cid: str, chosen: str, file: str | None) -> None:
-    """Keep an uploaded mask; the drop zone is empty again."""
+    """Keep an uploaded mask; the button is free for another."""
     if not file:
-        raise BadInput("No mask was given.", "Drop a grey picture of the same size.")
+        raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
     studio.store(cid).set_mask(chosen, decode(Path(file).read_bytes(), Path(file).name))
 
 
-def begin(studio: Studio, cid: str, chosen: str) -> tuple[str, Any]:
+def begin(studio: Studio, cid: str, chosen: str) -> tuple[str, Any, Any]:
     """The open picture, to paint on."""
-    return chosen, gr.update(visible=True, value=canvas.enlarged(studio.store(cid).open_image(chosen)))
+    return chosen, gr.update(visible=True), canvas.enlarged(studio.store(cid).open_image(chosen))
 
 
-def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | None) -> Any:
+def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
     """Keep what was painted over as the mask, at the picture's own size."""
     store = studio.store(cid)
     strokes = [layer.convert("RGBA").getchannel("A") for layer in (painted or {}).get("layers", ())]
@@ -67,7 +73,7 @@ def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | Non
     if covered is None or not covered.getbbox():
         raise BadInput("Nothing was painted.", "Paint over what should count first.")
     store.set_mask(painting, covered.resize(store.open_image(painting).size, Image.Resampling.LANCZOS))
-    return gr.update(visible=False, value=None)
+    return gr.update(visible=False), None
 
 
 def remove(studio: Studio, cid: str, chosen: str) -> None:

@@ -35,7 +35,8 @@ def test_the_preview_says_what_would_be_left(studio: Studio, anna: Character, ad
     assert f"{record.width // 2} × {record.height} of" in half and "width:50.00%" in half
     assert "that are trained" in half
     assert "that are trained" not in cropping.draw(studio, anna.id, record.id, 0, 0, 100, 100)
-    assert "fl-trouble" in cropping.draw(studio, anna.id, record.id, 60, 0, 50, 100)
+    crossed = cropping.draw(studio, anna.id, record.id, 60, 0, 50, 100)
+    assert "fl-trouble" in crossed and "less than right" in crossed and "<img" in crossed
     assert studio.store(anna.id).images.get(record.id).crop == ()
 
 

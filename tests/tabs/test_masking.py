@@ -16,10 +16,11 @@ from tabs.common import masking
 def test_what_was_painted_over_counts(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The strokes, at the canvas's size, become a mask of the picture's; the gallery and the panel show it."""
     record = add()
-    painting, canvas = masking.begin(studio, anna.id, record.id)
-    stroke = Image.new("RGBA", canvas["value"].size)
+    painting, easel, canvas = masking.begin(studio, anna.id, record.id)
+    stroke = Image.new("RGBA", canvas.size)
     ImageDraw.Draw(stroke).rectangle((0, 0, stroke.width // 2, stroke.height), fill=(250, 40, 40, 255))
-    masking.paint(studio, anna.id, painting, {"layers": [stroke]})
+    put_away, _ = masking.paint(studio, anna.id, painting, {"layers": [stroke]})
+    assert (easel["visible"], put_away["visible"]) == (True, False)
     kept = studio.store(anna.id).images.get(record.id)
     with Image.open(studio.store(anna.id).file(kept.mask)) as mask:
         assert mask.size == (record.width, record.height)

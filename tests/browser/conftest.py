@@ -1,0 +1,115 @@
+"""A studio in a process of its own, and a page in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE_MS = 120_000
+
+
+@dataclass(frozen=True)
+class Served:
+    """A studio in a process of its own."""
+
+    url: str
+    home: Path
+
+
+@contextmanager
+def serve(home: Path, *flags: str) -> Iterator[Served]:
+    """`launch.py studio` as a user starts it."""
+    command = [sys.executable, "-u", "-m", "frontdoor.cli", "studio", "--home", str(home), "--no-open", *flags]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert process.stdout
+    said = []
+    try:
+        for line in process.stdout:
+            said.append(line)
+            if found := re.search(r"http://127\.0\.0\.1:\d+", line):
+                break
+        else:
+            pytest.fail("The studio did not start:\n" + "".join(said))
+        yield Served(found.group(), home)
+    finally:
+        process.terminate()
+        process.wait(300)
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page in Debian's Chromium; what goes wrong in it fails the test."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.fail("Chromium is not installed, and this test installs nothing. On Debian: apt install chromium")
+    troubles: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        opened = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+        opened.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        opened.on("pageerror", lambda error: troubles.append(str(error)))
+        yield opened
+        browser.close()
+    assert troubles == []
+
+
+def draw_pictures(folder: Path, count: int = 10) -> list[Path]:
+    """Pictures of one simple face, each with its caption beside it."""
+    folder.mkdir()
+    files = []
+    for at in range(count):
+        image = Image.new("RGB", (64, 64), (40 + 18 * at, 200 - 12 * at, 120))
+        pen = ImageDraw.Draw(image)
+        pen.ellipse((14 + at % 3, 10, 50 + at % 3, 56), fill=(224, 180, 140))
+        pen.ellipse((22, 26, 27, 31), fill=(30, 30, 30))
+        pen.ellipse((38, 26, 43, 31), fill=(30, 30, 30))
+        pen.arc((24, 34, 42, 48 - at % 5), 10, 170, fill=(160, 30, 40), width=2)
+        image.save(folder / f"bea_{at}.png")
+        words = f"ohwx person, smiling, front view, head shot, number {at}"
+        (folder / f"bea_{at}.txt").write_text(words)
+        files += [folder / f"bea_{at}.png", folder / f"bea_{at}.txt"]
+    return files
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Click one of the six tabs."""
+    page.get_by_role("tab", name=name, exact=True).click()
+
+
+def number(page: Page, where: str, value: int) -> None:
+    """Type a number and leave the field."""
+    field = page.locator(f"{where} input[type=number]")
+    field.fill(str(value))
+    field.press("Tab")
+
+
+def new_character(page: Page, url: str, pictures: list[Path]) -> None:
+    """Bea, with these pictures."""
+    page.goto(url)
+    page.click("#new-character")
+    page.fill("#new-name input, #new-name textarea", "Bea")
+    page.click("#new-create")
+    expect(page.locator('.fl-rail[data-character^="bea"]')).to_be_visible()
+    page.set_input_files("#curate-files input[type=file]", pictures)
