@@ -34,7 +34,7 @@ STAGES = (
 SCENES = 24_000
 UNTOLD = 4_000
 PATHS = 1_200
-FOCUS = {"expression": 3.0, "pose": 3.0, "angle": 1.5}
+FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}
 BLOCKS = "transformer_blocks"
 SCHEDULES = {
     "vae_flux": Schedule(steps=1000, lr=1.2e-3, batch=16, decay=0.45, ema=0.995, seed=1),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -117,6 +118,15 @@ def _person(rng: random.Random, held_out: bool) -> Person:
             return person
 
 
+def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
+    """Give somebody of the same kind, training or held out, who differs from a person in all these words."""
+    while True:
+        words = {n: rng.choice([v for v in vocab.PERSON_VALUES[n] if v != getattr(person, n)]) for n in names}
+        other = replace(person, **words)
+        if is_held_out(other) == is_held_out(person):
+            return other
+
+
 def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
     """Give the n varied pictures a user would bring of the held-out person of a seed."""
     rng = random.Random(f"sample {seed}")
@@ -180,7 +190,8 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 def edit_options(scene: Scene, task: str) -> list[str]:
     """List the values an edit task can change this scene to."""
     name = vocab.TASK_ATTRIBUTE[task]
-    return [value for value in vocab.SCENE_VALUES[name] if value != getattr(scene, name)]
+    unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
+    return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import random
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from engines.mini import vocab, world
-from engines.mini.dataset import edit_pair, train_scene
+from engines.mini.dataset import FORGETFUL, edit_pair, forgetful, train_scene
 from engines.mini.world import Scene
 
 
@@ -134,3 +135,27 @@ def test_a_pose_needs_the_full_body() -> None:
     """A head shot of someone sitting is refused, since it would not show it."""
     with pytest.raises(ValueError, match="full body"):
         Scene(person=world.train_person(0), pose="sitting", framing="head")
+
+
+def test_some_redrawn_people_come_back_with_other_hair() -> None:
+    """The editor learns to forget about FORGETFUL of those whom it redraws, in hair alone; nobody held out appears."""
+    pairs = [edit_pair(train_scene(i), str(i)) for i in range(800)]
+    taught = [forgetful(pair, str(i)) for i, pair in enumerate(pairs)]
+    redrawn = [i for i, pair in enumerate(pairs) if set(pair.tasks) - {"background", "lighting"}]
+    forgotten = [i for i, pair in enumerate(taught) if pair.after.person != pair.before.person]
+
+    assert set(forgotten) <= set(redrawn)
+    assert abs(len(forgotten) / len(redrawn) - FORGETFUL) < 0.06
+    for i in forgotten:
+        before, after = pairs[i].after.person, taught[i].after.person
+        assert before.hair_style != after.hair_style and before.hair_colour != after.hair_colour
+        assert replace(after, hair_style=before.hair_style, hair_colour=before.hair_colour) == before
+        assert not world.is_held_out(after)
+        assert replace(taught[i], after=replace(taught[i].after, person=before)) == pairs[i]
+
+
+def test_a_head_can_be_asked_to_stand() -> None:
+    """Whoever is not shown whole can be asked for every pose, standing among them."""
+    for scene in _scenes(30):
+        poses = set(world.edit_options(scene, "pose"))
+        assert poses == set(vocab.POSES) - ({scene.pose} if scene.framing == "full body" else set())
