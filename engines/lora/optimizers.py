@@ -27,7 +27,7 @@ class Row:
 
 
 def _adamw(weights: list[Tensor], rate: float) -> Optimizer:
-    return torch.optim.AdamW(weights, lr=rate, weight_decay=_WEIGHT_DECAY)
+    return torch.optim.AdamW(weights, lr=rate, weight_decay=_WEIGHT_DECAY, fused=True)
 
 
 def _adamw8bit(weights: list[Tensor], rate: float) -> Optimizer:

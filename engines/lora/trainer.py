@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from engines.api import (
     CheckpointSaved,
@@ -45,6 +43,7 @@ from engines.lora.export import Info, write_adapter
 from engines.lora.family import Family
 from engines.lora.losses import Term, terms
 from engines.lora.optimizers import OPTIMIZERS
+from engines.lora.precision import attention, checkpointing, narrow_products
 from engines.lora.telling import Tally, peak_memory, read_tally, shown
 from engines.lora.workers import Alone, Workers
 from engines.parts.adapters import detach, read_adapter
@@ -206,10 +205,9 @@ class _Session:
         draw = term.draw(number, ours, device)
         if draw is None:
             return None
-        with _attention(device):  # the backward too: checkpointing computes forward again in it
-            with _precision(device, self._transformer.dtype):
-                losses = term.losses(self._transformer, draw)
-            (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
+        with narrow_products(device, self._transformer.dtype), attention(device):
+            losses = term.losses(self._transformer, draw)
+        (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
         return draw.sigma, losses
 
     def _draw(self, on_step: OnStep) -> Iterator[SampleDrawn]:
@@ -279,7 +277,7 @@ def trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[l
             torch.manual_seed(params.seed)
             transformer.add_adapter(config, adapter_name=_ADAPTER)
         if params.gradient_checkpointing:
-            transformer.enable_gradient_checkpointing()
+            transformer.enable_gradient_checkpointing(checkpointing(transformer.device))
         weights = [weight for weight in transformer.parameters() if weight.requires_grad]
         for weight in weights:
             weight.data = weight.data.float()
@@ -287,22 +285,6 @@ def trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[l
     finally:
         transformer.disable_gradient_checkpointing()
         detach(transformer)
-
-
-def _attention(device: torch.device) -> AbstractContextManager[None]:
-    """On a CPU attention is spelled out: for short sequences the fused kernel's backward is slower."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-@contextmanager
-def _precision(device: torch.device, held: torch.dtype) -> Iterator[None]:
-    """bfloat16 where the model is held in it or the hardware multiplies it fast; LoRA weights and loss stay float32."""
-    fast = device.type == "cuda" or torch.cpu.get_capabilities().get("amx_bf16", False)
-    narrow = fast or held is not torch.float32
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
-        # The norms' weights are float32 on purpose; that they take the plain kernel for it is no news.
-        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
-        yield
 
 
 def _tick(on_step: OnStep, step: int, total: int, what: str) -> Callable[[int, int], None]:

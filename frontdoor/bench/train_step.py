@@ -100,8 +100,7 @@ class Workbench:
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours":
             return follow(self._ours(out), _OURS)
-        flags = ["--cache_latents"] if name == BEST else []
-        return follow([*self._peers(out), *flags], _PEERS)
+        return follow([*self._peers(out), *(_best_flags() if name == BEST else ())], _PEERS)
 
     def _ours(self, out: Path) -> list[str]:
         items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
@@ -124,7 +123,6 @@ class Workbench:
             "learning_rate": self._params.learning_rate,
             "lr_warmup_steps": 0,
             "guidance_scale": self._params.guidance,
-            "mixed_precision": "bf16" if _fast_bfloat16() else "no",
             "checkpointing_steps": 10 * STEPS,
             "seed": 0,
         }
@@ -205,7 +203,10 @@ def _pictures(folder: Path) -> Path:
     return folder
 
 
-def _fast_bfloat16() -> bool:
+def _best_flags() -> list[str]:
+    """What makes the peer fastest on this machine."""
     import torch
 
-    return torch.cuda.is_available() or bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    narrow = load_class("engines.lora.precision:fast_bfloat16")(device)
+    return ["--cache_latents", *(("--mixed_precision", "bf16") if narrow else ())]

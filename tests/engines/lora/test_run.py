@@ -64,9 +64,15 @@ def _launch(folder: Path, processes: int) -> list[str]:
 def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     """Each takes half of the same examples: losses, bands and weights agree, and one of them keeps it all.
 
-    Three examples a batch and two batches a step, so that the halves are not whole batches.
+    Three examples a batch and two batches a step, so that the halves are not whole batches. Where products are in
+    bfloat16, those of other batch sizes round otherwise: after the first step weights and losses part a little.
     """
+    import torch
+
+    from engines.lora.precision import fast_bfloat16
     from engines.lora.run import main
+
+    close = 5e-3 if fast_bfloat16(torch.device("cpu")) else 1e-4
 
     alone = _write(make_run(tmp_path / "alone", cache=tmp_path / "cache", **_KNOBS))
     shared = _write(make_run(tmp_path / "shared", cache=tmp_path / "cache", **_KNOBS))
@@ -78,13 +84,16 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     assert "loss" not in second
     one, two = _steps(alone), _steps(shared)
     assert [step.step for step in two] == [1, 2, 3]
-    assert [step.loss for step in two] == pytest.approx([step.loss for step in one], rel=1e-4)
+    assert two[0].loss == pytest.approx(one[0].loss, rel=1e-4)
+    assert [step.loss for step in two] == pytest.approx([step.loss for step in one], rel=close)
     assert [step.sigma for step in two] == pytest.approx([step.sigma for step in one], rel=1e-5)
-    assert [step.grad_norm for step in two] == pytest.approx([step.grad_norm for step in one], rel=1e-3)
+    assert [step.grad_norm for step in two] == pytest.approx([step.grad_norm for step in one], rel=10 * close)
     assert [[band is None for band in step.bands] for step in two] == [[b is None for b in s.bands] for s in one]
     expected, found = _adapter(alone), _adapter(shared)
     assert expected.keys() == found.keys()
-    assert all(np.allclose(expected[name], found[name], atol=2e-3) for name in expected)
+    assert all(
+        np.linalg.norm(found[name] - expected[name]) < 10 * close * np.linalg.norm(expected[name]) for name in expected
+    )
     assert [event.step for event in events(shared) if isinstance(event, SampleDrawn)] == [0, 3]
 
 

@@ -1,0 +1,62 @@
+"""In which precision a training step computes: the LoRA's weights and the loss are float32 whatever it is."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
+from torch.utils.checkpoint import checkpoint
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 faster than float32."""
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cuda" or any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
+
+
+@contextmanager
+def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
+    """Products in bfloat16 where the model is held in it or the hardware is fast at it."""
+    narrow = held is not torch.float32 or fast_bfloat16(device)
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
+        # The norms' weights are float32 on purpose; that they take the plain kernel for it is no news.
+        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
+        yield
+
+
+def attention(device: torch.device) -> AbstractContextManager[object]:
+    """How attention is computed in a forward pass on this device."""
+    return _WideAttention() if device.type == "cpu" else nullcontext()
+
+
+def checkpointing(device: torch.device) -> Callable[..., Any]:
+    """What `enable_gradient_checkpointing` takes, so that a block is computed again as it was computed first."""
+
+    def again(block: Any, *args: Any) -> Any:
+        return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), attention(device)))
+
+    return again
+
+
+class _WideAttention(TorchFunctionMode):
+    """On a CPU attention is computed in float32: its kernels widen bfloat16 block by block, which takes longer."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func is not scaled_dot_product_attention:
+            return func(*args, **given)
+        query = args[0] if args else given["query"]
+        with torch.autocast("cpu", enabled=False):
+            found = func(*map(_wide, args), **{name: _wide(value) for name, value in given.items()})
+        return found.to(query.dtype)
+
+
+def _wide(value: Any) -> Any:
+    return value.float() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
