@@ -7,7 +7,6 @@ share each step. The checkpoints lie where the studio looks for them: resumed th
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import signal
 import sys
@@ -17,17 +16,20 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs
-
 from engines import runfile
 from engines.api import CheckpointSaved, Component, Device, ModelSpec, Plan, SampleDrawn, StepDone, TrainEvent
-from engines.device import CpuDevice, CudaDevice
 from engines.errors import BadInput, Cancelled, NotFound, UserError
-from engines.lora.trainer import LoraTrainer
-from engines.lora.workers import Alone, Several, Workers
+from engines.imports import collector_waits
 from engines.registry import MODELS
 from engines.runfile import RunFile
+
+with collector_waits():
+    from accelerate import Accelerator
+    from accelerate.utils import InitProcessGroupKwargs
+
+    from engines.device import CpuDevice, CudaDevice
+    from engines.lora.trainer import LoraTrainer
+    from engines.lora.workers import Alone, Several, Workers
 
 _LOG = logging.getLogger("engines.lora.run")
 _PATIENCE = timedelta(hours=2)  # how long others wait while one encodes, or draws previews
@@ -93,7 +95,6 @@ class RunLease:
             component, module = self._placed.pop(key)
             self._card.drop(module, component.bytes)
             del module
-        gc.collect()
         self._card.reclaim()
         for key, component in wanted.items():
             if key not in self._placed:

@@ -17,6 +17,7 @@ from accelerate import init_empty_weights
 
 from engines.api import Component, ModelSpec
 from engines.errors import ModelMissing
+from engines.imports import collector_waits
 from engines.parts import store
 from engines.parts.leaner import streamed_bytes
 from engines.parts.originals import shards, tensors
@@ -172,7 +173,8 @@ def _library(folder: Path, name: str) -> str:
 
 def _class(folder: Path, name: str) -> Any:
     library, class_name = _index_entry(folder, name)
-    return getattr(import_module(library), class_name)
+    with collector_waits():
+        return getattr(import_module(library), class_name)
 
 
 def _index_entry(folder: Path, name: str) -> list[str]:
