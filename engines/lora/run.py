@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from engines.imports import collector_waits
 from engines.registry import MODELS
 from engines.runfile import RunFile
 
+# Nothing of a training is compiled; bitsandbytes would bring in torch's whole compiler, in case.
+os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 with collector_waits():
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
