@@ -27,6 +27,11 @@ from studio.statistics import bootstrap, median, wilson
 from studio.store import Store
 from studio.studio import Studio
 
+REVIEWER = (
+    "a stand-in that judges with oracles trained on the drawn world's truth; no human took part. "
+    "Its corrections are drawn from that truth, cleaner than a human's hand would make them"
+)
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -87,7 +92,7 @@ class Turn:
             "seconds": round(time.monotonic() - started, 1),
             "seconds_per_stage": self.seconds,
             "peak_rss_gib": round(_peak_rss_gib(), 2),
-            "reviewer": "a stand-in that judges with oracles trained on the drawn world's truth; no human took part",
+            "reviewer": REVIEWER,
         }
         report.loss_plot(self.losses, self.out / "loss.png")
         report.write(self.out / "report.json", result)
@@ -364,7 +369,8 @@ def _print_summary(result: dict[str, Any], out: Path, home: Path) -> None:
     counts, cards, identity, editor = (result[key] for key in ("counts", "card", "identity", "editor"))
     margin = identity["margin_v1_over_base"]
     print(
-        f"\n  One turn in {result['seconds'] / 60:.1f} minutes; the reviewer was a stand-in, not a human.\n"
+        f"\n  One turn in {result['seconds'] / 60:.1f} minutes; the reviewer was a stand-in, not a human,\n"
+        f"  and its corrections are drawn from the truth, cleaner than a human's would be.\n"
         f"  pictures   {counts['source']} sources → {counts['enriched']} enriched, {counts['good']} good "
         f"→ {counts['synthetic']} synthetic, {counts['accepted']} accepted\n"
         f"  identity   base {identity['base']:.2f} → v1 {identity['v1']:.2f} → v2 {identity['v2']:.2f}   "

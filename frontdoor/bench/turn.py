@@ -57,6 +57,9 @@ def compare(turns: Sequence[dict[str, Any]]) -> Iterator[Row]:
     for name in first:
         likeness = mean([turn["identity"][name] for turn in turns])
         yield Row(name=f"likeness by the judge, {name}, {among}", value=likeness, unit="")
+    asked = sum(turn["editor"]["base"]["n"] for turn in turns)
+    new = sum(turn["editor"]["never_asked_before"] for turn in turns) / asked
+    yield Row(name="share of those edits that was never asked before", value=new, unit="", goal="= 1", ok=new == 1)
     for name, rates in editor.items():
         yield Row(name=f"unseen edits accepted, editor {name}, {among}", value=mean(rates), unit="")
     yield from rise("unseen edits accepted, refined − base", editor["base"], editor["v1"])

@@ -16,7 +16,7 @@ def turn(v1: float, v2: float, base: float, refined: float) -> dict[str, Any]:
     return {
         "card": {name: {"first_try_rate": rate, "all_seeds_rate": rate} for name, rate in rates.items()},
         "identity": {"base": 0.3, "v1": 0.9, "v2": 0.92},
-        "editor": {"base": {"acceptance": base}, "v1": {"acceptance": refined}},
+        "editor": {"never_asked_before": 40, "base": {"acceptance": base, "n": 40}, "v1": {"acceptance": refined}},
         "seconds": 60.0,
     }
 
@@ -37,6 +37,17 @@ def test_characters_are_compared_with_themselves() -> None:
     assert abs(rows["card, first try, v2 − v1"].value - 0.1) < 1e-9
     assert rows["card, first try, v2 − v1"].ok is True
     assert rows["unseen edits accepted, refined − base"].ok is False
+
+
+def test_edits_that_were_asked_before_do_not_count_as_unseen() -> None:
+    """One edit that was a lesson already is told, and misses the goal."""
+    seen = turn(0.2, 0.3, 0.4, 0.5)
+    seen["editor"]["never_asked_before"] = 39
+    shares = [
+        next(row for row in compare(turns) if "never asked before" in row.name)
+        for turns in ([turn(0.2, 0.3, 0.4, 0.5)], [turn(0.2, 0.3, 0.4, 0.5), seen])
+    ]
+    assert [(share.value, share.ok) for share in shares] == [(1.0, True), (79 / 80, False)]
 
 
 def test_what_was_turned_once_is_not_turned_again(tmp_path: Path) -> None:

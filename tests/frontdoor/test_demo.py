@@ -41,4 +41,6 @@ def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> No
     assert set(report["editor"]) >= {"base", "v1"}
     assert report["editor"]["never_asked_before"] == report["editor"]["v1"]["n"] == 3
     assert report["decisions"]["enriched"] == 6
+    assert "stand-in" in report["reviewer"] and "no human" in report["reviewer"]
+    assert "corrections are drawn from that truth" in report["reviewer"]
     assert {file.name for file in tmp_path.glob("*.png")} >= {"enriched.png", "card-v1.png", "loss.png"}
