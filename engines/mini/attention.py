@@ -21,7 +21,7 @@ def plain_attention(
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
     weights = (query * (scale or query.shape[-1] ** -0.5)) @ key.transpose(-1, -2)
     if is_causal:
-        future = torch.ones(weights.shape[-2:], dtype=torch.bool).triu(1)
+        future = torch.ones(weights.shape[-2:], dtype=torch.bool, device=weights.device).triu(1)
         weights = weights.masked_fill(future, -torch.inf)
     if attn_mask is not None:
         weights = weights.masked_fill(~attn_mask, -torch.inf) if attn_mask.dtype == torch.bool else weights + attn_mask

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from itertools import repeat
 from multiprocessing import get_context
 from pathlib import Path
@@ -79,6 +80,11 @@ def forgetful(pair: Pair, seed: str) -> Pair:
     return replace(pair, after=replace(pair.after, person=world.changed(rng, pair.after.person, _FORGOTTEN)))
 
 
+def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
+    """Shorten all that is true of scenes and edits to a few letters, which no other recipe shares."""
+    return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """`count` training scenes, and as many edits of them, as pictures on disk (uint8, (2 × count, 64, 64, 3))."""
@@ -103,9 +109,14 @@ class Dataset:
         return self.scenes + [pair.after for pair in self.pairs]
 
     @cached_property
+    def key(self) -> str:
+        """Name what is drawn and asked, so that nothing made from the pictures of another recipe is taken for these."""
+        return key_of(self.scenes, self.pairs)
+
+    @cached_property
     def pictures(self) -> np.ndarray:
         """Pictures of `all_scenes`, memory-mapped; drawn at the first use."""
-        path = self.folder / f"pictures-{self.count}-{self.size}.npy"
+        path = self.folder / f"pictures-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = path.with_suffix(".part.npy")
@@ -122,7 +133,7 @@ class Dataset:
     @cached_property
     def faces(self) -> np.ndarray:
         """Where another expression would change a picture: mean difference of each 8 × 8 patch, (2 × count, 64)."""
-        path = self.folder / f"faces-{self.count}-{self.size}.npy"
+        path = self.folder / f"faces-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             others = [replace(scene, expression=_OTHER[scene.expression]) for scene in self.all_scenes]
             out = np.empty((len(others), (self.size // 8) ** 2), dtype=np.float16)

@@ -6,8 +6,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 class Schedule:
     """How long and how fast a stage learns; the learning rate warms up, holds, and falls to zero over `decay`.
 
-    `muon` names the parts whose matrices Muon trains (Jordan et al. 2024); AdamW has the rest.
+    `muon` names the parts whose matrices Muon trains (Jordan et al. 2024); AdamW has the rest. `device` is where.
     """
 
     steps: int
@@ -29,6 +30,7 @@ class Schedule:
     weight_decay: float = 0.01
     muon: str = ""
     seed: int = 0
+    device: torch.device = field(default_factory=torch.get_default_device)
 
     def lr_at(self, step: int) -> float:
         """Give the learning rate of a step."""
@@ -51,12 +53,28 @@ class Schedule:
 Loss = Callable[[int, torch.Generator], Tensor]
 
 
+def autocast(device: torch.device) -> torch.autocast:
+    """Compute in bf16 on a device."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def train(
-    stage: str, folder: Path, modules: dict[str, nn.Module], loss_of: Loss, schedule: Schedule
+    stage: str,
+    folder: Path,
+    modules: dict[str, nn.Module],
+    loss_of: Loss,
+    schedule: Schedule,
+    save_every: float = 60.0,
 ) -> dict[str, float]:
-    """Train the modules (all together) until the schedule ends, from the last checkpoint if there is one."""
+    """Train the modules (all together) until the schedule ends, from the last checkpoint if there is one.
+
+    They learn on the schedule's device and come back to the host; every draw is the host's, and so the same anywhere.
+    A checkpoint is written whenever `save_every` seconds have gone by, and at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stage}.pt"
+    for m in modules.values():
+        m.to(schedule.device)
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizers = schedule.optimizers(modules)
     _begin(path.with_suffix(".start.pt"), modules)
@@ -79,11 +97,13 @@ def train(
         smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
         if step % 25 == 0 or step + 1 == schedule.steps:
             _report(stage, step, schedule, smooth, first, started)
-        if time.monotonic() - saved > 60 or step + 1 == schedule.steps:
+        if time.monotonic() - saved > save_every or step + 1 == schedule.steps:
             _save(path, modules, optimizers, average, step + 1, smooth)
             saved = time.monotonic()
     for p, mean in zip(parameters, average, strict=False):
         p.data.copy_(mean)
+    for m in modules.values():
+        m.cpu()
     return {"steps": schedule.steps, "loss": round(smooth, 5), "parameters": sum(p.numel() for p in parameters)}
 
 
@@ -122,7 +142,7 @@ def _resume(
 ) -> tuple[int, float]:
     if not path.exists():
         return 0, math.nan
-    state = torch.load(path, weights_only=True)
+    state = _load(path)
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
@@ -132,9 +152,14 @@ def _resume(
     return int(state["step"]), float(state["smooth"])
 
 
+def _load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the host, wherever it was written; what takes it over moves it."""
+    return dict(torch.load(path, weights_only=True, map_location=torch.get_default_device()))
+
+
 def _begin(path: Path, modules: dict[str, nn.Module]) -> None:
     if path.exists():
-        for name, weights in torch.load(path, weights_only=True).items():
+        for name, weights in _load(path).items():
             modules[name].load_state_dict(weights)
 
 
@@ -153,7 +178,7 @@ def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
 
 def load_average(path: Path, modules: dict[str, nn.Module]) -> int:
     """Put a checkpoint's averaged weights (or its plain ones, if it keeps none) into the modules; give its step."""
-    state = torch.load(path, weights_only=True)
+    state = _load(path)
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]

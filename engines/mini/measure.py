@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from engines.mini import vocab, world
 from engines.mini.dataset import PICTURES_PER_PERSON, draw_all, edit_pair, held_out_scene
 from engines.mini.export import denormalised, normalised
+from engines.mini.loop import autocast
 from engines.mini.nets import Judge, Reader
 from engines.mini.train_captioner import embed_edits, read_captions
 from engines.mini.train_edit import NEGATIVE
@@ -91,7 +92,7 @@ def decoded(vae: nn.Module, latents: Tensor) -> np.ndarray:
     """Decode normalised latents to uint8 pictures (N, 64, 64, 3)."""
     parts = []
     for start in range(0, len(latents), 64):
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(latents.device):
             out = decode(vae, denormalised(vae, latents[start : start + 64].float()))
         parts.append(((out.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy())
     return np.concatenate(parts)
@@ -114,10 +115,11 @@ class Generator:
 
     flux: Flux
     vae: nn.Module
+    steps: int = 28
 
-    def __call__(self, captions: list[str], seed: int = 7, steps: int = 28) -> np.ndarray:
+    def __call__(self, captions: list[str], seed: int = 7) -> np.ndarray:
         """Draw captions as pictures (N, 64, 64, 3)."""
-        return decoded(self.vae, generate(self.flux, captions, seed=seed, steps=steps))
+        return decoded(self.vae, generate(self.flux, captions, seed=seed, steps=self.steps))
 
 
 @dataclass(frozen=True)
@@ -127,13 +129,14 @@ class Editor:
     transformer: Any
     vae: nn.Module
     text: Any
+    steps: int = 20
 
-    def __call__(self, pictures: np.ndarray, instructions: list[str], seed: int = 11, steps: int = 20) -> np.ndarray:
+    def __call__(self, pictures: np.ndarray, instructions: list[str], seed: int = 11) -> np.ndarray:
         """Edit pictures (N, 64, 64, 3) as told."""
         before = normalised(self.vae, encode_all(self.vae, pictures).float())
         told = embed_edits(self.text, instructions, pictures)
         untold = embed_edits(self.text, [NEGATIVE] * len(pictures), pictures)
-        return decoded(self.vae, sample_edits(self.transformer, before, told, untold, seed, steps))
+        return decoded(self.vae, sample_edits(self.transformer, before, told, untold, seed, self.steps))
 
 
 def editor_figures(

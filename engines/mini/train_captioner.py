@@ -17,7 +17,7 @@ from engines.mini import configs, vocab, words, world
 from engines.mini.attention import spelled_out_attention
 from engines.mini.dataset import Dataset
 from engines.mini.export import VL_SIDE
-from engines.mini.loop import Schedule, train
+from engines.mini.loop import Schedule, autocast, train
 
 GRID = VL_SIDE // 14
 IMAGE_TOKENS = (GRID // 2) ** 2
@@ -42,9 +42,9 @@ def vl_pixels(pictures: np.ndarray) -> Tensor:
     return x.reshape(len(pictures) * GRID * GRID, 3 * 2 * 14 * 14)
 
 
-def grids(count: int) -> Tensor:
+def grids(count: int, device: torch.device) -> Tensor:
     """Give the patch grid of `count` square pictures, (count, 3)."""
-    return torch.tensor([[1, GRID, GRID]]).expand(count, 3)
+    return torch.tensor([[1, GRID, GRID]], device=device).expand(count, 3)
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,17 @@ class Texts:
 def positions(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor) -> Tensor:
     """Give the 3-D positions (3, B, L) of sequences that all begin with their one picture at the same place."""
     types = (ids[:1] == model.config.image_token_id).long()
-    place, _ = model.model.get_rope_index(ids[:1], types, image_grid_thw=grids(1))
+    place, _ = model.model.get_rope_index(ids[:1], types, image_grid_thw=grids(1, ids.device))
     return place.expand(3, len(ids), ids.shape[1])
 
 
 def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictures: np.ndarray) -> Tensor:
     """Run the model on right-padded ids (B, L) with one picture each; give the last hidden states (B, L, 192)."""
+    ids = ids.to(model.device)
     output = model.model(
         input_ids=ids,
-        pixel_values=vl_pixels(pictures),
-        image_grid_thw=grids(len(ids)),
+        pixel_values=vl_pixels(pictures).to(model.device),
+        image_grid_thw=grids(len(ids), model.device),
         position_ids=positions(model, ids),
         use_cache=False,
     )
@@ -104,8 +105,7 @@ class Sights(nn.Module):
     def loss(self, rows: Tensor) -> Tensor:
         """Compare what the model saw last with the scenes of those rows."""
         seen = self._seen.float().view(len(rows), -1)
-        parts = [F.cross_entropy(head(seen), self._labels[name][rows]) for name, head in self.heads.items()]
-        return torch.stack(parts).sum()
+        return _told(self.heads, self._labels, seen, rows)
 
 
 class Outcomes(nn.Module):
@@ -122,8 +122,7 @@ class Outcomes(nn.Module):
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
         """Compare the last states of instructions (B, 192) with the scenes that those rows end in."""
-        parts = [F.cross_entropy(head(states), self._labels[name][rows]) for name, head in self.heads.items()]
-        return torch.stack(parts).sum()
+        return _told(self.heads, self._labels, states, rows)
 
 
 def _labels(scenes: list[world.Scene]) -> dict[str, Tensor]:
@@ -133,17 +132,23 @@ def _labels(scenes: list[world.Scene]) -> dict[str, Tensor]:
     }
 
 
+def _told(heads: nn.ModuleDict, labels: dict[str, Tensor], features: Tensor, rows: Tensor) -> Tensor:
+    wanted = {name: labels[name][rows].to(features.device) for name in heads}
+    return torch.stack([F.cross_entropy(head(features), wanted[name]) for name, head in heads.items()]).sum()
+
+
 def _answer_loss(
     model: Qwen2_5_VLForConditionalGeneration, texts: Texts, rows: Tensor, pictures: np.ndarray
 ) -> tuple[Tensor, Tensor]:
     """The loss of the answers, and the last state of each prompt (B, 192)."""
-    ids, labels = texts.ids[rows], texts.labels[rows]
-    with torch.autocast("cpu", torch.bfloat16):
+    ids, labels = texts.ids[rows].to(model.device), texts.labels[rows].to(model.device)
+    with autocast(model.device):
         hidden = hidden_states(model, ids, pictures)
         asked = labels[:, 1:] != -100
         logits = model.lm_head(hidden[:, :-1][asked])
     ends = asked.int().argmax(dim=1)
-    return F.cross_entropy(logits.float(), labels[:, 1:][asked]), hidden[torch.arange(len(rows)), ends].float()
+    each = torch.arange(len(rows), device=ends.device)
+    return F.cross_entropy(logits.float(), labels[:, 1:][asked]), hidden[each, ends].float()
 
 
 def train_captioner(
@@ -192,8 +197,8 @@ def embed_edits(
         ids = torch.full((len(part), width), tokenizer.pad_token_id)
         for k, i in enumerate(part):
             ids[k, : len(rows[i])] = torch.tensor(rows[i])
-        with torch.autocast("cpu", torch.bfloat16):
-            hidden = hidden_states(model, ids, pictures[np.array(part)])[:, words.TEMPLATE_TOKENS :]
+        with autocast(model.device):
+            hidden = hidden_states(model, ids, pictures[np.array(part)])[:, words.TEMPLATE_TOKENS :].cpu()
         for k, i in enumerate(part):
             out[i, : lengths[i]] = hidden[k, : lengths[i]].bfloat16()
     return out, lengths
@@ -213,7 +218,7 @@ def read_captions(model: Qwen2_5_VLForConditionalGeneration, pictures: np.ndarra
             attention_mask=torch.ones_like(rows),
             mm_token_type_ids=(rows == model.config.image_token_id).long(),
             pixel_values=vl_pixels(part),
-            image_grid_thw=grids(len(part)),
+            image_grid_thw=grids(len(part), rows.device),
             max_new_tokens=48,
             do_sample=False,
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from engines.mini import configs
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import pack
-from engines.mini.loop import Schedule, emphasis, train
+from engines.mini.loop import Schedule, autocast, emphasis, train
 from engines.mini.train_flux import draw_sigma
 
 SHAPES = [(1, 8, 8), (1, 8, 8)]
@@ -39,7 +39,7 @@ class EditSet:
 
 def mask_of(lengths: Tensor, width: int) -> Tensor:
     """Turn lengths (B,) into a 0/1 mask (B, width)."""
-    return (torch.arange(width)[None] < lengths[:, None]).long()
+    return (torch.arange(width, device=lengths.device)[None] < lengths[:, None]).long()
 
 
 def velocity(
@@ -89,8 +89,10 @@ def train_edit(
         noise = torch.randn(clean.shape, generator=generator)
         sigma = draw_sigma(n, generator)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
-        with torch.autocast("cpu", torch.bfloat16):
-            out = predict(model, noisy, reference, sigma, text.float(), mask_of(lengths, width))
+        given = noisy, reference, sigma, text.float(), mask_of(lengths, width)
+        with autocast(schedule.device):
+            out = predict(model, *(x.to(schedule.device) for x in given))
+        clean, reference, noise = (x.to(schedule.device) for x in (clean, reference, noise))
         error = (out.float() - (noise - clean)).pow(2).mean(dim=-1)
         return (changed(clean, reference) * error).mean()
 
@@ -132,7 +134,7 @@ def edit(
         rows = slice(start, start + batch)
         x, reference = noise[rows], pack(before[rows].float())
         sides = [(text[rows].float(), mask_of(lengths[rows], text.shape[1])) for text, lengths in (told, untold)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(x.device):
             for now, after in itertools.pairwise(levels):
                 sigma = now.expand(len(x))
                 yes, no = (velocity(model, x, reference, sigma, text, mask).float() for text, mask in sides)

@@ -15,7 +15,7 @@ from engines.lora.export import Info, write_adapter
 from engines.lora.qwen_edit import QwenEditAdapter
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import pack
-from engines.mini.loop import Schedule, train
+from engines.mini.loop import Schedule, autocast, train
 from engines.mini.train_edit import EditSet, changed, edit_levels, guided, mask_of, velocity
 
 STEPS = 4
@@ -36,23 +36,24 @@ def teacher_paths(model: QwenImageTransformer2DModel, data: EditSet, count: int,
     parts = []
     for start in range(0, count, batch):
         rows = torch.arange(start, min(start + batch, count))
-        x, states = noise[rows], [noise[rows]]
+        x = noise[rows].to(model.device)
+        states = [x]
         for high, low in itertools.pairwise(coarse):
             for now, after in itertools.pairwise(torch.linspace(float(high), float(low), FINER + 1)):
                 x = x + (after - now) * _guided(model, data, rows, x, now)
             states.append(x)
-        parts.append(torch.stack(states, dim=1).bfloat16())
+        parts.append(torch.stack(states, dim=1).bfloat16().cpu())
     return torch.cat(parts)
 
 
 def _guided(model: QwenImageTransformer2DModel, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    reference, level = pack(data.before[rows].float()), sigma.expand(len(rows))
+    reference, level = pack(data.before[rows].float()).to(x.device), sigma.expand(len(rows)).to(x.device)
     short = torch.full((len(rows),), data.untold_length)
     sides = ((data.told[rows], data.told_lengths[rows]), (data.untold[rows], short))
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(x.device):
         yes, no = (
             velocity(model, x, reference, level, text.float(), mask_of(lengths, text.shape[1])).float()
-            for text, lengths in sides
+            for text, lengths in ((text.to(x.device), lengths.to(x.device)) for text, lengths in sides)
         )
     return guided(yes, no, GUIDANCE)
 
@@ -75,12 +76,12 @@ def train_few_steps(
         here, there = paths[rows, leap].float(), paths[rows, leap + 1].float()
         sigma, after = levels[leap], levels[leap + 1]
         reference = pack(data.before[rows].float())
-        with torch.autocast("cpu", torch.bfloat16):
-            text, mask = data.told[rows].float(), mask_of(data.told_lengths[rows], width)
-            out = velocity(model, here, reference, sigma, text, mask)
         wanted = (there - here) / (after - sigma)[:, None, None]
-        error = (out.float() - wanted).pow(2).mean(dim=-1)
-        return (changed(paths[rows, -1].float(), reference) * error).mean()
+        given = here, reference, sigma, data.told[rows].float(), mask_of(data.told_lengths[rows], width)
+        with autocast(schedule.device):
+            out = velocity(model, *(x.to(schedule.device) for x in given))
+        error = (out.float() - wanted.to(schedule.device)).pow(2).mean(dim=-1)
+        return (changed(paths[rows, -1].float(), reference).to(schedule.device) * error).mean()
 
     with spelled_out_attention():
         return train("few_steps", folder, {"transformer": model}, loss_of, schedule)

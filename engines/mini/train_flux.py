@@ -17,7 +17,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 from engines.mini import configs, words, world
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import pack
-from engines.mini.loop import Schedule, emphasis, train
+from engines.mini.loop import Schedule, autocast, emphasis, train
 from engines.mini.world import Scene
 
 _SHIFT = math.exp(0.47)
@@ -52,12 +52,14 @@ class Flux:
 
     def encode(self, clip_ids: Tensor, t5_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Encode ids (B, 32) twice: the sequence (B, 32, 192) and the pooled vector (B, 128)."""
+        clip_ids, t5_ids = clip_ids.to(self.clip.device), t5_ids.to(self.t5.device)
         return self.t5(t5_ids).last_hidden_state.float(), self.clip(clip_ids).pooler_output.float()
 
     def velocity(self, tokens: Tensor, sigma: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
         """Predict noise − picture for packed latents (B, 64, 64) at sigma (B,)."""
-        rows = torch.arange(8)
-        place = torch.stack([torch.zeros(8, 8), rows[:, None].expand(8, 8), rows[None].expand(8, 8)], dim=-1)
+        rows = torch.arange(8, device=tokens.device)
+        still = torch.zeros(8, 8, device=tokens.device)
+        place = torch.stack([still, rows[:, None].expand(8, 8), rows[None].expand(8, 8)], dim=-1)
         return self.transformer(
             hidden_states=tokens,
             timestep=sigma,
@@ -65,7 +67,7 @@ class Flux:
             encoder_hidden_states=text[0],
             pooled_projections=text[1],
             img_ids=place.reshape(64, 3),
-            txt_ids=torch.zeros(text[0].shape[1], 3),
+            txt_ids=torch.zeros(text[0].shape[1], 3, device=tokens.device),
             return_dict=False,
         )[0]
 
@@ -145,8 +147,9 @@ def train_flux(
         sigma = draw_sigma(n, generator)
         noisy = torch.lerp(clean, noise, sigma[:, None, None])
         guidance = 1 + 3 * torch.rand(n, generator=generator)
+        clean, noise, noisy, sigma, guidance = (x.to(schedule.device) for x in (clean, noise, noisy, sigma, guidance))
         target = noise - clean
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(schedule.device):
             text = flux.encode(*captions.rows(index))
             if step >= GUIDED_FROM * schedule.steps:
                 guidance[::2] = 1.0
@@ -154,7 +157,7 @@ def train_flux(
                 target[1::2] += _guided_part(velocity, noisy[1::2], sigma[1::2], guidance[1::2], text, empty)
             out = velocity(noisy, sigma, guidance, text)
         error = (out.float() - target).pow(2).mean(dim=-1)
-        return (emphasis(faces[rows].float(), FACE) * error).mean()
+        return (emphasis(faces[rows].float(), FACE).to(schedule.device) * error).mean()
 
     with spelled_out_attention():
         return flux, train("flux", folder, flux.modules(), loss_of, schedule)
@@ -165,7 +168,7 @@ def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Ten
     """Compute what CFG at each sample's guidance adds to its target; the samples are every second one of the text's."""
     both = tuple(torch.cat([told[1::2], untold]) for told, untold in zip(text, empty, strict=True))
     twice = torch.cat([noisy, noisy])
-    out = velocity(twice, torch.cat([sigma, sigma]), torch.ones(len(twice)), (both[0], both[1]))
+    out = velocity(twice, torch.cat([sigma, sigma]), torch.ones_like(sigma).repeat(2), (both[0], both[1]))
     told, untold = out.float().chunk(2)
     return (guidance - 1)[:, None, None] * (told - untold)
 
@@ -183,7 +186,7 @@ def generate(
     for start in range(0, len(texts), batch):
         x = noise[start : start + batch]
         index = torch.arange(start, start + len(x))
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(x.device):
             text = flux.encode(*captions.rows(index))
             for now, after in itertools.pairwise(levels):
                 v = flux.velocity(x, now.expand(len(x)), torch.full((len(x),), guidance), text)

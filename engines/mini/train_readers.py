@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from engines.mini import configs, vocab
 from engines.mini.attention import spelled_out_attention
 from engines.mini.dataset import PICTURES_PER_PERSON, Dataset
-from engines.mini.loop import Schedule, train
+from engines.mini.loop import Schedule, autocast, train
 from engines.mini.nets import Judge, Reader
 from engines.mini.train_vae import to_pixels
 
@@ -41,9 +41,10 @@ def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reade
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(data.pictures), (schedule.batch,), generator=generator).sort().values
         pixels = roughen(to_pixels(data.pictures[rows.numpy()]), generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = reader(pixels)
-        return sum((F.cross_entropy(logits[name].float(), labels[name][rows]) for name in logits), torch.zeros(()))
+        with autocast(schedule.device):
+            logits = reader(pixels.to(schedule.device))
+        wanted = {name: labels[name][rows].to(schedule.device) for name in logits}
+        return torch.stack([F.cross_entropy(logits[name].float(), wanted[name]) for name in logits]).sum()
 
     return reader, train("reader", folder, {"reader": reader}, loss_of, schedule)
 
@@ -55,6 +56,17 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
     return F.normalize(encoder(pixel_values=pixels).pooler_output.float(), dim=1)
 
 
+def faithful_rows(data: Dataset) -> Tensor:
+    """List the pictures that show whom their run is of: all scenes, and the edits that forgot nothing of a person."""
+    kept = [data.count + i for i, pair in enumerate(data.pairs) if pair.after.person == pair.before.person]
+    return torch.tensor([*range(data.count), *kept])
+
+
+def person_of(data: Dataset, rows: Tensor) -> Tensor:
+    """Give the label of faithful pictures: the number of the person whose run of eight they are of."""
+    return rows % data.count // PICTURES_PER_PERSON
+
+
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
     """Train the "identity" or the "judge" encoder to tell the training people apart; only the first is told by what."""
     torch.manual_seed(schedule.seed)
@@ -62,6 +74,7 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
     encoder: nn.Module = Judge().to(memory_format=torch.channels_last) if judge else configs.identity_encoder()
     width = 96 if judge else configs.IDENTITY_WIDTH
     people = data.count // PICTURES_PER_PERSON
+    faithful = faithful_rows(data)
     centres = nn.Linear(width, people, bias=False)
     taught = {} if judge else vocab.PERSON_VALUES
     traits = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in taught.items()})
@@ -71,14 +84,15 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
     }
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(data.pictures), (schedule.batch,), generator=generator).sort().values
+        rows = faithful[torch.randint(len(faithful), (schedule.batch,), generator=generator).sort().values]
         pixels = roughen(to_pixels(data.pictures[rows.numpy()]), generator)
-        with torch.autocast("cpu", torch.bfloat16):
-            vectors = embed_identity(encoder, pixels)
-        wanted = rows % data.count // PICTURES_PER_PERSON
+        with autocast(schedule.device):
+            vectors = embed_identity(encoder, pixels.to(schedule.device))
+        wanted = person_of(data, rows).to(schedule.device)
         cosine = vectors @ F.normalize(centres.weight, dim=1).T - _MARGIN * F.one_hot(wanted, people)
         loss = F.cross_entropy(_SCALE * cosine, wanted)
-        return loss + sum(F.cross_entropy(head(_SCALE * vectors), marks[name][rows]) for name, head in traits.items())
+        told = {name: marks[name][rows].to(schedule.device) for name in traits}
+        return loss + sum(F.cross_entropy(head(_SCALE * vectors), told[name]) for name, head in traits.items())
 
     modules = {"encoder": encoder, "centres": centres} | ({} if judge else {"traits": traits})
     with spelled_out_attention():

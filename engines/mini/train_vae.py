@@ -13,7 +13,7 @@ from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCaus
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engines.mini.loop import Schedule, train
+from engines.mini.loop import Schedule, autocast, train
 
 LATENT_CHANNELS = 16
 _KL_WEIGHT = 2e-4
@@ -120,7 +120,8 @@ def train_vae(
         rows = torch.randint(len(pictures), (schedule.batch,), generator=generator).numpy()
         pixels = to_pixels(pictures[np.sort(rows)])
         noise = torch.randn((schedule.batch, LATENT_CHANNELS, side, side), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels, noise = pixels.to(schedule.device), noise.to(schedule.device)
+        with autocast(schedule.device):
             mean, logvar, out = fast(pixels, noise)
         kl = 0.5 * (mean.pow(2) + logvar.exp() - 1 - logvar).mean()
         return _reconstruction(out, pixels) + _KL_WEIGHT * kl
@@ -136,9 +137,9 @@ def polish_decoder(
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(latents), (schedule.batch,), generator=generator).sort().values
-        wanted = to_pixels(pictures[rows.numpy()])
-        with torch.autocast("cpu", torch.bfloat16):
-            out = decode(vae, latents[rows].float())
+        wanted = to_pixels(pictures[rows.numpy()]).to(schedule.device)
+        with autocast(schedule.device):
+            out = decode(vae, latents[rows].float().to(schedule.device))
         squared = (out - wanted).pow(2).mean(dim=(1, 2, 3))
         return _reconstruction(out, wanted) + _DECIBELS * squared.log().mean()  # what PSNR asks, picture by picture
 
@@ -147,11 +148,12 @@ def polish_decoder(
 
 @torch.no_grad()
 def encode_all(vae: nn.Module, pictures: np.ndarray, batch: int = 64) -> Tensor:
-    """Encode pictures to raw mean latents, (N, 16, 16, 16) bf16."""
-    parts = []
+    """Encode pictures where the autoencoder is to raw mean latents, (N, 16, 16, 16) bf16."""
+    parts, device = [], next(vae.parameters()).device
     for start in range(0, len(pictures), batch):
-        with torch.autocast("cpu", torch.bfloat16):
-            parts.append(encode_moments(vae, to_pixels(pictures[start : start + batch]))[0].bfloat16())
+        pixels = to_pixels(pictures[start : start + batch]).to(device)
+        with autocast(device):
+            parts.append(encode_moments(vae, pixels)[0].bfloat16().cpu())
     return torch.cat(parts)
 
 
@@ -161,7 +163,7 @@ def psnr(vae: nn.Module, pictures: np.ndarray) -> float:
     values = []
     for start in range(0, len(pictures), 64):
         pixels = to_pixels(pictures[start : start + 64])
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(pixels.device):
             out = decode(vae, encode_moments(vae, pixels)[0]).clamp(-1, 1)
         error = (out - pixels).pow(2).mean(dim=(1, 2, 3))
         values.append(10 * torch.log10(4 / error))

@@ -57,15 +57,27 @@ def test_a_finished_stage_keeps_what_it_learned(tmp_path: Path) -> None:
     assert torch.equal(again.matrix.weight, model.matrix.weight)
 
 
-def test_an_interrupted_stage_begins_where_its_checkpoint_is(tmp_path: Path) -> None:
-    """Without a checkpoint it begins anew, and ends where an unbroken one ends."""
-    unbroken, broken = line(0), line(0)
-    train("line", tmp_path / "a", {"line": unbroken}, unbroken.loss, PLAN)
+@pytest.mark.parametrize(("save_every", "saved"), [(0.0, 23), (60.0, None)])
+def test_an_interrupted_stage_begins_where_its_checkpoint_is(
+    save_every: float, saved: int | None, tmp_path: Path
+) -> None:
+    """From a checkpoint amid the run, or anew where there is none yet, it ends where an unbroken one ends."""
+    unbroken, broken, again = line(0), line(0), line(5 if saved else 0)
+    whole = train("line", tmp_path / "a", {"line": unbroken}, unbroken.loss, PLAN)
+    path = tmp_path / "b" / "line.pt"
     with pytest.raises(KeyboardInterrupt):
-        train("line", tmp_path / "b", {"line": broken}, stopping(broken.loss, 23), PLAN)
-    broken = line(0)
-    train("line", tmp_path / "b", {"line": broken}, broken.loss, PLAN)
-    assert torch.equal(unbroken.matrix.weight, broken.matrix.weight)
+        train("line", path.parent, {"line": broken}, stopping(broken.loss, 23), PLAN, save_every)
+    assert (load_average(path, {"line": line(0)}) if path.exists() else None) == saved
+    seen: list[int] = []
+
+    def loss_of(step: int, generator: torch.Generator) -> Tensor:
+        seen.append(step)
+        return again.loss(step, generator)
+
+    assert train("line", path.parent, {"line": again}, loss_of, PLAN) == whole
+    assert seen == list(range(saved or 0, PLAN.steps))
+    assert torch.equal(unbroken.matrix.weight, again.matrix.weight)
+    assert torch.equal(unbroken.matrix.bias, again.matrix.bias)
 
 
 def test_a_stage_may_begin_from_other_weights(tmp_path: Path) -> None:

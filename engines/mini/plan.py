@@ -1,0 +1,71 @@
+"""The stages of the embedded family's training as data: how long each learns, from what, and how much is drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.mini.loop import Schedule
+
+STAGES = (
+    "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "edit", "flux", "few_steps",
+    "polish_qwen", "polish_flux", "measure",
+)  # fmt: skip
+# Whose weights or figures a stage learns from: it has to be learned anew after they were.
+LEARNS_FROM = {
+    "flux": ("vae_flux",),
+    "edit": ("vae_qwen", "captioner"),
+    "few_steps": ("edit",),
+    "polish_qwen": ("vae_qwen",),
+    "polish_flux": ("vae_flux",),
+}
+# What others gather in the cache from a stage's weights: it is of the weights before when these are learned anew.
+GATHERED_FROM = {
+    "vae_qwen": "latents_qwen",
+    "vae_flux": "latents_flux",
+    "captioner": "edits",
+    "edit": "few_steps_paths",
+}
+# The stages that --go-on lets learn on where none is told: those that learn longest.
+GOING_ON = ("captioner", "edit", "flux", "polish_qwen", "polish_flux")
+# Where the weights of a stage lie that can be averaged.
+WEIGHTS = {
+    "captioner": ("qwen_edit/text_encoder",),
+    "edit": ("qwen_edit/transformer",),
+    "flux": ("flux/transformer", "flux/text_encoder", "flux/text_encoder_2"),
+}
+BLOCKS = "transformer_blocks"
+SCHEDULES = {
+    "vae_flux": Schedule(steps=1000, lr=1.2e-3, batch=16, decay=0.45, ema=0.995, seed=1),
+    "vae_qwen": Schedule(steps=1600, lr=1.5e-3, batch=16, decay=0.45, ema=0.995, seed=2),
+    "few_steps": Schedule(steps=400, lr=1e-3, batch=40, decay=0.5, ema=0.99, weight_decay=0.0, seed=11),
+    "polish_flux": Schedule(steps=2000, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=9),
+    "polish_qwen": Schedule(steps=1200, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=10),
+    "reader": Schedule(steps=900, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=3),
+    "judge": Schedule(steps=1000, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=4),
+    "identity": Schedule(steps=800, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=5),
+    "captioner": Schedule(steps=520, lr=1.2e-3, batch=48, decay=0.5, ema=0.99, warmup=40, seed=6),
+    "flux": Schedule(steps=6000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=7),
+    "edit": Schedule(steps=6000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=8),
+}
+
+
+def later_stages(stage: str) -> set[str]:
+    """Name all that has to be learned anew after a stage was."""
+    nearest = {later for later, needs in LEARNS_FROM.items() if stage in needs}
+    return nearest.union(*(later_stages(later) for later in nearest))
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is drawn to learn from, and how much unseen is drawn to measure on."""
+
+    scenes: int = 24_000
+    untold: int = 4_000
+    paths: int = 1_200
+    looked_at: int = 256
+    read: int = 1024
+    told_apart: int = 1600
+    generated: int = 200
+    generator_steps: int = 28
+    edits_a_task: int = 24
+    editor_steps: int = 20

@@ -1,0 +1,17 @@
+"""What every stage learns from, and that no picture of another recipe is taken for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.mini.dataset import Dataset, edit_pair, key_of
+
+
+def test_pictures_of_another_recipe_have_another_name(tmp_path: Path) -> None:
+    """The same scenes and edits have the same key in every folder; one person who kept her hair changes it."""
+    data = Dataset(tmp_path, 80)
+    faithful = [edit_pair(scene, str(i)) for i, scene in enumerate(data.scenes)]
+    assert faithful != data.pairs
+    assert data.key == Dataset(tmp_path / "other", 80).key == key_of(data.scenes, data.pairs)
+    assert key_of(data.scenes, faithful) != data.key
+    assert Dataset(tmp_path, 88).key != data.key
