@@ -43,6 +43,10 @@ _QWEN_WHY = {
     "TrainParams": "rank 16 with alpha 16 at 1e-4, noise levels weighted, as in ai-toolkit's Qwen-Image-Edit-2509 "
     "preset; modulation left alone, as in musubi-tuner; no caption dropout, as SimpleTuner advises for edits.",
 }
+_KLEIN_WHY = {
+    "TrainParams": "rank 32 with alpha 32 at 1e-4, as in ai-toolkit's preset of klein-base-9B; noise levels as it "
+    "draws, as musubi-tuner's flux2_shift; 2,000 steps, between ai-toolkit's 3,000 and the 500 of diffusers' script.",
+}
 _MINI_WHY = {
     "TrainParams": "measured on this toy world: what `bench mini` passes with. Noise levels uniform: in few steps the "
     "bell of sigmoid hardly visits those where hair and clothes are decided."
@@ -162,27 +166,22 @@ MODELS: tuple[ModelSpec, ...] = (
         trainer="engines.lora.flux2:Flux2Adapter",
         source="black-forest-labs/FLUX.2-klein-base-4B",
         licence=_APACHE,
-        component_bytes={
-            "transformer": int(2.13 * _GIB),
-            "text_encoder": int(2.47 * _GIB),
-            "vae": int(0.157 * _GIB),
-        },
+        component_bytes={"transformer": int(2.13 * _GIB), "text_encoder": int(2.47 * _GIB), "vae": int(0.157 * _GIB)},
         defaults={
             "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
             "TrainParams": {
+                **_FLUX_KNOBS["TrainParams"],
                 "rank": 32,
                 "alpha": 32.0,
-                "learning_rate": 1e-4,
                 "steps": 2000,
-                "resolution": 1024,
                 "timestep_density": "resolution_shift",
             },
         },
+        why=_KLEIN_WHY,
         options={
             "text_tokens": 512,
             "nf4": ("transformer", "text_encoder"),
-            # Shared by all blocks, so that an error in them would be everywhere.
-            "full_width": (
+            "full_width": (  # shared by all blocks, so that an error in them would be everywhere
                 "time_guidance_embed",
                 "double_stream_modulation_img",
                 "double_stream_modulation_txt",

@@ -10,7 +10,7 @@ from engines.errors import NotFound
 from engines.prompts import generate_params
 from studio.answers import answers, knobs, member, queue_position, row
 from studio.api_pictures import PictureApi
-from studio.flywheel import card, choosing, generate, refine, train
+from studio.flywheel import card, choosing, generate, refine, run_folder, runs, train
 from studio.flywheel.exporting import export_dataset, export_version
 from studio.nouns import Json, Role
 
@@ -40,10 +40,15 @@ API_NAMES: tuple[str, ...] = (
     "review_decide",
     "review_undo",
     "correction_add",
+    "train_preflight",
     "train_submit",
+    "train_extend",
+    "train_keep",
+    "train_command",
     "generate_submit",
     "card_submit",
     "card_get",
+    "refine_preflight",
     "refine_submit",
     "version_list",
     "version_adopt",
@@ -54,6 +59,7 @@ API_NAMES: tuple[str, ...] = (
     "job_list",
     "job_status",
     "job_cancel",
+    "job_resume",
     "gpu_status",
     "share_start",
     "share_stop",
@@ -87,6 +93,21 @@ class Api(PictureApi):
     # ── train, generate, card, refine ───────────────────────────────────────────────────────────
 
     @answers
+    def train_preflight(
+        self,
+        character_id: str,
+        params: dict[str, Any] | None = None,
+        model: str = "",
+        phase: str = "all",
+        start: str = "",
+    ) -> Json:
+        """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        name = model or self._character(character_id).generator
+        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start)
+        return {"preflight": found.to_json()}
+
+    @answers
     def train_submit(
         self,
         character_id: str,
@@ -102,6 +123,25 @@ class Api(PictureApi):
         return self._queued(
             train.submit(self._studio, character_id, settled, model=name, key=key, phase=phase, start=start)
         )
+
+    @answers
+    def train_extend(self, job_id: str, steps: int) -> Json:
+        """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
+        job = runs.training(self._studio, job_id)
+        settled = knobs(self._studio.registry.spec(job.payload["model"]), TrainParams, {"steps": steps})
+        return self._queued(runs.extend(self._studio, job_id, settled.steps))
+
+    @answers
+    def train_keep(self, job_id: str) -> Json:
+        """Stop a training and make a version of its last checkpoint; a running one's is there when it has ended."""
+        made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
+        return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
+
+    @answers
+    def train_command(self, job_id: str) -> Json:
+        """What repeats a training without the studio: in one process, and on all cards of the machine."""
+        commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
+        return dict(zip(("alone", "all_cards"), commands, strict=False))
 
     @answers
     def generate_submit(
@@ -153,6 +193,13 @@ class Api(PictureApi):
         found = cards.get(card_id) if card_id else cards.all()[-1]
         compared = card.compare(cards.get(against), found) if against else {}
         return {"card": found.to_json(), "summary": card.summary(found), "compared": compared}
+
+    @answers
+    def refine_preflight(self, character_id: str, params: dict[str, Any] | None = None, model: str = "") -> Json:
+        """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        name = model or self._character(character_id).editor
+        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        return {"preflight": refine.preflight(self._studio, character_id, settled, name).to_json()}
 
     @answers
     def refine_submit(
@@ -220,6 +267,11 @@ class Api(PictureApi):
     def job_cancel(self, job_id: str) -> Json:
         """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
         return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
+
+    @answers
+    def job_resume(self, job_id: str) -> Json:
+        """Queue again, as it was asked, a job that was cancelled, interrupted or failed; what is done stays done."""
+        return self._queued(self._studio.jobs.resume(job_id))
 
     @answers
     def gpu_status(self) -> Json:

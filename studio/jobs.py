@@ -166,15 +166,26 @@ class Jobs:
                 return job
             if job.state not in _RESUMABLE:
                 raise BadInput(f"{job.title or job.kind} is {job.state}.", "Submit a new job instead.")
-            if job.kind not in self._runners:
-                raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
-            job = self._keep(
-                job.replace(
-                    state=JobState.QUEUED, position=self._last_position() + 1, error={}, ended="", message=""
-                )
-            )
-            self._wake.notify_all()
-            return job
+            return self._queue_again(job)
+
+    def extend(self, job_id: str, payload: Json, total: int) -> Job:
+        """Queue again what has ended, with more asked of it: one write, so that no crash parts the two.
+
+        Raises: NotFound, BadInput, Busy while it has not ended.
+        """
+        with self._wake:
+            job = self.get(job_id)
+            if job.state in (JobState.QUEUED, JobState.RUNNING):
+                raise Busy(f"{job.title or job.kind} has not ended.", "Stop it, or wait; then extend it.")
+            return self._queue_again(job.replace(payload=json.loads(json.dumps(payload)), total=total))
+
+    def _queue_again(self, job: Job) -> Job:
+        if job.kind not in self._runners:
+            raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
+        queued = job.replace(state=JobState.QUEUED, position=self._last_position() + 1, error={}, ended="", message="")
+        self._keep(queued)
+        self._wake.notify_all()
+        return queued
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
         """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""

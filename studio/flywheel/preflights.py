@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.api import DiskUse, Json, TrainItem, TrainParams, TrainRun
@@ -26,12 +26,16 @@ REAL_SHARE = 0.3
 _MANY = 10
 _MENDED = 5
 _LEAST_SHARE = 0.02  # of a picture that a mask must leave
+_LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Preflight:
-    """`seconds` is 0 until a run of the model has been measured; `disk` and `free` are bytes."""
+    """`seconds` is 0 until a run of the model has been measured; `disk` and `free` are bytes.
+
+    `musts` are those of the checks without which nothing may start.
+    """
 
     checks: tuple[Check, ...]
     fit: Fit
@@ -40,13 +44,17 @@ class Preflight:
     real_share: float
     disk: int
     free: int
-    start: Check | None = None
+    musts: tuple[Check, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Whether a training may start: there is something to learn from, with words, and it fits card and disk."""
         worded = bool(self.entries) and all(entry["caption"].strip() for entry in self.entries)
-        return worded and self.fit.ok and self.disk <= self.free and (self.start is None or self.start.ok)
+        return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        return {"ok": self.ok, **asdict(self)}
 
 
 def look(
@@ -54,16 +62,19 @@ def look(
 ) -> Preflight:
     """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
     store = studio.store(character_id)
-    begun = _start(store.versions.get(start), model, params) if start else None
+    musts = (
+        *_role(studio, model, Role.CHARACTER),
+        *([_start(store.versions.get(start), model, params)] if start else []),
+    )
     checks = (
         *_checks(store.character, entries, runs.frozen_share(entries)),
         _angles(store, entries),
         *_mirror(params, entries),
         *_masks(store, params, entries),
-        *([begun] if begun else []),
+        *musts,
     )
     found = _weighed(studio, store, params, model, entries, checks, store.character.trigger)
-    return replace(found, start=begun)
+    return replace(found, musts=musts)
 
 
 def look_at_lessons(
@@ -80,17 +91,19 @@ def look_at_lessons(
     """
     store = studio.store(character_id)
     worded = [entry for entry in entries if entry["caption"].strip()]
+    musts = tuple(_role(studio, model, Role.EDITOR))
     checks = (
         *_lessons(entries, worded),
         _refused(practice.standings(studio, character_id)),
         _measured(held_out),
         *_mirror(params, worded),
         *_masks(store, params, worded),
+        *musts,
     )
     found = _weighed(studio, store, params, model, worded, checks)
     redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
     after = enrich.estimate(studio, character_id, redone, model).seconds if redone else None
-    return replace(found, seconds=found.seconds and found.seconds + (after or 0.0))
+    return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
 
 
 def _weighed(
@@ -122,6 +135,17 @@ def _weighed(
         disk=disk,
         free=free,
     )
+
+
+def model_trouble(studio: Studio, model: str, role: Role) -> BadInput | None:
+    """Why a model cannot learn what a role asks of it; None where it can. Raises: NotFound for an unknown model."""
+    spec, wanted = studio.registry.spec(model), _LEARNERS[role]
+    if spec.role == wanted and spec.trainer:
+        return None
+    fitting = [each.name for each in studio.registry.role(wanted) if each.trainer]
+    cause = "cannot be trained" if spec.role == wanted else f"is no {wanted}: its kind is {spec.role}"
+    remedy = f"Choose one of: {', '.join(fitting)}." if fitting else f"No {wanted} here can be trained."
+    return BadInput(f"{model} {cause}.", remedy)
 
 
 def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
@@ -195,6 +219,12 @@ def _needs(
 def _shown(store: Store, entry: Json) -> TrainItem:
     """An edit's pictures: each that it starts from takes memory of its own."""
     return TrainItem(store.path(entry["image"]), entry["caption"], tuple(map(store.path, entry["references"])))
+
+
+def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:
+    """Told only where it is wrong: the page offers none but those that fit, a script may name any."""
+    if trouble := model_trouble(studio, model, role):
+        yield Check(f"{model} can learn this", False, str(trouble))
 
 
 def _start(begun: Version, model: str, params: TrainParams) -> Check:

@@ -92,11 +92,13 @@ def submit(
 ) -> Job:
     """Freeze the triplets and queue the editor's training.
 
-    Raises: BadInput without triplets; NotFound for an unknown model.
+    Raises: BadInput without triplets and for a model that edits nothing; NotFound for an unknown model.
     """
     store = studio.store(character_id)
     name = model or store.character.editor
     settled = params or studio.registry.spec(name).params(TrainParams)
+    if trouble := preflights.model_trouble(studio, name, Role.EDITOR):
+        raise trouble
     entries = [entry for entry in dataset(studio, character_id) if entry["caption"].strip()]
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
@@ -119,6 +121,8 @@ def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
     held_out = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
     version = runs.follow(ctx, _previews(ctx.studio, ctx.job))
+    if ctx.job.artifacts.get("version", version.id) != version.id:
+        ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
     ctx.artifact("version", version.id)
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)

@@ -7,13 +7,15 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import engines
 from engines import runfile
 from engines.api import EditItem, GenerateParams, TrainItem, TrainParams, TrainRun
-from engines.errors import BadInput, ModelMissing
+from engines.errors import BadInput, ModelMissing, NotFound
 from engines.runfile import RunFile
 from studio.nouns import Dataset, ImageRecord, Job, Json, Role
 
@@ -66,6 +68,13 @@ def prepare(studio: Studio, job: Job, previews: Sequence[GenerateParams | EditIt
     )
     runfile.write(RunFile(job.payload["model"], _weights(studio, job.payload["model"]), run))
     return run
+
+
+def ask_for(folder: Path, params: TrainParams) -> None:
+    """Let a written run train with other knobs; one that cannot be read is written anew when its job starts."""
+    with suppress(NotFound, BadInput):
+        file = runfile.read(folder)
+        runfile.write(replace(file, run=replace(file.run, folder=folder, params=params)))
 
 
 def commands(studio: Studio, job: Job) -> tuple[str, ...]:

@@ -125,6 +125,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
             make_version(ctx.studio, ctx.job.id, saved)
         raise
     saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
+    ctx.artifact("checkpoints", saved)
     return make_version(ctx.studio, ctx.job.id, saved)
 
 
@@ -143,6 +144,38 @@ def keep(studio: Studio, job_id: str) -> Version | None:
     if job.state is JobState.QUEUED:
         raise Busy(f"{job.title} has not started.", "Cancel it, or wait until it has a checkpoint.")
     return make_version(studio, job_id, _checkpoints(store, job_id, job.artifacts))
+
+
+def extend(studio: Studio, job_id: str, steps: int) -> Job:
+    """Queue an ended training again until it has done `steps` in all, from its newest checkpoint on.
+
+    The job's row, which the run's folder is written from, changes first and at once: a crash after it costs nothing.
+    Raises: NotFound, Busy while it has not ended, BadInput for no training, one without a checkpoint or too few steps.
+    """
+    job = training(studio, job_id)
+    checkpoints = ended_checkpoints(studio, job)
+    if not checkpoints:
+        raise BadInput("This training has no checkpoint to go on from.", "Resume it, or start a new one.")
+    done = checkpoints[-1]["step"]
+    if steps <= done:
+        raise BadInput(
+            f"{done} steps are done; {steps} are no more.",
+            f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
+        )
+    store = studio.store(job.character)
+    run_folder.train_items(store, store.datasets.get(job.payload["dataset"]))  # what is gone is said now
+    params = TrainParams.from_json(job.payload["params"]).replace(steps=steps)
+    longer = studio.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
+    run_folder.ask_for(store.run_dir(job_id), params)
+    return longer
+
+
+def training(studio: Studio, job_id: str) -> Job:
+    """A job that trains. Raises: NotFound, BadInput for any other."""
+    job = studio.jobs.get(job_id)
+    if "dataset" not in job.payload:
+        raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
+    return job
 
 
 def progress(studio: Studio, job_id: str) -> Progress:

@@ -12,9 +12,9 @@ from engines.errors import BadInput
 from engines.prompts import CARD_CELLS, card_prompt, generate_params
 from studio.flywheel import choosing, preflights, run_folder, runs
 from studio.flywheel.curate import Check
-from studio.flywheel.preflights import REAL_SHARE, Preflight, start_trouble
+from studio.flywheel.preflights import REAL_SHARE, Preflight, model_trouble, start_trouble
 from studio.flywheel.run_folder import shown
-from studio.flywheel.runs import Progress, export, keep, losses, progress
+from studio.flywheel.runs import Progress, export, extend, keep, losses, progress
 from studio.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "Progress",
     "dataset",
     "export",
+    "extend",
     "keep",
     "losses",
     "preflight",
@@ -109,13 +110,15 @@ def submit(
 ) -> Job:
     """Freeze the dataset and queue the training; `start` is a version to go on from, instead of from nothing.
 
-    Raises: BadInput without pictures, with missing captions, for an unknown phase or a start on another model;
-    NotFound for an unknown model or version.
+    Raises: BadInput without pictures, with missing captions, for an unknown phase, for a model that draws nothing from
+    words or a start on another one; NotFound for an unknown model or version.
     """
     store = studio.store(character_id)
     name = model or store.character.generator
     settled = params or studio.registry.spec(name).params(TrainParams)
     chosen = list(entries) if entries is not None else dataset(studio, character_id, phase)
+    if trouble := model_trouble(studio, name, Role.CHARACTER):
+        raise trouble
     demand_words(store.character, chosen)
     begun = store.versions.get(start) if start else None
     if begun and (trouble := start_trouble(begun, name, settled)):

@@ -131,6 +131,12 @@ class World:
         self.watch(lambda _: ripe(self.studio.jobs.get(job.id)) and self.studio.jobs.cancel(job.id))
         return self.finish_cancelled(job)
 
+    def reopen(self) -> None:
+        """Close the studio and open it again on the same folder, as after a restart."""
+        self.studio.close()
+        self.studio = Studio(self.studio.settings, registry=self._registry, device=FakeDevice(24 << 30))
+        self.store = self.studio.store(self.id)
+
     def watch(self, each_step: Callable[[int], object]) -> None:
         """Have something called, in the worker's thread, at every step of any engine."""
         self._registry.watch = each_step
@@ -148,8 +154,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     registry = WatchedRegistry(tmp_path / "assets")
     settings = Settings(data_root=tmp_path / "home", assets=tmp_path / "assets", device="fake")
     studio = Studio(settings, registry=registry, device=FakeDevice(24 << 30))
-    yield World(studio, registry)
-    studio.close()
+    made = World(studio, registry)
+    yield made
+    made.studio.close()
 
 
 @pytest.fixture

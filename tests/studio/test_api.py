@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from studio.api import API_NAMES, Api
+from studio.flywheel import train
 
 MODELS = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
 
@@ -179,6 +180,7 @@ def test_a_cancel_can_be_asked_twice(world) -> None:
     api = Api(world.studio)
     job = api.train_submit(world.id)["job_id"]
 
+    assert api.train_extend(job, "many")["error"]["hint"] == "It is a whole number."
     assert [api.job_cancel(job)["state"], api.job_cancel(job)["state"]] == ["cancelled", "cancelled"]
 
 
@@ -187,6 +189,48 @@ def test_a_new_character_begins_with_the_first_models_of_the_registry(world) -> 
     made = Api(world.studio).character_create("Nora")["character"]
 
     assert (made["generator"], made["editor"], made["scorer"]) == ("fake-flux", "fake-edit", "fake-identity")
+
+
+def test_a_training_is_looked_at_stopped_resumed_kept_and_extended(world) -> None:
+    """All that the tab can do with a run, by its id; each answer is JSON and says where the job stands."""
+    call = _Script(Api(world.studio))
+    before = call("train_preflight", world.id, {"steps": 30})["preflight"]
+    assert before["ok"] and not before["fit"]["evicts"]
+    assert {check["label"]: check["ok"] for check in before["checks"]}["every picture has a caption"]
+    asked = call("train_submit", world.id, {"steps": 20})["job_id"]
+    world.cancel_at(world.studio.jobs.get(asked), step=7)
+
+    kept = call("train_keep", asked)
+    assert (kept["state"], kept["version"]["metrics"]["steps"]) == ("cancelled", 6)
+    world.finish(world.studio.jobs.get(call("job_resume", asked)["job_id"]))
+    longer = call("train_extend", asked, 30)
+    assert (longer["job_id"], longer["state"]) == (asked, "queued")
+    call.wait(longer)
+
+    assert [version["metrics"]["steps"] for version in call("version_list", world.id)["versions"]] == [6, 20, 30]
+    assert str(world.store.run_dir(asked)) in call("train_command", asked)["alone"]
+    assert "accelerate" in call("train_command", asked)["all_cards"]
+
+
+def test_keeping_a_running_training_by_script_stops_it(world) -> None:
+    """There is no version yet when it is asked for, and one when the job has ended."""
+    call = _Script(Api(world.studio))
+    job = train.submit(world.studio, world.id)
+    answered: list[dict] = []
+    world.watch(lambda step: step == 7 and answered.append(call("train_keep", job.id)))
+
+    world.finish_cancelled(job)
+
+    assert [(each["state"], each["version"]) for each in answered] == [("running", {})]
+    assert [version["metrics"]["steps"] for version in call("version_list", world.id)["versions"]] == [6]
+
+
+def test_an_editors_training_is_looked_at_before(world) -> None:
+    """The same checks as in the tab: without lessons it is not ok, and says where they come from."""
+    found = _Script(Api(world.studio))("refine_preflight", world.id)["preflight"]
+
+    assert not found["ok"]
+    assert "Review" in " ".join(check["hint"] for check in found["checks"])
 
 
 @pytest.mark.parametrize(
@@ -198,6 +242,12 @@ def test_a_new_character_begins_with_the_first_models_of_the_registry(world) -> 
         ("train_submit", ("mira", {"stepz": 5}), "bad_input", "learning_rate"),
         ("train_submit", ("mira", {"steps": "many"}), "bad_input", "whole number"),
         ("train_submit", ("mira", {"steps": True}), "bad_input", "whole number"),
+        ("train_submit", ("mira", {}, "fake-edit"), "bad_input", "fake-flux"),
+        ("train_preflight", ("mira", {"stepz": 5}), "bad_input", "learning_rate"),
+        ("train_extend", ("no-job", 5), "not_found", "no-job"),
+        ("train_keep", ("no-job",), "not_found", "no-job"),
+        ("train_command", ("no-job",), "not_found", "no-job"),
+        ("job_resume", ("no-job",), "not_found", "no-job"),
         ("generate_submit", ("mira", ["x"], 1, "", 0, {"loras": [{"where": "a"}]}), "bad_input", "GenerateParams"),
         ("generate_submit", ("mira", [], 0), "bad_input", "prompt"),
         ("card_get", ("mira",), "not_found", "card_submit"),

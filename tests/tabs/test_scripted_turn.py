@@ -107,6 +107,40 @@ def test_a_job_can_be_cancelled_by_its_id(script: Script, tmp_path: Path) -> Non
     assert [each["job_id"] for each in script("job_list", character_id=who)["jobs"]][:1] == [job["job_id"]]
 
 
+def test_a_training_is_cancelled_resumed_and_extended_by_its_id(script: Script, tmp_path: Path) -> None:
+    """Looked at before; stopped, gone on with, stopped again, and then let go on for as long as is wanted now."""
+    models = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
+    who = script("character_create", name="Mira", trigger="ohwx", subject="person", params=models)["character"]["id"]
+    script("image_import", character_id=who, files=_upload(tmp_path, 3))
+    script.wait(script("caption_submit", character_id=who))
+    knobs = {"steps": 100_000, "save_every": 50_000}
+    found = script("train_preflight", character_id=who, params=knobs)["preflight"]
+    assert found["ok"] and all(check["ok"] or check["hint"] for check in found["checks"])
+
+    job = script("train_submit", character_id=who, params=knobs)["job_id"]
+    first = _stopped_after(script, job, 5)
+    assert script("job_resume", job_id=job)["job_id"] == job
+    second = _stopped_after(script, job, first + 5)
+    longer = script.wait(script("train_extend", job_id=job, steps=second + 50))
+
+    assert (longer["step"], longer["total"]) == (second + 50, second + 50)
+    (made,) = script("version_list", character_id=who)["versions"]
+    assert (made["job"], made["metrics"]["steps"]) == (job, second + 50)
+    assert script("train_keep", job_id=job)["version"]["id"] == made["id"]
+    assert job in script("train_command", job_id=job)["alone"]
+
+
+def _stopped_after(script: Script, job: str, step: int) -> int:
+    """Cancel a training once it has come further than a step; answers how far it came."""
+    while script("job_status", job_id=job, since=0)["step"] <= step:
+        time.sleep(0.005)
+    script("job_cancel", job_id=job)
+    while (status := script("job_status", job_id=job, since=0))["state"] not in ENDED:
+        time.sleep(0.01)
+    assert status["state"] == "cancelled"
+    return int(status["step"])
+
+
 def _upload(folder: Path, count: int) -> list[Any]:
     files = []
     for n in range(count):

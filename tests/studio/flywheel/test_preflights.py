@@ -182,3 +182,41 @@ def test_an_editors_time_has_its_before_and_after(world) -> None:
     redone = 2 * len(job.payload["held_out"])
     (drawn,) = [each for each in world.studio.jobs.list() if each.kind == "enrich" and each.state is JobState.DONE]
     assert refine.preflight(world.studio, world.id).seconds == pytest.approx(alone + redone * drawn.rate, abs=0.06)
+
+
+def test_an_editor_is_no_generator(world) -> None:
+    """A character trained on an editor, or on what learns nothing: no job, and a check that names what fits."""
+    for model in ("fake-edit", "fake-identity"):
+        found = train.preflight(world.studio, world.id, model=model)
+        told = _check(found, f"{model} can learn this")
+        assert not found.ok and not told.ok
+        assert "fake-flux" in told.hint and "fake-edit" not in told.hint.partition("Choose")[2]
+        with pytest.raises(BadInput, match="no generator") as error:
+            train.submit(world.studio, world.id, model=model)
+        assert "fake-flux" in error.value.hint
+    assert world.studio.jobs.list() == []
+    assert not [each for each in train.preflight(world.studio, world.id).checks if "can learn" in each.label]
+
+
+def test_a_generator_is_no_editor(world) -> None:
+    """The same the other way round, before a lesson is frozen."""
+    world.review(approved=40, corrected=5)
+    found = refine.preflight(world.studio, world.id, model="fake-flux")
+
+    assert not found.ok and "fake-edit" in _check(found, "fake-flux can learn this").hint
+    with pytest.raises(BadInput, match="no editor"):
+        refine.submit(world.studio, world.id, model="fake-flux")
+    assert (world.studio.jobs.list(), world.store.datasets.all()) == ([], [])
+    assert refine.preflight(world.studio, world.id).ok
+
+
+def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
+    """The words that give the character away are named with the remedy: a warning, as it can still be trained."""
+    assert _check(train.preflight(world.studio, world.id), "names what is constant").ok
+    world.store.update_image(world.sources[0], caption="ohwx person with blue eyes and freckles, front view")
+
+    found = train.preflight(world.studio, world.id)
+
+    told = _check(found, "names what is constant")
+    assert not told.ok and found.ok
+    assert all(word in told.hint for word in ("blue eyes", "freckles", "leave it out", "ohwx"))

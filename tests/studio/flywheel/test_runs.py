@@ -2,10 +2,11 @@
 
 import pytest
 
+from engines import runfile
 from engines.api import TrainItem
-from engines.errors import BadInput
-from studio.flywheel import run_folder, runs, train
-from studio.nouns import Role
+from engines.errors import BadInput, Busy, UserError
+from studio.flywheel import choosing, curate, refine, run_folder, runs, train
+from studio.nouns import Job, JobState, Role, VersionState
 
 
 def _entry(image: str, caption: str = "ohwx person", **more: object) -> dict:
@@ -81,3 +82,111 @@ def test_more_references_have_a_peak_of_their_own(world) -> None:
 
     keys = [runs.peak_key("m", params, items) for items in ((), (none,), (one,), (none, one, two))]
     assert len(set(keys[:3])) == 1 and keys[3] != keys[0]
+
+
+def test_a_finished_training_is_extended(world) -> None:
+    """It goes on from its last checkpoint, no step twice, and what it learned becomes a version beside the first."""
+    job = world.finish(train.submit(world.studio, world.id))
+    done: list[int] = []
+    world.watch(done.append)
+
+    queued = runs.extend(world.studio, job.id, 30)
+    ended = world.finish(queued)
+
+    first, second = world.store.versions.all()
+    assert (done[0], done[-1]) == (21, 30)
+    assert (ended.step, ended.total, ended.artifacts["version"]) == (30, 30, second.id)
+    assert (second.name, second.state, second.parent) == ("v2", VersionState.CANDIDATE, first.id)
+    assert (second.metrics["steps"], second.params["steps"], second.job) == (30, 30, job.id)
+    assert [point.step for point in runs.progress(world.studio, job.id).points] == list(range(1, 31))
+    assert [choice.step for choice in choosing.choices(world.studio, job.id)] == [5, 10, 15, 20, 25, 30]
+
+
+def test_a_stopped_training_may_end_sooner_or_later(world) -> None:
+    """What was asked for changes, not what was done: six steps of twenty become eight, and then no fewer than that."""
+    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+
+    world.finish(runs.extend(world.studio, job.id, 8))
+
+    assert [version.metrics["steps"] for version in world.store.versions.all()] == [8]
+    with pytest.raises(BadInput, match="8 steps are done"):
+        runs.extend(world.studio, job.id, 8)
+
+
+def test_what_cannot_be_extended_says_why(world) -> None:
+    """One that has not ended, one that has learned nothing, one that is no training; none of them is changed."""
+    waiting = train.submit(world.studio, world.id)
+    with pytest.raises(Busy, match="has not ended"):
+        runs.extend(world.studio, waiting.id, 40)
+    bare = world.cancel_at(waiting, step=1)
+    with pytest.raises(BadInput, match="no checkpoint"):
+        runs.extend(world.studio, bare.id, 40)
+    other = world.finish(curate.submit_caption(world.studio, world.id, world.sources[:1], overwrite_human=True))
+    with pytest.raises(BadInput, match="no training"):
+        runs.extend(world.studio, other.id, 40)
+
+    assert {job.state for job in world.studio.jobs.list()} == {JobState.CANCELLED, JobState.DONE}
+    assert world.studio.jobs.get(bare.id).payload["params"]["steps"] == 20
+
+
+def test_what_is_gone_is_told_before_a_training_is_extended(world) -> None:
+    """Without one of its pictures it is not the same training: it stays as it ended."""
+    job = world.finish(train.submit(world.studio, world.id))
+    world.store.path(world.sources[0]).unlink()
+
+    with pytest.raises(UserError):
+        runs.extend(world.studio, job.id, 30)
+
+    assert world.studio.jobs.get(job.id) == job
+
+
+def test_the_row_of_an_extended_training_is_whole_at_once(world) -> None:
+    """A crash after the first write costs nothing: state, steps and total are one row, and the rest follows from it."""
+    job = world.finish(train.submit(world.studio, world.id))
+    file = world.store.run_dir(job.id) / runfile.RUN
+    before = file.read_bytes()
+    world.studio.jobs.close()
+    runs.extend(world.studio, job.id, 30)
+    stored = world.studio.library.records(Job).get(job.id)
+    assert (stored.state, stored.total, stored.payload["params"]["steps"]) == (JobState.QUEUED, 30, 30)
+    assert runfile.read(file.parent).run.params.steps == 30
+
+    file.write_bytes(before)  # as if the studio had been killed before it wrote this
+    world.reopen()
+    world.finish(world.studio.jobs.get(job.id))
+
+    assert runfile.read(file.parent).run.params.steps == 30
+    assert [version.metrics["steps"] for version in world.store.versions.all()] == [20, 30]
+
+
+def test_an_extended_training_can_be_repeated_by_its_command(world) -> None:
+    """Its folder asks for the new steps at once, with the previews it had; a folder from before is written at start."""
+    world.review(approved=12)
+    job = world.finish(refine.submit(world.studio, world.id))
+    folder = world.store.run_dir(job.id)
+    asked = runfile.read(folder).run.previews
+    world.studio.jobs.close()
+
+    runs.extend(world.studio, job.id, 30)
+
+    now = runfile.read(folder).run
+    assert now.params.steps == 30
+    assert [each.params for each in now.previews] == [each.params for each in asked] != []
+    (folder / runfile.RUN).unlink()
+    run_folder.ask_for(folder, now.params)
+    assert not (folder / runfile.RUN).exists()
+
+
+def test_an_extended_editor_is_measured_anew(world) -> None:
+    """Its held-out edits are made again with what it has learned since; those of the base are as they were."""
+    world.review(approved=40)
+    job = world.finish(refine.submit(world.studio, world.id))
+    before, after = job.artifacts["before"], job.artifacts["after"]
+
+    ended = world.finish(runs.extend(world.studio, job.id, 30))
+
+    first, second = world.store.versions.all()
+    assert ended.artifacts["before"] == before and ended.artifacts["after"] != after
+    drawn = {each.id: [pair["after"] for pair in each.metrics["edits"]["pairs"]] for each in (first, second)}
+    assert drawn == {first.id: after, second.id: ended.artifacts["after"]}
+    assert {world.store.images.get(image).version for image in drawn[second.id]} == {second.id}
