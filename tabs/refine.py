@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -12,9 +13,10 @@ from studio.flywheel import enrich, practice, refine, run_folder, runs
 from studio.nouns import JobState, Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks, preflight
+from tabs.common import curves, exports, looks, preflight, training
 from tabs.common.shell import Drawing, Page, html, jobs_of, progress_line
 
+FORM = training.Form("refine", training.EDITOR)
 ENOUGH_GOLDEN = 50
 SHOWN = {"All": None, "Golden": True, "Positive": False}
 PAGE = 30
@@ -22,26 +24,32 @@ PAGE = 30
 
 def build(page: Page) -> None:
     """Lay out the tab."""
-    shown = gr.State(PAGE)
+    shown, filled = gr.State(PAGE), gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
             counts = html()
             kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
             browser = html(looks.waiting(), elem_id="refine-triplets")
         with gr.Column(scale=4, elem_classes="fl-side"):
-            steps = gr.Number(0, label="Steps (0: the model's own)", precision=0, elem_id="refine-steps")
+            steps = FORM.steps()
+            with gr.Accordion("Advanced", open=False):
+                fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="refine-preflight")
             start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
             live = html()
             versions = html(elem_id="refine-versions")
             written = html(elem_id="refine-written")
     lessons = (draw_triplets, [kind, shown], [browser])
-    check: Drawing = (draw_preflight, [steps], [ready])
-    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, check]
+    knobs = [steps, *fold]
+    size, sizes = (knobs[FORM.names.index(name)] for name in ("resolution", "resolutions"))
+    check: Drawing = (draw_preflight, knobs, [ready])
+    preset: Drawing = (fill_knobs, [filled], [filled, *knobs])
+    drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, preset, check]
     page.show([*drawn, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([kind.change], lessons)
-    page.redraw([steps.change], check)
-    page.on(start.click, start_training, [steps])
+    page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
+    page.redraw([each.change for each in knobs], check)
+    page.on(start.click, start_training, knobs)
     page.act(browser, more, [shown], [shown], then=[lessons])
     page.act(live, live_act)
     page.act(counts, counts_act, [], [written])
@@ -142,16 +150,27 @@ def more(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
 # ── training ────────────────────────────────────────────────────────────────────────────────────
 
 
-def settle(studio: Studio, cid: str, steps: float | None) -> tuple[str, TrainParams]:
-    """The character's editor and its own training preset, with the steps the user set."""
+def fill_knobs(studio: Studio, cid: str, filled: str) -> list[Any]:
+    """The preset of the character's editor, once: what the user set stays as long as the editor does."""
     name = studio.store(cid).character.editor
-    given = {} if not steps else {"steps": int(steps)}
-    return name, studio.registry.spec(name).params(TrainParams, **given)
+    fresh = FORM.preset(studio.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
+    return [name, *fresh]
 
 
-def draw_preflight(studio: Studio, cid: str, steps: float | None) -> str:
+def fill_sizes(studio: Studio, cid: str, resolution: float | None, chosen: Sequence[int]) -> Any:
+    """What can be learned beside another resolution."""
+    return training.smaller_sizes(resolution, chosen)
+
+
+def settle(studio: Studio, cid: str, *values: Any) -> tuple[str, TrainParams]:
+    """The character's editor and its own training preset, with what the user set on top."""
+    name = studio.store(cid).character.editor
+    return name, FORM.settle(studio.registry.spec(name), values)
+
+
+def draw_preflight(studio: Studio, cid: str, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
-    name, params = settle(studio, cid, steps)
+    name, params = settle(studio, cid, *values)
     found = refine.preflight(studio, cid, params, name)
     golden = sum(entry["kind"] == "golden" for entry in found.entries)
     return preflight.panel(
@@ -159,14 +178,13 @@ def draw_preflight(studio: Studio, cid: str, steps: float | None) -> str:
         studio.registry.spec(name),
         looks.plural(len(found.entries), "lesson"),
         [f"{golden} golden, each seen {refine.GOLDEN_WEIGHT} times"] if golden else [],
-        f"a LoRA of {name} · {params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · "
-        f"batch {params.batch_size} · {params.resolution} px",
+        f"a LoRA of {name} · {FORM.told(params)}",
     )
 
 
-def start_training(studio: Studio, cid: str, steps: float | None) -> None:
+def start_training(studio: Studio, cid: str, *values: Any) -> None:
     """Queue the editor's training."""
-    name, params = settle(studio, cid, steps)
+    name, params = settle(studio, cid, *values)
     refine.submit(studio, cid, params, name)
 
 

@@ -8,34 +8,17 @@ from typing import Any
 import gradio as gr
 
 from engines.api import TrainParams
-from engines.errors import BadInput, NotFound
+from engines.errors import BadInput, Busy, NotFound
 from studio.flywheel import choosing, run_folder, runs, train
 from studio.flywheel.choosing import Choice
 from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks, preflight
+from tabs.common import curves, exports, looks, preflight, training
 from tabs.common.shell import Page, html, jobs_of, progress_line
 
-KNOBS = (
-    "steps", "learning_rate", "rank", "batch_size", "seed", "alpha", "optimizer", "timestep_density", "resolutions",
-    "base", "ema_decay", "class_word", "dop_weight", "prior_weight", "prior_pictures", "mask_outside", "flip",
-)  # fmt: skip
-# Elsewhere 0 is an empty field.
-MAY_BE_ZERO = ("seed", "ema_decay", "dop_weight", "prior_weight", "mask_outside", "flip")
-OPTIMIZERS = [
-    ("AdamW", "adamw"),
-    ("AdamW in 8 bits: a quarter of its memory", "adamw8bit"),
-    ("Prodigy: finds its own rate, set the learning rate to 1", "prodigy"),
-]
-DENSITIES = [
-    ("middle levels most", "sigmoid"),
-    ("all levels alike", "uniform"),
-    ("as the model draws at this size", "resolution_shift"),
-    ("noisy levels most", "shift"),
-    ("all levels, the noisier counting more", "weighted"),
-]
-BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "int8"), ("4 bits: least memory", "nf4")]
+FORM = training.Form("train", training.CHARACTER)
+KNOBS = FORM.names
 PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body", "body")]
 USUAL, _USUAL_WORDS = "usual", "the version in use, if it fits"
 _STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
@@ -48,58 +31,40 @@ def build(page: Page) -> None:
         with gr.Column(scale=3, elem_classes="fl-side"):
             phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
             model = gr.Dropdown([], label="Model")
-            steps = gr.Number(label="Steps", precision=0, elem_id="train-steps")
+            steps = FORM.steps()
             with gr.Accordion("Advanced", open=False):
                 start_from = gr.Dropdown([], label="Go on from", elem_id="train-start-from")
-                with gr.Row():
-                    rate = gr.Number(label="Learning rate", step=0.0001)
-                    rank = gr.Number(label="Rank", precision=0)
-                with gr.Row():
-                    alpha = gr.Number(label="Alpha", info="strength is alpha ÷ rank", minimum=0)
-                    batch = gr.Number(label="Batch", precision=0)
-                    seed = gr.Number(label="Seed", precision=0)
-                optimizer = gr.Dropdown(OPTIMIZERS, label="Optimiser")
-                density = gr.Dropdown(DENSITIES, label="Noise levels")
-                sizes = gr.CheckboxGroup([], label="Also learn at", info="each size shows every picture once more")
-                base = gr.Dropdown(BASES, label="Hold the model in")
-                average = gr.Slider(
-                    0, 0.999, step=0.001, label="Averaging (EMA)", info="0 is off; 0.99 calms a rough run"
-                )
-                class_word = gr.Textbox(label="Class word", info="what the character is one of: person, cat, robot")
-                dop = gr.Slider(
-                    0, 2, step=0.1, label="Keep others as they are (DOP)", info="0 is off, 1 usual; twice the time"
-                )
-                with gr.Row():
-                    prior = gr.Slider(
-                        0, 2, step=0.1, label="Prior preservation", info="0 is off, 1 usual; draws others first"
-                    )
-                    others = gr.Number(label="Pictures of others", precision=0, minimum=1)
-                outside = gr.Slider(
-                    0, 1, step=0.05, label="Outside masks counts", info="of pictures with a mask; 1 ignores the masks"
-                )
-                flip = gr.Checkbox(
-                    label="Mirror half of the pictures (flip)",
-                    info="off for characters: no face is its own mirror image, a parting or a scar would change sides, "
-                    "and captions that say left or right would be wrong",
-                )
+                fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
         with gr.Column(scale=5):
             live = html(looks.waiting(), elem_id="train-live")
+            with gr.Row(visible=False, equal_height=True) as longer:
+                more = gr.Number(
+                    label="More steps",
+                    info="this run goes on from where it ended",
+                    precision=0,
+                    scale=2,
+                    elem_id="train-more",
+                )
+                extend = gr.Button("Train longer", scale=1, elem_id="train-extend")
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written")
 
-    advanced = [alpha, optimizer, density, sizes, base, average, class_word, dop, prior, others, outside, flip]
-    values = [steps, rate, rank, batch, seed, *advanced]
+    values = [steps, *fold]
     knobs = [model, *values]
+    size, sizes = (values[KNOBS.index(name)] for name in ("resolution", "resolutions"))
     check = (draw_preflight, [phase, start_from, *knobs], [ready])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
-    page.show([models, starts, check, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    ended = (fill_more, [more], [longer, more])
+    page.show([models, starts, check, ended, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([model.input], (preset, [model], values))
+    page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in (phase, start_from, *knobs)], check)
     page.on(start.click, start_training, [phase, start_from, *knobs])
+    page.on(extend.click, train_longer, [more])
     page.act(live, live_act)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
@@ -130,23 +95,18 @@ def begin_with(studio: Studio, cid: str, start: str | None, model: str, params: 
 
 def preset(studio: Studio, cid: str, model: str | None) -> list[Any]:
     """A model's own training parameters, as the widgets show them."""
-    _, params = settle(studio, cid, model)
-    smaller = [(f"{size} px", size) for size in (params.resolution // 2, params.resolution * 3 // 4)]
-    shown = {"resolutions": gr.update(choices=smaller, value=list(params.resolutions))}
-    return [shown.get(knob, getattr(params, knob)) for knob in KNOBS]
+    return FORM.preset(studio.registry.spec(model or studio.store(cid).character.generator))
+
+
+def fill_sizes(studio: Studio, cid: str, resolution: float | None, chosen: Sequence[int]) -> Any:
+    """What can be learned beside another resolution."""
+    return training.smaller_sizes(resolution, chosen)
 
 
 def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[str, TrainParams]:
     """The model and its parameters: its own preset, with what the user set on top, in the order of `KNOBS`."""
     name = model or studio.store(cid).character.generator
-    spec = studio.registry.spec(name)
-    own = spec.params(TrainParams)
-    given = {
-        knob: type(getattr(own, knob))(value)
-        for knob, value in zip(KNOBS, values, strict=False)
-        if value not in (None, "") and (value or knob in MAY_BE_ZERO)
-    }
-    return name, spec.params(TrainParams, **given)
+    return name, FORM.settle(studio.registry.spec(name), values)
 
 
 def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> str:
@@ -159,8 +119,7 @@ def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, mode
         studio.registry.spec(name),
         looks.plural(len(found.entries), "picture"),
         [f"{found.real_share:.0%} of what it sees is yours"],
-        f"{params.steps} steps · rank {params.rank} · learning rate {params.learning_rate:g} · "
-        f"batch {params.batch_size} · {params.resolution} px · from {_start_name(studio, cid, begun)}",
+        f"{FORM.told(params)} · from {_start_name(studio, cid, begun)}",
     )
 
 
@@ -273,6 +232,32 @@ def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
     elif act == "choose":
         made = choosing.keep_at(studio, job, int(data.get("step", 0)))
         gr.Info(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
+
+
+def fill_more(studio: Studio, cid: str, more: float | None) -> tuple[Any, Any]:
+    """A finished run can be trained longer: by half of what it was, until a number is given."""
+    job = finished_run(studio, cid)
+    half = max(1, asked_steps(job) // 2) if job else 0
+    return gr.update(visible=job is not None), half if job and not more else gr.skip()
+
+
+def train_longer(studio: Studio, cid: str, more: float | None) -> None:
+    """Let the newest run, which has ended well, go on for so many steps."""
+    job = finished_run(studio, cid)
+    if job is None:
+        raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
+    runs.extend(studio, job.id, asked_steps(job) + int(more or 0))
+
+
+def finished_run(studio: Studio, cid: str) -> Job | None:
+    """The newest training, if it has ended well."""
+    newest = jobs_of(studio, cid, "train")[:1]
+    return newest[0] if newest and newest[0].state is JobState.DONE else None
+
+
+def asked_steps(job: Job) -> int:
+    """How many steps a training was to do: what it does after them counts on its own."""
+    return int(job.payload["params"]["steps"])
 
 
 # ── after ───────────────────────────────────────────────────────────────────────────────────────

@@ -37,6 +37,27 @@ def test_what_would_be_trained_is_said(studio: Studio, anna: Character) -> None:
     assert "mend wrong edits in Review" in shown
 
 
+def test_the_editors_own_values_fill_the_fold_once(studio: Studio, anna: Character) -> None:
+    """They are in sight before anything is set, stay as the user leaves them, and change with the editor alone."""
+    editor, *values = refine.fill_knobs(studio, anna.id, "")
+    shown = dict(zip(refine.FORM.names, values, strict=True))
+    assert (editor, shown["steps"], shown["save_every"]) == (anna.editor, 20, 5)
+    assert all(value["__type__"] == "update" for value in refine.fill_knobs(studio, anna.id, anna.editor)[1:])
+    assert refine.fill_knobs(studio, anna.id, "another-editor")[1:] == values
+
+
+def test_what_is_set_in_the_fold_is_trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """A knob lies on the editor's preset, is told before and is in the job."""
+    made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
+    studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
+    given = {"steps": 9, "gradient_accumulation": 2.0, "gradient_checkpointing": False}
+    values = [given.get(name) for name in refine.FORM.names]
+    assert "2 batches a step" in refine.draw_preflight(studio, anna.id, *values)
+    refine.start_training(studio, anna.id, *values)
+    (job,) = studio.jobs.list()
+    assert {name: job.payload["params"][name] for name in given} == given
+
+
 def test_the_weakest_task_is_named_and_practised(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from engines.errors import UserError
+from engines.errors import BadInput, Busy, UserError
 from studio.nouns import Character, ImageRecord, Job, JobState
 from studio.studio import Studio
 from tabs import train
@@ -15,12 +15,40 @@ from tabs.common import looks
 
 def test_the_preset_of_the_model_is_in_sight(studio: Studio, anna: Character) -> None:
     """The widgets hold the values that will be used."""
-    steps, rate, rank, batch, seed, *_ = train.preset(studio, anna.id, None)
-    assert steps > 0
-    assert rate > 0
-    assert rank > 0
-    assert batch > 0
-    assert seed == 0
+    _, own = train.settle(studio, anna.id, None)
+    shown = dict(zip(train.KNOBS, train.preset(studio, anna.id, None), strict=True))
+    assert shown["steps"] > 0 and shown["learning_rate"] > 0
+    assert {name: value for name, value in shown.items() if name != "resolutions"} == {
+        name: getattr(own, name) for name in train.KNOBS if name != "resolutions"
+    }
+
+
+def test_the_values_can_be_read_with_the_fold_closed(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The pre-flight says what will be used, of what is off nothing; each knob that is set shows there."""
+    add()
+    plain = train.draw_preflight(studio, anna.id, "all", None, None)
+    for words in ("20 steps", "rank 4", "alpha 4", "batch 2", "64 px", "checkpointing on", "saved every 5"):
+        assert words in plain
+    assert not any(words in plain for words in ("batches a step", "mirrored", "DOP", "also at"))
+    given = {
+        "gradient_accumulation": 3, "resolution": 128, "gradient_checkpointing": False, "caption_dropout": 0.2,
+        "max_grad_norm": 0, "save_every": 7, "sample_every": 9, "resolutions": [96], "flip": True, "dop_weight": 1,
+    }  # fmt: skip
+    told = train.draw_preflight(studio, anna.id, "all", None, None, *(given.get(knob) for knob in train.KNOBS))
+    for words in (
+        "3 batches a step", "128 px", "checkpointing off", "captions dropped 20%", "gradients not clipped",
+        "saved every 7", "samples every 9", "also at 96 px", "half of the pictures mirrored", "DOP 1",
+    ):  # fmt: skip
+        assert words in told
+
+
+def test_smaller_sizes_follow_the_resolution(studio: Studio, anna: Character) -> None:
+    """Half and three quarters of it; what was chosen stays where it is still smaller."""
+    shown = train.fill_sizes(studio, anna.id, 512, [512, 256])
+    assert ([value for _, value in shown["choices"]], shown["value"]) == ([256, 384], [256])
+    assert train.fill_sizes(studio, anna.id, None, [])["choices"] == []
 
 
 def test_what_the_user_sets_lies_on_the_preset(studio: Studio, anna: Character) -> None:
@@ -90,6 +118,11 @@ def trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) ->
     train.start_training(studio, anna.id, "all", None, None, 20, None, None, None, None)
     studio.jobs.start()
     (job,) = studio.jobs.list()
+    return ended(studio, job)
+
+
+def ended(studio: Studio, job: Job) -> Job:
+    """A job, once it has ended."""
     while studio.jobs.get(job.id).state in (JobState.QUEUED, JobState.RUNNING):
         threading.Event().wait(0.02)
     return studio.jobs.get(job.id)
@@ -106,6 +139,28 @@ def test_any_checkpoint_can_become_a_version(
     step = studio.jobs.get(job.id).artifacts["checkpoints"][0]["step"]
     train.live_act(studio, anna.id, {"act": "choose", "job": job.id, "step": str(step)})
     assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, step]
+
+
+def test_a_finished_training_can_be_trained_longer(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Offered where the newest run has ended well, by half of it unless told otherwise; it ends as a second version."""
+    row, more = train.fill_more(studio, anna.id, None)
+    assert (row["visible"], more["__type__"]) == (False, "update")
+    with pytest.raises(Busy):
+        train.train_longer(studio, anna.id, 10)
+    job = trained(studio, anna, add)
+    row, more = train.fill_more(studio, anna.id, None)
+    assert (row["visible"], more) == (True, 10)
+    with pytest.raises(BadInput, match="20 steps are done"):
+        train.train_longer(studio, anna.id, None)
+
+    train.train_longer(studio, anna.id, 10)
+    assert train.fill_more(studio, anna.id, 10)[0]["visible"] is False
+    ended(studio, job)
+
+    assert "30 of 30 steps" in train.draw_live(studio, anna.id)
+    assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, 30]
 
 
 def test_a_training_goes_on_from_the_version_in_use(

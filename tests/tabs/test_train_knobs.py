@@ -1,18 +1,40 @@
-"""What the Train tab offers is what the trainer knows."""
+"""What the trainings' tabs offer is what the trainer knows."""
+
+from dataclasses import fields
 
 import pytest
 
-from tabs import train
+from engines.api import TrainParams
+from tabs import refine, train
+from tabs.common import training
+from tabs.common.training import Form
 
-pytestmark = pytest.mark.slow
+
+@pytest.mark.parametrize(
+    ("form", "hidden"),
+    [(train.FORM, training.NOT_SHOWN), (refine.FORM, {**training.NOT_SHOWN, **training.NOT_FOR_EDITORS})],
+    ids=["train", "refine"],
+)
+def test_every_knob_is_offered_or_left_out_for_a_reason(form: Form, hidden: dict[str, str]) -> None:
+    """A field of TrainParams that is new stands in the fold, or in the list of those that do not, with the reason."""
+    assert sorted([*form.names, *hidden]) == sorted(field.name for field in fields(TrainParams))
+    assert all(reason.endswith(".") for reason in hidden.values())
 
 
+def test_what_need_not_be_told_is_a_value_of_its_knob() -> None:
+    """Of another kind it would equal none, and the pre-flight would tell it always."""
+    own = TrainParams()
+    for knob in train.FORM.knobs:
+        assert knob.off is None or type(knob.off) is type(getattr(own, knob.name)), knob.name
+
+
+@pytest.mark.slow
 def test_the_tab_offers_what_there_is() -> None:
     """Every optimiser, density and format by its name; of two names for one density, one."""
     from engines.lora.densities import DENSITIES
     from engines.lora.optimizers import OPTIMIZERS
     from engines.parts.quantise import FORMS
 
-    assert {value for _, value in train.OPTIMIZERS} == set(OPTIMIZERS)
-    assert {DENSITIES[value] for _, value in train.DENSITIES} == set(DENSITIES.values())
-    assert {value for _, value in train.BASES} == {"", *FORMS}
+    assert {value for _, value in training.OPTIMIZERS} == set(OPTIMIZERS)
+    assert {DENSITIES[value] for _, value in training.DENSITIES} == set(DENSITIES.values())
+    assert {value for _, value in training.BASES} == {"", *FORMS}
