@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from engines.registry import load_class, lora_files
 
 FORMS = ("diffusers", "kohya", "comfyui")
+CUT_AT = {"flux": 3072}  # the one hidden size at which diffusers' converter of a family knows how to part fused layers
 
 
 @dataclass(frozen=True)

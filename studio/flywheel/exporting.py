@@ -6,12 +6,13 @@ import json
 import re
 import zipfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engines.api import Json, TrainParams
+from engines.api import EditParams, GenerateParams, Json, ModelSpec, TrainParams
 from engines.crops import Crop, cut
 from engines.errors import BadInput
 from studio.flywheel import runs
@@ -28,7 +29,84 @@ if TYPE_CHECKING:
 HUB = "hub"
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
-_PIPELINE = {Role.CHARACTER: "text-to-image", Role.EDITOR: "image-to-image"}
+# What diffusers calls a family's pipeline, or a row's own where it differs from its family's.
+_PIPELINES = {
+    "flux": "FluxPipeline",
+    "flux2": "Flux2KleinPipeline",
+    "qwen-edit": "QwenImageEditPlusPipeline",
+    "Qwen/Qwen-Image-Edit": "QwenImageEditPipeline",
+}
+_LOADING = """\
+import torch
+from diffusers import {pipeline}
+%s
+pipeline = {pipeline}.from_pretrained({source}, torch_dtype=torch.{dtype})
+pipeline.load_lora_weights(".", weight_name={weights})
+if torch.cuda.is_available():
+    pipeline.enable_model_cpu_offload()
+"""
+_CHARACTER_CODE = (
+    _LOADING % ""
+    + """\
+image = pipeline(
+    prompt={words},
+    width={width},
+    height={height},
+    num_inference_steps={steps},
+    guidance_scale={guidance},
+    generator=torch.Generator("cpu").manual_seed({seed}),
+).images[0]
+image.save("drawn.png")
+"""
+)
+_EDITOR_CODE = (
+    _LOADING % "from diffusers.utils import load_image\n"
+    + """\
+image = pipeline(
+    image=load_image({picture}),  # the picture to change
+    prompt={words},
+    negative_prompt={negative},
+    true_cfg_scale={true_cfg},
+    num_inference_steps={steps},
+    generator=torch.Generator("cpu").manual_seed({seed}),
+).images[0]
+image.save("edited.png")
+"""
+)
+
+
+@dataclass(frozen=True)
+class _Face:
+    """How the versions of a role are presented: all that a card of one says otherwise than a card of the other."""
+
+    task: str  # by the hub's names
+    params: type[GenerateParams] | type[EditParams]  # what a preview was drawn with
+    instance: str  # what to say for the trained subject; "" where there is none
+    title: str
+    about: str
+    code: str
+
+
+_FACES = {
+    Role.CHARACTER: _Face(
+        "text-to-image",
+        GenerateParams,
+        "{said}",
+        "{name}, {version}",
+        "A LoRA of {label}, trained with FLENwheel on {pictures} pictures, {real_share:.0%} of what it saw being "
+        "originals.\n\nSay `{said}` in the prompt.",
+        _CHARACTER_CODE,
+    ),
+    Role.EDITOR: _Face(
+        "image-to-image",
+        EditParams,
+        "",
+        "Edits of {name}, {version}",
+        "A LoRA of {label}, trained with FLENwheel on {pictures} edits that a human approved or corrected.\n\n"
+        "Give it a picture and say what to change; no word is needed to call it.",
+        _EDITOR_CODE,
+    ),
+}
 
 
 def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, entries: Sequence[Json]) -> Path:
@@ -74,73 +152,147 @@ def export_hub(studio: Studio, character_id: str, version_id: str) -> Path:
     """
     store = studio.store(character_id)
     version = store.versions.get(version_id)
-    previews = [store.images.get(each.image) for each in runs.progress(studio, version.job).samples]
-    last = [each for each in previews if each.params.get("prompt")][-_SHOWN:]
+    shown = _previews(studio, store, version)
     lora = runs.export(studio, character_id, version_id)
     target = lora.with_name(lora.stem + "-hub.zip")
     part = target.with_suffix(".part")
     with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
         archive.write(lora, _WEIGHTS)
-        for number, image in enumerate(last):
+        for number, image in enumerate(shown.pictures):
             _put(archive, store.path(image.id), f"images/{number}")
-        archive.writestr("README.md", _model_card(studio, store, version, last))
+        archive.writestr("README.md", _model_card(studio, store, version, shown))
     part.replace(target)
     return target
 
 
-def _model_card(studio: Studio, store: Store, version: Version, previews: Sequence[ImageRecord]) -> str:
+@dataclass(frozen=True)
+class _Shown:
+    """The previews that stand for a version, and after how many steps they were drawn; 0 where there are none."""
+
+    step: int
+    pictures: tuple[ImageRecord, ...]
+
+
+def _previews(studio: Studio, store: Store, version: Version) -> _Shown:
+    """Those of the step that was kept, or the nearest earlier ones; those of step 0 show no LoRA at all."""
+    kept = version.checkpoints[-1]["step"] if version.checkpoints else version.metrics.get("steps", 0)
+    samples = runs.progress(studio, version.job).samples
+    step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
+    told = [store.images.get(each.image) for each in samples if each.step == step > 0]
+    return _Shown(step, tuple(each for each in told if _words(version.role, each))[:_SHOWN])
+
+
+def _words(role: Role, preview: ImageRecord) -> str:
+    return _FACES[role].params.from_json(preview.params).headline()
+
+
+def _model_card(studio: Studio, store: Store, version: Version, shown: _Shown) -> str:
     """The hub's card: its YAML header, whose values are written as JSON, then words for people.
 
     Source: huggingface/hub-docs modelcard.md, and diffusers' own LoRA scripts.
     """
-    spec, character = studio.registry.spec(version.model), store.character
+    spec, character, face = studio.registry.spec(version.model), store.character, _FACES[version.role]
+    images = [f"images/{number}{store.path(each.id).suffix}" for number, each in enumerate(shown.pictures)]
+    words = [_words(version.role, each) for each in shown.pictures]
+    facts = {
+        "name": character.name,
+        "version": version.name,
+        "label": spec.label,
+        "said": f"{character.trigger} {character.subject}",
+        "pictures": version.metrics.get("pictures", "?"),
+        "real_share": version.metrics.get("real_share", 0),
+    }
+    instance = face.instance.format(**facts)
+    header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))
+    yaml = "\n".join(f"{name}: {json.dumps(value)}" for name, value in header.items())
+    drawn = shown.pictures[0].params if shown.pictures else {}
+    said = instance or store.datasets.get(version.dataset).entries[0]["caption"]
+    code = snippet(spec, version.role, drawn, said, images[0] if images else "picture.png")
+    return (
+        f"---\n{yaml}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
+        f"{_figures(version)}\n\nIn the folder of this repository:\n\n```python\n{code}```\n\n"
+        f"{_told_of(version, shown)}"
+        + "".join(f"\n![{text}]({url})\n\n{text}\n" for text, url in zip(words, images, strict=True))
+    )
+
+
+def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Json:
+    """What the hub's search and gallery read."""
     apache = spec.licence == "Apache-2.0"
-    images = [f"images/{number}{store.path(image.id).suffix}" for number, image in enumerate(previews)]
-    header = {
-        "tags": [spec.family, "lora", "diffusers", _PIPELINE[version.role]],
+    return {
+        "tags": [spec.family, "lora", "diffusers", _FACES[role].task],
         "license": "apache-2.0" if apache else "other",
         **({} if apache else {"license_name": spec.licence}),
         **({} if spec.source.startswith("assets:") else {"base_model": spec.source}),
-        "instance_prompt": f"{character.trigger} {character.subject}",
-        "widget": [
-            {"text": each.params["prompt"], "output": {"url": url}} for each, url in zip(previews, images, strict=True)
-        ],
+        **({"instance_prompt": instance} if instance else {}),
+        "widget": [{"text": text, "output": {"url": url}} for text, url in widget],
     }
-    yaml = "\n".join(f"{name}: {json.dumps(value)}" for name, value in header.items())
-    figures = version.metrics
-    params = version.params
+
+
+def _figures(version: Version) -> str:
+    params, steps = version.params, version.metrics.get("steps", "?")
     return (
-        f"---\n{yaml}\n---\n\n# {character.name}, {version.name}\n\n"
-        f"A LoRA of {spec.label}, trained with FLENwheel on {figures.get('pictures', '?')} pictures, "
-        f"{figures.get('real_share', 0):.0%} of what it saw being originals.\n\n"
-        f"Say `{character.trigger} {character.subject}` in the prompt.\n\n"
         f"| steps | rank | alpha | learning rate | batch | resolution |\n|---|---|---|---|---|---|\n"
-        f"| {figures.get('steps', '?')} | {params['rank']} | {params['alpha']:g} | {params['learning_rate']:g} "
-        f"| {params['batch_size']} | {params['resolution']} |\n\n"
-        f"```python\npipeline.load_lora_weights(\"this repository\", weight_name=\"{_WEIGHTS}\")\n```\n"
-        + "".join(f"\n![{image.params['prompt']}]({url})\n" for image, url in zip(previews, images, strict=True))
+        f"| {steps} | {params['rank']} | {params['alpha']:g} | {params['learning_rate']:g} "
+        f"| {params['batch_size']} | {params['resolution']} |"
+    )
+
+
+def _told_of(version: Version, shown: _Shown) -> str:
+    """Which step the pictures are of: what they show must be what is shipped, or be said."""
+    if not shown.pictures:
+        return "There are no previews of this LoRA.\n"
+    steps = version.metrics.get("steps", shown.step)
+    same = f"Drawn at step {shown.step}, by the LoRA that is here.\n"
+    return same if steps == shown.step else f"Drawn at step {shown.step}; the LoRA that is here is of step {steps}.\n"
+
+
+def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -> str:
+    """Python that uses the LoRA as it is published, to be run in its folder; it draws what a preview was drawn with.
+
+    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown.
+    """
+    face = _FACES[role]
+    params = face.params.from_json(drawn) if drawn else spec.params(face.params)
+    scheme, _, place = spec.source.partition(":")
+    return face.code.format(
+        pipeline=_PIPELINES.get(spec.source) or _PIPELINES.get(spec.family, "DiffusionPipeline"),
+        source=json.dumps(f"{scheme}/{place}" if scheme == "assets" else place or scheme),
+        dtype="float32" if spec.toy else "bfloat16",
+        weights=json.dumps(_WEIGHTS),
+        words=json.dumps(params.headline() or said, ensure_ascii=False),
+        picture=json.dumps(picture),
+        **{name: json.dumps(value) for name, value in params.to_json().items()},
     )
 
 
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Json]) -> list[Folder]:
-    """Each entry's picture, words and reference under one stem; the folders that they went to, in order."""
+    """Each entry's picture, words and references under one stem; the folders that they went to, in order."""
     folders: dict[int, Folder] = {}
     masked = any(entry.get("mask") for entry in entries)
     for number, entry in enumerate(entries, 1):
         repeats = int(entry.get("repeats", 1))
         name = form.folder(repeats, store.character.trigger)
-        reference, crop = next(iter(entry.get("references", ())), None), tuple(entry.get("crop", ()))
-        stem = f"{number:04d}"
+        crop, stem = tuple(entry.get("crop", ())), f"{number:04d}"
         mask = form.mask.format(folder=name, stem=stem) if masked else ""
-        references = f"{name}-control" if reference else ""
-        folder = folders.setdefault(repeats, Folder(name, references, repeats, mask.rpartition("/")[0]))
-        _put_cut(archive, store, entry["image"], crop, f"{folder.name}/{stem}")
-        archive.writestr(f"{folder.name}/{stem}.txt", entry["caption"] + "\n")
+        folder = folders.get(repeats, Folder(name, (), repeats, mask.rpartition("/")[0]))
+        _put_cut(archive, store, entry["image"], crop, f"{name}/{stem}")
+        archive.writestr(f"{name}/{stem}.txt", entry["caption"] + "\n")
         if mask:
             archive.writestr(mask, to_png(_mask_of(store, entry, crop)))
-        if reference:
-            _put_cut(archive, store, reference, crop, f"{folder.references}/{stem}")
+        references = _write_references(archive, store, form, entry, f"{name}/{stem}")
+        folders[repeats] = replace(folder, references=tuple(dict.fromkeys((*folder.references, *references))))
     return list(folders.values())
+
+
+def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entry: Json, picture: str) -> list[str]:
+    """All that an edit starts from, where the trainer looks for it, the first cut as its picture is; their folders."""
+    images, where = entry.get("references", ()), form.references
+    folder, _, stem = picture.rpartition("/")
+    places = [where(folder, stem, index, len(images)) for index in range(len(images))] if where else []
+    for index, place in enumerate(places):
+        _put_cut(archive, store, images[index], () if index else tuple(entry.get("crop", ())), place)
+    return [place.rpartition("/")[0] for place in places]
 
 
 def _mask_of(store: Store, entry: Json, crop: Crop) -> Image.Image:

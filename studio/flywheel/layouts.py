@@ -16,18 +16,21 @@ class Folder:
     """Pictures that are seen equally often: where they lie, what they were made from, and what of them counts."""
 
     name: str
-    references: str  # "" where there are none
+    references: tuple[str, ...]  # one folder for each place in the order that a model is shown them; () for none
     repeats: int
     masks: str = ""  # "" where there are none
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One trainer's way: its folders' names from (repeats, trigger), and the files that describe them."""
+    """One trainer's way: its folders' names from (repeats, trigger), and the files that describe them.
+
+    `references`: where a picture's reference lies, without its ending, from (folder, stem, which of them, how many).
+    """
 
     folder: Callable[[int, str], str]
     describe: Callable[[Sequence[Folder], TrainParams], Mapping[str, str]]  # folders, knobs -> file name -> text
-    references: bool = True
+    references: Callable[[str, str, int, int], str] | None = None  # None where it learns no edits
     mask: str = "masks/{folder}/{stem}.png"  # outside the folder, where some trainers learn every picture they find
 
 
@@ -36,7 +39,7 @@ def _ai_toolkit(folders: Sequence[Folder], params: TrainParams) -> dict[str, str
     blocks = [
         {
             "folder_path": folder.name,
-            **({"control_path": folder.references} if folder.references else {}),
+            **({"control_path": _one_or_many(folder.references)} if folder.references else {}),
             **({"mask_path": folder.masks, "mask_min_value": params.mask_outside} if folder.masks else {}),
             "caption_ext": "txt",
             "num_repeats": folder.repeats,
@@ -58,7 +61,7 @@ def _musubi(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
     ]
     for folder in folders:
         lines += ["", "[[datasets]]", f'image_directory = "{folder.name}"']
-        lines += [f'control_directory = "{folder.references}"'] if folder.references else []
+        lines += [f'control_directory = "{name}"' for name in folder.references]
         lines += [f'cache_directory = "cache/{folder.name}"', f"num_repeats = {folder.repeats}"]
     return {"dataset.toml": "\n".join(lines) + "\n"}
 
@@ -101,6 +104,21 @@ def _masked(folders: Sequence[Folder]) -> bool:
     return any(folder.masks for folder in folders)
 
 
+def _one_or_many(names: Sequence[str]) -> str | list[str]:
+    """A name alone stays one: what older configs say, and older trainers read."""
+    return names[0] if len(names) == 1 else list(names)
+
+
+def _folder_each(folder: str, stem: str, index: int, count: int) -> str:
+    """All first references in one folder, all second ones in the next, under the picture's own name."""
+    return f"{folder}-control{f'-{index + 1}' if index else ''}/{stem}"
+
+
+def _numbered(folder: str, stem: str, index: int, count: int) -> str:
+    """All in one folder; where a picture has several, they are numbered after its name."""
+    return f"{folder}-control/{stem}{f'_{index}' if count > 1 else ''}"
+
+
 def _plain_name(repeats: int, trigger: str) -> str:
     return f"seen-{repeats}x"
 
@@ -109,13 +127,14 @@ def _kohya_name(repeats: int, trigger: str) -> str:
     return f"{repeats}_{trigger}"
 
 
-# Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig) and dataloader_mixins.py (MaskFileItemDTOMixin);
-# kohya-ss/musubi-tuner docs/dataset_config.md, which knows no masks; kohya-ss/sd-scripts docs (DreamBooth folders:
-# repeats_name) and docs/masked_loss_README.md; Nerogar/OneTrainer modules/util/config/ConceptConfig.py and
-# modules/dataLoader/mixin/DataLoaderText2ImageMixin.py (-masklabel).
+# Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig: control_path is a folder or a list of them) and
+# dataloader_mixins.py (MaskFileItemDTOMixin, ControlFileItemDTOMixin); kohya-ss/musubi-tuner docs/dataset_config.md
+# (several control images of image1.jpg are image1_0.png, image1_1.png), which knows no masks; kohya-ss/sd-scripts docs
+# (DreamBooth folders: repeats_name) and docs/masked_loss_README.md; Nerogar/OneTrainer
+# modules/util/config/ConceptConfig.py and modules/dataLoader/mixin/DataLoaderText2ImageMixin.py (-masklabel).
 LAYOUTS: Mapping[str, Layout] = {
-    "ai-toolkit": Layout(_plain_name, _ai_toolkit),
-    "musubi-tuner": Layout(_plain_name, _musubi),
-    "kohya": Layout(_kohya_name, _kohya, references=False),
-    "onetrainer": Layout(_plain_name, _onetrainer, references=False, mask="{folder}/{stem}-masklabel.png"),
+    "ai-toolkit": Layout(_plain_name, _ai_toolkit, _folder_each),
+    "musubi-tuner": Layout(_plain_name, _musubi, _numbered),
+    "kohya": Layout(_kohya_name, _kohya),
+    "onetrainer": Layout(_plain_name, _onetrainer, mask="{folder}/{stem}-masklabel.png"),
 }
