@@ -46,6 +46,10 @@ class Captioned(Family):
         """The model's own settings."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
+    def reading(self) -> tuple[object, ...]:
+        """As others, and after how many words a caption is cut off."""
+        return (*super().reading(), self.text_tokens())
+
     def tokens(self, params: TrainParams, references: int = 1) -> int:
         """Packed latents and text."""
         side = 2 * self.maths.latent_factor(components.config(self.folder, "vae"))

@@ -21,6 +21,7 @@ from engines.runfile import flush
 ADAPTER = "adapter.safetensors"
 _OPTIMIZER = "optimizer.pt"
 _STATE = "state.json"
+_TOLD = "previews.told"
 _COMPLETE = re.compile(r"step-(\d{6,})")
 
 
@@ -36,6 +37,11 @@ class Checkpoint:
     def adapter(self) -> Path:
         """The LoRA file in it."""
         return self.folder / ADAPTER
+
+    @property
+    def told(self) -> bool:
+        """Whether its step's previews have been handed on; until then a resume owes them."""
+        return (self.folder / _TOLD).is_file()
 
     def optimizer(self) -> dict[str, Any]:
         """The optimiser's state, on the CPU."""
@@ -95,6 +101,13 @@ def save(
     draft.rename(final)
     flush(home)
     return Checkpoint(final, step, dict(identity))
+
+
+def settle(run_folder: Path, step: int) -> None:
+    """Note that a step's previews have been handed on, where it has a checkpoint to resume from."""
+    folder = _complete(run_folder).get(step)
+    if folder:
+        (folder / _TOLD).touch()
 
 
 def prune(run_folder: Path, save_every: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -32,13 +32,21 @@ class Encoded:
     previews: tuple[str, ...]
 
 
-def encode(family: Family, run: TrainRun, sources: Sequence[Source], lease: Lease, on_step: OnStep) -> Encoded:
+def encode(
+    family: Family,
+    run: TrainRun,
+    sources: Sequence[Source],
+    lease: Lease,
+    on_step: OnStep,
+    version_of: Callable[[str], str] = version,
+) -> Encoded:
     """Fill the cache; the encoders are not even asked for when nothing is missing.
 
-    It goes by content, encoder weights and library versions, so runs share it and nothing stale is ever found.
-    Raises: BadInput for a picture or a mask that cannot be used, or a class that nobody can name.
+    It goes by content, encoder weights, how the row has them read, and library versions, so runs share it and nothing
+    stale is ever found. Raises: BadInput for a picture or a mask that cannot be used, or a class that nobody can name.
     """
-    params, encoders = run.params, key(family.weights_hash(family.encoders), *map(version, _LIBRARIES))
+    weights = family.weights_hash((*family.encoders, *family.tokenizers))
+    params, encoders = run.params, key(weights, family.reading(), *map(version_of, _LIBRARIES))
     cache = Cache(run.cache or run.folder / "cache")
     sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
     turned = [(source.mirror(), size) for source, size in sized] if params.flip else []

@@ -39,6 +39,7 @@ class Family(ABC):
 
     targets: ClassVar[str]  # full-match pattern of the Linear layers that get a LoRA
     encoders: ClassVar[tuple[str, ...]]
+    tokenizers: ClassVar[tuple[str, ...]]  # and processors: what the encoders are fed by
     blocks: ClassVar[Mapping[str, int]]  # config key of a stack of blocks -> LoRA widths a block, in hidden sizes
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -112,6 +113,11 @@ class Family(ABC):
         if base in ("", components.form_of(self.spec, self.folder, "transformer")):
             return self.spec
         return components.holding(self.spec, "transformer", base)
+
+    def reading(self) -> tuple[object, ...]:
+        """What of the row changes an encoding though the files are the same; each part says itself by its `repr`."""
+        held = [components.form_of(self.spec, self.folder, name) for name in self.encoders]
+        return (*held, components.weight_dtype(self.spec), self.spec.options.get("full_width", ()))
 
     def weights_hash(self, names: Sequence[str]) -> str:
         """What tells these parts' weights from others, wherever they are held."""

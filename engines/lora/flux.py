@@ -28,6 +28,7 @@ class FluxAdapter(Captioned):
     )
     maths = flux
     encoders = ("text_encoder", "text_encoder_2", "vae")
+    tokenizers = ("tokenizer", "tokenizer_2")
     blocks: ClassVar = {"num_layers": 36, "num_single_layers": 17}
 
     @cached_property

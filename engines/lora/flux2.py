@@ -42,6 +42,7 @@ class Flux2Adapter(Captioned):
     )
     maths = flux2
     encoders = ("text_encoder", "vae")
+    tokenizers = ("tokenizer",)
     blocks: ClassVar = {"num_layers": 38, "num_single_layers": 15}
 
     @cached_property

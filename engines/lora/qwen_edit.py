@@ -36,6 +36,7 @@ class QwenEditAdapter(Family):
         r"|(img|txt)_mlp\.net\.(0\.proj|2))"
     )
     encoders = ("text_encoder", "vae")
+    tokenizers = ("processor",)
     blocks: ClassVar = {"num_layers": 36}
 
     @cached_property
@@ -111,6 +112,10 @@ class QwenEditAdapter(Family):
             tick,
         )
         return qwen.to_images(parts["vae"], latents)[0]
+
+    def reading(self) -> tuple[object, ...]:
+        """As others, and at which sizes and by which names pictures are shown: 2509 sees them unlike its elder."""
+        return (*super().reading(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
         """The transformer with a table for its modulation, where the row has one: no LoRA of ours touches it."""

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ class LoraTrainer:
             checkpoint.check_same(last, identity)
             if last.step >= run.params.steps:
                 yield CheckpointSaved(last.step, last.adapter)
-                return
+                if not _owes_previews(last, run):
+                    return
         with self._workers.encoding():
             encoded = encode(self.family, run, sources, lease, on_step)
         with (
@@ -152,7 +154,7 @@ class _Session:
         elif self._run.start:
             self._begin_with(self._run.start)
         try:
-            if not last and self._workers.main:
+            if self._workers.main and (not last or _owes_previews(last, self._run)):
                 yield from self._draw(on_step)
             while self._step < params.steps:
                 done = self._learn(self._step + 1)
@@ -169,8 +171,7 @@ class _Session:
             raise
 
     def _due(self, every: int) -> bool:
-        due = self._step == self._params.steps or (every > 0 and self._step % every == 0)
-        return due and self._workers.main
+        return self._workers.main and _due(self._step, every, self._params.steps)
 
     def _learn(self, step: int) -> StepDone:
         """One optimiser step."""
@@ -211,13 +212,14 @@ class _Session:
         return draw.sigma, losses
 
     def _draw(self, on_step: OnStep) -> Iterator[SampleDrawn]:
-        """The fixed-seed previews, with the LoRA as it is now."""
+        """The fixed-seed previews, with the LoRA as it is now; what is cut short here, a resume draws again."""
         previews = self._run.previews
         for index, (name, preview) in enumerate(zip(self._encoded.previews, previews, strict=True)):
             tick = _tick(on_step, self._step, self._params.steps, f"preview {index + 1} of {len(previews)}")
             with self._average.shown():
                 image = self._family.draw(self._parts, self._encoded.cache[name], preview, tick)
             yield SampleDrawn(self._step, index, image)
+        checkpoint.settle(self._run.folder, self._step)
 
     def _save(self) -> CheckpointSaved:
         """A full state, its adapter read back before it counts; older ones that nobody asked for go."""
@@ -230,6 +232,10 @@ class _Session:
             step=self._step,
             dataset=self._identity["dataset"],
             targets=self._family.targets,
+            params=self._params,
+            pictures=len(self._run.items),
+            licence=self._family.spec.licence,
+            made=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         with self._average.shown() as raw:
             state = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
@@ -285,6 +291,16 @@ def trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[l
     finally:
         transformer.disable_gradient_checkpointing()
         detach(transformer)
+
+
+def _due(step: int, every: int, steps: int) -> bool:
+    return step == steps or (every > 0 and step % every == 0)
+
+
+def _owes_previews(last: checkpoint.Checkpoint, run: TrainRun) -> bool:
+    """Whether a run was stopped between a checkpoint and the previews of its step."""
+    due = _due(last.step, run.params.sample_every, run.params.steps)
+    return due and bool(run.previews) and not last.told
 
 
 def _tick(on_step: OnStep, step: int, total: int, what: str) -> Callable[[int, int], None]:

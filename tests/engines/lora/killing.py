@@ -7,7 +7,7 @@ has imported everything and computed nothing, so that it costs its training alon
 
 from __future__ import annotations
 
-import dataclasses
+import gc
 import json
 import os
 import shutil
@@ -17,18 +17,18 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+import bitsandbytes  # noqa: F401  imported before the forks
 import torch
 from tensorboardX import SummaryWriter  # noqa: F401  the same
 
 from engines import runfile
+from engines.api import CheckpointSaved
 from engines.lora import flux, qwen_edit  # noqa: F401  imported before the forks
 from engines.lora.trainer import LoraTrainer
-from tests.engines.conftest import TOY_FLUX, TOY_QWEN, HostLease
+from engines.registry import MODELS
+from tests.engines.conftest import HostLease
 
-MODELS = {
-    TOY_FLUX.name: dataclasses.replace(TOY_FLUX, trainer="engines.lora.flux:FluxAdapter"),
-    TOY_QWEN.name: dataclasses.replace(TOY_QWEN, trainer="engines.lora.qwen_edit:QwenEditAdapter"),
-}
+ROWS = {row.name: row for row in MODELS}
 
 
 class _Fuse:
@@ -48,11 +48,12 @@ class _Fuse:
 
 
 def train(folder: Path, fuse: _Fuse) -> None:
-    """Go on from wherever the folder stands."""
+    """Go on from wherever the folder stands, and tell it as the command does."""
     file = runfile.read(folder)
-    trainer = LoraTrainer(MODELS[file.model], file.weights)
-    for _ in trainer.train(file.run, HostLease(trainer.plan(file.run)), fuse.on_step):
-        pass
+    trainer = LoraTrainer(ROWS[file.model], file.weights)
+    for event in trainer.train(file.run, HostLease(trainer.plan(file.run)), fuse.on_step):
+        if not isinstance(event, CheckpointSaved):
+            runfile.tell(folder, event)
 
 
 def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:
@@ -77,6 +78,7 @@ def main(runs: list[tuple[str, list[tuple[int, int]], bool]]) -> None:
     torch.set_num_threads(1)
     for folder, _, _ in runs:
         _import_all(runfile.read(Path(folder)).weights)
+    gc.freeze()  # what was imported stays: no fork need look through it
     print(json.dumps([_live_and_die(Path(folder), kills, stale) for folder, kills, stale in runs]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,90 @@ def test_a_changed_crop_is_encoded_anew(make_trainer, make_run, host_lease, step
     assert len(set(names)) == 3 and names[1] == names[3]
     assert sizes[0][0] == sizes[0][1] and sizes[1][0] > sizes[1][1] and sizes[1] == sizes[2]
     assert asked == (["encode"], ["encode"], ["encode"], [])
+
+
+@pytest.mark.parametrize(
+    ("family", "otherwise"),
+    [
+        ("flux", {"text_tokens": 9}),
+        ("flux", {"int8": ("text_encoder_2",)}),
+        ("qwen-edit", {"vision_area": 64 * 64}),
+        ("qwen-edit", {"picture_label": ""}),
+        ("qwen-edit", {"multiple": 16}),
+    ],
+)
+def test_a_row_that_reads_otherwise_finds_nothing(
+    family, otherwise, make_trainer, make_run, host_lease, steps, tmp_path: Path
+) -> None:
+    """Qwen-Image-Edit's row and 2509's differ by how pictures are shown, not by file names: no embedding is shared.
+
+    What only says how pictures are drawn changes nothing.
+    """
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    trainer, run = make_trainer(family), make_run(tmp_path, family, cache=tmp_path / "cache")
+    run = dataclasses.replace(run, items=run.items[:1])
+
+    def encoded(**options):
+        spec = dataclasses.replace(trainer.spec, options={**trainer.spec.options, **options})
+        other = type(trainer)(spec, trainer.folder)
+        lease = host_lease(other.plan(run))
+        found = encode(other.family, run, read_sources(run.items), lease, steps)
+        return lease.asked, (*found.examples.examples[0].needs(), *found.previews)
+
+    first, again, drawn, other = encoded(), encoded(), encoded(batch=1, compile="eager"), encoded(**otherwise)
+
+    assert [asked for asked, _ in (first, again, drawn, other)] == [["encode"], [], [], ["encode"]]
+    assert not {*first[1]} & {*other[1]}
+
+
+@pytest.mark.parametrize("part", ["text_encoder_2", "tokenizer_2"])
+def test_other_encoders_find_nothing(
+    part, make_trainer, make_run, host_lease, steps, flux_folder: Path, tmp_path: Path
+) -> None:
+    """Neither embeddings of other weights under the same names are found, nor those of words cut otherwise."""
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    trainer, run = make_trainer("flux"), make_run(tmp_path / "run")
+    run, other = dataclasses.replace(run, items=run.items[:1]), shutil.copytree(flux_folder, tmp_path / "model")
+    _change(other / part)
+    asked = []
+    for each in (trainer, type(trainer)(trainer.spec, other)):
+        lease = host_lease(each.plan(run))
+        encode(each.family, run, read_sources(run.items), lease, steps)
+        asked.append(lease.asked)
+
+    assert asked == [["encode"], ["encode"]]
+
+
+def _change(folder: Path) -> None:
+    """Other weights, or another table of words, under the same names and at the same size."""
+    from safetensors.torch import load_file, save_file
+
+    weights, words = folder / "model.safetensors", folder / "tokenizer.json"
+    if weights.is_file():
+        save_file({name: value + 1 for name, value in load_file(weights).items()}, weights, {"format": "pt"})
+    else:
+        words.write_text(words.read_text().replace("forest", "street"))
+
+
+def test_another_library_version_finds_nothing(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
+    """The same weights have come to mean other embeddings with transformers 5: each version has its own."""
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+
+    trainer, run = make_trainer("flux"), make_run(tmp_path)
+    run = dataclasses.replace(run, items=run.items[:1])
+    asked = []
+    for versions in ({"diffusers": "1", "transformers": "4"}, {"diffusers": "1", "transformers": "5"},
+                     {"diffusers": "2", "transformers": "5"}, {"diffusers": "1", "transformers": "4"}):  # fmt: skip
+        lease = host_lease(trainer.plan(run))
+        encode(trainer.family, run, read_sources(run.items), lease, steps, versions.__getitem__)
+        asked.append(lease.asked)
+
+    assert asked == [["encode"], ["encode"], ["encode"], []]
 
 
 def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp_path: Path) -> None:

@@ -35,6 +35,45 @@ def _masked(run: Any, folder: Path, box: tuple[int, int, int, int]) -> Any:
     return dataclasses.replace(run, items=(dataclasses.replace(run.items[0], mask=folder / "mask.png"), *run.items[1:]))
 
 
+@both
+def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, host_lease, tmp_path: Path) -> None:
+    """A wordless row has the encoding of no words at all, the others their own; who it is hangs on seed and number."""
+    import torch
+
+    trainer, device = make_trainer(family), torch.device("cpu")
+    run = make_run(tmp_path, family, previews=False, caption_dropout=0.3, batch_size=4)
+    captions = ("ohwx person", "ohwx person in the forest", "smiling", "a red shirt")
+    run = dataclasses.replace(
+        run, items=tuple(dataclasses.replace(run.items[0], caption=words) for words in captions)
+    )
+    lease = host_lease(trainer.plan(run))
+    (term,), (again,) = _terms(trainer, run, lease), _terms(trainer, run, lease)
+    with lease.stage("encode") as parts:
+        references = [Image.open(path).convert("RGB") for path in run.items[0].references]
+        *said, unsaid = (_read(trainer.family.encode_words(parts, words, references)) for words in (*captions, ""))
+
+    drawn = [[_read(row) for row in _rows(term.draw(number, ALL, device).batch)] for number in range(100)]
+    wordless = [[row == unsaid for row in rows] for rows in drawn]
+
+    assert {row for rows in drawn for row in rows} == {*said, unsaid}
+    assert sum(map(sum, wordless)) / 400 == pytest.approx(0.3, abs=0.06)
+    assert drawn[7] == [_read(row) for row in _rows(again.draw(7, ALL, device).batch)]
+    other = _terms(trainer, dataclasses.replace(run, params=run.params.replace(seed=6)), lease)[0]
+    assert wordless != [
+        [_read(row) == unsaid for row in _rows(other.draw(number, ALL, device).batch)] for number in range(100)
+    ]
+
+
+def _rows(batch: Any) -> list[dict[str, Any]]:
+    return [{name: value[row : row + 1] for name, value in batch.items()} for row in range(4)]
+
+
+def _read(row: Any) -> bytes:
+    """What a row says, without what pads it."""
+    embeds = row["prompt_embeds"][0]
+    return (embeds[row["prompt_mask"][0].bool()] if "prompt_mask" in row else embeds).numpy().tobytes()
+
+
 def test_a_mask_weighs_places(make_trainer) -> None:
     """An error outside counts as much as the mask says there; the mean is over what counts, so size does not matter."""
     import torch

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import shutil
 from pathlib import Path
 from typing import Any
@@ -117,6 +119,58 @@ def test_events_come_when_due(family, make_trainer, make_run, train, steps, tmp_
     assert {step for step, total, _ in steps.seen if total == 5} == {0, 1, 2, 3, 4, 5}
 
 
+@dataclasses.dataclass
+class _StopAt:
+    """A user who presses cancel when a step's message says a word."""
+
+    step: int
+    word: str
+
+    def __call__(self, step: int, total: int, message: str = "") -> None:
+        if step == self.step and self.word in message:
+            raise Cancelled
+
+
+def _until(life: Any, death: CheckpointSaved | None) -> list[Any]:
+    """What a training tells until it is cancelled, or its process dies with a checkpoint's event in hand."""
+    told: list[Any] = []
+    with contextlib.closing(life), contextlib.suppress(Cancelled):
+        for event in life:
+            told.append(event)
+            if isinstance(event, CheckpointSaved) and event == death:
+                break
+    return told
+
+
+def _previews(events: list[Any]) -> dict[tuple[int, int], bytes]:
+    return {(each.step, each.index): each.image.tobytes() for each in events if isinstance(each, SampleDrawn)}
+
+
+@pytest.mark.parametrize("step", [2, 4])
+def test_previews_are_owed_until_they_are_told(step, make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
+    """Broken off between a checkpoint and its previews, amid the run or at its end, a resume draws what is missing.
+
+    By a death, by a cancel after the step, by one in the second of two previews: all lives together have told the
+    unbroken run's previews and learned its weights, bit for bit, and one more life has nothing left to draw.
+    """
+    trainer = make_trainer("flux")
+    run = make_run(tmp_path / "whole", steps=4, save_every=2, sample_every=2, ema_decay=0.5, cache=tmp_path / "cache")
+    whole = dataclasses.replace(run, previews=run.previews * 2)
+    expected = train(trainer, whole)
+    for word in ("", "loss", "preview 2"):
+        broken = dataclasses.replace(whole, folder=tmp_path / f"broken {word}")
+        lease = host_lease(trainer.plan(broken))
+        death = CheckpointSaved(step, broken.folder / f"checkpoints/step-{step:06d}/adapter.safetensors")
+        life = trainer.train(broken, lease, _StopAt(step, word or "never said"))
+
+        first, second, third = _until(life, None if word else death), train(trainer, broken), train(trainer, broken)
+
+        assert (step, 1) in _previews(expected).keys() - _previews(first).keys()
+        assert _previews(first) | _previews(second) == _previews(expected)
+        assert _equal(_adapter(second), _adapter(expected))
+        assert [type(event) for event in third] == [CheckpointSaved]
+
+
 def test_learning_rate_warms_up(make_trainer, make_run, train, tmp_path: Path) -> None:
     """The rate rises evenly over the first twenty steps, whatever the length of the run, and then stays."""
     events = train(make_trainer("flux"), make_run(tmp_path, previews=False, steps=22, learning_rate=0.02, rank=1))
@@ -216,14 +270,92 @@ def test_transformer_is_left_as_found(family, make_trainer, make_run, train, hos
 
 
 @both
-def test_checkpointing_and_accumulation_learn_the_same(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Recomputed activations change nothing; two batches of one are nearly one batch of two, but not the same draw."""
+def test_checkpointing_learns_the_same(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """Recomputed activations change no bit of what is learned."""
     plain = train(make_trainer(family), make_run(tmp_path / "plain", family))
     recomputed = train(make_trainer(family), make_run(tmp_path / "gc", family, gradient_checkpointing=True))
-    halved = train(make_trainer(family), make_run(tmp_path / "acc", family, batch_size=1, gradient_accumulation=2))
 
     assert _equal(_adapter(plain), _adapter(recomputed))
-    assert _adapter(halved).keys() == _adapter(plain).keys()
+
+
+def _gradients(trainer: Any, run: TrainRun, train: Any) -> tuple[StepDone, Any]:
+    """What the first step told, and the gradients that reached the optimiser: its first moments are a tenth of them."""
+    import torch
+
+    (told,) = (event for event in train(trainer, run) if isinstance(event, StepDone))
+    return told, torch.cat([state["exp_avg"].flatten() * 10 for state in _optimizer(run).values()])
+
+
+@both
+def test_two_batches_of_one_are_one_of_two(family, make_trainer, make_run, train, tmp_path: Path) -> None:
+    """At the same noise and levels, an accumulated step has the whole batch's loss and gradients, value for value."""
+    trainer = make_trainer(family)
+    kind = type(trainer.family)
+
+    class Still(kind):
+        """Each picture has its own noise, whenever it is shown."""
+
+        def losses(self, transformer: Any, batch: Any, noise: Any, sigma: Any, guidance: float) -> Any:
+            noise = batch["latents"].flip(1, 2, 3).roll(3, 1)
+            level = batch["latents"].mean((1, 2, 3)).sigmoid()
+            return super().losses(transformer, batch, noise, level, guidance)
+
+    trainer.family = Still(trainer.spec, trainer.folder)
+    found = []
+    for size, parts in ((2, 1), (1, 2)):
+        knobs = {"batch_size": size, "gradient_accumulation": parts, "caption_dropout": 0.0, "max_grad_norm": 0.0}
+        run = make_run(tmp_path / str(size), family, previews=False, steps=1, cache=tmp_path / "cache", **knobs)
+        found.append(_gradients(trainer, dataclasses.replace(run, items=run.items[1:3]), train))
+    (whole, gradients), (halved, summed) = found
+
+    assert halved.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert halved.grad_norm == pytest.approx(whole.grad_norm, rel=1e-2)
+    assert gradients.norm() > 0
+    assert (summed - gradients).norm() < 1e-2 * gradients.norm()  # narrow products round, here to eight bits
+
+
+def test_clipping_bounds_what_is_applied(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """What reaches the optimiser has the norm that was asked for, and the direction it had; told is the norm before."""
+    import torch
+
+    trainer, knobs = make_trainer("flux"), {"previews": False, "steps": 1, "cache": tmp_path / "cache"}
+    free, gradients = _gradients(trainer, make_run(tmp_path / "free", max_grad_norm=0.0, **knobs), train)
+    limit = free.grad_norm / 4
+    bound, clipped = _gradients(trainer, make_run(tmp_path / "bound", max_grad_norm=limit, **knobs), train)
+    _, small = _gradients(trainer, make_run(tmp_path / "wide", max_grad_norm=free.grad_norm * 4, **knobs), train)
+
+    assert bound.grad_norm == free.grad_norm == pytest.approx(float(gradients.norm()), rel=1e-4)
+    assert float(clipped.norm()) == pytest.approx(limit, rel=1e-4)
+    assert torch.allclose(clipped * 4, gradients, rtol=1e-3, atol=1e-8)
+    assert torch.equal(small, gradients)
+
+
+def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, train, pictures, tmp_path) -> None:
+    """An edit of two pictures trains to its end; another second one is another loss, by its words and latents alike."""
+    import torch
+
+    from engines.lora.data import read_sources
+    from engines.lora.encoding import encode
+    from engines.lora.losses import terms
+
+    trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit", previews=False, steps=2)
+    pairs = zip(run.items, pictures, strict=True)
+    items = tuple(dataclasses.replace(item, references=(*item.references, file)) for item, file in pairs)
+    run = dataclasses.replace(run, items=items)
+    lease = host_lease(trainer.plan(run))
+    learned = _adapter(train(trainer, run, lease))
+    encoded = encode(trainer.family, run, read_sources(items), lease, lambda *_: None)
+    (term,) = terms(trainer.family, encoded, run.params)
+    draw = term.draw(0, range(2), torch.device("cpu"))
+    changed = [{}, *({name: draw.batch[name].flip(0)} for name in ("reference_0", "reference_1", "prompt_embeds"))]
+    with lease.stage("train") as parts, torch.no_grad():
+        losses = [
+            term.losses(parts["transformer"], dataclasses.replace(draw, batch={**draw.batch, **other})).tolist()
+            for other in changed
+        ]
+
+    assert any(value.any() for name, value in learned.items() if "lora_B" in name)
+    assert all(one != other for one, other in itertools.combinations(losses, 2))
 
 
 _EVERYTHING = {"ema_decay": 0.9, "dop_weight": 1.0, "prior_weight": 0.5, "prior_pictures": 2, "resolutions": (32,)}
