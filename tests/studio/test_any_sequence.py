@@ -33,6 +33,7 @@ class Bench:
     parts: list[Component]
     host: int | None
     abandoned: object = None  # a stage that nobody leaves, kept from the garbage collector
+    crowded: bool = False  # several threads at once: what lies about may be another's, who still sweeps it
 
     @classmethod
     def of(cls, dice: random.Random) -> Bench:
@@ -65,7 +66,7 @@ class Bench:
         except OutOfMemory as error:
             assert " needs " in str(error)
             assert "reserve 3.0 MiB" in str(error)
-            assert self.device.litter == 0
+            assert self.device.litter == 0 or self.crowded
 
     def inside(self, stage: Stage, placed: Mapping[str, FakeWeights]) -> None:
         """In a stage every part is on the card, whole or streamed, and the sum keeps to the budget."""
@@ -155,6 +156,7 @@ def test_no_crowd_breaks_the_card() -> None:
     """The same from four threads at once: each job of each ends, and whoever watches sees the budget kept."""
     for seed in range(CARDS - THREADED, CARDS):
         bench, ended = Bench.of(random.Random(seed)), list[int]()
+        bench.crowded = True
 
         def crowd(number: int, bench: Bench = bench, ended: list[int] = ended) -> None:
             play(bench, number, SEQUENCES // CARDS // 4)
