@@ -140,6 +140,7 @@ class _Session:
         params = run.params
         self._family, self._run, self._params, self._identity = family, run, params, identity
         self._parts, self._transformer, self._weights = parts, parts["transformer"], weights
+        self._device, self._held = self._transformer.device, self._transformer.dtype  # diffusers looks for them anew
         self._encoded, self._workers = encoded, workers
         self._terms = terms(family, encoded, params)
         self._optimizer = OPTIMIZERS[params.optimizer].make(weights, params.learning_rate)
@@ -197,16 +198,15 @@ class _Session:
         self._optimizer.zero_grad(set_to_none=True)
         self._average.follow(step)
         seconds = time.perf_counter() - began
-        memory = peak_memory(self._transformer.device)
+        memory = peak_memory(self._device)
         return StepDone(step, params.steps, loss_now, level, rate, norm, seconds, bands, memory)
 
     def _descend(self, term: Term, number: int, ours: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """Add the gradient of one term on our share of a batch; answers noise levels and losses, (B,) each."""
-        device = self._transformer.device
-        draw = term.draw(number, ours, device)
+        draw = term.draw(number, ours, self._device)
         if draw is None:
             return None
-        with narrow_products(device, self._transformer.dtype), attention(device):
+        with narrow_products(self._device, self._held), attention(self._device):
             losses = term.losses(self._transformer, draw)
         (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
         return draw.sigma, losses

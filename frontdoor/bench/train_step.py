@@ -29,7 +29,7 @@ from engines.runfile import RunFile
 from frontdoor.bench.rows import Row
 
 MODEL = "mini-flux"
-STEPS, ROUNDS = 40, 3
+STEPS, ROUNDS = 40, 5
 PICTURES, STRANGER = 16, 77  # as many as fill whole batches, for the peer's loader would leave a smaller one over
 CLIP_TOKENS = 77  # the peer pads CLIP's prompt to this
 BEST, DEFAULT = "diffusers, best flags", "diffusers, defaults"
