@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil  # type: ignore[import-untyped]
 
+from engines import allocator
 from engines.api import Device
 from engines.errors import BadInput, NotFound
 from engines.host import Pins, host_free_bytes
@@ -97,6 +98,7 @@ class CpuDevice:
 
     def __init__(self, total_bytes: int | None = None) -> None:
         self._total = host_bytes() if total_bytes is None else total_bytes
+        allocator.keep_small_blocks()
 
     def total_bytes(self) -> int:
         """RAM, or the container's share of it."""
@@ -131,12 +133,9 @@ class CpuDevice:
         """Nothing to do: the last reference frees it."""
 
     def reclaim(self) -> None:
-        """Collect garbage and give the allocator's free pages back to the system."""
+        """Collect garbage and give what the allocator keeps back to the system."""
         gc.collect()
-        if sys.platform == "linux":
-            trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-            if trim is not None:
-                trim(0)
+        allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
         """The process's high-water mark where the kernel lets one be reset, else what it uses now."""

@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import Tensor
 
+from engines.allocator import keep_small_blocks
 from engines.mini import configs, export, measure, train_vae, words
 from engines.mini.average import average_file
 from engines.mini.dataset import Dataset
@@ -370,6 +371,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.average and (len(options.stage or ()) != 1 or options.stage[0] not in WEIGHTS):
         command.error(f"--average needs one --stage of {', '.join(WEIGHTS)}")
     torch.set_num_threads(options.threads)
+    keep_small_blocks()
     build = Build(options.out, options.cache, options.scale, not options.eager, device=options.device)
     if options.average:
         build.average(options.stage[0], Path(options.average[0]), float(options.average[1]))
