@@ -12,7 +12,7 @@ from typing import Any
 from engines.api import LoraFiles, ModelSpec
 from engines.errors import ModelGated, ModelMissing, NotFound
 from engines.hub import cached_snapshot, gate_steps
-from engines.imports import collector_waits
+from engines.imports import bringing_in
 from engines.shapes import FLUX_BYTES, QWEN_EDIT_BYTES
 from engines.weights import is_pulling, is_whole
 
@@ -396,5 +396,5 @@ def declared_family(architecture: str) -> str:
 def load_class(path: str) -> Any:
     """The object that "module:Name" names; importing it is what brings torch in."""
     module, _, name = path.partition(":")
-    with collector_waits():
+    with bringing_in():
         return getattr(import_module(module), name)

@@ -47,6 +47,7 @@ from engines.registry import Registry
 
 _MIB = 1 << 20
 _GRID = (4, 4)
+_TOLD = "previews.told"
 _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
 _ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
 _EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
@@ -210,13 +211,18 @@ class FakeTrainer(_Fake):
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """From the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first."""
+        """From the folder's last checkpoint, owed previews first, or anew; a cancel saves a checkpoint first."""
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")
         with lease.stage("cache"):
             mean = self._mean(run)
         with lease.stage("train"):
             step = self._last(run.folder)
+            if step >= run.params.steps:
+                adapter = self._save(run, step, mean)
+                yield CheckpointSaved(step, adapter)
+                if not (adapter.parent / _TOLD).exists():
+                    yield from self._samples(run, step, adapter)
             while step < run.params.steps:
                 try:
                     on_step(step + 1, run.params.steps)
@@ -274,6 +280,7 @@ class FakeTrainer(_Fake):
             else:
                 grid = _look(item.replace(loras=loras))
                 yield SampleDrawn(step, index, _enlarge(grid, (item.width, item.height)))
+        (adapter.parent / _TOLD).touch()
 
 
 _KNOBS = {

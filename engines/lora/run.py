@@ -20,13 +20,13 @@ from typing import Any
 from engines import runfile
 from engines.api import CheckpointSaved, Component, Device, ModelSpec, Plan, SampleDrawn, StepDone, TrainEvent
 from engines.errors import BadInput, Cancelled, NotFound, UserError
-from engines.imports import collector_waits
+from engines.imports import bringing_in
 from engines.registry import MODELS
 from engines.runfile import RunFile
 
 # Nothing of a training is compiled; bitsandbytes would bring in torch's whole compiler, in case.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
-with collector_waits():
+with bringing_in():
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 

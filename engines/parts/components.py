@@ -17,7 +17,7 @@ from accelerate import init_empty_weights
 
 from engines.api import Component, ModelSpec
 from engines.errors import ModelMissing
-from engines.imports import collector_waits
+from engines.imports import bringing_in
 from engines.parts import store
 from engines.parts.leaner import streamed_bytes
 from engines.parts.originals import shards, tensors
@@ -173,7 +173,7 @@ def _library(folder: Path, name: str) -> str:
 
 def _class(folder: Path, name: str) -> Any:
     library, class_name = _index_entry(folder, name)
-    with collector_waits():
+    with bringing_in():
         return getattr(import_module(library), class_name)
 
 

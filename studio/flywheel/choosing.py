@@ -61,7 +61,7 @@ def choices(studio: Studio, job_id: str, seen: Progress | None = None) -> list[C
         previews = [store.images.get(image) for image in samples]
         choice = Choice(step, checkpoint["adapter"], samples, version=made.get(step, ""))
         found.append(_judged(choice, previews, reference))
-    return _with_proposal(found)
+    return _with_proposal(found, reference.ceiling)
 
 
 def keep_at(studio: Studio, job_id: str, step: int) -> Version:
@@ -106,10 +106,11 @@ def _judged(choice: Choice, previews: Sequence[ImageRecord], reference: Gallery)
     )
 
 
-def _with_proposal(found: list[Choice]) -> list[Choice]:
-    scored = [choice.identity for choice in found if choice.identity is not None]
-    if not scored:
+def _with_proposal(found: list[Choice], ceiling: float) -> list[Choice]:
+    """Propose the earliest that holds identity; a near copy of an original holds no more of it than originals do."""
+    held = {choice.step: min(choice.identity, ceiling) for choice in found if choice.identity is not None}
+    if not held:
         return found
-    enough = max(scored) - SLACK
-    best = next(choice for choice in found if choice.identity is not None and choice.identity >= enough)
-    return [replace(choice, proposed=choice is best) for choice in found]
+    enough = max(held.values()) - SLACK
+    best = next(step for step, identity in held.items() if identity >= enough)
+    return [replace(choice, proposed=choice.step == best) for choice in found]

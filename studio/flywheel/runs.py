@@ -97,6 +97,7 @@ def frozen_share(entries: Sequence[Json]) -> float:
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
     """Run the job's training from where it stands and make its version; of a finished one, wherever that was.
 
+    One that was cut short while it drew its last previews draws them yet: a checkpoint is chosen by them.
     A cancel leaves the checkpoint for `resume`; if the user asked to keep, it becomes a version too.
     """
     params = TrainParams.from_json(ctx.job.payload["params"])
@@ -107,7 +108,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     run = run_folder.prepare(ctx.studio, ctx.job, previews)
     judge = Judge(ctx) if previews else None
     _collect(ctx, run, judge)
-    if finished:
+    if finished and not _owes_previews(ctx, run, checkpoints[-1]["step"]):
         ctx.step(params.steps, params.steps, "trained already")
         ctx.artifact("checkpoints", checkpoints)
         return make_version(ctx.studio, ctx.job.id, checkpoints)
@@ -228,6 +229,11 @@ def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
         known = event.step in steps if isinstance(event, StepDone) else (event.step, event.index) in samples
         if not known:
             _take(ctx, run, event, [], judge)
+
+
+def _owes_previews(ctx: Context, run: TrainRun, step: int) -> bool:
+    drawn = {sample.index for sample in progress(ctx.studio, ctx.job.id).samples if sample.step == step}
+    return len(drawn) < len(run.previews)
 
 
 def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Json], judge: Judge | None) -> None:

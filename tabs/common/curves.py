@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from studio.flywheel.pace import slowdown
 from studio.flywheel.runs import Point
 from tabs.common import looks
 
@@ -12,6 +13,10 @@ BANDS = (
     ("low noise", "var(--fl-good)", "details: what is learned where little noise is left"),
     ("middle", "var(--fl-warn)", "features: faces, clothes"),
     ("high noise", "var(--fl-bad)", "composition: what is learned where there is little but noise"),
+)
+_SLOWER = (
+    "Close what else uses the card. On Windows the driver lets what does not fit spill into RAM, many times slower: "
+    "forbid it (NVIDIA Control Panel, CUDA - Sysmem Fallback Policy), and train at a lower resolution or batch."
 )
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 640.0, 200.0, 44.0, 24.0
 
@@ -34,7 +39,7 @@ def loss_plot(points: Sequence[Point], total: int = 0) -> str:
     paths.append(f'<path class="smooth" d="{frame.path(smooth)}"/>')
     return (
         f'<svg class="fl-plot" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" aria-label="training loss">'
-        f"{frame.marks()}{''.join(paths)}</svg>{_figures(points[-1])}"
+        f"{frame.marks()}{''.join(paths)}</svg>{_figures(points[-1], slowdown(points))}"
     )
 
 
@@ -44,8 +49,8 @@ def _line(points: Sequence[Point], band: int) -> list[tuple[int, float]]:
     return [(step, value) for step, value in found if value is not None]
 
 
-def _figures(point: Point) -> str:
-    """The step that was last done, in a line; each band beside its colour."""
+def _figures(point: Point, slower: float | None) -> str:
+    """The step that was last done, in a line; each band beside its colour, and a warning when it has slowed down."""
     parts = [f"<span>smoothed loss <b>{point.smooth:.4f}</b> at step {point.step}</span>"]
     for (name, colour, about), value in zip(BANDS, point.bands, strict=False):
         if value is not None:
@@ -54,6 +59,8 @@ def _figures(point: Point) -> str:
     parts.append(f"<span>learning rate {point.learning_rate:.3g}</span>")
     parts.append(f"<span>gradient norm {point.grad_norm:.3g}</span>")
     parts.append(f"<span>{point.seconds:.2f} s a step</span>")
+    if slower:
+        parts.append(looks.chip(f"{slower:.1f} × as slow as before", "warn", _SLOWER))
     if point.memory:
         parts.append(f"<span>{looks.amount(point.memory)} in use</span>")
     return f'<div class="fl-line fl-quiet">{"".join(parts)}</div>'

@@ -1,5 +1,7 @@
 """How a training's curve looks."""
 
+import dataclasses
+
 from studio.flywheel.runs import Point
 from tabs.common import curves
 
@@ -38,3 +40,13 @@ def test_commands_are_shown_as_they_are() -> None:
 
     assert "&#x27;/my &lt;home&gt;&#x27;" in shown
     assert curves.elsewhere(()) == ""
+
+
+def test_a_training_that_has_slowed_down_is_marked() -> None:
+    """What it costs stands beside the seconds, and why it may be and what helps is one hover away."""
+    quick = points(*[(None,)] * 40)
+    slow = [dataclasses.replace(point, seconds=3 * point.seconds) for point in points(*[(None,)] * 60)[40:]]
+
+    assert "as slow as before" not in curves.loss_plot(quick)
+    plot = curves.loss_plot([*quick, *slow])
+    assert "3.0 × as slow as before" in plot and "Sysmem Fallback" in plot

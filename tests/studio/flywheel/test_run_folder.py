@@ -79,6 +79,25 @@ def test_trained_elsewhere_is_a_version_here(world) -> None:
     assert version.metrics["loss"] == pytest.approx(seen.points[-1].smooth, abs=1e-4)
 
 
+def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
+    """All steps are done and one of four pictures is drawn: a resume trains nothing, and the version has all four."""
+    job = world.studio.jobs.cancel(train.submit(world.studio, world.id).id)
+    file = runfile.read(world.store.run_dir(job.id))
+    trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
+    for event in trainer.train(file.run, _Lease(), lambda *_: None):
+        if isinstance(event, StepDone | SampleDrawn):
+            runfile.tell(file.run.folder, event)
+        if isinstance(event, SampleDrawn) and event.step == 20:
+            break
+    world.watch(lambda step: pytest.fail("it was trained again"))
+
+    world.finish(world.studio.jobs.resume(job.id))
+
+    samples = train.progress(world.studio, job.id).samples
+    assert sorted(sample.index for sample in samples if sample.step == 20) == [0, 1, 2, 3]
+    assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
+
+
 def test_begun_here_and_ended_elsewhere_counts_each_step_once(world) -> None:
     """Steps 1 to 6 here, the rest by command; one curve, one version."""
     job = world.cancel_at(train.submit(world.studio, world.id), step=7)
