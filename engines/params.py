@@ -112,6 +112,7 @@ class TrainParams(Params):
     """One LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
     `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
+    `targets`: the layers that learn, `all` (attention and MLP) or `attention` alone.
     `base`: how the transformer is held while it is trained, `nf4`, `int8`, or as its row has it.
     `flip`: show half of the examples as in a mirror, references and masks with them. Off, for no face is its own mirror
     image, and a caption that says left would be wrong.
@@ -122,6 +123,7 @@ class TrainParams(Params):
 
     rank: int = 16
     alpha: float = 16.0
+    targets: str = "all"
     learning_rate: float = 1e-4
     steps: int = 1500
     batch_size: int = 1

@@ -17,6 +17,7 @@ from engines.api import Component, DiskUse, EditItem, GenerateParams, ModelSpec,
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack, weights_hash
 from engines.lora.optimizers import OPTIMIZERS
+from engines.lora.targets import Targets
 from engines.parts import components
 from engines.parts.latents import pack, to_pixels
 from engines.parts.sampling import Tick, demand_steps, dynamic_shift
@@ -37,10 +38,9 @@ class Family(ABC):
     Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,); C is 16, and 32 for FLUX.2.
     """
 
-    targets: ClassVar[str]  # full-match pattern of the Linear layers that get a LoRA
+    targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
     encoders: ClassVar[tuple[str, ...]]
     tokenizers: ClassVar[tuple[str, ...]]  # and processors: what the encoders are fed by
-    blocks: ClassVar[Mapping[str, int]]  # config key of a stack of blocks -> LoRA widths a block, in hidden sizes
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
@@ -97,6 +97,14 @@ class Family(ABC):
     def schedule(self) -> Mapping[str, Any]:
         """The scheduler's configuration."""
         return components.scheduler(self.folder)
+
+    def targeted(self, params: TrainParams) -> Targets:
+        """The layers that a training's LoRA lies on. Raises: BadInput for a choice that the family has not."""
+        if params.targets not in self.targets:
+            raise BadInput(
+                f"There are no targets named {params.targets}.", f"Choose one of: {', '.join(self.targets)}."
+            )
+        return self.targets[params.targets]
 
     def check_preview(self, preview: Preview) -> None:
         """Refuse what could only fail at the first preview. Raises: BadInput."""
@@ -174,7 +182,7 @@ class Family(ABC):
 
     def _adapter_weights(self, params: TrainParams, config: Mapping[str, Any]) -> int:
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
-        widths: int = sum(config[key] * width for key, width in self.blocks.items())
+        widths: int = sum(config[key] * width for key, width in self.targeted(params).widths.items())
         return params.rank * hidden * widths
 
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
@@ -185,7 +193,7 @@ class Family(ABC):
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
-        depth: int = sum(config[key] for key in self.blocks)
+        depth: int = sum(config[key] for key in self.targeted(params).widths)
         adapter = self._adapter_weights(params, config) * (4 + self._kept_bytes(params))
         wider = components.weight_dtype(self.spec).itemsize // 2  # than bfloat16
         channels = params.batch_size * self.tokens(params, references) * hidden * wider

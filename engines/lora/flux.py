@@ -13,6 +13,7 @@ from engines.api import GenerateParams
 from engines.lora.captioned import Captioned
 from engines.lora.data import Tensors
 from engines.lora.family import Preview, narrowed
+from engines.lora.targets import ALL, ATTENTION, JOINT, Targets
 from engines.parts import components, flux
 from engines.parts.latents import pack
 from engines.parts.sampling import Tick
@@ -21,15 +22,20 @@ from engines.parts.sampling import Tick
 class FluxAdapter(Captioned):
     """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone."""
 
-    targets = (
-        r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
-        r"|ff(_context)?\.net\.(0\.proj|2))"
-        r"|single_transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v)|proj_mlp|proj_out)"
-    )
+    targets: ClassVar = {
+        ALL: Targets(
+            rf"transformer_blocks\.\d+\.(attn\.{JOINT}|ff(_context)?\.net\.(0\.proj|2))"
+            r"|single_transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v)|proj_mlp|proj_out)",
+            {"num_layers": 36, "num_single_layers": 17},
+        ),
+        ATTENTION: Targets(
+            rf"transformer_blocks\.\d+\.attn\.{JOINT}|single_transformer_blocks\.\d+\.attn\.(to_q|to_k|to_v)",
+            {"num_layers": 16, "num_single_layers": 6},
+        ),
+    }
     maths = flux
     encoders = ("text_encoder", "text_encoder_2", "vae")
     tokenizers = ("tokenizer", "tokenizer_2")
-    blocks: ClassVar = {"num_layers": 36, "num_single_layers": 17}
 
     @cached_property
     def _tokenizers(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from engines.lora.captioned import Captioned
 from engines.lora.data import Tensors
 from engines.lora.family import Preview, narrowed
 from engines.lora.naming import BFL_ATTENTION, Names, Slot, bfl_slot
+from engines.lora.targets import ALL, ATTENTION, JOINT, Targets
 from engines.parts import components, flux2
 from engines.parts.latents import pack
 from engines.parts.sampling import Tick
@@ -27,6 +28,8 @@ _DOUBLE: Names = {
 }
 _SINGLE: Names = {"attn.to_qkv_mlp_proj": ("linear1", 0, (1,)), "attn.to_out": ("linear2", 0, (1,))}
 
+_FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # attention and MLP in one layer
+
 
 class Flux2Adapter(Captioned):
     """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone.
@@ -35,15 +38,18 @@ class Flux2Adapter(Captioned):
     those of musubi-tuner's flux2_shift, milder than what drawing visits.
     """
 
-    targets = (
-        r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
-        r"|ff(_context)?\.linear_(in|out))"
-        r"|single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"
-    )
+    targets: ClassVar = {
+        ALL: Targets(
+            rf"transformer_blocks\.\d+\.(attn\.{JOINT}|ff(_context)?\.linear_(in|out))|{_FUSED}",
+            {"num_layers": 38, "num_single_layers": 15},
+        ),
+        ATTENTION: Targets(
+            rf"transformer_blocks\.\d+\.attn\.{JOINT}|{_FUSED}", {"num_layers": 16, "num_single_layers": 15}
+        ),
+    }
     maths = flux2
     encoders = ("text_encoder", "vae")
     tokenizers = ("tokenizer",)
-    blocks: ClassVar = {"num_layers": 38, "num_single_layers": 15}
 
     @cached_property
     def _tokenizer(self) -> Any:

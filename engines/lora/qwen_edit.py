@@ -16,6 +16,7 @@ from engines.api import Component, EditItem, EditParams, TrainParams
 from engines.errors import BadInput
 from engines.lora.data import Tensors, stack
 from engines.lora.family import Family, Preview, narrowed
+from engines.lora.targets import ALL, ATTENTION, JOINT, Targets
 from engines.parts import components, modulation, qwen
 from engines.parts.latents import pack
 from engines.parts.sampling import Tick
@@ -31,13 +32,14 @@ class QwenEditAdapter(Family):
     Modulation depends on the timestep alone; left untouched, it can be replaced by a table.
     """
 
-    targets = (
-        r"transformer_blocks\.\d+\.(attn\.(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"
-        r"|(img|txt)_mlp\.net\.(0\.proj|2))"
-    )
+    targets: ClassVar = {
+        ALL: Targets(
+            rf"transformer_blocks\.\d+\.(attn\.{JOINT}|(img|txt)_mlp\.net\.(0\.proj|2))", {"num_layers": 36}
+        ),
+        ATTENTION: Targets(rf"transformer_blocks\.\d+\.attn\.{JOINT}", {"num_layers": 16}),
+    }
     encoders = ("text_encoder", "vae")
     tokenizers = ("processor",)
-    blocks: ClassVar = {"num_layers": 36}
 
     @cached_property
     def _processor(self) -> Any:

@@ -45,6 +45,7 @@ from engines.lora.family import Family
 from engines.lora.losses import Term, terms
 from engines.lora.optimizers import OPTIMIZERS
 from engines.lora.precision import attention, checkpointing, narrow_products
+from engines.lora.targets import Targets
 from engines.lora.telling import Tally, peak_memory, read_tally, shown
 from engines.lora.workers import Alone, Workers
 from engines.parts.adapters import detach, read_adapter
@@ -103,7 +104,7 @@ class LoraTrainer:
             encoded = encode(self.family, run, sources, lease, on_step)
         with (
             lease.stage("train") as parts,
-            trainable(parts["transformer"], run.params, self.family.targets) as weights,
+            trainable(parts["transformer"], run.params, self.family.targeted(run.params)) as weights,
         ):
             session = _Session(self.family, run, identity, parts, weights, encoded, self._workers)
             events = session.run(last, on_step)
@@ -111,6 +112,7 @@ class LoraTrainer:
 
     def _check(self, run: TrainRun) -> None:
         check(run)
+        self.family.targeted(run.params)
         for preview in run.previews:
             self.family.check_preview(preview)
 
@@ -231,7 +233,7 @@ class _Session:
             alpha=self._params.alpha,
             step=self._step,
             dataset=self._identity["dataset"],
-            targets=self._family.targets,
+            targets=self._family.targeted(self._params).pattern,
             params=self._params,
             pictures=len(self._run.items),
             licence=self._family.spec.licence,
@@ -257,8 +259,8 @@ class _Session:
         if shapes != wanted or float(told.get("alpha", self._params.alpha)) != self._params.alpha:
             raise BadInput(
                 f"{adapter} is not a LoRA of rank {self._params.rank} and alpha {self._params.alpha:g} "
-                f"on {self._family.spec.name}.",
-                "Train with the rank and alpha that it was trained with, or start from nothing.",
+                f"on {self._family.spec.name}'s layers ({self._params.targets}).",
+                "Train with the rank, alpha and targets that it was trained with, or start from nothing.",
             )
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
@@ -274,9 +276,9 @@ class _Session:
 
 
 @contextmanager
-def trainable(transformer: Any, params: TrainParams, targets: str) -> Iterator[list[Tensor]]:
+def trainable(transformer: Any, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
     """A fresh float32 LoRA on a frozen transformer, which is left as it was found; yields its weights."""
-    config = LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets)
+    config = LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets.pattern)
     try:
         transformer.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.lora.export import Info, write_adapter
 from engines.lora.qwen_edit import QwenEditAdapter
+from engines.lora.targets import ALL
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import pack
 from engines.mini.loop import Schedule, autocast, train
@@ -64,7 +65,7 @@ def train_few_steps(
     """Teach a LoRA to leap from each state of the teacher's paths to the next in one step."""
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)
-    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets)
+    config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets[ALL].pattern)
     model.add_adapter(config, adapter_name=_ADAPTER)
     levels = edit_levels(STEPS)
     width = data.told.shape[1]
@@ -98,7 +99,7 @@ def save_few_steps(model: Any, path: Path, steps: int) -> None:
         alpha=float(RANK),
         step=steps,
         dataset="few-step distillation",
-        targets=QwenEditAdapter.targets,
+        targets=QwenEditAdapter.targets[ALL].pattern,
     )
     state = {name: value.bfloat16() for name, value in get_peft_model_state_dict(model, adapter_name=_ADAPTER).items()}
     write_adapter(path, state, info)

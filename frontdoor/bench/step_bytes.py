@@ -48,7 +48,7 @@ def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
     family: Family = load_class(spec.trainer)(spec, folder)
     dtype = components.weight_dtype(spec)
     live, transformer = Live(), _bare(spec, folder, dtype)
-    with trainable(transformer, params, family.targets) as weights:
+    with trainable(transformer, params, family.targeted(params)) as weights:
         trained = sum(weight.numel() for weight in weights)
         with FakeTensorMode(allow_non_fake_inputs=True), live, _AsOnACard():
             adapter = 4 * trained

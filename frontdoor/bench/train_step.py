@@ -187,7 +187,7 @@ def _modules(model: Path) -> list[str]:
     import accelerate
     from diffusers import FluxTransformer2DModel
 
-    targets = re.compile(load_class("engines.lora.flux:FluxAdapter").targets)
+    targets = re.compile(load_class("engines.lora.flux:FluxAdapter").targets["all"].pattern)
     with accelerate.init_empty_weights():
         transformer = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(model / "transformer"))
     return sorted(name for name, _ in transformer.named_modules() if targets.fullmatch(name))

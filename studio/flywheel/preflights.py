@@ -155,12 +155,14 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
             f"{begun.name} is no character LoRA of {model}.",
             f"Train {begun.model}, or start from a version of {model} or from nothing.",
         )
-    rank, alpha = begun.params.get("rank", params.rank), begun.params.get("alpha", params.alpha)
-    if (rank, alpha) != (params.rank, params.alpha):
-        return BadInput(
-            f"{begun.name} has rank {rank} and alpha {alpha:g}.", "Train with these, or start from nothing."
-        )
-    return None
+    untold = {"rank": params.rank, "alpha": params.alpha, "targets": TrainParams().targets}
+    had = {name: begun.params.get(name, value) for name, value in untold.items()}
+    if had == {name: getattr(params, name) for name in had}:
+        return None
+    return BadInput(
+        f"{begun.name} has rank {had['rank']} and alpha {had['alpha']:g}, and its targets are {had['targets']}.",
+        "Train with these, or start from nothing.",
+    )
 
 
 def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> int:

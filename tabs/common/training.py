@@ -24,6 +24,10 @@ DENSITIES = [
     ("noisy levels most", "shift"),
     ("all levels, the noisier counting more", "weighted"),
 ]
+TARGETS = [
+    ("attention and MLP", "all"),
+    ("attention alone: a smaller file, that changes less", "attention"),
+]
 BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "int8"), ("4 bits: least memory", "nf4")]
 
 
@@ -102,6 +106,7 @@ _GENERAL = (
             lambda name: f"noise levels {name.replace('_', ' ')}",
         ),
     ),
+    (Knob("targets", partial(gr.Dropdown, TARGETS, label="Layers that learn"), _words("layers: {}"), off="all"),),
     (Knob("base", partial(gr.Dropdown, BASES, label="Hold the model in"), _words("model held in {}"), off=""),),
     (
         Knob(

@@ -34,7 +34,10 @@ def test_the_tab_offers_what_there_is() -> None:
     from engines.lora.densities import DENSITIES
     from engines.lora.optimizers import OPTIMIZERS
     from engines.parts.quantise import FORMS
+    from engines.registry import MODELS, load_class
 
     assert {value for _, value in training.OPTIMIZERS} == set(OPTIMIZERS)
     assert {DENSITIES[value] for _, value in training.DENSITIES} == set(DENSITIES.values())
     assert {value for _, value in training.BASES} == {"", *FORMS}
+    trainers = [load_class(spec.trainer) for spec in MODELS if spec.trainer]
+    assert trainers and all({value for _, value in training.TARGETS} == set(each.targets) for each in trainers)

@@ -125,16 +125,36 @@ def test_instructions_are_padded_and_masked(make_trainer) -> None:
 
 
 def test_targets_are_what_they_should_be(make_trainer, make_run, host_lease, tmp_path) -> None:
-    """Attention and MLP layers of every block get a LoRA; modulation, embedders and the way out do not."""
+    """Attention and MLP layers of every block get a LoRA, or attention alone; modulation, embedders, the way out none.
+
+    The widths that estimates are made of are those of the layers, where a hidden size is what the family says it is.
+    """
     import re
 
-    for family, expected in (("flux", 2 * 12 + 2 * 5), ("qwen-edit", 2 * 12)):
+    for family, expected in (
+        ("flux", {"all": 2 * 12 + 2 * 5, "attention": 2 * 8 + 2 * 3}),
+        ("qwen-edit", {"all": 2 * 12, "attention": 2 * 8}),
+    ):
         trainer = make_trainer(family)
         with host_lease(trainer.plan(make_run(tmp_path, family))).stage("train") as parts:
-            names = [name for name, _ in parts["transformer"].named_modules()]
-        chosen = [name for name in names if re.fullmatch(trainer.family.targets, name)]
-        assert len(chosen) == expected
-        assert not [name for name in chosen if "mod" in name or "norm" in name or name == "proj_out"]
+            layers, config = dict(parts["transformer"].named_modules()), parts["transformer"].config
+        hidden = config["num_attention_heads"] * config["attention_head_dim"]
+        for name, count in expected.items():
+            targets = trainer.family.targets[name]
+            chosen = [name for name in layers if re.fullmatch(targets.pattern, name)]
+            assert len(chosen) == count
+            assert not [name for name in chosen if "mod" in name or "norm" in name or name == "proj_out"]
+            widths = sum(layers[each].in_features + layers[each].out_features for each in chosen)
+            assert widths == hidden * sum(config[key] * width for key, width in targets.widths.items())
+
+
+def test_unknown_targets_name_those_there_are(make_trainer, make_run, tmp_path) -> None:
+    """Before the card is asked for."""
+    trainer = make_trainer("flux")
+
+    with pytest.raises(BadInput, match="no targets named mlp") as error:
+        trainer.plan(make_run(tmp_path, "flux", targets="mlp"))
+    assert "all, attention" in error.value.hint
 
 
 def test_source_and_result_are_sized_alike(make_trainer, make_run, host_lease, tmp_path) -> None:

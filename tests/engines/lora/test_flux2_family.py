@@ -80,7 +80,7 @@ def test_learns_in_attention_and_mlp_alone(trainer, run, host_lease) -> None:
     """Every block's attention and MLP get a LoRA; modulation, embedders and the way out do not."""
     with host_lease(trainer.plan(run)).stage("train") as parts:
         names = [name for name, _ in parts["transformer"].named_modules()]
-    chosen = [name for name in names if re.fullmatch(trainer.family.targets, name)]
+    chosen = [name for name in names if re.fullmatch(trainer.family.targets["all"].pattern, name)]
     assert len(chosen) == 2 * 12 + 2 * 2
     assert not [name for name in chosen if "mod" in name or "norm" in name or name == "proj_out"]
 
@@ -91,7 +91,7 @@ def test_the_memory_estimate_knows_the_widths(trainer, flux2_folder) -> None:
 
     one, two = (trainer.family.working_bytes(TrainParams(rank=rank, resolution=64)) for rank in (1, 2))
     linear = components.load(SPEC, flux2_folder, "transformer").named_modules()
-    wide = [each for name, each in linear if re.fullmatch(trainer.family.targets, name)]
+    wide = [each for name, each in linear if re.fullmatch(trainer.family.targets["all"].pattern, name)]
     assert two - one == 16 * sum(each.in_features + each.out_features for each in wide)
 
 
@@ -106,11 +106,12 @@ def test_other_forms_act_the_same(form: str, trainer, flux2_folder, tmp_path) ->
     from engines.parts.adapters import attached
 
     transformer = components.load(SPEC, flux2_folder, "transformer")
-    config = LoraConfig(r=2, lora_alpha=3, target_modules=trainer.family.targets, init_lora_weights=False)
+    targets = trainer.family.targets["all"].pattern
+    config = LoraConfig(r=2, lora_alpha=3, target_modules=targets, init_lora_weights=False)
     transformer.add_adapter(config)
     info = Info(
         family="flux2", base_model=ROW.name, trigger="", rank=2, alpha=3.0, step=1, dataset="",
-        targets=trainer.family.targets,
+        targets=targets,
     )  # fmt: skip
     write_adapter(tmp_path / "ours.safetensors", get_peft_model_state_dict(transformer), info)
     export(tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", form)

@@ -59,6 +59,8 @@ def lesson(make_trainer, host_lease, schools, tmp_path: Path, tmp_path_factory) 
         ("flux", {"base": "int8"}),
         ("qwen-edit", {"base": "int8"}),
         ("flux", {"ema_decay": 0.8}),
+        ("flux", {"targets": "attention"}),
+        ("qwen-edit", {"targets": "attention"}),
     ],
 )
 def test_it_is_learned(family: str, knobs: dict[str, Any], lesson) -> None:
@@ -193,7 +195,7 @@ def test_alpha_means_what_it_says(lesson) -> None:
     base = taught.predicted(run)
     with taught.lease(run).stage("train") as parts:
         transformer = parts["transformer"]
-        with trainable(transformer, run.params, taught.trainer.family.targets):
+        with trainable(transformer, run.params, taught.trainer.family.targeted(run.params)):
             set_peft_model_state_dict(transformer, state, adapter_name=_ADAPTER)
             trained = taught.predicted(run, on=transformer)
         for name in [name.removesuffix(".lora_A.weight") for name in state if name.endswith(".lora_A.weight")]:

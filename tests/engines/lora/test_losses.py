@@ -163,7 +163,7 @@ def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_pat
     flow, kept = _terms(trainer, run, lease)
     with lease.stage("train") as parts:
         transformer = parts["transformer"]
-        with trainable(transformer, run.params, trainer.family.targets) as weights:
+        with trainable(transformer, run.params, trainer.family.targeted(run.params)) as weights:
             device = torch.device("cpu")
             asked, draw = flow.draw(3, ALL, device), kept.draw(3, ALL, device)
             assert kept.weight == 0.5

@@ -117,7 +117,8 @@ def test_a_lora_learns_the_same(toy_qwen, qwen_folder, width) -> None:
     learned = []
     for transformer in (components.load(row, qwen_folder, "transformer"), modulation.load(row, qwen_folder)):
         torch.manual_seed(0)
-        transformer.add_adapter(LoraConfig(r=2, target_modules=QwenEditAdapter.targets, init_lora_weights=False))
+        targets = QwenEditAdapter.targets["all"].pattern
+        transformer.add_adapter(LoraConfig(r=2, target_modules=targets, init_lora_weights=False))
         transformer.enable_gradient_checkpointing()
         loss = QwenEditAdapter(row, qwen_folder).losses(transformer, batch, noise, sigma, 1.0).mean()
         loss.backward()

@@ -102,17 +102,19 @@ def test_time_follows_from_what_was_measured(world) -> None:
 
 
 def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
-    """Another model, or another rank or alpha: a check with its remedy, and no job."""
+    """Another model, another rank or alpha, other layers: a check with its remedy, and no job."""
     world.finish(train.submit(world.studio, world.id))
     (version,) = world.store.versions.all()
     ranked = world.train_params(rank=8)
 
     fits = train.preflight(world.studio, world.id, start=version.id)
     other = train.preflight(world.studio, world.id, ranked, start=version.id)
+    elsewhere = train.preflight(world.studio, world.id, world.train_params(targets="attention"), start=version.id)
     foreign = train.preflight(world.studio, world.id, model="far-away", start=version.id)
 
     assert _check(fits, "go on from v1").ok
     assert not other.ok and "rank 4 and alpha 4" in _check(other, "go on from v1").hint
+    assert not elsewhere.ok and "its targets are all" in _check(elsewhere, "go on from v1").hint
     assert "Train fake-flux" in _check(foreign, "go on from v1").hint
     with pytest.raises(BadInput, match="rank 4"):
         train.submit(world.studio, world.id, ranked, start=version.id)
