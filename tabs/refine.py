@@ -9,12 +9,12 @@ import gradio as gr
 
 from engines.api import EditParams, TrainParams
 from engines.errors import BadInput
-from studio.flywheel import enrich, practice, refine, run_folder, runs
-from studio.nouns import JobState, Role, Triplet, Version, VersionState
+from studio.flywheel import enrich, practice, refine, runs
+from studio.nouns import Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks, preflight, training
-from tabs.common.shell import Drawing, Page, html, jobs_of, progress_line
+from tabs.common import exports, looks, preflight, run, training
+from tabs.common.shell import Drawing, Page, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
 ENOUGH_GOLDEN = 50
@@ -36,7 +36,8 @@ def build(page: Page) -> None:
                 fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="refine-preflight")
             start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
-            live = html()
+            live = html(elem_id="refine-live")
+            longer = run.longer(page, "refine")
             versions = html(elem_id="refine-versions")
             written = html(elem_id="refine-written")
     lessons = (draw_triplets, [kind, shown], [browser])
@@ -45,7 +46,7 @@ def build(page: Page) -> None:
     check: Drawing = (draw_preflight, knobs, [ready])
     preset: Drawing = (fill_knobs, [filled], [filled, *knobs])
     drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, preset, check]
-    page.show([*drawn, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    page.show([*drawn, longer, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
     page.redraw([kind.change], lessons)
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in knobs], check)
@@ -191,27 +192,12 @@ def start_training(studio: Studio, cid: str, *values: Any) -> None:
 def draw_live(studio: Studio, cid: str) -> str:
     """The newest editor training: where it stands, and its loss."""
     jobs = jobs_of(studio, cid, "refine")
-    if not jobs:
-        return ""
-    job, buttons = jobs[0], ""
-    if job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
-    seen = runs.progress(studio, job.id)
-    busy = job.state in (JobState.RUNNING, JobState.QUEUED)
-    head = progress_line(job) if busy else looks.chip(job.state.value, "good" if job.state is JobState.DONE else "warn")
-    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
-    plot = f"{curves.loss_plot(seen.points, seen.total)}{curves.elsewhere(run_folder.commands(studio, job))}"
-    body = f'{head}<small>{looks.esc(trouble)}</small>{plot}<div class="fl-buttons">{buttons}</div>'
-    return looks.panel(job.title or "Editor training", body)
+    return run.panel(studio, jobs[0], runs.progress(studio, jobs[0].id)) if jobs else ""
 
 
 def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
-    """Cancel or resume."""
-    job = str(data.get("job", ""))
-    if data.get("act") == "cancel":
-        studio.jobs.cancel(job)
-    elif data.get("act") == "resume":
-        studio.jobs.resume(job)
+    """What any run can be asked."""
+    run.act(studio, data)
 
 
 # ── versions ────────────────────────────────────────────────────────────────────────────────────

@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from engines.api import TrainParams
-from engines.errors import BadInput, Busy, NotFound
-from studio.flywheel import choosing, run_folder, runs, train
+from engines.errors import BadInput, NotFound
+from studio.flywheel import choosing, runs, train
 from studio.flywheel.choosing import Choice
 from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import curves, exports, looks, preflight, training
-from tabs.common.shell import Page, html, jobs_of, progress_line
+from tabs.common import exports, looks, preflight, run, training
+from tabs.common.shell import Drawing, Page, html, jobs_of
 
 FORM = training.Form("train", training.CHARACTER)
 KNOBS = FORM.names
@@ -40,15 +40,8 @@ def build(page: Page) -> None:
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
         with gr.Column(scale=5):
             live = html(looks.waiting(), elem_id="train-live")
-            with gr.Row(visible=False, equal_height=True) as longer:
-                more = gr.Number(
-                    label="More steps",
-                    info="this run goes on from where it ended",
-                    precision=0,
-                    scale=2,
-                    elem_id="train-more",
-                )
-                extend = gr.Button("Train longer", scale=1, elem_id="train-extend")
+            longer = run.longer(page, "train")
+            grid = html(elem_id="train-checkpoints")
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written")
 
@@ -58,14 +51,14 @@ def build(page: Page) -> None:
     check = (draw_preflight, [phase, start_from, *knobs], [ready])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
-    ended = (fill_more, [more], [longer, more])
-    page.show([models, starts, check, ended, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
+    drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
+    page.show(drawn, live=[(draw_live, [], [live, grid])])
     page.redraw([model.input], (preset, [model], values))
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in (phase, start_from, *knobs)], check)
     page.on(start.click, start_training, [phase, start_from, *knobs])
-    page.on(extend.click, train_longer, [more])
     page.act(live, live_act)
+    page.act(grid, live_act)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
 
@@ -143,40 +136,15 @@ def save_pictures(studio: Studio, cid: str, data: dict[str, Any]) -> str:
 # ── while it runs ───────────────────────────────────────────────────────────────────────────────
 
 
-def draw_live(studio: Studio, cid: str) -> str:
-    """The newest training: where it stands, its loss, and its samples."""
+def draw_live(studio: Studio, cid: str) -> tuple[str, str]:
+    """The newest training: where it stands and its loss; and below, its samples."""
     jobs = jobs_of(studio, cid, "train")
     if not jobs:
-        return looks.empty("No training yet. When the pre-flight is green, “Train” makes the first version.")
-    return run_panel(studio, cid, jobs[0])
-
-
-def run_panel(studio: Studio, cid: str, job: Job) -> str:
-    """One run's progress, curve and sample grid."""
-    store = studio.store(cid)
+        return looks.empty("No training yet. When the pre-flight is green, “Train” makes the first version."), ""
+    job = jobs[0]
     seen = runs.progress(studio, job.id)
-    buttons = ""
-    if job.state is JobState.RUNNING:
-        buttons = looks.button(
-            "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
-        )
-    elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
-        if seen.checkpoints:
-            buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
-    head = progress_line(job) if job.state in (JobState.RUNNING, JobState.QUEUED) else _ended(job)
-    elsewhere = curves.elsewhere(run_folder.commands(studio, job))
-    body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
     choices = choosing.choices(studio, job.id, seen)
-    return looks.panel(job.title or "Training", body) + _samples(store, job, seen.samples, choices)
-
-
-def _ended(job: Job) -> str:
-    tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
-    words = f"{job.step} of {job.total} steps"
-    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
-    chip = looks.chip(job.state.value, tone)
-    return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
+    return run.panel(studio, job, seen), _samples(studio.store(cid), job, seen.samples, choices)
 
 
 def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> str:
@@ -221,43 +189,12 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
 
 
 def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
-    """Cancel, resume, stop and keep, or make a version of a checkpoint."""
-    job, act = str(data.get("job", "")), data.get("act")
-    if act == "cancel":
-        studio.jobs.cancel(job)
-    elif act == "resume":
-        studio.jobs.resume(job)
-    elif act == "keep":
-        runs.keep(studio, job)
-    elif act == "choose":
-        made = choosing.keep_at(studio, job, int(data.get("step", 0)))
-        gr.Info(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
-
-
-def fill_more(studio: Studio, cid: str, more: float | None) -> tuple[Any, Any]:
-    """A finished run can be trained longer: by half of what it was, until a number is given."""
-    job = finished_run(studio, cid)
-    half = max(1, asked_steps(job) // 2) if job else 0
-    return gr.update(visible=job is not None), half if job and not more else gr.skip()
-
-
-def train_longer(studio: Studio, cid: str, more: float | None) -> None:
-    """Let the newest run, which has ended well, go on for so many steps."""
-    job = finished_run(studio, cid)
-    if job is None:
-        raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
-    runs.extend(studio, job.id, asked_steps(job) + int(more or 0))
-
-
-def finished_run(studio: Studio, cid: str) -> Job | None:
-    """The newest training, if it has ended well."""
-    newest = jobs_of(studio, cid, "train")[:1]
-    return newest[0] if newest and newest[0].state is JobState.DONE else None
-
-
-def asked_steps(job: Job) -> int:
-    """How many steps a training was to do: what it does after them counts on its own."""
-    return int(job.payload["params"]["steps"])
+    """What any run can be asked, or a version of a checkpoint."""
+    if data.get("act") != "choose":
+        run.act(studio, data)
+        return
+    made = choosing.keep_at(studio, str(data.get("job", "")), int(data.get("step", 0)))
+    gr.Info(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
 
 
 # ── after ───────────────────────────────────────────────────────────────────────────────────────

@@ -6,7 +6,9 @@ from engines.api import EditParams
 from studio.nouns import Character, ImageRecord, Kind, Verdict
 from studio.studio import Studio
 from tabs import refine
+from tabs.common import run
 from tests.tabs.colour_blocks import picture
+from tests.tabs.waiting import ended
 
 
 def test_lessons_are_counted_and_shown(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
@@ -56,6 +58,31 @@ def test_what_is_set_in_the_fold_is_trained(studio: Studio, anna: Character, add
     refine.start_training(studio, anna.id, *values)
     (job,) = studio.jobs.list()
     assert {name: job.payload["params"][name] for name in given} == given
+
+
+def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """As a character's: while it runs it can be stopped and kept, and when it has ended well it can go on."""
+    made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
+    studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
+    assert refine.draw_live(studio, anna.id) == ""
+    refine.start_training(studio, anna.id, 8)
+    (job,) = studio.jobs.list()
+    assert "queued" in refine.draw_live(studio, anna.id)
+    refine.live_act(studio, anna.id, {"act": "cancel", "job": job.id})
+    assert 'data-act="resume"' in refine.draw_live(studio, anna.id)
+    refine.live_act(studio, anna.id, {"act": "resume", "job": job.id})
+    studio.jobs.start()
+    ended(studio, job)
+    assert "8 of 8 steps" in refine.draw_live(studio, anna.id)
+
+    row, more = run.fill_more(studio, anna.id, None, kind="refine")
+    assert (row["visible"], more) == (True, 4)
+    run.train_longer(studio, anna.id, more, kind="refine")
+    ended(studio, job)
+
+    assert [version.metrics["steps"] for version in studio.store(anna.id).versions.all()] == [8, 12]
 
 
 def test_the_weakest_task_is_named_and_practised(

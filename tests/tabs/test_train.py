@@ -1,6 +1,5 @@
 """The Train tab's handlers."""
 
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,8 @@ from studio.nouns import Character, ImageRecord, Job, JobState
 from studio.studio import Studio
 from tabs import train
 from tabs.app import open_folders
-from tabs.common import looks
+from tabs.common import looks, run
+from tests.tabs.waiting import ended
 
 
 def test_the_preset_of_the_model_is_in_sight(studio: Studio, anna: Character) -> None:
@@ -102,12 +102,12 @@ def test_training_runs_with_the_users_steps_and_makes_a_version(
     train.start_training(studio, anna.id, "all", None, None, 4, None, None, None, None)
     (job,) = studio.jobs.list()
     assert (job.total, job.payload["params"]["steps"]) == (4, 4)
-    assert "queued" in train.draw_live(studio, anna.id)
+    assert "queued" in train.draw_live(studio, anna.id)[0]
 
 
 def test_no_training_yet_says_how_to_begin(studio: Studio, anna: Character) -> None:
     """One sentence."""
-    assert "No training yet" in train.draw_live(studio, anna.id)
+    assert "No training yet" in train.draw_live(studio, anna.id)[0]
     assert train.draw_versions(studio, anna.id) == ""
 
 
@@ -121,19 +121,12 @@ def trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) ->
     return ended(studio, job)
 
 
-def ended(studio: Studio, job: Job) -> Job:
-    """A job, once it has ended."""
-    while studio.jobs.get(job.id).state in (JobState.QUEUED, JobState.RUNNING):
-        threading.Event().wait(0.02)
-    return studio.jobs.get(job.id)
-
-
 def test_any_checkpoint_can_become_a_version(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Each row of previews tells what its checkpoint is worth; one is proposed, and a click makes a version of it."""
     job = trained(studio, anna, add)
-    shown = train.draw_live(studio, anna.id)
+    _, shown = train.draw_live(studio, anna.id)
     assert "identity" in shown
     assert shown.count("★ proposed") == 1
     step = studio.jobs.get(job.id).artifacts["checkpoints"][0]["step"]
@@ -145,21 +138,21 @@ def test_a_finished_training_can_be_trained_longer(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Offered where the newest run has ended well, by half of it unless told otherwise; it ends as a second version."""
-    row, more = train.fill_more(studio, anna.id, None)
+    row, more = run.fill_more(studio, anna.id, None, kind="train")
     assert (row["visible"], more["__type__"]) == (False, "update")
     with pytest.raises(Busy):
-        train.train_longer(studio, anna.id, 10)
+        run.train_longer(studio, anna.id, 10, kind="train")
     job = trained(studio, anna, add)
-    row, more = train.fill_more(studio, anna.id, None)
+    row, more = run.fill_more(studio, anna.id, None, kind="train")
     assert (row["visible"], more) == (True, 10)
     with pytest.raises(BadInput, match="20 steps are done"):
-        train.train_longer(studio, anna.id, None)
+        run.train_longer(studio, anna.id, None, kind="train")
 
-    train.train_longer(studio, anna.id, 10)
-    assert train.fill_more(studio, anna.id, 10)[0]["visible"] is False
+    run.train_longer(studio, anna.id, 10, kind="train")
+    assert run.fill_more(studio, anna.id, 10, kind="train")[0]["visible"] is False
     ended(studio, job)
 
-    assert "30 of 30 steps" in train.draw_live(studio, anna.id)
+    assert "30 of 30 steps" in train.draw_live(studio, anna.id)[0]
     assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, 30]
 
 

@@ -1,0 +1,94 @@
+"""A training's run as both tabs show it: where it stands, its curve, what can be asked of it, training it longer."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import gradio as gr
+
+from engines.errors import Busy
+from studio.flywheel import run_folder, runs
+from studio.flywheel.runs import Progress
+from studio.nouns import Job, JobState
+from studio.studio import Studio
+from tabs.common import curves, looks
+from tabs.common.shell import Drawing, Page, jobs_of, progress_line
+
+_WAITS = (JobState.RUNNING, JobState.QUEUED)
+
+
+def panel(studio: Studio, job: Job, seen: Progress) -> str:
+    """Progress, curve, the buttons that fit its state, and the command that repeats it."""
+    buttons = ""
+    if job.state is JobState.RUNNING:
+        buttons = looks.button(
+            "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
+        )
+    elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
+        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
+        if seen.checkpoints:
+            buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
+    head = progress_line(job) if job.state in _WAITS else _ended(job)
+    elsewhere = curves.elsewhere(run_folder.commands(studio, job))
+    body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
+    return looks.panel(job.title or "Training", body)
+
+
+def _ended(job: Job) -> str:
+    tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
+    words = f"{job.step} of {job.total} steps"
+    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
+    chip = looks.chip(job.state.value, tone)
+    return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
+
+
+def act(studio: Studio, data: dict[str, Any]) -> None:
+    """Cancel, resume, or stop and keep."""
+    acts = {"cancel": studio.jobs.cancel, "resume": studio.jobs.resume, "keep": partial(runs.keep, studio)}
+    if asked := acts.get(str(data.get("act"))):
+        asked(str(data.get("job", "")))
+
+
+# ── for longer ──────────────────────────────────────────────────────────────────────────────────
+
+
+def longer(page: Page, kind: str) -> Drawing:
+    """Lay out what trains the newest run of a kind for longer; answers how it is drawn."""
+    with gr.Row(visible=False, equal_height=True) as row:
+        more = gr.Number(
+            label="More steps",
+            info="this run goes on from where it ended",
+            precision=0,
+            scale=2,
+            elem_id=f"{kind}-more",
+        )
+        extend = gr.Button("Train longer", scale=1, elem_id=f"{kind}-extend")
+    page.on(extend.click, partial(train_longer, kind=kind), [more])
+    return partial(fill_more, kind=kind), [more], [row, more]
+
+
+def fill_more(studio: Studio, cid: str, more: float | None, *, kind: str) -> tuple[Any, Any]:
+    """A finished run can be trained longer: by half of what it was, until a number is given."""
+    job = finished_run(studio, cid, kind)
+    half = max(1, asked_steps(job) // 2) if job else 0
+    return gr.update(visible=job is not None), half if job and not more else gr.skip()
+
+
+def train_longer(studio: Studio, cid: str, more: float | None, *, kind: str) -> None:
+    """Let the newest run, which has ended well, go on for so many steps."""
+    job = finished_run(studio, cid, kind)
+    if job is None:
+        raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
+    runs.extend(studio, job.id, asked_steps(job) + int(more or 0))
+
+
+def finished_run(studio: Studio, cid: str, kind: str) -> Job | None:
+    """The newest training of a kind, if it has ended well."""
+    newest = jobs_of(studio, cid, kind)[:1]
+    return newest[0] if newest and newest[0].state is JobState.DONE else None
+
+
+def asked_steps(job: Job) -> int:
+    """How many steps a training was to do: what it does after them counts on its own."""
+    return int(job.payload["params"]["steps"])

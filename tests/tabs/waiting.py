@@ -1,0 +1,15 @@
+"""Waiting for what a tab has started."""
+
+from __future__ import annotations
+
+import threading
+
+from studio.nouns import Job, JobState
+from studio.studio import Studio
+
+
+def ended(studio: Studio, job: Job) -> Job:
+    """A job, once it has ended."""
+    while studio.jobs.get(job.id).state in (JobState.QUEUED, JobState.RUNNING):
+        threading.Event().wait(0.02)
+    return studio.jobs.get(job.id)
