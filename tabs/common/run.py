@@ -29,15 +29,16 @@ def panel(studio: Studio, job: Job, seen: Progress) -> str:
         buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
         if seen.checkpoints:
             buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
-    head = progress_line(job) if job.state in _WAITS else _ended(job)
+    head = progress_line(job) if job.state in _WAITS else _ended(job, seen)
     elsewhere = curves.elsewhere(run_folder.commands(studio, job))
     body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
     return looks.panel(job.title or "Training", body)
 
 
-def _ended(job: Job) -> str:
+def _ended(job: Job, seen: Progress) -> str:
+    """Of the training's own steps; an editor's job goes on to count the edits that it is judged by."""
     tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
-    words = f"{job.step} of {job.total} steps"
+    words = f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps"
     trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
     chip = looks.chip(job.state.value, tone)
     return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
