@@ -98,9 +98,11 @@ def decoded(vae: nn.Module, latents: Tensor) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def generator_figures(draw: Callable[[list[str]], np.ndarray], reader: Reader, count: int = 200) -> dict[str, Any]:
-    """Measure how often what draws a caption of an unseen generic person draws what it asks for."""
-    scenes = [held_out_scene(50_000 + i * PICTURES_PER_PERSON) for i in range(count)]
+def generator_figures(
+    draw: Callable[[list[str]], np.ndarray], reader: Reader, count: int = 200, first: int = 50_000
+) -> dict[str, Any]:
+    """Measure how often what draws a caption of an unseen person, from scene `first` on, draws what it asks for."""
+    scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
     hits = _hits(reader, pictures, scenes)
     figures: dict[str, Any] = rounded({name: np.mean(hits[name]) for name in READ_OF_GENERATOR})
@@ -145,16 +147,20 @@ def editor_figures(
     judge: Judge,
     threshold: float,
     per_task: int = 24,
+    first: int = 80_000,
 ) -> dict[str, Any]:
-    """Measure per task how often the instruction is done, the person kept, and the other attributes kept."""
+    """Measure per task how often the instruction is done, the person kept, and the other attributes kept.
+
+    The edits start from scenes of unseen people, from scene `first` on.
+    """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge
     for task in vocab.TASKS:
         pairs = []
         for i in range(per_task):
             fixed = {"framing": "full body"} if task == "pose" else {"framing": ("head", "bust")[i % 2]}
-            scene = held_out_scene(80_000 + i * PICTURES_PER_PERSON, **fixed)
-            pairs.append(edit_pair(scene, f"measure {task} {i}", task))
+            scene = held_out_scene(first + i * PICTURES_PER_PERSON, **fixed)
+            pairs.append(edit_pair(scene, f"measure {task} {first + i}", task))
         before = np.stack(list(draw_all([pair.before for pair in pairs])))
         result = edit(before, [pair.instruction for pair in pairs])
         hits = _hits(reader, result, [pair.after for pair in pairs])

@@ -27,6 +27,7 @@ from studio.statistics import median
 from studio.studio import Studio
 
 CAPTIONS = 200
+FIRST = 150_000  # the scene of unseen people that its drawings begin at: by none of them were weights chosen
 EDITS_A_TASK = 24
 STRANGERS = (77, 78, 79)
 SIZE_MB, PSNR_DB, AUC = 60, 30, 0.99
@@ -84,7 +85,7 @@ class Workbench:
         from engines.mini import export, train_vae
 
         yield at_most("size of all weights", export.size_mb(self.assets), SIZE_MB, "MB")
-        unseen = measure.Unseen.draw(256).pictures
+        unseen = measure.Unseen.draw(256, FIRST).pictures
         for name, kind in (("flux", diffusers.AutoencoderKL), ("qwen_edit", diffusers.AutoencoderKLQwenImage)):
             vae = kind.from_pretrained(self.assets / name / "vae", torch_dtype=torch.float32).eval()
             yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
@@ -93,7 +94,7 @@ class Workbench:
         """Whether both identity encoders tell unseen people apart."""
         from transformers import AutoModel
 
-        unseen = measure.Unseen.draw(1600)
+        unseen = measure.Unseen.draw(1600, FIRST)
         shipped = AutoModel.from_pretrained(self.assets / "identity", dtype=torch.float32).eval()
         for name, net in (("mini-identity", shipped), ("judge", self.oracle.judge)):
             yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
@@ -107,7 +108,7 @@ class Workbench:
         def draw(captions: list[str]) -> np.ndarray:
             return np.stack([np.asarray(picture) for picture in self.generate(asked(captions))])
 
-        figures = measure.generator_figures(draw, self.oracle.reader, CAPTIONS)
+        figures = measure.generator_figures(draw, self.oracle.reader, CAPTIONS, FIRST)
         for name, goal in OBEYED.items():
             yield at_least(f"generator: {name} right, {CAPTIONS} captions", figures[name], goal)
         alone = asked([world.caption(held_out_scene(310_000 + i)) for i in range(ALONE)])
@@ -144,7 +145,7 @@ class Workbench:
             items = [self.asked(Image.fromarray(image), words, i, **knobs) for i, (image, words) in enumerate(given)]
             return np.stack([np.asarray(result) for result in self.edit(items)])
 
-        return measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK)
+        return measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK, first=FIRST)
 
     def single_edits(self, **knobs: Any) -> list[EditItem]:
         """A few pictures, each to be edited alone."""
@@ -161,7 +162,7 @@ class Workbench:
 
         folder = self.assets / "qwen_edit" / "text_encoder"
         model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32").eval()
-        figures = measure.caption_figures(model, measure.Unseen.draw(256))
+        figures = measure.caption_figures(model, measure.Unseen.draw(256, FIRST))
         yield at_least("captioner: attributes right, 256 captions", figures["all"], CAPTIONED)
         yield at_most("captioner: captions that name who it is", figures["leaks"], 0)
 
