@@ -42,6 +42,7 @@ from engines.lora.data import Source, dataset_hash, file_hash, read_sources
 from engines.lora.encoding import Encoded, encode
 from engines.lora.export import Info, write_adapter
 from engines.lora.family import Family
+from engines.lora.layers import use_lean_layers
 from engines.lora.losses import Term, terms
 from engines.lora.optimizers import OPTIMIZERS
 from engines.lora.precision import attention, checkpointing, narrow_products
@@ -278,7 +279,7 @@ class _Session:
 @contextmanager
 def trainable(transformer: Any, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
     """A fresh float32 LoRA on a frozen transformer, which is left as it was found; yields its weights."""
-    config = LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets.pattern)
+    config = use_lean_layers(LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets.pattern))
     try:
         transformer.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
