@@ -26,9 +26,9 @@ Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
 
 # Counted with `bench memory`'s step_bytes at the real sizes in bfloat16, per token and channel: what one block holds
-# while it is computed again and walked backward (FLUX 107, Qwen 119; a tenth is added for what an allocator loses), and
+# while it is computed again and walked backward (FLUX 80, Qwen 97; a tenth is added for what an allocator loses), and
 # what stays of each until then, its input.
-_BLOCK_BYTES = 130
+_BLOCK_BYTES = 108
 _INPUT_BYTES = 2
 
 
