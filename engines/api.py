@@ -59,6 +59,7 @@ class ModelSpec:
     few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
     lora: LoraFiles = field(default_factory=LoraFiles)
+    pipeline: str = "DiffusionPipeline"  # diffusers' class that draws with it and its LoRAs
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 

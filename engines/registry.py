@@ -70,6 +70,7 @@ _QWEN_LORA = LoraFiles(
     base_version="qwen_image_edit",
     network="networks.lora_qwen_image",
 )
+_QWEN_PIPELINE = "QwenImageEditPlusPipeline"
 _QWEN_OPTIONS: dict[str, Any] = {
     "reference_area": 1024 * 1024,
     "vision_area": 384 * 384,
@@ -95,10 +96,13 @@ def _flux(name: str, source: str) -> ModelSpec:
         why=_FLUX_WHY,
         options={"text_tokens": 512, "nf4": ("transformer", "text_encoder_2")},
         lora=_FLUX_LORA,
+        pipeline="FluxPipeline",
     )
 
 
-def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelSpec:
+def _qwen_edit(
+    name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any
+) -> ModelSpec:
     """`lightning`: repository and path of the four-step adapter, from lightx2v."""
     return ModelSpec(
         name=name,
@@ -120,6 +124,7 @@ def _qwen_edit(name: str, source: str, lightning: str, **options: Any) -> ModelS
         },
         options={**_QWEN_OPTIONS, **options},
         lora=_QWEN_LORA,
+        pipeline=pipeline,
     )
 
 
@@ -153,6 +158,7 @@ MODELS: tuple[ModelSpec, ...] = (
         why=_MINI_WHY,
         options={"text_tokens": 32, "batch": 8},
         lora=_FLUX_LORA,
+        pipeline="FluxPipeline",
         note="Trained by us on drawings; it knows nothing but its own cartoon world.",
     ),
     _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
@@ -198,6 +204,7 @@ MODELS: tuple[ModelSpec, ...] = (
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
             names="engines.lora.flux2:flux2_slot",
         ),
+        pipeline="Flux2KleinPipeline",
     ),
     ModelSpec(
         name="mini-qwen-edit",
@@ -239,6 +246,7 @@ MODELS: tuple[ModelSpec, ...] = (
             "caption_request": "describe the picture",
         },
         lora=_QWEN_LORA,
+        pipeline=_QWEN_PIPELINE,
         note="Trained by us on drawings; it knows nothing but its own cartoon world.",
     ),
     _qwen_edit(
@@ -256,6 +264,7 @@ MODELS: tuple[ModelSpec, ...] = (
         "Qwen/Qwen-Image-Edit",
         "lightx2v/Qwen-Image-Lightning/Qwen-Image-Edit-Lightning-4steps-V1.0-bf16.safetensors",
         vision_area=1024 * 1024,
+        pipeline="QwenImageEditPipeline",
         picture_label="",
     ),
     ModelSpec(

@@ -102,8 +102,7 @@ class Api(PictureApi):
         start: str = "",
     ) -> Json:
         """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
-        name = model or self._character(character_id).generator
-        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start)
         return {"preflight": found.to_json()}
 
@@ -118,8 +117,7 @@ class Api(PictureApi):
         start: str = "",
     ) -> Json:
         """Queue a character LoRA on originals and everything approved; `params` are TrainParams, `start` a version."""
-        name = model or self._character(character_id).generator
-        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        name, settled = self._training(model or self._character(character_id).generator, params)
         return self._queued(
             train.submit(self._studio, character_id, settled, model=name, key=key, phase=phase, start=start)
         )
@@ -197,8 +195,7 @@ class Api(PictureApi):
     @answers
     def refine_preflight(self, character_id: str, params: dict[str, Any] | None = None, model: str = "") -> Json:
         """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
-        name = model or self._character(character_id).editor
-        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio, character_id, settled, name).to_json()}
 
     @answers
@@ -206,8 +203,7 @@ class Api(PictureApi):
         self, character_id: str, params: dict[str, Any] | None = None, model: str = "", key: str = ""
     ) -> Json:
         """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
-        name = model or self._character(character_id).editor
-        settled = knobs(self._studio.registry.spec(name), TrainParams, params)
+        name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio, character_id, settled, model=name, key=key))
 
     # ── versions ────────────────────────────────────────────────────────────────────────────────
@@ -290,6 +286,10 @@ class Api(PictureApi):
     def share_stop(self) -> Json:
         """Close the review link."""
         return self._link().stop()
+
+    def _training(self, model: str, params: dict[str, Any] | None) -> tuple[str, TrainParams]:
+        """A model and its own knobs, with those that were given on top."""
+        return model, knobs(self._studio.registry.spec(model), TrainParams, params)
 
     def _link(self) -> Sharing:
         if self._sharing is None:

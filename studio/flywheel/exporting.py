@@ -29,13 +29,6 @@ if TYPE_CHECKING:
 HUB = "hub"
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
-# What diffusers calls a family's pipeline, or a row's own where it differs from its family's.
-_PIPELINES = {
-    "flux": "FluxPipeline",
-    "flux2": "Flux2KleinPipeline",
-    "qwen-edit": "QwenImageEditPlusPipeline",
-    "Qwen/Qwen-Image-Edit": "QwenImageEditPipeline",
-}
 _LOADING = """\
 import torch
 from diffusers import {pipeline}
@@ -256,7 +249,7 @@ def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -
     params = face.params.from_json(drawn) if drawn else spec.params(face.params)
     scheme, _, place = spec.source.partition(":")
     return face.code.format(
-        pipeline=_PIPELINES.get(spec.source) or _PIPELINES.get(spec.family, "DiffusionPipeline"),
+        pipeline=spec.pipeline,
         source=json.dumps(f"{scheme}/{place}" if scheme == "assets" else place or scheme),
         dtype="float32" if spec.toy else "bfloat16",
         weights=json.dumps(_WEIGHTS),
