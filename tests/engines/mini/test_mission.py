@@ -71,7 +71,7 @@ def test_a_lora_learns_a_person_nobody_has_seen(
     assert low > 0.05, (margin, low)
 
 
-@pytest.mark.parametrize(("few_steps", "least"), [(False, 0.5), (True, 0.35)])
+@pytest.mark.parametrize(("few_steps", "least"), [(False, 0.85), (True, 0.8)])
 def test_the_editor_does_as_told_and_keeps_the_person(
     few_steps: bool, least: float, oracle: Oracle, registry: Registry, host_lease: Any, steps: Any
 ) -> None:
@@ -100,7 +100,7 @@ def test_the_editor_does_as_told_and_keeps_the_person(
     shares = {task: float(np.mean(hits)) for task, hits in done.items()}
     kept = (np.sum(oracle.embed(sources) * oracle.embed(results), axis=1) >= oracle.threshold).mean()
     assert np.mean(list(shares.values())) >= least, shares
-    assert few_steps or min(shares.values()) > 0.1, shares
+    assert min(shares.values()) > 0.25, shares
     assert kept >= 0.6, kept
 
 
