@@ -231,11 +231,14 @@ class FakeTrainer(_Fake):
                     raise
                 step += 1
                 yield self._step(run, step)
-                if step % run.params.save_every == 0 or step == run.params.steps:
+                if self._due(step, run.params.save_every, run):
                     adapter = self._save(run, step, mean)
                     yield CheckpointSaved(step, adapter)
-                    if step % run.params.sample_every == 0 or step == run.params.steps:
+                    if self._due(step, run.params.sample_every, run):
                         yield from self._samples(run, step, adapter)
+
+    def _due(self, step: int, every: int, run: TrainRun) -> bool:
+        return step == run.params.steps or (every > 0 and step % every == 0)
 
     def _mean(self, run: TrainRun) -> Any:
         grids = []

@@ -221,8 +221,18 @@ _PICTURES = (
 )
 _OFTEN = (
     (
-        Knob("save_every", _whole("Checkpoint every", "steps; the last is kept anyway"), _words("saved every {}")),
-        Knob("sample_every", _whole("Samples every", "steps, and at the end"), _words("samples every {}")),
+        Knob(
+            "save_every",
+            _whole("Checkpoint every", "steps; 0 keeps the last alone", minimum=0),
+            lambda every: f"saved every {every}" if every else "saved at the end",
+            zero=True,
+        ),
+        Knob(
+            "sample_every",
+            _whole("Samples every", "steps; 0 draws at the end alone", minimum=0),
+            lambda every: f"samples every {every}" if every else "samples at the end",
+            zero=True,
+        ),
     ),
     (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0, zero=True),),
 )

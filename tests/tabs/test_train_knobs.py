@@ -5,6 +5,7 @@ from dataclasses import fields
 import pytest
 
 from engines.api import TrainParams
+from engines.fake import FAKE_MODELS
 from tabs import refine, train
 from tabs.common import training
 from tabs.common.training import Form
@@ -41,3 +42,12 @@ def test_the_tab_offers_what_there_is() -> None:
     assert {value for _, value in training.BASES} == {"", *FORMS}
     trainers = [load_class(spec.trainer) for spec in MODELS if spec.trainer]
     assert trainers and all({value for _, value in training.TARGETS} == set(each.targets) for each in trainers)
+
+
+def test_zero_means_the_end_alone() -> None:
+    """As in other trainers: 0 is no empty field that falls back to the model's own, and it is told in words."""
+    (spec,) = [each for each in FAKE_MODELS if each.name == "fake-flux"]
+    values = [0 if name in ("save_every", "sample_every") else None for name in train.FORM.names]
+    params = train.FORM.settle(spec, values)
+    assert (params.save_every, params.sample_every) == (0, 0)
+    assert "saved at the end · samples at the end" in train.FORM.told(params)

@@ -194,3 +194,12 @@ def test_a_character_without_pictures_cannot_be_trained(world) -> None:
     with pytest.raises(BadInput, match="no pictures") as error:
         train.submit(world.studio, empty.id)
     assert "Curate" in error.value.hint
+
+
+def test_without_intervals_only_the_end_is_kept_and_shown(world) -> None:
+    """0 for both: one checkpoint and one row of samples, at the last step."""
+    job = world.finish(train.submit(world.studio, world.id, world.train_params(save_every=0, sample_every=0)))
+
+    seen = train.progress(world.studio, job.id)
+    assert [each["step"] for each in seen.checkpoints] == [20]
+    assert {sample.step for sample in seen.samples} == {20}
