@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import pytest
+
 from engines.api import Component, Plan, Stage
 from engines.errors import Cancelled, OutOfMemory
 from engines.fake import FakeDevice, FakeWeights
 from studio.gpu import GpuManager
 from tests.studio.card import MIB
 
+pytestmark = pytest.mark.slow
 SEQUENCES = 10_000
 CARDS = 250
 THREADED = 50  # of the cards

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from studio.nouns import Kind, Verdict
 from studio.store import Library, Store
 
+pytestmark = pytest.mark.slow
 ROUNDS = 12
 ROOT = Path(__file__).parents[2]
 

@@ -13,6 +13,7 @@ from studio.nouns import Job, JobState, Kind, Verdict
 from studio.studio import Studio
 from tests.studio import turning
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 
 

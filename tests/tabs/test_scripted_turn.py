@@ -13,6 +13,7 @@ from gradio_client import Client, handle_file
 from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import House
 
+pytestmark = pytest.mark.slow
 ENDED = {"done", "failed", "cancelled", "interrupted"}
 
 

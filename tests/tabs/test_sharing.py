@@ -20,6 +20,8 @@ from tabs.sharing import Door, ReviewLink
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import House, character_on_fakes
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def no_way_out() -> Iterator[None]:
