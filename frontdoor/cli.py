@@ -23,9 +23,7 @@ COMMANDS = {
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    top = argparse.ArgumentParser(
-        prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels."
-    )
+    top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
     studio, demo, test, _, pull, bench = (commands.add_parser(name, help=words) for name, words in COMMANDS.items())
     for one in (top, studio):
@@ -46,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     bench.add_argument("name", nargs="?", help="one entry (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: how many people (default: 10)")
     bench.add_argument("--out", type=Path, help="turn: keep the characters' reports here, and go on from those")
-    bench.add_argument("--peer", type=Path, help="train-step: diffusers' train_dreambooth_lora_flux.py")
+    bench.add_argument("--peer", type=Path, help="train-step, memory: diffusers' train_dreambooth_lora_flux.py")
     bench.add_argument("--json", type=Path, help="write the rows here")
     return top
 

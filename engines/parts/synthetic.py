@@ -43,11 +43,7 @@ class _Extras:
 
 def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
     """Write it, each part in the form that the row holds it in; random numbers are drawn and quantised on `device`."""
-    write_layout(layout, folder)
-    extras = _EXTRAS[spec.family]
-    extras.write(folder)
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
-    (folder / "model_index.json").write_text(json.dumps({**index, **extras.index}), encoding="utf-8")
+    _frame(spec, layout, folder)
     dtype = components.weight_dtype(spec)
     for name in layout:
         form = components.form_of(spec, folder, name)
@@ -55,6 +51,28 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
         model = skeleton(components.bare(folder, name, folder / name), form, dtype)
         store.write(model, _random(model, device), target, form, dtype, device=device)
     return folder
+
+
+def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
+    """Write it as the hub has it, every part at full width in its library's own files, for those who read no other."""
+    _frame(spec, layout, folder)
+    for name in layout:
+        dtype = components.weight_dtype(spec)
+        model: Any = skeleton(components.bare(folder, name, folder / name), components.FULL_WIDTH, dtype)
+        model.to_empty(device="cpu")
+        for key, weight in _random(model, device):
+            model.get_parameter(key).data.copy_(weight)
+        model.save_pretrained(folder / name)
+    return folder
+
+
+def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
+    """All that is not weights."""
+    write_layout(layout, folder)
+    extras = _EXTRAS[spec.family]
+    extras.write(folder)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    (folder / "model_index.json").write_text(json.dumps({**index, **extras.index}), encoding="utf-8")
 
 
 def _random(model: nn.Module, device: str) -> Iterator[tuple[str, Tensor]]:

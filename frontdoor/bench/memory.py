@@ -47,7 +47,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """The computed table, then what a card says where one answers."""
     rows = [*parts(), *stages(), *trainings(), *counted()]
     if cuda_count():
-        rows += load_class("frontdoor.bench.memory_on_card:measure")()
+        rows += load_class("frontdoor.bench.memory_on_card:measure")(options.peer)
     return rows
 
 

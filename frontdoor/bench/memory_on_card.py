@@ -29,6 +29,7 @@ from engines.api import (
 from engines.device import CudaDevice
 from engines.registry import MODELS, load_class
 from engines.shapes import LAYOUTS, Layout
+from frontdoor.bench import script_on_card
 from frontdoor.bench.memory import BUDGET, GIB, GOALS, RANK, SIDE, TRAINING
 from frontdoor.bench.rows import Row
 from studio.gpu import GpuManager
@@ -84,8 +85,11 @@ class Bench:
         return Image.new("RGB", (self.side, self.side), (90, 120, 150))
 
 
-def measure() -> list[Row]:
-    """Build both models on the card, cap the process, measure; about 45 GiB of temporary disk in 8 and 4 bits."""
+def measure(peer: Path | None) -> list[Row]:
+    """Build both models on the card, cap the process, measure; about 45 GiB of temporary disk in 8 and 4 bits.
+
+    Then diffusers' own FLUX script, where `peer` says that it lies.
+    """
     import torch
 
     torch.cuda.set_per_process_memory_fraction(min(1.0, CAP / torch.cuda.get_device_properties(0).total_memory))
@@ -99,7 +103,9 @@ def measure() -> list[Row]:
             bench = built(CudaDevice(), _rows(form), LAYOUTS, Path(home), BUDGET, SIDE)
             rows += [*peaks(bench, form), *switches(bench, form, SWITCHES, _host_to_card())]
             rows += trainings(bench, form, TRAINING)
-    return rows
+    generator = next(spec for spec in MODELS if spec.name == GENERATOR)
+    sides = TRAINING[GENERATOR, "nf4"]
+    return [*rows, *script_on_card.measure(peer, generator, LAYOUTS[GENERATOR], CudaDevice(), sides)]
 
 
 def built(
@@ -107,9 +113,7 @@ def built(
 ) -> Bench:
     """Folders with random weights drawn on the device, and a manager over them."""
     build = load_class("engines.parts.synthetic:build")
-    folders = {
-        job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()
-    }
+    folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
     device.reclaim()
     return Bench(device, GpuManager(device, budget, {}), specs, folders, side)
 

@@ -11,7 +11,7 @@ import pytest
 from engines.device import CpuDevice
 from engines.registry import MODELS
 from engines.shapes import LAYOUTS, Layout
-from frontdoor.bench import memory, memory_on_card
+from frontdoor.bench import memory, memory_on_card, script_on_card
 
 pytestmark = pytest.mark.slow
 
@@ -45,6 +45,32 @@ _SMALL: dict[str, dict[str, Any]] = {
     },
     "AutoencoderKLQwenImage": {"base_dim": 8, "dim_mult": [1, 1, 2, 2], "num_res_blocks": 1},
 }  # fmt: skip
+
+
+_SCRIPT = """
+import argparse, sys
+from pathlib import Path
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5TokenizerFast
+
+parser = argparse.ArgumentParser()
+for name in ("pretrained_model_name_or_path", "instance_data_dir", "lora_layers", "resolution", "max_train_steps"):
+    parser.add_argument(f"--{name}")
+options, _ = parser.parse_known_args()
+model = options.pretrained_model_name_or_path
+for part, kind in {
+    "tokenizer": CLIPTokenizer, "tokenizer_2": T5TokenizerFast, "text_encoder": CLIPTextModel,
+    "text_encoder_2": T5EncoderModel, "vae": AutoencoderKL, "scheduler": FlowMatchEulerDiscreteScheduler,
+}.items():
+    kind.from_pretrained(model, subfolder=part)
+transformer = FluxTransformer2DModel.from_pretrained(model, subfolder="transformer")
+names = [name for name, _ in transformer.named_modules()]
+assert all(any(name.endswith(layer) for name in names) for layer in options.lora_layers.split(","))
+assert all(float(p.std()) > 0 for p in transformer.parameters() if p.ndim > 1)
+assert len(list(Path(options.instance_data_dir).iterdir())) == 4
+for step in range(1, int(options.max_train_steps) + 1):
+    print(f"Steps:  1%|#  | {step}/{options.max_train_steps} [00:01<00:02, 1.0it/s]", file=sys.stderr, flush=True)
+"""
 
 
 def _small(layout: Layout) -> Layout:
@@ -101,3 +127,27 @@ def test_the_measuring_half_runs(tmp_path: Path) -> None:
     for spec in specs.values():
         assert {f"{spec.name} nf4 train 64 px peak", f"{spec.name} nf4 train 64 px"} <= set(names)
     assert all(row.value >= 0 for row in rows)
+
+
+def test_the_script_of_diffusers_finds_its_model(tmp_path: Path) -> None:
+    """A script that reads what diffusers' does, by its libraries' own loaders, gets whole random parts and pictures."""
+    spec = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
+    spec = replace(spec, options={**spec.options, "text_tokens": 12})
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    layout = _small(LAYOUTS[spec.name])
+    (row,) = script_on_card.steps(script, spec, layout, tmp_path, "cpu", {64: 9.0}, ())
+    assert row.name == "FLUX.1-dev diffusers' script bf16 train 64 px, not capped"
+    assert row.value > 0
+
+
+def test_what_the_script_of_diffusers_lacks_is_said(tmp_path: Path) -> None:
+    """Without the script, and on a card that its full-width weights do not fit, a row says which."""
+    spec = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
+    layout = LAYOUTS[spec.name]
+    (absent,) = script_on_card.measure(None, spec, layout, CpuDevice(), {})
+    assert "--peer" in absent.name
+    (small,) = script_on_card.measure(tmp_path / "script.py", spec, layout, CpuDevice(24 * memory.GIB), {})
+    assert "no room" in small.name
+    assert 31 < small.value < 32
+    assert small.peer == "card 24.0"

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from frontdoor.bench.train_step import BEST, DEFAULT, Course, follow, rows
+from frontdoor.bench.course import Course, follow
+from frontdoor.bench.train_step import BEST, DEFAULT, rows
 
 COUNT = """
 import sys, time
@@ -23,6 +24,12 @@ def test_a_course_is_read_off_what_a_run_prints() -> None:
     course = follow([sys.executable, "-c", COUNT], STEPS)
     assert 0 < course.step < course.first + 2 * course.step
     assert course.memory > 1 << 20
+
+
+def test_a_course_may_end_before_the_run() -> None:
+    """Who only asks for some steps waits for no more; a process that was told to end has not failed."""
+    course = follow([sys.executable, "-c", COUNT.replace("(1, 2, 3)", "range(1, 1000)")], STEPS, until=3)
+    assert course.step > 0
 
 
 def test_a_failed_run_says_its_last_words() -> None:

@@ -1,0 +1,45 @@
+"""A training in a process of its own, watched from outside: what it prints, and what the kernel says of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run from start to end: seconds to its first step, seconds a step after it, most memory in bytes."""
+
+    first: float
+    step: float
+    memory: float
+
+
+def follow(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> Course:
+    """Run a training and watch what it prints, `until` a step where its end is of no interest.
+
+    Raises: RuntimeError with its last words when it fails.
+    """
+    began, seen, said = time.perf_counter(), {}, b""
+    around = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=around)
+    assert process.stderr is not None
+    while block := os.read(process.stderr.fileno(), 1 << 16):
+        said = (said + block)[-(1 << 16) :]
+        for found in steps.findall(said):
+            if int(found):
+                seen.setdefault(int(found), time.perf_counter() - began)
+        if until in seen:
+            os.kill(process.pid, signal.SIGTERM)  # not Popen's, which might wait for the process before we do
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if (process.returncode and until not in seen) or len(seen) < 2:
+        raise RuntimeError(f"{' '.join(command[:4])} … failed:\n{said[-3000:].decode(errors='replace')}")
+    first, last = min(seen), max(seen)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Course(seen[first], (seen[last] - seen[first]) / (last - first), usage.ru_maxrss * unit)

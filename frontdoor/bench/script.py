@@ -1,0 +1,76 @@
+"""diffusers' own FLUX script, `train_dreambooth_lora_flux.py`, as a command: given what ours is given, run as it is.
+
+Only the packages it imports and this machine may lack are stood in for (`peers/`: torchvision's transforms, which touch
+pictures before the first step alone).
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from engines.api import TrainParams
+from engines.registry import load_class
+
+STEPS = re.compile(rb"Steps:[^\r\n]*?\| (\d+)/\d+ \[")
+
+
+@dataclass(frozen=True)
+class Script:
+    """Where it lies, and what it trains: a model in the hub's layout on pictures with one caption."""
+
+    path: Path
+    model: Path
+    pictures: Path
+    caption: str
+    text_tokens: int
+
+    def command(self, out: Path, params: TrainParams, *flags: str) -> list[str]:
+        """Our knobs by its names, with more of its own."""
+        knobs = {
+            "pretrained_model_name_or_path": self.model,
+            "instance_data_dir": self.pictures,
+            "instance_prompt": self.caption,
+            "output_dir": out,
+            "resolution": params.resolution,
+            "train_batch_size": params.batch_size,
+            "max_train_steps": params.steps,
+            "max_sequence_length": self.text_tokens,
+            "rank": params.rank,
+            "lora_alpha": int(params.alpha),
+            "lora_layers": ",".join(trained_modules(self.model)),
+            "learning_rate": params.learning_rate,
+            "lr_warmup_steps": 0,
+            "guidance_scale": params.guidance,
+            "checkpointing_steps": 10 * params.steps,
+            "seed": 0,
+        }
+        given = [word for name, value in knobs.items() for word in (f"--{name}", str(value))]
+        return [sys.executable, "-m", "frontdoor.bench.peer", str(self.path), *given, *flags]
+
+
+def t5_tokenizer(folder: Path) -> None:
+    """The same words for the same ids as pieces of T5's own kind of tokenizer, the only one that the peer opens."""
+    from transformers import AutoTokenizer, T5TokenizerFast
+
+    short = AutoTokenizer.from_pretrained(folder)
+    ids = sorted(short.get_vocab().items(), key=lambda item: item[1])
+    special = set(short.all_special_tokens)
+    pieces = [(word if word in special else f"▁{word}", 0.0 if word in special else -1.0) for word, _ in ids]
+    names = {name: getattr(short, name) for name in ("pad_token", "eos_token", "unk_token") if getattr(short, name)}
+    shutil.rmtree(folder)
+    T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=short.model_max_length, **names).save_pretrained(folder)
+
+
+def trained_modules(model: Path) -> list[str]:
+    """The ends of the names that our adapter trains, as the peer's suffixes want them."""
+    import accelerate
+    from diffusers import FluxTransformer2DModel
+
+    targets = re.compile(load_class("engines.lora.flux:FluxAdapter").targets["all"].pattern)
+    with accelerate.init_empty_weights():
+        transformer = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(model / "transformer"))
+    return sorted(name for name, _ in transformer.named_modules() if targets.fullmatch(name))

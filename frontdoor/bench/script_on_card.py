@@ -1,0 +1,58 @@
+"""diffusers' own FLUX script at full size on a card, beside our trainings there: seconds a step at the same sizes.
+
+It reads the base at full width and has no adapter over a quantised one, so that it needs a larger card than ours do.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from engines.api import Device, ModelSpec, TrainParams
+from engines.registry import load_class
+from engines.shapes import Layout
+from frontdoor.bench import script
+from frontdoor.bench.course import follow
+from frontdoor.bench.rows import Row
+
+GIB = 1 << 30
+FLAGS = ("--cache_latents", "--gradient_checkpointing", "--use_8bit_adam", "--mixed_precision", "bf16")
+PICTURES, STEPS, RANK = 4, 6, 16
+
+
+def measure(
+    peer: Path | None, spec: ModelSpec, layout: Layout, device: Device, sides: Mapping[int, float]
+) -> list[Row]:
+    """Its seconds a step at each size; without the script, the memory or the disk for it, a row that says so."""
+    needed = sum(spec.component_bytes[name] for name in layout)
+    with tempfile.TemporaryDirectory() as home:
+        if peer is None:
+            return [Row(name=f"{spec.name} diffusers' script: absent, give --peer", value=0, unit="s a step")]
+        for what, free in (("card", device.total_bytes()), ("temporary disk", shutil.disk_usage(home).free)):
+            if free < needed:
+                name = f"{spec.name} diffusers' script: no room, it holds all parts at full width"
+                return [Row(name=name, value=needed / GIB, unit="GiB", peer=f"{what} {free / GIB:.1f}")]
+        return list(steps(peer, spec, layout, Path(home), device.torch_device, sides))
+
+
+def steps(
+    peer: Path, spec: ModelSpec, layout: Layout, home: Path, device: str, sides: Mapping[int, float],
+    flags: tuple[str, ...] = FLAGS,
+) -> Iterator[Row]:  # fmt: skip
+    """Train on random weights at each size, in a process of its own that nothing caps. Raises: RuntimeError."""
+    model = load_class("engines.parts.synthetic:build_as_published")(spec, layout, home / "model", device)
+    script.t5_tokenizer(model / "tokenizer_2")
+    for side in sides:
+        pictures = home / f"pictures-{side}"
+        pictures.mkdir()
+        for number in range(PICTURES):
+            Image.new("RGB", (side, side), (90, 120, 150 + number)).save(pictures / f"{number}.png")
+        params = spec.params(TrainParams, resolution=side, steps=STEPS, rank=RANK)
+        training = script.Script(peer, model, pictures, "ohwx person", spec.options["text_tokens"])
+        course = follow(training.command(home / f"out-{side}", params, *flags), script.STEPS, until=STEPS)
+        name = f"{spec.name} diffusers' script bf16 train {side} px, not capped"
+        yield Row(name=name, value=course.step, unit="s a step")
