@@ -1,9 +1,9 @@
 """The front door: needs nothing but Python, sets itself up, then runs a command of `frontdoor`.
 
-    python launch.py            the studio in the browser
-    python launch.py demo       one turn of both flywheels, headless
-    python launch.py test       everything that must hold
-    python launch.py --help     the rest
+python launch.py            the studio in the browser
+python launch.py demo       one turn of both flywheels, headless
+python launch.py test       everything that must hold
+python launch.py --help     the rest
 """
 
 import sys

@@ -1,19 +1,19 @@
 """Every error that FLENwheel raises on purpose.
 
-    Exception
-     └─ UserError                 cause + next action; shown to the user as it stands
-         ├─ BadInput              a file or a value that cannot be used
-         ├─ NotFound              an id, a file or a folder that is not there
-         ├─ Busy                  something else holds it; try later
-         ├─ ModelMissing          weights are not on this machine
-         │   └─ ModelGated        ... and a licence must be accepted before they can be
-         ├─ Unreachable           a site does not answer, or the network is off
-         ├─ DiskFull              no room on a disk; carries the arithmetic
-         ├─ LoraMismatch          an adapter of the wrong family, or one that loads no key
-         └─ OutOfMemory           does not fit; carries the arithmetic
-             └─ RanOut            ... this time: there is a leaner way, and the job goes on with it
-    BaseException
-     └─ Cancelled                 not an error: the user asked the job to stop
+Exception
+ └─ UserError                 cause + next action; shown to the user as it stands
+     ├─ BadInput              a file or a value that cannot be used
+     ├─ NotFound              an id, a file or a folder that is not there
+     ├─ Busy                  something else holds it; try later
+     ├─ ModelMissing          weights are not on this machine
+     │   └─ ModelGated        ... and a licence must be accepted before they can be
+     ├─ Unreachable           a site does not answer, or the network is off
+     ├─ DiskFull              no room on a disk; carries the arithmetic
+     ├─ LoraMismatch          an adapter of the wrong family, or one that loads no key
+     └─ OutOfMemory           does not fit; carries the arithmetic
+         └─ RanOut            ... this time: there is a leaner way, and the job goes on with it
+BaseException
+ └─ Cancelled                 not an error: the user asked the job to stop
 """
 
 from __future__ import annotations

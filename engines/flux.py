@@ -28,9 +28,7 @@ class Flux(TextToPicture):
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]
 
-    def sample(
-        self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
-    ) -> Tensor:
+    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
         """(B, 16, h, w)."""
         cond = flux.stack([words[item.prompt] for item in items])
         return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)

@@ -37,9 +37,7 @@ class Flux2(TextToPicture):
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others
 
-    def sample(
-        self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
-    ) -> Tensor:
+    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
         """(B, 32, h, w)."""
         wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(flux2.NO_WORDS)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)

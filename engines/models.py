@@ -93,9 +93,7 @@ def _flux(name: str, source: str) -> ModelSpec:
     )
 
 
-def _qwen_edit(
-    name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any
-) -> ModelSpec:
+def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
     """`lightning`: repository and path of the four-step adapter, from lightx2v."""
     return ModelSpec(
         name=name,

@@ -75,9 +75,7 @@ class Pull:
             file for file, (path, _) in wanted.items() if not self._is_here(path, file) and self._needed(path, form)
         )
         download = sum(
-            file.size - _begun(wanted[file][0])
-            for file in missing
-            if self._hub.local(wanted[file][1], file) is None
+            file.size - _begun(wanted[file][0]) for file in missing if self._hub.local(wanted[file][1], file) is None
         )
         copied = sum(file.size for file in missing if self._must_copy(self._hub.local(wanted[file][1], file)))
         room = download + copied + sum(self._quantised_bytes(name, form, wanted) for name in to_quantise)

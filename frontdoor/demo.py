@@ -116,9 +116,7 @@ class Turn:
         if len(sources) != len(truths):
             raise UserError(f"{len(sources)} of {len(truths)} pictures came in.", str(imported.artifacts))
         manifest = json.loads((self.studio.settings.assets / "mini" / "manifest.json").read_text())
-        self.reviewer = StandIn.hire(
-            self.studio.settings.assets, float(manifest["thresholds"]["judge"]), sources
-        )
+        self.reviewer = StandIn.hire(self.studio.settings.assets, float(manifest["thresholds"]["judge"]), sources)
         for image_id in sources:
             self.store.decide(image_id, Verdict.GOOD, reviewer="stand-in")
             self.reviewer.decisions["sources"] += 1
@@ -259,9 +257,7 @@ class Turn:
 
     def _identity(self, *cards: CardRun) -> dict[str, Any]:
         """Judge-encoder similarity to the originals over the card's pictures; the judge never filtered."""
-        values = {
-            name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in _named(*cards)
-        }
+        values = {name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in _named(*cards)}
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
         margin, low, high = bootstrap(pairs)
         return {

@@ -15,9 +15,7 @@ _INK = (30, 32, 38)
 _FRAMES = {"good": (46, 160, 94), "needs_correction": (222, 155, 40), "reject": (205, 66, 70)}
 
 
-def contact_sheet(
-    tiles: Sequence[tuple[Image.Image, str, str]], path: Path, *, title: str, columns: int = 10
-) -> None:
+def contact_sheet(tiles: Sequence[tuple[Image.Image, str, str]], path: Path, *, title: str, columns: int = 10) -> None:
     """Pictures with a label and a verdict's colour each: (picture, label, verdict or "")."""
     rows = max(1, -(-len(tiles) // columns))
     sheet = Image.new("RGB", (columns * (_TILE + 8) + 8, rows * (_TILE + _LABEL + 8) + 40), "white")

@@ -14,6 +14,7 @@ from frontdoor.machine import cores
 ROOT = Path(__file__).resolve().parent.parent
 CHECKS = (
     ("ruff", ["-m", "ruff", "check", "."]),
+    ("format", ["-m", "ruff", "format", "--check", "."]),
     ("mypy", ["-m", "mypy"]),
     ("walls", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
 )

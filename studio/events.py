@@ -40,11 +40,7 @@ class EventLog:
         if job.id not in self._events:
             folder = self._folder(job)
             path = folder / "events.jsonl" if folder is not None else None
-            lines = (
-                path.read_text(encoding="utf-8", errors="replace").splitlines()
-                if path and path.is_file()
-                else []
-            )
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
             self._events[job.id] = [event for event in map(_parse, lines) if event is not None]
         return self._events[job.id]
 

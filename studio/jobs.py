@@ -49,9 +49,7 @@ class Jobs:
         self._runners = runners
         self._context = context
         self._log = log
-        self._events = EventLog(
-            lambda job: library.open(job.character).run_dir(job.id) if job.character else None
-        )
+        self._events = EventLog(lambda job: library.open(job.character).run_dir(job.id) if job.character else None)
         self._wake = threading.Condition()
         self._jobs: dict[str, Job] = {job.id: job for job in self._rows.all()}
         self._saved_at: dict[str, float] = {}
@@ -64,9 +62,7 @@ class Jobs:
     def _recover(self) -> None:
         """What a crash left running is interrupted: offered for resume, never restarted unasked."""
         lost = [job for job in self._jobs.values() if job.state is JobState.RUNNING]
-        found = [
-            job.replace(state=JobState.INTERRUPTED, ended=now(), waits_for="", eta_s=0.0) for job in lost
-        ]
+        found = [job.replace(state=JobState.INTERRUPTED, ended=now(), waits_for="", eta_s=0.0) for job in lost]
         self._rows.put_many(found)
         self._jobs.update({job.id: job for job in found})
 
@@ -220,9 +216,7 @@ class Jobs:
             self._closing = True
             self._wake.notify_all()
             if not self._wake.wait_for(lambda: not self._live, patience_s):
-                raise Busy(
-                    "The running job has not stopped yet.", "Wait for its step to end, then try again."
-                )
+                raise Busy("The running job has not stopped yet.", "Wait for its step to end, then try again.")
         if self._thread is not None:
             self._thread.join(patience_s)
 

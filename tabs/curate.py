@@ -56,9 +56,7 @@ def build(page: Page) -> None:
                     with gr.Row():
                         tags = [gr.Dropdown(["", *values], label=name, min_width=200) for name, values in TAGS]
                 with gr.Row():
-                    save = gr.Button(
-                        "Save words", variant="primary", size="sm", min_width=90, elem_id="curate-save"
-                    )
+                    save = gr.Button("Save words", variant="primary", size="sm", min_width=90, elem_id="curate-save")
                     again = gr.Button("Caption again", size="sm", min_width=90)
                     star = gr.Button("Star", size="sm", min_width=60)
                     trash = gr.Button("Trash", size="sm", min_width=60)

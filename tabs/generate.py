@@ -131,9 +131,7 @@ def draw_about(studio: Studio, cid: str, version: str | None) -> str:
     )
 
 
-def draw_cost(
-    studio: Studio, cid: str, what: str, prompt: str, version: str | None, *knobs: float | None
-) -> str:
+def draw_cost(studio: Studio, cid: str, what: str, prompt: str, version: str | None, *knobs: float | None) -> str:
     """Time and memory, stage by stage, before anything starts."""
     chosen = _version_id(version)
     items = make_items(studio, cid, what, prompt or "a picture", chosen, *knobs)

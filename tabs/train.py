@@ -120,9 +120,7 @@ def _start_name(studio: Studio, cid: str, start: str) -> str:
     return studio.store(cid).versions.get(start).name if start else "nothing"
 
 
-def start_training(
-    studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any
-) -> None:
+def start_training(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> None:
     """Queue the training."""
     name, params = settle(studio, cid, model, *values)
     train.submit(studio, cid, params, name, phase=phase, start=begin_with(studio, cid, start, name, params))

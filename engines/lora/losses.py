@@ -123,9 +123,7 @@ class _Draws:
     def of_class(self, number: int, ours: Sequence[int], device: torch.device) -> Draw | None:
         """Those of the same examples that name the trigger, told of the class instead; None if there is none."""
         chosen, _, mirrored, generator = self._begin(number)
-        rows = [
-            self._examples.class_row(index, mirrored=turn) for index, turn in zip(chosen, mirrored, strict=True)
-        ]
+        rows = [self._examples.class_row(index, mirrored=turn) for index, turn in zip(chosen, mirrored, strict=True)]
         told = [(at, row) for at, row in enumerate(rows) if row]
         mine = [place for place, (at, _) in enumerate(told) if at in ours]
         return self._noised([row for _, row in told], mine, generator, device)

@@ -33,9 +33,7 @@ class QwenEditAdapter(Family):
     """
 
     targets: ClassVar = {
-        ALL: Targets(
-            rf"transformer_blocks\.\d+\.(attn\.{JOINT}|(img|txt)_mlp\.net\.(0\.proj|2))", {"num_layers": 36}
-        ),
+        ALL: Targets(rf"transformer_blocks\.\d+\.(attn\.{JOINT}|(img|txt)_mlp\.net\.(0\.proj|2))", {"num_layers": 36}),
         ATTENTION: Targets(rf"transformer_blocks\.\d+\.attn\.{JOINT}", {"num_layers": 16}),
     }
     encoders = ("text_encoder", "vae")

@@ -97,9 +97,7 @@ def detach(transformer: Any) -> None:
 
 
 @contextmanager
-def attached(
-    transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter
-) -> Iterator[Any]:
+def attached(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> Iterator[Any]:
     """A stack of LoRAs for the length of a block; a resident transformer is handed on clean whatever happens."""
     try:
         attach(transformer, uses, family, read)

@@ -92,9 +92,7 @@ def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
     return vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
 
 
-def velocity(
-    transformer: Any, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int
-) -> Tensor:
+def velocity(transformer: Any, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int) -> Tensor:
     """What the transformer predicts, noise − x₀, for packed tokens (B, n, 128) at noise levels 0…1.
 
     `sigma`: one number, or (B,). `h`, `w`: of the latents.

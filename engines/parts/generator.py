@@ -52,9 +52,7 @@ class TextToPicture(ABC):
         """The words of each prompt, on the host; `parts` are the encoders."""
 
     @abstractmethod
-    def sample(
-        self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
-    ) -> Tensor:
+    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
         """Normalised latents of pictures that are alike, in one batch; `words` by prompt."""
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:

@@ -157,9 +157,7 @@ class Table:
             self._rows = {key: row for key, row in self._rows.items() if key in needed}
 
 
-def _computed(
-    transformer: Any, layers: Layers, calls: Mapping[Key, Call], dtype: torch.dtype
-) -> dict[Key, Tensor]:
+def _computed(transformer: Any, layers: Layers, calls: Mapping[Key, Call], dtype: torch.dtype) -> dict[Key, Tensor]:
     """What the layers answer, one layer in memory at a time."""
     embeddings = {key: _embedding(transformer, key, *call, dtype) for key, call in calls.items()}
     answers: dict[Key, list[Tensor]] = {key: [] for key in calls}

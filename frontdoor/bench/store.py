@@ -42,10 +42,7 @@ def _at(count: int) -> dict[str, list[float]]:
         library = Library(Path(root))
         store = library.open(library.create("bench").id)
         store.images.put_many(
-            [
-                ImageRecord(id=f"{n:064x}", kind=Kind.ENRICHED, file="none", width=64, height=64)
-                for n in range(count)
-            ]
+            [ImageRecord(id=f"{n:064x}", kind=Kind.ENRICHED, file="none", width=64, height=64) for n in range(count)]
         )
         decide, page = [], []
         for n in range(_DECISIONS):

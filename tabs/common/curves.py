@@ -107,7 +107,7 @@ def elsewhere(commands: Sequence[str]) -> str:
         return ""
     about = ("this run, alone or in a terminal elsewhere", "the same on all cards of the machine")
     lines = "".join(
-        f"<p>{words}</p><pre><code style=\"user-select:all;white-space:pre-wrap\">{looks.esc(command)}</code></pre>"
+        f'<p>{words}</p><pre><code style="user-select:all;white-space:pre-wrap">{looks.esc(command)}</code></pre>'
         for words, command in zip(about, commands, strict=True)
     )
     return (

@@ -1,6 +1,5 @@
 """Does it fit? Said before anything is loaded."""
 
-
 import pytest
 
 from engines.api import Component, Plan, Stage

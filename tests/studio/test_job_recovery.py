@@ -89,6 +89,7 @@ def test_an_interrupt_from_the_keyboard_leaves_no_job_running(bench: Bench) -> N
 
     assert [job.state for job in bench.jobs.list()] == [JobState.INTERRUPTED]
 
+
 def test_a_job_that_ran_out_goes_on_with_what_is_left(bench: Bench) -> None:
     """The queue runs it again at once in the room that was made; what was finished stays, and the log says why."""
     bench.house.gpu = manager(FakeDevice(100 * MIB))

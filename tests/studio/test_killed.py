@@ -66,9 +66,7 @@ def _assert_kept(studio: Studio, told: dict[str, object]) -> None:
         ("generate", 12, Kind.SYNTHETIC, turning.PICTURES),
     ],
 )
-def test_pictures_are_kept_and_the_rest_is_done(
-    tmp_path: Path, what: str, after: int, kind: Kind, total: int
-) -> None:
+def test_pictures_are_kept_and_the_rest_is_done(tmp_path: Path, what: str, after: int, kind: Kind, total: int) -> None:
     """What was told is there after the kill; a resume makes exactly the missing pictures."""
     told = _killed(tmp_path, what, after)
 

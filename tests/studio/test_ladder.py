@@ -1,6 +1,5 @@
 """What happens when memory runs out, rung by rung."""
 
-
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """What stays on the card and in RAM, and who goes first."""
 
-
-
 from engines.api import Component
 from engines.fake import FakeDevice, FakeWeights
 from tests.studio.card import MIB, Clock, keys, manager, one, part, plan, run

@@ -106,9 +106,7 @@ def test_without_the_password_nothing_answers(link: dict[str, Any]) -> None:
             assert client.post(path, json={"data": []}).status_code in (401, 404, 405, 422), path
 
 
-def test_before_login_the_page_says_nothing_of_the_studio(
-    link: dict[str, Any], vera: Character, house: House
-) -> None:
+def test_before_login_the_page_says_nothing_of_the_studio(link: dict[str, Any], vera: Character, house: House) -> None:
     """No character, no path, no endpoint in what a stranger receives."""
     with httpx.Client(base_url=link["local_url"], trust_env=False) as client:
         text = "".join(client.get(path).text for path in ("/", "/manifest.json", "/robots.txt", "/theme.css"))

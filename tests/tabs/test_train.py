@@ -79,9 +79,7 @@ def test_the_preflight_names_what_is_wrong_and_what_to_do(
     assert "caption" in shown
 
 
-def test_flip_is_off_until_it_is_asked_for(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
+def test_flip_is_off_until_it_is_asked_for(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The preset has it off; ticked, the pre-flight warns of captions that name a side, and the queued run has it."""
     add(caption="ohwx person, half-left view")
     shown, ticked = ([value if knob == "flip" else None for knob in train.KNOBS] for value in (None, True))
@@ -121,9 +119,7 @@ def trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) ->
     return ended(studio, job)
 
 
-def test_any_checkpoint_can_become_a_version(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
+def test_any_checkpoint_can_become_a_version(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Each row of previews tells what its checkpoint is worth; one is proposed, and a click makes a version of it."""
     job = trained(studio, anna, add)
     _, shown = train.draw_live(studio, anna.id)
@@ -177,9 +173,7 @@ def test_a_training_goes_on_from_the_version_in_use(
     assert sorted(queued) == ["", version.id]
 
 
-def test_the_body_asks_for_a_head_first(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
+def test_the_body_asks_for_a_head_first(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Without a version to go on from, the pre-flight of the second phase says what to train first."""
     trained(studio, anna, add)
     assert "the body goes on from a version" in train.draw_preflight(studio, anna.id, "body", "", None)

@@ -43,9 +43,7 @@ def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, 
     trainer, device = make_trainer(family), torch.device("cpu")
     run = make_run(tmp_path, family, previews=False, caption_dropout=0.3, batch_size=4)
     captions = ("ohwx person", "ohwx person in the forest", "smiling", "a red shirt")
-    run = dataclasses.replace(
-        run, items=tuple(dataclasses.replace(run.items[0], caption=words) for words in captions)
-    )
+    run = dataclasses.replace(run, items=tuple(dataclasses.replace(run.items[0], caption=words) for words in captions))
     lease = host_lease(trainer.plan(run))
     (term,), (again,) = _terms(trainer, run, lease), _terms(trainer, run, lease)
     with lease.stage("encode") as parts:

@@ -225,9 +225,7 @@ def test_whatever_is_trained_resumes_bit_equal(family, knobs, make_trainer, make
     assert equal(adapter_of(train(trainer, whole)), adapter_of(train(trainer, halves)))
 
 
-def test_another_trigger_is_another_training_where_it_is_learned(
-    make_trainer, make_run, train, tmp_path: Path
-) -> None:
+def test_another_trigger_is_another_training_where_it_is_learned(make_trainer, make_run, train, tmp_path: Path) -> None:
     """With output preservation the trigger chooses what is preserved: a resume with another is refused by its name.
 
     Without, it is a label on the file, and a resume goes on.

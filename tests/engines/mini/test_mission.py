@@ -59,9 +59,7 @@ def test_a_lora_learns_a_person_nobody_has_seen(
     adapter = list(trainer.train(run, host_lease(trainer.plan(run)), steps))[-1].adapter
 
     asked = [held_out_scene(300_000 + i, framing=("head", "bust")[i % 2]) for i in range(24)]
-    bare = [
-        spec.params(GenerateParams, prompt=world.caption(scene, "ohwx"), seed=i) for i, scene in enumerate(asked)
-    ]
+    bare = [spec.params(GenerateParams, prompt=world.caption(scene, "ohwx"), seed=i) for i, scene in enumerate(asked)]
     taught = [item.replace(loras=(LoraUse(file=str(adapter)),)) for item in bare]
     engine = registry.engine(spec.name)
     drawn = [list(engine.generate(prompts, host_lease(engine.plan(prompts)), steps)) for prompts in (bare, taught)]
@@ -117,9 +115,7 @@ def _seams(pictures: list[Image.Image]) -> float:
     return float((change[:, border].mean(axis=1) / change[:, ~border].mean(axis=1)).mean())
 
 
-def test_an_editors_lora_acts_in_few_steps_too(
-    registry: Registry, host_lease: Any, steps: Any, tmp_path: Path
-) -> None:
+def test_an_editors_lora_acts_in_few_steps_too(registry: Registry, host_lease: Any, steps: Any, tmp_path: Path) -> None:
     """Over the few-step adapter drafts come nearer to the truth, with no more of a grid than all steps draw."""
     items = []
     for i, pair in enumerate(_poses(900_000, 48, train_scene)):

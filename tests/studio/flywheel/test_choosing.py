@@ -26,7 +26,7 @@ def test_each_checkpoint_is_judged_by_its_own_previews(world: Any) -> None:
 def test_the_earliest_that_is_as_good_as_any_is_proposed(world: Any) -> None:
     """Later training that adds no likeness is not worth its risk; one that does is."""
     job = world.finish(train.submit(world.studio, world.id))
-    early, late = ([c for c in choosing.choices(world.studio, job.id) if c.samples])
+    early, late = [c for c in choosing.choices(world.studio, job.id) if c.samples]
 
     def proposed(first: float, second: float) -> int:
         for choice, score in ((early, first), (late, second)):
@@ -42,13 +42,13 @@ def test_the_earliest_that_is_as_good_as_any_is_proposed(world: Any) -> None:
 def test_a_near_copy_holds_no_more_identity_than_the_originals_do(world: Any) -> None:
     """A later checkpoint that has learned an original by heart looks most like her, and is not proposed for it."""
     job = world.finish(train.submit(world.studio, world.id))
-    early, late = ([c for c in choosing.choices(world.studio, job.id) if c.samples])
+    early, late = [c for c in choosing.choices(world.studio, job.id) if c.samples]
     ceiling = gallery(world.studio, world.store).ceiling
 
     for choice, score in ((early, ceiling - choosing.SLACK / 2), (late, ceiling + 2 * choosing.SLACK)):
         for image in choice.samples:
             world.store.update_image(image, scores={"fake-identity-1": score})
-    first, last = ([c for c in choosing.choices(world.studio, job.id) if c.samples])
+    first, last = [c for c in choosing.choices(world.studio, job.id) if c.samples]
 
     assert (first.copies, first.proposed) == (0, True)
     assert (last.copies, last.proposed) == (1, False)
