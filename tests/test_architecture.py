@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("assets", "engines", "frontdoor", "studio", "tabs")
 SOURCES = [ROOT / "launch.py", *(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))]
@@ -18,6 +20,17 @@ def test_the_studio_starts_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+def test_the_fast_suite_is_collected_without_torch() -> None:
+    """`launch.py test --fast` imports no file of which every test is left out."""
+    given = ["--collect-only", "-qq", "-m", "not slow and not browser", "tests"]
+    code = f"import pytest, sys; status = pytest.main({given}); print(int(status), 'torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "0 False"
 
 
 def test_help_imports_nothing_heavy() -> None:

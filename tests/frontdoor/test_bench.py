@@ -29,6 +29,7 @@ def test_an_unknown_entry_names_the_known_ones() -> None:
         bench.run("nonsense", argparse.Namespace())
 
 
+@pytest.mark.slow
 def test_the_store_entry_writes_its_rows(tmp_path: Path) -> None:
     """`bench store --json FILE` leaves a report of the promised shape."""
     out = tmp_path / "rows.json"

@@ -35,6 +35,7 @@ def _registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path, tmp_path / "models", [SPEC])
 
 
+@pytest.mark.slow
 def test_the_licence_comes_first(hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Licence and size are shown and asked about; who says no has downloaded nothing."""
     asked: list[str] = []

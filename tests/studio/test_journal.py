@@ -59,6 +59,7 @@ def test_cut_anywhere_is_a_prefix(commits: list[list[Op]]) -> None:
         assert sound == ends[whole]
 
 
+@pytest.mark.slow
 def test_cut_anywhere_on_the_disk(tmp_path: Path) -> None:
     """A database whose journal was cut at any byte opens on a prefix, goes on, and opens again."""
     commits: list[list[Op]] = [
@@ -191,6 +192,7 @@ def test_newer_schema_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "flenwheel.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_bytes_of_a_commit_do_not_depend_on_the_past(tmp_path: Path) -> None:
     """The eight-hundredth commit appends as many bytes as the hundred and first."""
     journal, _ = opened(tmp_path)

@@ -130,6 +130,7 @@ def test_everything_survives_a_reopening(tmp_path: Path) -> None:
         assert (store.images.all(), store.decisions.all(), store.triplets.all(), store.revision) == seen
 
 
+@pytest.mark.slow
 def test_bytes_of_a_decision_do_not_grow(tmp_path: Path) -> None:
     """A decision writes as many bytes among three hundred pictures as among one."""
     with Library(tmp_path) as library:

@@ -102,6 +102,7 @@ _steps = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(_steps, _steps, _steps)
 def test_rollback_is_exact(
     tmp_path_factory: pytest.TempPathFactory,
