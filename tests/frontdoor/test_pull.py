@@ -12,6 +12,8 @@ from engines.registry import Registry
 from frontdoor.cli import parser
 from frontdoor.pull import pull
 
+pytestmark = pytest.mark.slow
+
 SPEC = ModelSpec(
     name="toy", label="toy", role="scorer", family="image-encoder", engine="engines.identity:ImageScorer",
     source="maker/toy", licence="Toy Licence",
@@ -35,7 +37,6 @@ def _registry(tmp_path: Path) -> Registry:
     return Registry(tmp_path, tmp_path / "models", [SPEC])
 
 
-@pytest.mark.slow
 def test_the_licence_comes_first(hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Licence and size are shown and asked about; who says no has downloaded nothing."""
     asked: list[str] = []
