@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from engines.api import (
 )
 from engines.errors import BadInput, Busy, Cancelled
 from engines.prompts import read_tags
+from studio import durable
 from studio.flywheel import run_folder
 from studio.flywheel.judging import Judge
 from studio.nouns import Job, JobState, Kind, Role, Version
@@ -214,7 +214,7 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     name = re.sub(r"[^\w-]+", "_", words)
     target = store.run_dir("exports") / f"{name}.safetensors"
     if form == OUR_FORM:
-        shutil.copyfile(store.adapter_path(version_id), target)
+        durable.copy_file(store.adapter_path(version_id), target)  # it was read back when it was written
     else:
         studio.registry.export(store.adapter_path(version_id), target, form)
     return target
