@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from engines.api import DiskUse, Json, TrainItem, TrainParams, TrainRun
 from engines.errors import BadInput, UserError
 from studio.fit import in_gib
-from studio.flywheel import enrich, practice, runs
+from studio.flywheel import enrich, practice, runs, timing
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
 from studio.gpu import Fit
-from studio.nouns import ANGLES, Character, Job, JobState, Role, Triplet, Version
+from studio.nouns import ANGLES, Character, Role, Triplet, Version
 from studio.verdicts import HOLD_OUT_EVERY
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight:
-    """`seconds` is 0 until a run of the model has been measured; `disk` and `free` are bytes.
+    """`seconds` is 0 until the model has been measured by what `timed_by` says; `disk` and `free` are bytes.
 
     `musts` are those of the checks without which nothing may start.
     """
@@ -44,6 +44,7 @@ class Preflight:
     real_share: float
     disk: int
     free: int
+    timed_by: str = ""
     musts: tuple[Check, ...] = ()
 
     @property
@@ -118,6 +119,7 @@ def _weighed(
     """The checks, and after them memory, disk and time."""
     fit, use = _needs(studio, store, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
+    pace = timing.expected(studio, model, params)
     return Preflight(
         checks=(
             *checks,
@@ -129,7 +131,8 @@ def _weighed(
             ),
         ),
         fit=fit,
-        seconds=params.steps * measured_rate(studio, model, params),
+        seconds=params.steps * pace.seconds,
+        timed_by=pace.by,
         entries=tuple(entries),
         real_share=runs.frozen_share(entries),
         disk=disk,
@@ -169,41 +172,6 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> in
     """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
     kept = params.steps // params.save_every if params.save_every > 0 else 0
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
-
-
-def measured_rate(studio: Studio, model: str, params: TrainParams) -> float:
-    """Seconds a step, from the model's last finished run; 0 when there was none.
-
-    A run of another size counts by its share of the work: pixels × examples × what each is shown for.
-    """
-    done = [
-        job
-        for job in studio.jobs.list()
-        if job.kind in ("train", "refine")
-        and job.state is JobState.DONE
-        and job.rate
-        and job.payload.get("model") == model
-    ]
-    if not done:
-        return 0.0
-    wanted = _work(params)
-    last = max(done, key=lambda job: (_work(_params(job)) == wanted, job.ended))
-    return _rate(studio, last) * wanted / _work(_params(last))
-
-
-def _rate(studio: Studio, job: Job) -> float:
-    """By its curve: the job's own rate is that of what it did last, and an editor's ends with the before and after."""
-    points = runs.progress(studio, job.id).points
-    return sum(point.seconds for point in points) / len(points) if points else job.rate
-
-
-def _params(job: Job) -> TrainParams:
-    return TrainParams.from_json(job.payload["params"])
-
-
-def _work(params: TrainParams) -> int:
-    passes = 1 + (params.prior_weight > 0) + (params.dop_weight > 0)
-    return params.resolution**2 * params.batch_size * params.gradient_accumulation * passes
 
 
 def _needs(

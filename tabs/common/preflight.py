@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engines.api import ModelSpec, TrainParams
+from studio.flywheel import timing
 from studio.flywheel.preflights import Preflight
 from tabs.common import looks
+
+_UNKNOWN = "time not measured yet"
+_GUESSED = {timing.DRAWING: ", judged by how fast it draws here"}
 
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> str:
     """`learned` says how much is learned from, `facts` what else is to be said of it, `knobs` how it is trained."""
     checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
-    time = f"about {looks.duration(found.seconds)}" if found.seconds else "time not measured yet"
+    time = f"about {looks.duration(found.seconds)}{_GUESSED.get(found.timed_by, '')}" if found.seconds else _UNKNOWN
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
     line = "".join(f"<span>{looks.esc(each)}</span>" for each in (*facts, time, disk))
     said = (

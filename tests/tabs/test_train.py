@@ -5,9 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from engines.errors import BadInput, Busy, UserError
+from studio.flywheel import generate as drawing
 from studio.nouns import Character, ImageRecord, Job, JobState
 from studio.studio import Studio
-from tabs import train
+from tabs import generate, train
 from tabs.app import open_folders
 from tabs.common import looks, run
 from tests.tabs.waiting import ended
@@ -66,6 +67,16 @@ def test_nothing_can_be_asked_for(studio: Studio, anna: Character) -> None:
     _, params = train.settle(studio, anna.id, None, *(given.get(knob) for knob in train.KNOBS))
     assert own.mask_outside > 0
     assert params == own.replace(mask_outside=0.0)
+
+
+def test_the_time_says_what_it_is_judged_by(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Unknown at first; after a picture by how fast those are drawn; a training's own is plain."""
+    add()
+    assert "time not measured yet" in train.draw_preflight(studio, anna.id, "all", None, None)
+    items = generate.make_items(studio, anna.id, generate.OWN, "ohwx person", "", 2, 0, 0, 0)
+    studio.jobs.start()
+    ended(studio, drawing.submit(studio, anna.id, items))
+    assert "judged by how fast it draws here" in train.draw_preflight(studio, anna.id, "all", None, None)
 
 
 def test_the_preflight_names_what_is_wrong_and_what_to_do(

@@ -1,0 +1,86 @@
+"""How long a training will take, by what the same model has taken on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engines.api import EditParams, GenerateParams, TrainParams
+from studio.flywheel import runs
+from studio.nouns import Job, JobState
+
+if TYPE_CHECKING:
+    from studio.studio import Studio
+
+TRAINING, DRAWING = "training", "drawing"
+_TRAININGS = ("train", "refine")
+_PICTURES: Mapping[str, str] = {"generate": "items", "card": "items", "enrich": "rows"}  # where a payload has them
+_ENOUGH = 10  # steps of a training that did not end
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds a step, and what they were measured by: a training, drawing, or (0 seconds) nothing."""
+
+    seconds: float
+    by: str
+
+
+def expected(studio: Studio, model: str, params: TrainParams) -> Pace:
+    """By the model's latest training, of the same size where there is one; else by its latest pictures.
+
+    Another size counts by its share of the work: pixels × examples × what each is shown for.
+    """
+    jobs = [job for job in studio.jobs.list() if job.payload.get("model") == model and job.rate]
+    if rate := _trained(studio, jobs, params):
+        return Pace(rate, TRAINING)
+    if rate := _drawn(studio, jobs):
+        return Pace(rate * _work(params) * _walks(params), DRAWING)
+    return Pace(0.0, "")
+
+
+def _trained(studio: Studio, jobs: list[Job], params: TrainParams) -> float:
+    wanted = _work(params)
+    known = [(job, _work(_params(job))) for job in jobs if job.kind in _TRAININGS]
+    for job, work in sorted(known, key=lambda each: (each[1] == wanted, each[0].ended), reverse=True):
+        points = runs.progress(studio, job.id).points
+        # By the curve: a job's own rate is that of what it did last, and an editor's ends with the before and after.
+        if len(points) >= _ENOUGH or (points and job.state is JobState.DONE):
+            return sum(point.seconds for point in points) / len(points) * wanted / work
+    return 0.0
+
+
+def _drawn(studio: Studio, jobs: list[Job]) -> float:
+    """Seconds that a pixel takes for one walk through the transformer; 0 where nothing was drawn."""
+    done = [job for job in jobs if job.kind in _PICTURES and job.state is JobState.DONE]
+    if not done:
+        return 0.0
+    last = max(done, key=lambda job: job.ended)
+    width, height = studio.registry.spec(last.payload["model"]).size
+    pictures = list(_pictures(last, width * height))
+    return last.rate * len(pictures) / sum(pictures)
+
+
+def _pictures(job: Job, edited: int) -> Iterator[int]:
+    """Each picture's pixels times its walks; an edit has `edited` pixels."""
+    for item in job.payload[_PICTURES[job.kind]]:
+        if "params" in item:
+            yield EditParams.from_json(item["params"]).passes() * edited
+        else:
+            drawn = GenerateParams.from_json(item)
+            yield drawn.steps * drawn.width * drawn.height
+
+
+def _walks(params: TrainParams) -> int:
+    """Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own."""
+    return 3 if params.gradient_checkpointing else 2
+
+
+def _params(job: Job) -> TrainParams:
+    return TrainParams.from_json(job.payload["params"])
+
+
+def _work(params: TrainParams) -> int:
+    passes = 1 + (params.prior_weight > 0) + (params.dop_weight > 0)
+    return params.resolution**2 * params.batch_size * params.gradient_accumulation * passes
