@@ -34,7 +34,7 @@ from engines.mini.train_flux import Flux, train_flux
 from engines.mini.train_readers import train_identity, train_reader
 
 CACHE = Path.home() / ".cache" / "flenwheel" / "mini"
-AT_ONCE = "by one run of the command, from nothing"
+AT_ONCE = "by the command, from nothing: every stage learned once"
 IN_LEGS = (
     "not by one run of the command but by several of it with --go-on, and by means of weights, as each stage's history "
     "says; what one run from nothing gives at the present recipe has not been measured"
@@ -347,7 +347,12 @@ def parser() -> argparse.ArgumentParser:
     """Describe the command; none of its arguments has to be given."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m engines.mini.build", description=__doc__)
-    parser.add_argument("--stage", choices=[*STAGES, "sample"], action="append", help="one stage; may be repeated")
+    parser.add_argument(
+        "--stage",
+        choices=[*STAGES, "sample"],
+        action="append",
+        help="one stage; may be repeated; by two commands at once where neither learns from the other",
+    )
     parser.add_argument("--out", type=Path, default=Path("assets/mini"))
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for drawings and checkpoints")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply every stage's steps")
