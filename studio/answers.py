@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from pydantic import ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
 from engines.errors import BadInput, NotFound, UserError
@@ -15,6 +18,8 @@ from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from studio.studio import Studio
 
 P = ParamSpec("P")
@@ -22,19 +27,36 @@ K = TypeVar("K", bound=Params)
 E = TypeVar("E", bound=StrEnum)
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
+_BEGINNINGS = {"int": int, "float": float, "string": str, "bool": bool, "list": tuple}  # of pydantic's error types
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    """Check the arguments' types and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    checked = validate_call(function)
+    names = tuple(signature(function).parameters)
 
     @wraps(function)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Json:
         try:
-            return {"ok": True, **function(*args, **kwargs)}
+            return {"ok": True, **checked(*args, **kwargs)}
+        except ValidationError as error:
+            return {"ok": False, "error": _misfit(error.errors()[0], names).to_json()}
         except UserError as error:
             return {"ok": False, "error": error.to_json()}
 
     return answer
+
+
+def _misfit(found: ErrorDetails, names: Sequence[str]) -> BadInput:
+    """A wrong argument by its name, whether it came by name or by place."""
+    first, *inner = found["loc"]
+    name = names[first] if isinstance(first, int) and first < len(names) else first
+    where = "".join(f"[{each!r}]" for each in inner)
+    if found["type"].startswith("missing"):
+        return BadInput(f"{name} is missing.", "The page's API view says what each call takes.")
+    wanted = _BEGINNINGS.get(found["type"].partition("_")[0])
+    hint = f"It is {_WORDS[wanted]}." if wanted else f"{found['msg']}."
+    return BadInput(f"{name}{where} cannot be {found['input']!r:.80}.", hint)
 
 
 def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:

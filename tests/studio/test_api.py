@@ -259,6 +259,12 @@ def test_an_editors_training_is_looked_at_before(world) -> None:
         ("job_status", ("no-job",), "not_found", "no-job"),
         ("refine_submit", ("mira",), "bad_input", "Review"),
         ("share_start", ("mira",), "not_found", "launch.py"),
+        ("generate_submit", ("mira", [{"prompt": "a"}]), "bad_input", "prompts[0] cannot be {'prompt': 'a'}"),
+        ("generate_submit", ("mira", "a person"), "bad_input", "a list"),
+        ("generate_submit", ("mira", ["a"], "three"), "bad_input", "count cannot be 'three'"),
+        ("crop_set", ("mira", "x", [0, 0, "wide", 1]), "bad_input", "box[2] cannot be 'wide'"),
+        ("job_status", (7,), "bad_input", "job_id cannot be 7"),
+        ("job_status", (), "bad_input", "job_id is missing"),
     ],
 )
 def test_expected_failures_are_told(world, name: str, arguments: tuple, code: str, words: str) -> None:
@@ -268,3 +274,11 @@ def test_expected_failures_are_told(world, name: str, arguments: tuple, code: st
     assert answer["ok"] is False
     assert answer["error"]["code"] == code
     assert words in f"{answer['error']['message']} {answer['error']['hint']}"
+
+
+def test_a_number_may_come_as_a_script_has_it(world) -> None:
+    """A whole number written as 2.0 or "2" is 2; JSON knows no other kind of number than such."""
+    api = Api(world.studio)
+    for count in (2, 2.0, "2"):
+        queued = api.generate_submit("mira", ["a person"], count)
+        assert world.studio.jobs.get(queued["job_id"]).total == 2
