@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 
 from engines.api import ModelSpec, TrainParams
 from studio.flywheel import timing
 from studio.flywheel.preflights import Preflight
 from tabs.common import looks
 
-_UNKNOWN = "time not measured yet"
-_GUESSED = {timing.DRAWING: ", judged by how fast it draws here"}
-
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> str:
     """`learned` says how much is learned from, `facts` what else is to be said of it, `knobs` how it is trained."""
     checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
-    time = f"about {looks.duration(found.seconds)}{_GUESSED.get(found.timed_by, '')}" if found.seconds else _UNKNOWN
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
-    line = "".join(f"<span>{looks.esc(each)}</span>" for each in (*facts, time, disk))
+    line = "".join(f"<span>{looks.esc(each)}</span>" for each in (*facts, _time(found), disk))
     said = (
         f'<div class="fl-line"><b class="fl-big">{looks.esc(learned)}</b>{line}</div>'
         f'<p class="fl-quiet">{looks.esc(knobs)} · licence {looks.esc(spec.licence)}</p>{looks.why(spec, TrainParams)}'
@@ -26,3 +23,14 @@ def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str],
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
     fit = looks.fit(found.fit)
     return looks.panel("Pre-flight", f'{said}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
+
+
+def _time(found: Preflight) -> str:
+    """A guess is told in whole minutes, and by what it was judged."""
+    if not found.seconds:
+        return "time not measured yet"
+    if found.timed_by != timing.DRAWING:
+        return f"about {looks.duration(found.seconds)}"
+    minutes = ceil(found.seconds / 60)
+    told = f"{minutes} min" if minutes < 60 else looks.duration(60 * minutes)
+    return f"about {told}, judged by how fast it draws here"
