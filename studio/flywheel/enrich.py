@@ -11,11 +11,12 @@ from PIL import Image
 from engines.api import EditItem, EditParams, LoraUse, ModelSpec
 from engines.errors import BadInput, UserError
 from engines.prompts import edit_params, edit_tasks
+from studio.flywheel import timing
 from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, asks, seed_of
 from studio.gpu import Fit
-from studio.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
+from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -264,13 +265,9 @@ def adopted(store: Store, model: str) -> Version | None:
 
 
 def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | None:
-    """How long rows will take, by what a pass through the model took in the newest finished job; None without one."""
-    for job in studio.jobs.list():
-        if job.kind == "enrich" and job.state is JobState.DONE and job.rate and job.payload.get("model") == model:
-            before = [EditParams.from_json(row["params"]).passes() for row in job.payload["rows"]]
-            after = [EditParams.from_json(row.params).passes() for row in rows]
-            return job.rate * len(before) / sum(before) * sum(after)
-    return None
+    """How long rows will take, by what a walk through the model took in its newest pictures; None without any."""
+    walked = sum(timing.edited(studio, model, EditParams.from_json(row.params)) for row in rows)
+    return timing.drawn(studio, model) * walked or None
 
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:

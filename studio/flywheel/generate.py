@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from engines.api import GenerateParams, Json, LoraUse, ModelSpec
 from engines.errors import BadInput, UserError
 from engines.prompts import generate_params, read_tags, scene_prompts
+from studio.flywheel import timing
 from studio.flywheel.captions import RECIPE
 from studio.flywheel.judging import Judge
 from studio.gpu import Fit
-from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Version
+from studio.nouns import ImageRecord, Job, Kind, Role, Version
 from studio.scoring import Gallery, gallery, score_of
 
 if TYPE_CHECKING:
@@ -60,11 +61,7 @@ def preflight(
 
 
 def _seconds(studio: Studio, model: str, items: Sequence[GenerateParams]) -> float | None:
-    for job in studio.jobs.list():
-        if job.kind == "generate" and job.state is JobState.DONE and job.rate and job.payload.get("model") == model:
-            before = [GenerateParams.from_json(item).steps for item in job.payload["items"]]
-            return job.rate * len(before) / sum(before) * sum(item.steps for item in items)
-    return None
+    return timing.drawn(studio, model) * sum(map(timing.generated, items)) or None
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.api import EditParams, GenerateParams, TrainParams
 from studio.flywheel import runs
-from studio.nouns import Job, JobState
+from studio.nouns import Job, JobState, Json
 
 if TYPE_CHECKING:
     from studio.studio import Studio
@@ -32,10 +32,9 @@ def expected(studio: Studio, model: str, params: TrainParams) -> Pace:
 
     Another size counts by its share of the work: pixels × examples × what each is shown for.
     """
-    jobs = [job for job in studio.jobs.list() if job.payload.get("model") == model and job.rate]
-    if rate := _trained(studio, jobs, params):
+    if rate := _trained(studio, _measured(studio, model), params):
         return Pace(rate, TRAINING)
-    if rate := _drawn(studio, jobs):
+    if rate := drawn(studio, model):
         return Pace(rate * _work(params) * _walks(params), DRAWING)
     return Pace(0.0, "")
 
@@ -51,25 +50,35 @@ def _trained(studio: Studio, jobs: list[Job], params: TrainParams) -> float:
     return 0.0
 
 
-def _drawn(studio: Studio, jobs: list[Job]) -> float:
-    """Seconds that a pixel takes for one walk through the transformer; 0 where nothing was drawn."""
-    done = [job for job in jobs if job.kind in _PICTURES and job.state is JobState.DONE]
+def drawn(studio: Studio, model: str) -> float:
+    """Seconds that a pixel took for one walk through the transformer in the newest pictures; 0 without any."""
+    done = [job for job in _measured(studio, model) if job.kind in _PICTURES and job.state is JobState.DONE]
     if not done:
         return 0.0
     last = max(done, key=lambda job: job.ended)
-    width, height = studio.registry.spec(last.payload["model"]).size
-    pictures = list(_pictures(last, width * height))
-    return last.rate * len(pictures) / sum(pictures)
+    pictures = last.payload[_PICTURES[last.kind]]
+    return last.rate * len(pictures) / sum(_walked(studio, model, item) for item in pictures)
 
 
-def _pictures(job: Job, edited: int) -> Iterator[int]:
-    """Each picture's pixels times its walks; an edit has `edited` pixels."""
-    for item in job.payload[_PICTURES[job.kind]]:
-        if "params" in item:
-            yield EditParams.from_json(item["params"]).passes() * edited
-        else:
-            drawn = GenerateParams.from_json(item)
-            yield drawn.steps * drawn.width * drawn.height
+def _walked(studio: Studio, model: str, item: Json) -> int:
+    if "params" in item:
+        return edited(studio, model, EditParams.from_json(item["params"]))
+    return generated(GenerateParams.from_json(item))
+
+
+def generated(item: GenerateParams) -> int:
+    """A picture's pixels times its walks through the transformer."""
+    return item.steps * item.width * item.height
+
+
+def edited(studio: Studio, model: str, params: EditParams) -> int:
+    """The same of an edit, which has its model's size."""
+    width, height = studio.registry.spec(model).size
+    return params.passes() * width * height
+
+
+def _measured(studio: Studio, model: str) -> list[Job]:
+    return [job for job in studio.jobs.list() if job.payload.get("model") == model and job.rate]
 
 
 def _walks(params: TrainParams) -> int:
