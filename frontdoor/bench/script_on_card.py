@@ -17,11 +17,11 @@ from engines.registry import load_class
 from engines.shapes import Layout
 from frontdoor.bench import script
 from frontdoor.bench.course import follow
+from frontdoor.bench.memory import GIB, RANK
 from frontdoor.bench.rows import Row
 
-GIB = 1 << 30
 FLAGS = ("--cache_latents", "--gradient_checkpointing", "--use_8bit_adam", "--mixed_precision", "bf16")
-PICTURES, STEPS, RANK = 4, 6, 16
+PICTURES, STEPS = 4, 6
 
 
 def measure(

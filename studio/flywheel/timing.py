@@ -1,4 +1,4 @@
-"""How long a training will take, by what the same model has taken on this machine."""
+"""How long pictures and trainings will take, by what the same model has taken on this machine."""
 
 from __future__ import annotations
 
