@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import diffusers
 import numpy as np
@@ -19,13 +18,12 @@ import transformers
 from torch import Tensor
 
 from engines.allocator import keep_small_blocks
-from engines.mini import configs, export, measure, train_vae, words
-from engines.mini.average import average_file
+from engines.mini import export, measure, train_vae, words
 from engines.mini.dataset import Dataset
-from engines.mini.loop import Schedule, begin_from, load_average
+from engines.mini.loop import Schedule
 from engines.mini.nets import Judge, Reader
-from engines.mini.notes import Notes, past
-from engines.mini.plan import GOING_ON, SCHEDULES, STAGES, WEIGHTS, Size
+from engines.mini.notes import Notes
+from engines.mini.plan import SCHEDULES, STAGES, Size
 from engines.mini.sample import write_sample
 from engines.mini.train_captioner import embed_edits, train_captioner
 from engines.mini.train_edit import NEGATIVE, EditSet, train_edit
@@ -34,11 +32,8 @@ from engines.mini.train_flux import Flux, train_flux
 from engines.mini.train_readers import train_identity, train_reader
 
 CACHE = Path.home() / ".cache" / "flenwheel" / "mini"
-AT_ONCE = "by the command, from nothing: every stage learned once"
-IN_LEGS = (
-    "not by one run of the command but by several of it with --go-on, and by means of weights, as each stage's history "
-    "says; what one run from nothing gives at the present recipe has not been measured"
-)
+Figures = dict[str, Any]
+N = TypeVar("N", bound=torch.nn.Module)
 FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}
 
 
@@ -57,7 +52,7 @@ class Build:
     @cached_property
     def notes(self) -> Notes:
         """What the stages wrote down."""
-        return Notes(self.cache)
+        return Notes(self.cache, self.out / "manifest.json")
 
     @cached_property
     def data(self) -> Dataset:
@@ -75,103 +70,81 @@ class Build:
             if self.done(stage):
                 return
             self.notes.forget_after(stage)  # before it learns, so that no crash leaves anything of the weights before
-            self.notes.begin(stage)
-        getattr(self, stage)()
+        figures = getattr(self, stage)()
+        self.notes.write(stage, figures)
+        print(json.dumps({"stage": stage, "done": figures}), flush=True)
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Say whether a stage's note tells that it is kept or has learned for this long, and nothing made it stale."""
-        note = self.notes.read(stage)
-        return not note.get("stale") and ("kept" in note or note.get("steps") == self.schedule(stage).steps)
+        """Say whether a stage has learned for this long, by this cache, and nothing made it stale since."""
+        note = self.notes.read(stage) if self.notes.has(stage) else {}
+        return not note.get("stale") and note.get("steps") == self.schedule(stage).steps
 
     def gathered(self, name: str) -> Path:
         """Say where something made from the pictures lies; those of other pictures have other names."""
         return self.cache / f"{name}-{self.data.key}.pt"
 
-    def go_on(self, told: Collection[str] = GOING_ON) -> None:
-        """Let the stages told learn on from the weights in `out`, or anew where none can; keep all others as they are.
-
-        A stage that was told before, in this cache, is left where it is.
-        """
-        shipped = json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))["stages"]
-        modules = {
-            "flux": lambda: self.shipped_flux().modules(),
-            "edit": lambda: {"transformer": self.editor()},
-            "captioner": lambda: {"model": self.text_encoder()},
-            "polish_flux": dict,  # a polish begins from the shipped decoder as it is
-            "polish_qwen": dict,
-        }
-        for stage, figures in shipped.items():
-            if stage not in told:
-                if not self.notes.has(stage):
-                    self.notes.write(stage, figures | {"kept": True})
-            elif not self.notes.has(stage) or {"kept", "stale"} & set(self.notes.read(stage)):
-                begin_from(self.cache, stage, modules.get(stage, dict)())
-                self.notes.put(stage, {"history": past(self.notes.read(stage) or figures) if stage in modules else ""})
-
-    def draw(self) -> None:
+    def draw(self) -> Figures:
         """Draw the training pictures, the sample character, and everything that needs no training."""
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
-        print(json.dumps({"stage": "draw", "pictures": len(self.data.pictures)}), flush=True)
+        return {"pictures": len(self.data.pictures)}
 
-    def vae_flux(self) -> None:
+    def vae_flux(self) -> Figures:
         """Train FLUX's autoencoder."""
-        self._vae("flux", self.out / "flux" / "vae")
+        return self._vae("flux", self.out / "flux" / "vae")
 
-    def vae_qwen(self) -> None:
+    def vae_qwen(self) -> Figures:
         """Train Qwen's autoencoder."""
-        self._vae("qwen", self.out / "qwen_edit" / "vae")
+        return self._vae("qwen", self.out / "qwen_edit" / "vae")
 
-    def _vae(self, kind: str, folder: Path) -> None:
-        stage = f"vae_{kind}"
-        vae, info = train_vae.train_vae(
-            kind, self.data.pictures, self.cache, self.schedule(stage), self.compiled and kind == "qwen"
-        )
+    def _vae(self, kind: str, folder: Path) -> Figures:
+        schedule, compiled = self.schedule(f"vae_{kind}"), self.compiled and kind == "qwen"
+        vae, info = train_vae.train_vae(kind, self.data.pictures, self.cache, schedule, compiled)
         latents = self.encode(vae)
         export.set_latent_scale(vae, latents[::8])
         torch.save(latents, self.gathered(f"latents_{kind}"))
         export.save_model(vae, folder)
         unseen = measure.Unseen.draw(self.size.looked_at)
-        self.notes.write(stage, info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)})
+        return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
 
-    def polish_flux(self) -> None:
+    def polish_flux(self) -> Figures:
         """Sharpen FLUX's decoder."""
-        self._polish("flux", self.out / "flux" / "vae")
+        return self._polish("flux", self.out / "flux" / "vae")
 
-    def polish_qwen(self) -> None:
+    def polish_qwen(self) -> Figures:
         """Sharpen Qwen's decoder."""
-        self._polish("qwen", self.out / "qwen_edit" / "vae")
+        return self._polish("qwen", self.out / "qwen_edit" / "vae")
 
-    def _polish(self, kind: str, folder: Path) -> None:
-        stage, vae, raw = f"polish_{kind}", self.vae(kind), self.raw_latents(kind)
-        info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.cache, self.schedule(stage))
+    def _polish(self, kind: str, folder: Path) -> Figures:
+        vae, raw, schedule = self.vae(kind), self.raw_latents(kind), self.schedule(f"polish_{kind}")
+        info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.cache, schedule)
         export.save_model(vae, folder)
         unseen = measure.Unseen.draw(self.size.looked_at)
-        self.notes.write(stage, info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)})
+        return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
 
-    def reader(self) -> None:
+    def reader(self) -> Figures:
         """Train the attribute reader."""
         net, info = train_reader(self.data, self.cache, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
         unseen = measure.Unseen.draw(self.size.read)
-        self.notes.write("reader", info | {"accuracy": measure.reader_accuracy(net, unseen)})
+        return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
-    def judge(self) -> None:
+    def judge(self) -> Figures:
         """Train the held-out identity encoder."""
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.told_apart))
         self._save_net(net, "judge")
         export.write_whole(self.out / "oracle" / "oracle.json", json.dumps({"threshold": figures["threshold"]}))
-        self.notes.write("judge", info | figures)
+        return info | figures
 
-    def identity(self) -> None:
+    def identity(self) -> Figures:
         """Train the shipped identity encoder."""
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.told_apart))
         export.save_identity(net, figures["threshold"], self.out / "identity")
-        self.notes.write("identity", info | figures)
+        return info | figures
 
     def _save_net(self, net: torch.nn.Module, name: str) -> None:
         folder = self.out / "oracle"
@@ -180,12 +153,12 @@ class Build:
         safetensors.torch.save_file({k: v.contiguous() for k, v in net.state_dict().items()}, part)
         part.replace(folder / f"{name}.safetensors")
 
-    def captioner(self) -> None:
+    def captioner(self) -> Figures:
         """Train the captioner, which is also the editor's text encoder."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.looked_at)
-        self.notes.write("captioner", info | {"accuracy": measure.caption_figures(model.eval(), unseen)})
+        return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
         """Gather what the editor learns from; the captioner's states are computed once."""
@@ -236,13 +209,13 @@ class Build:
         """Load the editor's transformer as it was shipped."""
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
-    def edit(self) -> None:
+    def edit(self) -> Figures:
         """Train the editor's transformer."""
         model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
-        self.notes.write("edit", info)
+        return info
 
-    def few_steps(self) -> None:
+    def few_steps(self) -> Figures:
         """Distil the shipped editor into its few-step LoRA."""
         folder, model = self.out / "qwen_edit", self.editor()
         data, path = self.edit_set(), self.gathered("few_steps_paths")
@@ -252,47 +225,22 @@ class Build:
         paths = torch.load(path, weights_only=True)
         info = train_few_steps(model, data, paths, self.cache, self.schedule("few_steps"))
         save_few_steps(model, folder / "few_steps" / "adapter.safetensors", self.schedule("few_steps").steps)
-        self.notes.write("few_steps", info)
+        return info
 
-    def flux(self) -> None:
+    def flux(self) -> Figures:
         """Train the generator's transformer and text encoders."""
         faces = torch.from_numpy(self.data.faces)
         flux, info = train_flux(
             self.data.all_scenes, self.latents("flux"), faces, self.cache, self.schedule("flux"), self.compiled
         )
         self.save_flux(flux)
-        self.notes.write("flux", info)
+        return info
 
     def save_flux(self, flux: Flux) -> None:
         """Ship the generator's modules."""
         export.save_model(flux.transformer, self.out / "flux" / "transformer")
         export.save_model(flux.clip, self.out / "flux" / "text_encoder")
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")
-
-    def checkpoint(self, stage: str) -> None:
-        """Ship the averaged weights of a generator or editor still in training."""
-        if stage == "flux":
-            flux = Flux.new()
-            step = load_average(self.cache / "flux.pt", flux.modules())
-            self.save_flux(flux)
-        else:
-            model = configs.qwen_transformer()
-            step = load_average(self.cache / "edit.pt", {"transformer": model})
-            export.save_model(model, self.out / "qwen_edit" / "transformer")
-        self.notes.write(stage, {"checkpoint_step": step})
-        self.manifest()
-
-    def average(self, stage: str, other: Path, weight: float) -> None:
-        """Ship the mean of a stage's weights and those of another folder like `out`, and say so in its history."""
-        self.go_on(())
-        self.notes.forget_after(stage)
-        for folder in WEIGHTS[stage]:
-            for file in sorted((self.out / folder).glob("*.safetensors")):
-                average_file(file, other / folder / file.name, weight)
-        note = self.notes.read(stage)
-        said = [note.get("averaged"), f"the mean of {1 - weight:.4g} of these weights and {weight:.4g} of others"]
-        self.notes.put(stage, note | {"averaged": "; ".join(part for part in said if part)})
-        self.manifest()
 
     def shipped_flux(self) -> Flux:
         """Load the generator as it was shipped."""
@@ -303,36 +251,33 @@ class Build:
             transformers.T5EncoderModel.from_pretrained(folder / "text_encoder_2", dtype=torch.float32).eval(),
         )
 
-    def measure(self) -> None:
-        """Measure the shipped generator and editor with the shipped oracle."""
-        reader, judge = Reader(), Judge()
-        for net, name in ((reader, "reader"), (judge, "judge")):
-            net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
-            net.eval()
+    def measure_flux(self) -> Figures:
+        """Measure the shipped generator with the shipped oracle."""
         generator = measure.Generator(self.shipped_flux(), self.vae("flux"), self.size.generator_steps)
-        figures = measure.generator_figures(generator, reader, self.size.generated)
-        self.notes.write("measure_flux", figures | {"of_step": self.step("flux")})
+        figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
+        return figures | {"of_step": self.notes.read("flux")["steps"]}
+
+    def measure_edit(self) -> Figures:
+        """Measure the shipped editor with the shipped oracle."""
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
+        reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
         threshold = self.notes.read("judge")["threshold"]
         figures = measure.editor_figures(editor, reader, judge, threshold, self.size.edits_a_task)
-        self.notes.write("measure_edit", figures | {"of_step": self.step("edit")})
+        return figures | {"of_step": self.notes.read("edit")["steps"]}
 
-    def step(self, stage: str) -> int | None:
-        """Say how many steps a stage's shipped weights have learned for."""
-        note = self.notes.read(stage)
-        return note.get("steps", note.get("checkpoint_step"))
+    def oracle(self, net: N, name: str) -> N:
+        """Load a net of the oracle as it was shipped."""
+        net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
+        return net.eval()
 
     def manifest(self) -> None:
         """Write assets/mini/manifest.json from every stage's notes."""
-        notes = {stage: self.notes.read(stage) for stage in (*STAGES, "measure_flux", "measure_edit")}
-        stages = {stage: {k: v for k, v in note.items() if k != "kept"} for stage, note in notes.items() if note}
+        stages = {stage: note for stage in STAGES if (note := self.notes.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
             "what": "a toy world: the real model classes, trained from nothing on drawings by engines/mini/world.py",
             "command": "python -m engines.mini.build",
-            "made": IN_LEGS if any({"history", "averaged"} & set(note) for note in stages.values()) else AT_ONCE,
             "versions": versions | {"python": platform.python_version()},
-            "pictures": 2 * self.size.scenes,
             "planned_steps": {stage: self.schedule(stage).steps for stage in self.schedules},
             "seeds": {stage: plan.seed for stage, plan in self.schedules.items()},
             "prompt_tokens": {"clip": words.CLIP_LENGTH, "t5": words.T5_LENGTH},
@@ -358,34 +303,16 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="multiply every stage's steps")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", type=torch.device, default=torch.device(best), help="where to train")
-    parser.add_argument(
-        "--go-on", action="store_true", help="let the stages told learn on from the weights in --out; keep all others"
-    )
     parser.add_argument("--eager", action="store_true", help="train without torch.compile")
-    parser.add_argument("--checkpoint", choices=("flux", "edit"), help="ship a stage's latest checkpoint and stop")
-    parser.add_argument(
-        "--average", nargs=2, metavar=("OTHER", "WEIGHT"), help="mix one stage's weights with those of a folder; stop"
-    )
     return parser
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the stages asked for, all of them by default."""
-    command = parser()
-    options = command.parse_args(arguments)
-    if options.average and (len(options.stage or ()) != 1 or options.stage[0] not in WEIGHTS):
-        command.error(f"--average needs one --stage of {', '.join(WEIGHTS)}")
+    options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_small_blocks()
     build = Build(options.out, options.cache, options.scale, not options.eager, device=options.device)
-    if options.average:
-        build.average(options.stage[0], Path(options.average[0]), float(options.average[1]))
-        return
-    if options.go_on:
-        build.go_on(options.stage or GOING_ON)
-    if options.checkpoint:
-        build.checkpoint(options.checkpoint)
-        return
     for stage in options.stage or STAGES:
         if stage == "sample":
             write_sample(options.out.parent / "sample")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +76,6 @@ def train(
         m.to(schedule.device)
     parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
     optimizers = schedule.optimizers(modules)
-    _begin(path.with_suffix(".start.pt"), modules)
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     first, smooth = _resume(path, modules, optimizers, average)
     started = saved = time.monotonic()
@@ -142,7 +140,7 @@ def _resume(
 ) -> tuple[int, float]:
     if not path.exists():
         return 0, math.nan
-    state = _load(path)
+    state = torch.load(path, weights_only=True, map_location=torch.get_default_device())  # optimisers move their own
     for name, module in modules.items():
         module.load_state_dict(state["modules"][name])
     for optimizer, kept in zip(optimizers, state["optimizers"], strict=True):
@@ -152,37 +150,9 @@ def _resume(
     return int(state["step"]), float(state["smooth"])
 
 
-def _load(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the host, wherever it was written; what takes it over moves it."""
-    return dict(torch.load(path, weights_only=True, map_location=torch.get_default_device()))
-
-
-def _begin(path: Path, modules: dict[str, nn.Module]) -> None:
-    if path.exists():
-        for name, weights in _load(path).items():
-            modules[name].load_state_dict(weights)
-
-
-def begin_from(folder: Path, stage: str, modules: dict[str, nn.Module]) -> None:
-    """Let a stage that has no checkpoint yet begin from these weights instead of from random ones."""
-    torch.save({name: m.state_dict() for name, m in modules.items()}, folder / f"{stage}.start.pt")
-
-
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
     """Weigh tokens (B, L) so that where something changes counts, all together, as much as the whole picture.
 
     No token counts more than `most` times beside its own share.
     """
     return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=most)
-
-
-def load_average(path: Path, modules: dict[str, nn.Module]) -> int:
-    """Put a checkpoint's averaged weights (or its plain ones, if it keeps none) into the modules; give its step."""
-    state = _load(path)
-    for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
-    parameters = [p for m in modules.values() for p in m.parameters() if p.requires_grad]
-    if state["average"]:
-        for p, mean in zip(parameters, state["average"], strict=True):
-            p.data.copy_(mean)
-    return int(state["step"])

@@ -8,7 +8,7 @@ from engines.mini.loop import Schedule
 
 STAGES = (
     "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "edit", "flux", "few_steps",
-    "polish_qwen", "polish_flux", "measure",
+    "polish_qwen", "polish_flux", "measure_flux", "measure_edit",
 )  # fmt: skip
 # Whose weights or figures a stage learns from: it has to be learned anew after they were.
 LEARNS_FROM = {
@@ -24,14 +24,6 @@ GATHERED_FROM = {
     "vae_flux": "latents_flux",
     "captioner": "edits",
     "edit": "few_steps_paths",
-}
-# The stages that --go-on lets learn on where none is told: those that learn longest.
-GOING_ON = ("captioner", "edit", "flux", "polish_qwen", "polish_flux")
-# Where the weights of a stage lie that can be averaged.
-WEIGHTS = {
-    "captioner": ("qwen_edit/text_encoder",),
-    "edit": ("qwen_edit/transformer",),
-    "flux": ("flux/transformer", "flux/text_encoder", "flux/text_encoder_2"),
 }
 BLOCKS = "transformer_blocks"
 SCHEDULES = {
