@@ -31,7 +31,7 @@ SCHEDULES = {
     "vae_qwen": Schedule(steps=1600, lr=1.5e-3, batch=16, decay=0.45, ema=0.995, seed=2),
     "few_steps": Schedule(steps=400, lr=1e-3, batch=40, decay=0.5, ema=0.99, weight_decay=0.0, seed=11),
     "polish_flux": Schedule(steps=2000, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=9),
-    "polish_qwen": Schedule(steps=1200, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=10),
+    "polish_qwen": Schedule(steps=2600, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=10),
     "reader": Schedule(steps=900, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=3),
     "judge": Schedule(steps=1000, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=4),
     "identity": Schedule(steps=800, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=5),
