@@ -233,14 +233,10 @@ class Build:
         flux, info = train_flux(
             self.data.all_scenes, self.latents("flux"), faces, self.cache, self.schedule("flux"), self.compiled
         )
-        self.save_flux(flux)
-        return info
-
-    def save_flux(self, flux: Flux) -> None:
-        """Ship the generator's modules."""
         export.save_model(flux.transformer, self.out / "flux" / "transformer")
         export.save_model(flux.clip, self.out / "flux" / "text_encoder")
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")
+        return info
 
     def shipped_flux(self) -> Flux:
         """Load the generator as it was shipped."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from engines.mini.build import Build, parser
+from engines.mini.build import Build, main, parser
 from engines.mini.plan import SCHEDULES, STAGES, Size, later_stages
 
 pytestmark = [
@@ -65,6 +65,15 @@ def test_the_command_needs_no_argument() -> None:
     options = parser().parse_args([])
     assert options.cache.is_relative_to(Path.home()) and options.out == Path("assets/mini")
     assert options.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
+    """The sample character alone is drawn beside the weights' folder, and nothing else is written."""
+    out, cache = tmp_path / "mini", tmp_path / "cache"
+    threads = str(torch.get_num_threads())
+    main(["--stage", "sample", "--out", str(out), "--cache", str(cache), "--threads", threads])
+    assert len(list((tmp_path / "sample").glob("*.png"))) == 12
+    assert not out.exists() and not cache.exists()
 
 
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
