@@ -38,6 +38,7 @@ class Scale:
     """How large a turn is; the tests take a smaller one through the same code."""
 
     edits: int = 56
+    shown: int = card.SHOWN
     synthetic: int = 56
     card_seeds: tuple[int, ...] = (0, 1, 2)
     practice: int = practice.EDITS
@@ -77,6 +78,7 @@ class Turn:
         self._review_edits("enriched", edits)
         v1 = self._train("v1")
         base_card, v1_card = self._card("base", ""), self._card("v1", v1.id)
+        self._show_what_was_missed(v1_card)
         synthetic = self._generate(v1)
         self._review_synthetic(synthetic)
         v2 = self._train("v2", start=v1.id)
@@ -165,6 +167,12 @@ class Turn:
             self.reviewer.decisions["card"] += 1
         self._sheet(f"card-{name}.png", f"Model card, {name}", records, columns=len(self.scale.card_seeds) * 4)
         return self.store.cards.get(run.id)
+
+    def _show_what_was_missed(self, run: CardRun) -> None:
+        """What a version never draws right nobody can pick from its pictures; the editor shows it, for the next one."""
+        if aims := card.misses(run):
+            rows = enrich.plan(self.studio, self.character, limit=self.scale.shown, aims=aims).rows
+            self._review_edits("shown", self._enrich("show the missed", rows))
 
     def _generate(self, version: Version) -> list[ImageRecord]:
         """New scenes; half of them show what the card says that the version cannot do yet."""
@@ -368,7 +376,8 @@ def _print_summary(result: dict[str, Any], out: Path, home: Path) -> None:
         f"\n  One turn in {result['seconds'] / 60:.1f} minutes; the reviewer was a stand-in, not a human,\n"
         f"  and its corrections are drawn from the truth, cleaner than a human's would be.\n"
         f"  pictures   {counts['source']} sources → {counts['enriched']} enriched, {counts['good']} good "
-        f"→ {counts['synthetic']} synthetic, {counts['accepted']} accepted\n"
+        f"→ {counts['synthetic']} synthetic, {counts['accepted']} accepted; "
+        f"{result['decisions'].get('shown', 0)} edits of what v1 missed\n"
         f"  identity   base {identity['base']:.2f} → v1 {identity['v1']:.2f} → v2 {identity['v2']:.2f}   "
         f"(v1 − base {margin['median_of_pairs']:+.2f}, 95 % {margin['interval_95'][0]:+.2f} … "
         f"{margin['interval_95'][1]:+.2f}, {identity['n']} pictures)\n"

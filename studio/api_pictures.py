@@ -8,7 +8,7 @@ from typing import Any
 
 from engines.errors import BadInput
 from studio.answers import Answering, answers, demand_known, member, picture, read_upload
-from studio.flywheel import curate, enrich, practice, review
+from studio.flywheel import card, curate, enrich, practice, review
 from studio.flywheel.enrich import PlanRow
 from studio.nouns import Json, Kind, Verdict
 from studio.pictures import decode, to_rgb
@@ -142,8 +142,9 @@ class PictureApi(Answering):
         limit: int = 0,
         fill_gaps: bool = True,
         params: dict[str, Any] | None = None,
+        missed: bool = False,
     ) -> Json:
-        """Edits that would fill the coverage gaps, their cost and fit; `params` are EditParams. Starts nothing."""
+        """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
         return dataclasses.asdict(
             enrich.plan(
                 self._studio,
@@ -155,6 +156,7 @@ class PictureApi(Answering):
                 limit=limit or None,
                 fill_gaps=fill_gaps,
                 knobs=params,
+                aims=card.to_show(self._studio, character_id) if missed else (),
             )
         )
 

@@ -9,7 +9,7 @@ import gradio as gr
 
 from engines.api import EditParams
 from engines.errors import BadInput
-from studio.flywheel import enrich
+from studio.flywheel import card, enrich
 from studio.flywheel.enrich import EnrichPlan
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
@@ -19,6 +19,7 @@ from tabs.common.knobs import first_block_cache
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
+GAPS, MISSED, VARIETY = "What coverage lacks, then variety", "What the model card missed", "Variety"
 PAIRS = 24
 PLAN_ROWS = 40
 
@@ -34,7 +35,7 @@ def build(page: Page) -> None:
                     24, label="Edits at most", precision=0, minimum=1, maximum=500, elem_id="enrich-limit"
                 )
                 seeds = gr.Number(1, label="Seeds each", precision=0, minimum=1, maximum=8)
-            gaps = gr.Checkbox(True, label="Begin with what coverage lacks")
+            aim = gr.Radio([GAPS, MISSED, VARIETY], value=GAPS, label="Aim at", elem_id="enrich-aim")
             sources = gr.Dropdown(
                 [], multiselect=True, label="Sources (empty: all good ones)", elem_id="enrich-sources"
             )
@@ -58,7 +59,7 @@ def build(page: Page) -> None:
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
-    knobs = [tasks, limit, seeds, gaps, sources, model, steps, cfg, few, skip]
+    knobs = [tasks, limit, seeds, aim, sources, model, steps, cfg, few, skip]
     plan = (draw_plan, knobs, [cost, planned])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
@@ -93,7 +94,7 @@ def make_plan(
     tasks: Sequence[str],
     limit: float | None,
     seeds: float | None,
-    gaps: bool,
+    aim: str,
     sources: Sequence[str] | None,
     model: str | None,
     steps: float | None,
@@ -113,8 +114,9 @@ def make_plan(
         seeds=int(seeds or 1),
         model=model or None,
         limit=int(limit or 24),
-        fill_gaps=gaps,
+        fill_gaps=aim == GAPS,
         knobs={name: value for name, value in given.items() if value},
+        aims=card.to_show(studio, cid) if aim == MISSED else (),
     )
 
 
@@ -123,7 +125,10 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
     store = studio.store(cid)
     if not store.select(Kind.SOURCE):
         return "", looks.empty("Edits need pictures to start from.", looks.go("Add pictures in Curate", "Curate"))
-    plan = make_plan(studio, cid, *knobs)
+    try:
+        plan = make_plan(studio, cid, *knobs)
+    except BadInput as error:
+        return looks.trouble(error), ""
     rows = [
         [
             looks.picture(store.thumb(row.source), "source"),

@@ -10,7 +10,7 @@ import gradio as gr
 from engines.api import GenerateParams
 from engines.errors import BadInput
 from engines.prompts import generate_params
-from studio.flywheel import card, generate
+from studio.flywheel import card, enrich, generate
 from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
 from studio.studio import Studio
@@ -73,7 +73,7 @@ def build(page: Page) -> None:
     page.on(run_card.click, start_card, [version])
     page.act(results, results_act, [shown], [shown], then=[drawn])
     page.act(busy, cancel)
-    page.act(cells, overrule, [which], then=[table])
+    page.act(cells, card_act, [which], then=[table])
 
 
 # ── choices ─────────────────────────────────────────────────────────────────────────────────────
@@ -264,6 +264,7 @@ def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) 
         return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
     run = store.cards.get(which)
     head = rate_line(run) + (compare_line(store, store.cards.get(against), run) if against else "")
+    show = looks.button("Let the editor show what it missed", "show", hint=f"{card.SHOWN} edits, for you to review")
     by_name = {str(cell["cell"]): cell for cell in run.cells if cell["seed"] == run.seeds[0]}
     parts = ["<span></span>", *(f"<span>{looks.esc(angle)}</span>" for angle in ANGLES)]
     for mood in EXPRESSIONS:
@@ -274,7 +275,8 @@ def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) 
     axes = "".join(
         looks.chip(f"{name} {rate['k']}/{rate['n']}") for name, rate in card.summary(run).get("axes", {}).items()
     )
-    return f'{head}<div class="fl-buttons">{axes}</div><div class="fl-card">{"".join(parts)}</div>'
+    buttons = axes + (show if card.misses(run) else "")
+    return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
 
 
 def rate_line(run: CardRun) -> str:
@@ -317,11 +319,18 @@ def _cell(store: Store, cell: dict[str, Any] | None) -> str:
     )
 
 
-def overrule(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> None:
+def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> None:
+    """A click on a card: a cell's outcome overruled, or edits queued of all that it missed."""
+    if which and data.get("act") == "overrule":
+        overrule(studio, cid, which, str(data["cell"]), int(data["seed"]))
+    elif which and data.get("act") == "show":
+        aims = card.misses(studio.store(cid).cards.get(which))
+        job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
+        gr.Info(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
+
+
+def overrule(studio: Studio, cid: str, which: str, cell: str, seed: int) -> None:
     """A human's word on a cell: pass, then fail, then the machine's again."""
-    if data.get("act") != "overrule" or not which:
-        return
-    cell, seed = str(data["cell"]), int(data["seed"])
     found: Sequence[dict[str, Any]] = studio.store(cid).cards.get(which).cells
     human = next((each.get("human") for each in found if each["cell"] == cell and each["seed"] == seed), None)
     after = {None: True, True: False, False: None}[human]

@@ -10,6 +10,7 @@ import psutil
 from engines.errors import UserError
 from studio.flywheel import card
 from studio.nouns import Job, JobState, Kind, Role, Verdict
+from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
 
@@ -70,6 +71,11 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
         (not versions, 3, f"{looks.plural(good, 'edit')} approved: train the first version."),
         (not adopted, 3, "A version is trained; look at its samples and adopt it."),
         (not cells, 6, "Run the model card to see what this version can do."),
+        (
+            _unanswered(store),
+            6,
+            f"The card has {right} of {cells} right: let the editor show what it missed, so that the next learns it.",
+        ),
         (not drawn, 4, "Let the version draw new scenes; the best of them teach the next one."),
         (left_drawn > 0, 5, f"{looks.plural(left_drawn, 'new scene')} wait for your verdict."),
         (golden > 0 and store.adopted(Role.EDITOR) is None, 7, "Your corrections can teach the editor."),
@@ -94,6 +100,12 @@ def card_tally(studio: Studio, cid: str) -> tuple[int, int]:
         return 0, 0
     cells = [cell for cell in runs[-1].cells if cell["seed"] == runs[-1].seeds[0]]
     return sum(card.verdict_of(cell) == card.PASS for cell in cells), len(cells)
+
+
+def _unanswered(store: Store) -> bool:
+    """Whether the newest card is below its target, and nothing was edited since."""
+    runs, edits = store.cards.all(), store.select(Kind.ENRICHED)
+    return bool(runs) and not card.summary(runs[-1])["met"] and all(each.created <= runs[-1].created for each in edits)
 
 
 def rail(studio: Studio, cid: str) -> str:

@@ -11,7 +11,7 @@ from engines.errors import BadInput, ModelMissing, NotFound
 from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from studio.flywheel import generate
 from studio.flywheel.judging import Judge
-from studio.nouns import CardRun, ImageRecord, Job, Kind
+from studio.nouns import CardRun, ImageRecord, Job, Kind, Role
 from studio.statistics import mcnemar, median, wilson
 
 if TYPE_CHECKING:
@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 
     from engines.api import GenerateParams
     from studio.jobs import Context
+    from studio.store import Store
     from studio.studio import Studio
 
 TARGET = 0.8
+SHOWN = 24
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 IDENTITY = "identity"
 _IN_MEMORY = 8
@@ -110,11 +112,36 @@ def missed(studio: Studio, character_id: str, version: str = "") -> list[Tags]:
 
     Without a card of this version it is the newest of any; without one, or where nothing was missed, all cells.
     """
-    cards = studio.store(character_id).cards.all()
-    newest = [run for run in cards if run.version == version][-1:] or cards[-1:]
-    failures = Counter(cell["cell"] for run in newest for cell in run.cells if verdict_of(cell) != PASS)
+    newest = _newest(studio.store(character_id), version)
+    return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
+
+
+def to_show(studio: Studio, character_id: str) -> list[Tags]:
+    """What the newest card of the version in use missed: the editor can show it, for the next version to learn.
+
+    Raises: BadInput without a card, or where it missed nothing.
+    """
+    store = studio.store(character_id)
+    adopted = store.adopted(Role.CHARACTER)
+    newest = _newest(store, adopted.id if adopted else "")
+    if newest is None:
+        raise BadInput("There is no model card yet, so nothing is known to be missing.", "Run it in Generate first.")
+    if not (found := misses(newest)):
+        raise BadInput("The newest model card missed nothing.", "Aim at what coverage lacks, or at variety.")
+    return found
+
+
+def _newest(store: Store, version: str) -> CardRun | None:
+    """The newest card of a version, and without one the newest of any."""
+    cards = store.cards.all()
+    return next(iter([run for run in reversed(cards) if run.version == version] or cards[-1:]), None)
+
+
+def misses(run: CardRun) -> list[Tags]:
+    """What the cells of a card asked for in vain, the worst first."""
+    failures = Counter(cell["cell"] for cell in run.cells if verdict_of(cell) != PASS)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
-    return [asked[name] for name, _ in failures.most_common() if name in asked] or list(asked.values())
+    return [asked[name] for name, _ in failures.most_common() if name in asked]
 
 
 def verdict_of(cell: Json) -> str:

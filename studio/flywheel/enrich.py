@@ -10,11 +10,11 @@ from PIL import Image
 
 from engines.api import EditItem, EditParams, LoraUse, ModelSpec
 from engines.errors import BadInput, UserError
-from engines.prompts import edit_params, edit_tasks
+from engines.prompts import Tags, edit_params, edit_tasks
 from studio.flywheel import timing
 from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
-from studio.flywheel.planning import Ask, asks, seed_of
+from studio.flywheel.planning import Ask, aimed, asks, seed_of
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
 
@@ -60,9 +60,11 @@ def plan(
     limit: int | None = None,
     fill_gaps: bool = True,
     knobs: Mapping[str, Any] | None = None,
+    aims: Sequence[Tags] = (),
 ) -> EnrichPlan:
     """Edits aimed at the empty coverage cells first, then at variety; about 54 for 12 sources. Starts nothing.
 
+    With `aims`, such as what a card missed, only edits that lead to one of them.
     `tasks` restricts to some of background, lighting, outfit, style, angle, expression, pose; `knobs` are those
     EditParams that every row should have other than the model's own.
     Raises: BadInput, NotFound.
@@ -80,7 +82,11 @@ def plan(
             raise BadInput(f"There is no task {', '.join(unknown) or 'chosen'}.", f"Choose from: {known}.")
         edits = tuple(edit for edit in edits if edit.task in tasks)
     most = limit or max(1, round(EDITS_A_SOURCE * len(chosen)))
-    wanted = asks(chosen, _covering(store), edits, -(-most // seeds), fill_gaps, spec.toy, asked(store))
+    each, before = -(-most // seeds), asked(store)
+    if aims:
+        wanted = aimed(chosen, aims, edits, each, spec.toy, before)
+    else:
+        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
     taken = _taken(store)
     rows = [
         _row(spec, ask, number, {**(knobs or {}), "loras": tuple(loras)}, taken)

@@ -1,4 +1,4 @@
-"""Which edits to ask for: first what fills the empty cells of the coverage grid, then what varies the rest.
+"""Which edits to ask for: what fills the empty cells of the coverage grid, then what varies the rest; or a given aim.
 
 What was asked of a picture before comes last, and with another seed.
 """
@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle, zip_longest
 
-from engines.prompts import EditTask, combined
+from engines.prompts import EditTask, Tags, combined
 from studio.flywheel.curate import cover
 from studio.nouns import ANGLES, ImageRecord
 
@@ -66,6 +66,40 @@ def asks(
     return _unique(chain(gaps, _variety_asks(turn, edits, again=False), _variety_asks(turn, edits, again=True)), limit)
 
 
+def aimed(
+    sources: Sequence[ImageRecord],
+    aims: Sequence[Tags],
+    edits: Sequence[EditTask],
+    limit: int,
+    toy: bool,
+    asked: Collection[tuple[str, str]] = (),
+) -> list[Ask]:
+    """At most `limit` edits, each of which leads to one of the aims: the aims in turn, the nearest sources first.
+
+    An aim is the tags that a cell of the model card asks for. What was `asked` (source, words) before comes last.
+    """
+    columns = [_ways([*sources[at:], *sources[:at]], aim, edits, toy) for at, aim in enumerate(aims)]
+    found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
+    return _unique(sorted(found, key=lambda ask: (ask.source, ask.edit.words) in asked), limit)
+
+
+def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], toy: bool) -> list[Ask]:
+    """Every source that one or two edits take to an aim, the nearest first."""
+    ways = [(source, needed) for source in sources if (needed := _needed(source, aim, edits))]
+    ways.sort(key=lambda way: (len(way[1]), _turned(way[0], aim.get("angle", ""))))
+    return [Ask(source.id, combined(needed[0], needed[1], toy) if needed[1:] else needed[0]) for source, needed in ways]
+
+
+def _needed(source: ImageRecord, aim: Tags, edits: Sequence[EditTask]) -> list[EditTask]:
+    """The edits between a picture and an aim; none where it is there, or where two don't do.
+
+    How much of somebody is seen comes with a pose.
+    """
+    apart = [(name, value) for name, value in aim.items() if name != "framing" and source.tags.get(name) != value]
+    needed = [edit for name, value in apart for edit in edits if edit.expects.get(name) == value]
+    return needed if len(needed) == len(apart) <= 2 else []
+
+
 def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[EditTask], toy: bool) -> Iterable[Ask]:
     seen = cover(list(existing), "")
     by_value = {(edit.task, edit.value): edit for edit in edits}
@@ -98,7 +132,7 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
 def _turned(source: ImageRecord, angle: str) -> int:
     """How far a head has to turn, in steps of the five angles; an unknown one is far."""
     now = source.tags.get("angle", "")
-    return abs(_AROUND.index(now) - _AROUND.index(angle)) if now in ANGLES else len(ANGLES)
+    return abs(_AROUND.index(now) - _AROUND.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
 
 
 def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:

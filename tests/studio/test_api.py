@@ -114,6 +114,9 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     card = call("card_get", who, ours, against=base)
     assert card["summary"]["first_try"]["n"] == card["compared"]["pairs"] == 23
 
+    shown = call("enrich_plan", who, limit=2, missed=True)["rows"]
+    assert [bool({"angle", "expression", "pose"} & set(row["asked"])) for row in shown] == [True, True]
+
     drawn = call.wait(call("generate_submit", who, count=8, version=v1))
     assert len(drawn["artifacts"]["images"]) == 8
     assert call("image_list", who, kind="synthetic", limit=3)["total"] == 8

@@ -6,11 +6,11 @@ import pytest
 
 from engines.api import EditParams
 from engines.errors import UserError
-from studio.nouns import Character, ImageRecord, Kind
+from studio.nouns import CardRun, Character, ImageRecord, Kind
 from studio.studio import Studio
 from tabs import enrich
 
-KNOBS = (["background", "expression"], 6, 1, True, [], None, 0, 0)
+KNOBS = (["background", "expression"], 6, 1, enrich.GAPS, [], None, 0, 0)
 
 
 def test_the_plan_says_what_it_costs_before_it_starts(
@@ -64,3 +64,13 @@ def test_a_result_stands_beside_its_source_and_can_be_tried_again(
     rows = [job.payload["rows"][0]["params"] for job in studio.jobs.list()]
     assert sorted(each["instruction"] for each in rows) == ["make the person smile", "smile, mouth closed"]
     assert {each["seed"] for each in rows} != {3}
+
+
+def test_a_plan_aims_at_what_the_card_missed(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Once there is a card; before, the tab says in the plan's place that it has to be run."""
+    add()
+    knobs = (["pose", "background"], 6, 1, enrich.MISSED, [], None, 0, 0)
+    assert "no model card yet" in enrich.draw_plan(studio, anna.id, *knobs)[0]
+    missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
+    studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
+    assert [row.asked["pose"] for row in enrich.make_plan(studio, anna.id, *knobs).rows] == ["T-pose"]

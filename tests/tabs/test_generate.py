@@ -57,7 +57,7 @@ def test_what_the_filter_set_aside_stays_visible(
 def test_the_card_shows_cells_rate_and_interval(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
-    """A human's click overrules a cell: pass, fail, and the machine's word again."""
+    """A human's click overrules a cell: pass, fail, the machine's word again; another has the editor show the rest."""
     image = add(Kind.CARD).id
     cells = tuple(
         {
@@ -78,8 +78,12 @@ def test_the_card_shows_cells_rate_and_interval(
     assert "0 of 2" in shown
     act = {"act": "overrule", "cell": "front neutral", "seed": "0"}
     for expected in (True, False, None):
-        generate.overrule(studio, anna.id, act, "c1")
+        generate.card_act(studio, anna.id, act, "c1")
         assert cards.get("c1").cells[0]["human"] is expected
+    add(Kind.SOURCE)
+    generate.card_act(studio, anna.id, {"act": "show"}, "c1")
+    (job,) = studio.jobs.list()
+    assert {next(iter(row["asked"].items())) for row in job.payload["rows"]} >= {("pose", "T-pose")}
 
 
 def test_without_a_card_the_tab_says_what_it_is_for(studio: Studio, anna: Character) -> None:

@@ -116,3 +116,16 @@ def test_a_card_needs_a_seed(world) -> None:
     """No seed, no card."""
     with pytest.raises(BadInput, match="at least one seed"):
         card.submit(world.studio, world.id, seeds=())
+
+
+def test_what_the_editor_should_show_is_what_the_version_in_use_missed(world) -> None:
+    """Without a card, or where it missed nothing, there is nothing to show, and it says what to do instead."""
+    with pytest.raises(BadInput, match="no model card yet"):
+        card.to_show(world.studio, world.id)
+    world.store.cards.put(_card(_cell("T-pose", 0, "fail"), _cell("front sad", 0, "pass")))
+
+    assert card.to_show(world.studio, world.id) == [{"pose": "T-pose", "framing": "full body"}]
+
+    world.store.cards.put(_card(_cell("T-pose", 0, "fail", human=True), _cell("front sad", 0, "pass")))
+    with pytest.raises(BadInput, match="missed nothing"):
+        card.to_show(world.studio, world.id)

@@ -224,3 +224,12 @@ def test_a_key_queues_once(world: Any) -> None:
     first = enrich.submit(world.studio, world.id, planned, key="k")
     assert enrich.submit(world.studio, world.id, planned, key="k").id == first.id
     assert world.finish(first).state is JobState.DONE
+
+
+def test_a_plan_aims_at_what_it_is_given(world) -> None:
+    """Only edits that lead there, with the tags that the results should have."""
+    aims = [{"pose": "T-pose", "framing": "full body"}, {"angle": "half-left", "expression": "sad", "framing": "head"}]
+    rows = enrich.plan(world.studio, world.id, limit=6, aims=aims).rows
+    assert len(rows) == 6
+    assert [row.asked.get("pose") for row in rows[::2]] == ["T-pose"] * 3
+    assert all({"angle", "expression"} & set(row.asked) for row in rows[1::2])

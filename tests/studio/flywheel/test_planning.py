@@ -101,3 +101,48 @@ def test_seeds_differ_and_repeat() -> None:
     assert len(set(seeds)) == 6
     assert seeds[0] == planning.seed_of("a", "words", 0)
     assert all(0 <= seed < 1 << 31 for seed in seeds)
+
+
+T_POSE = {"pose": "T-pose", "framing": "full body"}
+SAD = {"angle": "half-left", "expression": "sad", "framing": "head"}
+
+
+def test_what_is_aimed_at_is_reached_and_nothing_else_is_asked() -> None:
+    """Every edit leads from its source to one of the aims, both come in turn, and no source is asked twice alike."""
+    sources = drawn()
+    tags = {source.id: source.tags for source in sources}
+    asks = planning.aimed(sources, [T_POSE, SAD], TOY, 16, True)
+    assert len({(ask.source, ask.edit.words) for ask in asks}) == 16
+    for number, ask in enumerate(asks):
+        shown = {**tags[ask.source], **ask.edit.expects}
+        wanted = [{"pose": "T-pose"}, {"angle": "half-left", "expression": "sad"}][number % 2]
+        assert wanted.items() <= shown.items()
+
+
+def test_the_nearest_source_is_aimed_from_first() -> None:
+    """Who is sad already turns the head, the less the sooner; who is not is asked for both."""
+    sources = [
+        record("happy", angle="front", expression="smiling"),
+        record("far", angle="profile-right", expression="sad"),
+        record("near", angle="front", expression="sad"),
+        record("there", angle="half-left", expression="sad"),
+    ]
+    asks = planning.aimed(sources, [SAD], TOY, 9, True)
+    assert [(ask.source, len(ask.edit.expects)) for ask in asks] == [("near", 1), ("far", 1), ("happy", 2)]
+
+
+def test_an_aim_that_was_asked_for_comes_after_new_ones() -> None:
+    """The same words for the same picture are a last resort."""
+    sources = [record("a"), record("b")]
+    (first, *_) = planning.aimed(sources, [T_POSE], TOY, 9, True)
+    asks = planning.aimed(sources, [T_POSE], TOY, 9, True, asked={(first.source, first.edit.words)})
+    assert [ask.source for ask in asks] == ["b", "a"]
+
+
+def test_what_the_chosen_edits_do_not_reach_is_not_asked() -> None:
+    """Turning heads alone makes nobody sad."""
+    edits = [edit for edit in TOY if edit.task == "angle"]
+    asks = planning.aimed(
+        [record("a", expression="sad"), record("b", expression="angry")], [SAD, T_POSE], edits, 9, True
+    )
+    assert [ask.source for ask in asks] == ["a"]
