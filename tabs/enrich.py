@@ -19,7 +19,7 @@ from tabs.common.knobs import first_block_cache
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
-GAPS, MISSED, VARIETY = "What coverage lacks, then variety", "What the model card missed", "Variety"
+GAPS, MISSED, VARIETY = "Coverage gaps", "Card gaps", "Variety"
 PAIRS = 24
 PLAN_ROWS = 40
 
@@ -125,10 +125,7 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
     store = studio.store(cid)
     if not store.select(Kind.SOURCE):
         return "", looks.empty("Edits need pictures to start from.", looks.go("Add pictures in Curate", "Curate"))
-    try:
-        plan = make_plan(studio, cid, *knobs)
-    except BadInput as error:
-        return looks.trouble(error), ""
+    plan = make_plan(studio, cid, *knobs)
     rows = [
         [
             looks.picture(store.thumb(row.source), "source"),

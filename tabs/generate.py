@@ -73,7 +73,7 @@ def build(page: Page) -> None:
     page.on(run_card.click, start_card, [version])
     page.act(results, results_act, [shown], [shown], then=[drawn])
     page.act(busy, cancel)
-    page.act(cells, card_act, [which], then=[table])
+    page.act(cells, card_act, [which], then=[table], slow=True)
 
 
 # ── choices ─────────────────────────────────────────────────────────────────────────────────────

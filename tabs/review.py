@@ -63,7 +63,7 @@ def build(page: Page) -> None:
     panel = (fill_mend, [mending], [mend, about, words, paint])
     page.show([scene])
     page.act(stage, act, hand, hand, then=[scene, panel])
-    page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
+    page.on(again.click, mend_words, [mending, words], [mending], then=[panel], slow=True)
     page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel], slow=True)
     page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel], slow=True)
     page.on(close.click, later, [], [mending], then=[panel])

@@ -57,8 +57,8 @@ def build(page: Page) -> None:
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in (phase, start_from, *knobs)], check)
     page.on(start.click, start_training, [phase, start_from, *knobs])
-    page.act(live, live_act)
-    page.act(grid, live_act)
+    page.act(live, live_act, slow=True)
+    page.act(grid, live_act, slow=True)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
 

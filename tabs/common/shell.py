@@ -110,7 +110,10 @@ class Page:
         then: Sequence[Drawing] = (),
         slow: bool = False,
     ) -> None:
-        """Run a handler on an event and draw what depends on it, in one round trip; then look at the store."""
+        """Run a handler on an event and draw what depends on it, in one round trip; then look at the store.
+
+        A `slow` one goes through Gradio's queue: it shows that it works, and what it says with `gr.Info` pops up.
+        """
         call = _composed(self.shell.studio, fn, list(inputs), list(outputs), then)
 
         def handle(cid: str, *values: Any) -> Any:
@@ -119,7 +122,14 @@ class Page:
         self.shell.tick(trigger(handle, [self.shell.cid, *call.inputs], call.outputs or None, **_quiet(slow)))
 
     def act(
-        self, block: gr.HTML, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), *, then: Sequence[Drawing] = ()
+        self,
+        block: gr.HTML,
+        fn: Handler,
+        inputs: Inputs = (),
+        outputs: Inputs = (),
+        *,
+        then: Sequence[Drawing] = (),
+        slow: bool = False,
     ) -> None:
         """The same for clicks inside a block of markup: the handler is `(studio, character id, data, *inputs)`."""
         call = _composed(self.shell.studio, fn, list(inputs), list(outputs), then)
@@ -127,7 +137,7 @@ class Page:
         def handle(event: gr.EventData, cid: str, *values: Any) -> Any:
             return call(cid, (dict(event._data or {}),), values)
 
-        self.shell.tick(block.act(handle, [self.shell.cid, *call.inputs], call.outputs or None, **_quiet(False)))
+        self.shell.tick(block.act(handle, [self.shell.cid, *call.inputs], call.outputs or None, **_quiet(slow)))
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
         """Draw when the tab opens and whenever the store moves; `live` ones also with every step of a job."""
@@ -175,8 +185,8 @@ class _Call:
             try:
                 found.update(_by_block(outputs, fn(self.studio, here, *(known[id(block)] for block in inputs))))
             except UserError as error:
-                gr.Warning(f"{looks.esc(error.cause)} {looks.esc(error.hint)}")
-                found.update({id(block): gr.skip() for block in outputs})
+                place = next((block for block in outputs if isinstance(block, gr.HTML)), None)
+                found.update({id(block): looks.trouble(error) if block is place else gr.skip() for block in outputs})
         values = [found[id(block)] for block in self.outputs]
         return values[0] if len(values) == 1 else values or None
 

@@ -91,3 +91,19 @@ def test_an_editors_training_tells_what_it_lacks(served: Served, page: Page, tmp
     expect(ready).to_contain_text("mend wrong edits in Review")
     number(page, "#refine-steps", 7)
     expect(ready).to_contain_text("7 steps")
+
+
+def test_what_a_card_missed_is_shown_by_the_editor(served: Served, page: Page, tmp_path: Path) -> None:
+    """One click below the card queues the edits, a message says what to do then, and Enrich can plan the same."""
+    new_character(page, served.url, draw_pictures(tmp_path / "pictures", 2))
+    open_tab(page, "Enrich")
+    page.get_by_label("Card gaps").click()
+    expect(page.locator("#enrich-cost")).to_contain_text("no model card yet")
+    open_tab(page, "Generate")
+    page.click("#card-go")
+    page.get_by_role("tab", name="Model card").click()
+    page.get_by_role("button", name="Let the editor show what it missed").click()
+    expect(page.locator(".toast-body")).to_contain_text("Review them, then train the next version")
+    open_tab(page, "Enrich")
+    expect(page.locator("#enrich-results .fl-pair")).to_have_count(24)
+    expect(page.locator("#enrich-cost")).to_contain_text("24 edits")

@@ -67,10 +67,11 @@ def test_a_result_stands_beside_its_source_and_can_be_tried_again(
 
 
 def test_a_plan_aims_at_what_the_card_missed(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """Once there is a card; before, the tab says in the plan's place that it has to be run."""
+    """Once there is a card; before, it says that it has to be run."""
     add()
     knobs = (["pose", "background"], 6, 1, enrich.MISSED, [], None, 0, 0)
-    assert "no model card yet" in enrich.draw_plan(studio, anna.id, *knobs)[0]
+    with pytest.raises(UserError, match="no model card yet"):
+        enrich.draw_plan(studio, anna.id, *knobs)
     missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
     studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
     assert [row.asked["pose"] for row in enrich.make_plan(studio, anna.id, *knobs).rows] == ["T-pose"]
