@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("--fake", action="store_true", help="deterministic stand-in models, for development")
     demo.add_argument("--seed", type=int, help="another character, drawn from the embedded world")
     demo.add_argument("--out", type=Path, default=Path("flenwheel-demo"), help="folder for the report")
+    demo.add_argument("--control", action="store_true", help="also train v1 on its own pictures, for as long as v2")
     demo.add_argument("--open", action="store_true", help="then open the studio on the result")
     test.add_argument("--fast", action="store_true", help="without torch, models and browser")
     pull.add_argument("model", help="its name, as doctor lists it")

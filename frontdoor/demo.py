@@ -35,7 +35,10 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a turn is; the tests take a smaller one through the same code."""
+    """How large a turn is; the tests take a smaller one through the same code.
+
+    With a `control`, v1 is also trained on for as long as v2 is, on nothing but its own pictures.
+    """
 
     edits: int = 56
     shown: int = card.SHOWN
@@ -43,6 +46,7 @@ class Scale:
     card_seeds: tuple[int, ...] = (0, 1, 2)
     practice: int = practice.EDITS
     later_edits: int = 40
+    control: bool = False
     train: dict[str, Any] = field(default_factory=dict)
     refine: dict[str, Any] = field(default_factory=dict)
 
@@ -53,7 +57,7 @@ def main(options: argparse.Namespace) -> int:
     out.mkdir(parents=True, exist_ok=True)
     home = _fresh(out, "home")
     with closing(open_studio(home)) as studio:
-        result = Turn(studio, out, Scale()).run(seed=options.seed)
+        result = Turn(studio, out, Scale(control=options.control)).run(seed=options.seed)
     _print_summary(result, out, home)
     return serve(open_studio(home), port=0, browser=True) if options.open else 0
 
@@ -77,18 +81,20 @@ class Turn:
         edits = self._enrich("enrich", self._plan(self.scale.edits))
         self._review_edits("enriched", edits)
         v1 = self._train("v1")
-        base_card, v1_card = self._card("base", ""), self._card("v1", v1.id)
-        self._show_what_was_missed(v1_card)
+        cards = {"base": self._card("base", ""), "v1": self._card("v1", v1.id)}
+        if self.scale.control:
+            cards["v1 longer"] = self._card("v1 longer", self._train("v1 longer", start=v1.id).id)
+            self.store.adopt(v1.id)
+        self._show_what_was_missed(cards["v1"])
         synthetic = self._generate(v1)
         self._review_synthetic(synthetic)
-        v2 = self._train("v2", start=v1.id)
-        v2_card = self._card("v2", v2.id)
+        cards["v2"] = self._card("v2", self._train("v2", start=v1.id).id)
         editor = self._refine()
         result = {
             "seed": seed,
             "counts": self._counts(edits, synthetic),
-            "card": {name: self._first_try(run) for name, run in _named(base_card, v1_card, v2_card)},
-            "identity": self._identity(base_card, v1_card, v2_card),
+            "card": {name: self._first_try(run) for name, run in cards.items()},
+            "identity": self._identity(cards),
             "editor": editor,
             "decisions": dict(self.reviewer.decisions),
             "seconds": round(time.monotonic() - started, 1),
@@ -263,9 +269,9 @@ class Turn:
             "all_seeds_n": len(run.cells),
         }
 
-    def _identity(self, *cards: CardRun) -> dict[str, Any]:
+    def _identity(self, cards: dict[str, CardRun]) -> dict[str, Any]:
         """Judge-encoder similarity to the originals over the card's pictures; the judge never filtered."""
-        values = {name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in _named(*cards)}
+        values = {name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in cards.items()}
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
         margin, low, high = bootstrap(pairs)
         return {
@@ -324,10 +330,6 @@ class Turn:
             )
         _bar(stage, job, f"{self.seconds[stage]:.0f} s\n")
         return job
-
-
-def _named(base: CardRun, v1: CardRun, v2: CardRun) -> tuple[tuple[str, CardRun], ...]:
-    return (("base", base), ("v1", v1), ("v2", v2))
 
 
 def _fresh(out: Path, name: str) -> Path:

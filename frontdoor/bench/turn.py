@@ -1,4 +1,7 @@
-"""Does a turn of the flywheels help? Over several characters, each against itself, as the stand-in reviewer sees it."""
+"""Does a turn of the flywheels help? Over several characters, each against itself, as the stand-in reviewer sees it.
+
+And is it the turn, or the longer training? v2 goes on from v1, so v1 goes on too, on nothing but its own pictures.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,8 @@ def _turn(out: Path, seed: int) -> dict[str, Any]:
     """What `demo --seed` reports of one character. Raises: UserError when it fails."""
     report = out / str(seed) / "report.json"
     if not report.exists():
-        command = [sys.executable, "-m", "frontdoor.cli", "demo", "--seed", str(seed), "--out", str(report.parent)]
+        command = [sys.executable, "-m", "frontdoor.cli", "demo", "--control"]
+        command += ["--seed", str(seed), "--out", str(report.parent)]
         ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
         if ended.returncode:
             raise UserError(f"The turn of character {seed} failed.", ended.stderr[-2000:])
@@ -47,13 +51,15 @@ def _turn(out: Path, seed: int) -> dict[str, Any]:
 def compare(turns: Sequence[dict[str, Any]]) -> Iterator[Row]:
     """Rates, and their differences per character with the interval of the mean."""
     among = f"{len(turns)} characters"
-    first = {name: [turn["card"][name]["first_try_rate"] for turn in turns] for name in ("base", "v1", "v2")}
-    every = {name: [turn["card"][name]["all_seeds_rate"] for turn in turns] for name in ("base", "v1", "v2")}
+    cards = [name for name in turns[0]["card"] if all(name in turn["card"] for turn in turns)]
+    first = {name: [turn["card"][name]["first_try_rate"] for turn in turns] for name in cards}
+    every = {name: [turn["card"][name]["all_seeds_rate"] for turn in turns] for name in cards}
     editor = {name: [turn["editor"][name]["acceptance"] for turn in turns] for name in ("base", "v1")}
     for name, rates in first.items():
         yield Row(name=f"card, first try right, {name}, {among}", value=mean(rates), unit="")
-    yield from rise("card, first try, v2 − v1", first["v1"], first["v2"])
-    yield from rise("card, every seed, v2 − v1", every["v1"], every["v2"])
+    for name in (each for each in cards if each.startswith("v1")):
+        yield from rise(f"card, first try, v2 − {name}", first[name], first["v2"])
+        yield from rise(f"card, every seed, v2 − {name}", every[name], every["v2"])
     for name in first:
         likeness = mean([turn["identity"][name] for turn in turns])
         yield Row(name=f"likeness by the judge, {name}, {among}", value=likeness, unit="")

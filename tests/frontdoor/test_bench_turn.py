@@ -10,12 +10,12 @@ from typing import Any
 from frontdoor.bench.turn import FIRST_SEED, compare, measure, rise
 
 
-def turn(v1: float, v2: float, base: float, refined: float) -> dict[str, Any]:
+def turn(v1: float, v2: float, base: float, refined: float, **control: float) -> dict[str, Any]:
     """The parts of a report that are compared."""
-    rates = {"base": 0.1, "v1": v1, "v2": v2}
+    rates = {"base": 0.1, "v1": v1, **{name.replace("_", " "): rate for name, rate in control.items()}, "v2": v2}
     return {
         "card": {name: {"first_try_rate": rate, "all_seeds_rate": rate} for name, rate in rates.items()},
-        "identity": {"base": 0.3, "v1": 0.9, "v2": 0.92},
+        "identity": dict.fromkeys(rates, 0.9),
         "editor": {"never_asked_before": 40, "base": {"acceptance": base, "n": 40}, "v1": {"acceptance": refined}},
         "seconds": 60.0,
     }
@@ -37,6 +37,15 @@ def test_characters_are_compared_with_themselves() -> None:
     assert abs(rows["card, first try, v2 − v1"].value - 0.1) < 1e-9
     assert rows["card, first try, v2 − v1"].ok is True
     assert rows["unseen edits accepted, refined − base"].ok is False
+
+
+def test_a_turn_has_to_beat_the_longer_training_too() -> None:
+    """As good as v1 trained on means that steps did it, not pictures; reports without it compare what they have."""
+    rows = {row.name: row for row in compare([turn(0.2, 0.5, 0.4, 0.4, v1_longer=0.5)] * 3)}
+    assert rows["card, first try, v2 − v1"].ok is True
+    assert rows["card, first try, v2 − v1 longer"].ok is False
+    mixed = compare([turn(0.2, 0.5, 0.4, 0.4), turn(0.2, 0.5, 0.4, 0.4, v1_longer=0.5)])
+    assert not any("longer" in row.name for row in mixed)
 
 
 def test_edits_that_were_asked_before_do_not_count_as_unseen() -> None:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from studio.nouns import CHARACTER_SETTING
 
 SMALL = Scale(
     edits=6,
+    shown=2,
     synthetic=4,
     card_seeds=(0,),
     practice=2,
@@ -25,8 +27,9 @@ SMALL = Scale(
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> None:
     """Every step of the turn runs on the real embedded models, and the report holds what it promises."""
+    scale = replace(SMALL, control=seed is not None)
     with closing(open_studio(tmp_path / "home")) as studio:
-        Turn(studio, tmp_path, SMALL).run(seed=seed)
+        Turn(studio, tmp_path, scale).run(seed=seed)
         opens_on = studio.library.settings()[CHARACTER_SETTING]
         assert studio.store(opens_on).character.name == ("Robin (demo)" if seed is None else "Character 3 (demo)")
 
@@ -35,7 +38,9 @@ def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> No
     assert report["counts"]["enriched"] == 6
     assert sum(report["counts"][name] for name in ("good", "needs_correction", "reject")) == 6
     assert report["counts"]["synthetic"] == 4
-    assert set(report["card"]) == {"base", "v1", "v2"}
+    control = {"v1 longer"} if scale.control else set()
+    assert set(report["card"]) == {"base", "v1", "v2"} | control
+    assert report["decisions"]["shown"] == SMALL.shown
     assert report["card"]["v1"]["n"] == 23
     assert report["identity"]["n"] == 23
     assert set(report["editor"]) >= {"base", "v1"}
