@@ -9,7 +9,7 @@ import psutil
 
 from engines.errors import UserError
 from studio.flywheel import card
-from studio.nouns import Job, JobState, Kind, Role, Verdict
+from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
@@ -43,6 +43,7 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
     adopted = store.adopted(Role.CHARACTER)
     golden = sum(each.golden for each in store.triplets.all())
     right, cells = card_tally(studio, cid)
+    met = right >= card.TARGET * cells
     curated = len(sources) >= ENOUGH_SOURCES and len(captioned) == len(sources)
     version = adopted or (versions[-1] if versions else None)
     steps = [
@@ -52,7 +53,7 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
         RailStep("Train", version.name if version else "–", "Train", bool(adopted)),
         RailStep("Generate", str(len(drawn)), "Generate", bool(drawn)),
         RailStep("Review", f"{left_drawn} left", "Review", bool(drawn) and not left_drawn),
-        RailStep("Card", f"{right}/{cells}" if cells else "–", "Generate", bool(cells) and right >= 0.8 * cells),
+        RailStep("Card", f"{right}/{cells}" if cells else "–", "Generate", bool(cells) and met),
         RailStep("Refine", f"{golden} golden", "Editor Refinement", store.adopted(Role.EDITOR) is not None),
     ]
     wants = [
@@ -72,7 +73,7 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
         (not adopted, 3, "A version is trained; look at its samples and adopt it."),
         (not cells, 6, "Run the model card to see what this version can do."),
         (
-            _unanswered(store),
+            not met and _unanswered(store, enriched),
             6,
             f"The card has {right} of {cells} right: let the editor show what it missed, so that the next learns it.",
         ),
@@ -102,10 +103,10 @@ def card_tally(studio: Studio, cid: str) -> tuple[int, int]:
     return sum(card.verdict_of(cell) == card.PASS for cell in cells), len(cells)
 
 
-def _unanswered(store: Store) -> bool:
-    """Whether the newest card is below its target, and nothing was edited since."""
-    runs, edits = store.cards.all(), store.select(Kind.ENRICHED)
-    return bool(runs) and not card.summary(runs[-1])["met"] and all(each.created <= runs[-1].created for each in edits)
+def _unanswered(store: Store, enriched: list[ImageRecord]) -> bool:
+    """Whether nothing was edited since the newest card."""
+    made = store.cards.all()[-1].created
+    return all(each.created <= made for each in enriched)
 
 
 def rail(studio: Studio, cid: str) -> str:
