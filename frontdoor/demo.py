@@ -176,7 +176,7 @@ class Turn:
 
     def _show_what_was_missed(self, run: CardRun) -> None:
         """What a version never draws right nobody can pick from its pictures; the editor shows it, for the next one."""
-        if aims := card.misses(run):
+        if aims := card.lessons(run):
             rows = enrich.plan(self.studio, self.character, limit=self.scale.shown, aims=aims).rows
             self._review_edits("shown", self._enrich("show the missed", rows))
 

@@ -324,7 +324,7 @@ def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) 
     if which and data.get("act") == "overrule":
         overrule(studio, cid, which, str(data["cell"]), int(data["seed"]))
     elif which and data.get("act") == "show":
-        aims = card.misses(studio.store(cid).cards.get(which))
+        aims = card.lessons(studio.store(cid).cards.get(which))
         job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
         gr.Info(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
 

@@ -117,7 +117,7 @@ def missed(studio: Studio, character_id: str, version: str = "") -> list[Tags]:
 
 
 def to_show(studio: Studio, character_id: str) -> list[Tags]:
-    """What the newest card of the version in use missed: the editor can show it, for the next version to learn.
+    """What the editor can show of what the newest card of the version in use missed, for the next version to learn.
 
     Raises: BadInput without a card, or where it missed nothing.
     """
@@ -126,7 +126,7 @@ def to_show(studio: Studio, character_id: str) -> list[Tags]:
     newest = _newest(store, adopted.id if adopted else "")
     if newest is None:
         raise BadInput("There is no model card yet, so nothing is known to be missing.", "Run it in Generate first.")
-    if not (found := misses(newest)):
+    if not (found := lessons(newest)):
         raise BadInput("The newest model card missed nothing.", "Aim at what coverage lacks, or at variety.")
     return found
 
@@ -142,6 +142,31 @@ def misses(run: CardRun) -> list[Tags]:
     failures = Counter(cell["cell"] for cell in run.cells if verdict_of(cell) != PASS)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
     return [asked[name] for name, _ in failures.most_common() if name in asked]
+
+
+def lessons(run: CardRun) -> list[Tags]:
+    """What a card missed, then beside each of that a cell that it passed and that differs in what went wrong.
+
+    Shown nothing but T-poses, a version draws them where somebody stands, too: what a word means shows by contrast.
+    """
+    lost, drawn = misses(run), {cell["cell"] for cell in run.cells}
+    passed = [cell.asked for cell in CARD_CELLS if cell.name in drawn and cell.asked not in lost]
+    beside = [next((had for had in passed if _told_apart(had, aim, _wrong(run, aim))), aim) for aim in lost]
+    found = [*lost, *beside]
+    return [tags for at, tags in enumerate(found) if tags not in found[:at]]
+
+
+def _wrong(run: CardRun, aim: Tags) -> set[str]:
+    """The axes on which a cell's pictures did not pass."""
+    names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
+    pictures = [cell["axes"] for cell in run.cells if cell["cell"] in names]
+    return {axis for axes in pictures for axis, outcome in axes.items() if outcome != PASS}
+
+
+def _told_apart(one: Tags, other: Tags, by: set[str]) -> bool:
+    """Whether nothing but one of these axes is between two cells."""
+    apart = {name for name in one if one[name] != other.get(name)} | (other.keys() - one.keys())
+    return len(apart) == 1 and apart <= by
 
 
 def verdict_of(cell: Json) -> str:

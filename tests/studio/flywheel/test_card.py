@@ -129,3 +129,30 @@ def test_what_the_editor_should_show_is_what_the_version_in_use_missed(world) ->
     world.store.cards.put(_card(_cell("T-pose", 0, "fail", human=True), _cell("front sad", 0, "pass")))
     with pytest.raises(BadInput, match="missed nothing"):
         card.to_show(world.studio, world.id)
+
+
+def test_what_was_missed_is_shown_beside_what_it_was_taken_for() -> None:
+    """A pose drawn wrong brings a pose that was right, a face the same head; another person's face brings nothing."""
+    cells = (
+        _cell("T-pose", 0, "fail", pose="fail", identity="pass"),
+        _cell("standing", 0, "pass", pose="pass"),
+        _cell("sitting", 0, "pass", pose="pass"),
+        _cell("front sad", 0, "pass", expression="pass", angle="pass"),
+        _cell("half-left angry", 0, "pass", expression="pass", angle="pass"),
+        _cell("half-left sad", 0, "fail", expression="fail", angle="pass"),
+        _cell("half-right sad", 0, "fail", expression="pass", angle="pass", identity="fail"),
+    )
+    poses = [{"pose": pose, "framing": "full body"} for pose in ("T-pose", "standing")]
+    heads = [{"angle": a, "expression": e, "framing": "head"} for a, e in (("half-left", "sad"), ("half-right", "sad"))]
+
+    found = card.lessons(_card(*cells))
+
+    assert found[:3] == [poses[0], *heads]
+    assert found[3:] == [poses[1], {**heads[0], "expression": "angry"}]
+
+
+def test_what_the_card_missed_whole_is_shown_alone() -> None:
+    """Where no cell beside it passed there is nothing to tell it apart from."""
+    cells = [_cell(pose, 0, "fail", pose="fail") for pose in ("T-pose", "standing", "sitting")]
+
+    assert card.lessons(_card(*cells)) == card.misses(_card(*cells))
