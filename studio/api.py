@@ -100,10 +100,11 @@ class Api(PictureApi):
         model: str = "",
         phase: str = "all",
         start: str = "",
+        scenes: str = "best",
     ) -> Json:
         """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
-        found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start)
+        found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
 
     @answers
@@ -115,12 +116,14 @@ class Api(PictureApi):
         key: str = "",
         phase: str = "all",
         start: str = "",
+        scenes: str = "best",
     ) -> Json:
-        """Queue a character LoRA on originals and everything approved; `params` are TrainParams, `start` a version."""
+        """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
-        return self._queued(
-            train.submit(self._studio, character_id, settled, model=name, key=key, phase=phase, start=start)
+        job = train.submit(
+            self._studio, character_id, settled, model=name, key=key, phase=phase, start=start, scenes=scenes
         )
+        return self._queued(job)
 
     @answers
     def train_extend(self, job_id: str, steps: int) -> Json:

@@ -149,6 +149,12 @@ class ImageRecord(Record):
     star: bool = False
     trashed: str = ""  # when; empty = not in the trash
 
+    @property
+    def likeness(self) -> float | None:
+        """Its similarity to the originals by the scorer that looked last; None where none could compare."""
+        value = next(reversed(self.scores.values()), None)
+        return float(value) if isinstance(value, int | float) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):

@@ -20,7 +20,9 @@ from tabs.common.shell import Drawing, Page, html, jobs_of
 FORM = training.Form("train", training.CHARACTER)
 KNOBS = FORM.names
 PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body", "body")]
-USUAL, _USUAL_WORDS = "usual", "the version in use, if it fits"
+SCENES = [("the best, as many as originals", "best"), ("all that were approved", "all"), ("none", "none")]
+USUAL = "usual"
+_USUAL = ("the version in use, if it fits", USUAL)
 _STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
 _DIGITS = 4
 
@@ -33,7 +35,8 @@ def build(page: Page) -> None:
             model = gr.Dropdown([], label="Model")
             steps = FORM.steps()
             with gr.Accordion("Advanced", open=False):
-                start_from = gr.Dropdown([], label="Go on from", elem_id="train-start-from")
+                start_from = gr.Dropdown([_USUAL], value=USUAL, label="Go on from", elem_id="train-start-from")
+                scenes = gr.Dropdown(SCENES, value="best", label="Scenes that teach", elem_id="train-scenes")
                 fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
@@ -48,15 +51,16 @@ def build(page: Page) -> None:
     values = [steps, *fold]
     knobs = [model, *values]
     size, sizes = (values[KNOBS.index(name)] for name in ("resolution", "resolutions"))
-    check = (draw_preflight, [phase, start_from, *knobs], [ready])
+    asked = [phase, scenes, start_from, *knobs]
+    check = (draw_preflight, asked, [ready])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
     drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
     page.show(drawn, live=[(draw_live, [], [live, grid])])
     page.redraw([model.input], (preset, [model], values))
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
-    page.redraw([each.change for each in (phase, start_from, *knobs)], check)
-    page.on(start.click, start_training, [phase, start_from, *knobs])
+    page.redraw([each.change for each in asked], check)
+    page.on(start.click, start_training, asked)
     page.act(live, live_act, slow=True)
     page.act(grid, live_act, slow=True)
     page.act(elsewhere, save_pictures, [], [written])
@@ -77,7 +81,7 @@ def fill_models(studio: Studio, cid: str, model: str | None, steps: float | None
 def fill_starts(studio: Studio, cid: str, start: str | None) -> Any:
     """The versions that a training can go on from; until one is chosen, the one in use."""
     versions = [each for each in studio.store(cid).versions.all() if each.role is Role.CHARACTER]
-    choices = [(_USUAL_WORDS, USUAL), ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
+    choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
     return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
 
 
@@ -102,11 +106,13 @@ def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[s
     return name, FORM.settle(studio.registry.spec(name), values)
 
 
-def draw_preflight(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> str:
+def draw_preflight(
+    studio: Studio, cid: str, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
+) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(studio, cid, model, *values)
     begun = begin_with(studio, cid, start, name, params)
-    found = train.preflight(studio, cid, params, name, phase=phase, start=begun)
+    found = train.preflight(studio, cid, params, name, phase=phase, start=begun, scenes=scenes)
     return preflight.panel(
         found,
         studio.registry.spec(name),
@@ -120,10 +126,13 @@ def _start_name(studio: Studio, cid: str, start: str) -> str:
     return studio.store(cid).versions.get(start).name if start else "nothing"
 
 
-def start_training(studio: Studio, cid: str, phase: str, start: str | None, model: str | None, *values: Any) -> None:
+def start_training(
+    studio: Studio, cid: str, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
+) -> None:
     """Queue the training."""
     name, params = settle(studio, cid, model, *values)
-    train.submit(studio, cid, params, name, phase=phase, start=begin_with(studio, cid, start, name, params))
+    begun = begin_with(studio, cid, start, name, params)
+    train.submit(studio, cid, params, name, phase=phase, start=begun, scenes=scenes)
 
 
 def save_pictures(studio: Studio, cid: str, data: dict[str, Any]) -> str:

@@ -19,6 +19,7 @@ from studio.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
 
 if TYPE_CHECKING:
     from studio.jobs import Context
+    from studio.store import Store
     from studio.studio import Studio
 
 __all__ = [
@@ -47,24 +48,27 @@ _AFTER_HEAD = Check(
     "Train “Head and expressions” first and adopt its version, or choose one in “Go on from” that fits.",
 )
 _PREVIEW_CELLS = (0, 5, 10, -1)
-_LEARNED = (Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC)
+SCENES = ("best", "all", "none")  # which of the approved scenes that a version drew teach the next one
+_EDITED = (Kind.ENRICHED, Kind.CORRECTION)
 
 
-def dataset(studio: Studio, character_id: str, phase: str = "all") -> list[Json]:
-    """Originals always, then whatever a human approved; originals repeat until they are 30 % of what is seen.
+def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str = "best") -> list[Json]:
+    """Originals always, then what a human approved; originals repeat until they are 30 % of what is seen.
 
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
-    original stays as an anchor, so that the face is not forgotten.
+    original stays as an anchor, so that the face is not forgotten. Of the scenes that a version drew, no more teach
+    than there are originals, unless `scenes` says all or none: what is only half right in them would be learned, too.
     Entries: {image, caption, kind, references, repeats}, and the mask and the crop of those that have one.
-    Raises: BadInput for an unknown phase.
+    Raises: BadInput for an unknown phase, or another word for `scenes`.
     """
-    if phase not in PHASES:
-        raise BadInput(f"There is no phase {phase}.", f"Choose from: {', '.join(PHASES)}.")
+    _one_of("phase", phase, tuple(PHASES))
+    _one_of("choice of scenes", scenes, SCENES)
     store = studio.store(character_id)
     originals = [image for image in store.select(Kind.SOURCE) if image.state is not Verdict.REJECT]
     sources = originals if phase == "body" else [image for image in originals if _shows(image, phase)] or originals
-    good = [image for kind in _LEARNED for image in store.select(kind, state=Verdict.GOOD)]
-    approved = [image for image in good if _shows(image, phase)]
+    edited, drawn = (_approved(store, kinds, phase) for kinds in (_EDITED, (Kind.SYNTHETIC,)))
+    most = {"best": len(sources), "all": len(drawn), "none": 0}[scenes]
+    approved = [*edited, *_best(drawn, most)]
     return [
         *(_entry(image, _repeats(len(sources), len(approved))) for image in sources),
         *(_entry(image, 1) for image in approved),
@@ -89,13 +93,17 @@ def preflight(
     entries: Sequence[Json] | None = None,
     phase: str = "all",
     start: str = "",
+    scenes: str = "best",
 ) -> Preflight:
     """Memory, disk, time, pictures, captions, and what a training would go on from, each with its remedy."""
-    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase)
+    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
     name = model or studio.store(character_id).character.generator
     settled = params or studio.registry.spec(name).params(TrainParams)
     found = preflights.look(studio, character_id, settled, name, chosen, start)
-    return replace(found, checks=(*found.checks, _AFTER_HEAD)) if phase == "body" and not start else found
+    told = [_AFTER_HEAD] if phase == "body" and not start else []
+    if entries is None:
+        told += _left_out(_approved(studio.store(character_id), (Kind.SYNTHETIC,), phase), chosen)
+    return replace(found, checks=(*found.checks, *told))
 
 
 def submit(
@@ -107,16 +115,17 @@ def submit(
     key: str = "",
     phase: str = "all",
     start: str = "",
+    scenes: str = "best",
 ) -> Job:
     """Freeze the dataset and queue the training; `start` is a version to go on from, instead of from nothing.
 
-    Raises: BadInput without pictures, with missing captions, for an unknown phase, for a model that draws nothing from
-    words or a start on another one; NotFound for an unknown model or version.
+    Raises: BadInput without pictures, with missing captions, for an unknown phase or choice of scenes, for a model that
+    draws nothing from words or a start on another one; NotFound for an unknown model or version.
     """
     store = studio.store(character_id)
     name = model or store.character.generator
     settled = params or studio.registry.spec(name).params(TrainParams)
-    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase)
+    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
     if trouble := model_trouble(studio, name, Role.CHARACTER):
         raise trouble
     demand_words(store.character, chosen)
@@ -166,6 +175,30 @@ def demand_words(character: Character, entries: Sequence[Json]) -> None:
             f"{len(bare)} of {len(entries)} pictures have no caption, the first is {bare[0][:12]}.",
             "Caption them in Curate (caption_submit), then train again.",
         )
+
+
+def _one_of(what: str, word: str, words: Sequence[str]) -> None:
+    if word not in words:
+        raise BadInput(f"There is no {what} {word}.", f"Choose from: {', '.join(words)}.")
+
+
+def _approved(store: Store, kinds: Sequence[Kind], phase: str) -> list[ImageRecord]:
+    good = [image for kind in kinds for image in store.select(kind, state=Verdict.GOOD)]
+    return [image for image in good if _shows(image, phase)]
+
+
+def _best(drawn: Sequence[ImageRecord], most: int) -> list[ImageRecord]:
+    """Those that a human starred, then those most like the originals; in the order in which they were drawn."""
+    ranked = sorted(drawn, key=lambda image: (image.star, image.likeness or 0.0), reverse=True)
+    kept = {image.id for image in ranked[:most]}
+    return [image for image in drawn if image.id in kept]
+
+
+def _left_out(drawn: Sequence[ImageRecord], entries: Sequence[Json]) -> list[Check]:
+    """Told, so that nobody looks in vain for a picture that they approved."""
+    kept = sum(entry["kind"] == Kind.SYNTHETIC.value for entry in entries)
+    told = f"the best {kept}" if kept else "none"
+    return [Check(f"{told} of {len(drawn)} approved scenes teach", True)] if kept < len(drawn) else []
 
 
 def _shows(image: ImageRecord, phase: str) -> bool:

@@ -153,10 +153,7 @@ def score(value: float | None, floor: float | None = None, ceiling: float | None
 
 def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
     """Whether a picture was scored at all, and the likeness (None: nothing to compare)."""
-    if not record.scores:
-        return False, None
-    value = list(record.scores.values())[-1]
-    return True, float(value) if isinstance(value, int | float) else None
+    return bool(record.scores), record.likeness
 
 
 def describe(record: ImageRecord) -> str:

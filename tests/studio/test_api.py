@@ -247,6 +247,8 @@ def test_an_editors_training_is_looked_at_before(world) -> None:
         ("train_submit", ("mira", {"steps": True}), "bad_input", "whole number"),
         ("train_submit", ("mira", {}, "fake-edit"), "bad_input", "fake-flux"),
         ("train_preflight", ("mira", {"stepz": 5}), "bad_input", "learning_rate"),
+        ("train_preflight", ("mira", {}, "", "all", "", "worst"), "bad_input", "best, all, none"),
+        ("train_submit", ("mira", {}, "", "", "all", "", "worst"), "bad_input", "best, all, none"),
         ("train_extend", ("no-job", 5), "not_found", "no-job"),
         ("train_keep", ("no-job",), "not_found", "no-job"),
         ("train_command", ("no-job",), "not_found", "no-job"),

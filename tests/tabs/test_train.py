@@ -6,7 +6,7 @@ import pytest
 
 from engines.errors import BadInput, Busy, UserError
 from studio.flywheel import generate as drawing
-from studio.nouns import Character, ImageRecord, Job, JobState
+from studio.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
 from studio.studio import Studio
 from tabs import generate, train
 from tabs.app import open_folders
@@ -29,7 +29,7 @@ def test_the_values_can_be_read_with_the_fold_closed(
 ) -> None:
     """The pre-flight says what will be used, of what is off nothing; each knob that is set shows there."""
     add()
-    plain = train.draw_preflight(studio, anna.id, "all", None, None)
+    plain = train.draw_preflight(studio, anna.id, "all", "best", None, None)
     for words in ("20 steps", "rank 4", "alpha 4", "batch 2", "64 px", "checkpointing on", "saved every 5"):
         assert words in plain
     assert not any(words in plain for words in ("batches a step", "mirrored", "DOP", "also at"))
@@ -37,7 +37,7 @@ def test_the_values_can_be_read_with_the_fold_closed(
         "gradient_accumulation": 3, "resolution": 128, "gradient_checkpointing": False, "caption_dropout": 0.2,
         "max_grad_norm": 0, "save_every": 7, "sample_every": 9, "resolutions": [96], "flip": True, "dop_weight": 1,
     }  # fmt: skip
-    told = train.draw_preflight(studio, anna.id, "all", None, None, *(given.get(knob) for knob in train.KNOBS))
+    told = train.draw_preflight(studio, anna.id, "all", "best", None, None, *(given.get(knob) for knob in train.KNOBS))
     for words in (
         "3 batches a step", "128 px", "checkpointing off", "captions dropped 20%", "gradients not clipped",
         "saved every 7", "samples every 9", "also at 96 px", "half of the pictures mirrored", "DOP 1",
@@ -72,11 +72,11 @@ def test_nothing_can_be_asked_for(studio: Studio, anna: Character) -> None:
 def test_the_time_says_what_it_is_judged_by(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Unknown at first; after a picture by how fast those are drawn; a training's own is plain."""
     add()
-    assert "time not measured yet" in train.draw_preflight(studio, anna.id, "all", None, None)
+    assert "time not measured yet" in train.draw_preflight(studio, anna.id, "all", "best", None, None)
     items = generate.make_items(studio, anna.id, generate.OWN, "ohwx person", "", 2, 0, 0, 0)
     studio.jobs.start()
     ended(studio, drawing.submit(studio, anna.id, items))
-    assert "judged by how fast it draws here" in train.draw_preflight(studio, anna.id, "all", None, None)
+    assert "judged by how fast it draws here" in train.draw_preflight(studio, anna.id, "all", "best", None, None)
 
 
 def test_the_preflight_names_what_is_wrong_and_what_to_do(
@@ -84,7 +84,7 @@ def test_the_preflight_names_what_is_wrong_and_what_to_do(
 ) -> None:
     """A missing caption is one line with its remedy."""
     add(caption="")
-    shown = train.draw_preflight(studio, anna.id, "all", None, None, 10, None, None, None, None)
+    shown = train.draw_preflight(studio, anna.id, "all", "best", None, None, 10, None, None, None, None)
     assert "10 steps" in shown
     assert "✗" in shown
     assert "caption" in shown
@@ -95,9 +95,9 @@ def test_flip_is_off_until_it_is_asked_for(studio: Studio, anna: Character, add:
     add(caption="ohwx person, half-left view")
     shown, ticked = ([value if knob == "flip" else None for knob in train.KNOBS] for value in (None, True))
     assert dict(zip(train.KNOBS, train.preset(studio, anna.id, None), strict=True))["flip"] is False
-    assert "says left or right" not in train.draw_preflight(studio, anna.id, "all", None, None, *shown)
-    assert "1 of 1 do" in train.draw_preflight(studio, anna.id, "all", None, None, *ticked)
-    train.start_training(studio, anna.id, "all", None, None, *ticked)
+    assert "says left or right" not in train.draw_preflight(studio, anna.id, "all", "best", None, None, *shown)
+    assert "1 of 1 do" in train.draw_preflight(studio, anna.id, "all", "best", None, None, *ticked)
+    train.start_training(studio, anna.id, "all", "best", None, None, *ticked)
     (job,) = studio.jobs.list()
     assert job.payload["params"]["flip"] is True
 
@@ -108,7 +108,7 @@ def test_training_runs_with_the_users_steps_and_makes_a_version(
     """From the button to a version in the table."""
     for _ in range(3):
         add()
-    train.start_training(studio, anna.id, "all", None, None, 4, None, None, None, None)
+    train.start_training(studio, anna.id, "all", "best", None, None, 4, None, None, None, None)
     (job,) = studio.jobs.list()
     assert (job.total, job.payload["params"]["steps"]) == (4, 4)
     assert "queued" in train.draw_live(studio, anna.id)[0]
@@ -124,7 +124,7 @@ def trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) ->
     """A finished training of twenty steps, with previews on the way."""
     for _ in range(3):
         add()
-    train.start_training(studio, anna.id, "all", None, None, 20, None, None, None, None)
+    train.start_training(studio, anna.id, "all", "best", None, None, 20, None, None, None, None)
     studio.jobs.start()
     (job,) = studio.jobs.list()
     return ended(studio, job)
@@ -168,18 +168,18 @@ def test_a_training_goes_on_from_the_version_in_use(
 ) -> None:
     """Unless told otherwise: said in the pre-flight, put into the job; nothing where it does not fit or is chosen."""
     assert train.fill_starts(studio, anna.id, None)["value"] == train.USUAL
-    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None)
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", "best", train.USUAL, None)
     trained(studio, anna, add)
     (version,) = studio.store(anna.id).versions.all()
     other_rank = [8 if knob == "rank" else None for knob in train.KNOBS]
 
     assert train.fill_starts(studio, anna.id, train.USUAL)["value"] == train.USUAL
-    assert "from v1" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None)
-    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", train.USUAL, None, *other_rank)
-    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", "", None)
+    assert "from v1" in train.draw_preflight(studio, anna.id, "all", "best", train.USUAL, None)
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", "best", train.USUAL, None, *other_rank)
+    assert "from nothing" in train.draw_preflight(studio, anna.id, "all", "best", "", None)
     studio.jobs.close()
     for start in (train.USUAL, ""):
-        train.start_training(studio, anna.id, "body", start, None)
+        train.start_training(studio, anna.id, "body", "best", start, None)
     queued = [job.payload["start"] for job in studio.jobs.list() if job.state is JobState.QUEUED]
     assert sorted(queued) == ["", version.id]
 
@@ -187,9 +187,28 @@ def test_a_training_goes_on_from_the_version_in_use(
 def test_the_body_asks_for_a_head_first(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Without a version to go on from, the pre-flight of the second phase says what to train first."""
     trained(studio, anna, add)
-    assert "the body goes on from a version" in train.draw_preflight(studio, anna.id, "body", "", None)
-    assert "the body goes on from a version" not in train.draw_preflight(studio, anna.id, "body", train.USUAL, None)
-    assert "the body goes on from a version" not in train.draw_preflight(studio, anna.id, "head", "", None)
+    warned = {
+        (phase, start): "the body goes on from a version"
+        in train.draw_preflight(studio, anna.id, phase, "best", start, None)
+        for phase, start in (("body", ""), ("body", train.USUAL), ("head", ""))
+    }
+    assert warned == {("body", ""): True, ("body", train.USUAL): False, ("head", ""): False}
+
+
+def test_the_user_says_which_scenes_teach(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """The pre-flight counts what each choice leaves in, and the training learns from just that."""
+    add()
+    for _ in range(3):
+        add(Kind.SYNTHETIC, state=Verdict.GOOD, caption="ohwx person in a park")
+    told = {each: train.draw_preflight(studio, anna.id, "all", each, "", None) for _, each in train.SCENES}
+
+    assert "2 pictures" in told["best"] and "the best 1 of 3 approved scenes teach" in told["best"]
+    assert "4 pictures" in told["all"] and "scenes teach" not in told["all"]
+    assert "1 picture" in told["none"] and "none of 3 approved scenes teach" in told["none"]
+    studio.jobs.close()
+    train.start_training(studio, anna.id, "all", "none", "", None)
+    (job,) = studio.jobs.list()
+    assert len(studio.store(anna.id).datasets.get(job.payload["dataset"]).entries) == 1
 
 
 def test_a_version_is_saved_where_the_page_can_fetch_it(

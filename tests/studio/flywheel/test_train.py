@@ -45,6 +45,38 @@ def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world) -> None:
         train.dataset(world.studio, world.id, "feet")
 
 
+def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
+    """The starred first, then the likest, what was never scored last; all or none only where a human asks for it."""
+    likeness = [0.2, 0.9, None, 0.5, 0.8, 0.7]
+    drawn = [
+        world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD, star=n == 0, scores={"old": 1.0 - n / 10, "new": value})
+        for n, value in enumerate(likeness)
+    ]
+    edit = world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
+    taught = {
+        scenes: [entry["image"] for entry in train.dataset(world.studio, world.id, scenes=scenes)]
+        for scenes in train.SCENES
+    }
+
+    assert taught["best"] == [*world.sources, edit, drawn[0], drawn[1], drawn[4], drawn[5]]
+    assert taught["all"] == [*world.sources, edit, *drawn]
+    assert taught["none"] == [*world.sources, edit]
+    with pytest.raises(BadInput, match="no choice of scenes worst"):
+        train.dataset(world.studio, world.id, scenes="worst")
+
+
+def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
+    """The pre-flight says how many of the approved scenes teach; where all do, nothing needs to be said."""
+    for n in range(6):
+        world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD)
+
+    best, every = (train.preflight(world.studio, world.id, scenes=scenes) for scenes in ("best", "all"))
+
+    assert ("the best 4 of 6 approved scenes teach", True) in [(check.label, check.ok) for check in best.checks]
+    assert not any("scenes teach" in check.label for check in every.checks)
+    assert (len(best.entries), len(every.entries)) == (8, 10)
+
+
 def test_a_training_goes_on_from_a_version(world) -> None:
     """What that version has learned is there from the first step; a version of another model is refused."""
     world.finish(train.submit(world.studio, world.id))
