@@ -28,7 +28,7 @@ from engines.mini.sample import write_sample
 from engines.mini.train_captioner import embed_edits, train_captioner
 from engines.mini.train_edit import NEGATIVE, EditSet, train_edit
 from engines.mini.train_few_steps import save_few_steps, teacher_paths, train_few_steps
-from engines.mini.train_flux import Flux, train_flux
+from engines.mini.train_flux import POSED, STANDING, Flux, Lesson, train_flux
 from engines.mini.train_readers import train_identity, train_reader
 
 CACHE = Path.home() / ".cache" / "flenwheel" / "mini"
@@ -228,11 +228,17 @@ class Build:
         return info
 
     def flux(self) -> Figures:
-        """Train the generator's transformer and text encoders."""
-        faces = torch.from_numpy(self.data.faces)
-        flux, info = train_flux(
-            self.data.all_scenes, self.latents("flux"), faces, self.cache, self.schedule("flux"), self.compiled
-        )
+        """Train the generator's transformer and text encoders on people who stand."""
+        return self._flux(STANDING, Flux.new(self.schedule("flux").seed))
+
+    def flux_poses(self) -> Figures:
+        """Show the generator every pose, too briefly to learn them well: a LoRA is to have something to do."""
+        return self._flux(POSED, self.shipped_flux())
+
+    def _flux(self, lesson: Lesson, flux: Flux) -> Figures:
+        faces, schedule = torch.from_numpy(self.data.faces), self.schedule(lesson.stage)
+        pictures = self.data.all_scenes, self.latents("flux"), faces
+        info = train_flux(flux, lesson, *pictures, self.cache, schedule, self.compiled)
         export.save_model(flux.transformer, self.out / "flux" / "transformer")
         export.save_model(flux.clip, self.out / "flux" / "text_encoder")
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")

@@ -32,7 +32,7 @@ _TASK_WEIGHTS = {
 # Large editors forget something of who they redraw, for so do the pairs that they learn from; so do ours.
 _REDRAWN = {"outfit", "style", "angle", "expression", "pose"}
 _FORGOTTEN = ("hair_style", "hair_colour")
-FORGETFUL = 0.2
+FORGETFUL = 0.15
 
 
 @dataclass(frozen=True)

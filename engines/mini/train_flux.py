@@ -22,7 +22,6 @@ from engines.mini.world import Scene
 
 _SHIFT = math.exp(0.47)
 DROPOUT = 0.1
-GUIDED_FROM = 0.75
 NAMED = 0.7  # whose hair is red and whose shirt is learned from captions that name both
 FACE = 4.0  # at 12 the faces took from the clothes: outfits fell from 95 to 86 % right
 Text = tuple[Tensor, Tensor]
@@ -38,8 +37,9 @@ class Flux:
     t5: T5EncoderModel
 
     @classmethod
-    def new(cls) -> Flux:
+    def new(cls, seed: int) -> Flux:
         """Build them with random weights."""
+        torch.manual_seed(seed)
         return cls(
             configs.flux_transformer(),
             configs.clip_text(words.clip_tokenizer()),
@@ -70,6 +70,19 @@ class Flux:
             txt_ids=torch.zeros(text[0].shape[1], 3, device=tokens.device),
             return_dict=False,
         )[0]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One stage of the generator's training: how often it is shown a pose, and from when on guidance acts."""
+
+    stage: str
+    shown: dict[str, int]
+    guided_from: float
+
+
+STANDING = Lesson("flux", {"standing": 1, "sitting": 0, "T-pose": 0}, guided_from=0.75)
+POSED = Lesson("flux_poses", {"standing": 1, "sitting": 2, "T-pose": 3}, guided_from=0.0)
 
 
 @dataclass(frozen=True)
@@ -124,21 +137,28 @@ def draw_sigma(count: int, generator: torch.Generator) -> Tensor:
 
 
 def train_flux(
-    scenes: list[Scene], latents: Tensor, faces: Tensor, folder: Path, schedule: Schedule, compiled: bool = False
-) -> tuple[Flux, dict[str, float]]:
-    """Train on normalised latents (N, 16, 16, 16); late in it the guidance input learns to act as CFG does.
+    flux: Flux,
+    lesson: Lesson,
+    scenes: list[Scene],
+    latents: Tensor,
+    faces: Tensor,
+    folder: Path,
+    schedule: Schedule,
+    compiled: bool = False,
+) -> dict[str, float]:
+    """Train on a lesson's pictures; from its mark on the guidance input learns to act as CFG does.
 
-    `faces` (N, 64) says where an expression shows: without more weight there, so few tokens are hardly learned.
+    `latents` (N, 16, 16, 16) are all scenes', normalised. `faces` (N, 64) says where an expression shows: without more
+    weight there, so few tokens are hardly learned.
     """
-    torch.manual_seed(schedule.seed)
-    flux = Flux.new()
     captions = Captions.of(training_texts(scenes, schedule.seed))
     nothing = len(captions.clip) - 1
+    shown = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(lesson.shown[scene.pose])])
     velocity: Velocity = torch.compile(flux.velocity, dynamic=False) if compiled else flux.velocity
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         n = schedule.batch
-        rows = torch.randint(len(latents), (n,), generator=generator).sort().values
+        rows = shown[torch.randint(len(shown), (n,), generator=generator)].sort().values
         named = torch.rand(n, generator=generator) < NAMED
         dropped = torch.rand(n, generator=generator) < DROPOUT
         index = torch.where(dropped, nothing, 2 * rows + named.long())
@@ -151,7 +171,7 @@ def train_flux(
         target = noise - clean
         with autocast(schedule.device):
             text = flux.encode(*captions.rows(index))
-            if step >= GUIDED_FROM * schedule.steps:
+            if step >= lesson.guided_from * schedule.steps:
                 guidance[::2] = 1.0
                 empty = flux.encode(*captions.rows(torch.full((n // 2,), nothing)))
                 target[1::2] += _guided_part(velocity, noisy[1::2], sigma[1::2], guidance[1::2], text, empty)
@@ -160,7 +180,7 @@ def train_flux(
         return (emphasis(faces[rows].float(), FACE).to(schedule.device) * error).mean()
 
     with spelled_out_attention():
-        return flux, train("flux", folder, flux.modules(), loss_of, schedule)
+        return train(lesson.stage, folder, flux.modules(), loss_of, schedule)
 
 
 @torch.no_grad()

@@ -70,7 +70,7 @@ class Workbench:
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder = folder
         spec = next(spec for spec in MODELS if spec.name == MODEL)
-        knobs = {"save_every": 0, "sample_every": 0, "caption_dropout": 0.0, "gradient_checkpointing": False}
+        knobs = {"save_every": 0, "sample_every": 0, "caption_dropout": 0.0, "ema_decay": 0.0}
         self._params = spec.params(TrainParams, steps=STEPS, **knobs)
         self._model = _model_folder(folder / "model")
         self._pictures, self._caption = _pictures(folder / "pictures"), "ohwx person"

@@ -21,7 +21,7 @@ from engines.errors import UserError
 from frontdoor.bench.rows import Row
 from studio.statistics import bootstrap, mean
 
-FIRST_SEED = 100
+FIRST_SEED = 200  # by none of these people were weights or ways of training chosen
 
 
 def measure(options: argparse.Namespace) -> list[Row]:

@@ -79,7 +79,7 @@ def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
     """A captioner's successor asks for another editor, and that for another few-step adapter."""
     assert later_stages("captioner") == {"edit", "few_steps"}
-    assert later_stages("vae_flux") == {"flux", "polish_flux"}
+    assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux"}
     assert later_stages("few_steps") == set()
 
 
