@@ -87,9 +87,8 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     assert [[band is None for band in step.bands] for step in two] == [[b is None for b in s.bands] for s in one]
     expected, found = _adapter(alone), _adapter(shared)
     assert expected.keys() == found.keys()
-    assert all(
-        np.linalg.norm(found[name] - expected[name]) < 10 * close * np.linalg.norm(expected[name]) for name in expected
-    )
+    parted = [np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name]) for name in expected]
+    assert np.median(parted) < 5 * close and max(parted) < 20 * close
     assert [event.step for event in events(shared) if isinstance(event, SampleDrawn)] == [0, 3]
 
 
