@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
 from engines.registry import load_class
 from studio.nouns import Verdict
 
+T = TypeVar("T")
 Truth = dict[str, Any]
 _READ = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
 
@@ -67,17 +69,18 @@ class StandIn:
     @classmethod
     def hire(cls, assets: Path, threshold: float, sources: Mapping[str, tuple[Truth, Image.Image]]) -> StandIn:
         """A reviewer who has seen the originals."""
-        oracle = load_class("engines.mini.oracle:Oracle").load(assets / "mini" / "oracle")
+        oracle = _aside(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini" / "oracle"))
         truths = {image_id: truth for image_id, (truth, _) in sources.items()}
-        return cls(oracle, threshold, truths, oracle.embed([picture for _, picture in sources.values()]))
+        pictures = [picture for _, picture in sources.values()]
+        return cls(oracle, threshold, truths, _aside(lambda: oracle.embed(pictures)))
 
     def look(self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]]) -> list[Opinion]:
         """One opinion a picture; `asked` are the attributes that the words called for."""
         if not pictures:
             return []
-        nearest = (self.oracle.embed(pictures) @ self.originals.T).astype(float)
+        seen, readings = _aside(lambda: (self.oracle.embed(pictures), self.oracle.read(pictures)))
+        nearest = (seen @ self.originals.T).astype(float)
         nearest.sort(axis=1)
-        readings = self.oracle.read(pictures)
         return [
             Opinion(
                 similarity=float(row[-3:].mean()),
@@ -97,3 +100,13 @@ class StandIn:
         scene = load_class("engines.mini.world:from_truth")({**self.truths[source], **asked})
         picture: Image.Image = load_class("engines.mini.world:draw")(scene, size)
         return picture
+
+
+def _aside(work: Callable[[], T]) -> T:
+    """Compute in a thread that ends at once.
+
+    OpenMP keeps a pool for every thread that ever computed; with more of them than cores all sleep between two
+    operations, and the trainings that the demo waits for take twice as long.
+    """
+    with ThreadPoolExecutor(1) as one:
+        return one.submit(work).result()

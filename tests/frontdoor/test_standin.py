@@ -1,5 +1,6 @@
 """The stand-in reviewer: what makes it say yes, mend or no."""
 
+import threading
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,10 @@ BLUE = Image.new("RGB", (8, 8), (0, 0, 255))
 
 
 class ColourOracle:
-    """Knows people by their colour, and reads every picture as smiling."""
+    """Knows people by their colour, reads every picture as smiling, and remembers which threads it was asked in."""
+
+    def __init__(self) -> None:
+        self.threads: list[threading.Thread] = []
 
     def read(self, images: Sequence[Image.Image]) -> list[dict[str, tuple[str, float]]]:
         """Always the same."""
@@ -22,6 +26,7 @@ class ColourOracle:
 
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
         """The mean colour, (N, 3)."""
+        self.threads.append(threading.current_thread())
         rows = np.stack([np.asarray(image, dtype=float).mean(axis=(0, 1)) for image in images])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -60,3 +65,14 @@ def test_decisions_are_counted_by_stage(reviewer: StandIn) -> None:
 
     assert said == [Verdict.GOOD]
     assert reviewer.decisions == {"enriched": 1}
+
+
+def test_no_thread_that_computed_stays() -> None:
+    """What is left of one takes the cores from the trainings that go on meanwhile."""
+    oracle = ColourOracle()
+    reviewer = StandIn(oracle, 0.5, {}, oracle.embed([RED]))
+    oracle.threads.clear()
+
+    reviewer.look([RED, BLUE], [{}, {}])
+
+    assert oracle.threads and not any(thread.is_alive() for thread in oracle.threads)
