@@ -36,7 +36,8 @@ def build(page: Page) -> None:
             steps = FORM.steps()
             with gr.Accordion("Advanced", open=False):
                 start_from = gr.Dropdown([_USUAL], value=USUAL, label="Go on from", elem_id="train-start-from")
-                scenes = gr.Dropdown(SCENES, value="best", label="Scenes that teach", elem_id="train-scenes")
+                told = "of the new ones that you approved; those with a star first"
+                scenes = gr.Dropdown(SCENES, value="best", label="Scenes that teach", info=told, elem_id="train-scenes")
                 fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="train-preflight")
             start = gr.Button("Train", variant="primary", elem_id="train-start")
