@@ -151,22 +151,21 @@ def lessons(run: CardRun) -> list[Tags]:
     """
     lost, drawn = misses(run), {cell["cell"] for cell in run.cells}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in drawn and cell.asked not in lost]
-    beside = [next((had for had in passed if _told_apart(had, aim, _wrong(run, aim))), aim) for aim in lost]
-    found = [*lost, *beside]
+    found = [*lost, *(beside for aim in lost for beside in _beside(run, aim, passed))]
     return [tags for at, tags in enumerate(found) if tags not in found[:at]]
 
 
-def _wrong(run: CardRun, aim: Tags) -> set[str]:
-    """The axes on which a cell's pictures did not pass."""
+def _beside(run: CardRun, aim: Tags, passed: Sequence[Tags]) -> Sequence[Tags]:
+    """The first cell that differs from a missed one in nothing but an axis on which that went wrong; none or one."""
     names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
     pictures = [cell["axes"] for cell in run.cells if cell["cell"] in names]
-    return {axis for axes in pictures for axis, outcome in axes.items() if outcome != PASS}
+    wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome != PASS}
+    return [had for had in passed if len(apart := _apart(had, aim)) == 1 and apart <= wrong][:1]
 
 
-def _told_apart(one: Tags, other: Tags, by: set[str]) -> bool:
-    """Whether nothing but one of these axes is between two cells."""
-    apart = {name for name in one if one[name] != other.get(name)} | (other.keys() - one.keys())
-    return len(apart) == 1 and apart <= by
+def _apart(one: Tags, other: Tags) -> set[str]:
+    """The axes on which two cells differ."""
+    return {name for name in one | other if one.get(name) != other.get(name)}
 
 
 def verdict_of(cell: Json) -> str:
