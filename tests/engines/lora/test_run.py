@@ -69,7 +69,7 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     from engines.lora.precision import fast_bfloat16
     from engines.lora.run import main
 
-    close = 5e-3 if fast_bfloat16(torch.device("cpu")) else 1e-4
+    close, worst = (5e-3, 0.1) if fast_bfloat16(torch.device("cpu")) else (1e-4, 1e-3)
 
     alone = _write(make_run(tmp_path / "alone", cache=tmp_path / "cache", **_KNOBS))
     shared = _write(make_run(tmp_path / "shared", cache=tmp_path / "cache", **_KNOBS))
@@ -88,7 +88,7 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
     expected, found = _adapter(alone), _adapter(shared)
     assert expected.keys() == found.keys()
     parted = [np.linalg.norm(found[name] - expected[name]) / np.linalg.norm(expected[name]) for name in expected]
-    assert np.median(parted) < 5 * close and max(parted) < 20 * close
+    assert np.median(parted) < 5 * close and max(parted) < worst
     assert [event.step for event in events(shared) if isinstance(event, SampleDrawn)] == [0, 3]
 
 
