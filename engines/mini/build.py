@@ -257,7 +257,7 @@ class Build:
         """Measure the shipped generator with the shipped oracle."""
         generator = measure.Generator(self.shipped_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
-        return figures | {"of_step": self.notes.read("flux")["steps"]}
+        return figures | {"of_step": sum(self.notes.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
         """Measure the shipped editor with the shipped oracle."""
