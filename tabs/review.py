@@ -20,7 +20,7 @@ from studio.pictures import decode, to_rgb
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import canvas, looks
-from tabs.common.shell import Page, html
+from tabs.common.shell import Page, Said, html
 
 REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
 VERDICTS = {
@@ -63,9 +63,9 @@ def build(page: Page) -> None:
     panel = (fill_mend, [mending], [mend, about, words, paint])
     page.show([scene])
     page.act(stage, act, hand, hand, then=[scene, panel])
-    page.on(again.click, mend_words, [mending, words], [mending], then=[panel], slow=True)
-    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel], slow=True)
-    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel], slow=True)
+    page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
+    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel])
+    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel])
     page.on(close.click, later, [], [mending], then=[panel])
 
 
@@ -297,7 +297,7 @@ def later(studio: Studio, cid: str) -> str:
     return ""
 
 
-def mend_words(studio: Studio, cid: str, mending: str, words: str) -> str:
+def mend_words(studio: Studio, cid: str, mending: str, words: str) -> Said:
     """Queue another try of the edit with better words."""
     record = studio.store(cid).images.get(mending)
     if record.params_kind != EditParams.__name__:
@@ -305,8 +305,7 @@ def mend_words(studio: Studio, cid: str, mending: str, words: str) -> str:
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
     enrich.retry(studio, cid, mending, {"instruction": words.strip()})
-    gr.Info("Queued. The new try comes up for review when it is done.")
-    return ""
+    return Said("Queued. The new try comes up for review when it is done.", "")
 
 
 def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
