@@ -1,0 +1,58 @@
+"""How handlers of the page answer: what they say, what they leave alone, what they log."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from engines.errors import BadInput
+from studio.nouns import Character
+from studio.studio import Studio
+from tabs.common.shell import Said, Shell
+
+
+def answer(studio: Studio, anna: Character, fn: Any, then: Any = ()) -> dict[str, Any]:
+    """What one handler with one output gives: the output's value, and what is said."""
+    with gr.Blocks():
+        field, said, cid = gr.Textbox(), gr.HTML(), gr.Textbox()
+        call = Shell(studio, cid, said, lambda event: None)._composed(fn, [], [field], [])
+    own, words = call(anna.id, (), [])
+    return {"field": own, "said": words}
+
+
+def test_a_refusal_is_answered_and_touches_nothing(studio: Studio, anna: Character) -> None:
+    """Cause and remedy are said; what was typed stays."""
+
+    def refuse(studio: Studio, cid: str) -> str:
+        raise BadInput("The prompt is empty.", "Say what it should show.")
+
+    found = answer(studio, anna, refuse)
+    assert (found["said"]["words"], found["said"]["hint"]) == ("The prompt is empty.", "Say what it should show.")
+    assert found["said"]["tone"] == "bad"
+    assert found["field"] == gr.skip()
+
+
+def test_a_success_can_be_said(studio: Studio, anna: Character) -> None:
+    """Beside the values that go into the outputs; the same words twice are two notices."""
+
+    def done(studio: Studio, cid: str) -> Said:
+        return Said("Queued.", "new")
+
+    one, two = answer(studio, anna, done), answer(studio, anna, done)
+    assert one["field"] == "new"
+    assert (one["said"]["tone"], one["said"]["words"]) == ("good", "Queued.")
+    assert one["said"] != two["said"]
+
+
+def test_a_bug_goes_to_the_log(studio: Studio, anna: Character, caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback, and is raised on: the browser shows that one happened."""
+
+    def broken(studio: Studio, cid: str) -> str:
+        raise KeyError("seed")
+
+    with caplog.at_level(logging.ERROR, "tabs"), pytest.raises(KeyError):
+        answer(studio, anna, broken)
+    assert "KeyError: 'seed'" in caplog.text
