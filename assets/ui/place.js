@@ -10,9 +10,9 @@
   const tab = () => query().get("tab") || "";
 
   // ── tabs ──────────────────────────────────────────────────────────────────────────────────────
-  const wheel = () => document.querySelector('[role="tablist"]'); // the first one is the studio's own
-  const tabNamed = (name) =>
-    [...document.querySelectorAll('button[role="tab"]')].find((node) => node.textContent.trim() === name);
+  const TAB = 'button[role="tab"], .overflow-dropdown button'; // a narrow page puts some into a menu
+  const wheel = () => document.querySelector(".tab-wrapper"); // the first one is the studio's own
+  const tabNamed = (name) => [...(wheel()?.querySelectorAll(TAB) || [])].find((node) => node.textContent.trim() === name);
   const isOpen = (name) => tabNamed(name)?.getAttribute("aria-selected") === "true";
   const openTab = (name) => { put("tab", name); tabNamed(name)?.click(); };
   // After a load, Gradio may take a while until its tabs listen: ask until the tab is open.
@@ -109,8 +109,8 @@
     document.querySelector(`#${name}-form input, #${name}-form textarea`)?.focus();
   };
   document.addEventListener("click", (event) => {
-    const pressed = event.target.closest('button[role="tab"]');
-    if (pressed && pressed.closest('[role="tablist"]') === wheel()) put("tab", pressed.textContent.trim());
+    const pressed = event.target.closest(TAB);
+    if (pressed && wheel().contains(pressed)) put("tab", pressed.textContent.trim());
     const link = event.target.closest("[data-tab]");
     if (link) openTab(link.dataset.tab);
     if (event.target.closest("#new-character")) form("new");

@@ -94,6 +94,18 @@ def test_a_deep_link_shows_one_character(house: Gated, page: Page) -> None:
     expect(page.locator("#train-live")).to_contain_text(job.title)
 
 
+@pytest.mark.parametrize("width", [1440, 900, 520])
+def test_a_link_opens_its_tab_at_any_width(house: Gated, page: Page, width: int) -> None:
+    """Also where the tab stands in a menu; the address follows each tab that is opened."""
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto(f"{house.url}/?character=anna&tab=Generate")
+    expect(page.locator("#generate-go")).to_be_visible()
+    page.locator(".fl-rail button", has_text="Review").first.click()
+    expect(page).to_have_url(re.compile("tab=Review"))
+    page.reload()
+    expect(page.get_by_role("tab", name="Review", exact=True)).to_have_attribute("aria-selected", "true")
+
+
 def test_a_page_goes_on_after_the_studio_was_restarted(tmp_path: Path, page: Page) -> None:
     """The page says that the studio is away, and shows what is new once it is back, without a reload."""
     port = free_port()
