@@ -42,8 +42,8 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
     versions = [each for each in store.versions.all() if each.role is Role.CHARACTER]
     adopted = store.adopted(Role.CHARACTER)
     golden = sum(each.golden for each in store.triplets.all())
-    right, cells = card_tally(studio, cid)
-    met = right >= card.TARGET * cells
+    run = card.newest(store)
+    judged = card.summary(run) if run else {}
     curated = len(sources) >= ENOUGH_SOURCES and len(captioned) == len(sources)
     version = adopted or (versions[-1] if versions else None)
     steps = [
@@ -53,7 +53,7 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
         RailStep("Train", version.name if version else "–", "Train", bool(adopted)),
         RailStep("Generate", str(len(drawn)), "Generate", bool(drawn)),
         RailStep("Review", f"{left_drawn} left", "Review", bool(drawn) and not left_drawn),
-        RailStep("Card", f"{right}/{cells}" if cells else "–", "Generate", bool(cells) and met),
+        RailStep("Card", _card_figure(judged), "Generate", judged.get("met", False)),
         RailStep("Refine", f"{golden} golden", "Editor Refinement", store.adopted(Role.EDITOR) is not None),
     ]
     wants = [
@@ -71,12 +71,8 @@ def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
         ),
         (not versions, 3, f"{looks.plural(good, 'edit')} approved: train the first version."),
         (not adopted, 3, "A version is trained; look at its samples and adopt it."),
-        (not cells, 6, "Run the model card to see what this version can do."),
-        (
-            not met and _unanswered(store, enriched),
-            6,
-            f"The card has {right} of {cells} right: let the editor show what it missed, so that the next learns it.",
-        ),
+        (not judged, 6, "Run the model card to see what this version can do."),
+        (bool(judged) and not judged["met"] and _unanswered(store, enriched), 6, _unmet(judged)),
         (not drawn, 4, "Let the version draw new scenes; the best of them teach the next one."),
         (left_drawn > 0, 5, f"{looks.plural(left_drawn, 'new scene')} wait for your verdict."),
         (golden > 0 and store.adopted(Role.EDITOR) is None, 7, "Your corrections can teach the editor."),
@@ -94,13 +90,25 @@ def _few_sources(count: int) -> str:
     return f"{looks.plural(count, 'picture')} so far; {ENOUGH_SOURCES} or more give a usable start."
 
 
-def card_tally(studio: Studio, cid: str) -> tuple[int, int]:
-    """How many of the newest model card's cells are right on the first try, out of how many."""
-    runs = studio.store(cid).cards.all()
-    if not runs:
-        return 0, 0
-    cells = [cell for cell in runs[-1].cells if cell["seed"] == runs[-1].seeds[0]]
-    return sum(card.verdict_of(cell) == card.PASS for cell in cells), len(cells)
+def _card_figure(judged: dict[str, Any]) -> str:
+    """How many of the newest model card's judged cells are right on the first try, the unknown ones beside."""
+    if not judged:
+        return "–"
+    first = judged["first_try"]
+    return f"{first['k']}/{first['judged']}" + (f" · {first['unknown']} ?" if first["unknown"] else "")
+
+
+def _unmet(judged: dict[str, Any]) -> str:
+    """What to do about a card that does not say that the goal is met; nothing where there is none."""
+    if not judged:
+        return ""
+    first = judged["first_try"]
+    if judged["goal"] == "open":
+        return f"The card leaves {first['unknown']} of {first['n']} cells open: look at those and say right or wrong."
+    return (
+        f"The card has {first['k']} of {first['judged']} right: let the editor show what it missed, "
+        "so that the next learns it."
+    )
 
 
 def _unanswered(store: Store, enriched: list[ImageRecord]) -> bool:

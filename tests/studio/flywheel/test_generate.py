@@ -6,6 +6,7 @@ from engines.errors import BadInput
 from studio.flywheel import generate, train
 from studio.flywheel.judging import Judge
 from studio.nouns import JobState, Kind, Verdict
+from studio.scoring import gallery
 
 
 def test_every_item_becomes_a_scored_picture(world) -> None:
@@ -57,7 +58,7 @@ def test_moving_the_threshold_moves_undecided_pictures(world) -> None:
     assert aside == []
     assert len(world.store.pending()) == 4
     generate.set_threshold(world.studio, world.id, None)
-    assert generate.threshold(world.studio, world.id) == generate.gallery(world.studio, world.store).floor
+    assert generate.threshold(world.studio, world.id) == gallery(world.studio, world.store).floor
 
 
 def test_a_version_draws_with_its_adapter_and_is_remembered(world) -> None:
