@@ -273,7 +273,7 @@ def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) 
         parts.append(f"<span>{looks.esc(mood)}</span>")
         parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
     parts.append("<span>full body</span>")
-    parts += [_cell(store, by_name.get(pose)) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
+    parts += [_cell(store, by_name.get(pose), pose) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
     axes = "".join(_axis(name, rate) for name, rate in card.summary(run)["axes"].items())
     buttons = axes + (show if card.misses(run) else "")
     return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
@@ -317,16 +317,19 @@ def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
     )
 
 
-def _cell(store: Store, cell: dict[str, Any] | None) -> str:
+def _cell(store: Store, cell: dict[str, Any] | None, label: str = "") -> str:
+    """A picture with its verdict; `label` where its column does not say what it shows."""
     if cell is None:
         return '<div class="fl-cell"></div>'
     verdict = card.verdict_of(cell)
     mark, tone = _MARKS.get(verdict, ("?", "warn"))
     axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell["axes"].items())
     hint = f"{cell['cell']} – {axes}"
+    below = f"<em>{looks.esc(label)}</em>" if label else ""
     return (
         f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
-        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>{_switch(cell)}</div>"
+        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>{below}{_switch(cell)}"
+        "</div>"
     )
 
 

@@ -184,7 +184,8 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
         lines.append(looks.chip("★ proposed", "accent", "the earliest that is about as like the originals as any"))
     if choice.samples:
         known = "unknown" if choice.identity is None else f"{choice.identity:.2f}{_beside(choice.unseen)}"
-        lines.append(f"<small>identity {known}</small>")
+        hint = "likeness to the originals; unknown without a face, and with fewer than three originals"
+        lines.append(f'<small title="{hint}">identity {known}</small>')
     if choice.obeyed is not None:
         lines.append(f"<small>obeyed {choice.obeyed:.0%}{_beside(choice.unread)}</small>")
     if choice.copies:

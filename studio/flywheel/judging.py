@@ -63,7 +63,7 @@ class Judge:
     def advice(self, scores: Json) -> dict[str, str]:
         """Words for a reviewer where a score alone would mislead."""
         value = self.identity(scores)
-        if scores and value is None:
+        if scores and value is None and self.gallery.ids:
             return {"no_face": "nothing to compare with the originals was found"}
         if value is not None and value > self.gallery.ceiling:
             return {"near_copy": "closer to an original than the originals are to each other"}

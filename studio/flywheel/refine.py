@@ -253,9 +253,9 @@ def as_judged(store: Store, version: Version) -> Version:
     edits = version.metrics.get("edits") or {"n": 0}
     if not edits["n"] or "originals" in edits:
         return version
-    sides = {
-        side: {**edits[side], "outcomes": judged(store, edits[side]["outcomes"], version.created)} for side in _SIDES
-    }
+    found = judged(store, [axes for side in _SIDES for axes in edits[side]["outcomes"]], version.created)
+    apart = {"before": found[: edits["n"]], "after": found[edits["n"] :]}
+    sides = {side: {**edits[side], "outcomes": apart[side]} for side in _SIDES}
     return version.replace(metrics={**version.metrics, "edits": {**edits, **_figures(sides)}})
 
 

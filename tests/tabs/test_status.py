@@ -47,6 +47,27 @@ def test_a_poor_card_sends_the_editor_first(studio: Studio, anna: Character, add
     assert following(studio, anna) == "Generate 4"
 
 
+def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """What could not be judged is beside the figure, is not called missed, and the goal is not ticked."""
+    sources = [add() for _ in range(10)]
+    store = studio.store(anna.id)
+    store.decide(add(Kind.ENRICHED, parent=sources[0].id).id, Verdict.GOOD)
+    version = Version(id="v1", role=Role.CHARACTER, name="v1", model=anna.generator, adapter="v1.safetensors")
+    store.adopt(store.versions.put(version).id)
+    cells = tuple(
+        {"cell": str(n), "seed": 0, "image": "", "axes": {}, "verdict": "pass" if n < 15 else "unknown", "human": None}
+        for n in range(23)
+    )
+    store.cards.put(CardRun(id="c1", version="v1", job="j", seeds=(0,), cells=cells, originals=10))
+
+    steps, index, why = status.rail_steps(studio, anna.id)
+
+    assert (steps[index].label, steps[index].figure, steps[index].done) == ("Card", "15/15 · 8 ?", False)
+    assert "leaves 8 of 23 cells open" in why
+
+
 def test_the_rail_says_why_and_marks_one_step(studio: Studio, anna: Character) -> None:
     """Exactly one step stands out, with a sentence."""
     shown = status.rail(studio, anna.id)

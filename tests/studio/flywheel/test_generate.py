@@ -114,3 +114,5 @@ def test_without_the_scorer_a_human_sees_all(world) -> None:
     events, _ = world.studio.jobs.events(job.id, 0)
     assert any("not scored" in event.get("warning", "") for event in events)
     assert len(world.store.pending()) == 2
+    assert not any(world.store.images.get(image).filtered for image in job.artifacts["images"])
+    assert generate.threshold(world.studio, world.id) == -1.0
