@@ -9,6 +9,7 @@ import psutil
 
 from engines.errors import UserError
 from studio.flywheel import card
+from studio.flywheel.outcomes import OPEN
 from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Verdict
 from studio.store import Store
 from studio.studio import Studio
@@ -103,7 +104,7 @@ def _unmet(judged: dict[str, Any]) -> str:
     if not judged:
         return ""
     first = judged["first_try"]
-    if judged["goal"] == "open":
+    if judged["goal"] == OPEN:
         return f"The card leaves {first['unknown']} of {first['n']} cells open: look at those and say right or wrong."
     return (
         f"The card has {first['k']} of {first['judged']} right: let the editor show what it missed, "

@@ -79,7 +79,7 @@ def too_few(count: int) -> str:
     """Why identity is not judged, in words."""
     return (
         f"Identity is not judged: {count} of the original pictures can be compared with, and it takes {ENOUGH} to know "
-        "how alike they are. Import more originals, then run this again."
+        "how alike they are. Import more originals to have what is made from then on judged."
     )
 
 
