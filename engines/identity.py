@@ -84,9 +84,18 @@ class ImageScorer:
     @cached_property
     def _model(self) -> Any:
         import torch
+        from safetensors import SafetensorError, safe_open
         from transformers import AutoModel
 
-        self._weights()
+        for file in self._weights():
+            try:
+                with safe_open(file, framework="pt"):
+                    pass
+            except SafetensorError as error:
+                raise ModelMissing(
+                    f"{self.spec.name} cannot read {file}: it is damaged, or stands for a file that was not fetched.",
+                    f"Download {self.spec.source} to that folder again.",
+                ) from error
         model = AutoModel.from_pretrained(self._folder, local_files_only=True, dtype=torch.float32)
         return model.eval().requires_grad_(False)
 
@@ -143,6 +152,7 @@ class DeepFaceScorer:
         small.thumbnail((_DETECT_SIDE, _DETECT_SIDE), Image.Resampling.LANCZOS)
         with _deepface_lock, warnings.catch_warnings():
             deepface, no_face = _deepface(self._folder)
+            self._open_weights(deepface)
             try:
                 faces = deepface.represent(
                     np.ascontiguousarray(np.asarray(small)[:, :, ::-1]),  # deepface reads BGR
@@ -159,19 +169,34 @@ class DeepFaceScorer:
     def _require_weights(self) -> None:
         """deepface would download what is missing, unasked and unchecked; we say what is missing instead."""
         for name in (self._recogniser, self._detector):
-            if name == "opencv":
-                continue
-            file, page = _DEEPFACE_FILES[name]
-            path = self._folder / ".deepface" / "weights" / file
-            if not path.is_file():
+            if name in _DEEPFACE_FILES and not self._path(name).is_file():
+                file, page = _DEEPFACE_FILES[name]
                 raise ModelMissing(
                     f"{self.spec.name} needs {file}, which is not on this machine.",
-                    f"Get it from the project at {page} and put it at {path}.",
+                    f"Get it from the project at {page} and put it at {self._path(name)}.",
                 )
 
+    def _open_weights(self, deepface: Any) -> None:
+        """deepface keeps what it has opened; what it cannot open is no trouble of the picture's."""
+        for task, name in (("face_detector", self._detector), ("facial_recognition", self._recogniser)):
+            if name not in _DEEPFACE_FILES:
+                continue
+            try:
+                deepface.build_model(name, task)
+            except ValueError as error:
+                file, page = _DEEPFACE_FILES[name]
+                raise ModelMissing(
+                    f"{self.spec.name} cannot read {file}: it is damaged, or stands for a file that was not fetched.",
+                    f"Get it whole from the project at {page} (with git, by `git lfs pull`) and put it at "
+                    f"{self._path(name)}.",
+                ) from error
 
-def _deepface(home: Path) -> tuple[Any, type[Exception]]:
-    """The DeepFace module and its "no face" error.
+    def _path(self, name: str) -> Path:
+        return self._folder / ".deepface" / "weights" / _DEEPFACE_FILES[name][0]
+
+
+def _deepface(home: Path) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The DeepFace module and its "no face" errors: none was found, or none that can be cut out.
 
     Its back end is chosen at import, for the whole process: ONNX, or it would take TensorFlow or the card. The import
     also switches all warnings off, so the caller holds `warnings.catch_warnings()`.
@@ -180,9 +205,9 @@ def _deepface(home: Path) -> tuple[Any, type[Exception]]:
     os.environ["DEEPFACE_ONNX_PROVIDERS"] = "cpu"
     os.environ["DEEPFACE_HOME"] = str(home)
     from deepface import DeepFace
-    from deepface.modules.exceptions import FaceNotDetected
+    from deepface.modules.exceptions import FaceNotDetected, ImgNotFound
 
-    return DeepFace, FaceNotDetected
+    return DeepFace, (FaceNotDetected, ImgNotFound)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -188,12 +188,13 @@ class Api(PictureApi):
     @answers
     def card_get(self, character_id: str, card_id: str = "", against: str = "") -> Json:
         """A card, the newest if none is named, and how it compares with another on the same seeds."""
-        cards = self._studio.store(character_id).cards
-        if not card_id and not cards.all():
+        store = self._studio.store(character_id)
+        found = card.get(store, card_id) if card_id else card.newest(store)
+        if found is None:
             raise NotFound("This character has no card yet.", "Run card_submit first.")
-        found = cards.get(card_id) if card_id else cards.all()[-1]
-        compared = card.compare(cards.get(against), found) if against else {}
-        return {"card": found.to_json(), "summary": card.summary(found), "compared": compared}
+        compared = card.compare(card.get(store, against), found) if against else {}
+        summary = card.summary(found)
+        return {"card": found.replace(summary=summary).to_json(), "summary": summary, "compared": compared}
 
     @answers
     def refine_preflight(self, character_id: str, params: dict[str, Any] | None = None, model: str = "") -> Json:
@@ -215,8 +216,9 @@ class Api(PictureApi):
     def version_list(self, character_id: str, role: str = "") -> Json:
         """The LoRA versions of the character and of its editor."""
         wanted = member(Role, role) if role else None
-        versions = self._studio.store(character_id).versions.all()
-        return {"versions": [v.to_json() for v in versions if wanted is None or v.role is wanted]}
+        store = self._studio.store(character_id)
+        versions = [v for v in store.versions.all() if wanted is None or v.role is wanted]
+        return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
 
     @answers
     def version_adopt(self, character_id: str, version_id: str, on: bool = True) -> Json:

@@ -218,6 +218,7 @@ class CardRun(Record):
     job: str
     seeds: tuple[int, ...]
     cells: tuple[Json, ...]  # {cell, seed, image, axes: {name: pass|fail|unknown}, verdict, human}
+    originals: int | None = None  # how many were there to compare with; None: an older card, which does not say
     summary: Json = field(default_factory=dict)
 
 

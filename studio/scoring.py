@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.api import Embedding, Json, NoFace, Scorer
+from engines.errors import ModelMissing
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.statistics import median, percentile
 
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from studio.store import Store
     from studio.studio import Studio
 
+ENOUGH = 3  # fewer originals do not say how alike one person's pictures are
 _TOP = 3
-_ENOUGH = 3
 _FLOOR_PERCENTILE = 10.0
 _BATCH = 8
 _CACHE = "embeddings"
@@ -40,7 +41,8 @@ class Gallery:
 
     `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others, the floor
     never above the scorer's own threshold: originals can be more alike than one person's pictures need be. With
-    fewer than three originals nothing is `calibrated`: the floor lets everything through, the ceiling too.
+    fewer than three originals nothing is `calibrated`: the floor lets everything through to a human, the ceiling too,
+    and neither says who it is.
     """
 
     version: str
@@ -64,17 +66,29 @@ def gallery(studio: Studio, store: Store) -> Gallery:
     Embeddings are kept with the store by scorer version: only new originals are embedded.
     """
     scorer = studio.scorer(store.character.scorer)
-    originals = [image.id for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
-    known = embeddings(store, scorer, originals)
-    found = {image: vector for image in originals if (vector := known[image]) is not None}
+    known = embeddings(store, scorer, [image.id for image in originals(store)])
+    found = {image: vector for image, vector in known.items() if vector is not None}
     return make_gallery(scorer.version, found, scorer.threshold)
+
+
+def gallery_if_any(studio: Studio, store: Store) -> Gallery:
+    """The same, but an empty one where the scorer's weights are missing: then nothing can be told, and no more."""
+    try:
+        return gallery(studio, store)
+    except ModelMissing:
+        return make_gallery("", {})
+
+
+def originals(store: Store) -> list[ImageRecord]:
+    """What a gallery is made of: source pictures that nobody refused."""
+    return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
     """A gallery of unit vectors by picture id, calibrated by leaving each one out in turn."""
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
-    if len(ids) < _ENOUGH:
+    if len(ids) < ENOUGH:
         return Gallery(version, ids, vectors)
     among = vectors @ vectors.T
     usual = [_top_mean(np.delete(row, i)) for i, row in enumerate(among)]

@@ -22,6 +22,8 @@ BASE, IN_USE = "base", "in use"
 OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
 PAGE = 60
 _MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
+_WORDS = {"right": True, "wrong": False}
+_GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
 
 
 def build(page: Page) -> None:
@@ -269,8 +271,8 @@ def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) 
     store = studio.store(cid)
     if not which:
         return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
-    run = store.cards.get(which)
-    head = rate_line(run) + (compare_line(store, store.cards.get(against), run) if against else "")
+    run = card.get(store, which)
+    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else "")
     show = looks.button("Let the editor show what it missed", "show", hint=f"{card.SHOWN} edits, for you to review")
     by_name = {str(cell["cell"]): cell for cell in run.cells if cell["seed"] == run.seeds[0]}
     parts = ["<span></span>", *(f"<span>{looks.esc(angle)}</span>" for angle in ANGLES)]
@@ -278,68 +280,92 @@ def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) 
         parts.append(f"<span>{looks.esc(mood)}</span>")
         parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
     parts.append("<span>full body</span>")
-    parts += [_cell(store, by_name.get(pose)) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
-    axes = "".join(
-        looks.chip(f"{name} {rate['k']}/{rate['n']}") for name, rate in card.summary(run).get("axes", {}).items()
-    )
+    parts += [_cell(store, by_name.get(pose), pose) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
+    axes = "".join(_axis(name, rate) for name, rate in card.summary(run)["axes"].items())
     buttons = axes + (show if card.misses(run) else "")
     return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
 
 
 def rate_line(run: CardRun) -> str:
-    """The first-try rate with its interval, against the target."""
-    first = card.summary(run)["first_try"]
-    met = first["rate"] >= card.TARGET
-    tone = "good" if met else "warn"
+    """The first-try rate of the cells that could be judged, with its interval, against the target."""
+    found = card.summary(run)
+    first = found["first_try"]
+    tone, reached = _GOALS[found["goal"]]
+    notes = "".join(f'<p class="fl-quiet">{looks.esc(note)}</p>' for note in found["notes"])
     return (
-        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{first["rate"]:.0%}</b></span>'
-        f"<span>{looks.bar(first['rate'], 1, tone)}</span>"
-        f"<small>{first['k']} of {first['n']}, 95 % interval {first['low']:.0%}–{first['high']:.0%} · "
-        f"target {card.TARGET:.0%}</small></div>"
+        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{looks.share(first["rate"])}</b>'
+        f"</span><span>{looks.bar(first['rate'] or 0, 1, tone)}</span>"
+        f"<small>{judged_words(first)}, 95 % interval {first['low']:.0%}–{first['high']:.0%} · "
+        f"target {card.TARGET:.0%}: {reached}</small></div>{notes}"
     )
+
+
+def judged_words(rate: dict[str, Any]) -> str:
+    """`18 of 20 judged cells right, 3 unknown`."""
+    unknown = f", {rate['unknown']} unknown" if rate["unknown"] else ""
+    return f"{rate['k']} of {rate['judged']} judged cells right{unknown}"
+
+
+def _axis(name: str, rate: dict[str, Any]) -> str:
+    unknown = f" · {rate['unknown']} unknown" if rate["unknown"] else ""
+    return looks.chip(f"{name} {rate['k']}/{rate['judged']}{unknown}", "", "right of what could be judged, first try")
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
     """Two cards on the same cells and seeds."""
     pair = card.compare(before, after)
+    unknown = f" ({pair['unknown']} more could not be judged on both)" if pair["unknown"] else ""
+    why = "; the figure above counts the first seed alone" if pair["pairs"] > len(card.CARD_CELLS) else ""
     return (
-        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {pair["rate_a"]:.0%} → '
-        f"{looks.esc(_card_name(store, after))} {pair['rate_b']:.0%} on {pair['pairs']} pairs of the same seed · "
-        f"{pair['only_b']} gained, {pair['only_a']} lost · p = {pair['p']:.3f}</p>"
+        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair["rate_a"])} → '
+        f"{looks.esc(_card_name(store, after))} {looks.share(pair['rate_b'])} on {pair['judged']} pictures of the same "
+        f"cell and seed{unknown}{why} · {pair['only_b']} gained, {pair['only_a']} lost · "
+        f"{looks.esc(looks.chance(pair['p']))}</p>"
     )
 
 
-def _cell(store: Store, cell: dict[str, Any] | None) -> str:
+def _cell(store: Store, cell: dict[str, Any] | None, label: str = "") -> str:
+    """A picture with its verdict; `label` where its column does not say what it shows."""
     if cell is None:
         return '<div class="fl-cell"></div>'
     verdict = card.verdict_of(cell)
     mark, tone = _MARKS.get(verdict, ("?", "warn"))
     axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell["axes"].items())
-    human = " (your word)" if cell.get("human") is not None else ""
-    hint = f"{cell['cell']} – {axes}{human}. Click to overrule."
-    name = looks.esc(cell["cell"])
+    hint = f"{cell['cell']} – {axes}"
+    below = f"<em>{looks.esc(label)}</em>" if label else ""
     return (
         f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
-        '<button type="button" class="fl-open" data-act="overrule"'
-        f' data-cell="{name}" data-seed="{looks.esc(cell["seed"])}" aria-label="{looks.esc(hint)}">'
-        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}</button><b class='{tone}'>{mark}</b></div>"
+        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>{below}{_switch(cell)}"
+        "</div>"
     )
+
+
+def _switch(cell: dict[str, Any]) -> str:
+    """Two buttons for a human's word on a cell; the one that stands is lit, and takes it back."""
+    human, buttons = cell.get("human"), ""
+    for word, says in _WORDS.items():
+        stands = human is says
+        hint = "You said so. Press again to take it back." if stands else f"Overrule: {cell['cell']} is {word}."
+        tone = "small on" if stands else "small"
+        buttons += looks.button(
+            word, "overrule", tone=tone, hint=hint, cell=cell["cell"], seed=str(cell["seed"]), says=word
+        )
+    return f'<div class="fl-tight">{buttons}{looks.chip("by you") if human is not None else ""}</div>'
 
 
 def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> Said | None:
     """A click on a card: a cell's outcome overruled, or edits queued of all that it missed."""
     if which and data.get("act") == "overrule":
-        overrule(studio, cid, which, str(data["cell"]), int(data["seed"]))
+        overrule(studio, cid, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":
-        aims = card.lessons(studio.store(cid).cards.get(which))
+        aims = card.lessons(card.get(studio.store(cid), which))
         job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
         return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
     return None
 
 
-def overrule(studio: Studio, cid: str, which: str, cell: str, seed: int) -> None:
-    """A human's word on a cell: pass, then fail, then the machine's again."""
+def overrule(studio: Studio, cid: str, which: str, cell: str, seed: int, right: bool) -> None:
+    """A human's word on a cell; the same word again takes it back, and the machine's stands."""
     found: Sequence[dict[str, Any]] = studio.store(cid).cards.get(which).cells
     human = next((each.get("human") for each in found if each["cell"] == cell and each["seed"] == seed), None)
-    after = {None: True, True: False, False: None}[human]
-    card.set_human(studio, cid, which, cell, seed, after)
+    card.set_human(studio, cid, which, cell, seed, None if human is right else right)

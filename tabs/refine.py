@@ -218,15 +218,16 @@ def _version(store: Store, version: Version) -> str:
 
 def before_after(store: Store, version: Version) -> str:
     """The held-out edits made again, with and without the LoRA, on the same seeds."""
-    edits = version.metrics.get("edits") or {}
+    edits = refine.as_judged(store, version).metrics.get("edits") or {}
     if not edits.get("n"):
         return f'<p class="fl-quiet">{looks.esc(edits.get("note", "Not compared yet."))}</p>'
     before, after = edits["before"], edits["after"]
     line = (
-        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{before["accepted"]:.0%}</b></span><span>→ '
-        f'{looks.esc(version.name)} <b class="fl-big">{after["accepted"]:.0%}</b></span>'
-        f"<small>{edits['n']} held-out edits, same seeds · {edits['better']} better, {edits['worse']} worse · "
-        f"p = {edits['p']:.2f}</small></div>"
+        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{looks.share(before["accepted"])}</b></span>'
+        f'<span>→ {looks.esc(version.name)} <b class="fl-big">{looks.share(after["accepted"])}</b></span>'
+        f"<small>of {before['judged']} and {after['judged']} judged of {edits['n']} held-out edits, same seeds · "
+        f"{edits['judged']} judged on both: {edits['better']} better, {edits['worse']} worse · "
+        f"{looks.esc(looks.chance(edits['p']))}</small></div>"
     )
     pairs = "".join(
         '<article class="fl-pair"><div>'

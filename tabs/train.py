@@ -182,10 +182,12 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
         return lines[0]
     if choice.proposed:
         lines.append(looks.chip("★ proposed", "accent", "the earliest that is about as like the originals as any"))
-    if choice.identity is not None:
-        lines.append(f"<small>identity {choice.identity:.2f}</small>")
+    if choice.samples:
+        known = "unknown" if choice.identity is None else f"{choice.identity:.2f}{_beside(choice.unseen)}"
+        hint = "likeness to the originals; unknown without a face, and with fewer than three originals"
+        lines.append(f'<small title="{hint}">identity {known}</small>')
     if choice.obeyed is not None:
-        lines.append(f"<small>obeyed {choice.obeyed:.0%}</small>")
+        lines.append(f"<small>obeyed {choice.obeyed:.0%}{_beside(choice.unread)}</small>")
     if choice.copies:
         lines.append(looks.chip(f"near copies {choice.copies:.0%}", "warn", "closer to an original than those are"))
     if choice.version:
@@ -194,6 +196,10 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
         hint = "use this checkpoint instead of the last one"
         lines.append(looks.button("Make version", "choose", tone="small", hint=hint, job=job.id, step=step))
     return f'<div class="fl-worth">{"".join(lines)}</div>'
+
+
+def _beside(unknown: int) -> str:
+    return f", {unknown} unknown" if unknown else ""
 
 
 def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engines.api import CaptionParams, Json
 from engines.errors import BadInput, ModelMissing, NotFound
 from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from studio.flywheel import generate
-from studio.flywheel.judging import Judge
+from studio.flywheel.judging import Judge, judged
+from studio.flywheel.outcomes import (
+    FAIL,
+    IDENTITY,
+    MET,
+    OPEN,
+    PASS,
+    UNKNOWN,
+    axes_outcomes,
+    goal,
+    overall,
+    paired,
+    rate,
+)
 from studio.nouns import CardRun, ImageRecord, Job, Kind, Role
-from studio.statistics import mcnemar, median, wilson
+from studio.scoring import ENOUGH
+from studio.statistics import median
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -24,8 +38,6 @@ if TYPE_CHECKING:
 
 TARGET = 0.8
 SHOWN = 24
-PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
-IDENTITY = "identity"
 _IN_MEMORY = 8
 
 
@@ -89,26 +101,56 @@ def run(ctx: Context) -> None:
     cells = tuple(
         _cell(cell, seed, image, tags, judge) for (cell, seed), image, tags in zip(places, images, read, strict=True)
     )
-    card = CardRun(id=ctx.job.id, version=ctx.job.payload["version"], job=ctx.job.id, seeds=tuple(seeds), cells=cells)
+    card = CardRun(
+        id=ctx.job.id,
+        version=ctx.job.payload["version"],
+        job=ctx.job.id,
+        seeds=tuple(seeds),
+        cells=cells,
+        originals=len(judge.gallery.ids),
+    )
     ctx.store.cards.put(card.replace(summary=summary(card)))
     ctx.artifact("card", card.id)
 
 
 def set_human(studio: Studio, character_id: str, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
     """A human's word on one cell, kept beside the machine's; None takes it back. Raises: NotFound."""
-    cards = studio.store(character_id).cards
-    found = cards.get(card_id)
+    store = studio.store(character_id)
+    found = store.cards.get(card_id)
     if not any(each["cell"] == cell and each["seed"] == seed for each in found.cells):
         raise NotFound(f"The card has no cell {cell} with seed {seed}.", "Cells are named as on the card.")
     cells = tuple(
         {**each, "human": passed} if each["cell"] == cell and each["seed"] == seed else each for each in found.cells
     )
     changed = found.replace(cells=cells)
-    return cards.put(changed.replace(summary=summary(changed)))
+    return _as_judged(store, store.cards.put(changed.replace(summary=summary(_as_judged(store, changed)))))
+
+
+def get(store: Store, card_id: str) -> CardRun:
+    """A card by its id. Raises: NotFound."""
+    return _as_judged(store, store.cards.get(card_id))
+
+
+def newest(store: Store, version: str | None = None) -> CardRun | None:
+    """Return the newest card of a version, "" being the base model, or of all."""
+    found = [run for run in store.cards.all() if version in (None, run.version)]
+    return _as_judged(store, found[-1]) if found else None
+
+
+def _as_judged(store: Store, run: CardRun) -> CardRun:
+    """A card by the rule of today: an older one may have passed everybody, for want of originals."""
+    if run.originals is not None:
+        return run
+    axes = judged(store, [cell["axes"] for cell in run.cells], run.created)
+    cells = [
+        cell if cell["axes"] == found else {**cell, "axes": found, "verdict": overall(found.values())}
+        for cell, found in zip(run.cells, axes, strict=True)
+    ]
+    return run.replace(cells=tuple(cells))
 
 
 def missed(studio: Studio, character_id: str, version: str = "") -> list[Tags]:
-    """What the cells ask for that a version's newest card did not pass, the worst first, the base being "".
+    """What the cells ask for that failed on a version's newest card, the worst first, the base being "".
 
     Without a card of this version it is the newest of any; without one, or where nothing was missed, all cells.
     """
@@ -127,21 +169,29 @@ def to_show(studio: Studio, character_id: str) -> list[Tags]:
     if newest is None:
         raise BadInput("There is no model card yet, so nothing is known to be missing.", "Run it in Generate first.")
     if not (found := lessons(newest)):
-        raise BadInput("The newest model card missed nothing.", "Aim at what coverage lacks, or at variety.")
+        raise BadInput(
+            "The newest model card missed nothing that could be judged.", "Aim at what coverage lacks, or at variety."
+        )
     return found
 
 
 def _newest(store: Store, version: str) -> CardRun | None:
     """The newest card of a version, and without one the newest of any."""
     cards = store.cards.all()
-    return next(iter([run for run in reversed(cards) if run.version == version] or cards[-1:]), None)
+    found = [run for run in reversed(cards) if run.version == version] or cards[-1:]
+    return _as_judged(store, found[0]) if found else None
 
 
 def misses(run: CardRun) -> list[Tags]:
-    """What the cells of a card asked for in vain, the worst first."""
-    failures = Counter(cell["cell"] for cell in run.cells if verdict_of(cell) != PASS)
+    """What the cells of a card asked for in vain, the worst first; of equals, the one that could be judged least.
+
+    What nobody could judge was not missed.
+    """
+    verdicts = Counter((cell["cell"], verdict_of(cell)) for cell in run.cells)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
-    return [asked[name] for name, _ in failures.most_common() if name in asked]
+    failed = [name for name, verdict in verdicts if verdict == FAIL and name in asked]
+    worst = sorted(failed, key=lambda name: (-verdicts[name, FAIL], -verdicts[name, UNKNOWN]))
+    return [asked[name] for name in worst]
 
 
 def lessons(run: CardRun) -> list[Tags]:
@@ -149,8 +199,8 @@ def lessons(run: CardRun) -> list[Tags]:
 
     Shown nothing but T-poses, a version draws them where somebody stands, too: what a word means shows by contrast.
     """
-    lost, drawn = misses(run), {cell["cell"] for cell in run.cells}
-    passed = [cell.asked for cell in CARD_CELLS if cell.name in drawn and cell.asked not in lost]
+    lost, right = misses(run), {cell["cell"] for cell in run.cells if verdict_of(cell) == PASS}
+    passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
     found = [*lost, *(beside for aim in lost for beside in _beside(run, aim, passed))]
     return [tags for at, tags in enumerate(found) if tags not in found[:at]]
 
@@ -176,61 +226,63 @@ def verdict_of(cell: Json) -> str:
 
 
 def summary(card: CardRun) -> Json:
-    """First-try rate (first seed alone) with its Wilson interval, per axis too, and human against machine."""
+    """First-try rate (first seed alone) with its Wilson interval, per axis too, and human against machine.
+
+    Rates are over what could be judged (`outcomes.rate`), None where nothing could; `goal` is met, missed or open, and
+    `agreement` is over the cells on which both gave a verdict.
+    """
     first = [cell for cell in card.cells if cell["seed"] == card.seeds[0]]
     axes = sorted({axis for cell in card.cells for axis in cell["axes"]})
-    judged = [cell for cell in card.cells if cell.get("human") is not None]
-    agreed = [PASS if verdict_of(cell) == cell["verdict"] else FAIL for cell in judged]
+    told = [cell for cell in card.cells if cell.get("human") is not None]
+    agreed = [PASS if verdict_of(cell) == cell["verdict"] else FAIL for cell in told if cell["verdict"] != UNKNOWN]
     identities = [cell["identity"] for cell in card.cells if cell.get("identity") is not None]
-    headline = _rate([verdict_of(cell) for cell in first])
+    headline = rate([verdict_of(cell) for cell in first])
+    reached = goal(headline, TARGET)
     return {
         "first_try_rate": headline["rate"],
         "first_try": headline,
-        "all_seeds": _rate([verdict_of(cell) for cell in card.cells]),
-        "machine": _rate([cell["verdict"] for cell in first]),
-        "axes": {axis: _rate([cell["axes"][axis] for cell in first if axis in cell["axes"]]) for axis in axes},
+        "all_seeds": rate([verdict_of(cell) for cell in card.cells]),
+        "machine": rate([cell["verdict"] for cell in first]),
+        "axes": {axis: rate([cell["axes"][axis] for cell in first if axis in cell["axes"]]) for axis in axes},
         "target": TARGET,
-        "met": headline["rate"] >= TARGET,
+        "goal": reached,
+        "met": reached == MET,
+        "notes": _notes(card, headline, reached),
         "identity_median": round(median(identities), 4) if identities else None,
-        "human": len(agreed),
-        "agreement": _rate(agreed)["rate"] if agreed else None,
+        "human": len(told),
+        "agreement": rate(agreed)["rate"],
     }
+
+
+def _notes(card: CardRun, headline: Json, reached: str) -> list[str]:
+    """What to know of a card's figures, and what to do about it."""
+    notes = []
+    likened = [cell["axes"].get(IDENTITY) for cell in card.cells if cell.get("identity") is not None]
+    if UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
+        notes.append(
+            f"Identity was not judged: it takes {ENOUGH} originals that the scorer can compare with to know how alike "
+            "they are. Import more originals (or get the scorer's files, where they were missing), then run the card "
+            "again."
+        )
+    if reached == OPEN and headline["unknown"]:
+        notes.append(
+            f"The goal of {TARGET:.0%} is neither met nor missed: {headline['unknown']} of {headline['n']} cells could "
+            "not be judged, and they decide it. Look at those marked “?” and say right or wrong under each."
+        )
+    return notes
 
 
 def compare(card_a: CardRun, card_b: CardRun) -> Json:
-    """Two versions on the same cells and seeds: how many each alone passes, and McNemar's p.
+    """Two versions on the same cells and seeds, compared where both could be judged (`outcomes.paired`).
 
     Raises: BadInput when they share no seed.
     """
-    before = {(cell["cell"], cell["seed"]): verdict_of(cell) == PASS for cell in card_a.cells}
-    after = {(cell["cell"], cell["seed"]): verdict_of(cell) == PASS for cell in card_b.cells}
+    before = {(cell["cell"], cell["seed"]): verdict_of(cell) for cell in card_a.cells}
+    after = {(cell["cell"], cell["seed"]): verdict_of(cell) for cell in card_b.cells}
     shared = sorted(before.keys() & after.keys())
     if not shared:
         raise BadInput("These cards share no seed.", "Run both with the same seeds.")
-    only_a = sum(before[place] and not after[place] for place in shared)
-    only_b = sum(after[place] and not before[place] for place in shared)
-    return {
-        "pairs": len(shared),
-        "rate_a": sum(before[place] for place in shared) / len(shared),
-        "rate_b": sum(after[place] for place in shared) / len(shared),
-        "only_a": only_a,
-        "only_b": only_b,
-        "p": mcnemar(only_a, only_b),
-    }
-
-
-def axes_outcomes(asked: Mapping[str, str], tags: Mapping[str, str], identity: float | None, floor: float) -> Json:
-    """pass, fail or unknown for identity and for each axis that was asked for."""
-    outcomes = {IDENTITY: UNKNOWN if identity is None else PASS if identity >= floor else FAIL}
-    for axis, value in asked.items():
-        outcomes[axis] = UNKNOWN if axis not in tags else PASS if tags[axis] == value else FAIL
-    return outcomes
-
-
-def overall(outcomes: Iterable[str]) -> str:
-    """pass when all pass, fail when one fails, else unknown."""
-    said = set(outcomes)
-    return FAIL if FAIL in said else UNKNOWN if UNKNOWN in said else PASS
+    return paired([before[place] for place in shared], [after[place] for place in shared])
 
 
 def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
@@ -262,7 +314,7 @@ def _read(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]
 
 def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str], judge: Judge) -> Json:
     identity = judge.identity(image.scores)
-    outcomes = axes_outcomes(cell.axes, tags, identity, judge.gallery.floor)
+    outcomes = axes_outcomes(cell.axes, tags, identity, judge.floor)
     return {
         "cell": cell.name,
         "seed": seed,
@@ -271,18 +323,4 @@ def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str]
         "axes": outcomes,
         "verdict": overall(outcomes.values()),
         "human": None,
-    }
-
-
-def _rate(verdicts: Sequence[str]) -> Json:
-    passed, n = verdicts.count(PASS), len(verdicts)
-    low, high = wilson(passed, n)
-    return {
-        "k": passed,
-        "n": n,
-        "fail": verdicts.count(FAIL),
-        "unknown": verdicts.count(UNKNOWN),
-        "rate": passed / n if n else 0.0,
-        "low": low,
-        "high": high,
     }

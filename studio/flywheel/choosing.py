@@ -7,16 +7,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.api import Json
-from engines.errors import BadInput, ModelMissing
+from engines.errors import BadInput
 from studio.flywheel import card, runs
 from studio.flywheel.runs import Progress
 from studio.nouns import ImageRecord, Version
-from studio.scoring import Gallery, gallery, make_gallery, score_of
+from studio.scoring import Gallery, gallery_if_any, make_gallery, score_of
 from studio.statistics import median
 
 if TYPE_CHECKING:
     from studio.jobs import Context
-    from studio.store import Store
     from studio.studio import Studio
 
 SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be proposed
@@ -26,8 +25,9 @@ SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be pr
 class Choice:
     """One checkpoint as its previews show it; None is what nobody could tell.
 
-    `identity` is the median likeness, `obeyed` the share of asked attributes that are read off the previews, `copies`
-    the share of previews that are closer to an original than the originals are to each other.
+    `identity` is the median likeness, `obeyed` the share of asked attributes that the previews have, `copies` the
+    share of previews that are closer to an original than the originals are to each other. All three are of what could
+    be judged: `unseen` previews had no face, or too few originals to compare with, and `unread` attributes no answer.
     """
 
     step: int
@@ -36,6 +36,8 @@ class Choice:
     identity: float | None = None
     obeyed: float | None = None
     copies: float | None = None
+    unseen: int = 0
+    unread: int = 0
     proposed: bool = False
     version: str = ""  # the version that was made of it
 
@@ -53,7 +55,7 @@ def choices(studio: Studio, job_id: str, seen: Progress | None = None) -> list[C
     store = studio.store(job.character)
     seen = seen or runs.progress(studio, job_id)
     made = {version.checkpoints[-1]["step"]: version.id for version in store.versions.find(job=job_id)}
-    reference = _reference(studio, store) if seen.samples else make_gallery("", {})
+    reference = gallery_if_any(studio, store) if seen.samples else make_gallery("", {})
     found = []
     for checkpoint in seen.checkpoints:
         step = checkpoint["step"]
@@ -88,21 +90,18 @@ def read(ctx: Context) -> None:
         ctx.store.update_images({each.id: {"tags": dict(tags)} for each, tags in zip(unread, found, strict=True)})
 
 
-def _reference(studio: Studio, store: Store) -> Gallery:
-    try:
-        return gallery(studio, store)
-    except ModelMissing:
-        return make_gallery("", {})
-
-
 def _judged(choice: Choice, previews: Sequence[ImageRecord], reference: Gallery) -> Choice:
-    likeness = [value for each in previews if (value := score_of(each, reference.version)) is not None]
-    obeyed = [each.tags[name] == value for each in previews for name, value in each.asked.items() if name in each.tags]
+    scored = [score_of(each, reference.version) for each in previews] if reference.calibrated else []
+    likeness = [value for value in scored if value is not None]
+    asked = [(each.tags.get(name), value) for each in previews for name, value in each.asked.items()]
+    obeyed = [read == value for read, value in asked if read is not None]
     return replace(
         choice,
         identity=round(median(likeness), 4) if likeness else None,
         obeyed=round(sum(obeyed) / len(obeyed), 4) if obeyed else None,
         copies=round(sum(value > reference.ceiling for value in likeness) / len(likeness), 4) if likeness else None,
+        unseen=len(previews) - len(likeness),
+        unread=len(asked) - len(obeyed),
     )
 
 

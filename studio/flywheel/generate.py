@@ -13,7 +13,7 @@ from studio.flywheel.captions import RECIPE
 from studio.flywheel.judging import Judge
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Job, Kind, Role, Version
-from studio.scoring import Gallery, gallery, score_of
+from studio.scoring import Gallery, gallery_if_any, score_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -143,14 +143,14 @@ def threshold(studio: Studio, character_id: str, reference: Gallery | None = Non
     if chosen is not None:
         return float(chosen)
     store = studio.store(character_id)
-    return (reference or gallery(studio, store)).floor
+    return (reference or gallery_if_any(studio, store)).floor
 
 
 def set_threshold(studio: Studio, character_id: str, value: float | None) -> list[str]:
     """Move the filter, None for its own choice; undecided pictures follow. Answers those set aside."""
-    studio.library.set_setting(_setting(character_id), value)
     store = studio.store(character_id)
     scorer = studio.scorer(store.character.scorer).version
+    studio.library.set_setting(_setting(character_id), value)
     floor = threshold(studio, character_id)
     changes: dict[str, Json] = {}
     aside: list[str] = []

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.flywheel import card
+from studio.flywheel.outcomes import OPEN
 from studio.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _look(store: Store) -> _Seen:
     versions, editors = (tuple(_of_role(store, role)) for role in (Role.CHARACTER, Role.EDITOR))
     in_use, editor = store.adopted(Role.CHARACTER), store.adopted(Role.EDITOR)
     candidate = _candidate(versions, in_use)
-    shown = _newest_card(store, in_use.id if in_use else "")
+    shown = card.newest(store, in_use.id if in_use else "")
     newest, newest_editor = _created(versions), _created(editors)
     golden = [each for each in store.triplets.all() if each.golden]
     taught = [each for each in store.images.all() if each.kind in _TAUGHT_BY and not each.trashed]
@@ -94,7 +95,7 @@ def _look(store: Store) -> _Seen:
         in_use=in_use,
         candidate=candidate,
         card=shown,
-        candidate_card=_newest_card(store, candidate.id) if candidate else None,
+        candidate_card=card.newest(store, candidate.id) if candidate else None,
         answered=shown is not None and any(each.created > shown.created for each in enriched),
         approved_since=sum(each.state is Verdict.GOOD and each.decided > newest for each in taught),
         golden=len(golden),
@@ -119,10 +120,6 @@ def _candidate(versions: Sequence[Version], in_use: Version | None) -> Version |
     return max(waiting, key=lambda each: each.created, default=None)
 
 
-def _newest_card(store: Store, version: str) -> CardRun | None:
-    return next((run for run in reversed(store.cards.all()) if run.version == version), None)
-
-
 CURATE, ENRICH, REVIEW, TRAIN, GENERATE, REVIEW_DRAWN, CARD, REFINE = range(8)
 
 
@@ -137,7 +134,7 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
         Stop("Train", version.name if version else "–", "Train", seen.in_use is not None and seen.candidate is None),
         Stop("Generate", str(seen.drawn), "Generate", seen.drawn_in_use > 0),
         Stop("Review", f"{seen.left_drawn} left", "Review", seen.drawn > 0 and not seen.left_drawn),
-        Stop("Card", _tally(seen.card) if seen.card else "–", "Generate", met),
+        Stop("Card", _figure(seen.card), "Generate", met),
         Stop("Refine", f"{seen.golden} golden", "Editor Refinement", seen.editor is not None),
     )
 
@@ -201,11 +198,7 @@ def _next_turn(seen: _Seen) -> list[Want]:
     taught = _count(seen.golden_since, "correction", "corrections")
     approved = _count(seen.approved_since, "picture was", "pictures were")
     return [
-        (
-            not met and not seen.answered,
-            CARD,
-            f"{now} has {tally} cells right: let the editor show what it missed, so that the next one learns it.",
-        ),
+        (not met and not seen.answered, CARD, _unmet(now, seen.card)),
         (not seen.drawn_in_use, GENERATE, f"Let {now} draw new scenes; the best of them teach the next version."),
         (seen.left_drawn > 0, REVIEW_DRAWN, f"{scenes} for your verdict."),
         (bool(editor), REFINE, f"Editor {editor} is trained. Look at its edits before and after; adopt or leave it."),
@@ -231,12 +224,32 @@ def _decision(seen: _Seen) -> str:
 
 
 def _tally(run: CardRun) -> str:
+    """How many of the cells that could be judged are right on the first try."""
     first = card.summary(run)["first_try"]
-    return f"{first['k']}/{first['n']}"
+    return f"{first['k']}/{first['judged']}"
+
+
+def _unmet(now: str, run: CardRun | None) -> str:
+    """What to do about a card that does not say that the goal is met."""
+    if run is None:
+        return ""
+    found = card.summary(run)
+    first = found["first_try"]
+    if found["goal"] == OPEN:
+        return f"The card leaves {first['unknown']} of {first['n']} cells open: look at them and say right or wrong."
+    return f"{now} has {_tally(run)} cells right: let the editor show what it missed, so that the next one learns it."
 
 
 def _count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
+
+
+def _figure(run: CardRun | None) -> str:
+    """The tally, and beside it how many cells are unknown."""
+    if run is None:
+        return "–"
+    unknown = card.summary(run)["first_try"]["unknown"]
+    return _tally(run) + (f" · {unknown} ?" if unknown else "")
 
 
 def _few_sources(count: int) -> str:

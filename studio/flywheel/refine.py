@@ -10,9 +10,10 @@ from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainPar
 from engines.errors import BadInput
 from engines.prompts import edit_params
 from studio.flywheel import card, preflights, run_folder, runs
-from studio.flywheel.judging import Judge
+from studio.flywheel.judging import Judge, judged
+from studio.flywheel.outcomes import axes_outcomes, overall, paired, rate
 from studio.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
-from studio.statistics import mcnemar, median, wilson
+from studio.statistics import median
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -204,23 +205,20 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: dict[str, list[I
         return {"n": 0, "note": "No edit was held out yet: approve more of them in Review."}
     judge = Judge(ctx)
     sides: dict[str, Json] = {}
-    passed: dict[str, list[bool]] = {}
     for side in _SIDES:
         read = card.read_pictures(ctx, redone[side])
-        outcomes = [
-            card.axes_outcomes(_asked(ctx, triplet), tags, judge.identity(image.scores), judge.gallery.floor)
-            for triplet, image, tags in zip(held_out, redone[side], read, strict=True)
-        ]
-        passed[side] = [card.overall(outcome.values()) == card.PASS for outcome in outcomes]
-        sides[side] = _side([judge.identity(image.scores) for image in redone[side]], outcomes, passed[side])
-    worse = sum(b and not a for b, a in zip(*passed.values(), strict=True))
-    better = sum(a and not b for b, a in zip(*passed.values(), strict=True))
+        identities = [judge.identity(image.scores) for image in redone[side]]
+        sides[side] = {
+            "identity_median": round(median(known), 4) if (known := [v for v in identities if v is not None]) else None,
+            "outcomes": [
+                axes_outcomes(_asked(ctx, triplet), tags, identity, judge.floor)
+                for triplet, identity, tags in zip(held_out, identities, read, strict=True)
+            ],
+        }
     return {
         "n": len(held_out),
-        **sides,
-        "better": better,
-        "worse": worse,
-        "p": mcnemar(worse, better),
+        "originals": len(judge.gallery.ids),
+        **_figures(sides),
         "pairs": [
             {"triplet": triplet.id, "task": triplet.task, "before": before.id, "after": after.id}
             for triplet, before, after in zip(held_out, redone["before"], redone["after"], strict=True)
@@ -228,16 +226,37 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: dict[str, list[I
     }
 
 
-def _side(scores: Sequence[float | None], outcomes: Sequence[Json], passed: Sequence[bool]) -> Json:
-    identities = [value for value in scores if value is not None]
-    low, high = wilson(sum(passed), len(passed))
+def _figures(sides: dict[str, Json]) -> Json:
+    """Each side with how many edits were accepted of those that could be judged, and both compared pair by pair."""
+    verdicts = {side: [overall(axes.values()) for axes in sides[side]["outcomes"]] for side in _SIDES}
+    pair = paired(*verdicts.values())
+    counted = {side: rate(verdicts[side]) for side in _SIDES}
     return {
-        "accepted": sum(passed) / len(passed),
-        "low": low,
-        "high": high,
-        "identity_median": round(median(identities), 4) if identities else None,
-        "outcomes": list(outcomes),
+        **{
+            side: {
+                **sides[side],
+                "accepted": counted[side]["rate"],
+                **{name: counted[side][name] for name in ("judged", "unknown", "low", "high")},
+            }
+            for side in _SIDES
+        },
+        "judged": pair["judged"],
+        "better": pair["only_b"],
+        "worse": pair["only_a"],
+        "p": pair["p"],
     }
+
+
+def as_judged(store: Store, version: Version) -> Version:
+    """A version with its before/after by the rule of today: an older one counted unknown edits as refused, and passed
+    everybody where originals were wanting."""
+    edits = version.metrics.get("edits") or {"n": 0}
+    if not edits["n"] or "originals" in edits:
+        return version
+    found = judged(store, [axes for side in _SIDES for axes in edits[side]["outcomes"]], version.created)
+    apart = {"before": found[: edits["n"]], "after": found[edits["n"] :]}
+    sides = {side: {**edits[side], "outcomes": apart[side]} for side in _SIDES}
+    return version.replace(metrics={**version.metrics, "edits": {**edits, **_figures(sides)}})
 
 
 def _asked(ctx: Context, triplet: Triplet) -> Json:

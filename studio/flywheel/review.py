@@ -9,7 +9,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING
 
 from studio.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
-from studio.scoring import Gallery, gallery, score_of
+from studio.scoring import Gallery, gallery_if_any, score_of
 from studio.statistics import Logistic, fit_logistic
 
 if TYPE_CHECKING:
@@ -29,12 +29,13 @@ _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 class Reason:
     """Why a picture is shown: its score between floor and ceiling, and how likely a human is to call it good.
 
-    `p_good` is None before there are enough labels to calibrate; `audit` marks a picture drawn at random.
+    Floor and ceiling are None where there are too few originals to say what is usual, `p_good` is None before there are
+    enough labels to calibrate; `audit` marks a picture drawn at random.
     """
 
     score: float | None
-    floor: float
-    ceiling: float
+    floor: float | None
+    ceiling: float | None
     p_good: float | None
     audit: bool
     words: str
@@ -77,7 +78,15 @@ def explain(studio: Studio, character_id: str, image_id: str, reviewer: str = OW
     drawn = min(desk.waiting, key=lambda other: _lot(other, reviewer), default=None)
     audit = _is_audit(len(desk.decided)) and drawn is not None and drawn.id == image_id
     words = _words(score, desk.gallery, p_good, audit)
-    return Reason(score, desk.gallery.floor, desk.gallery.ceiling, p_good, audit, words)
+    known = desk.gallery.calibrated
+    return Reason(
+        score,
+        desk.gallery.floor if known else None,
+        desk.gallery.ceiling if known else None,
+        p_good,
+        audit,
+        words,
+    )
 
 
 def tally(studio: Studio, character_id: str, reviewer: str | None = None) -> Tally:
@@ -136,7 +145,7 @@ class _Desk:
         pictures = store.select(_REVIEWED)
         self.waiting = [image for image in pictures if image.state is Verdict.PENDING and not image.filtered]
         self.decided = [image for image in pictures if image.state is not Verdict.PENDING]
-        self.gallery: Gallery = gallery(studio, store)
+        self.gallery: Gallery = gallery_if_any(studio, store)
         self._fit = _calibrated(self.decided, self.gallery.version)
 
     def score(self, image: ImageRecord) -> float | None:
@@ -149,11 +158,13 @@ class _Desk:
         return None if score is None or self._fit is None else self._fit(score)
 
     def certainty(self, image: ImageRecord) -> float:
-        """0 for a coin toss; a picture without a score is one."""
+        """0 for a coin toss; a picture without a score is one, and so is any where nothing says what is usual."""
         score = self.score(image)
         if score is None:
             return 0.0
-        return abs(score - self.gallery.floor) if self._fit is None else abs(self._fit(score) - 0.5)
+        if self._fit is not None:
+            return abs(self._fit(score) - 0.5)
+        return abs(score - self.gallery.floor) if self.gallery.calibrated else 0.0
 
 
 def _calibrated(judged: list[ImageRecord], version: str) -> Logistic | None:

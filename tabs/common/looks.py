@@ -74,6 +74,16 @@ def why(spec: ModelSpec, kind: type[Params]) -> str:
     return f'<p class="fl-quiet">Why these values: {esc(words)}</p>' if words else ""
 
 
+def share(part: float | None) -> str:
+    """A rate as a person says it; None is one that nobody could tell."""
+    return "?" if part is None else f"{part:.0%}"
+
+
+def chance(p: float) -> str:
+    """A p-value as papers give it: never as 0."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def plural(count: int, word: str) -> str:
     """`1 picture`, `2 pictures`."""
     return f"{count} {word}" if count == 1 else f"{count} {word}s"

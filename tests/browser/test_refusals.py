@@ -56,7 +56,7 @@ def test_every_button_of_an_empty_character_answers(house: Gated, page: Page) ->
             page.evaluate(BUTTONS)
             before = page.evaluate(SHOWN)
             print(tab, words, flush=True)
-            page.locator(f"[data-nth=\"{at}\"]").click()
+            page.locator(f'[data-nth="{at}"]').click()
             page.wait_for_function(ANSWERED, arg=before)
             pressed.append(f"{tab}: {words}")
     print(*pressed, sep="\n")

@@ -202,6 +202,44 @@ def test_missing_weights_name_the_file_and_its_project(tmp_path) -> None:
     assert str(tmp_path) in error.value.hint
 
 
+@pytest.mark.parametrize("content", [b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", b""])
+@pytest.mark.parametrize(
+    ("detector", "file"), [("opencv", "facenet512_weights.onnx"), ("yunet", "face_detection_yunet_2023mar.onnx")]
+)
+def test_weights_that_cannot_be_read_are_named_as_missing(tmp_path, detector, file, content) -> None:
+    """A pointer of Git LFS and a file cut short stand for weights that are not here: which, and where to get them."""
+    script = (
+        "import sys; from dataclasses import replace; from pathlib import Path; from PIL import Image; "
+        "from engines.errors import ModelMissing; from engines.identity import DeepFaceScorer; "
+        "from tests.engines.test_identity import FACES\n"
+        f"spec = replace(FACES, options={{'detector': {detector!r}}})\n"
+        f"try: DeepFaceScorer(spec, Path({str(tmp_path)!r})).embed([Image.new('RGB', (64, 64))])\n"
+        "except ModelMissing as error: print(error.cause, '|', error.hint)"
+    )
+    folder = tmp_path / ".deepface" / "weights"
+    folder.mkdir(parents=True)
+    (folder / "facenet512_weights.onnx").write_bytes(_cropping_model())
+    (folder / file).write_bytes(content)
+    # What deepface has opened it keeps for the process, so a process of its own meets the file.
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False)
+    cause, _, hint = done.stdout.rpartition("|")
+    assert f"cannot read {file}" in cause, done.stderr[-2000:]
+    assert str(folder / file) in hint
+
+
+def test_an_encoder_whose_weights_are_a_pointer_is_missing(encoder, tmp_path) -> None:
+    """The file is there by name, and what it should hold was never fetched."""
+    import shutil
+
+    from engines.identity import ImageScorer
+
+    folder = Path(shutil.copytree(encoder, tmp_path / "encoder"))
+    (folder / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ModelMissing, match=r"cannot read .*model\.safetensors"):
+        ImageScorer(ENCODER, folder).embed(_pictures((8, 8)))
+
+
 def test_refuses_a_detector_it_does_not_know(tmp_path) -> None:
     """deepface would fetch any detector's weights by itself; only those whose files we can name are allowed."""
     from dataclasses import replace

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from engines.errors import UserError
+from engines.prompts import CARD_CELLS
 from studio.nouns import CardRun, Character, ImageRecord, Kind
 from studio.studio import Studio
 from tabs import generate
@@ -57,7 +58,7 @@ def test_what_the_filter_set_aside_stays_visible(
 def test_the_card_shows_cells_rate_and_interval(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
-    """A human's click overrules a cell: pass, fail, the machine's word again; another has the editor show the rest."""
+    """Marks, rate and interval; and a click that has the editor show what was missed."""
     image = add(Kind.CARD).id
     cells = tuple(
         {
@@ -75,15 +76,82 @@ def test_the_card_shows_cells_rate_and_interval(
     cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=cells))
     shown = generate.draw_card(studio, anna.id, "c1", None)
     assert shown.count("✗") == 2
-    assert "0 of 2" in shown
-    act = {"act": "overrule", "cell": "front neutral", "seed": "0"}
-    for expected in (True, False, None):
-        generate.card_act(studio, anna.id, act, "c1")
-        assert cards.get("c1").cells[0]["human"] is expected
+    assert "<em>T-pose</em>" in shown
+    assert "0 of 2 judged cells right, 95 %" in shown
+    assert "target 80%: not met" in shown
     add(Kind.SOURCE)
     generate.card_act(studio, anna.id, {"act": "show"}, "c1")
     (job,) = studio.jobs.list()
     assert {next(iter(row["asked"].items())) for row in job.payload["rows"]} >= {("pose", "T-pose")}
+
+
+def _cell(image: str, name: str, seed: int, verdict: str) -> dict[str, object]:
+    return {"cell": name, "seed": seed, "image": image, "axes": {}, "verdict": verdict, "human": None}
+
+
+def _put(studio: Studio, anna: Character, name: str, cells: list[dict[str, object]], seeds: tuple[int, ...]) -> None:
+    made = CardRun(id=name, version="", job="j", seeds=seeds, cells=tuple(cells), originals=4)
+    studio.store(anna.id).cards.put(made)
+
+
+def test_a_cell_is_overruled_by_its_own_buttons_and_says_so(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A click on the picture does nothing; right and wrong each stand until the same button takes them back."""
+    _put(studio, anna, "c1", [_cell(add(Kind.CARD).id, "T-pose", 0, "unknown")], (0,))
+    cards = studio.store(anna.id).cards
+    shown = generate.draw_card(studio, anna.id, "c1", None)
+    assert "fl-open" not in shown
+    assert shown.count('data-act="overrule"') == 2
+    assert "by you" not in shown and " on" not in shown.partition("fl-tight")[2]
+
+    for says, human in (("right", True), ("wrong", False), ("wrong", None), ("right", True), ("right", None)):
+        act = {"act": "overrule", "cell": "T-pose", "seed": "0", "says": says}
+        generate.card_act(studio, anna.id, act, "c1")
+        assert cards.get("c1").cells[0]["human"] is human
+        assert ("by you" in generate.draw_card(studio, anna.id, "c1", None)) is (human is not None)
+
+
+def test_a_card_says_what_could_not_be_judged(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Unknown cells are beside the rate, leave the goal open, and what to do about them is said."""
+    image = add(Kind.CARD).id
+    verdicts = ["pass"] * 3 + ["unknown"] * 2
+    names = ["front neutral", "front sad", "front angry", "profile-left sad", "profile-right sad"]
+    cells = [_cell(image, name, 0, verdict) for name, verdict in zip(names, verdicts, strict=True)]
+    _put(studio, anna, "c1", cells, (0,))
+
+    shown = generate.draw_card(studio, anna.id, "c1", None)
+
+    assert "3 of 3 judged cells right, 2 unknown" in shown
+    assert "target 80%: open" in shown
+    assert "2 of 5 cells could not be judged" in shown
+
+
+def test_a_card_of_which_nothing_is_known_is_drawn(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """No rate is a question mark, alone and beside another card."""
+    _put(studio, anna, "c1", [_cell(add(Kind.CARD).id, "T-pose", 0, "unknown")], (0,))
+    shown = generate.draw_card(studio, anna.id, "c1", "c1")
+    assert ">?</b>" in shown
+    assert "0 of 0 judged cells right, 1 unknown" in shown
+    assert "? → " in shown and "on 0 pictures" in shown
+
+
+def test_two_cards_say_how_sure_their_difference_is_and_why_the_rates_differ(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A small p is never 0, and a comparison on every seed says that the figure above is of the first."""
+    image, names = add(Kind.CARD).id, [cell.name for cell in CARD_CELLS]
+    for run, verdict in (("c1", "fail"), ("c2", "pass")):
+        cells = [_cell(image, name, seed, verdict) for seed in (0, 1) for name in names]
+        _put(studio, anna, run, cells, (0, 1))
+
+    shown = generate.draw_card(studio, anna.id, "c2", "c1")
+
+    assert "p &lt; 0.001" in shown
+    assert "0% → " in shown and "on 46 pictures" in shown
+    assert "the figure above counts the first seed alone" in shown
 
 
 def test_without_a_card_the_tab_says_what_it_is_for(studio: Studio, anna: Character) -> None:

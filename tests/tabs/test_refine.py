@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from engines.api import EditParams
-from studio.nouns import Character, ImageRecord, Kind, Verdict
+from studio.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
 from studio.studio import Studio
 from tabs import refine
 from tabs.common import run
@@ -114,3 +114,18 @@ def test_an_editor_without_fault_has_nothing_to_practise(
     made = add(Kind.ENRICHED, parent=add().id, asked={"pose": "sitting"})
     studio.store(anna.id).decide(made.id, Verdict.GOOD)
     assert "Practise" not in refine.draw_counts(studio, anna.id)
+
+
+def test_before_and_after_say_what_could_be_judged(studio: Studio, anna: Character) -> None:
+    """Rates of what was judged on each side, the pairs judged on both, and a p that is never 0."""
+    side = {"accepted": 1.0, "judged": 3, "unknown": 1, "low": 0.4, "high": 1.0, "outcomes": [], "identity_median": 0.5}
+    nobody = {**side, "accepted": None, "judged": 0, "unknown": 4}
+    edits = {"n": 4, "originals": 4, "before": nobody, "after": side, "judged": 0, "better": 0, "worse": 0, "p": 0.0}
+    made = Version(id="e1", role=Role.EDITOR, name="e1", model=anna.editor, adapter="e.safetensors")
+    version = studio.store(anna.id).versions.put(made.replace(metrics={"edits": edits}))
+
+    shown = refine.before_after(studio.store(anna.id), version)
+
+    assert ">?</b>" in shown and ">100%</b>" in shown
+    assert "of 0 and 3 judged of 4 held-out edits" in shown
+    assert "p &lt; 0.001" in shown

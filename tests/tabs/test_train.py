@@ -141,6 +141,17 @@ def test_any_checkpoint_can_become_a_version(studio: Studio, anna: Character, ad
     assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, step]
 
 
+def test_with_too_few_originals_a_checkpoint_says_that_identity_is_unknown(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """No figure, no proposal, and no silence."""
+    trained(studio, anna, add)
+    studio.store(anna.id).trash([studio.store(anna.id).select(Kind.SOURCE)[0].id])
+    _, shown = train.draw_live(studio, anna.id)
+    assert "identity unknown" in shown and "fewer than three originals" in shown
+    assert "★ proposed" not in shown
+
+
 def test_a_finished_training_can_be_trained_longer(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

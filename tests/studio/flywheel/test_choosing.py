@@ -89,3 +89,31 @@ def test_without_the_scorer_checkpoints_have_no_identity_and_none_is_proposed(wo
     assert [choice.identity for choice in found] == [None] * 4
     assert not any(choice.proposed for choice in found)
     assert choosing.keep_at(world.studio, job.id, 5).metrics["steps"] == 5
+
+
+@pytest.mark.parametrize("originals", [1, 2])
+def test_with_too_few_originals_no_checkpoint_is_more_like_her_than_another(world: Any, originals: int) -> None:
+    """The one most like a single picture has learned that picture: identity is unknown, and none is proposed."""
+    world.store.trash(world.sources[originals:])
+    job = world.finish(train.submit(world.studio, world.id))
+
+    shown = [choice for choice in choosing.choices(world.studio, job.id) if choice.samples]
+
+    assert [(choice.identity, choice.copies, choice.proposed) for choice in shown] == [(None, None, False)] * 2
+    assert all(choice.unseen == len(choice.samples) for choice in shown)
+
+
+def test_previews_without_a_face_or_an_answer_are_counted_beside(world: Any) -> None:
+    """Figures are of the previews that could be judged, and how many could not is said."""
+    job = world.finish(train.submit(world.studio, world.id))
+    samples = next(choice.samples for choice in choosing.choices(world.studio, job.id) if choice.samples)
+    for image in samples:
+        world.store.update_image(image, asked={"angle": "front", "pose": "T-pose"}, tags={"angle": "front"})
+    world.store.update_image(samples[0], scores={"fake-identity-1": None})
+    for image in samples[1:]:
+        world.store.update_image(image, scores={"fake-identity-1": 0.7})
+
+    choice = next(choice for choice in choosing.choices(world.studio, job.id) if choice.samples)
+
+    assert (choice.identity, choice.unseen) == (0.7 if samples[1:] else None, 1)
+    assert (choice.obeyed, choice.unread) == (1.0, len(samples))

@@ -6,6 +6,7 @@ from engines.errors import BadInput
 from studio.flywheel import generate, train
 from studio.flywheel.judging import Judge
 from studio.nouns import JobState, Kind, Verdict
+from studio.scoring import gallery
 
 
 def test_every_item_becomes_a_scored_picture(world) -> None:
@@ -57,7 +58,7 @@ def test_moving_the_threshold_moves_undecided_pictures(world) -> None:
     assert aside == []
     assert len(world.store.pending()) == 4
     generate.set_threshold(world.studio, world.id, None)
-    assert generate.threshold(world.studio, world.id) == generate.gallery(world.studio, world.store).floor
+    assert generate.threshold(world.studio, world.id) == gallery(world.studio, world.store).floor
 
 
 def test_a_version_draws_with_its_adapter_and_is_remembered(world) -> None:
@@ -113,3 +114,5 @@ def test_without_the_scorer_a_human_sees_all(world) -> None:
     events, _ = world.studio.jobs.events(job.id, 0)
     assert any("not scored" in event.get("warning", "") for event in events)
     assert len(world.store.pending()) == 2
+    assert not any(world.store.images.get(image).filtered for image in job.artifacts["images"])
+    assert generate.threshold(world.studio, world.id) == -1.0

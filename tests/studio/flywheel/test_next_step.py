@@ -18,13 +18,13 @@ def why(world) -> str:
     return next_step(world.studio, world.id).why
 
 
-def run_card(world, name: str, version: str, right: int, created: str) -> CardRun:
-    """A card of a version with so many of its 23 cells right."""
+def run_card(world, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
+    """A card of a version with so many of its 23 cells right, and the others failed or unknown."""
     cells: list[dict[str, Any]] = [
-        {"cell": cell.name, "seed": 0, "image": "", "axes": {}, "verdict": "pass" if at < right else "fail"}
+        {"cell": cell.name, "seed": 0, "image": "", "axes": {}, "verdict": "pass" if at < right else other}
         for at, cell in enumerate(CARD_CELLS)
     ]
-    card = CardRun(id=name, version=version, job=name, seeds=(0,), cells=tuple(cells), created=created)
+    card = CardRun(id=name, version=version, job=name, seeds=(0,), cells=tuple(cells), created=created, originals=10)
     return world.store.cards.put(card)
 
 
@@ -67,6 +67,15 @@ def test_a_poor_card_sends_the_editor_first(world) -> None:
     assert "v1 has 2/23 cells right: let the editor show" in why(world)
     world.store.cards.put(card.replace(created="2000-01-01"))
     assert following(world) == "Generate 4"
+
+
+def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world) -> None:
+    """What could not be judged stands beside the figure, is not called missed, and the goal is not ticked."""
+    first_version(world)
+    run_card(world, "c1", "character-v1", 15, "2999-01-02", other="unknown")
+    stop = next_step(world.studio, world.id).stops[6]
+    assert (stop.label, stop.figure, stop.done) == ("Card", "15/15 · 8 ?", False)
+    assert "leaves 8 of 23 cells open" in why(world)
 
 
 def test_a_trained_version_is_compared_then_adopted_or_left(world) -> None:

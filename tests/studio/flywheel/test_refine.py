@@ -5,6 +5,7 @@ import pytest
 from engines import runfile
 from engines.api import EditParams
 from engines.errors import BadInput
+from studio.api import Api
 from studio.flywheel import refine
 from studio.nouns import JobState, Kind, Role, Verdict, VersionState
 
@@ -48,6 +49,56 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world) -> No
     assert {world.store.images.get(pair["after"]).version for pair in edits["pairs"]} == {version.id}
     assert 0 <= edits["before"]["accepted"] <= 1
     assert 0 <= edits["p"] <= 1
+
+
+def _trained(world, originals: int = 4):
+    world.review(approved=40)
+    world.store.trash(world.sources[originals:])
+    world.finish(refine.submit(world.studio, world.id))
+    (version,) = world.store.versions.all()
+    return version
+
+
+def test_with_too_few_originals_no_edit_is_known_to_have_kept_the_person(world) -> None:
+    """None is accepted on either side; there is no rate, no better and no worse."""
+    edits = _trained(world, originals=2).metrics["edits"]
+
+    for side in ("before", "after"):
+        assert {axes["identity"] for axes in edits[side]["outcomes"]} == {"unknown"}
+        assert edits[side]["accepted"] in (None, 0.0)
+    assert (edits["better"], edits["worse"], edits["p"]) == (0, 0, 1.0)
+
+
+def _as_an_older_studio(world, version, created: str, *sides: list[dict]):
+    """The version with figures of before: unknown counted as refused, and it does not say how many originals."""
+    edits = {key: value for key, value in version.metrics["edits"].items() if key not in ("originals", "judged")}
+    edits["n"] = len(sides[0])
+    for side, outcomes in zip(("before", "after"), sides, strict=True):
+        edits[side] = {"accepted": 1.0, "low": 0, "high": 1, "identity_median": 0.5, "outcomes": outcomes}
+    return world.store.versions.put(version.replace(created=created, metrics={**version.metrics, "edits": edits}))
+
+
+def test_an_older_versions_figures_are_made_again_from_its_outcomes(world) -> None:
+    """Edits that nobody could judge are left out of the rates and of the comparison, wherever it is asked for."""
+    found, stranger, faceless = ({"identity": outcome} for outcome in ("pass", "fail", "unknown"))
+    before, after = [found, stranger, faceless], [found, found, found]
+    _as_an_older_studio(world, _trained(world), "2000-01-01", before, after)
+
+    (told,) = Api(world.studio).version_list(world.id)["versions"]
+
+    edits = told["metrics"]["edits"]
+    assert (edits["before"]["accepted"], edits["before"]["judged"], edits["before"]["unknown"]) == (0.5, 2, 1)
+    assert (edits["after"]["accepted"], edits["judged"], edits["better"], edits["worse"]) == (1.0, 2, 1, 0)
+
+
+def test_an_older_version_of_too_few_originals_accepted_nobody_for_sure(world) -> None:
+    """All passed then, and at that time there was no original to know them by."""
+    everybody = [{"identity": "pass", "pose": "pass"}] * 3
+    version = _as_an_older_studio(world, _trained(world), "2000-01-01", everybody, everybody)
+
+    edits = refine.as_judged(world.store, version).metrics["edits"]
+
+    assert [edits[side]["accepted"] for side in ("before", "after")] == [None, None]
 
 
 def _hold_out_drafts(world, model: str) -> None:

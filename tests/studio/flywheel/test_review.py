@@ -106,6 +106,29 @@ def test_a_reason_is_told(world: Any, score: float | None, words: str) -> None:
     assert words in review.explain(world.studio, world.id, image).words
 
 
+def test_with_too_few_originals_no_score_is_surer_than_another(world: Any) -> None:
+    """There is no floor to lie near: pictures come as drawn by lot, with the reason and without marks."""
+    world.store.trash(world.sources[2:])
+    images = waiting(world, 0.9, 0.1, None, 0.5)
+    before = order(world)
+    for image, score in zip(images, (0.1, 0.9, 0.5, None), strict=True):
+        world.store.update_image(image, scores={SCORER: score})
+
+    assert order(world) == before
+    reason = review.explain(world.studio, world.id, images[0])
+    assert (reason.floor, reason.ceiling) == (None, None)
+    assert "too few originals" in reason.words
+
+
+def test_without_the_scorers_weights_review_goes_on(world: Any) -> None:
+    """What cannot be scored is shown to the human all the same."""
+    world.studio.library.update(world.id, scorer="far-away")
+    images = waiting(world, 0.1, 0.2)
+
+    assert sorted(order(world)) == sorted(images)
+    assert review.explain(world.studio, world.id, images[0]).floor is None
+
+
 def test_the_tally_follows_verdicts_and_their_undoing(world: Any) -> None:
     """Counts are those of the store at this moment."""
     first, second, _third = waiting(world, 0.1, 0.2, 0.3)
