@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
+from engines.pictures import to_grey
 from engines.prompts import read_tags
 from studio import quality
 from studio.flywheel.intake import Limits, Member, Refusal, is_junk, members, read_caption, read_picture
@@ -255,7 +256,7 @@ class Desk:
         if mask is None:
             return
         try:
-            grey = read_picture(mask.read(), self._limits).convert("L")
+            grey = to_grey(read_picture(mask.read(), self._limits))
             if grey.getextrema() == (_WHITE, _WHITE):
                 return
             self._ctx.store.set_mask(image_id, grey)
