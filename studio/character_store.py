@@ -106,9 +106,16 @@ class Store:
         """Where a picture's file lies. Raises: NotFound."""
         return self._pictures.path(self.images.get(image_id).file)
 
-    def thumb(self, image_id: str) -> Path:
-        """A WebP of at most 512 pixels a side. Raises: NotFound, BadInput."""
-        return self._pictures.thumb(image_id, self.images.get(image_id).file)
+    def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
+        """A WebP of at most 512 pixels a side, of such a part or of all of it. Raises: NotFound, BadInput."""
+        return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
+
+    def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
+        """A file in full size that a browser shows as `open_whole` opens it, of such a part or of all of it.
+
+        Raises: NotFound, BadInput.
+        """
+        return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
         """Say what of a picture counts in training, white for all of it; None: all does. The picture stays as it is.
@@ -148,15 +155,23 @@ class Store:
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
 
     def open_image(self, image_id: str) -> Image.Image:
-        """Pixels, upright and RGB. Raises: NotFound, BadInput."""
-        return self._pictures.open(self.images.get(image_id).file)
+        """Pixels as the person cropped them, upright and RGB: what is captioned, scored, edited and trained.
 
-    def open_counted(self, image_id: str) -> Image.Image:
-        """Of these pixels, the part that counts in training. Raises: NotFound, BadInput."""
+        Raises: NotFound, BadInput.
+        """
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
     def select(
+    open_counted = open_image  # its older name, which scripts may know
+
+    def open_whole(self, image_id: str) -> Image.Image:
+        """All pixels of the file, upright and RGB: to measure, mask and mend on, and to cut as something once was.
+
+        Raises: NotFound, BadInput.
+        """
+        return self._pictures.open(self.images.get(image_id).file)
+
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
         """Pictures of some kinds in some state, oldest first; in the trash, or out of it."""
@@ -247,6 +262,7 @@ class Store:
                 image_id,
                 Verdict.NEEDS_CORRECTION,
                 reviewer=reviewer,
+                source_crop=wrong.source_crop,
                 reasons=(reason,) if reason else (),
                 correction=mended.id if new else "",
             )

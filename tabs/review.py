@@ -94,9 +94,9 @@ def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reason
         looks.button(words, "reason", tone="small on" if words in reasons else "small", key=key, reason=words)
         for key, words in REASONS.items()
     )
-    image = looks.file_url(store.path(shown.id))
+    image = looks.file_url(store.view(shown.id, shown.crop))
     main = f'<img class="fl-main" data-main src="{image}" alt="{looks.esc(looks.describe(shown))}">'
-    prefetch = "".join(f'<img src="{looks.file_url(store.path(each.id))}" alt="">' for each in ahead)
+    prefetch = "".join(f'<img src="{looks.file_url(store.view(each.id, each.crop))}" alt="">' for each in ahead)
     return (
         f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
@@ -162,8 +162,12 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
     reference = nearest(store, shown)
     shots = "".join(
         f'<figure data-hold="{key}" data-keylabel="compare with the {words}">'
-        f"{looks.picture(store.path(each.id), words, lazy=False)}<figcaption>{words} (hold {key})</figcaption></figure>"
-        for each, words, key in ((source, "source", "s"), (reference, "reference", "r"))
+        f"{looks.picture(store.view(each.id, crop), words, lazy=False)}"
+        f"<figcaption>{words} (hold {key})</figcaption></figure>"
+        for each, crop, words, key in (
+            (source, shown.source_crop, "source", "s"),
+            (reference, reference.crop if reference else (), "reference", "r"),
+        )
         if each
     )
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())

@@ -143,7 +143,7 @@ def _add_sample(store: Store, file: Path) -> None:
         tags=read_tags(words),
     )
     if not image.measures:
-        store.update_image(image.id, measures=quality.measure(store.open_image(image.id)).to_json())
+        store.update_image(image.id, measures=quality.measure(store.open_whole(image.id)).to_json())
 
 
 def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
