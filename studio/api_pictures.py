@@ -108,17 +108,17 @@ class PictureApi(Answering):
     @answers
     def crop_set(self, character_id: str, image_id: str, box: list[float]) -> Json:
         """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
-        return {"image": self._studio.store(character_id).set_crop(image_id, box).to_json()}
+        return {"image": curate.crop(self._studio, character_id, image_id, box).to_json()}
 
     @answers
     def crop_clear(self, character_id: str, image_id: str) -> Json:
         """Let the whole picture be trained again."""
-        return {"image": self._studio.store(character_id).set_crop(image_id, ()).to_json()}
+        return {"image": curate.crop(self._studio, character_id, image_id, ()).to_json()}
 
     @answers
     def crop_undo(self, character_id: str, image_id: str) -> Json:
         """Take the last change of a picture's crop back."""
-        return {"image": self._studio.store(character_id).undo_crop(image_id).to_json()}
+        return {"image": curate.undo_crop(self._studio, character_id, image_id).to_json()}
 
     @answers
     def coverage(self, character_id: str) -> Json:

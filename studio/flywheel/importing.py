@@ -285,6 +285,8 @@ class Desk:
 
     def _advice(self, measures: quality.Measures) -> dict[str, str]:
         advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
+        generator, size = self._ctx.store.character.generator, (measures.width, measures.height)
+        advice |= quality.advise_cut(self._ctx.studio.registry, generator, size)
         twin, how = self._looks.closest(measures)
         if twin:
             advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"
