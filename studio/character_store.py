@@ -16,6 +16,7 @@ from PIL import Image
 
 from engines.crops import cut
 from engines.errors import BadInput
+from engines.pictures import to_rgb
 from studio.collection import Collection, changed
 from studio.crops import Crops
 from studio.durable import make_folder
@@ -162,7 +163,6 @@ class Store:
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
-    def select(
     open_counted = open_image  # its older name, which scripts may know
 
     def open_whole(self, image_id: str) -> Image.Image:
@@ -172,6 +172,7 @@ class Store:
         """
         return self._pictures.open(self.images.get(image_id).file)
 
+    def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
         """Pictures of some kinds in some state, oldest first; in the trash, or out of it."""
@@ -234,7 +235,8 @@ class Store:
     ) -> Triplet:
         """Keep a mended picture beside the wrong one, and the golden triplet that it makes.
 
-        Raises: NotFound; BadInput for a picture that no edit made.
+        Raises: NotFound; BadInput for a picture that no edit made, for a mended one of another size, and for one that
+        changes neither pixels nor words: it would teach that what is wrong is right.
         """
         wrong = self.images.get(image_id)
         if self._verdicts.source_of(wrong) is None:
@@ -242,12 +244,25 @@ class Store:
                 f"The picture {image_id} was not made by an edit: correcting it teaches nothing.",
                 "Reject it and make another one, or import the mended picture as a source.",
             )
+        mended_pixels, was = to_rgb(corrected), self.open_whole(image_id)
+        if mended_pixels.size != was.size:
+            raise BadInput(
+                f"The mended picture is {mended_pixels.width}×{mended_pixels.height}, the wrong one "
+                f"{was.width}×{was.height}.",
+                "Save it at the wrong picture's own size.",
+            )
+        if params in (None, wrong.params) and mended_pixels.tobytes() == was.tobytes():
+            raise BadInput(
+                "The mended picture is the same as the wrong one, so it teaches nothing.",
+                "Change what is wrong in it, or reject the picture.",
+            )
         with self.transaction():
             known = len(self.images)
             mended = self.add_image(
-                corrected,
+                mended_pixels,
                 kind=Kind.CORRECTION,
                 parent=image_id,
+                source_crop=wrong.source_crop,
                 params=wrong.params if params is None else params,
                 params_kind=wrong.params_kind,
                 asked=wrong.asked,
@@ -262,7 +277,6 @@ class Store:
                 image_id,
                 Verdict.NEEDS_CORRECTION,
                 reviewer=reviewer,
-                source_crop=wrong.source_crop,
                 reasons=(reason,) if reason else (),
                 correction=mended.id if new else "",
             )

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+from PIL import Image, ImageChops
 
 from engines.api import EditParams
 from engines.errors import BadInput, NotFound
+from engines.pictures import to_rgb
 from studio.flywheel import enrich, review
 from studio.flywheel.review import Reason
 from studio.nouns import Decision, ImageRecord, Kind, Verdict
-from studio.pictures import decode, to_rgb
+from studio.pictures import open_upload
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import canvas, looks
@@ -293,7 +294,7 @@ def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
         f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
         f'<div class="fl-grid small">{shot}</div></div>'
     )
-    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_image(mending))]
+    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_whole(mending))]
 
 
 def later(studio: Studio, cid: str) -> str:
@@ -317,8 +318,7 @@ def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reason
     """Keep an uploaded picture as the correction."""
     if not file:
         raise BadInput("No picture was given.", "Drop the repaired picture.")
-    picture = to_rgb(decode(Path(file).read_bytes(), Path(file).name))
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    review.correct(studio, cid, mending, open_upload(Path(file)), reason=", ".join(reasons))
     return "", None
 
 
@@ -327,7 +327,12 @@ def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] |
     composite = (painted or {}).get("composite")
     if composite is None:
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    size = studio.store(cid).open_image(mending).size
-    picture = composite.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    wrong = studio.store(cid).open_whole(mending)
+    painted_over, shown = to_rgb(composite), canvas.enlarged(wrong)
+    if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
+        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
+    skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
+    if skew <= max(wrong.size):  # the same shape but for rounding
+        painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
+    review.correct(studio, cid, mending, painted_over, reason=", ".join(reasons))
     return ""

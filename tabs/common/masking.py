@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image, ImageChops
 
 from engines.errors import BadInput
-from studio.pictures import decode
+from studio.pictures import open_upload
 from studio.studio import Studio
 from tabs.common import canvas
 from tabs.common.shell import Drawing, Page
@@ -57,7 +57,7 @@ def upload(studio: Studio, cid: str, chosen: str, file: str | None) -> None:
     """Keep an uploaded mask; the button is free for another."""
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
-    studio.store(cid).set_mask(chosen, decode(Path(file).read_bytes(), Path(file).name))
+    studio.store(cid).set_mask(chosen, open_upload(Path(file)))
 
 
 def begin(studio: Studio, cid: str, chosen: str) -> tuple[str, Any, Any]:
