@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 from typing import Final
 
-from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 
 from engines.errors import BadInput
 
@@ -84,12 +84,12 @@ def to_grey(mask: Image.Image) -> Image.Image:
 
 
 def is_transparent(path: Path) -> bool:
-    """Whether a picture's header speaks of transparency; its pixels are not read. Raises: BadInput."""
+    """Whether a picture's header speaks of transparency, which one that cannot be read does not; no pixel is read."""
     try:
         with Image.open(path, formats=READABLE) as picture:
             return _see_through(picture)
-    except BROKEN as error:
-        raise _unreadable(str(path), error) from error
+    except BROKEN:
+        return False
 
 
 def is_plain(picture: Image.Image) -> bool:
@@ -107,7 +107,11 @@ def _see_through(picture: Image.Image) -> bool:
 
 
 def _unreadable(name: str, error: BaseException) -> BadInput:
-    told = (error.strerror or error) if isinstance(error, OSError) else error
+    told: object = error
+    if isinstance(error, UnidentifiedImageError):
+        told = f"it is none of {', '.join(READABLE)}"
+    elif isinstance(error, OSError) and error.strerror:
+        told = error.strerror
     return BadInput(f"{name} cannot be read as a picture: {told}.", _EXPORT)
 
 

@@ -260,7 +260,7 @@ def _not_a_picture(data: bytes) -> BadInput:
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return BadInput("HEIC pictures are not read here.", _EXPORT)
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return BadInput("AVIF pictures are not read here.", _EXPORT)
+        return BadInput("This AVIF picture is damaged, or of a kind that is not read here.", _EXPORT)
     if head.startswith(_PNG_SIGNATURE) or head.startswith(b"\xff\xd8\xff"):
         return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:

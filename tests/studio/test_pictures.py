@@ -216,6 +216,8 @@ def test_a_browser_is_given_what_is_seen(pictures: Pictures) -> None:
             assert shown.size == (20, 20)
     with Image.open(pictures.thumb(plain.id, plain.file)) as whole:
         assert whole.size == (40, 20)
+    pictures.path(plain.file).write_bytes(b"damaged")
+    assert pictures.view(plain.id, plain.file) == pictures.path(plain.file)  # the page stands, with one empty frame
 
 
 def test_avif_is_kept_as_png(pictures: Pictures) -> None:
