@@ -102,9 +102,13 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 
 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
-    """The share of a picture, 0…1, that a training of a generator cuts away: the most of its resolutions' buckets."""
+    """The share of a picture, 0…1, that a training of a generator cuts away: the most of its resolutions' buckets.
+
+    A resolution that is no whole number counts nothing; who checks the knobs refuses it.
+    """
     knobs = params or spec.params(TrainParams)
-    return max(lost(size, side**2, spec.multiple) for side in (knobs.resolution, *knobs.resolutions))
+    sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
+    return max((lost(size, side**2, spec.multiple) for side in sides), default=0.0)
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
