@@ -51,6 +51,7 @@ class ModelSpec:
     gated: bool = False
     toy: bool = False
     size: tuple[int, int] = (1024, 1024)
+    multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.lora.trainer:LoraTrainer"  # "module:Class" of the training loop
     captioner: str = "engines.captions:QwenCaptioner"  # "module:Class" over an editor's own text encoder
@@ -293,7 +294,7 @@ class TrainItem:
 
     `mask`: a picture of the same size, white where it counts, black where it counts less.
     `crop`: the part that is learned, as left, top, right, bottom in shares of the picture; empty for all of it.
-    The first reference, which the picture was made from, is cut alike.
+    The first reference, which the picture was made from, is cut alike, after `source_crop`: the part that was edited.
     """
 
     image: Path
@@ -301,6 +302,7 @@ class TrainItem:
     references: tuple[Path, ...] = ()
     mask: Path | None = None
     crop: tuple[float, ...] = ()
+    source_crop: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from PIL.Image import Image as Picture
 
 from engines.api import Embedding, ModelSpec, NoFace
 from engines.errors import BadInput, ModelMissing
+from engines.pictures import to_rgb
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 
@@ -73,7 +74,7 @@ class ImageScorer:
         """(3, H, W) float32, normalised as the encoder's own settings say."""
         mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
         around = tuple((mean * 255).round().astype(int).tolist())
-        fitted = ImageOps.pad(image.convert("RGB"), self.spec.size, Image.Resampling.BICUBIC, color=around)
+        fitted = ImageOps.pad(to_rgb(image), self.spec.size, Image.Resampling.BICUBIC, color=around)
         return ((np.asarray(fitted, np.float32) / 255 - mean) / std).transpose(2, 0, 1).astype(np.float32)
 
     @cached_property
@@ -148,7 +149,7 @@ class DeepFaceScorer:
         return [self._embed(image) for image in images]
 
     def _embed(self, image: Picture) -> Embedding | NoFace:
-        small = image.convert("RGB")
+        small = to_rgb(image)
         small.thumbnail((_DETECT_SIDE, _DETECT_SIDE), Image.Resampling.LANCZOS)
         with _deepface_lock, warnings.catch_warnings():
             deepface, no_face = _deepface(self._folder)

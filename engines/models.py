@@ -131,6 +131,7 @@ MODELS: tuple[ModelSpec, ...] = (
         licence=_APACHE,
         toy=True,
         size=(64, 64),
+        multiple=8,
         defaults={
             "GenerateParams": {"steps": 20, "guidance": 2.5, "width": 64, "height": 64},
             "TrainParams": {

@@ -20,6 +20,7 @@ from PIL import Image
 from engines.api import EditItem, GenerateParams, Json, SampleDrawn, StepDone, TrainItem, TrainParams, TrainRun
 from engines.errors import BadInput, NotFound
 from engines.params import EditParams, Params
+from engines.pictures import open_picture, to_rgb
 
 RUN = "run.json"
 TOLD = "told.jsonl"
@@ -132,7 +133,7 @@ def _from_json(value: Any, folder: Path) -> Any:
 
 def _keep_picture(image: Image.Image, folder: Path) -> str:
     """A picture's pixels under their own hash."""
-    pixels = image.convert("RGB")
+    pixels = to_rgb(image)
     name = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()[:32]
     file = folder / "previews" / f"{name}.png"
     if not file.is_file():
@@ -144,8 +145,7 @@ def _keep_picture(image: Image.Image, folder: Path) -> str:
 
 
 def _open(picture: Path) -> Image.Image:
-    with Image.open(picture) as image:
-        return image.convert("RGB")
+    return open_picture(picture)
 
 
 def _relative(path: Path, folder: Path) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from engines.pictures import to_rgb
+
 _TILE = 128
 _LABEL = 18
 _INK = (30, 32, 38)
@@ -26,7 +28,7 @@ def contact_sheet(tiles: Sequence[tuple[Image.Image, str, str]], path: Path, *, 
         x, y = 8 + n % columns * (_TILE + 8), 40 + n // columns * (_TILE + _LABEL + 8)
         if verdict in _FRAMES:
             pen.rectangle((x - 3, y - 3, x + _TILE + 2, y + _TILE + 2), fill=_FRAMES[verdict])
-        sheet.paste(picture.convert("RGB").resize((_TILE, _TILE), Image.Resampling.LANCZOS), (x, y))
+        sheet.paste(to_rgb(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS), (x, y))
         pen.text((x, y + _TILE + 2), label[:22], fill=_INK, font=small)
     sheet.save(path)
 

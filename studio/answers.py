@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import wraps
 from inspect import signature
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
-from engines.errors import BadInput, NotFound, UserError
+from engines.errors import BadInput, UserError
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
@@ -96,16 +95,6 @@ def picture(store: Store, image: ImageRecord) -> Json:
     """
     files = {"file_path": str(store.path(image.id)), "thumb_path": str(store.thumb(image.id))}
     return {**image.to_json(), **files}
-
-
-def read_upload(file: Path) -> bytes:
-    """An uploaded file's bytes. Raises: NotFound, BadInput."""
-    try:
-        return file.read_bytes()
-    except FileNotFoundError:
-        raise NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.") from None
-    except OSError as error:
-        raise BadInput(f"{file.name} cannot be read: {error.strerror}.", "Upload a picture file.") from None
 
 
 def row(job: Job) -> Json:

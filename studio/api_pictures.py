@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import BadInput
-from studio.answers import Answering, answers, demand_known, member, picture, read_upload
+from studio.answers import Answering, answers, demand_known, member, picture
 from studio.flywheel import card, curate, enrich, practice, review
 from studio.flywheel.enrich import PlanRow
 from studio.nouns import Json, Kind, Verdict
-from studio.pictures import decode, to_rgb
+from studio.pictures import open_upload
 
 _MODEL_ROLES = ("scorer", "generator", "editor")
 
@@ -97,7 +97,7 @@ class PictureApi(Answering):
     @answers
     def mask_set(self, character_id: str, image_id: str, file: str) -> Json:
         """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
-        mask = decode(read_upload(Path(file)), Path(file).name)
+        mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
     @answers
@@ -108,17 +108,17 @@ class PictureApi(Answering):
     @answers
     def crop_set(self, character_id: str, image_id: str, box: list[float]) -> Json:
         """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
-        return {"image": self._studio.store(character_id).set_crop(image_id, box).to_json()}
+        return {"image": curate.crop(self._studio, character_id, image_id, box).to_json()}
 
     @answers
     def crop_clear(self, character_id: str, image_id: str) -> Json:
         """Let the whole picture be trained again."""
-        return {"image": self._studio.store(character_id).set_crop(image_id, ()).to_json()}
+        return {"image": curate.crop(self._studio, character_id, image_id, ()).to_json()}
 
     @answers
     def crop_undo(self, character_id: str, image_id: str) -> Json:
         """Take the last change of a picture's crop back."""
-        return {"image": self._studio.store(character_id).undo_crop(image_id).to_json()}
+        return {"image": curate.undo_crop(self._studio, character_id, image_id).to_json()}
 
     @answers
     def coverage(self, character_id: str) -> Json:
@@ -216,6 +216,6 @@ class PictureApi(Answering):
         self, character_id: str, image_id: str, file: str, reason: str = "", reviewer: str = "owner"
     ) -> Json:
         """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
-        mended = to_rgb(decode(read_upload(Path(file)), Path(file).name))
+        mended = open_upload(Path(file))
         triplet = review.correct(self._studio, character_id, image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

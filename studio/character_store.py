@@ -16,6 +16,7 @@ from PIL import Image
 
 from engines.crops import cut
 from engines.errors import BadInput
+from engines.pictures import to_rgb
 from studio.collection import Collection, changed
 from studio.crops import Crops
 from studio.durable import make_folder
@@ -106,9 +107,16 @@ class Store:
         """Where a picture's file lies. Raises: NotFound."""
         return self._pictures.path(self.images.get(image_id).file)
 
-    def thumb(self, image_id: str) -> Path:
-        """A WebP of at most 512 pixels a side. Raises: NotFound, BadInput."""
-        return self._pictures.thumb(image_id, self.images.get(image_id).file)
+    def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
+        """A WebP of at most 512 pixels a side, of such a part or of all of it. Raises: NotFound, BadInput."""
+        return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
+
+    def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
+        """A file in full size that a browser shows as `open_whole` opens it, of such a part or of all of it.
+
+        Raises: NotFound, BadInput.
+        """
+        return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
         """Say what of a picture counts in training, white for all of it; None: all does. The picture stays as it is.
@@ -148,13 +156,21 @@ class Store:
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
 
     def open_image(self, image_id: str) -> Image.Image:
-        """Pixels, upright and RGB. Raises: NotFound, BadInput."""
-        return self._pictures.open(self.images.get(image_id).file)
+        """Pixels as the person cropped them, upright and RGB: what is captioned, scored, edited and trained.
 
-    def open_counted(self, image_id: str) -> Image.Image:
-        """Of these pixels, the part that counts in training. Raises: NotFound, BadInput."""
+        Raises: NotFound, BadInput.
+        """
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
+
+    open_counted = open_image  # its older name, which scripts may know
+
+    def open_whole(self, image_id: str) -> Image.Image:
+        """All pixels of the file, upright and RGB: to measure, mask and mend on, and to cut as something once was.
+
+        Raises: NotFound, BadInput.
+        """
+        return self._pictures.open(self.images.get(image_id).file)
 
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
@@ -219,7 +235,8 @@ class Store:
     ) -> Triplet:
         """Keep a mended picture beside the wrong one, and the golden triplet that it makes.
 
-        Raises: NotFound; BadInput for a picture that no edit made.
+        Raises: NotFound; BadInput for a picture that no edit made, for a mended one of another size, and for one that
+        changes neither pixels nor words: it would teach that what is wrong is right.
         """
         wrong = self.images.get(image_id)
         if self._verdicts.source_of(wrong) is None:
@@ -227,12 +244,25 @@ class Store:
                 f"The picture {image_id} was not made by an edit: correcting it teaches nothing.",
                 "Reject it and make another one, or import the mended picture as a source.",
             )
+        mended_pixels, was = to_rgb(corrected), self.open_whole(image_id)
+        if mended_pixels.size != was.size:
+            raise BadInput(
+                f"The mended picture is {mended_pixels.width}×{mended_pixels.height}, the wrong one "
+                f"{was.width}×{was.height}.",
+                "Save it at the wrong picture's own size.",
+            )
+        if params in (None, wrong.params) and mended_pixels.tobytes() == was.tobytes():
+            raise BadInput(
+                "The mended picture is the same as the wrong one, so it teaches nothing.",
+                "Change what is wrong in it, or reject the picture.",
+            )
         with self.transaction():
             known = len(self.images)
             mended = self.add_image(
-                corrected,
+                mended_pixels,
                 kind=Kind.CORRECTION,
                 parent=image_id,
+                source_crop=wrong.source_crop,
                 params=wrong.params if params is None else params,
                 params_kind=wrong.params_kind,
                 asked=wrong.asked,

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from engines.crops import checked
+from engines.crops import Crop, checked
 from engines.errors import NotFound
 from studio.collection import Collection
 from studio.nouns import ImageRecord, Record
+from studio.quality import CUT
 from studio.tables import Database
 
 
@@ -37,7 +38,7 @@ class Crops:
             if kept == image.crop:
                 return image
             self._changes.put(Recrop(id=uuid4().hex, image=image_id, before=image.crop))
-            return self._images.put(image.replace(crop=kept))
+            return self._images.put(_recropped(image, kept))
 
     def undo(self, image_id: str) -> ImageRecord:
         """Take a picture's last change back. Raises: NotFound when there is none."""
@@ -47,4 +48,9 @@ class Crops:
             if last is None:
                 raise NotFound(f"The crop of {image.name or image_id} was not changed.", "Set one first.")
             self._changes.remove(last.id)
-            return self._images.put(image.replace(crop=last.before))
+            return self._images.put(_recropped(image, last.before))
+
+
+def _recropped(image: ImageRecord, crop: Crop) -> ImageRecord:
+    """Advice on the shape before is none on the new one."""
+    return image.replace(crop=crop, advice={name: words for name, words in image.advice.items() if name != CUT})

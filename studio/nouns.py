@@ -125,6 +125,7 @@ class ImageRecord(Record):
     height: int
     name: str = ""  # what the user's file was called
     parent: str = ""  # the picture it was made from
+    source_crop: tuple[float, ...] = ()  # the part that an edit was made from, as its source was cropped then
     job: str = ""
     model: str = ""
     params: Json = field(default_factory=dict)

@@ -5,36 +5,29 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import struct
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from PIL import Image, ImageCms, ImageOps, ImageStat
+from PIL import Image, ImageStat
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from engines import api
 from engines.crops import Crop, cut
 from engines.errors import BadInput, NotFound
+from engines.pictures import decode, is_transparent, open_picture, to_grey, to_rgb
 from studio.durable import write_file
 
 Json = dict[str, Any]
 
+MOST_BYTES: Final = 256 << 20  # of one picture file
 THUMB_SIDE: Final = 512
+_VIEW_SIDE: Final = 2048
+_QUALITY: Final = 85
 _DARKER: Final = 5  # by how much what a mask leaves out is shown darker
+_UPLOAD: Final = "Upload a picture file."
 _SUFFIX: Final[Mapping[str, str]] = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
-_READABLE: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others run programs (EPS: Ghostscript)
-_BROKEN: Final = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 
 
 @dataclass(frozen=True)
@@ -81,7 +74,7 @@ class Pictures:
 
         Raises: BadInput for one of another size, or one that leaves nothing; UserError when the disk refuses.
         """
-        grey = to_rgb(mask).convert("L")
+        grey = to_grey(mask)
         if grey.size != size:
             raise BadInput(
                 f"The mask is {grey.width}×{grey.height}, its picture {size[0]}×{size[1]}.",
@@ -106,15 +99,15 @@ class Pictures:
             picture = self.open(file)
             if mask:
                 dark = picture.point(lambda value: value // _DARKER)
-                picture = Image.composite(picture, dark, self.open(mask).convert("L"))
-            self._write_thumb(path, cut(picture, crop))
+                picture = Image.composite(picture, dark, to_grey(self.open(mask)))
+            self._write_small(path, cut(picture, crop), THUMB_SIDE)
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:
         """How much of the part that counts a mask leaves, 0…1; looked at once. Raises: NotFound, BadInput."""
         known = (mask, crop)
         if known not in self._shares:
-            self._shares[known] = ImageStat.Stat(cut(self.open(mask).convert("L"), crop)).mean[0] / 255
+            self._shares[known] = ImageStat.Stat(cut(to_grey(self.open(mask)), crop)).mean[0] / 255
         return self._shares[known]
 
     def path(self, file: str) -> Path:
@@ -124,17 +117,30 @@ class Pictures:
             raise NotFound(f"The picture file {path} is missing.", "Put it back from a backup, or trash its record.")
         return path
 
-    def thumb(self, picture_id: str, file: str) -> Path:
-        """A picture's thumbnail, drawn again when it is gone. Raises: NotFound, BadInput."""
-        path = self._thumb_path(picture_id)
+    def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
+        """A thumbnail of a picture or of a part of it, drawn again when it is gone. Raises: NotFound, BadInput."""
+        path = self._thumb_path(_part_name(picture_id, crop))
         if not path.is_file():
-            self._write_thumb(path, self.open(file))
+            self._write_small(path, cut(self.open(file), crop), THUMB_SIDE)
+        return path
+
+    def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
+        """A file that a browser shows as `open` opens it: the picture's own, or a large one drawn from it.
+
+        Browsers turn pictures and apply profiles as we do, but lay transparency on the page.
+        Raises: NotFound, BadInput.
+        """
+        own = self.path(file)
+        if not crop and not is_transparent(own):
+            return own
+        path = self._thumb_path(f"{_part_name(picture_id, crop)}-view")
+        if not path.is_file():
+            self._write_small(path, cut(self.open(file), crop), _VIEW_SIDE)
         return path
 
     def open(self, file: str) -> Image.Image:
         """Pixels, upright and RGB. Raises: NotFound, BadInput."""
-        path = self.path(file)
-        return to_rgb(decode(path.read_bytes(), str(path)))
+        return open_picture(self.path(file))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)
@@ -144,76 +150,44 @@ class Pictures:
             write_file(path, data)
         thumb = self._thumb_path(name)
         if not thumb.is_file():
-            self._write_thumb(thumb, upright)
+            self._write_small(thumb, upright, THUMB_SIDE)
         return Kept(name, file, *upright.size)
 
     def _thumb_path(self, picture_id: str) -> Path:
         return self._folder / "thumbs" / picture_id[:2] / f"{picture_id}.webp"
 
     @staticmethod
-    def _write_thumb(path: Path, upright: Image.Image) -> None:
+    def _write_small(path: Path, upright: Image.Image, side: int) -> None:
         small = upright.copy()
-        small.thumbnail((THUMB_SIDE, THUMB_SIDE))
+        small.thumbnail((side, side))
         buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=85)
+        small.save(buffer, "WEBP", quality=_QUALITY)
         write_file(path, buffer.getvalue())
 
 
-def decode(data: bytes, name: str = "The file") -> Image.Image:
-    """A file's first frame with every pixel read, so that a truncated one is found now.
+def _part_name(picture_id: str, crop: Crop) -> str:
+    return f"{picture_id}-{content_id(repr(crop).encode())}" if crop else picture_id
 
-    Raises: BadInput.
+
+def open_upload(file: Path) -> Image.Image:
+    """An uploaded picture as `to_rgb` shows it.
+
+    Raises: NotFound, BadInput for what is no file, no picture, or too large.
     """
     try:
-        picture = Image.open(io.BytesIO(data), formats=_READABLE)
-        picture.load()
-    except _BROKEN as error:
-        raise BadInput(
-            f"{name} cannot be read as a picture: {error}.",
-            "Open it in an image editor and export it as PNG or JPEG.",
-        ) from error
-    return picture
+        if not file.is_file():  # a pipe or a device may never end
+            raise BadInput(f"{file.name} is no file.", _UPLOAD) if file.exists() else _not_there(file)
+        with file.open("rb") as stream:
+            data = stream.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise BadInput(f"{file.name[:80]} cannot be read: {error.strerror}.", _UPLOAD) from None
+    if len(data) > MOST_BYTES:
+        raise BadInput(f"{file.name} is larger than {MOST_BYTES >> 20} MiB.", "Make it smaller, or save it as JPEG.")
+    return to_rgb(decode(data, file.name))
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Pixels as every engine takes them: upright, sRGB colours, 8 bits, transparency laid on white."""
-    upright = _upright(picture)
-    profile = picture.info.get("icc_profile")
-    if upright.mode.startswith(("I", "F")):
-        return _eight_bits(upright).convert("RGB")
-    if upright.mode in ("RGBA", "LA", "PA") or "transparency" in upright.info:
-        layer = upright.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        upright = Image.alpha_composite(white, layer).convert("RGB")
-    if profile and upright.mode in ("RGB", "CMYK", "L"):
-        upright = _to_srgb(upright, profile)
-    plain = upright.convert("RGB") if upright.mode != "RGB" else upright.copy()
-    plain.info.clear()
-    return plain
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture) or picture
-    except _BROKEN:
-        return picture  # EXIF that cannot be read says nothing about orientation
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A 16-bit grey picture scaled down; Pillow's own conversion would clip it to white."""
-    wide = picture.convert("F")
-    most = wide.getextrema()[1]
-    deep = picture.mode.startswith("I;16") or (isinstance(most, float) and most > 255)
-    return wide.point(lambda value: value * (1 / 257) + 0.0).convert("L") if deep else wide.convert("L")
-
-
-def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        converted = ImageCms.profileToProfile(picture, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return picture  # a profile for another colour model, or a broken one: the pixels are still good
-    return converted or picture
+def _not_there(file: Path) -> NotFound:
+    return NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
 
 
 def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:

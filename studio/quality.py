@@ -10,11 +10,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from engines.api import ModelSpec, TrainParams
+from engines.crops import lost
+from engines.errors import NotFound
+from engines.registry import Registry
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Floats = NDArray[np.float64]
 
+CUT = "cut"  # the gate's name
+NOTABLE_CUT = 0.05  # the usual shapes of photos, 2:3, 3:4 and 9:16, lose less: nobody should crop each of these
 _SIDE = 256  # sharpness depends on resolution: always measured at this one, or below
 _HASH_SIDE = 32
 _HASH_KEPT = 8
@@ -92,6 +99,27 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
         size = f"{measures.width}×{measures.height}"
         advice["small"] = f"small ({size}; the model works at {wanted}): it will be enlarged"
     return advice
+
+
+def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
+    """The share of a picture, 0…1, that a training of a generator cuts away: the most of its resolutions' buckets.
+
+    A resolution that is no whole number counts nothing; who checks the knobs refuses it.
+    """
+    knobs = params or spec.params(TrainParams)
+    sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
+    return max((lost(size, side**2, spec.multiple) for side in sides), default=0.0)
+
+
+def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
+    """What a user should know of a picture whose shape a generator does not learn: gate -> words; empty for little."""
+    try:
+        share = share_lost(registry.spec(model), size)
+    except NotFound:
+        return {}  # a row that is gone trains nothing; the pre-flight says so
+    if share < NOTABLE_CUT:
+        return {}
+    return {CUT: f"too long: training cuts {share:.0%} of it away at its ends; crop it to the part that matters"}
 
 
 class LookAlikes:

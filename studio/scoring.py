@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.api import Embedding, Json, NoFace, Scorer
+from engines.crops import cut
 from engines.errors import ModelMissing
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.statistics import median, percentile
@@ -147,18 +148,25 @@ def score_of(image: ImageRecord, version: str) -> float | None:
 
 
 def embeddings(store: Store, scorer: Scorer, ids: Sequence[str]) -> dict[str, tuple[float, ...] | None]:
-    """Unit vectors of stored pictures, None for "no face"; computed once for each scorer version."""
+    """Unit vectors of stored pictures as cropped, None for "no face"; computed once a crop and scorer version."""
     cache = _cache_file(store, scorer.version)
     cached = _read_cache(cache)
-    missing = [image for image in ids if image not in cached]
+    shown = {image: store.images.get(image) for image in ids}
+    missing = [image for image, record in shown.items() if _seen(record) not in cached]
     for start in range(0, len(missing), _BATCH):
         part = missing[start : start + _BATCH]
-        outcomes = scorer.embed([store.open_image(image) for image in part])
-        for image, outcome in zip(part, outcomes, strict=True):
-            cached[image] = None if isinstance(outcome, NoFace) else list(outcome.vector)
+        pictures = [cut(store.open_whole(image), shown[image].crop) for image in part]
+        for image, outcome in zip(part, scorer.embed(pictures), strict=True):
+            cached[_seen(shown[image])] = None if isinstance(outcome, NoFace) else list(outcome.vector)
     if missing:
         _write_cache(cache, cached)
-    return {image: None if cached[image] is None else tuple(cached[image]) for image in ids}
+    vectors = {image: cached[_seen(record)] for image, record in shown.items()}
+    return {image: None if vector is None else tuple(vector) for image, vector in vectors.items()}
+
+
+def _seen(image: ImageRecord) -> str:
+    """A name for what a scorer sees of a picture: all of it by its id alone, a part by its box, too."""
+    return " ".join([image.id, *map(str, image.crop)])
 
 
 def _cache_file(store: Store, version: str) -> Path:

@@ -252,7 +252,7 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     )
     by = looks.chip(f"caption by {record.caption_by}") if record.caption_by else ""
     likeness = f'<div class="fl-line"><span>likeness {looks.score(value)}</span></div>' if scored else ""
-    big = looks.picture(store.path(record.id), looks.describe(record), classes="fl-hero", lazy=False)
+    big = looks.picture(store.view(record.id), looks.describe(record), classes="fl-hero", lazy=False)
     family = _family(store, record)
     if record.mask or record.crop:
         counted = looks.picture(

@@ -122,14 +122,15 @@ def draw_triplets(studio: Studio, cid: str, kind: str, shown: int) -> str:
 
 def triplet_card(store: Store, triplet: Triplet) -> str:
     """One lesson as pictures and words."""
+    edited = store.images.get(triplet.result).source_crop
     shots = [
-        (triplet.source, "source"),
-        (triplet.wrong, "wrong"),
-        (triplet.result, "corrected" if triplet.wrong else "result"),
+        (triplet.source, edited, "source"),
+        (triplet.wrong, (), "wrong"),
+        (triplet.result, (), "corrected" if triplet.wrong else "result"),
     ]
     figures = "".join(
-        f"<figure>{looks.picture(store.thumb(image), words, classes='fl-shot')}<span>{words}</span></figure>"
-        for image, words in shots
+        f"<figure>{looks.picture(store.thumb(image, crop), words, classes='fl-shot')}<span>{words}</span></figure>"
+        for image, crop, words in shots
         if image
     )
     marks = looks.chip("golden", "warn") if triplet.golden else looks.chip("positive", "good")

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+from PIL import Image, ImageChops
 
 from engines.api import EditParams
 from engines.errors import BadInput, NotFound
+from engines.pictures import to_rgb
 from studio.flywheel import enrich, review
 from studio.flywheel.review import Reason
 from studio.nouns import Decision, ImageRecord, Kind, Verdict
-from studio.pictures import decode, to_rgb
+from studio.pictures import open_upload
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import canvas, looks
@@ -94,9 +95,9 @@ def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reason
         looks.button(words, "reason", tone="small on" if words in reasons else "small", key=key, reason=words)
         for key, words in REASONS.items()
     )
-    image = looks.file_url(store.path(shown.id))
+    image = looks.file_url(store.view(shown.id, shown.crop))
     main = f'<img class="fl-main" data-main src="{image}" alt="{looks.esc(looks.describe(shown))}">'
-    prefetch = "".join(f'<img src="{looks.file_url(store.path(each.id))}" alt="">' for each in ahead)
+    prefetch = "".join(f'<img src="{looks.file_url(store.view(each.id, each.crop))}" alt="">' for each in ahead)
     return (
         f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
@@ -162,8 +163,12 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
     reference = nearest(store, shown)
     shots = "".join(
         f'<figure data-hold="{key}" data-keylabel="compare with the {words}">'
-        f"{looks.picture(store.path(each.id), words, lazy=False)}<figcaption>{words} (hold {key})</figcaption></figure>"
-        for each, words, key in ((source, "source", "s"), (reference, "reference", "r"))
+        f"{looks.picture(store.view(each.id, crop), words, lazy=False)}"
+        f"<figcaption>{words} (hold {key})</figcaption></figure>"
+        for each, crop, words, key in (
+            (source, shown.source_crop, "source", "s"),
+            (reference, reference.crop if reference else (), "reference", "r"),
+        )
         if each
     )
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
@@ -289,7 +294,7 @@ def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
         f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
         f'<div class="fl-grid small">{shot}</div></div>'
     )
-    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_image(mending))]
+    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_whole(mending))]
 
 
 def later(studio: Studio, cid: str) -> str:
@@ -312,8 +317,7 @@ def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reason
     """Keep an uploaded picture as the correction."""
     if not file:
         raise BadInput("No picture was given.", "Drop the repaired picture.")
-    picture = to_rgb(decode(Path(file).read_bytes(), Path(file).name))
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    review.correct(studio, cid, mending, open_upload(Path(file)), reason=", ".join(reasons))
     return "", None
 
 
@@ -322,7 +326,12 @@ def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] |
     composite = (painted or {}).get("composite")
     if composite is None:
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    size = studio.store(cid).open_image(mending).size
-    picture = composite.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
+    wrong = studio.store(cid).open_whole(mending)
+    painted_over, shown = to_rgb(composite), canvas.enlarged(wrong)
+    if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
+        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
+    skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
+    if skew <= max(wrong.size):  # the same shape but for rounding
+        painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
+    review.correct(studio, cid, mending, painted_over, reason=", ".join(reasons))
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from engines.crops import Crop, cut
 from engines.errors import UserError
 from studio.flywheel import review
 from studio.nouns import ImageRecord, Verdict
@@ -73,10 +74,11 @@ def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, .
         looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
     )
     skip = looks.button("Skip", "skip", key=" ", id=shown.id)
-    side = f'<figure data-hold="s" data-keylabel="compare with the source">{_picture(store, shown.parent, "source")}'
+    source = _picture(store, shown.parent, shown.source_crop, "source")
+    side = f'<figure data-hold="s" data-keylabel="compare with the source">{source}'
     side += "<figcaption>made from this (hold s)</figcaption></figure>" if shown.parent else "</figure>"
     asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
-    main = _picture(store, shown.id, "the picture to judge", 'class="fl-main" data-main')
+    main = _picture(store, shown.id, shown.crop, "the picture to judge", 'class="fl-main" data-main')
     return (
         f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{buttons}{skip}{undo}</div></div>'
@@ -110,11 +112,11 @@ def vote(
     return skipped
 
 
-def _picture(store: Store, image_id: str, alt: str, more: str = "") -> str:
-    """A picture inside the page itself, without its metadata: a reviewer can ask the server for no file at all."""
+def _picture(store: Store, image_id: str, crop: Crop, alt: str, more: str = "") -> str:
+    """A part of a picture inside the page, without its metadata: a reviewer can ask the server for no file at all."""
     if not image_id:
         return ""
-    picture = store.open_image(image_id)
+    picture = cut(store.open_whole(image_id), crop)
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)

@@ -88,6 +88,24 @@ def test_a_model_is_data_not_a_branch() -> None:
     assert found == []
 
 
+def test_pictures_are_read_in_one_place() -> None:
+    """Nobody else opens picture files or drops what is no RGB of them; an import looks at headers first."""
+    own = (ROOT / "engines" / "pictures.py", ROOT / "studio" / "flywheel" / "intake.py")
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in SOURCES
+        if path not in own
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (
+            ast.unparse(node.func) in ("Image.open", "ImageOps.exif_transpose", "cv2.imread", "cv2.imdecode")
+            or ast.unparse(node).endswith(".convert('RGB')")
+        )
+    ]
+
+    assert found == []
+
+
 def test_the_studio_never_spells_a_knob_of_an_engine() -> None:
     """`instruction` is known to engines and tabs alone: adding a knob stays three edits."""
     words = {"instruction", "true_cfg", "negative"}

@@ -41,8 +41,10 @@ from engines.api import (
     TrainEvent,
     TrainRun,
 )
+from engines.crops import cut
 from engines.errors import BadInput, Cancelled, LoraMismatch
 from engines.fake.device import FakeWeights
+from engines.pictures import open_picture, to_rgb
 from engines.registry import Registry
 
 _MIB = 1 << 20
@@ -152,7 +154,7 @@ class FakeEditor(_Fake):
                     done += 1
                     on_step(done, total)
             with lease.stage("decode"):
-                source = item.source.convert("RGB")
+                source = to_rgb(item.source)
                 picture = Image.blend(source, _enlarge(grid, source.size), 0.25)
             yield picture
 
@@ -171,7 +173,7 @@ class FakeCaptioner(_Fake):
         """Trigger first, then an angle and an expression."""
         with lease.stage("caption"):
             for index, image in enumerate(images):
-                byte = hashlib.sha256(image.convert("RGB").tobytes()).digest()
+                byte = hashlib.sha256(to_rgb(image).tobytes()).digest()
                 tags = {"angle": _ANGLES[byte[0] % 5], "expression": _EXPRESSIONS[byte[1] % 4]}
                 on_step(index + 1, len(images))
                 yield Caption(f"{params.trigger} person, {tags['angle']}, {tags['expression']}", tags)
@@ -185,7 +187,7 @@ class FakeScorer(_Fake):
 
     def embed(self, images: Sequence[Image.Image]) -> list[Embedding | NoFace]:
         """One outcome a picture; an entirely black one has no face."""
-        return [self._one(image.convert("RGB")) for image in images]
+        return [self._one(to_rgb(image)) for image in images]
 
     def _one(self, image: Image.Image) -> Embedding | NoFace:
         if image.getbbox() is None:
@@ -243,9 +245,8 @@ class FakeTrainer(_Fake):
     def _mean(self, run: TrainRun) -> Any:
         grids = []
         for item in run.items:
-            with Image.open(item.image) as image:
-                small = image.convert("RGB").resize(_GRID, Image.Resampling.BOX)
-                grids.append(np.asarray(small, dtype=np.float64))
+            learned = cut(open_picture(item.image), item.crop)
+            grids.append(np.asarray(learned.resize(_GRID, Image.Resampling.BOX), dtype=np.float64))
         return np.mean(grids, axis=0)
 
     def _step(self, run: TrainRun, step: int) -> StepDone:
@@ -279,7 +280,7 @@ class FakeTrainer(_Fake):
         for index, item in enumerate(run.previews):
             if isinstance(item, EditItem):
                 tint = _enlarge(_look(item.params.replace(loras=loras)), item.source.size)
-                yield SampleDrawn(step, index, Image.blend(item.source.convert("RGB"), tint, 0.25))
+                yield SampleDrawn(step, index, Image.blend(to_rgb(item.source), tint, 0.25))
             else:
                 grid = _look(item.replace(loras=loras))
                 yield SampleDrawn(step, index, _enlarge(grid, (item.width, item.height)))
@@ -312,6 +313,7 @@ def _row(name: str, role: str, engine: str) -> ModelSpec:
         licence="Apache-2.0",
         toy=True,
         size=(64, 64),
+        multiple=8,
         trainer="" if role == "scorer" else "engines.fake:FakeTrainer",
         loop="engines.fake:FakeTrainer",
         captioner="engines.fake:FakeCaptioner",

@@ -11,20 +11,23 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engines.api import TrainItem
-from engines.crops import cut
+from engines.crops import Crop, cut
+from engines.crops import bucket as bucket
 from engines.errors import BadInput, NotFound
+from engines.pictures import open_picture as open_image
+from engines.pictures import to_grey
 
 Tensors = Mapping[str, Tensor]
 
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2  # raise it when the same files come to be encoded otherwise
+_CONTENT_VERSION = 1  # raise it, and no training that has begun can go on
 _ENDS = 1 << 20
-_ASPECT_LIMIT = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,13 @@ class Source:
         return Shown(self._seen(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """What it is made from; the first is cut as its result is, so that nothing learns to zoom. Raises: BadInput."""
+        """What it is made from; the first as it was edited, and cut as its result is, so that nothing learns to zoom.
+
+        Raises: BadInput.
+        """
         opened = [open_image(path) for path in self.item.references]
-        return [*map(self._seen, opened[:1]), *map(self._turned, opened[1:])]
+        edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
+        return [*map(self._seen, edited), *map(self._turned, opened[1:])]
 
     def _seen(self, image: Image.Image) -> Image.Image:
         return self._turned(cut(image, self.item.crop, str(self.item.image)))
@@ -105,8 +112,17 @@ class Cache:
 
 
 def key(*parts: object) -> str:
-    """A name for content: the same parts, the same name."""
-    return hashlib.sha256(repr((_CACHE_VERSION, *parts)).encode()).hexdigest()[:32]
+    """A name for what is encoded: the same parts, the same name."""
+    return _name(_CACHE_VERSION, *parts)
+
+
+def _content(*parts: object) -> str:
+    """A name for what is given to a training, however it is encoded."""
+    return _name(_CONTENT_VERSION, *parts)
+
+
+def _name(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
@@ -119,54 +135,38 @@ def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
 
 
 def _source(item: TrainItem, hashes: Mapping[Path, str]) -> Source:
-    def cut_name(name: str) -> str:
-        return key("crop", name, *item.crop) if item.crop else name
-
     names = [hashes[file] for file in item.references]
-    references = (*map(cut_name, names[:1]), *names[1:])
-    return Source(item, cut_name(hashes[item.image]), references, hashes[item.mask] if item.mask else "")
+    edited = [_cut_name(_cut_name(name, item.source_crop), item.crop) for name in names[:1]]
+    image = _cut_name(hashes[item.image], item.crop)
+    return Source(item, image, (*edited, *names[1:]), hashes[item.mask] if item.mask else "")
+
+
+def _cut_name(name: str, crop: Crop) -> str:
+    return _content("crop", name, *crop) if crop else name
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
     """What a data set is: its pictures' bytes, what is shown of them, and its captions, in order."""
-    return key("dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources])
+    return _content(
+        "dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources]
+    )
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
     """Tell models apart without reading 40 GB: file names, sizes, and the first and last MiB of each."""
     files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
-    return key("weights", [(str(file.relative_to(folder)), *_ends(file)) for file in files])
-
-
-def open_image(path: Path) -> Image.Image:
-    """A picture as a user sees it: turned as its EXIF says, RGB. Raises: BadInput."""
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except (UnidentifiedImageError, OSError) as error:
-        raise BadInput(f"{path} cannot be read as a picture ({error}).", "Remove it from the data set.") from error
+    return _content("weights", [(str(file.relative_to(folder)), *_ends(file)) for file in files])
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
     """What counts of a picture of that size, in grey. Raises: BadInput where it is of another size."""
-    mask = open_image(path).convert("L")
+    mask = to_grey(open_image(path))
     if mask.size != size:
         raise BadInput(
             f"The mask {path} is {mask.width}×{mask.height}, its picture {size[0]}×{size[1]}.",
             "Draw it at the picture's size, or train without it.",
         )
     return mask
-
-
-def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """The training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
-
-    The grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
-    """
-    side = math.sqrt(area)
-    grid = max(multiple, round(side / 16 / multiple) * multiple)
-    aspect = min(max(size[0] / size[1], 1 / _ASPECT_LIMIT), _ASPECT_LIMIT)
-    return _snap(side * math.sqrt(aspect), grid), _snap(side / math.sqrt(aspect), grid)
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -216,10 +216,6 @@ def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
 def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
     """Rows (1, …) of equal shapes to one batch (B, …)."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
-
-
-def _snap(length: float, grid: int) -> int:
-    return max(grid, round(length / grid) * grid)
 
 
 def file_hash(path: Path) -> str:

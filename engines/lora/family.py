@@ -21,6 +21,7 @@ from engines.lora.targets import Targets
 from engines.parts import components
 from engines.parts.latents import pack, to_pixels
 from engines.parts.sampling import Tick, demand_steps, dynamic_shift
+from engines.pictures import to_rgb
 
 Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
@@ -141,7 +142,7 @@ class Family(ABC):
 
     def encode_mask(self, parts: Mapping[str, Any], mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
         """How much of each latent a mask covers, (1, 1, h, w) in 0…1."""
-        fitted = self.fitted(parts, mask.convert("RGB"), resolution)
+        fitted = self.fitted(parts, to_rgb(mask), resolution)
         covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
         return adaptive_avg_pool2d(covered, tuple(latents.shape[-2:]))
 

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from engines.mini import vocab
+from engines.pictures import to_rgb
 
 if TYPE_CHECKING:
     from engines.mini.nets import Judge, Reader
@@ -67,8 +68,6 @@ def _pixels(images: list[Image.Image]) -> Any:
     import torch
 
     size = (SIDE, SIDE)
-    small = [
-        i.convert("RGB") if i.size == size else i.convert("RGB").resize(size, Image.Resampling.BICUBIC) for i in images
-    ]
+    small = [to_rgb(i) if i.size == size else to_rgb(i).resize(size, Image.Resampling.BICUBIC) for i in images]
     stack = np.stack([np.asarray(picture) for picture in small])
     return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 127.5 - 1

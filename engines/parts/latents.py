@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from engines.pictures import to_rgb
+
 
 def pack(latents: Tensor) -> Tensor:
     """Latents (B, C, H, W) to transformer tokens (B, (H/2)(W/2), 4C)."""
@@ -26,7 +28,7 @@ def unpack(packed: Tensor, h: int, w: int) -> Tensor:
 
 def to_pixels(images: Sequence[Image.Image]) -> Tensor:
     """Pictures of one size to (B, 3, H, W) float32 in −1…1."""
-    stack = np.stack([np.asarray(image.convert("RGB"), dtype=np.float32) for image in images])
+    stack = np.stack([np.asarray(to_rgb(image), dtype=np.float32) for image in images])
     return torch.from_numpy(stack / 255.0).permute(0, 3, 1, 2) * 2.0 - 1.0
 
 
@@ -38,5 +40,5 @@ def from_pixels(pixels: Tensor) -> list[Image.Image]:
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
     """The picture in RGB at exactly that size; untouched where it has it already."""
-    image = image.convert("RGB")
+    image = to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)

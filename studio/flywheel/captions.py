@@ -200,7 +200,7 @@ def run_caption(ctx: Context) -> None:
         with ctx.lease(captioner.plan(min(len(todo), _CHUNK), params), key) as lease:
             for start in range(0, len(todo), _CHUNK):
                 part = todo[start : start + _CHUNK]
-                images = [ctx.store.open_counted(image) for image in part]  # words for what is trained
+                images = [ctx.store.open_image(image) for image in part]
                 read = captioner.caption(images, params, lease, on_step)
                 for image, caption in zip(part, read, strict=True):
                     done[image] = _keep(ctx, image, caption)

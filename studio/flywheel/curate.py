@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engines.crops import cut_size
 from engines.prompts import read_tags
 from studio import quality
 from studio.flywheel.captions import (
@@ -30,6 +32,7 @@ __all__ = [
     "Check",
     "Coverage",
     "coverage",
+    "crop",
     "ensure_sample",
     "leaks",
     "run_caption",
@@ -38,6 +41,7 @@ __all__ = [
     "set_tags",
     "submit_caption",
     "submit_import",
+    "undo_crop",
     "usable",
 ]
 
@@ -73,6 +77,29 @@ def usable(store: Store) -> list[ImageRecord]:
         for image in store.select((Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION))
         if image.state is Verdict.GOOD or (image.kind is Kind.SOURCE and image.state is Verdict.PENDING)
     ]
+
+
+def crop(studio: Studio, character_id: str, image_id: str, box: Sequence[float]) -> ImageRecord:
+    """Let a part of a picture be learned, an empty box all of it; what training cuts off that is advised anew.
+
+    Raises: NotFound, BadInput for a box that is no part of the picture.
+    """
+    store = studio.store(character_id)
+    with store.transaction():
+        return _advised(studio, store, store.set_crop(image_id, box))
+
+
+def undo_crop(studio: Studio, character_id: str, image_id: str) -> ImageRecord:
+    """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
+    store = studio.store(character_id)
+    with store.transaction():
+        return _advised(studio, store, store.undo_crop(image_id))
+
+
+def _advised(studio: Studio, store: Store, image: ImageRecord) -> ImageRecord:
+    size = cut_size(image.crop, (image.width, image.height))
+    cut = quality.advise_cut(studio.registry, store.character.generator, size)
+    return store.update_image(image.id, advice={**image.advice, **cut}) if cut else image
 
 
 def coverage(studio: Studio, character_id: str) -> Coverage:
@@ -143,7 +170,7 @@ def _add_sample(store: Store, file: Path) -> None:
         tags=read_tags(words),
     )
     if not image.measures:
-        store.update_image(image.id, measures=quality.measure(store.open_image(image.id)).to_json())
+        store.update_image(image.id, measures=quality.measure(store.open_whole(image.id)).to_json())
 
 
 def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:

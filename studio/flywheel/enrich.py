@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from engines.api import EditItem, EditParams, LoraUse, ModelSpec
+from engines.crops import Crop, cut
 from engines.errors import BadInput, UserError
 from engines.prompts import Tags, edit_params, edit_tasks
 from studio.flywheel import timing
@@ -165,30 +166,32 @@ def run(ctx: Context) -> None:
 
     if left:
         judge = Judge(ctx)
-        items = _items(ctx, [rows[index] for index in left])
+        todo = [rows[index] for index in left]
+        crops = {source: ctx.store.images.get(source).crop for source in dict.fromkeys(row.source for row in todo)}
+        items = _items(ctx, todo, crops)
         editor = ctx.studio.engine(ctx.job.payload["model"])
         with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
-            for index, result in zip(left, results, strict=True):
-                done[index] = _keep(ctx, rows[index], result, judge).id
+            for index, row, result in zip(left, todo, results, strict=True):
+                done[index] = _keep(ctx, row, crops[row.source], result, judge).id
                 ctx.artifact("images", [done[i] for i in sorted(done)])
                 ctx.step(len(done), len(rows))
     ctx.artifact("images", [done[index] for index in range(len(rows))])
 
 
-def _items(ctx: Context, rows: Sequence[PlanRow]) -> list[EditItem]:
-    """Rows as edits: each source opened once, the job's editor version on top of the row's own stack."""
+def _items(ctx: Context, rows: Sequence[PlanRow], crops: Mapping[str, Crop]) -> list[EditItem]:
+    """Rows as edits: each source's crop opened once, the job's editor version on top of the row's own stack."""
     version: str = ctx.job.payload["version"]
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    sources = {source: ctx.store.open_image(source) for source in dict.fromkeys(row.source for row in rows)}
+    pictures = {source: cut(ctx.store.open_whole(source), crop) for source, crop in crops.items()}
     items = []
     for row in rows:
         params = EditParams.from_json(row.params)
-        items.append(EditItem(sources[row.source], params.replace(loras=(*params.loras, *own))))
+        items.append(EditItem(pictures[row.source], params.replace(loras=(*params.loras, *own))))
     return items
 
 
-def _keep(ctx: Context, row: PlanRow, result: Image.Image, judge: Judge) -> ImageRecord:
+def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
     toy = ctx.studio.registry.spec(ctx.job.payload["model"]).toy
@@ -197,6 +200,7 @@ def _keep(ctx: Context, row: PlanRow, result: Image.Image, judge: Judge) -> Imag
         result,
         kind=Kind.ENRICHED,
         parent=row.source,
+        source_crop=crop,
         item=EditParams.from_json(row.params),
         asked=row.asked,
         tags=tags,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING
 
 from PIL import Image
@@ -15,10 +16,12 @@ from PIL import Image
 from engines.api import EditParams, GenerateParams, Json, ModelSpec, TrainParams
 from engines.crops import Crop, cut
 from engines.errors import BadInput
+from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
+from studio.durable import written_aside
 from studio.flywheel import runs
 from studio.flywheel.layouts import LAYOUTS, Folder, Layout
 from studio.nouns import ImageRecord, Role, Version
-from studio.pictures import decode, to_png
+from studio.pictures import to_png
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,12 +123,10 @@ def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, e
     spec = studio.registry.spec(store.character.generator if role is Role.CHARACTER else store.character.editor)
     words = re.sub(r"[^\w-]+", "_", f"{store.character.trigger}-{role.value}-{layout}")
     target = store.run_dir("exports") / f"{words}.zip"
-    part = target.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:  # pictures are compressed already
+    with _archive(target) as archive:
         folders = _write_pictures(archive, store, form, entries)
         for name, text in form.describe(folders, spec.params(TrainParams, resolution=max(spec.size))).items():
             archive.writestr(name, text)
-    part.replace(target)
     return target
 
 
@@ -148,14 +149,19 @@ def export_hub(studio: Studio, character_id: str, version_id: str) -> Path:
     shown = _previews(studio, store, version)
     lora = runs.export(studio, character_id, version_id)
     target = lora.with_name(lora.stem + "-hub.zip")
-    part = target.with_suffix(".part")
-    with zipfile.ZipFile(part, "w", zipfile.ZIP_STORED) as archive:
+    with _archive(target) as archive:
         archive.write(lora, _WEIGHTS)
         for number, image in enumerate(shown.pictures):
-            _put(archive, store.path(image.id), f"images/{number}")
+            archive.write(store.path(image.id), f"images/{number}{store.path(image.id).suffix}")
         archive.writestr("README.md", _model_card(studio, store, version, shown))
-    part.replace(target)
     return target
+
+
+@contextmanager
+def _archive(target: Path) -> Iterator[zipfile.ZipFile]:
+    """A zip of one's own that takes its place once it is whole, however many write it. Raises: UserError."""
+    with written_aside(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        yield archive  # pictures are compressed already
 
 
 @dataclass(frozen=True)
@@ -269,7 +275,7 @@ def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entrie
         crop, stem = tuple(entry.get("crop", ())), f"{number:04d}"
         mask = form.mask.format(folder=name, stem=stem) if masked else ""
         folder = folders.get(repeats, Folder(name, (), repeats, mask.rpartition("/")[0]))
-        _put_cut(archive, store, entry["image"], crop, f"{name}/{stem}")
+        _put(archive, store, entry["image"], (crop,), f"{name}/{stem}")
         archive.writestr(f"{name}/{stem}.txt", entry["caption"] + "\n")
         if mask:
             archive.writestr(mask, to_png(_mask_of(store, entry, crop)))
@@ -279,30 +285,37 @@ def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entrie
 
 
 def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entry: Json, picture: str) -> list[str]:
-    """All that an edit starts from, where the trainer looks for it, the first cut as its picture is; their folders."""
+    """All that an edit starts from, where the trainer looks for it; their folders.
+
+    The first is the part that was edited, cut as its picture is.
+    """
     images, where = entry.get("references", ()), form.references
     folder, _, stem = picture.rpartition("/")
     places = [where(folder, stem, index, len(images)) for index in range(len(images))] if where else []
+    crops = tuple(entry.get("source_crop", ())), tuple(entry.get("crop", ()))
     for index, place in enumerate(places):
-        _put_cut(archive, store, images[index], () if index else tuple(entry.get("crop", ())), place)
+        _put(archive, store, images[index], () if index else crops, place)
     return [place.rpartition("/")[0] for place in places]
 
 
 def _mask_of(store: Store, entry: Json, crop: Crop) -> Image.Image:
     """What of the part that is trained counts, in grey."""
     if entry.get("mask"):
-        return cut(decode(store.file(entry["mask"]).read_bytes(), entry["mask"]).convert("L"), crop)
+        return cut(to_grey(open_picture(store.file(entry["mask"]))), crop)
     image = store.images.get(entry["image"])
     return cut(Image.new("L", (image.width, image.height), 255), crop)
 
 
-def _put_cut(archive: zipfile.ZipFile, store: Store, image: str, crop: Crop, stem: str) -> None:
-    """The part that is trained, as no other trainer knows crops; a whole picture keeps its bytes."""
-    if crop:
-        archive.writestr(f"{stem}.png", to_png(cut(store.open_image(image), crop)))
+def _put(archive: zipfile.ZipFile, store: Store, image: str, crops: Sequence[Crop], stem: str) -> None:
+    """A picture as it is trained here: a PNG of the part that counts, as no other trainer knows crops.
+
+    A whole one keeps its bytes where every trainer reads them as we do; many know neither EXIF, nor profiles, nor what
+    lies under transparency.
+    """
+    file = store.path(image)
+    data = file.read_bytes()
+    picture = decode(data, str(file))
+    if not any(crops) and is_plain(picture):
+        archive.writestr(stem + file.suffix, data)
     else:
-        _put(archive, store.path(image), stem)
-
-
-def _put(archive: zipfile.ZipFile, file: Path, stem: str) -> None:
-    archive.write(file, stem + file.suffix)
+        archive.writestr(f"{stem}.png", to_png(reduce(cut, crops, to_rgb(picture))))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
+from engines.pictures import to_grey
 from engines.prompts import read_tags
 from studio import quality
 from studio.flywheel.intake import Limits, Member, Refusal, is_junk, members, read_caption, read_picture
@@ -255,7 +256,7 @@ class Desk:
         if mask is None:
             return
         try:
-            grey = read_picture(mask.read(), self._limits).convert("L")
+            grey = to_grey(read_picture(mask.read(), self._limits))
             if grey.getextrema() == (_WHITE, _WHITE):
                 return
             self._ctx.store.set_mask(image_id, grey)
@@ -284,6 +285,8 @@ class Desk:
 
     def _advice(self, measures: quality.Measures) -> dict[str, str]:
         advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
+        generator, size = self._ctx.store.character.generator, (measures.width, measures.height)
+        advice |= quality.advise_cut(self._ctx.studio.registry, generator, size)
         twin, how = self._looks.closest(measures)
         if twin:
             advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"

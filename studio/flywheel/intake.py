@@ -16,10 +16,11 @@ from pathlib import Path, PurePosixPath
 from PIL import Image, UnidentifiedImageError
 
 from engines.errors import BadInput
-from studio.pictures import to_rgb
+from engines.pictures import MOST_PIXELS, to_rgb
+from studio.pictures import MOST_BYTES
 
 _MIB = 1 << 20
-_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _MASK_ENDINGS = ("-masklabel", ".mask")  # OneTrainer's, and what painting programs are told by hand
 _MASK_FOLDERS = ("masks", "mask")  # ai-toolkit's mask_path: the pictures' own names, and folders, in one of masks
@@ -33,8 +34,8 @@ _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 class Limits:
     """How much an import may hold, so that no file can exhaust the machine."""
 
-    pixels: int = 100_000_000
-    file_bytes: int = 256 * _MIB
+    pixels: int = MOST_PIXELS
+    file_bytes: int = MOST_BYTES
     total_bytes: int = 16 * 1024 * _MIB
     files: int = 50_000
     caption_bytes: int = 64 * 1024
@@ -259,9 +260,9 @@ def _not_a_picture(data: bytes) -> BadInput:
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
         return BadInput("HEIC pictures are not read here.", _EXPORT)
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
-        return BadInput("AVIF pictures are not read here.", _EXPORT)
+        return BadInput("This AVIF picture is damaged, or of a kind that is not read here.", _EXPORT)
     if head.startswith(_PNG_SIGNATURE) or head.startswith(b"\xff\xd8\xff"):
         return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:
         return BadInput("It holds text, not a picture.", "If it is a caption, name it like its picture, with .txt.")
-    return BadInput("It is no picture that can be read here.", f"JPEG, PNG, WebP, TIFF and BMP are. {_EXPORT}")
+    return BadInput("It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, TIFF and BMP are. {_EXPORT}")

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from engines.api import DiskUse, Json, TrainItem, TrainParams, TrainRun
+from engines.api import DiskUse, Json, ModelSpec, TrainItem, TrainParams, TrainRun
+from engines.crops import cut_size
 from engines.errors import BadInput, UserError
+from studio import quality
 from studio.fit import in_gib
 from studio.flywheel import enrich, practice, runs, timing
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
@@ -72,6 +74,7 @@ def look(
         _angles(store, entries),
         *_mirror(params, entries),
         *_masks(store, params, entries),
+        *_cut_off(store, studio.registry.spec(model), params, entries),
         *musts,
     )
     found = _weighed(studio, store, params, model, entries, checks, store.character.trigger)
@@ -244,6 +247,21 @@ def _share(store: Store, entry: Json) -> float:
         return store.mask_share(entry["mask"], entry.get("crop", ()))
     except UserError:
         return 0.0
+
+
+def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """Which pictures are of a shape that a training cuts; an editor's trainer scales its pictures instead."""
+    records = [(store.images.peek(entry["image"]), entry.get("crop", ())) for entry in entries]
+    sizes = {each.id: cut_size(crop, (each.width, each.height)) for each, crop in records if each}
+    shares = {image: quality.share_lost(spec, size, params) for image, size in sizes.items()}
+    told = [f"{_name(store, image)} {share:.0%}" for image, share in shares.items() if share >= quality.NOTABLE_CUT]
+    if told:
+        yield Check(
+            "no picture is cut by much",
+            False,
+            f"Training takes shapes up to 1:2, and cuts off at the ends: {', '.join(told)}. "
+            "Crop these in Curate to the part that matters.",
+        )
 
 
 def _name(store: Store, image: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams
+from engines.crops import cut
 from engines.errors import BadInput
 from engines.prompts import edit_params
 from studio.flywheel import card, preflights, run_folder, runs
@@ -68,10 +69,16 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
             "kind": "golden" if triplet.golden else "positive",
             "references": [triplet.source],
             "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
-            **run_folder.shown(store.images.get(triplet.result)),
+            **_cuts(store.images.get(triplet.result)),
         }
         for triplet in lessons(studio, character_id).learned
     ]
+
+
+def _cuts(result: ImageRecord) -> Json:
+    """What of a lesson counts, and the part of its source that was edited, where this was not all of it."""
+    edited = {"source_crop": list(result.source_crop)} if result.source_crop else {}
+    return {**run_folder.shown(result), **edited}
 
 
 def preflight(
@@ -136,7 +143,7 @@ def _previews(studio: Studio, job: Job) -> list[EditItem]:
     """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
     store, spec = studio.store(job.character), studio.registry.spec(job.payload["model"])
     held_out = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
-    return [EditItem(store.open_image(each.source), _with_own_knobs(spec, each)) for each in held_out]
+    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in held_out]
 
 
 def adopt(studio: Studio, character_id: str, version_id: str) -> Version:
@@ -167,7 +174,12 @@ def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> Edit
     loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
     asked = EditParams.from_json(triplet.params)
     params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
-    return EditItem(source=store.open_image(triplet.source), params=params.replace(loras=loras))
+    return EditItem(source=_edited(store, triplet), params=params.replace(loras=loras))
+
+
+def _edited(store: Store, triplet: Triplet) -> Image:
+    """The part of its source that a lesson's edit was made from, however that is cropped by now."""
+    return cut(store.open_whole(triplet.source), store.images.get(triplet.result).source_crop)
 
 
 def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> list[ImageRecord]:
@@ -189,6 +201,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
                     image,
                     kind=Kind.PREVIEW,
                     parent=triplet.source,
+                    source_crop=ctx.store.images.get(triplet.result).source_crop,
                     item=item.params.replace(loras=()),
                     version=version,
                     asked=ctx.store.images.get(triplet.result).asked,

@@ -28,7 +28,8 @@ _MODULE = "engines.lora.run"
 
 def shown(image: ImageRecord) -> Json:
     """What a dataset's entry says of the part of a picture that counts; nothing where all of it does."""
-    return {**({"mask": image.mask} if image.mask else {}), **({"crop": list(image.crop)} if image.crop else {})}
+    said = {"mask": image.mask, "crop": list(image.crop)}
+    return {name: value for name, value in said.items() if value}
 
 
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
@@ -42,8 +43,8 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
             raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
         references = tuple(store.path(image) for image in entry.get("references", ()))
         mask = store.file(entry["mask"]) if masked and entry.get("mask") else None
-        crop = tuple(entry.get("crop", ()))
-        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask, crop)
+        crops = tuple(entry.get("crop", ())), tuple(entry.get("source_crop", ()))
+        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask, *crops)
         items.extend([item] * int(entry.get("repeats", 1)))
     return tuple(items)
 

@@ -6,6 +6,7 @@ import gradio as gr
 
 from engines.crops import Crop, checked, pixels
 from engines.errors import BadInput
+from studio.flywheel import curate
 from studio.nouns import ImageRecord
 from studio.studio import Studio
 from tabs.common import looks
@@ -84,18 +85,17 @@ def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
 
 def save(studio: Studio, cid: str, chosen: str, *edges: float | None) -> None:
     """Keep what the edges enclose; the whole picture is no crop."""
-    store = studio.store(cid)
-    store.set_crop(chosen, _crop(store.images.get(chosen), edges))
+    curate.crop(studio, cid, chosen, _crop(studio.store(cid).images.get(chosen), edges))
 
 
 def clear(studio: Studio, cid: str, chosen: str) -> None:
     """All of the picture is trained again."""
-    studio.store(cid).set_crop(chosen, ())
+    curate.crop(studio, cid, chosen, ())
 
 
 def undo(studio: Studio, cid: str, chosen: str) -> None:
     """Take the picture's last change of crop back."""
-    studio.store(cid).undo_crop(chosen)
+    curate.undo_crop(studio, cid, chosen)
 
 
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:

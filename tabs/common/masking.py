@@ -11,7 +11,7 @@ import gradio as gr
 from PIL import Image, ImageChops
 
 from engines.errors import BadInput
-from studio.pictures import decode
+from studio.pictures import open_upload
 from studio.studio import Studio
 from tabs.common import canvas
 from tabs.common.shell import Drawing, Page
@@ -57,12 +57,12 @@ def upload(studio: Studio, cid: str, chosen: str, file: str | None) -> None:
     """Keep an uploaded mask; the button is free for another."""
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
-    studio.store(cid).set_mask(chosen, decode(Path(file).read_bytes(), Path(file).name))
+    studio.store(cid).set_mask(chosen, open_upload(Path(file)))
 
 
 def begin(studio: Studio, cid: str, chosen: str) -> tuple[str, Any, Any]:
     """The open picture, to paint on."""
-    return chosen, gr.update(visible=True), canvas.enlarged(studio.store(cid).open_image(chosen))
+    return chosen, gr.update(visible=True), canvas.enlarged(studio.store(cid).open_whole(chosen))
 
 
 def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
@@ -72,7 +72,7 @@ def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | Non
     covered = reduce(ImageChops.lighter, strokes) if strokes else None
     if covered is None or not covered.getbbox():
         raise BadInput("Nothing was painted.", "Paint over what should count first.")
-    store.set_mask(painting, covered.resize(store.open_image(painting).size, Image.Resampling.LANCZOS))
+    store.set_mask(painting, covered.resize(store.open_whole(painting).size, Image.Resampling.LANCZOS))
     return gr.update(visible=False), None
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 from PIL import Image
 
-from engines.crops import checked, cut, pixels
+from engines.crops import checked, cut, cut_size, lost, pixels
 from engines.errors import BadInput
 
 
@@ -45,3 +45,11 @@ def test_a_crop_that_cannot_be_is_refused(crop: tuple[float, ...], words: str) -
     """It names the picture and says what would do."""
     with pytest.raises(BadInput, match=words):
         checked(crop, (40, 20), "a.png")
+
+
+def test_what_training_cuts_off_is_a_share_of_the_picture() -> None:
+    """Nothing of a square, little of the usual shapes of photos, a third of what is far too long."""
+    sizes = [(1024, 1024), (3024, 4032), (6000, 4000), (1080, 1920), (256, 768), (2560, 1097)]
+    shares = [round(lost(size, 1024**2, 16), 3) for size in sizes]
+    assert shares == [0.0, 0.036, 0.025, 0.016, 0.303, 0.104]
+    assert cut_size((0.0, 0.0, 1.0, 0.5), (256, 768)) == (256, 384)

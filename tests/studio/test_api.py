@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import time
 from pathlib import Path
 
@@ -287,3 +288,31 @@ def test_a_number_may_come_as_a_script_has_it(world) -> None:
     for count in (2, 2.0, "2"):
         queued = api.generate_submit("mira", ["a person"], count)
         assert world.studio.jobs.get(queued["job_id"]).total == 2
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_what_is_given_as_a_picture_is_looked_at_first(world, tmp_path: Path) -> None:
+    """A pipe, a device and far too many pixels are refused by mask and correction alike, and nothing changes."""
+    os.mkfifo(tmp_path / "pipe.png")
+    Image.new("1", (13_000, 13_000)).save(tmp_path / "big.png")
+    (edit,) = world.review(corrected=1)
+    api, before = Api(world.studio), (world.store.images.all(), world.store.triplets.all())
+    for file, words in ((tmp_path / "pipe.png", "pipe.png"), ("/dev/zero", "zero"), (tmp_path / "big.png", "13000")):
+        for answer in (api.mask_set("mira", edit, str(file)), api.correction_add("mira", edit, str(file))):
+            assert answer["error"]["code"] == "bad_input" and words in answer["error"]["message"]
+    assert (world.store.images.all(), world.store.triplets.all()) == before
+
+
+def test_a_script_crops_with_the_same_advice_as_the_page(world) -> None:
+    """A crop too long to be learned whole says so at once; cleared or taken back, it does not."""
+    api, image = Api(world.studio), world.sources[0]
+    advice = [
+        answer["image"]["advice"]
+        for answer in (
+            api.crop_set("mira", image, [0, 0, 0.25, 1]),
+            api.crop_undo("mira", image),
+            api.crop_set("mira", image, [0, 0, 0.25, 1]),
+            api.crop_clear("mira", image),
+        )
+    ]
+    assert [list(each) for each in advice] == [["cut"], [], ["cut"], []]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -14,7 +15,8 @@ from PIL import Image, ImageCms
 
 from engines.api import EditParams, GenerateParams
 from engines.errors import BadInput, NotFound
-from studio.pictures import Pictures, content_id, read_provenance, to_rgb
+from engines.pictures import to_rgb
+from studio.pictures import MOST_BYTES, Pictures, content_id, open_upload, read_provenance
 
 RED = (200, 30, 40)
 
@@ -198,3 +200,46 @@ def test_half_a_file_is_mended(pictures: Pictures) -> None:
     pictures.path(kept.file).write_bytes(data[:20])
     pictures.keep(data)
     assert pictures.path(kept.file).read_bytes() == data
+
+
+def test_a_browser_is_given_what_is_seen(pictures: Pictures) -> None:
+    """The file itself, but where transparency would be laid on the page or only a part is wanted."""
+    clear = Image.new("RGBA", (40, 20), (0, 0, 0, 0))
+    plain, hidden = (pictures.keep(file_of(each, "PNG")) for each in (Image.new("RGB", (40, 20), RED), clear))
+    left = (0.0, 0.0, 0.5, 1.0)
+
+    assert pictures.view(plain.id, plain.file) == pictures.path(plain.file)
+    with Image.open(pictures.view(hidden.id, hidden.file)) as shown:
+        assert (shown.mode, shown.size, shown.getpixel((3, 3))) == ("RGB", (40, 20), (255, 255, 255))
+    for part in (pictures.view(plain.id, plain.file, left), pictures.thumb(plain.id, plain.file, left)):
+        with Image.open(part) as shown:
+            assert shown.size == (20, 20)
+    with Image.open(pictures.thumb(plain.id, plain.file)) as whole:
+        assert whole.size == (40, 20)
+    pictures.path(plain.file).write_bytes(b"damaged")
+    assert pictures.view(plain.id, plain.file) == pictures.path(plain.file)  # the page stands, with one empty frame
+
+
+def test_avif_is_kept_as_png(pictures: Pictures) -> None:
+    """Phones and sites write it; other trainers hardly read it."""
+    kept = pictures.keep(file_of(Image.new("RGB", (8, 8), RED), "AVIF"))
+    assert kept.file.endswith(".png")
+    assert np.allclose(pictures.open(kept.file).getpixel((4, 4)), RED, atol=6)
+
+
+def test_an_upload_is_a_file_of_bounded_size(tmp_path: Path) -> None:
+    """A pipe is not waited for, a device not read to its end; each is refused in words that name it."""
+    (tmp_path / "long.png").touch()
+    os.truncate(tmp_path / "long.png", MOST_BYTES + 1)  # takes no room on the disk
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "text.png").write_text("hello")
+    refused = [(tmp_path / name, name) for name in ("long.png", "pipe.png", "text.png")]
+    refused += [(tmp_path, tmp_path.name), (Path("/dev/zero"), "zero"), (tmp_path / ("a" * 300), "aaa")]
+    for file, name in refused:
+        with pytest.raises(BadInput, match=name):
+            open_upload(file)
+    for missing in ("gone.png", "nul\0.png", "caf\udce9.png"):
+        with pytest.raises(NotFound):
+            open_upload(tmp_path / missing)
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "fine.png")
+    assert open_upload(tmp_path / "fine.png").getpixel((1, 1)) == (255, 255, 255)

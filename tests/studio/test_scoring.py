@@ -125,3 +125,32 @@ def test_a_broken_cache_is_made_again(world: Any) -> None:
     for file in world.store.run_dir("embeddings").iterdir():
         file.write_text('{"half', encoding="utf-8")
     assert scoring.embeddings(world.store, scorer, world.sources) == known
+
+
+def test_what_is_scored_is_what_was_cropped(world: Any) -> None:
+    """The gallery follows a crop, back and forth; each part is looked at once."""
+    two = Image.new("RGB", (64, 64), (250, 20, 20))
+    two.paste((20, 20, 250), (32, 0, 64, 64))
+    image = world.store.add_image(two, kind=Kind.SOURCE).id
+    scorer = Counting("a-1")
+
+    def seen(crop: tuple[float, ...]) -> tuple[float, ...] | None:
+        world.store.set_crop(image, crop)
+        return scoring.embeddings(world.store, scorer, [image])[image]
+
+    whole, left, right = seen(()), seen((0.0, 0.0, 0.5, 1.0)), seen((0.5, 0.0, 1.0, 1.0))
+
+    assert left == pytest.approx(unit(251, 21, 21)) and right == pytest.approx(unit(21, 21, 251))
+    assert (seen(()), seen((0.0, 0.0, 0.5, 1.0))) == (whole, left)
+    assert scorer.looked == 3
+
+
+def test_a_cropped_result_is_scored_by_its_crop(world: Any) -> None:
+    """Of an original and something else, what was cropped to the original is it."""
+    beside = Image.new("RGB", (128, 64))
+    beside.paste(world.store.open_image(world.sources[0]), (0, 0))
+    image = world.store.add_image(beside, kind=Kind.ENRICHED).id
+    whole = scoring.score_images(world.studio, world.store, [image])[image]
+    world.store.set_crop(image, (0.0, 0.0, 0.5, 1.0))
+    part = scoring.score_images(world.studio, world.store, [image])[image]
+    assert whole is not None and part is not None and part > whole + 0.2

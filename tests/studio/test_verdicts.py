@@ -283,3 +283,33 @@ def _check(store: Store, ids: list[str]) -> None:
     taught = {triplet.result for triplet in store.triplets.all()}
     kinds = (Kind.ENRICHED, Kind.CORRECTION)
     assert taught == {image.id for image in store.select(kinds, Verdict.GOOD)}
+
+
+def test_a_correction_must_change_something(store: Store, source: str) -> None:
+    """The wrong picture again teaches nothing: no verdict, no lesson, no file; with other words it does teach."""
+    wrong = edited(store, source)
+    before = everything(store)
+    for same in (picture(1), picture(1).convert("RGBA"), store.open_whole(wrong)):
+        with pytest.raises(BadInput, match="same as the wrong one"):
+            store.correct(wrong, same, reviewer="ada")
+    assert everything(store) == before
+    words = {"instruction": "in a dark night", "loras": []}
+    assert store.correct(wrong, picture(1), reviewer="ada", params=words).golden
+
+
+def test_a_correction_has_the_shape_of_what_it_corrects(store: Store, source: str) -> None:
+    """Another size is refused with both, whether the wrong picture is cropped or not."""
+    wrong = edited(store, source)
+    before = everything(store)
+    with pytest.raises(BadInput, match="32×16, the wrong one 16×16"):
+        store.correct(wrong, picture(200).resize((32, 16)), reviewer="ada")
+    assert everything(store) == before
+    store.set_crop(wrong, (0.0, 0.0, 0.5, 1.0))
+    assert store.correct(wrong, picture(200), reviewer="ada").golden
+
+
+def test_a_correction_starts_from_what_was_edited(store: Store, source: str) -> None:
+    """The part of the source that the wrong edit was made from is that of the mended one."""
+    wrong = edited(store, source, source_crop=(0.0, 0.0, 0.5, 1.0))
+    triplet = store.correct(wrong, picture(200), reviewer="ada")
+    assert store.images.get(triplet.result).source_crop == (0.0, 0.0, 0.5, 1.0)

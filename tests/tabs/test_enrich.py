@@ -9,6 +9,7 @@ from engines.errors import UserError
 from studio.nouns import CardRun, Character, ImageRecord, Kind
 from studio.studio import Studio
 from tabs import enrich
+from tabs.common import looks
 
 KNOBS = (["background", "expression"], 6, 1, enrich.GAPS, [], None, 0, 0)
 
@@ -75,3 +76,18 @@ def test_a_plan_aims_at_what_the_card_missed(studio: Studio, anna: Character, ad
     missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
     studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
     assert [row.asked["pose"] for row in enrich.make_plan(studio, anna.id, *knobs).rows] == ["T-pose"]
+
+
+def test_an_edit_is_compared_with_the_part_it_was_made_of(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Small and large; where all of the source was edited, all of it is shown."""
+    source, left = add(), (0.0, 0.0, 0.5, 1.0)
+    store = studio.store(anna.id)
+    whole = add(Kind.ENRICHED, parent=source.id)
+    part = add(Kind.ENRICHED, parent=source.id, source_crop=left)
+
+    assert looks.file_url(store.view(source.id, left)) in enrich.large(store, part)
+    assert looks.file_url(store.thumb(source.id, left)) in enrich.pair(store, part)
+    assert looks.file_url(store.path(source.id)) in enrich.large(store, whole)
+    assert looks.file_url(store.thumb(source.id)) in enrich.pair(store, whole)

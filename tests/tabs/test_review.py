@@ -2,11 +2,16 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
 
 from engines.api import EditParams
+from engines.errors import BadInput
 from studio.nouns import Character, Decision, ImageRecord, Kind, Verdict
 from studio.studio import Studio
 from tabs import review
+from tabs.common import looks
 from tests.tabs.colour_blocks import picture
 
 NOTHING = ("", (), (), "")
@@ -138,3 +143,43 @@ def test_the_pace_ignores_pauses() -> None:
         for at, time in enumerate(times)
     ]
     assert round(review.per_minute(said)) == 30
+
+
+def test_a_mended_picture_must_differ_and_fit(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
+) -> None:
+    """A canvas that nobody painted, the same file and one of another shape are refused; a repaired one is a lesson."""
+    image = edit(add)
+    store = studio.store(anna.id)
+    *_, canvas = review.fill_mend(studio, anna.id, image.id)
+    with pytest.raises(BadInput, match="Nothing was painted"):
+        review.mend_paint(studio, anna.id, image.id, {"composite": canvas.convert("RGBA")}, ())
+    with pytest.raises(BadInput, match="64×64"):
+        review.mend_paint(studio, anna.id, image.id, {"composite": canvas.resize((300, 100))}, ())
+    for name, mended in (("same", store.open_whole(image.id)), ("wide", picture(99, 128)), ("fine", picture(99))):
+        mended.save(tmp_path / f"{name}.png")
+    with pytest.raises(BadInput, match="same as the wrong one"):
+        review.mend_upload(studio, anna.id, image.id, str(tmp_path / "same.png"), ())
+    with pytest.raises(BadInput, match="128×128, the wrong one 64×64"):
+        review.mend_upload(studio, anna.id, image.id, str(tmp_path / "wide.png"), ())
+    assert not store.triplets.all()
+
+    review.mend_upload(studio, anna.id, image.id, str(tmp_path / "fine.png"), ())
+    assert [lesson.wrong for lesson in store.triplets.all()] == [image.id]
+
+
+def test_the_stage_compares_with_what_was_edited(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The part of the source that the edit was made from; the reference as it is cropped now."""
+    image = edit(add)
+    store = studio.store(anna.id)
+    left, top = (0.0, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0, 0.5)
+    other = store.set_crop(add().id, top)
+    store.update_image(image.id, source_crop=left, nearest=other.id)
+
+    stage = review.draw(studio, anna.id, image.id, (), ())
+
+    assert looks.file_url(store.view(image.parent, left)) in stage
+    assert looks.file_url(store.view(other.id, top)) in stage
+    assert looks.file_url(store.path(image.parent)) not in stage

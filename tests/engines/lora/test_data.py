@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,63 @@ def test_a_crop_is_all_that_is_shown(tmp_path: Path) -> None:
     assert picture.read_bytes() == bytes_before
 
 
+def test_what_was_edited_is_what_is_shown_of_a_source(tmp_path: Path) -> None:
+    """An edit of a crop is learned from that crop, cut as its result is; other parts have other names in the cache."""
+    from engines.lora.data import read_sources
+
+    whole = Image.linear_gradient("L").resize((64, 32)).convert("RGB")
+    whole.save(tmp_path / "source.png")
+    whole.crop((32, 0, 64, 32)).save(tmp_path / "result.png")
+    left, right, lower = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.5, 1.0, 1.0)
+
+    def item(crop: tuple[float, ...], source_crop: tuple[float, ...]) -> TrainItem:
+        files = tmp_path / "result.png", "one", (tmp_path / "source.png",)
+        return TrainItem(*files, crop=crop, source_crop=source_crop)
+
+    sources = read_sources([item(lower, right), item(lower, left), item((), right), item((), ())])
+
+    assert sources[0].open_references()[0].tobytes() == whole.crop((32, 16, 64, 32)).tobytes()
+    assert len({source.references[0] for source in sources}) == 4
+
+
+def test_the_trainer_learns_what_the_studio_shows(tmp_path: Path) -> None:
+    """Of a cut-out and of 16 bits, picture and mask alike; what was encoded before is not found again."""
+    from engines.lora import data
+    from engines.pictures import open_picture
+
+    Image.new("RGBA", (8, 8), (200, 30, 40, 0)).save(tmp_path / "cut-out.png")
+    Image.new("I;16", (8, 8), 100 * 257).save(tmp_path / "deep.png")
+    items = [TrainItem(tmp_path / name, "one", mask=tmp_path / "deep.png") for name in ("cut-out.png", "deep.png")]
+
+    shown = [source.open() for source in data.read_sources(items)]
+
+    assert [each.image.getpixel((0, 0)) for each in shown] == [(255, 255, 255), (100, 100, 100)]
+    assert [each.mask.getextrema() for each in shown] == [(100, 100), (100, 100)]
+    assert shown[0].image.tobytes() == open_picture(tmp_path / "cut-out.png").tobytes()
+    assert data.key("one") != first_name("one")
+
+
+def first_name(*parts: object) -> str:
+    """What the first release called its encodings, data sets and weights."""
+    return hashlib.sha256(repr((1, *parts)).encode()).hexdigest()[:32]
+
+
+def test_a_training_that_has_begun_goes_on_after_pictures_are_read_anew(tmp_path: Path) -> None:
+    """What says that data and weights are the same is as it was, though what was encoded of them is made again."""
+    from engines.lora.data import dataset_hash, read_sources, weights_hash
+
+    (tmp_path / "vae").mkdir()
+    (tmp_path / "vae" / "a.safetensors").write_bytes(b"weights")
+    (tmp_path / "a.png").write_bytes(b"picture")
+    picture, weights = (hashlib.sha256(data).hexdigest() for data in (b"picture", b"weights" * 2))
+    crop = (0.0, 0.0, 0.5, 1.0)
+    sources = read_sources([TrainItem(tmp_path / "a.png", "one"), TrainItem(tmp_path / "a.png", "one", crop=crop)])
+
+    told = [(name, "one", (), "") for name in (picture, first_name("crop", picture, *crop))]
+    assert dataset_hash(sources) == first_name("dataset", told)
+    assert weights_hash(tmp_path, ["vae"]) == first_name("weights", [("vae/a.safetensors", 7, weights)])
+
+
 def test_a_crop_that_cannot_be_names_its_picture(tmp_path: Path) -> None:
     """A run written by hand is refused with its file."""
     from engines.lora.data import read_sources
@@ -175,3 +233,31 @@ def test_pictures_open_as_seen(tmp_path: Path) -> None:
     assert (image.size, image.mode) == ((4, 8), "RGB")
     with pytest.raises(BadInput, match=r"text\.png"):
         open_image(tmp_path / "text.png")
+
+
+@pytest.mark.parametrize("size", [(300, 100), (100, 260), (75, 100), (64, 64)])
+def test_what_is_told_to_be_cut_off_is_what_is_cut_off(size: tuple[int, int]) -> None:
+    """The share that a user is told is that of the pixels which `fit` leaves out, but for the ramps' own ends."""
+    from engines.crops import lost
+    from engines.lora.data import bucket, fit
+
+    ramp = Image.linear_gradient("L")
+    across, along = (fit(each.resize(size), bucket(size, 256**2, 16)).getextrema() for each in (ramp, ramp.rotate(90)))
+    kept = (across[1] - across[0] + 1) / 256 * (along[1] - along[0] + 1) / 256
+
+    assert 1 - kept == pytest.approx(lost(size, 256**2, 16), abs=0.04)
+
+
+def test_a_row_says_the_grid_that_its_encoder_has() -> None:
+    """What the studio tells of a cut before a model is here is what the trainer does with its files."""
+    import json
+
+    import assets
+    from engines.parts import flux
+    from engines.registry import MODELS
+    from engines.shapes import LAYOUTS
+
+    toy = json.loads((Path(assets.__file__).parent / "mini" / "flux" / "vae" / "config.json").read_text())
+    rows = {spec.name: spec.multiple for spec in MODELS}
+    known = {"mini-flux": toy} | {name: LAYOUTS[name]["vae"][2] for name in ("FLUX.1-dev", "FLUX.1-Krea-dev")}
+    assert {name: 2 * flux.latent_factor(config) for name, config in known.items()} == {n: rows[n] for n in known}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from engines.fake import FakeDevice, fake_registry
 from studio.flywheel import curate
 from studio.nouns import Kind, Verdict
@@ -117,3 +119,20 @@ def test_a_home_with_characters_is_given_no_sample(tmp_path: Path) -> None:
         studio.library.create("Mira")
     with studio_on(sample(tmp_path / "assets"), tmp_path / "home") as studio:
         assert [character.name for character in studio.library.characters()] == ["Mira"]
+
+
+def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) -> None:
+    """Told with its share at the import, gone with a crop that fits, told of one that does not; the rest stays."""
+    Image.effect_noise((64, 192), 90).convert("RGB").save(tmp_path / "body.png")
+    Image.effect_noise((96, 128), 90).convert("RGB").save(tmp_path / "phone.png")
+    job = curate.submit_import(world.studio, world.id, [tmp_path / "body.png", tmp_path / "phone.png"])
+    body, phone = (world.store.images.get(image) for image in job.artifacts["imported"])
+    world.store.update_image(body.id, advice={**body.advice, "dark": "very dark"})
+
+    fits = curate.crop(world.studio, world.id, body.id, (0, 0, 1, 0.5)).advice
+    long = curate.crop(world.studio, world.id, body.id, (0, 0, 0.3, 1)).advice
+    back = [curate.undo_crop(world.studio, world.id, body.id).advice for _ in range(2)]
+
+    assert "39%" in body.advice["cut"] and "cut" not in phone.advice
+    assert fits == {"dark": "very dark"} and "82%" in long["cut"]
+    assert back == [fits, {**body.advice, "dark": "very dark"}]

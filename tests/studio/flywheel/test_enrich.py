@@ -233,3 +233,29 @@ def test_a_plan_aims_at_what_it_is_given(world) -> None:
     assert len(rows) == 6
     assert [row.asked.get("pose") for row in rows[::2]] == ["T-pose"] * 3
     assert all({"angle", "expression"} & set(row.asked) for row in rows[1::2])
+
+
+def test_an_edit_of_a_cropped_original_is_one_of_the_crop(world: Any) -> None:
+    """It has the crop's shape and says what it was made of, so that later crops change nothing of its lesson."""
+    source = world.sources[0]
+    world.store.set_crop(source, (0.0, 0.0, 0.5, 1.0))
+    (row,) = enrich.plan(world.studio, world.id, sources=[source], limit=1).rows
+    job = world.finish(enrich.submit(world.studio, world.id, [row]))
+    (result,) = (world.store.images.get(image) for image in job.artifacts["images"])
+    world.store.set_crop(source, ())
+    world.store.decide(result.id, Verdict.GOOD)
+
+    assert (result.width, result.height) == (32, 64)
+    assert (result.parent, result.source_crop) == (source, (0.0, 0.0, 0.5, 1.0))
+
+
+def test_editing_again_sees_the_crop_as_it_is_now(world: Any) -> None:
+    """A retry after the crop was changed is one of what is cropped now."""
+    source = world.sources[0]
+    (row,) = enrich.plan(world.studio, world.id, sources=[source], limit=1).rows
+    job = world.finish(enrich.submit(world.studio, world.id, [row]))
+    (first,) = job.artifacts["images"]
+    world.store.set_crop(source, (0.0, 0.0, 1.0, 0.5))
+    again = world.finish(enrich.retry(world.studio, world.id, first, {}))
+    (second,) = (world.store.images.get(image) for image in again.artifacts["images"])
+    assert (second.width, second.height, second.source_crop) == (64, 32, (0.0, 0.0, 1.0, 0.5))

@@ -2,14 +2,16 @@
 
 import io
 import json
+import resource
 import tomllib
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from engines.errors import BadInput
+from engines.errors import BadInput, UserError
 from studio.flywheel import refine, train
 from studio.flywheel.exporting import export_dataset
 from studio.flywheel.importing import submit_import
@@ -146,7 +148,7 @@ def test_a_cropped_picture_leaves_cropped(world: Any, layout: str) -> None:
     """Others know no crops: the file is the part that counts."""
     world.store.set_crop(world.sources[0], (0.25, 0, 1, 0.5))
     pictures = [pixels(data) for name, data in exported(world, layout).items() if name.endswith("0001.png")]
-    assert pictures == [world.store.open_image(world.sources[0]).crop((16, 0, 64, 32)).tobytes()]
+    assert pictures == [world.store.open_whole(world.sources[0]).crop((16, 0, 64, 32)).tobytes()]
 
 
 def test_a_cropped_edit_leaves_with_its_source_cut_alike(world: Any) -> None:
@@ -226,3 +228,87 @@ def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:
         export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, [])
     with pytest.raises(BadInput, match="no layout"):
         exported(world, "fluxgym")
+
+
+def as_stored(data: bytes) -> tuple[tuple[int, int], str, object]:
+    """A member as a program opens it that knows of no orientation: size, mode, orientation."""
+    with Image.open(io.BytesIO(data)) as image:
+        return image.size, image.mode, image.getexif().get(0x0112, 1)
+
+
+def hidden_files() -> list[bytes]:
+    """A phone's picture on its side, a cut-out, and 16 bits; then one that all programs read alike."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kinds = [
+        (Image.linear_gradient("L").resize((48, 32)), "JPEG", {"exif": exif}),
+        (Image.new("RGBA", (32, 48), (200, 30, 40, 0)), "PNG", {}),
+        (Image.new("I;16", (32, 48), 100 * 257), "PNG", {}),
+        (Image.radial_gradient("L").resize((32, 48)), "JPEG", {}),
+    ]
+    files = []
+    for picture, kind, options in kinds:
+        buffer = io.BytesIO()
+        picture.save(buffer, kind, **options)
+        files.append(buffer.getvalue())
+    return files
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_others_learn_what_the_studio_shows(world: Any, layout: str) -> None:
+    """What others would read otherwise leaves as a PNG of what is seen, of its mask's size; the rest as it is."""
+    ids = [world.store.add_image(data, kind=Kind.SOURCE, caption="ohwx person").id for data in hidden_files()]
+    for image in ids:
+        world.store.set_mask(image, left_half((32, 48)))
+    members = exported(world, layout)
+    (folder,) = {name.rpartition("/")[0] for name in members if name.endswith(".txt")}
+
+    for number, image in enumerate(ids[:3], 5):
+        data = members[f"{folder}/{number:04d}.png"]
+        assert pixels(data) == world.store.open_whole(image).tobytes()
+        mask = members[MASKS[layout].format(f"{number:04d}")]
+        assert as_stored(data) == ((32, 48), "RGB", 1) and as_stored(mask)[0] == (32, 48)
+    assert members[f"{folder}/0008.jpg"] == hidden_files()[3]
+
+
+def test_a_lessons_source_leaves_as_it_was_edited(world: Any) -> None:
+    """The part of it that the editor saw, cut as the result is."""
+    (edit,) = world.review(approved=1)
+    world.store.update_image(edit, source_crop=(0.5, 0.0, 1.0, 1.0))
+    world.store.set_crop(edit, (0.0, 0.5, 1.0, 1.0))
+    members = exported(world, "ai-toolkit", Role.EDITOR)
+    source = next(data for name, data in members.items() if "control" in name)
+    assert pixels(source) == pixels_of(world, world.sources[0], (32, 32, 64, 64))
+
+
+def test_two_may_export_at_once(world: Any) -> None:
+    """Each writes a file of its own, and the last takes the place of the others: all find a whole one, and no rest."""
+    entries = train.dataset(world.studio, world.id)
+    with ThreadPoolExecutor(8) as pool:
+        jobs = [
+            pool.submit(export_dataset, world.studio, world.id, "kohya", Role.CHARACTER, entries) for _ in range(16)
+        ]
+        files = {job.result() for job in jobs}
+
+    (file,) = files
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+    assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
+    """It says to free space; the file of before stays whole, and nothing lies beside it."""
+    entries = train.dataset(world.studio, world.id)
+    file = export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, entries)
+    before = file.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+    try:
+        with pytest.raises(UserError, match="could not be written") as refused:
+            export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, entries)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert "Free some space" in refused.value.hint
+    assert file.read_bytes() == before
+    assert [each.name for each in file.parent.iterdir()] == [file.name]

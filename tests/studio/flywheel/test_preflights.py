@@ -222,3 +222,17 @@ def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
     told = _check(found, "names what is constant")
     assert not told.ok and found.ok
     assert all(word in told.hint for word in ("blue eyes", "freckles", "leave it out", "ohwx"))
+
+
+def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
+    """A picture far too long, until it is cropped; nothing is said where nothing is lost."""
+    assert not [each for each in train.preflight(world.studio, world.id).checks if "cut" in each.label]
+    tall = world.store.add_image(Image.linear_gradient("L").resize((64, 192)), kind=Kind.SOURCE, name="body.png").id
+    params = world.train_params(resolution=1024)
+
+    told = _check(train.preflight(world.studio, world.id, params), "cut")
+    world.store.set_crop(tall, (0.0, 0.0, 1.0, 0.5))
+    after = train.preflight(world.studio, world.id, params)
+
+    assert not told.ok and "body.png 30%" in told.hint and "Curate" in told.hint and "0.png" not in told.hint
+    assert not [each for each in after.checks if "cut" in each.label]

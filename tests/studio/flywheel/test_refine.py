@@ -179,3 +179,26 @@ def test_an_undone_verdict_takes_its_lesson_back(world) -> None:
     assert refine.dataset(world.studio, world.id) == []
     with pytest.raises(BadInput, match="no edit to learn from"):
         refine.submit(world.studio, world.id)
+
+
+def cropped_edits(world, count: int) -> list[str]:
+    """Approved edits of the left half of the first source, which is cropped no longer."""
+    left = {"source_crop": (0.0, 0.0, 0.5, 1.0)}
+    for n, image in enumerate(world.review(approved=count)):
+        world.store.update_image(image, **left, width=32, name=f"{n}")
+    return world.sources[:1]
+
+
+def test_a_lesson_starts_from_the_part_that_was_edited(world) -> None:
+    """The dataset, the run's files, its previews and the redone edits take the crop of then, whatever it is now."""
+    (source,) = cropped_edits(world, 40)
+    left = world.store.open_whole(source).crop((0, 0, 32, 64))
+    world.store.set_crop(source, (0.0, 0.0, 1.0, 0.5))
+
+    job = world.finish(refine.submit(world.studio, world.id))
+
+    run = runfile.read(world.store.run_dir(job.id)).run
+    assert {item.source_crop for item in run.items} == {(0.0, 0.0, 0.5, 1.0)}
+    assert [preview.source.tobytes() for preview in run.previews] == [left.tobytes()] * 2
+    redone = [world.store.images.get(image) for image in (*job.artifacts["before"], *job.artifacts["after"])]
+    assert {(each.width, each.height, each.source_crop) for each in redone} == {(32, 64, (0.0, 0.0, 0.5, 1.0))}
