@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-from engines.errors import UserError
+from engines.errors import UserError, from_disk
 
 
 def sync_folder(folder: Path) -> None:
@@ -58,12 +58,26 @@ def written_aside(path: Path) -> Iterator[BinaryIO]:
         raise disk_error(path, error) from error
 
 
-def disk_error(path: Path, error: OSError) -> UserError:
-    """What a user is told when the disk refuses a write."""
-    return UserError(
+def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
+    """What a user is told when the disk refuses a write of `need` bytes."""
+    return from_disk(error, path, need) or UserError(
         f"{path} could not be written: {error.strerror or error}.",
         "Free some space on that disk, check that the folder may be written to, and try again.",
     )
+
+
+def disk_refusal(error: BaseException, home: Path) -> UserError | None:
+    """The words for an error behind which a full, read-only or forbidden disk stands; None for any other.
+
+    Libraries raise their own errors while they handle the disk's. `home`: the folder to name where no file is known.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            named = isinstance(cause.filename, str) and cause.filename
+            return from_disk(cause, Path(named) if named else home)
+        cause = cause.__cause__ or cause.__context__
+    return None
 
 
 def write_file(path: Path, data: bytes) -> None:

@@ -141,7 +141,7 @@ class Journal:
                 left = left[file.write(left) :]
             os.fsync(file.fileno())
         except OSError as error:
-            raise disk_error(self.path, error) from error
+            raise disk_error(self.path, error, len(line)) from error
         self._unsound = False
         self.sequence += 1
         self.size += len(line)

@@ -70,13 +70,17 @@ class Library:
         with self._database.transaction():
             return self._characters.put(changed(self._characters.get(character_id), changes))
 
+    def folder(self, character_id: str) -> Path:
+        """Where a character's files lie."""
+        return self.root / "characters" / character_id
+
     def open(self, character_id: str) -> Store:
         """A character's store, the same object every time. Raises: NotFound, BadInput."""
         with self._opening:
             if character_id not in self._stores:
                 self._characters.get(character_id)
                 self._stores[character_id] = Store(
-                    self.root / "characters" / character_id,
+                    self.folder(character_id),
                     lambda: self._characters.get(character_id),
                     compact_bytes=self._compact_bytes,
                 )
