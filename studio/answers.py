@@ -90,11 +90,16 @@ def member(kind: type[E], value: str) -> E:
 
 
 def picture(store: Store, image: ImageRecord) -> Json:
-    """A record as scripts see it, with where its files lie on the studio's machine.
+    """A record as scripts see it, with where its files lie on the studio's machine; `trouble` says where one does not.
 
     No key is named `path`: gradio_client takes any dict with one for a file to download.
     """
-    files = {"file_path": str(store.path(image.id)), "thumb_path": str(store.thumb(image.id))}
+    files = {"file_path": "", "thumb_path": "", "trouble": ""}
+    try:
+        files["file_path"] = str(store.path(image.id))
+        files["thumb_path"] = str(store.thumb(image.id))
+    except UserError as error:
+        files["trouble"] = str(error)
     return {**image.to_json(), **files}
 
 

@@ -73,6 +73,20 @@ class PictureApi(Answering):
         return {"image": picture(store, store.images.get(image_id))}
 
     @answers
+    def image_trash(self, character_id: str, image_ids: list[str]) -> Json:
+        """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
+        store = self._studio.store(character_id)
+        store.trash(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+
+    @answers
+    def image_restore(self, character_id: str, image_ids: list[str]) -> Json:
+        """Take pictures out of the trash, as they were."""
+        store = self._studio.store(character_id)
+        store.restore(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+
+    @answers
     def caption_set(self, character_id: str, image_id: str, text: str) -> Json:
         """Write a caption by hand; answers the words in it that name what should stay unnamed."""
         image = curate.set_caption(self._studio, character_id, image_id, text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import BinaryIO
 from uuid import uuid4
 
 from engines.errors import UserError, from_disk
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's number
 
 
 def sync_folder(folder: Path) -> None:
@@ -26,13 +29,13 @@ def sync_folder(folder: Path) -> None:
 
 def make_folder(folder: Path) -> Path:
     """Create a folder and its missing parents so that they outlive a power cut. Raises: UserError."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        try:
+    try:
+        if not folder.is_dir():
+            make_folder(folder.parent)
             folder.mkdir(exist_ok=True)
             sync_folder(folder.parent)
-        except OSError as error:
-            raise disk_error(folder, error) from error
+    except OSError as error:
+        raise disk_error(folder, error) from error
     return folder
 
 
@@ -76,6 +79,8 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
         if isinstance(cause, OSError):
             named = isinstance(cause.filename, str) and cause.filename
             return from_disk(cause, Path(named) if named else home)
+        if told := _OF_RUST.search(str(cause)):
+            return from_disk(OSError(int(told[1]), ""), home)
         cause = cause.__cause__ or cause.__context__
     return None
 

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from engines.errors import BadInput, Busy, Cancelled, NotFound, RanOut, UserError
-from studio.context import Context
+from engines.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, NotFound, RanOut, UserError
+from studio.context import WITHOUT, Context, summary
 from studio.durable import disk_refusal
 from studio.events import EventLog
 from studio.nouns import Job, JobState, Json, now
@@ -184,7 +184,9 @@ class Jobs:
         if job.kind not in self._runners:
             raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
         self._wake.notify_all()
-        return job.replace(state=JobState.QUEUED, position=self._last_position() + 1, error={}, ended="", message="")
+        again = {"state": JobState.QUEUED, "position": self._last_position() + 1, "ended": "", "message": ""}
+        kept = {name: value for name, value in job.artifacts.items() if name not in WITHOUT}
+        return job.replace(**again, error={}, artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
         """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""
@@ -256,20 +258,27 @@ class Jobs:
         outcome: Json = {"state": JobState.INTERRUPTED}
         try:
             self._persist(job)
-            outcome = {"state": JobState.DONE, "error": {}}
+            done = self.get(job.id)
+            outcome = {"state": JobState.DONE, "error": {}, "message": summary(done) or done.message}
         except Cancelled:
-            closing = self._closing and job.id not in self._cancelling
-            outcome = {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
+            outcome = self._stopped(job)
         except UserError as error:
-            outcome = _failed(job, error)
+            refused = isinstance(error, DiskFull | NotAllowed) and self.stopping(job.id)
+            outcome = self._stopped(job) if refused else _failed(job, error)
         except SystemExit as error:
             outcome = self._bug(error)
         except Exception as error:  # noqa: BLE001  whatever a runner does, the worker lives and the user is told
-            refused = disk_refusal(error, self._library.root)
-            _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if refused else "a bug", exc_info=error)
-            outcome = _failed(job, refused) if refused else self._bug(error)
+            told = disk_refusal(error, self._library.root)
+            _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if told else "a bug", exc_info=error)
+            stopped = told and self.stopping(job.id)
+            outcome = self._stopped(job) if stopped else _failed(job, told) if told else self._bug(error)
         finally:
             self._end(job.id, outcome)
+
+    def _stopped(self, job: Job) -> Json:
+        """How a job ends that was asked to, also where the disk did not let it keep its last step."""
+        closing = self._closing and job.id not in self._cancelling
+        return {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
 
     def _bug(self, error: BaseException) -> Json:
         told = {"code": "bug", "message": f"{type(error).__name__}: {error}"}

@@ -101,9 +101,16 @@ class Journal:
         """The tables as the last commit left them, and the schema that they have.
 
         Nothing is written before everything has been read and found sound.
-        Raises: BadInput for a damaged file or one of a newer FLENwheel.
+        Raises: BadInput for a damaged file or one of a newer FLENwheel, UserError where the disk refuses.
         """
         make_folder(self.path.parent)
+        try:
+            return self._load()
+        except OSError as error:
+            self.close()
+            raise disk_error(self.path, error) from error
+
+    def _load(self) -> tuple[Tables, int]:
         tables, schema, reached = self._read_snapshot()
         data = self.path.read_bytes() if self.path.exists() else b""
         try:

@@ -8,6 +8,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +18,7 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from engines import api
 from engines.crops import Crop, cut
-from engines.errors import BadInput, NotFound
+from engines.errors import BadInput, NotFound, UserError, from_disk
 from studio.durable import write_file
 
 Json = dict[str, Any]
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 THUMB_SIDE: Final = 512
 _DARKER: Final = 5  # by how much what a mask leaves out is shown darker
 _SUFFIX: Final[Mapping[str, str]] = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+_REMEDY: Final = "Put it back from a backup, or trash its record."
 _READABLE: Final = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "PPM")  # others run programs (EPS: Ghostscript)
 _BROKEN: Final = (
     OSError,
@@ -57,6 +59,7 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sound: dict[str, tuple[int, int, int]] = {}  # files as they were when their bytes were last found right
         self._shares: dict[tuple[str, Crop], float] = {}  # masks are named by content: what was seen stays true
 
     def keep(self, data: bytes) -> Kept:
@@ -118,23 +121,56 @@ class Pictures:
         return self._shares[known]
 
     def path(self, file: str) -> Path:
-        """Where a kept file lies. Raises: NotFound."""
+        """Where a kept file lies. Raises: NotFound, NotAllowed."""
         path = self._folder / file
-        if not path.is_file():
-            raise NotFound(f"The picture file {path} is missing.", "Put it back from a backup, or trash its record.")
+        try:
+            there = path.is_file()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not there:
+            raise NotFound(f"The picture file {path} is missing.", _REMEDY)
         return path
 
+    def read(self, file: str) -> bytes:
+        """A kept file's bytes. Raises: NotFound, NotAllowed; BadInput where they are no longer those that were kept."""
+        path = self.path(file)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if content_id(data) != path.stem:
+            raise BadInput(f"The picture file {path} is damaged, or another one lies in its place.", _REMEDY)
+        return data
+
+    def trouble(self, file: str) -> UserError | None:
+        """Why a kept file cannot be used, None where it can; its bytes are looked at again only when it has changed."""
+        try:
+            told = self.path(file).stat()
+            seen = (told.st_mtime_ns, told.st_size, told.st_mode)
+            if self._sound.get(file) != seen:
+                self.read(file)
+                self._sound[file] = seen
+        except UserError as error:
+            return error
+        return None
+
     def thumb(self, picture_id: str, file: str) -> Path:
-        """A picture's thumbnail, drawn again when it is gone. Raises: NotFound, BadInput."""
+        """A picture's thumbnail, drawn again when it is gone; the picture where the disk takes no thumbnail.
+
+        Raises: NotFound, NotAllowed, BadInput.
+        """
         path = self._thumb_path(picture_id)
         if not path.is_file():
-            self._write_thumb(path, self.open(file))
+            upright = self.open(file)
+            try:
+                self._write_thumb(path, upright)
+            except UserError:
+                return self.path(file)
         return path
 
     def open(self, file: str) -> Image.Image:
-        """Pixels, upright and RGB. Raises: NotFound, BadInput."""
-        path = self.path(file)
-        return to_rgb(decode(path.read_bytes(), str(path)))
+        """Pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
+        return to_rgb(decode(self.read(file), str(self._folder / file)))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)
@@ -144,7 +180,8 @@ class Pictures:
             write_file(path, data)
         thumb = self._thumb_path(name)
         if not thumb.is_file():
-            self._write_thumb(thumb, upright)
+            with suppress(UserError):  # it is drawn when it is looked at
+                self._write_thumb(thumb, upright)
         return Kept(name, file, *upright.size)
 
     def _thumb_path(self, picture_id: str) -> Path:
@@ -157,6 +194,10 @@ class Pictures:
         buffer = io.BytesIO()
         small.save(buffer, "WEBP", quality=85)
         write_file(path, buffer.getvalue())
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return from_disk(error, path) or BadInput(f"{path} cannot be read: {error.strerror or error}.", _REMEDY)
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:

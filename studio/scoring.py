@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.api import Embedding, Json, NoFace, Scorer
+from engines.errors import UserError
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.statistics import median, percentile
 
@@ -31,7 +34,14 @@ _BATCH = 8
 _CACHE = "embeddings"
 _ANYTHING, _NOTHING = -1.0, 1.0
 
+_LOG = logging.getLogger(__name__)
+
 Vectors = NDArray[np.float64]
+LeaveOut = Callable[[str, UserError], object]  # a picture's id, and why it cannot be opened
+
+
+def _quietly(image: str, error: UserError) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +68,16 @@ class Gallery:
         return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
 
 
-def gallery(studio: Studio, store: Store) -> Gallery:
+def gallery(studio: Studio, store: Store, leave_out: LeaveOut = _quietly) -> Gallery:
     """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
 
-    Embeddings are kept with the store by scorer version: only new originals are embedded.
+    Embeddings are kept with the store by scorer version: only new originals are embedded. An original that cannot be
+    opened is not in it: `leave_out` is told which, and why.
     """
     scorer = studio.scorer(store.character.scorer)
     originals = [image.id for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
-    known = embeddings(store, scorer, originals)
-    found = {image: vector for image in originals if (vector := known[image]) is not None}
+    known = embeddings(store, scorer, originals, leave_out)
+    found = {image: vector for image in originals if (vector := known.get(image)) is not None}
     return make_gallery(scorer.version, found, scorer.threshold)
 
 
@@ -109,14 +120,17 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 
 
 def score_images(studio: Studio, store: Store, ids: Iterable[str]) -> dict[str, float | None]:
-    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay."""
+    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay.
+
+    Pictures that cannot be opened are left out.
+    """
     scorer = studio.scorer(store.character.scorer)
     reference = gallery(studio, store)
     done: dict[str, float | None] = {}
     waiting = list(ids)
     for start in range(0, len(waiting), _BATCH):
-        part = waiting[start : start + _BATCH]
-        found = score_pictures(scorer, reference, [store.open_image(image) for image in part])
+        opened = open_each(waiting[start : start + _BATCH], store.open_image)
+        part, found = list(opened), score_pictures(scorer, reference, list(opened.values()))
         changes = {
             image: {**fields, "scores": {**store.images.get(image).scores, **fields["scores"]}}
             for image, fields in zip(part, found, strict=True)
@@ -132,19 +146,34 @@ def score_of(image: ImageRecord, version: str) -> float | None:
     return None if value is None else float(value)
 
 
-def embeddings(store: Store, scorer: Scorer, ids: Sequence[str]) -> dict[str, tuple[float, ...] | None]:
-    """Unit vectors of stored pictures, None for "no face"; computed once for each scorer version."""
+def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: LeaveOut = _quietly) -> dict[str, Image]:
+    """Pictures by id, without those that cannot be opened: `leave_out` is told of each."""
+    opened: dict[str, Image] = {}
+    for image in ids:
+        try:
+            opened[image] = read(image)
+        except UserError as error:
+            leave_out(image, error)
+    return opened
+
+
+def embeddings(
+    store: Store, scorer: Scorer, ids: Sequence[str], leave_out: LeaveOut = _quietly
+) -> dict[str, tuple[float, ...] | None]:
+    """Unit vectors of stored pictures, None for "no face"; computed once for each scorer version.
+
+    Pictures that cannot be opened are missing in it, and told to `leave_out`.
+    """
     cache = _cache_file(store, scorer.version)
     cached = _read_cache(cache)
     missing = [image for image in ids if image not in cached]
     for start in range(0, len(missing), _BATCH):
-        part = missing[start : start + _BATCH]
-        outcomes = scorer.embed([store.open_image(image) for image in part])
-        for image, outcome in zip(part, outcomes, strict=True):
+        opened = open_each(missing[start : start + _BATCH], store.open_image, leave_out)
+        for image, outcome in zip(opened, scorer.embed(list(opened.values())), strict=True):
             cached[image] = None if isinstance(outcome, NoFace) else list(outcome.vector)
     if missing:
         _write_cache(cache, cached)
-    return {image: None if cached[image] is None else tuple(cached[image]) for image in ids}
+    return {image: None if cached[image] is None else tuple(cached[image]) for image in ids if image in cached}
 
 
 def _cache_file(store: Store, version: str) -> Path:
@@ -162,9 +191,15 @@ def _read_cache(cache: Path) -> Json:
 
 
 def _write_cache(cache: Path, cached: Json) -> None:
+    """Keep what was computed; where the disk refuses it is computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
-    part.write_text(json.dumps(cached), encoding="utf-8")
-    part.replace(cache)
+    try:
+        part.write_text(json.dumps(cached), encoding="utf-8")
+        part.replace(cache)
+    except OSError as error:
+        _LOG.warning("%s could not be written: %s", cache, error)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:

@@ -114,7 +114,10 @@ def _picture(store: Store, image_id: str, alt: str, more: str = "") -> str:
     """A picture inside the page itself, without its metadata: a reviewer can ask the server for no file at all."""
     if not image_id:
         return ""
-    picture = store.open_image(image_id)
+    try:
+        picture = store.open_image(image_id)
+    except UserError:  # a reviewer is told nothing of the studio's folders
+        return looks.empty("This picture cannot be shown. Please skip it; the owner can see why.")
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)

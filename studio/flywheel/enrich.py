@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
+from studio.scoring import open_each
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -165,7 +167,7 @@ def run(ctx: Context) -> None:
 
     if left:
         judge = Judge(ctx)
-        items = _items(ctx, [rows[index] for index in left])
+        left, items = _items(ctx, rows, left)
         editor = ctx.studio.engine(ctx.job.payload["model"])
         with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
@@ -173,19 +175,28 @@ def run(ctx: Context) -> None:
                 done[index] = _keep(ctx, rows[index], result, judge).id
                 ctx.artifact("images", [done[i] for i in sorted(done)])
                 ctx.step(len(done), len(rows))
-    ctx.artifact("images", [done[index] for index in range(len(rows))])
+    ctx.artifact("images", [done[index] for index in sorted(done)])
 
 
-def _items(ctx: Context, rows: Sequence[PlanRow]) -> list[EditItem]:
-    """Rows as edits: each source opened once, the job's editor version on top of the row's own stack."""
+def _items(ctx: Context, rows: Sequence[PlanRow], left: Sequence[int]) -> tuple[list[int], list[EditItem]]:
+    """Those rows of `left` whose source can be opened, and their edits: each source opened once, the job's editor
+    version on top of the row's own stack. Raises: BadInput where none can.
+    """
     version: str = ctx.job.payload["version"]
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    sources = {source: ctx.store.open_image(source) for source in dict.fromkeys(row.source for row in rows)}
+    wanted = Counter(rows[index].source for index in left)
+
+    def leave_out(source: str, error: UserError) -> None:
+        ctx.leave_out(source, error, items=wanted[source])
+
+    sources = open_each(wanted, ctx.store.open_image, leave_out)
+    ctx.demand_some(sources)
+    usable = [index for index in left if rows[index].source in sources]
     items = []
-    for row in rows:
+    for row in (rows[index] for index in usable):
         params = EditParams.from_json(row.params)
         items.append(EditItem(sources[row.source], params.replace(loras=(*params.loras, *own))))
-    return items
+    return usable, items
 
 
 def _keep(ctx: Context, row: PlanRow, result: Image.Image, judge: Judge) -> ImageRecord:
@@ -278,7 +289,8 @@ def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | Non
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:
     """A result's size on the disk: as earlier ones were, else an estimate from the model's picture size."""
-    sizes = [store.path(image.id).stat().st_size for image in store.select(Kind.ENRICHED)[-20:]]
+    files = (store.folder / image.file for image in store.select(Kind.ENRICHED)[-20:])
+    sizes = [file.stat().st_size for file in files if file.is_file()]
     return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
 
 

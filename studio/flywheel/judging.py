@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.api import Json, Scorer
 from engines.errors import ModelMissing
+from studio.context import NOT_COMPARED
 from studio.scoring import gallery, make_gallery, score_pictures
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ class Judge:
         self.gallery = make_gallery("", {})
         try:
             self._scorer = ctx.studio.scorer(ctx.store.character.scorer)
-            self.gallery = gallery(ctx.studio, ctx.store)
+            self.gallery = gallery(ctx.studio, ctx.store, partial(ctx.leave_out, what=NOT_COMPARED))
         except ModelMissing as error:
             ctx.event(warning=f"Pictures are not scored: {error}")
 

@@ -143,6 +143,23 @@ def test_a_disk_that_refuses_is_no_bug(bench: Bench, tmp_path: Path, number: int
         assert "raw words" not in str(error)
 
 
+def test_a_disk_that_refuses_behind_a_library_is_no_bug(bench: Bench) -> None:
+    """What a library in Rust tells in its own words is known by the system's number."""
+    error = bench.here(raising(ValueError("I/O error: No space left on device (os error 28)"))).error
+
+    assert (error["code"], "The disk is full" in error["message"]) == ("disk_full", True)
+
+
+def test_a_job_that_cannot_keep_its_last_step_stops_all_the_same(bench: Bench) -> None:
+    """A cancelled job whose last save the disk refuses is cancelled, not failed."""
+
+    def does(ctx: Context) -> None:
+        bench.jobs.cancel(ctx.job.id)
+        raise OSError(errno.ENOSPC, "full")
+
+    assert bench.here(does).state is JobState.CANCELLED
+
+
 def test_any_other_failure_of_the_system_stays_a_bug(bench: Bench) -> None:
     """Nobody is sent to free space because a connection broke."""
     assert bench.here(raising(ConnectionResetError(errno.ECONNRESET, "reset"))).error["code"] == "bug"
