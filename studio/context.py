@@ -70,6 +70,10 @@ class Context:
         rate, eta_s = self._meter.step(step, total)
         self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
 
+    def say(self, message: str) -> None:
+        """Say where the job stands, its step as it is; for its last words."""
+        self._jobs.progress(self._id, message=message)
+
     def cancelled(self) -> bool:
         """Whether this run should end; `step` asks it, and so does a wait for the card."""
         return self._jobs.stopping(self._id)

@@ -8,7 +8,7 @@ from typing import Any
 import psutil
 
 from engines.errors import UserError
-from studio.flywheel import card
+from studio.flywheel import card, runs
 from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Verdict
 from studio.store import Store
 from studio.studio import Studio
@@ -197,7 +197,7 @@ def _offered(job: Job) -> str:
     return (
         f'<div title="{looks.esc(f"{cause} {hint}".strip())}">'
         f"{looks.chip(words, tone)}<small>{looks.esc(short)}</small>"
-        f"{looks.button('Resume', 'resume', tone='small', job=job.id)}"
+        f"{looks.button(runs.resume_words(job), 'resume', tone='small', job=job.id)}"
         f"{looks.button('Dismiss', 'dismiss', tone='small', job=job.id)}</div>"
     )
 

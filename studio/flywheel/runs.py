@@ -124,10 +124,19 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         ctx.artifact("checkpoints", saved)
         if saved and _keep_file(ctx.store, ctx.job.id).exists():
             make_version(ctx.studio, ctx.job.id, saved)
+        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; {resume_words(ctx.job)} goes on")
         raise
     saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
     ctx.artifact("checkpoints", saved)
     return make_version(ctx.studio, ctx.job.id, saved)
+
+
+def resume_words(job: Job) -> str:
+    """What the button says that takes an ended job up again: a training from which step."""
+    if "dataset" not in job.payload:
+        return "Resume"
+    saved = job.artifacts.get("checkpoints", ())
+    return f"Resume from step {saved[-1]['step']}" if saved else "Resume from the start"
 
 
 def keep(studio: Studio, job_id: str) -> Version | None:
