@@ -23,8 +23,14 @@ class PictureApi(Answering):
 
     @answers
     def character_list(self) -> Json:
-        """Every character with its id, trigger and models."""
-        return {"characters": [character.to_json() for character in self._studio.library.characters()]}
+        """Every character with its id, trigger and models; `trouble` says why one cannot be opened, "" where it can."""
+        library = self._studio.library
+        return {
+            "characters": [
+                {**character.to_json(), "trouble": str(library.trouble(character.id) or "")}
+                for character in library.characters()
+            ]
+        }
 
     @answers
     def character_create(

@@ -27,6 +27,7 @@ Doc = dict[str, Any]
 Tables = dict[str, dict[str, Doc]]
 Op = tuple[str, str, Doc | None]
 
+DATABASE_FILES = ("flenwheel.json", "flenwheel.journal")
 _META = "_meta"
 
 
@@ -87,8 +88,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path, *, schema: int, compact_bytes: int) -> None:
-        self.snapshot_path = folder / "flenwheel.json"
-        self.path = folder / "flenwheel.journal"
+        self.snapshot_path, self.path = (folder / name for name in DATABASE_FILES)
         self.sequence = 0
         self.size = 0
         self._schema = schema

@@ -113,6 +113,8 @@ def rail(studio: Studio, cid: str) -> str:
     """The rail as markup; the next step stands out, with a sentence why."""
     if not cid:
         return looks.empty("Create your first character with the button above.")
+    if trouble := studio.library.trouble(cid):
+        return looks.trouble(trouble)
     steps, index, why = rail_steps(studio, cid)
     parts = []
     for at, step in enumerate(steps):
