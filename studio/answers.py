@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from pydantic import ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
-from engines.errors import BadInput, NotFound, UserError
+from engines.errors import BadInput, NotFound, UserError, from_disk
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
@@ -43,6 +43,11 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
             return {"ok": False, "error": _misfit(error.errors()[0], names).to_json()}
         except UserError as error:
             return {"ok": False, "error": error.to_json()}
+        except OSError as error:
+            told = from_disk(error, Path(str(error.filename or "a file of the data folder")))
+            if told is None:
+                raise
+            return {"ok": False, "error": told.to_json()}
 
     return answer
 

@@ -212,7 +212,8 @@ def _queue(waiting: list[Job]) -> str:
         before = waiting[at - 1].id if at else ""
         up = looks.button("↑", "up", tone="small", hint="move up", job=job.id, before=before) if at else ""
         cancel = looks.button("Cancel", "cancel", tone="small", job=job.id)
-        rows.append(f"<p><span>{looks.esc(job.title or job.kind)}</span><span>{up} {cancel}</span></p>")
+        waits = f"<small>{looks.esc(job.waits_for)}</small>" if job.waits_for else ""
+        rows.append(f"<p><span>{looks.esc(job.title or job.kind)}{waits}</span><span>{up} {cancel}</span></p>")
     return f'<details data-fold="queue"><summary>queue {len(waiting)}</summary><div>{"".join(rows)}</div></details>'
 
 

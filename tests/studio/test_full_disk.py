@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from engines.errors import UserError
+from studio.answers import answers
 from studio.jobs import Context
-from studio.nouns import Job, JobState
+from studio.nouns import Job, JobState, Json
 from tests.studio.full_disk import full
 from tests.studio.queueing import Bench, titles
 
@@ -186,3 +187,16 @@ def test_what_ended_is_listed_by_its_ending_not_by_the_clock(bench: Bench) -> No
 
     assert titles(bench.jobs) == ["first", "second", "old"]
     assert titles(bench.open()) == ["first", "second", "old"]
+
+
+def test_a_script_is_told_of_a_full_disk_in_words(tmp_path: Path) -> None:
+    """What a call of the scripted surface hears from the disk is an answer, not a traceback."""
+
+    @answers
+    def export(what: str) -> Json:
+        raise OSError(errno.ENOSPC, "full", str(tmp_path / "set.zip"))
+
+    told = export("kohya")
+
+    assert (told["ok"], told["error"]["code"]) == (False, "disk_full")
+    assert "set.zip" in told["error"]["message"]
