@@ -63,11 +63,14 @@ class Context:
         """The store of the job's character. Raises: NotFound."""
         return self.studio.store(self.job.character)
 
-    def step(self, step: int, total: int, message: str = "") -> None:
-        """Report progress; engines take this as their OnStep. Raises: Cancelled when the user wants out."""
+    def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True) -> None:
+        """Report progress; engines take this as their OnStep. Raises: Cancelled when the user wants out.
+
+        Without `repeats_count` the time between two reports of one step counts for nothing.
+        """
         if self.cancelled():
             raise Cancelled
-        rate, eta_s = self._meter.step(step, total)
+        rate, eta_s = self._meter.step(step, total, repeats_count=repeats_count)
         self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
 
     def say(self, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     try:
         with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
-            for event in trainer.train(run, lease, ctx.step):
+            for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
     except Cancelled:
         saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
