@@ -52,7 +52,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an expected failure is two lines, not a traceback."""
-    from engines.errors import UserError
+    from engines.errors import UserError, from_disk
 
     top = parser()
     options, options_of_pytest = top.parse_known_args(arguments)
@@ -65,6 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = command.main(options)
     except UserError as error:
         print(f"\n{error.cause}\n{error.hint}".rstrip(), file=sys.stderr)
+        return 1
+    except OSError as error:  # a disk that is full, read-only or another user's
+        told = from_disk(error, Path(str(error.filename or getattr(options, "home", None) or Path.cwd())))
+        if told is None:
+            raise
+        print(f"\n{told.cause}\n{told.hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

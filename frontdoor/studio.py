@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import signal
 import threading
 import webbrowser
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import assets
@@ -38,19 +41,36 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
 
 def serve(studio: Studio, *, port: int, browser: bool) -> int:
-    """Show the studio until Ctrl-C, then leave everything in order."""
+    """Show the studio until Ctrl-C or a polite kill, then leave everything in order: a training saves where it is."""
     from tabs.app import launch
 
-    running = launch(studio, port=port)
-    threading.Thread(target=studio.warm_up, name="warm-up", daemon=True).start()
-    print(f"\n  FLENwheel  {running.url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
-    if browser:
-        webbrowser.open(running.url)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        print("\nStopping …")
-    finally:
-        running.close()
-        studio.close()
+    with ExitStack() as ends, _ending_politely():
+        ends.callback(studio.close)
+        try:
+            running = launch(studio, port=port)
+            ends.callback(running.close)
+            threading.Thread(target=studio.warm_up, name="warm-up", daemon=True).start()
+            print(f"\n  FLENwheel  {running.url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
+            if browser:
+                webbrowser.open(running.url)
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            with suppress(OSError):  # the terminal may be gone
+                print("\nStopping …", flush=True)
     return 0
+
+
+@contextmanager
+def _ending_politely() -> Iterator[None]:
+    """A kill and a closed terminal end the studio as Ctrl-C does; what this process was told to ignore it ignores."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    ours = [number for name in names if signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
+
+    def stop(*_: object) -> None:
+        for number in ours:
+            signal.signal(number, signal.SIG_IGN)  # it is ending already
+        raise KeyboardInterrupt
+
+    for number in ours if threading.current_thread() is threading.main_thread() else ():
+        signal.signal(number, stop)
+    yield

@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import wraps
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
-from engines.errors import BadInput, UserError
+from engines.errors import BadInput, UserError, from_disk
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
@@ -42,6 +43,11 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
             return {"ok": False, "error": _misfit(error.errors()[0], names).to_json()}
         except UserError as error:
             return {"ok": False, "error": error.to_json()}
+        except OSError as error:
+            told = from_disk(error, Path(str(error.filename or "a file of the data folder")))
+            if told is None:
+                raise
+            return {"ok": False, "error": told.to_json()}
 
     return answer
 
@@ -89,11 +95,16 @@ def member(kind: type[E], value: str) -> E:
 
 
 def picture(store: Store, image: ImageRecord) -> Json:
-    """A record as scripts see it, with where its files lie on the studio's machine.
+    """A record as scripts see it, with where its files lie on the studio's machine; `trouble` says where one does not.
 
     No key is named `path`: gradio_client takes any dict with one for a file to download.
     """
-    files = {"file_path": str(store.path(image.id)), "thumb_path": str(store.thumb(image.id))}
+    files = {"file_path": "", "thumb_path": "", "trouble": ""}
+    try:
+        files["file_path"] = str(store.path(image.id))
+        files["thumb_path"] = str(store.thumb(image.id))
+    except UserError as error:
+        files["trouble"] = str(error)
     return {**image.to_json(), **files}
 
 

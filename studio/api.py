@@ -25,6 +25,8 @@ API_NAMES: tuple[str, ...] = (
     "image_import",
     "image_list",
     "image_get",
+    "image_trash",
+    "image_restore",
     "caption_set",
     "mask_set",
     "mask_clear",

@@ -23,8 +23,14 @@ class PictureApi(Answering):
 
     @answers
     def character_list(self) -> Json:
-        """Every character with its id, trigger and models."""
-        return {"characters": [character.to_json() for character in self._studio.library.characters()]}
+        """Every character with its id, trigger and models; `trouble` says why one cannot be opened, "" where it can."""
+        library = self._studio.library
+        return {
+            "characters": [
+                {**character.to_json(), "trouble": str(library.trouble(character.id) or "")}
+                for character in library.characters()
+            ]
+        }
 
     @answers
     def character_create(
@@ -71,6 +77,20 @@ class PictureApi(Answering):
         """One picture's record, with the paths of its file and thumbnail on the studio's machine."""
         store = self._studio.store(character_id)
         return {"image": picture(store, store.images.get(image_id))}
+
+    @answers
+    def image_trash(self, character_id: str, image_ids: list[str]) -> Json:
+        """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
+        store = self._studio.store(character_id)
+        store.trash(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+
+    @answers
+    def image_restore(self, character_id: str, image_ids: list[str]) -> Json:
+        """Take pictures out of the trash, as they were."""
+        store = self._studio.store(character_id)
+        store.restore(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def caption_set(self, character_id: str, image_id: str, text: str) -> Json:

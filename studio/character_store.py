@@ -15,7 +15,7 @@ from typing import Any
 from PIL import Image
 
 from engines.crops import cut
-from engines.errors import BadInput
+from engines.errors import BadInput, UserError
 from engines.pictures import to_rgb
 from studio.collection import Collection, changed
 from studio.crops import Crops
@@ -106,6 +106,13 @@ class Store:
     def path(self, image_id: str) -> Path:
         """Where a picture's file lies. Raises: NotFound."""
         return self._pictures.path(self.images.get(image_id).file)
+
+    def trouble(self, image_id: str) -> UserError | None:
+        """Why a picture's file cannot be used, None where it can: gone, unreadable, or no longer what was kept.
+
+        Raises: NotFound for an unknown picture.
+        """
+        return self._pictures.trouble(self.images.get(image_id).file)
 
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """A WebP of at most 512 pixels a side, of such a part or of all of it. Raises: NotFound, BadInput."""

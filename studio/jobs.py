@@ -11,8 +11,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from engines.errors import BadInput, Busy, Cancelled, NotFound, RanOut, UserError
-from studio.context import Context
+from engines.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, NotFound, RanOut, UserError
+from studio.context import WITHOUT, Context, summary
+from studio.durable import disk_refusal
 from studio.events import EventLog
 from studio.nouns import Job, JobState, Json, now
 from studio.store import Library
@@ -25,13 +26,15 @@ Events = tuple[list[Json], int]
 _LOG = logging.getLogger(__name__)
 _RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
 _SAVE_S = 1.0
+_RETRY_S = 2.0
 
 
 class Jobs:
     """Jobs are rows: submitted from anywhere, run one at a time in order, found again after a crash.
 
-    States and artifacts are durable before the call returns; progress at most once a second. `log` is where a
-    user finds the traceback of a bug.
+    States and artifacts are durable before the call returns; progress at most once a second. What a full disk
+    refuses of a job's end, a cancel or progress is known at once and stored when there is room, looked for every
+    `retry_s` seconds; until then nothing new is begun. `log` is where a user finds the traceback of a bug.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Jobs:
         *,
         clock: Callable[[], float] = time.monotonic,
         log: str = "the studio's log",
+        retry_s: float = _RETRY_S,
     ) -> None:
         self.clock = clock
         self._library = library
@@ -49,10 +53,12 @@ class Jobs:
         self._runners = runners
         self._context = context
         self._log = log
-        self._events = EventLog(lambda job: library.open(job.character).run_dir(job.id) if job.character else None)
+        self._retry_s = retry_s
+        self._events = EventLog(lambda job: library.folder(job.character) / "runs" / job.id if job.character else None)
         self._wake = threading.Condition()
         self._jobs: dict[str, Job] = {job.id: job for job in self._rows.all()}
         self._saved_at: dict[str, float] = {}
+        self._unsaved: set[str] = set()  # rows that are further than the disk knows
         self._cancelling: set[str] = set()
         self._live: set[str] = set()
         self._closing = False
@@ -62,9 +68,8 @@ class Jobs:
     def _recover(self) -> None:
         """What a crash left running is interrupted: offered for resume, never restarted unasked."""
         lost = [job for job in self._jobs.values() if job.state is JobState.RUNNING]
-        found = [job.replace(state=JobState.INTERRUPTED, ended=now(), waits_for="", eta_s=0.0) for job in lost]
-        self._rows.put_many(found)
-        self._jobs.update({job.id: job for job in found})
+        for job in lost:
+            self._note(self._ended(job, {"state": JobState.INTERRUPTED}))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────
 
@@ -83,7 +88,7 @@ class Jobs:
         queued = sorted((job for job in jobs if job.state is JobState.QUEUED), key=_place)
         # Backwards, so that of two that ended in the same millisecond the later one comes first.
         rest = [job for job in reversed(jobs) if job.state not in (JobState.RUNNING, JobState.QUEUED)]
-        rest.sort(key=lambda job: job.ended or job.created, reverse=True)
+        rest.sort(key=lambda job: (job.ended_as, job.ended or job.created), reverse=True)
         return [*sorted(running, key=lambda job: job.started), *queued, *rest]
 
     def running(self) -> Job | None:
@@ -149,9 +154,9 @@ class Jobs:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
                 self._cancelling.add(job_id)
-                return self._keep(job.replace(message="cancelling"))
+                return self._note(job.replace(message="cancelling"))
             if job.state in (JobState.QUEUED, JobState.INTERRUPTED):
-                return self._keep(job.replace(state=JobState.CANCELLED, ended=now()))
+                return self._note(self._ended(job, {"state": JobState.CANCELLED}))
             return job
 
     def resume(self, job_id: str) -> Job:
@@ -162,7 +167,7 @@ class Jobs:
                 return job
             if job.state not in _RESUMABLE:
                 raise BadInput(f"{job.title or job.kind} is {job.state}.", "Submit a new job instead.")
-            return self._queue_again(job)
+            return self._note(self._queued_again(job))
 
     def extend(self, job_id: str, payload: Json, total: int) -> Job:
         """Queue again what has ended, with more asked of it: one write, so that no crash parts the two.
@@ -173,15 +178,15 @@ class Jobs:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
                 raise Busy(f"{job.title or job.kind} has not ended.", "Stop it, or wait; then extend it.")
-            return self._queue_again(job.replace(payload=json.loads(json.dumps(payload)), total=total))
+            return self._keep(self._queued_again(job.replace(payload=json.loads(json.dumps(payload)), total=total)))
 
-    def _queue_again(self, job: Job) -> Job:
+    def _queued_again(self, job: Job) -> Job:
         if job.kind not in self._runners:
             raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
-        queued = job.replace(state=JobState.QUEUED, position=self._last_position() + 1, error={}, ended="", message="")
-        self._keep(queued)
         self._wake.notify_all()
-        return queued
+        again = {"state": JobState.QUEUED, "position": self._last_position() + 1, "ended": "", "message": ""}
+        kept = {name: value for name, value in job.artifacts.items() if name not in WITHOUT}
+        return job.replace(**again, error={}, artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
         """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""
@@ -217,40 +222,67 @@ class Jobs:
             self._wake.notify_all()
             if not self._wake.wait_for(lambda: not self._live, patience_s):
                 raise Busy("The running job has not stopped yet.", "Wait for its step to end, then try again.")
+            self._store_unsaved()
         if self._thread is not None:
             self._thread.join(patience_s)
 
     def _work(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._next() is not None)
-                job = self._next()
-                if self._closing or job is None:
-                    return
-                job = self._keep(job.replace(state=JobState.RUNNING, started=now(), rate=0.0, eta_s=0.0))
-                self._live.add(job.id)
+        while job := self._take():
             self._run(job)
+
+    def _take(self) -> Job | None:
+        """The next job, once the disk has taken that it runs; None when the studio closes."""
+        with self._wake:
+            while True:
+                patience = self._retry_s if self._unsaved else None
+                self._wake.wait_for(lambda: self._closing or self._next() is not None, patience)
+                self._store_unsaved()
+                job = self._next()
+                if self._closing:
+                    return None
+                if job is None:
+                    continue
+                started = {"state": JobState.RUNNING, "started": now(), "rate": 0.0, "eta_s": 0.0, "waits_for": ""}
+                try:
+                    job = self._keep(job.replace(**started))
+                except UserError as error:
+                    if job.waits_for != error.cause:
+                        _LOG.warning("job %s cannot begin yet: %s", job.id, error)
+                    self._jobs[job.id] = job.replace(waits_for=error.cause)
+                    self._wake.wait(self._retry_s)
+                    continue
+                self._live.add(job.id)
+                return job
 
     def _run(self, job: Job) -> None:
         outcome: Json = {"state": JobState.INTERRUPTED}
         try:
             self._persist(job)
-            outcome = {"state": JobState.DONE, "error": {}}
+            done = self.get(job.id)
+            outcome = {"state": JobState.DONE, "error": {}, "message": summary(done) or done.message}
         except Cancelled:
-            closing = self._closing and job.id not in self._cancelling
-            outcome = {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
+            outcome = self._stopped(job)
         except UserError as error:
-            _LOG.info("job %s failed: %s", job.id, error)
-            outcome = {"state": JobState.FAILED, "error": error.to_json()}
+            refused = isinstance(error, DiskFull | NotAllowed) and self.stopping(job.id)
+            outcome = self._stopped(job) if refused else _failed(job, error)
+        except SystemExit as error:
+            outcome = self._bug(error)
         except Exception as error:  # noqa: BLE001  whatever a runner does, the worker lives and the user is told
-            _LOG.exception("job %s (%s) hit a bug", job.id, job.kind)
-            cause = {"code": "bug", "message": f"{type(error).__name__}: {error}"}
-            outcome = {
-                "state": JobState.FAILED,
-                "error": {**cause, "hint": f"The traceback is in {self._log}."},
-            }
+            told = disk_refusal(error, self._library.root)
+            _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if told else "a bug", exc_info=error)
+            stopped = told and self.stopping(job.id)
+            outcome = self._stopped(job) if stopped else _failed(job, told) if told else self._bug(error)
         finally:
             self._end(job.id, outcome)
+
+    def _stopped(self, job: Job) -> Json:
+        """How a job ends that was asked to, also where the disk did not let it keep its last step."""
+        closing = self._closing and job.id not in self._cancelling
+        return {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
+
+    def _bug(self, error: BaseException) -> Json:
+        told = {"code": "bug", "message": f"{type(error).__name__}: {error}"}
+        return {"state": JobState.FAILED, "error": {**told, "hint": f"The traceback is in {self._log}."}}
 
     def _persist(self, job: Job) -> None:
         """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
@@ -265,16 +297,15 @@ class Jobs:
     def _end(self, job_id: str, outcome: Json) -> None:
         with self._wake:
             self._cancelling.discard(job_id)
+            self._note(self._ended(self.get(job_id), outcome))
             self._saved_at.pop(job_id, None)
-            job = self.get(job_id).replace(**outcome, ended=now(), waits_for="", eta_s=0.0)
-            try:
-                self._keep(job)
-            except (OSError, UserError):
-                # A full disk must not end the worker; the row still says "running", so it will be recovered.
-                _LOG.exception("the end of job %s could not be stored", job_id)
-                self._jobs[job_id] = job
             self._live.discard(job_id)
             self._wake.notify_all()
+
+    def _ended(self, job: Job, outcome: Json) -> Job:
+        """A job that ends now; a clock that is set back meanwhile changes nothing in the order."""
+        last = max((each.ended_as for each in self._jobs.values()), default=0)
+        return job.replace(**outcome, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
 
     # ── what a context reports ──────────────────────────────────────────────────────────────────
 
@@ -287,7 +318,7 @@ class Jobs:
         with self._wake:
             job = self._jobs[job_id] = self.get(job_id).replace(**changes)
             if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
-                self._keep(job)
+                self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
         """Note what a job waits for; "" when it goes on. Nothing that has to survive."""
@@ -305,10 +336,29 @@ class Jobs:
         self._events.add(self.get(job_id), event)
 
     def _keep(self, job: Job) -> Job:
-        self._rows.put(job)
+        """Store a row, and with it what the disk refused before. Raises: UserError, and then nothing has changed."""
+        waiting = [self._jobs[each] for each in self._unsaved if each != job.id]
+        self._rows.put_many([*waiting, job])
+        self._unsaved.clear()
         self._jobs[job.id] = job
         self._saved_at[job.id] = self.clock()
         return job
+
+    def _note(self, job: Job) -> Job:
+        """Store a row whose news is true whether the disk takes it or not; what it refuses is stored later."""
+        try:
+            return self._keep(job)
+        except UserError as error:
+            if job.id not in self._unsaved:
+                _LOG.warning("job %s is %s, which could not be stored yet: %s", job.id, job.state, error)
+            self._jobs[job.id] = job
+            self._unsaved.add(job.id)
+            self._saved_at[job.id] = self.clock()
+            return job
+
+    def _store_unsaved(self) -> None:
+        if self._unsaved:
+            self._note(self._jobs[next(iter(self._unsaved))])
 
     def _next(self) -> Job | None:
         queued = [job for job in self._jobs.values() if job.state is JobState.QUEUED]
@@ -320,3 +370,8 @@ class Jobs:
 
 def _place(job: Job) -> tuple[float, str, str]:
     return (job.position, job.created, job.id)
+
+
+def _failed(job: Job, error: UserError) -> Json:
+    _LOG.info("job %s failed: %s", job.id, error)
+    return {"state": JobState.FAILED, "error": error.to_json()}

@@ -13,7 +13,6 @@ a commit nor applies one twice.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from io import FileIO
 from pathlib import Path
@@ -21,12 +20,13 @@ from typing import Any
 from zlib import crc32
 
 from engines.errors import BadInput, UserError
-from studio.durable import disk_error, make_folder, sync_folder, write_file
+from studio.durable import DISK, Disk, disk_error, make_folder, sync_folder, write_file
 
 Doc = dict[str, Any]
 Tables = dict[str, dict[str, Doc]]
 Op = tuple[str, str, Doc | None]
 
+DATABASE_FILES = ("flenwheel.json", "flenwheel.journal")
 _META = "_meta"
 
 
@@ -86,9 +86,9 @@ class Journal:
     Not thread-safe; its owner holds a lock.
     """
 
-    def __init__(self, folder: Path, *, schema: int, compact_bytes: int) -> None:
-        self.snapshot_path = folder / "flenwheel.json"
-        self.path = folder / "flenwheel.journal"
+    def __init__(self, folder: Path, *, schema: int, compact_bytes: int, disk: Disk = DISK) -> None:
+        self._disk = disk
+        self.snapshot_path, self.path = (folder / name for name in DATABASE_FILES)
         self.sequence = 0
         self.size = 0
         self._schema = schema
@@ -101,9 +101,16 @@ class Journal:
         """The tables as the last commit left them, and the schema that they have.
 
         Nothing is written before everything has been read and found sound.
-        Raises: BadInput for a damaged file or one of a newer FLENwheel.
+        Raises: BadInput for a damaged file or one of a newer FLENwheel, UserError where the disk refuses.
         """
-        make_folder(self.path.parent)
+        make_folder(self.path.parent, self._disk)
+        try:
+            return self._load()
+        except OSError as error:
+            self.close()
+            raise disk_error(self.path, error) from error
+
+    def _load(self) -> tuple[Tables, int]:
         tables, schema, reached = self._read_snapshot()
         data = self.path.read_bytes() if self.path.exists() else b""
         try:
@@ -119,7 +126,7 @@ class Journal:
             reached = sequence
         self.sequence, self.size = reached, sound
         self._file = FileIO(self.path, "r+" if self.path.exists() else "w+")
-        sync_folder(self.path.parent)
+        sync_folder(self.path.parent, self._disk)
         if len(data) > sound:
             self._drop_torn(data[sound:])
         return tables, schema
@@ -139,9 +146,9 @@ class Journal:
             left = memoryview(line)
             while left:
                 left = left[file.write(left) :]
-            os.fsync(file.fileno())
+            self._disk.sync(file.fileno())
         except OSError as error:
-            raise disk_error(self.path, error) from error
+            raise disk_error(self.path, error, len(line)) from error
         self._unsound = False
         self.sequence += 1
         self.size += len(line)
@@ -159,11 +166,11 @@ class Journal:
         file = self._writable()
         meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
         data = json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
-        write_file(self.snapshot_path, data)
+        write_file(self.snapshot_path, data, self._disk)
         self._snapshot_bytes = len(data)
         try:
-            file.truncate(0)
-            os.fsync(file.fileno())
+            self._disk.truncate(file, 0)
+            self._disk.sync(file.fileno())
         except OSError as error:
             raise disk_error(self.path, error) from error
         self.size = 0
@@ -203,10 +210,10 @@ class Journal:
 
     def _drop_torn(self, torn: bytes) -> None:
         """Cut off a line that a crash tore; its bytes are set aside, never destroyed."""
-        write_file(self.path.with_suffix(".torn"), torn)
+        write_file(self.path.with_suffix(".torn"), torn, self._disk)
         file = self._writable()
-        file.truncate(self.size)
-        os.fsync(file.fileno())
+        self._disk.truncate(file, self.size)
+        self._disk.sync(file.fileno())
 
     @staticmethod
     def _damaged(path: Path, cause: str) -> BadInput:

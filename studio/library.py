@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import RLock
 from typing import Any, Self, TypeVar, cast
 
-from engines.errors import BadInput
+from engines.errors import BadInput, NotFound, UserError
 from studio.character_store import Store
 from studio.collection import Collection, changed
 from studio.durable import make_folder
+from studio.journal import DATABASE_FILES
 from studio.lock import FolderLock
 from studio.nouns import Character, Json, Record
 from studio.tables import COMPACT_BYTES, Database, JournalTable
 
 R = TypeVar("R", bound=Record)
+_STORES = "stores"  # the table that names every character whose store was ever opened
 
 
 class Library:
@@ -70,17 +72,44 @@ class Library:
         with self._database.transaction():
             return self._characters.put(changed(self._characters.get(character_id), changes))
 
+    def folder(self, character_id: str) -> Path:
+        """Where a character's files lie."""
+        return self.root / "characters" / character_id
+
     def open(self, character_id: str) -> Store:
-        """A character's store, the same object every time. Raises: NotFound, BadInput."""
+        """A character's store, the same object every time.
+
+        Raises: NotFound, BadInput where it is damaged; NotFound, too, where it was there before and its folder is
+        gone: a disk that is not mounted must not come back as an empty character.
+        """
         with self._opening:
             if character_id not in self._stores:
-                self._characters.get(character_id)
+                character = self._characters.get(character_id)
+                folder, known = self.folder(character_id), self._values(_STORES)
+                if character_id in known and not any((folder / name).exists() for name in DATABASE_FILES):
+                    raise NotFound(
+                        f"The files of {character.name} are not in {folder}, though they were before.",
+                        "Mount the disk that holds them, or put the folder back from a backup. Nothing was written.",
+                    )
                 self._stores[character_id] = Store(
-                    self.root / "characters" / character_id,
-                    lambda: self._characters.get(character_id),
-                    compact_bytes=self._compact_bytes,
+                    folder, lambda: self._characters.get(character_id), compact_bytes=self._compact_bytes
                 )
+                if character_id not in known:
+                    with suppress(UserError):  # on a full disk; it is noted at the next start
+                        self._set_value(_STORES, character_id, True)
             return self._stores[character_id]
+
+    def trouble(self, character_id: str) -> UserError | None:
+        """Why a character's store cannot be opened, None where it can: the others go on without it."""
+        try:
+            self.open(character_id)
+        except UserError as error:
+            return error
+        return None
+
+    def sound(self) -> list[Character]:
+        """Everyone whose store can be opened, oldest first."""
+        return [character for character in self.characters() if self.trouble(character.id) is None]
 
     def records(self, record_class: type[R]) -> Collection[R]:
         """The library's own records of one class, such as the jobs."""

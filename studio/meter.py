@@ -29,8 +29,11 @@ class Meter:
             self._at += self._clock() - self._paused_at
             self._paused_at = None
 
-    def step(self, step: int, total: int) -> tuple[float, float]:
-        """Seconds a step, and seconds left; both 0 until two steps have been seen."""
+    def step(self, step: int, total: int, *, repeats_count: bool = True) -> tuple[float, float]:
+        """Seconds a step, and seconds left; both 0 until two steps have been seen.
+
+        Without `repeats_count` what is done while the step stays the same is no part of any: encoding, previews.
+        """
         now = self._clock()
         if total != self._total or step < self._step:
             self.rate = 0.0
@@ -38,6 +41,7 @@ class Meter:
             latest = max(0.0, now - self._at) / (step - self._step)
             self.rate = latest if self.rate == 0 else self.rate + _SMOOTHING * (latest - self.rate)
         else:
+            self._at = self._at if repeats_count else now
             return self.rate, self.rate * (total - step)
         self._step, self._total, self._at = step, total, now
         return self.rate, self.rate * (total - step)

@@ -239,6 +239,7 @@ class Job(Record):
     message: str = ""
     started: str = ""
     ended: str = ""
+    ended_as: int = 0  # the how-manieth of all jobs to end; 0 for one that has not, or that an older FLENwheel ran
     rate: float = 0.0  # seconds a step
     eta_s: float = 0.0
     waits_for: str = ""

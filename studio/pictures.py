@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,8 +16,8 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 
 from engines import api
 from engines.crops import Crop, cut
-from engines.errors import BadInput, NotFound
-from engines.pictures import decode, is_transparent, open_picture, to_grey, to_rgb
+from engines.errors import BadInput, NotFound, UserError, from_disk
+from engines.pictures import decode, is_transparent, to_grey, to_rgb
 from studio.durable import write_file
 
 Json = dict[str, Any]
@@ -28,6 +29,7 @@ _QUALITY: Final = 85
 _DARKER: Final = 5  # by how much what a mask leaves out is shown darker
 _UPLOAD: Final = "Upload a picture file."
 _SUFFIX: Final[Mapping[str, str]] = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
+_REMEDY: Final = "Put it back from a backup, or trash its record."
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Pictures:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._sound: dict[str, tuple[int, int, int]] = {}  # files as they were when their bytes were last found right
         self._shares: dict[tuple[str, Crop], float] = {}  # masks are named by content: what was seen stays true
 
     def keep(self, data: bytes) -> Kept:
@@ -111,36 +114,70 @@ class Pictures:
         return self._shares[known]
 
     def path(self, file: str) -> Path:
-        """Where a kept file lies. Raises: NotFound."""
+        """Where a kept file lies. Raises: NotFound, NotAllowed."""
         path = self._folder / file
-        if not path.is_file():
-            raise NotFound(f"The picture file {path} is missing.", "Put it back from a backup, or trash its record.")
+        try:
+            there = path.is_file()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if not there:
+            raise NotFound(f"The picture file {path} is missing.", _REMEDY)
         return path
 
+    def read(self, file: str) -> bytes:
+        """A kept file's bytes. Raises: NotFound, NotAllowed; BadInput where they are no longer those that were kept."""
+        path = self.path(file)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        if content_id(data) != path.stem:
+            raise BadInput(f"The picture file {path} is damaged, or another one lies in its place.", _REMEDY)
+        return data
+
+    def trouble(self, file: str) -> UserError | None:
+        """Why a kept file cannot be used, None where it can; its bytes are looked at again only when it has changed."""
+        try:
+            told = self.path(file).stat()
+            seen = (told.st_mtime_ns, told.st_size, told.st_mode)
+            if self._sound.get(file) != seen:
+                self.read(file)
+                self._sound[file] = seen
+        except UserError as error:
+            return error
+        return None
+
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """A thumbnail of a picture or of a part of it, drawn again when it is gone. Raises: NotFound, BadInput."""
-        path = self._thumb_path(_part_name(picture_id, crop))
-        if not path.is_file():
-            self._write_small(path, cut(self.open(file), crop), THUMB_SIDE)
-        return path
+        """A thumbnail of a picture or a part, drawn again when it is gone; the picture where the disk takes none.
+
+        Raises: NotFound, NotAllowed, BadInput.
+        """
+        return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
         """A file that a browser shows as `open` opens it: the picture's own, or a large one drawn from it.
 
         Browsers turn pictures and apply profiles as we do, but lay transparency on the page.
-        Raises: NotFound, BadInput.
+        Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
         if not crop and not is_transparent(own):
             return own
-        path = self._thumb_path(f"{_part_name(picture_id, crop)}-view")
+        return self._small(f"{_part_name(picture_id, crop)}-view", file, crop, _VIEW_SIDE)
+
+    def _small(self, name: str, file: str, crop: Crop, side: int) -> Path:
+        path = self._thumb_path(name)
         if not path.is_file():
-            self._write_small(path, cut(self.open(file), crop), _VIEW_SIDE)
+            part = cut(self.open(file), crop)
+            try:
+                self._write_small(path, part, side)
+            except UserError:
+                return self.path(file)
         return path
 
     def open(self, file: str) -> Image.Image:
-        """Pixels, upright and RGB. Raises: NotFound, BadInput."""
-        return open_picture(self.path(file))
+        """Pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
+        return to_rgb(decode(self.read(file), str(self._folder / file)))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
         name = content_id(data)
@@ -150,7 +187,8 @@ class Pictures:
             write_file(path, data)
         thumb = self._thumb_path(name)
         if not thumb.is_file():
-            self._write_small(thumb, upright, THUMB_SIDE)
+            with suppress(UserError):  # it is drawn when it is looked at
+                self._write_small(thumb, upright, THUMB_SIDE)
         return Kept(name, file, *upright.size)
 
     def _thumb_path(self, picture_id: str) -> Path:
@@ -167,6 +205,10 @@ class Pictures:
 
 def _part_name(picture_id: str, crop: Crop) -> str:
     return f"{picture_id}-{content_id(repr(crop).encode())}" if crop else picture_id
+
+
+def _unreadable(path: Path, error: OSError) -> UserError:
+    return from_disk(error, path) or BadInput(f"{path} cannot be read: {error.strerror or error}.", _REMEDY)
 
 
 def open_upload(file: Path) -> Image.Image:

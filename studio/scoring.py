@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 from engines.api import Embedding, Json, NoFace, Scorer
 from engines.crops import cut
-from engines.errors import ModelMissing
+from engines.errors import ModelMissing, UserError
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.statistics import median, percentile
 
@@ -33,7 +35,14 @@ _BATCH = 8
 _CACHE = "embeddings"
 _ANYTHING, _NOTHING = -1.0, 1.0
 
+_LOG = logging.getLogger(__name__)
+
 Vectors = NDArray[np.float64]
+LeaveOut = Callable[[str, UserError], object]  # a picture's id, and why it cannot be opened
+
+
+def _quietly(image: str, error: UserError) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +70,14 @@ class Gallery:
         return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
 
 
-def gallery(studio: Studio, store: Store) -> Gallery:
+def gallery(studio: Studio, store: Store, leave_out: LeaveOut = _quietly) -> Gallery:
     """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
 
-    Embeddings are kept with the store by scorer version: only new originals are embedded.
+    Embeddings are kept with the store by scorer version: only new originals are embedded. An original that cannot be
+    opened is not in it: `leave_out` is told which, and why.
     """
     scorer = studio.scorer(store.character.scorer)
-    known = embeddings(store, scorer, [image.id for image in originals(store)])
+    known = embeddings(store, scorer, [image.id for image in originals(store)], leave_out)
     found = {image: vector for image, vector in known.items() if vector is not None}
     return make_gallery(scorer.version, found, scorer.threshold)
 
@@ -124,14 +134,17 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 
 
 def score_images(studio: Studio, store: Store, ids: Iterable[str]) -> dict[str, float | None]:
-    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay."""
+    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay.
+
+    Pictures that cannot be opened are left out.
+    """
     scorer = studio.scorer(store.character.scorer)
     reference = gallery(studio, store)
     done: dict[str, float | None] = {}
     waiting = list(ids)
     for start in range(0, len(waiting), _BATCH):
-        part = waiting[start : start + _BATCH]
-        found = score_pictures(scorer, reference, [store.open_image(image) for image in part])
+        opened = open_each(waiting[start : start + _BATCH], store.open_image)
+        part, found = list(opened), score_pictures(scorer, reference, list(opened.values()))
         changes = {
             image: {**fields, "scores": {**store.images.get(image).scores, **fields["scores"]}}
             for image, fields in zip(part, found, strict=True)
@@ -147,21 +160,40 @@ def score_of(image: ImageRecord, version: str) -> float | None:
     return None if value is None else float(value)
 
 
-def embeddings(store: Store, scorer: Scorer, ids: Sequence[str]) -> dict[str, tuple[float, ...] | None]:
-    """Unit vectors of stored pictures as cropped, None for "no face"; computed once a crop and scorer version."""
+def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: LeaveOut = _quietly) -> dict[str, Image]:
+    """Pictures by id, without those that cannot be opened: `leave_out` is told of each."""
+    opened: dict[str, Image] = {}
+    for image in ids:
+        try:
+            opened[image] = read(image)
+        except UserError as error:
+            leave_out(image, error)
+    return opened
+
+
+def embeddings(
+    store: Store, scorer: Scorer, ids: Sequence[str], leave_out: LeaveOut = _quietly
+) -> dict[str, tuple[float, ...] | None]:
+    """Unit vectors of stored pictures as cropped, None for "no face"; computed once a crop and scorer version.
+
+    Pictures that cannot be opened are missing in it, and told to `leave_out`.
+    """
     cache = _cache_file(store, scorer.version)
     cached = _read_cache(cache)
     shown = {image: store.images.get(image) for image in ids}
     missing = [image for image, record in shown.items() if _seen(record) not in cached]
+
+    def seen(image: str) -> Image:
+        return cut(store.open_whole(image), shown[image].crop)
+
     for start in range(0, len(missing), _BATCH):
-        part = missing[start : start + _BATCH]
-        pictures = [cut(store.open_whole(image), shown[image].crop) for image in part]
-        for image, outcome in zip(part, scorer.embed(pictures), strict=True):
+        opened = open_each(missing[start : start + _BATCH], seen, leave_out)
+        for image, outcome in zip(opened, scorer.embed(list(opened.values())), strict=True):
             cached[_seen(shown[image])] = None if isinstance(outcome, NoFace) else list(outcome.vector)
     if missing:
         _write_cache(cache, cached)
-    vectors = {image: cached[_seen(record)] for image, record in shown.items()}
-    return {image: None if vector is None else tuple(vector) for image, vector in vectors.items()}
+    found = {image: cached[_seen(record)] for image, record in shown.items() if _seen(record) in cached}
+    return {image: None if vector is None else tuple(vector) for image, vector in found.items()}
 
 
 def _seen(image: ImageRecord) -> str:
@@ -184,9 +216,15 @@ def _read_cache(cache: Path) -> Json:
 
 
 def _write_cache(cache: Path, cached: Json) -> None:
+    """Keep what was computed; where the disk refuses it is computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
-    part.write_text(json.dumps(cached), encoding="utf-8")
-    part.replace(cache)
+    try:
+        part.write_text(json.dumps(cached), encoding="utf-8")
+        part.replace(cache)
+    except OSError as error:
+        _LOG.warning("%s could not be written: %s", cache, error)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
@@ -28,6 +29,7 @@ RUNNERS: Final[Mapping[str, Runner]] = {
     "card": card.run,
     "refine": refine.run,
 }
+_LOG = logging.getLogger(__name__)
 _LOG_BYTES = 2 << 20
 _HOST_SHARE = 0.5
 
@@ -129,13 +131,24 @@ class LibraryPeaks:
         return self._library.peaks().get(key, default)
 
     def __setitem__(self, key: str, nbytes: int, /) -> None:
-        self._library.set_peak(key, nbytes)
+        try:
+            self._library.set_peak(key, nbytes)
+        except UserError as error:  # it is measured again next time; the job that measured it goes on
+            _LOG.warning("the peak of %s could not be stored: %s", key, error)
+
+
+class _Log(RotatingFileHandler):
+    """The log's file; what a full disk refuses of it is said on the console instead."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say one line; the work goes on."""
+        sys.stderr.write(f"{self.format(record)}\n")
 
 
 def _log_to(settings: Settings) -> Any:
     """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
     settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-    handler = RotatingFileHandler(settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
+    handler = _Log(settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("studio", "engines", "tabs")]
     for logger in loggers:

@@ -119,7 +119,7 @@ def launch(studio: Studio, port: int = 0) -> Running:
 
 def open_folders(studio: Studio) -> list[Path]:
     """The only folders that the page may give files from: pictures, and the LoRAs that were written for other tools."""
-    folders = [studio.store(each.id).folder.resolve() for each in studio.library.characters()]
+    folders = [studio.store(each.id).folder.resolve() for each in studio.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 
 
@@ -178,7 +178,9 @@ class _Seen:
 
 
 def _names(studio: Studio) -> list[tuple[str, str]]:
-    return [(each.name, each.id) for each in studio.library.characters()]
+    sound = {each.id for each in studio.library.sound()}
+    known = studio.library.characters()
+    return [(each.name if each.id in sound else f"{each.name} (damaged)", each.id) for each in known]
 
 
 def _switch(studio: Studio) -> Callable[[str], str]:

@@ -180,7 +180,8 @@ def draw_gallery(studio: Studio, cid: str, kind: str, words: str, shown: int, ch
     if not found:
         return looks.empty(_nothing(kind, words)), busy
     tiles = [
-        looks.tile(each, store.thumb(each.id), badges=badges(each), chosen=each.id == chosen) for each in found[:shown]
+        looks.tile(each, looks.thumb(store, each.id), badges=badges(each), chosen=each.id == chosen)
+        for each in found[:shown]
     ]
     back = kind == "Trash"
     tools = (
@@ -252,9 +253,11 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     )
     by = looks.chip(f"caption by {record.caption_by}") if record.caption_by else ""
     likeness = f'<div class="fl-line"><span>likeness {looks.score(value)}</span></div>' if scored else ""
-    big = looks.picture(store.view(record.id), looks.describe(record), classes="fl-hero", lazy=False)
+    trouble = store.trouble(record.id)
+    facts += [("file", str(trouble))] if trouble else []
+    big = looks.picture(looks.full(store, record.id), looks.describe(record), classes="fl-hero", lazy=False)
     family = _family(store, record)
-    if record.mask or record.crop:
+    if trouble is None and (record.mask or record.crop):
         counted = looks.picture(
             store.counted_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False
         )
@@ -269,7 +272,9 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
 def _family(store: Store, record: ImageRecord) -> str:
     children = [each for each in store.select(_USABLE) if each.parent == record.id][:12]
     parent = _get(store, record.parent)
-    tiles = [looks.tile(each, store.thumb(each.id), pick=False) for each in ([parent] if parent else []) + children]
+    tiles = [
+        looks.tile(each, looks.thumb(store, each.id), pick=False) for each in ([parent] if parent else []) + children
+    ]
     if not tiles:
         return ""
     title = "made from the first of these" if parent else f"{looks.plural(len(children), 'picture')} made from this one"

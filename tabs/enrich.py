@@ -128,7 +128,7 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
     plan = make_plan(studio, cid, *knobs)
     rows = [
         [
-            looks.picture(store.thumb(row.source, store.images.get(row.source).crop), "source"),
+            looks.picture(looks.thumb(store, row.source, store.images.get(row.source).crop), "source"),
             looks.esc(EditParams.from_json(row.params).headline()),
             looks.chip(row.task),
         ]
@@ -177,10 +177,10 @@ def draw_results(studio: Studio, cid: str, chosen: str, shown: int) -> tuple[str
 
 def pair(store: Store, record: ImageRecord, chosen: bool = False) -> str:
     """One edit: source | result, words, likeness, and what can be done with it; a click opens it large."""
-    result = looks.picture(store.thumb(record.id), looks.describe(record), classes="fl-shot")
+    result = looks.picture(looks.thumb(store, record.id), looks.describe(record), classes="fl-shot")
     shots = f"<figure>{result}<span>result</span></figure>"
     if record.parent:
-        source = looks.picture(store.thumb(record.parent, record.source_crop), "source", classes="fl-shot")
+        source = looks.picture(looks.thumb(store, record.parent, record.source_crop), "source", classes="fl-shot")
         shots = f"<figure>{source}<span>source</span></figure>{shots}"
     own = {"tone": "small", "id": record.id}
     buttons = looks.button("New seed", "seed", hint="the same words, another seed", **own)
@@ -210,9 +210,11 @@ def instruction(record: ImageRecord) -> str:
 def large(store: Store, record: ImageRecord) -> str:
     """One edit over its source, with a handle between them."""
     shown = (
-        looks.compare(store.view(record.parent, record.source_crop), store.view(record.id), looks.describe(record))
+        looks.compare(
+            looks.full(store, record.parent, record.source_crop), looks.full(store, record.id), looks.describe(record)
+        )
         if record.parent
-        else looks.picture(store.view(record.id), looks.describe(record), classes="fl-hero")
+        else looks.picture(looks.full(store, record.id), looks.describe(record), classes="fl-hero")
     )
     words = f"<span>{looks.esc(instruction(record))}</span><span>{standing(record)}</span>"
     return f'{shown}<div class="fl-under fl-spread">{words}</div>'

@@ -216,7 +216,9 @@ def draw_results(studio: Studio, cid: str, shown: int) -> tuple[str, str]:
     if not drawn:
         return looks.empty("Nothing drawn yet. “Generate” draws with the chosen version."), busy
     named = {each.id: each.name for each in _versions(store)}
-    tiles = [looks.tile(each, store.thumb(each.id), badges=_badges(each, named), pick=False) for each in drawn[:shown]]
+    tiles = [
+        looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, named), pick=False) for each in drawn[:shown]
+    ]
     aside = sum(each.filtered for each in drawn)
     waiting = sum(each.state is Verdict.PENDING and not each.filtered for each in drawn)
     words = f"{looks.plural(len(drawn), 'picture')}, {aside} set aside by the identity filter"
@@ -335,8 +337,8 @@ def _cell(store: Store, cell: dict[str, Any] | None, label: str = "") -> str:
     below = f"<em>{looks.esc(label)}</em>" if label else ""
     return (
         f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
-        f"{looks.picture(store.thumb(cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>{below}{_switch(cell)}"
-        "</div>"
+        f"{looks.picture(looks.thumb(store, cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>"
+        f"{below}{_switch(cell)}</div>"
     )
 
 

@@ -129,7 +129,8 @@ def triplet_card(store: Store, triplet: Triplet) -> str:
         (triplet.result, (), "corrected" if triplet.wrong else "result"),
     ]
     figures = "".join(
-        f"<figure>{looks.picture(store.thumb(image, crop), words, classes='fl-shot')}<span>{words}</span></figure>"
+        f"<figure>{looks.picture(looks.thumb(store, image, crop), words, classes='fl-shot')}"
+        f"<span>{words}</span></figure>"
         for image, crop, words in shots
         if image
     )
@@ -233,7 +234,7 @@ def before_after(store: Store, version: Version) -> str:
     pairs = "".join(
         '<article class="fl-pair"><div>'
         + "".join(
-            f"<figure>{looks.picture(store.thumb(image), words, classes='fl-shot')}<span>{words}</span></figure>"
+            f"<figure>{looks.picture(looks.thumb(store, image), words, classes='fl-shot')}<span>{words}</span></figure>"
             for image, words in ((pair["before"], "base"), (pair["after"], version.name))
         )
         + f'</div><div class="fl-under">{looks.chip(pair.get("task") or "edit")}</div></article>'

@@ -95,9 +95,11 @@ def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reason
         looks.button(words, "reason", tone="small on" if words in reasons else "small", key=key, reason=words)
         for key, words in REASONS.items()
     )
-    image = looks.file_url(store.view(shown.id, shown.crop))
-    main = f'<img class="fl-main" data-main src="{image}" alt="{looks.esc(looks.describe(shown))}">'
-    prefetch = "".join(f'<img src="{looks.file_url(store.view(each.id, each.crop))}" alt="">' for each in ahead)
+    words, file = looks.describe(shown), looks.full(store, shown.id, shown.crop)
+    main = f'<img class="fl-main" data-main src="{looks.file_url(file)}" alt="{looks.esc(words)}">' if file else ""
+    main = main or looks.picture(None, words)
+    files = [looks.full(store, each.id, each.crop) for each in ahead]
+    prefetch = "".join(looks.picture(file, "", lazy=False) for file in files if file)
     return (
         f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
@@ -163,7 +165,7 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
     reference = nearest(store, shown)
     shots = "".join(
         f'<figure data-hold="{key}" data-keylabel="compare with the {words}">'
-        f"{looks.picture(store.view(each.id, crop), words, lazy=False)}"
+        f"{looks.picture(looks.full(store, each.id, crop), words, lazy=False)}"
         f"<figcaption>{words} (hold {key})</figcaption></figure>"
         for each, crop, words, key in (
             (source, shown.source_crop, "source", "s"),
@@ -212,7 +214,8 @@ def history(store: Store) -> str:
     last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
     shots = "".join(
         f'<button type="button" class="{looks.TONES[each.verdict]}" data-act="open" data-id="{looks.esc(each.image)}"'
-        f' aria-label="{looks.WORDS[each.verdict]}: open again">{looks.picture(store.thumb(each.image), "")}</button>'
+        f' aria-label="{looks.WORDS[each.verdict]}: open again">'
+        f"{looks.picture(looks.thumb(store, each.image), '')}</button>"
         for each in reversed(last)
     )
     return f'<p class="fl-quiet">your last decisions</p><div class="fl-history">{shots}</div>' if shots else ""
@@ -224,7 +227,9 @@ def _all_done(store: Store) -> str:
     if not made:
         return looks.empty("Nothing to review yet: enrich your pictures first.", looks.go("Open Enrich", "Enrich"))
     if mend:
-        tiles = looks.grid((looks.tile(each, store.thumb(each.id), act="mend", pick=False) for each in mend), "small")
+        tiles = looks.grid(
+            (looks.tile(each, looks.thumb(store, each.id), act="mend", pick=False) for each in mend), "small"
+        )
         words = f"All decided. {looks.plural(len(mend), 'picture')} can be mended: click one."
         return looks.empty(words, tiles)
     return looks.empty("All decided. Your approved pictures are ready to teach.", looks.go("Open Train", "Train"))
@@ -288,7 +293,7 @@ def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
         return [gr.update(visible=False), "", "", None]
     store = studio.store(cid)
     record = store.images.get(mending)
-    shot = looks.picture(store.thumb(mending), looks.describe(record))
+    shot = looks.picture(looks.thumb(store, mending), looks.describe(record))
     head = (
         f'<div class="fl-under"><div class="fl-spread"><b>How should this one look?</b>{looks.chip("optional")}</div>'
         f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'

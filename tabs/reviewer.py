@@ -116,7 +116,10 @@ def _picture(store: Store, image_id: str, crop: Crop, alt: str, more: str = "") 
     """A part of a picture inside the page, without its metadata: a reviewer can ask the server for no file at all."""
     if not image_id:
         return ""
-    picture = cut(store.open_whole(image_id), crop)
+    try:
+        picture = cut(store.open_whole(image_id), crop)
+    except UserError:  # a reviewer is told nothing of the studio's folders
+        return looks.empty("This picture cannot be shown. Please skip it; the owner can see why.")
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)

@@ -7,6 +7,7 @@ from typing import Any
 import psutil
 
 from engines.errors import UserError
+from studio.flywheel import runs
 from studio.flywheel.next_step import next_step
 from studio.nouns import Job, JobState
 from studio.studio import Studio
@@ -20,6 +21,8 @@ def rail(studio: Studio, cid: str, asked: str = "") -> str:
     """The rail as markup; the next step stands out, with a sentence why."""
     if not cid:
         return looks.empty("Create your first character with the button above.")
+    if trouble := studio.library.trouble(cid):
+        return looks.trouble(trouble)
     found = next_step(studio, cid)
     parts = []
     for at, stop in enumerate(found.stops):
@@ -104,7 +107,7 @@ def _offered(job: Job) -> str:
     return (
         f'<div title="{looks.esc(f"{cause} {hint}".strip())}">'
         f"{looks.chip(words, tone)}<small>{looks.esc(short)}</small>"
-        f"{looks.button('Resume', 'resume', tone='small', job=job.id)}"
+        f"{looks.button(runs.resume_words(job), 'resume', tone='small', job=job.id)}"
         f"{looks.button('Dismiss', 'dismiss', tone='small', job=job.id)}</div>"
     )
 
@@ -117,7 +120,8 @@ def _queue(waiting: list[Job]) -> str:
         before = waiting[at - 1].id if at else ""
         up = looks.button("↑", "up", tone="small", hint="move up", job=job.id, before=before) if at else ""
         cancel = looks.button("Cancel", "cancel", tone="small", job=job.id)
-        rows.append(f"<p><span>{looks.esc(job.title or job.kind)}</span><span>{up} {cancel}</span></p>")
+        waits = f"<small>{looks.esc(job.waits_for)}</small>" if job.waits_for else ""
+        rows.append(f"<p><span>{looks.esc(job.title or job.kind)}{waits}</span><span>{up} {cancel}</span></p>")
     return f'<details data-fold="queue"><summary>queue {len(waiting)}</summary><div>{"".join(rows)}</div></details>'
 
 

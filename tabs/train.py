@@ -168,7 +168,7 @@ def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Se
         rows.append(f"<div>{_worth(store, job, step, chosen.get(step))}</div>")
         for column in columns:
             image = found.get((step, column))
-            shot = looks.picture(store.thumb(image), f"sample {column} at step {step}") if image else ""
+            shot = looks.picture(looks.thumb(store, image), f"sample {column} at step {step}") if image else ""
             rows.append(f'<div class="fl-cell">{shot}</div>')
     style = f"grid-template-columns: 132px repeat({len(columns)}, minmax(0, 1fr))"
     grid = f'<div class="fl-card" style="{style}">{"".join(rows)}</div>'

@@ -91,14 +91,18 @@ def save(
         return Checkpoint(final, step, dict(identity))
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    write_adapter(draft / ADAPTER)
-    torch.save(dict(optimizer), draft / _OPTIMIZER)
-    state = {"step": step, "identity": dict(identity)}
-    (draft / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
-    for file in draft.iterdir():
-        flush(file)
-    flush(draft)
-    draft.rename(final)
+    try:
+        write_adapter(draft / ADAPTER)
+        with (draft / _OPTIMIZER).open("wb") as stream:  # torch's own file hides why the disk refuses
+            torch.save(dict(optimizer), stream)
+        state = {"step": step, "identity": dict(identity)}
+        (draft / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
+        for file in draft.iterdir():
+            flush(file)
+        flush(draft)
+        draft.rename(final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)  # a half one would keep a full disk full
     flush(home)
     return Checkpoint(final, step, dict(identity))
 

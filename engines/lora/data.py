@@ -104,8 +104,11 @@ class Cache:
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}, draft)
-        draft.replace(path)
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}, draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)  # half of one would keep a full disk full
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.safetensors"

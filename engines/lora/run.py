@@ -19,7 +19,7 @@ from typing import Any
 
 from engines import runfile
 from engines.api import CheckpointSaved, Component, Device, ModelSpec, Plan, SampleDrawn, StepDone, TrainEvent
-from engines.errors import BadInput, Cancelled, NotFound, UserError
+from engines.errors import BadInput, Cancelled, NotFound, UserError, from_disk
 from engines.imports import bringing_in
 from engines.registry import MODELS
 from engines.runfile import RunFile
@@ -55,6 +55,12 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
             train(trainer, file, RunLease(trainer.plan(file.run), device), workers)
     except UserError as error:
         _LOG.error("%s\n%s", error.cause, error.hint)
+        return 1
+    except OSError as error:
+        told = from_disk(error, options.run_dir)
+        if told is None:
+            raise
+        _LOG.error("%s\n%s", told.cause, told.hint)
         return 1
     except Cancelled:
         _LOG.info("Stopped with a checkpoint; the same command goes on from there.")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -13,7 +16,9 @@ from torch import Tensor
 
 from engines.api import BANDS, SampleDrawn, StepDone, TrainEvent
 
+_LOG = logging.getLogger(__name__)
 _GIB = 1 << 30
+_FLUSH_S = 120.0  # as tensorboardX does
 _NAMES = ("low", "middle", "high")  # noise levels, as BANDS parts them
 
 
@@ -47,16 +52,63 @@ def peak_memory(device: torch.device) -> int:
 
 def shown(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
     """Hand events on, and write them as TensorBoard reads them; what was told after step `begun` counts no more."""
-    from tensorboardX import SummaryWriter  # slow to import, and wanted by none but a training
-
-    with closing(SummaryWriter(str(run_folder / "tensorboard"), purge_step=begun + 1)) as board:
+    with closing(_Board(run_folder / "tensorboard", begun)) as board:
         for event in events:
+            board.tell(event)
+            yield event
+
+
+class _Board:
+    """One event file of TensorBoard, written in the caller's own thread.
+
+    It is a by-product: what the disk refuses ends the board, not the training. tensorboardX's own writer hands events
+    to a thread, which any refusal ends; then its queue fills, and who adds to it waits for ever.
+    """
+
+    def __init__(self, folder: Path, begun: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter  # slow to import, and wanted by none but a training
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._folder, self._writer, self._flushed = folder, None, time.monotonic()
+        with self._giving_up():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(folder / "events"), f".{begun}")
+            self._write(begun + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def tell(self, event: TrainEvent) -> None:
+        """Write what there is to show of an event."""
+        from tensorboardX import summary
+
+        with self._giving_up():
             if isinstance(event, StepDone):
                 for name, value in _scalars(event):
-                    board.add_scalar(name, value, event.step)
+                    self._write(event.step, summary=summary.scalar(name, value))
             elif isinstance(event, SampleDrawn):
-                board.add_image(f"preview/{event.index}", np.asarray(event.image), event.step, dataformats="HWC")
-            yield event
+                picture = summary.image(f"preview/{event.index}", np.asarray(event.image), dataformats="HWC")
+                self._write(event.step, summary=picture)
+            if self._writer and time.monotonic() - self._flushed > _FLUSH_S:
+                self._writer.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left."""
+        with self._giving_up():
+            if self._writer:
+                self._writer.close()
+
+    def _write(self, step: int, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        if self._writer:
+            self._writer.write_event(Event(wall_time=time.time(), step=step, **what))
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _LOG.warning("TensorBoard is told no more in %s: %s", self._folder, error)
+            self._writer = None
 
 
 def _scalars(event: StepDone) -> Iterator[tuple[str, float]]:

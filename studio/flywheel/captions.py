@@ -10,6 +10,7 @@ from engines.api import Caption, CaptionParams
 from engines.errors import BadInput
 from engines.prompts import describe
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, ImageRecord, Job, Json, Kind, Verdict
+from studio.scoring import open_each
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -199,12 +200,12 @@ def run_caption(ctx: Context) -> None:
         key = f"caption|{payload['model']}|{_CHUNK}"
         with ctx.lease(captioner.plan(min(len(todo), _CHUNK), params), key) as lease:
             for start in range(0, len(todo), _CHUNK):
-                part = todo[start : start + _CHUNK]
-                images = [ctx.store.open_image(image) for image in part]
-                read = captioner.caption(images, params, lease, on_step)
-                for image, caption in zip(part, read, strict=True):
+                opened = open_each(todo[start : start + _CHUNK], ctx.store.open_image, ctx.leave_out)
+                read = captioner.caption(list(opened.values()), params, lease, on_step)
+                for image, caption in zip(opened, read, strict=True):
                     done[image] = _keep(ctx, image, caption)
                     ctx.artifact("captioned", dict(done))
+    ctx.demand_some(done)
     ctx.step(count, count)
 
 

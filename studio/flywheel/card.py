@@ -25,7 +25,7 @@ from studio.flywheel.outcomes import (
     rate,
 )
 from studio.nouns import CardRun, ImageRecord, Job, Kind, Role
-from studio.scoring import ENOUGH
+from studio.scoring import ENOUGH, open_each
 from studio.statistics import median
 
 if TYPE_CHECKING:
@@ -301,8 +301,11 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[s
 
     with ctx.lease(captioner.plan(len(images), params), f"caption|{character.editor}") as lease:
         for start in range(0, len(images), _IN_MEMORY):
-            pictures = [ctx.store.open_image(image.id) for image in images[start : start + _IN_MEMORY]]
-            read += [caption.tags for caption in captioner.caption(pictures, params, lease, on_step)]
+            part = [image.id for image in images[start : start + _IN_MEMORY]]
+            opened = open_each(dict.fromkeys(part), ctx.store.open_image, ctx.leave_out)
+            captions = captioner.caption(list(opened.values()), params, lease, on_step)
+            tags = {image: caption.tags for image, caption in zip(opened, captions, strict=True)}
+            read += [tags.get(image, {}) for image in part]
     return read
 
 

@@ -144,6 +144,8 @@ def ensure_sample(studio: Studio) -> Character | None:
     if made is None:
         made = library.create(**_who(folder), **studio.registry.first())
         library.set_setting(_SAMPLE, made.id)
+    if library.trouble(made.id):
+        return made
     store = library.open(made.id)
     for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".webp")):
         _add_sample(store, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
+from studio.scoring import open_each
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -166,29 +168,43 @@ def run(ctx: Context) -> None:
 
     if left:
         judge = Judge(ctx)
-        todo = [rows[index] for index in left]
-        crops = {source: ctx.store.images.get(source).crop for source in dict.fromkeys(row.source for row in todo)}
-        items = _items(ctx, todo, crops)
+        crops = {source: ctx.store.images.get(source).crop for source in {rows[index].source for index in left}}
+        left, items = _items(ctx, rows, left, crops)
         editor = ctx.studio.engine(ctx.job.payload["model"])
         with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
-            for index, row, result in zip(left, todo, results, strict=True):
+            for index, result in zip(left, results, strict=True):
+                row = rows[index]
                 done[index] = _keep(ctx, row, crops[row.source], result, judge).id
                 ctx.artifact("images", [done[i] for i in sorted(done)])
                 ctx.step(len(done), len(rows))
-    ctx.artifact("images", [done[index] for index in range(len(rows))])
+    ctx.artifact("images", [done[index] for index in sorted(done)])
 
 
-def _items(ctx: Context, rows: Sequence[PlanRow], crops: Mapping[str, Crop]) -> list[EditItem]:
-    """Rows as edits: each source's crop opened once, the job's editor version on top of the row's own stack."""
+def _items(
+    ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[str, Crop]
+) -> tuple[list[int], list[EditItem]]:
+    """Those rows of `left` whose source can be opened, and their edits: each source's crop opened once, the job's
+    editor version on top of the row's own stack. Raises: BadInput where none can.
+    """
     version: str = ctx.job.payload["version"]
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    pictures = {source: cut(ctx.store.open_whole(source), crop) for source, crop in crops.items()}
+    wanted = Counter(rows[index].source for index in left)
+
+    def leave_out(source: str, error: UserError) -> None:
+        ctx.leave_out(source, error, items=wanted[source])
+
+    def edited(source: str) -> Image.Image:
+        return cut(ctx.store.open_whole(source), crops[source])
+
+    sources = open_each(wanted, edited, leave_out)
+    ctx.demand_some(sources)
+    usable = [index for index in left if rows[index].source in sources]
     items = []
-    for row in rows:
+    for row in (rows[index] for index in usable):
         params = EditParams.from_json(row.params)
-        items.append(EditItem(pictures[row.source], params.replace(loras=(*params.loras, *own))))
-    return items
+        items.append(EditItem(sources[row.source], params.replace(loras=(*params.loras, *own))))
+    return usable, items
 
 
 def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
@@ -282,7 +298,8 @@ def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | Non
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:
     """A result's size on the disk: as earlier ones were, else an estimate from the model's picture size."""
-    sizes = [store.path(image.id).stat().st_size for image in store.select(Kind.ENRICHED)[-20:]]
+    files = (store.folder / image.file for image in store.select(Kind.ENRICHED)[-20:])
+    sizes = [file.stat().st_size for file in files if file.is_file()]
     return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
 
 

@@ -6,10 +6,12 @@ Fewer than three originals, no face, no scorer: then nobody can tell, which is n
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.api import Json, Scorer
 from engines.errors import ModelMissing
+from studio.context import NOT_COMPARED
 from studio.flywheel.outcomes import FAIL, IDENTITY, UNKNOWN
 from studio.scoring import ENOUGH, gallery, make_gallery, originals, score_pictures
 
@@ -32,7 +34,7 @@ class Judge:
         self.gallery = make_gallery("", {})
         try:
             self._scorer = ctx.studio.scorer(ctx.store.character.scorer)
-            self.gallery = gallery(ctx.studio, ctx.store)
+            self.gallery = gallery(ctx.studio, ctx.store, partial(ctx.leave_out, what=NOT_COMPARED))
             if not self.gallery.calibrated:
                 ctx.event(warning=too_few(len(self.gallery.ids)))
         except ModelMissing as error:

@@ -66,6 +66,7 @@ def look(
     """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
     store = studio.store(character_id)
     musts = (
+        *_mask_files(store, entries),
         *_role(studio, model, Role.CHARACTER),
         *([_start(store.versions.get(start), model, params)] if start else []),
     )
@@ -95,7 +96,7 @@ def look_at_lessons(
     """
     store = studio.store(character_id)
     worded = [entry for entry in entries if entry["caption"].strip()]
-    musts = tuple(_role(studio, model, Role.EDITOR))
+    musts = (*_mask_files(store, worded), *_role(studio, model, Role.EDITOR))
     checks = (
         *_lessons(entries, worded),
         _refused(practice.standings(studio, character_id)),
@@ -192,6 +193,29 @@ def _needs(
 def _shown(store: Store, entry: Json) -> TrainItem:
     """An edit's pictures: each that it starts from takes memory of its own."""
     return TrainItem(store.path(entry["image"]), entry["caption"], tuple(map(store.path, entry["references"])))
+
+
+def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
+    """Told only where a picture's file cannot be read: the training does without it, and says so before."""
+    bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
+    if bad:
+        said = "; ".join(f"{_name(store, image)}: {trouble.cause}" for image, trouble in bad.items())
+        yield Check("every picture's file can be read", False, f"Left out: {said} Put it back, or trash its record.")
+
+
+def _mask_files(store: Store, entries: Sequence[Json]) -> Iterable[Check]:
+    """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
+    masked = [entry for entry in entries if entry.get("mask")]
+    bad = [_name(store, entry["image"]) for entry in masked if not _is_there(store, entry["mask"])]
+    if bad:
+        yield Check("every mask is there", False, f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it.")
+
+
+def _is_there(store: Store, file: str) -> bool:
+    try:
+        return bool(store.file(file))
+    except UserError:
+        return False
 
 
 def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams
@@ -60,7 +60,10 @@ def lessons(studio: Studio, character_id: str) -> Lessons:
 
 
 def dataset(studio: Studio, character_id: str) -> list[Json]:
-    """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice."""
+    """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice.
+
+    An edit of which a file cannot be read is left out; the pre-flight names it.
+    """
     store = studio.store(character_id)
     return [
         {
@@ -72,6 +75,7 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
             **_cuts(store.images.get(triplet.result)),
         }
         for triplet in lessons(studio, character_id).learned
+        if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2
     ]
 
 
@@ -87,8 +91,10 @@ def preflight(
     """Memory, disk, time, lessons, and what they are measured by, each with its remedy."""
     name = model or studio.store(character_id).character.editor
     settled = params or studio.registry.spec(name).params(TrainParams)
-    held_out = lessons(studio, character_id).held_out[:HELD_OUT]
-    return preflights.look_at_lessons(studio, character_id, settled, name, dataset(studio, character_id), held_out)
+    store, entries = studio.store(character_id), dataset(studio, character_id)
+    found = preflights.look_at_lessons(studio, character_id, settled, name, entries, _held_out(studio, character_id))
+    known = (image for each in triplets(studio, character_id) for image in (each.source, each.result))
+    return replace(found, checks=(*found.checks, *preflights.files(store, dict.fromkeys(known))))
 
 
 def submit(
@@ -112,7 +118,7 @@ def submit(
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
     run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
-    held_out = [triplet.to_json() for triplet in lessons(studio, character_id).held_out[:HELD_OUT]]
+    held_out = [triplet.to_json() for triplet in _held_out(studio, character_id)]
     job = studio.jobs.submit(
         "refine",
         character_id,
@@ -127,11 +133,11 @@ def submit(
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
-    held_out = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
     version = runs.follow(ctx, _previews(ctx.studio, ctx.job))
     if ctx.job.artifacts.get("version", version.id) != version.id:
         ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
     ctx.artifact("version", version.id)
+    held_out = _readable(ctx)
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
@@ -142,8 +148,27 @@ def run(ctx: Context) -> None:
 def _previews(studio: Studio, job: Job) -> list[EditItem]:
     """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
     store, spec = studio.store(job.character), studio.registry.spec(job.payload["model"])
-    held_out = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
-    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in held_out]
+    asked = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
+    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in _there(store, asked)]
+
+
+def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
+    """Those whose source can be read."""
+    return [each for each in held_out if store.trouble(each.source) is None]
+
+
+def _held_out(studio: Studio, character_id: str) -> list[Triplet]:
+    """The edits kept aside that a training is measured by."""
+    return _there(studio.store(character_id), lessons(studio, character_id).held_out)[:HELD_OUT]
+
+
+def _readable(ctx: Context) -> list[Triplet]:
+    """The job's held-out edits, without those whose source has gone since it was queued."""
+    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
+    for each in asked:
+        if trouble := ctx.store.trouble(each.source):
+            ctx.leave_out(each.source, trouble)
+    return _there(ctx.store, asked)
 
 
 def adopt(studio: Studio, character_id: str, version_id: str) -> Version:

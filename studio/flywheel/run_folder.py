@@ -6,7 +6,7 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +30,11 @@ def shown(image: ImageRecord) -> Json:
     """What a dataset's entry says of the part of a picture that counts; nothing where all of it does."""
     said = {"mask": image.mask, "crop": list(image.crop)}
     return {name: value for name, value in said.items() if value}
+
+
+def usable(store: Store, ids: Iterable[str]) -> list[str]:
+    """Those pictures whose files a training can read, in their order; the others it does without."""
+    return [image for image in ids if store.trouble(image) is None]
 
 
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -117,17 +118,26 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     try:
         with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
-            for event in trainer.train(run, lease, ctx.step):
+            for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
     except Cancelled:
         saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
         ctx.artifact("checkpoints", saved)
         if saved and _keep_file(ctx.store, ctx.job.id).exists():
             make_version(ctx.studio, ctx.job.id, saved)
+        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; {resume_words(ctx.job)} goes on")
         raise
     saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
     ctx.artifact("checkpoints", saved)
     return make_version(ctx.studio, ctx.job.id, saved)
+
+
+def resume_words(job: Job) -> str:
+    """What the button says that takes an ended job up again: a training from which step."""
+    if "dataset" not in job.payload:
+        return "Resume"
+    saved = job.artifacts.get("checkpoints", ())
+    return f"Resume from step {saved[-1]['step']}" if saved else "Resume from the start"
 
 
 def keep(studio: Studio, job_id: str) -> Version | None:

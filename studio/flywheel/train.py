@@ -49,7 +49,7 @@ _AFTER_HEAD = Check(
 )
 _PREVIEW_CELLS = (0, 5, 10, -1)
 SCENES = ("best", "all", "none")  # which of the approved scenes that a version drew teach the next one
-_EDITED = (Kind.ENRICHED, Kind.CORRECTION)
+_TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # what an editor made, what a version drew
 
 
 def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str = "best") -> list[Json]:
@@ -58,15 +58,17 @@ def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str =
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
     original stays as an anchor, so that the face is not forgotten. Of the scenes that a version drew, no more teach
     than there are originals, unless `scenes` says all or none: what is only half right in them would be learned, too.
+    A picture whose file cannot be read is left out; the pre-flight names it.
     Entries: {image, caption, kind, references, repeats}, and the mask and the crop of those that have one.
     Raises: BadInput for an unknown phase, or another word for `scenes`.
     """
     _one_of("phase", phase, tuple(PHASES))
     _one_of("choice of scenes", scenes, SCENES)
     store = studio.store(character_id)
-    originals = [image for image in store.select(Kind.SOURCE) if image.state is not Verdict.REJECT]
+    there = set(run_folder.usable(store, (image.id for image in _candidates(store, phase))))
+    originals = [image for image in _originals(store) if image.id in there]
     sources = originals if phase == "body" else [image for image in originals if _shows(image, phase)] or originals
-    edited, drawn = (_approved(store, kinds, phase) for kinds in (_EDITED, (Kind.SYNTHETIC,)))
+    edited, drawn = ([image for image in _approved(store, kinds, phase) if image.id in there] for kinds in _TAUGHT)
     most = {"best": len(sources), "all": len(drawn), "none": 0}[scenes]
     approved = [*edited, *_best(drawn, most)]
     return [
@@ -102,7 +104,9 @@ def preflight(
     found = preflights.look(studio, character_id, settled, name, chosen, start)
     told = [_AFTER_HEAD] if phase == "body" and not start else []
     if entries is None:
-        told += _left_out(_approved(studio.store(character_id), (Kind.SYNTHETIC,), phase), chosen)
+        store = studio.store(character_id)
+        told += _left_out(_approved(store, _TAUGHT[1], phase), chosen)
+        told += preflights.files(store, (image.id for image in _candidates(store, phase)))
     return replace(found, checks=(*found.checks, *told))
 
 
@@ -180,6 +184,14 @@ def demand_words(character: Character, entries: Sequence[Json]) -> None:
 def _one_of(what: str, word: str, words: Sequence[str]) -> None:
     if word not in words:
         raise BadInput(f"There is no {what} {word}.", f"Choose from: {', '.join(words)}.")
+
+
+def _originals(store: Store) -> list[ImageRecord]:
+    return [image for image in store.select(Kind.SOURCE) if image.state is not Verdict.REJECT]
+
+
+def _candidates(store: Store, phase: str) -> list[ImageRecord]:
+    return [*_originals(store), *(image for kinds in _TAUGHT for image in _approved(store, kinds, phase))]
 
 
 def _approved(store: Store, kinds: Sequence[Kind], phase: str) -> list[ImageRecord]:

@@ -64,7 +64,7 @@ def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
     image = store.images.peek(chosen) if chosen else None
     if image is None:
         return ""
-    shown = looks.picture(store.thumb(image.id), looks.describe(image), lazy=False)
+    shown = looks.picture(looks.thumb(store, image.id), looks.describe(image), lazy=False)
     wide = f"width:min(100%, {_HEIGHT * image.width / image.height:.1f}vh)"
     try:
         left, top, right, bottom = pixels(_crop(image, edges), (image.width, image.height))

@@ -11,6 +11,7 @@ from engines.api import ModelSpec, Params
 from engines.errors import UserError
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Kind, Verdict
+from studio.store import Store
 
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
@@ -32,6 +33,9 @@ KIND_WORDS: Mapping[Kind, str] = {
     Kind.CARD: "model card",
     Kind.PREVIEW: "training sample",
 }
+
+
+GONE = "The file of this picture is missing or damaged. Put it back from a backup, or trash the picture."
 
 
 def esc(value: object) -> str:
@@ -172,12 +176,30 @@ def describe(record: ImageRecord) -> str:
     return record.caption or tags or record.name or f"{KIND_WORDS[record.kind]} picture"
 
 
-def picture(path: Path, alt: str, *, classes: str = "", lazy: bool = True) -> str:
-    """One image element."""
+def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
+    """A picture in full size, or a part of it; None where it cannot be read."""
+    try:
+        return store.view(image_id, crop)
+    except UserError:
+        return None
+
+
+def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
+    """A picture's thumbnail, or that of a part of it; None where its file cannot be read."""
+    try:
+        return store.thumb(image_id, crop) if store.path(image_id) else None
+    except UserError:
+        return None
+
+
+def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True) -> str:
+    """One image element; words where there is no file to show."""
+    if path is None:
+        return f'<span class="fl-empty {classes}" role="img" aria-label="{esc(alt)}">{GONE}</span>'
     return f'<img class="{classes}" src="{file_url(path)}" alt="{esc(alt)}"{" loading=lazy" if lazy else ""}>'
 
 
-def compare(before: Path, after: Path, alt: str) -> str:
+def compare(before: Path | None, after: Path | None, alt: str) -> str:
     """Two pictures in one frame, the first left of a handle and the second right of it."""
     return (
         f'<div class="fl-compare">{picture(before, "source", lazy=False)}{picture(after, alt, lazy=False)}'
@@ -188,7 +210,7 @@ def compare(before: Path, after: Path, alt: str) -> str:
 
 def tile(
     record: ImageRecord,
-    thumb: Path,
+    thumb: Path | None,
     *,
     badges: str = "",
     act: str = "open",

@@ -26,7 +26,7 @@ def panel(studio: Studio, job: Job, seen: Progress) -> str:
             "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
         )
     elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = looks.button("Resume", "resume", tone="small accent", job=job.id)
+        buttons = looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)
         if seen.checkpoints:
             buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
     head = progress_line(job) if job.state in _WAITS else _ended(job, seen)

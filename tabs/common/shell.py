@@ -34,17 +34,23 @@ def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
 
 
 def current(studio: Studio, cid: str) -> str:
-    """The character a page stands on: the one asked for, else the last one chosen, else the first; or ""."""
+    """The character a page stands on: the one asked for, else the last one chosen, else the first; or "".
+
+    A damaged one only where it is asked for, or where there is no other.
+    """
     known = [character.id for character in studio.library.characters()]
-    wanted = (cid, studio.library.settings().get(CHARACTER_SETTING, ""))
-    return next((each for each in wanted if each in known), known[0] if known else "")
+    if cid in known:
+        return cid
+    last = studio.library.settings().get(CHARACTER_SETTING, "")
+    order = [*(each for each in known if each == last), *known]
+    return next((each for each in order if studio.library.trouble(each) is None), next(iter(order), ""))
 
 
 def fingerprint(studio: Studio, cid: str) -> str:
     """Changes whenever a page of this character should be drawn again."""
     jobs = ",".join(f"{job.id}{job.state}" for job in studio.jobs.list())
     names = ",".join(f"{each.id}{each.name}" for each in studio.library.characters())
-    revision = studio.store(cid).revision if cid else 0
+    revision = studio.store(cid).revision if cid and studio.library.trouble(cid) is None else 0
     return f"{cid}|{revision}|{hash(jobs)}|{hash(names)}"
 
 

@@ -32,6 +32,7 @@ class Bench:
             lambda job, jobs: Context(job, jobs, self.house),  # type: ignore[arg-type]
             clock=self.clock,
             log="the-log",
+            retry_s=0.01,
         )
 
     def submit(self, title: str = "a job", **more: object) -> Job:

@@ -83,6 +83,13 @@ def _crop(call: _Script, who: str, image: str) -> None:
     assert call("crop_undo", who, image)["image"]["crop"] == [0, 0.25, 1, 1]
 
 
+def _trash(call: _Script, who: str, image: str) -> None:
+    """Into the trash, and out again."""
+    assert call("image_trash", who, [image])["images"][0]["trashed"]
+    assert call("image_list", who, trashed=True)["total"] == 1
+    assert call("image_restore", who, [image])["images"][0]["trashed"] == ""
+
+
 def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
@@ -99,6 +106,7 @@ def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
     call("caption_set", who, first, "ohwx person, front view")
     _mask(call, who, imported["imported"][1], tmp_path)
     _crop(call, who, imported["imported"][1])
+    _trash(call, who, imported["imported"][1])
     assert sum(cell["count"] for cell in call("coverage", who)["cells"]) > 0
 
     plan = call("enrich_plan", who, limit=24)

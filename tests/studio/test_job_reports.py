@@ -31,6 +31,21 @@ def test_rate_and_time_left_follow_the_steps(bench: Bench) -> None:
     assert (job.step, job.total, job.message, job.eta_s) == (14, 20, "drawing", 0.0)
 
 
+def test_what_is_done_between_steps_is_no_part_of_a_trainings_rate(bench: Bench) -> None:
+    """Encoding before the first step, and previews after one, report the step they stand at; it takes no longer."""
+    seen: list[tuple[float, float]] = []
+
+    def does(ctx: Context) -> None:
+        for step, seconds in ((0, 0.0), (0, 300.0), (1, 2.0), (1, 90.0), (1, 90.0), (2, 2.0), (3, 2.0)):
+            bench.clock.now += seconds
+            ctx.step(step, 10, repeats_count=False)
+            seen.append((ctx.job.rate, ctx.job.eta_s))
+
+    bench.here(does)
+
+    assert seen == [(0, 0), (0, 0), (2, 18), (2, 18), (2, 18), (2, 16), (2, 14)]
+
+
 def test_waiting_is_no_part_of_the_rate(bench: Bench) -> None:
     """Loading a model between two steps does not make the steps look slow, and the job says what it waits for."""
     said: list[str] = []

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from hypothesis import strategies as st
 
 from engines.errors import BadInput, UserError
 from studio.journal import CorruptLine, Journal, Op, Tables, apply, decode, encode, read_lines
+from tests.studio.full_disk import disk_of
 
 _values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=6),
@@ -204,17 +202,6 @@ def test_bytes_of_a_commit_do_not_depend_on_the_past(tmp_path: Path) -> None:
     journal.close()
     assert len(set(sizes[100:])) == 1  # from commit 101 on, every number has three digits
     assert (tmp_path / "flenwheel.journal").stat().st_size == sum(sizes)
-
-
-@contextmanager
-def disk_of(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_full_disk_takes_back_the_commit(tmp_path: Path) -> None:

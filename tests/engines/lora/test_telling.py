@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from engines.api import CheckpointSaved, SampleDrawn, StepDone
+from tests.studio.full_disk import disk_of
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,22 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
     assert values["training/memory_in_GiB", 2] == pytest.approx(3)
     assert ("preview/0", 0) in values
     assert not [name for name, *_ in found if "high" in name or "low" in name]
+
+
+def test_a_board_that_the_disk_refuses_stops_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whether the file cannot be made, grown or closed, every event is handed on at once, and the log says why."""
+    from engines.lora.telling import shown
+
+    sample = SampleDrawn(0, 0, Image.effect_noise((64, 64), 80).convert("RGB"))
+    steps = [sample, *(StepDone(step, 400, 0.5, 0.4, 1e-4, 0.2, 1.5, (0.3, 0.3, 0.3)) for step in range(1, 401))]
+    (tmp_path / "file").write_bytes(b"")
+
+    for folder, size in ((tmp_path / "file", 1 << 20), (tmp_path / "a", 0), (tmp_path / "b", 9000)):
+        caplog.clear()
+        with disk_of(size):
+            assert list(shown(steps, folder, 0)) == steps
+        assert "TensorBoard is told no more" in caplog.text
+        assert caplog.text.count("WARNING") == 1
 
 
 def test_a_training_tells_bands_memory_and_disk(make_trainer, make_run, train, tmp_path: Path) -> None:
