@@ -61,8 +61,10 @@ class QwenEdit:
 
         Where the row has a modulation table and a LoRA changes what the table is made of, the job takes the
         transformer with its own modulation layers instead: larger, but what was asked for.
-        Raises: ModelMissing, NotFound, LoraMismatch, BadInput.
+        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for what cannot be edited.
         """
+        for item in items:
+            self._check(item.params)
         together = min(self._batch, max(len(items), 1))
         scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
         area = int(self._sizes.reference_area * scale)

@@ -204,7 +204,7 @@ def standing(record: ImageRecord) -> str:
 def instruction(record: ImageRecord) -> str:
     """The words of an edit, or the caption of what came in as a correction."""
     edited = record.params_kind == EditParams.__name__
-    return EditParams.from_json(record.params).headline() if edited else record.caption
+    return EditParams.kept(record.params).headline() if edited else record.caption
 
 
 def large(store: Store, record: ImageRecord) -> str:

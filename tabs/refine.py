@@ -136,7 +136,7 @@ def triplet_card(store: Store, triplet: Triplet) -> str:
     marks = looks.chip("golden", "warn") if triplet.golden else looks.chip("positive", "good")
     if triplet.held_out:
         marks += looks.chip("held out", "", "never trained on; it tests the editor")
-    words = EditParams.from_json(triplet.params).headline() if triplet.params else ""
+    words = EditParams.kept(triplet.params).headline() if triplet.params else ""
     return (
         f'<article class="fl-pair"><div>{figures}</div><div class="fl-under"><p>{looks.esc(words)}</p>'
         f"{marks} {looks.chip(triplet.task) if triplet.task else ''}</div></article>"

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from engines.api import DiskUse, Json, TrainItem, TrainParams, TrainRun
 from engines.errors import BadInput, UserError
+from engines.triggers import says
 from studio.fit import in_gib
 from studio.flywheel import enrich, practice, runs, timing
+from studio.flywheel.captions import demand_trigger
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
 from studio.gpu import Fit
 from studio.nouns import ANGLES, Character, Role, Triplet, Version
@@ -27,6 +29,7 @@ _MANY = 10
 _MENDED = 5
 _LEAST_SHARE = 0.02  # of a picture that a mask must leave
 _LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
+_FEW = 5  # of many pictures that are named
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
@@ -65,10 +68,16 @@ def look(
     store = studio.store(character_id)
     musts = (
         *_role(studio, model, Role.CHARACTER),
+        *_here(studio, model),
+        *_called(store.character),
+        *_sense(params, store.character.trigger),
+        *_class(store.character, params, entries),
         *([_start(store.versions.get(start), model, params)] if start else []),
     )
     checks = (
         *_checks(store.character, entries, runs.frozen_share(entries)),
+        *_read_whole(studio, store, model, entries),
+        *_thrown_away(store, entries),
         _angles(store, entries),
         *_mirror(params, entries),
         *_masks(store, params, entries),
@@ -92,9 +101,11 @@ def look_at_lessons(
     """
     store = studio.store(character_id)
     worded = [entry for entry in entries if entry["caption"].strip()]
-    musts = tuple(_role(studio, model, Role.EDITOR))
+    musts = (*_role(studio, model, Role.EDITOR), *_here(studio, model), *_sense(params, ""))
     checks = (
         *_lessons(entries, worded),
+        *_read_whole(studio, store, model, worded),
+        *_thrown_away(store, entries, held_out),
         _refused(practice.standings(studio, character_id)),
         _measured(held_out),
         *_mirror(params, worded),
@@ -103,7 +114,8 @@ def look_at_lessons(
     )
     found = _weighed(studio, store, params, model, worded, checks)
     redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
-    after = enrich.estimate(studio, character_id, redone, model).seconds if redone else None
+    edits = studio.registry.spec(model).role == _LEARNERS[Role.EDITOR]
+    after = enrich.estimate(studio, character_id, redone, model).seconds if redone and edits else None
     return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
 
 
@@ -197,6 +209,82 @@ def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:
         yield Check(f"{model} can learn this", False, str(trouble))
 
 
+def _here(studio: Studio, model: str) -> Iterable[Check]:
+    """Told only where weights are missing, with the command that fetches them."""
+    try:
+        studio.registry.folder(studio.registry.spec(model))
+    except UserError as error:
+        yield Check(f"{model} is on this machine", False, str(error))
+
+
+def _called(character: Character) -> Iterable[Check]:
+    try:
+        demand_trigger(character)
+    except BadInput as error:
+        yield Check("the character has a trigger word", False, str(error))
+
+
+def _sense(params: TrainParams, trigger: str) -> Iterable[Check]:
+    """Told only where knobs cannot be, or don't go together."""
+    try:
+        params.checked().demand_sense(trigger)
+    except BadInput as error:
+        yield Check("the parameters can be trained with", False, str(error))
+
+
+def _class(character: Character, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    try:
+        demand_class(character, params, entries)
+    except BadInput as error:
+        yield Check("the class can be drawn", False, str(error))
+
+
+def demand_class(character: Character, params: TrainParams, entries: Sequence[Json]) -> None:
+    """Refuse prior preservation where no caption names whose class is to be preserved. Raises: BadInput."""
+    if params.prior_weight and not any(says(entry["caption"], character.trigger) for entry in entries):
+        raise BadInput(
+            f"No caption says “{character.trigger}”, so nobody knows what to draw of its class.",
+            "Put the trigger word into the captions, or train without prior preservation.",
+        )
+
+
+def _read_whole(studio: Studio, store: Store, model: str, entries: Sequence[Json]) -> Iterable[Check]:
+    """Whether the model's encoders read every caption to its end: what comes after is not learned."""
+    label = "every caption is read whole"
+    try:
+        cut = set(studio.trainer(model).cut([entry["caption"] for entry in entries]))
+    except UserError as error:
+        yield Check(label, False, f"Not known yet: {error}")
+        return
+    names = [_name(store, entry["image"]) for at, entry in enumerate(entries) if at in cut]
+    told = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
+    hint = f"{model} does not read these captions to their end: {told}. What is behind it is not learned: shorten them."
+    yield Check(label, not names, hint)
+
+
+def _thrown_away(store: Store, entries: Sequence[Json], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
+    """Told only where something teaches, or measures, that was made from an original in the trash."""
+    sources = [[entry["image"], *entry.get("references", ())] for entry in entries]
+    found = sum(any(_in_trash(store, image) for image in images) for images in sources)
+    measured = sum(_in_trash(store, each.source) or _in_trash(store, each.result) for each in held_out)
+    if found or measured:
+        counts = [f"{found} of {len(entries)} that teach"] * bool(found)
+        counts += [f"{measured} of {len(held_out)} that the editor is measured by"] * bool(measured)
+        hint = f"{' and '.join(counts)} do: reject them in Review, or take the originals out of the trash in Curate."
+        yield Check("nothing comes from an original in the trash", False, hint)
+
+
+def _in_trash(store: Store, image: str) -> bool:
+    """Whether a picture, or one that it was made from, was thrown away."""
+    seen: set[str] = set()
+    while image and image not in seen and (record := store.images.peek(image)):
+        if record.trashed:
+            return True
+        seen.add(image)
+        image = record.parent
+    return False
+
+
 def _start(begun: Version, model: str, params: TrainParams) -> Check:
     trouble = start_trouble(begun, model, params)
     return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
@@ -254,8 +342,8 @@ def _name(store: Store, image: str) -> str:
 def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:
     bare = [entry for entry in entries if not entry["caption"].strip()]
     worded = [entry for entry in entries if entry["caption"].strip()]
-    uncalled = [entry for entry in worded if character.trigger not in entry["caption"]]
-    leaking = {word for entry in worded for word in leaks(entry["caption"])}
+    uncalled = [entry for entry in worded if not says(entry["caption"], character.trigger)]
+    leaking = {word for entry in worded for word in leaks(entry["caption"], character.trigger)}
     yield Check(f"at least {_MANY} pictures", len(entries) >= _MANY, f"{len(entries)} now; import or approve more.")
     yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
     yield Check(
