@@ -179,7 +179,7 @@ class TrainParams(Params):
     rank: Annotated[int, Ge(1), Le(1024)] = 16
     alpha: Annotated[float, Gt(0), Le(4096)] = 16.0
     targets: Literal["all", "attention"] = "all"
-    learning_rate: Annotated[float, Gt(0), Le(10)] = 1e-4
+    learning_rate: Annotated[float, Gt(0)] = 1e-4  # how much is too much, its loss tells
     steps: Annotated[int, Ge(1), Le(_MOST)] = 1500
     batch_size: Annotated[int, Ge(1), Le(256)] = 1
     gradient_accumulation: Annotated[int, Ge(1), Le(1024)] = 1

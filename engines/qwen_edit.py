@@ -22,7 +22,7 @@ from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
 from engines.parts.memo import Memo
-from engines.parts.sampling import demand_steps, sigmas
+from engines.parts.sampling import ENOUGH_STEPS, demand_steps, sigmas
 
 Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
@@ -179,7 +179,8 @@ class QwenEdit:
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():
             raise BadInput("An edit has no instruction.", "Say what should change.")
-        demand_steps(self._schedule_of(params), params.steps)
+        if params.steps < ENOUGH_STEPS:
+            demand_steps(self._schedule_of(params), params.steps)
 
     def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
         """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""

@@ -58,6 +58,12 @@ def taken(name: str, value: Any, kind: Any) -> Any:
 def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
     """A refusal in words of what pydantic found wrong; the first part of its `loc` is inside the value `name`."""
     where = "".join(f"[{each!r}]" for each in found["loc"])
+    if found["type"] == "literal_error" and isinstance(found["input"], str):
+        are = "are" if name.endswith("s") else "is"
+        return BadInput(
+            f"There {are} no {name}{where} named {shortened(found['input'])}.",
+            f"Choose {allowed(_inside(kind, found['loc']))}.",
+        )
     return BadInput(
         f"{name}{where} cannot be {shown(found['input'])}.", f"It is {allowed(_inside(kind, found['loc']))}."
     )

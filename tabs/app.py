@@ -16,6 +16,7 @@ from studio.nouns import CHARACTER_SETTING
 from studio.studio import Studio
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
+from tabs.common.knobs import models
 from tabs.common.shell import Page, Shell, current, fingerprint, heartbeat, html, told
 from tabs.common.theme import head, theme
 from tabs.serving import HERE, Running, serve, temp_folder
@@ -229,7 +230,7 @@ def _safely(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _models(studio: Studio, role: str) -> list[tuple[str, str]]:
-    return [(spec.label, spec.name) for spec in studio.registry.role(role)]
+    return models(studio, role)
 
 
 def create_character(studio: Studio, name: str, trigger: str, subject: str, *models: str | None) -> str:

@@ -9,13 +9,12 @@ import gradio as gr
 
 from engines.api import GenerateParams
 from engines.errors import BadInput
-from engines.prompts import generate_params
 from studio.flywheel import card, enrich, generate
 from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
-from tabs.common.knobs import first_block_cache
+from tabs.common.knobs import first_block_cache, marked
 from tabs.common.shell import Page, active_job, html, progress_line
 
 BASE = "base"
@@ -86,8 +85,8 @@ def fill_choices(
     store = studio.store(cid)
     versions = _versions(store)
     names = [
-        ("base model", BASE),
-        *((f"{each.name} ({each.state.value})", each.id) for each in reversed(versions)),
+        (marked(studio, store.character.generator, "base model"), BASE),
+        *((marked(studio, each.model, f"{each.name} ({each.state.value})"), each.id) for each in reversed(versions)),
     ]
     adopted = store.adopted(Role.CHARACTER)
     known = [value for _, value in names]
@@ -159,8 +158,6 @@ def make_items(
     skip: float | None = 0,
 ) -> list[GenerateParams]:
     """What the widgets ask for, one item a picture."""
-    store = studio.store(cid)
-    spec = generate.model_spec(studio, store, version)
     first, n = int(seed or 0), int(count or 1)
     knobs: dict[str, Any] = {}
     if steps:
@@ -176,7 +173,7 @@ def make_items(
         return generate.scene_items(studio, cid, n, version, first, aims, **knobs)
     if not prompt.strip():
         raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
-    return [generate_params(spec, prompt.strip(), **{**knobs, "seed": first + at}) for at in range(n)]
+    return generate.prompt_items(studio, cid, [prompt.strip()], n, version, first, **knobs)
 
 
 def draw_pictures(
@@ -325,7 +322,9 @@ def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) 
         overrule(studio, cid, which, str(data["cell"]), int(data["seed"]))
     elif which and data.get("act") == "show":
         aims = card.lessons(studio.store(cid).cards.get(which))
-        job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
+        rows = enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows
+        enrich.demand_new(studio, cid, rows)
+        job = enrich.submit(studio, cid, rows)
         gr.Info(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
 
 

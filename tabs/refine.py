@@ -103,7 +103,9 @@ def counts_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
     """Practise what is weak, or write the triplets for another trainer; answers what was done."""
     if data.get("act") != "practise":
         return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
-    job = enrich.submit(studio, cid, practice.plan(studio, cid).rows)
+    rows = practice.plan(studio, cid).rows
+    enrich.demand_new(studio, cid, rows)
+    job = enrich.submit(studio, cid, rows)
     link = looks.go("Review them as they come ▸", "Review")
     return f'<div class="fl-line"><span>{looks.esc(job.title)} to practise, in the queue.</span>{link}</div>'
 

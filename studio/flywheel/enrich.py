@@ -18,7 +18,7 @@ from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
 from studio.gpu import Fit
-from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
+from studio.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 EDITS_A_SOURCE = 4.5
 _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
+_WAITS = (JobState.QUEUED, JobState.RUNNING)
 _Name = Annotated[str, MaxLen(1000)]
 _ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": dict[_Name, _Name], "task": _Name}
 _PNG_SHARE = 0.6  # a photo's PNG against its raw bytes, thumbnail included
@@ -139,6 +140,25 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
+
+
+def demand_new(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> None:
+    """Refuse edits that wait in the queue or are being made already: asked for twice, they would be made twice.
+
+    For whoever may have clicked twice; a script that means it may submit the same again. Raises: BadInput, NotFound.
+    """
+    name = model or studio.store(character_id).character.editor
+    waiting = {
+        _fingerprint(row["source"], row["params"])
+        for job in studio.jobs.list(character_id)
+        if job.kind == "enrich" and job.state in _WAITS and job.payload["model"] == name
+        for row in job.payload["rows"]
+    }
+    twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
+    if twice:
+        which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
+        which = f"These {twice} edits are" if twice == len(rows) > 1 else which
+        raise BadInput(f"{which} queued already.", "Wait for them, cancel them in the queue, or change the plan.")
 
 
 def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:

@@ -75,3 +75,19 @@ def test_a_plan_aims_at_what_the_card_missed(studio: Studio, anna: Character, ad
     missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
     studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
     assert [row.asked["pose"] for row in enrich.make_plan(studio, anna.id, *knobs).rows] == ["T-pose"]
+
+
+def test_a_second_click_queues_nothing_twice(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Edits that wait already are refused with how many they are; another plan is taken, and so are they once done."""
+    add()
+    enrich.run_plan(studio, anna.id, *KNOBS)
+    with pytest.raises(UserError, match="These 6 edits are queued already"):
+        enrich.run_plan(studio, anna.id, *KNOBS)
+    with pytest.raises(UserError, match="6 of these 7 edits are queued already"):
+        enrich.run_plan(studio, anna.id, KNOBS[0], 7, *KNOBS[2:])
+    (job,) = studio.jobs.list()
+
+    enrich.run_plan(studio, anna.id, *KNOBS[:6], 7, 0)
+    studio.jobs.cancel(job.id)
+    enrich.run_plan(studio, anna.id, *KNOBS)
+    assert len(studio.jobs.list()) == 3
