@@ -74,7 +74,7 @@ def _choices(part: dict[str, object]) -> list[tuple[str, str]]:
 
 
 def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tmp_path: Path) -> None:
-    """Every drop-down says so, and Train, Run plan, Generate and the card answer with the command; nothing is queued."""
+    """Every drop-down says so; Train, Run plan, Generate and the card answer with the command and queue nothing."""
     settings = Settings(data_root=tmp_path / "home", assets=ASSETS, device="fake", models_dir=tmp_path / "models")
     with Studio(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, *FAR))) as studio:
         offered = [choice for part in app.build(studio).config["components"] for choice in _choices(part)]
