@@ -15,6 +15,7 @@ from studio.fit import in_gib
 from studio.flywheel import enrich, practice, runs, timing
 from studio.flywheel.captions import demand_trigger
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
+from studio.flywheel.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu import Fit
 from studio.nouns import ANGLES, Character, Role, Triplet, Version
 from studio.verdicts import HOLD_OUT_EVERY
@@ -29,7 +30,6 @@ _MANY = 10
 _MENDED = 5
 _LEAST_SHARE = 0.02  # of a picture that a mask must leave
 _LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
-_FEW = 5  # of many pictures that are named
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
@@ -76,8 +76,8 @@ def look(
     )
     checks = (
         *_checks(store.character, entries, runs.frozen_share(entries)),
-        *_read_whole(studio, store, model, entries),
-        *_thrown_away(store, entries),
+        *read_whole(studio, store, model, entries),
+        *thrown_away(store, entries),
         _angles(store, entries),
         *_mirror(params, entries),
         *_masks(store, params, entries),
@@ -104,8 +104,8 @@ def look_at_lessons(
     musts = (*_role(studio, model, Role.EDITOR), *_here(studio, model), *_sense(params, ""))
     checks = (
         *_lessons(entries, worded),
-        *_read_whole(studio, store, model, worded),
-        *_thrown_away(store, entries, held_out),
+        *read_whole(studio, store, model, worded),
+        *thrown_away(store, entries, held_out),
         _refused(practice.standings(studio, character_id)),
         _measured(held_out),
         *_mirror(params, worded),
@@ -239,52 +239,6 @@ def _class(character: Character, params: TrainParams, entries: Sequence[Json]) -
         yield Check("the class can be drawn", False, str(error))
 
 
-def demand_class(character: Character, params: TrainParams, entries: Sequence[Json]) -> None:
-    """Refuse prior preservation where no caption names whose class is to be preserved. Raises: BadInput."""
-    if params.prior_weight and not any(says(entry["caption"], character.trigger) for entry in entries):
-        raise BadInput(
-            f"No caption says “{character.trigger}”, so nobody knows what to draw of its class.",
-            "Put the trigger word into the captions, or train without prior preservation.",
-        )
-
-
-def _read_whole(studio: Studio, store: Store, model: str, entries: Sequence[Json]) -> Iterable[Check]:
-    """Whether the model's encoders read every caption to its end: what comes after is not learned."""
-    label = "every caption is read whole"
-    try:
-        cut = set(studio.trainer(model).cut([entry["caption"] for entry in entries]))
-    except UserError as error:
-        yield Check(label, False, f"Not known yet: {error}")
-        return
-    names = [_name(store, entry["image"]) for at, entry in enumerate(entries) if at in cut]
-    told = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
-    hint = f"{model} does not read these captions to their end: {told}. What is behind it is not learned: shorten them."
-    yield Check(label, not names, hint)
-
-
-def _thrown_away(store: Store, entries: Sequence[Json], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
-    """Told only where something teaches, or measures, that was made from an original in the trash."""
-    sources = [[entry["image"], *entry.get("references", ())] for entry in entries]
-    found = sum(any(_in_trash(store, image) for image in images) for images in sources)
-    measured = sum(_in_trash(store, each.source) or _in_trash(store, each.result) for each in held_out)
-    if found or measured:
-        counts = [f"{found} of {len(entries)} that teach"] * bool(found)
-        counts += [f"{measured} of {len(held_out)} that the editor is measured by"] * bool(measured)
-        hint = f"{' and '.join(counts)} do: reject them in Review, or take the originals out of the trash in Curate."
-        yield Check("nothing comes from an original in the trash", False, hint)
-
-
-def _in_trash(store: Store, image: str) -> bool:
-    """Whether a picture, or one that it was made from, was thrown away."""
-    seen: set[str] = set()
-    while image and image not in seen and (record := store.images.peek(image)):
-        if record.trashed:
-            return True
-        seen.add(image)
-        image = record.parent
-    return False
-
-
 def _start(begun: Version, model: str, params: TrainParams) -> Check:
     trouble = start_trouble(begun, model, params)
     return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
@@ -318,7 +272,7 @@ def _masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterab
     yield Check(f"{len(masked)} of {len(entries)} pictures have a mask{ignored}", True)
     shares = {entry["image"]: _share(store, entry) for entry in masked}
     bare = {image: share for image, share in shares.items() if share < _LEAST_SHARE}
-    said = "; ".join(f"{_name(store, image)} {share:.1%}" for image, share in bare.items())
+    said = "; ".join(f"{named(store, image)} {share:.1%}" for image, share in bare.items())
     yield Check(
         "every mask leaves something to learn",
         not bare or bool(ignored),
@@ -332,11 +286,6 @@ def _share(store: Store, entry: Json) -> float:
         return store.mask_share(entry["mask"], entry.get("crop", ()))
     except UserError:
         return 0.0
-
-
-def _name(store: Store, image: str) -> str:
-    record = store.images.peek(image)
-    return (record and record.name) or image[:12]
 
 
 def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:

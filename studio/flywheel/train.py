@@ -13,7 +13,8 @@ from engines.prompts import CARD_CELLS, card_prompt, generate_params
 from studio.flywheel import choosing, preflights, run_folder, runs
 from studio.flywheel.captions import demand_trigger
 from studio.flywheel.curate import Check
-from studio.flywheel.preflights import REAL_SHARE, Preflight, demand_class, model_trouble, start_trouble
+from studio.flywheel.entries import demand_class
+from studio.flywheel.preflights import REAL_SHARE, Preflight, model_trouble, start_trouble
 from studio.flywheel.run_folder import shown
 from studio.flywheel.runs import Progress, export, extend, keep, losses, progress
 from studio.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
