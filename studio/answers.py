@@ -14,7 +14,7 @@ from pydantic import StringConstraints, ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
 from engines.errors import BadInput, NotFound, UserError
-from engines.values import Whole, misfit, shortened, shown
+from engines.values import Whole, Words, misfit, shortened, shown
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
@@ -32,7 +32,13 @@ _FEW = 5  # of many unknown names that are told
 Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
 Line = Annotated[str, MaxLen(1000)]
 File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system takes a NUL
-Count = Annotated[Whole, Ge(0), Le(1_000_000)]  # of rows, of steps, a place in a list
+Ids = Annotated[list[Id], MaxLen(100_000)]
+Lines = Annotated[list[Line], MaxLen(100)]
+Files = Annotated[list[File], MaxLen(100_000)]
+Prompts = Annotated[list[Words], MaxLen(10_000)]
+Seeds = Annotated[list[Whole], MaxLen(100)]
+Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
+Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place in a list
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:

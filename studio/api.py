@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engines.api import GenerateParams, TrainParams
 from engines.errors import NotFound
-from engines.values import Number, Whole, Words
-from studio.answers import Count, Id, answers, knobs, member, queue_position, row
+from engines.values import Number, Whole
+from studio.answers import Count, Id, Prompts, Seeds, answers, knobs, member, queue_position, row
 from studio.api_pictures import PictureApi
 from studio.flywheel import card, choosing, generate, refine, run_folder, runs, train
 from studio.flywheel.exporting import export_dataset, export_version
@@ -148,7 +148,7 @@ class Api(PictureApi):
     def generate_submit(
         self,
         character_id: Id,
-        prompts: list[Words] | None = None,
+        prompts: Prompts | None = None,
         count: Whole = 1,
         version: Id = "",
         seed: Whole = 0,
@@ -173,7 +173,7 @@ class Api(PictureApi):
         self,
         character_id: Id,
         version: Id = "",
-        seeds: list[Whole] | None = None,
+        seeds: Seeds | None = None,
         params: dict[str, Any] | None = None,
         key: Id = "",
     ) -> Json:

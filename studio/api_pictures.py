@@ -10,7 +10,22 @@ from annotated_types import MaxLen
 
 from engines.errors import BadInput
 from engines.values import Number, Whole, Words
-from studio.answers import Answering, Count, File, Id, Line, answers, demand_known, member, picture, read_upload
+from studio.answers import (
+    Answering,
+    Count,
+    File,
+    Files,
+    Id,
+    Ids,
+    Line,
+    Lines,
+    Rows,
+    answers,
+    demand_known,
+    member,
+    picture,
+    read_upload,
+)
 from studio.flywheel import card, curate, enrich, practice, review
 from studio.flywheel.enrich import PlanRow
 from studio.nouns import Json, Kind, Verdict
@@ -44,7 +59,7 @@ class PictureApi(Answering):
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def image_import(self, character_id: Id, files: list[File], key: Id = "") -> Json:
+    def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
         """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
         job = curate.submit_import(self._studio, character_id, [Path(file) for file in files], key=key)
         return {**self._queued(job), **job.artifacts, "error": job.error}
@@ -85,7 +100,7 @@ class PictureApi(Answering):
     def caption_submit(
         self,
         character_id: Id,
-        image_ids: list[Id] | None = None,
+        image_ids: Ids | None = None,
         model: Id = "",
         overwrite_human: bool = False,
         key: Id = "",
@@ -138,8 +153,8 @@ class PictureApi(Answering):
     def enrich_plan(
         self,
         character_id: Id,
-        sources: list[Id] | None = None,
-        tasks: list[Id] | None = None,
+        sources: Ids | None = None,
+        tasks: Ids | None = None,
         seeds: Whole = 1,
         model: Id = "",
         limit: Whole = 0,
@@ -171,7 +186,7 @@ class PictureApi(Answering):
         return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
-    def enrich_submit(self, character_id: Id, rows: list[dict[str, Any]], model: Id = "", key: Id = "") -> Json:
+    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Json:
         """Queue the rows of a plan, as they came or changed."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
@@ -196,7 +211,7 @@ class PictureApi(Answering):
         image_id: Id,
         verdict: Id,
         reviewer: Line = "owner",
-        reasons: list[Line] | None = None,
+        reasons: Lines | None = None,
     ) -> Json:
         """Give a verdict: good, needs_correction or reject."""
         decision = review.decide(

@@ -44,7 +44,7 @@ ABSURD: dict[str, Any] = {
     "an object of nested": {"steps": {"a": []}, "loras": [[]]},
     "a number as a name": {1: 2},
 }
-_PROMPTLY_S = 2.0  # on a busy machine; what is wrong is told in milliseconds
+_PROMPTLY_S = 5.0  # on a busy machine; what is wrong is told in milliseconds
 
 
 def usual(world: Any) -> dict[str, Any]:
