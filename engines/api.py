@@ -1,4 +1,4 @@
-"""What the studio may ask of an engine: parameters, plans and protocols. Standard library only."""
+"""What the studio may ask of an engine: parameters, plans and protocols. Of other libraries only pydantic."""
 
 from __future__ import annotations
 
@@ -379,6 +379,10 @@ class Trainer(Protocol):
 
     def disk(self, params: TrainParams) -> DiskUse:
         """What a run with these knobs will write, about."""
+        ...
+
+    def cut(self, captions: Sequence[str]) -> Sequence[int]:
+        """Which of some captions, by their places, are longer than the encoders read; no weights are loaded."""
         ...
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:

@@ -22,7 +22,7 @@ from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
 from engines.parts.memo import Memo
-from engines.parts.sampling import demand_steps, sigmas
+from engines.parts.sampling import ENOUGH_STEPS, demand_steps, sigmas
 
 Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
@@ -61,8 +61,10 @@ class QwenEdit:
 
         Where the row has a modulation table and a LoRA changes what the table is made of, the job takes the
         transformer with its own modulation layers instead: larger, but what was asked for.
-        Raises: ModelMissing, NotFound, LoraMismatch, BadInput.
+        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for what cannot be edited.
         """
+        for item in items:
+            self._check(item.params)
         together = min(self._batch, max(len(items), 1))
         scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
         area = int(self._sizes.reference_area * scale)
@@ -177,7 +179,8 @@ class QwenEdit:
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():
             raise BadInput("An edit has no instruction.", "Say what should change.")
-        demand_steps(self._schedule_of(params), params.steps)
+        if params.steps < ENOUGH_STEPS:
+            demand_steps(self._schedule_of(params), params.steps)
 
     def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
         """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""

@@ -66,6 +66,14 @@ class Registry:
             raise ModelGated(words, f"{gate_steps(spec.source)} Then: {remedy}")
         raise ModelMissing(f"{spec.name} {state}.", f"{remedy}, or put its diffusers-layout folder at {home}.")
 
+    def here(self, name: str) -> bool:
+        """Whether a model's weights are on this machine; those of one that no row knows are not."""
+        try:
+            self.folder(self.spec(name))
+        except (ModelMissing, NotFound):
+            return False
+        return True
+
     def home(self, spec: ModelSpec) -> Path:
         """The folder that is ours to write a row's weights into."""
         return self._models_dir / spec.source.replace("/", "--").replace(":", "")

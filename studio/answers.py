@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import wraps
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, get_type_hints
 
-from pydantic import ValidationError, validate_call
+from annotated_types import Ge, Le, MaxLen, MinLen
+from pydantic import StringConstraints, ValidationError, validate_call
 
 from engines.api import ModelSpec, Params
 from engines.errors import BadInput, UserError, from_disk
+from engines.values import Whole, Words, misfit, shortened, shown
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
 
@@ -26,21 +27,32 @@ P = ParamSpec("P")
 K = TypeVar("K", bound=Params)
 E = TypeVar("E", bound=StrEnum)
 
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false", tuple: "a list"}
-_BEGINNINGS = {"int": int, "float": float, "string": str, "bool": bool, "list": tuple}  # of pydantic's error types
+_FEW = 5  # of many unknown names that are told
+
+Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
+Line = Annotated[str, MaxLen(1000)]
+File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system takes a NUL
+Ids = Annotated[list[Id], MaxLen(100_000)]
+Lines = Annotated[list[Line], MaxLen(100)]
+Files = Annotated[list[File], MaxLen(100_000)]
+Prompts = Annotated[list[Words], MaxLen(10_000)]
+Seeds = Annotated[list[Whole], MaxLen(100)]
+Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
+Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place in a list
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
     """Check the arguments' types and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
     checked = validate_call(function)
     names = tuple(signature(function).parameters)
+    kinds = get_type_hints(function, include_extras=True)
 
     @wraps(function)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Json:
         try:
             return {"ok": True, **checked(*args, **kwargs)}
         except ValidationError as error:
-            return {"ok": False, "error": _misfit(error.errors()[0], names).to_json()}
+            return {"ok": False, "error": _misfit(error.errors(include_url=False)[0], names, kinds).to_json()}
         except UserError as error:
             return {"ok": False, "error": error.to_json()}
         except OSError as error:
@@ -52,37 +64,28 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
     return answer
 
 
-def _misfit(found: ErrorDetails, names: Sequence[str]) -> BadInput:
+def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any]) -> BadInput:
     """A wrong argument by its name, whether it came by name or by place."""
     first, *inner = found["loc"]
-    name = names[first] if isinstance(first, int) and first < len(names) else first
-    where = "".join(f"[{each!r}]" for each in inner)
+    known = [name for name in names if name != "self"]
+    if found["type"].startswith("unexpected") or (isinstance(first, int) and first >= len(names)):
+        what = f"an argument {shown(first)}" if isinstance(first, str) else f"{first} arguments"
+        return BadInput(f"This call does not take {what}.", f"It takes: {', '.join(known) or 'nothing'}.")
+    name = names[first] if isinstance(first, int) else str(first)
     if found["type"].startswith("missing"):
         return BadInput(f"{name} is missing.", "The page's API view says what each call takes.")
-    wanted = _BEGINNINGS.get(found["type"].partition("_")[0])
-    hint = f"It is {_WORDS[wanted]}." if wanted else f"{found['msg']}."
-    return BadInput(f"{name}{where} cannot be {found['input']!r:.80}.", hint)
+    return misfit(name, kinds.get(name, Any), {**found, "loc": tuple(inner)})
 
 
 def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
-    """A model's defaults with a caller's knobs on top, names and types checked. Raises: BadInput."""
-    try:
-        params = spec.params(kind, **(given or {}))
-    except TypeError as error:
-        raise BadInput(f"These parameters cannot be read: {error}.", f"Give an object of {kind.__name__}.") from None
-    defaults = {f.name: f.default for f in dataclasses.fields(kind)}
-    for name in given or {}:
-        value, wanted = getattr(params, name), type(defaults[name])
-        fits = isinstance(value, wanted) or (wanted is float and type(value) is int)
-        if not fits or (isinstance(value, bool) and wanted is not bool):
-            raise BadInput(f"{name} cannot be {value!r}.", f"It is {_WORDS.get(wanted, wanted.__name__)}.")
-    return params
+    """A model's defaults with a caller's knobs on top, names, kinds and bounds checked. Raises: BadInput."""
+    return spec.params(kind, **(given or {}))
 
 
 def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
     """Refuse names that would be ignored. Raises: BadInput naming the known ones."""
-    if unknown := sorted(set(given) - set(known)):
-        raise BadInput(f"{what} has no {', '.join(unknown)}.", f"It knows: {', '.join(sorted(known))}.")
+    if unknown := sorted(map(shortened, set(given) - set(known))):
+        raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
 
 
 def member(kind: type[E], value: str) -> E:
@@ -91,7 +94,7 @@ def member(kind: type[E], value: str) -> E:
         return kind(value)
     except ValueError:
         known = ", ".join(str(one.value) for one in kind)
-        raise BadInput(f"{value!r} is no {kind.__name__.lower()}.", f"Known: {known}.") from None
+        raise BadInput(f"{shown(value)} is no {kind.__name__.lower()}.", f"Known: {known}.") from None
 
 
 def picture(store: Store, image: ImageRecord) -> Json:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from engines.api import GenerateParams, TrainParams
 from engines.errors import NotFound
-from engines.prompts import generate_params
-from studio.answers import answers, knobs, member, queue_position, row
+from engines.values import Number, Whole
+from studio.answers import Count, Id, Prompts, Seeds, answers, knobs, member, queue_position, row
 from studio.api_pictures import PictureApi
 from studio.flywheel import card, choosing, generate, refine, run_folder, runs, train
 from studio.flywheel.exporting import export_dataset, export_version
@@ -97,12 +97,12 @@ class Api(PictureApi):
     @answers
     def train_preflight(
         self,
-        character_id: str,
+        character_id: Id,
         params: dict[str, Any] | None = None,
-        model: str = "",
-        phase: str = "all",
-        start: str = "",
-        scenes: str = "best",
+        model: Id = "",
+        phase: Id = "all",
+        start: Id = "",
+        scenes: Id = "best",
     ) -> Json:
         """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
@@ -112,13 +112,13 @@ class Api(PictureApi):
     @answers
     def train_submit(
         self,
-        character_id: str,
+        character_id: Id,
         params: dict[str, Any] | None = None,
-        model: str = "",
-        key: str = "",
-        phase: str = "all",
-        start: str = "",
-        scenes: str = "best",
+        model: Id = "",
+        key: Id = "",
+        phase: Id = "all",
+        start: Id = "",
+        scenes: Id = "best",
     ) -> Json:
         """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
@@ -128,20 +128,20 @@ class Api(PictureApi):
         return self._queued(job)
 
     @answers
-    def train_extend(self, job_id: str, steps: int) -> Json:
+    def train_extend(self, job_id: Id, steps: Whole) -> Json:
         """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
         job = runs.training(self._studio, job_id)
         settled = knobs(self._studio.registry.spec(job.payload["model"]), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
-    def train_keep(self, job_id: str) -> Json:
+    def train_keep(self, job_id: Id) -> Json:
         """Stop a training and make a version of its last checkpoint; a running one's is there when it has ended."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
     @answers
-    def train_command(self, job_id: str) -> Json:
+    def train_command(self, job_id: Id) -> Json:
         """What repeats a training without the studio: in one process, and on all cards of the machine."""
         commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
         return dict(zip(("alone", "all_cards"), commands, strict=False))
@@ -149,46 +149,47 @@ class Api(PictureApi):
     @answers
     def generate_submit(
         self,
-        character_id: str,
-        prompts: list[str] | None = None,
-        count: int = 1,
-        version: str = "",
-        seed: int = 0,
+        character_id: Id,
+        prompts: Prompts | None = None,
+        count: Whole = 1,
+        version: Id = "",
+        seed: Whole = 0,
         params: dict[str, Any] | None = None,
-        key: str = "",
+        key: Id = "",
         gaps: bool = False,
     ) -> Json:
         """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
         spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
-        given = {**(params or {}), "seed": seed}
+        GenerateParams.demand_no_words(params or {}, "each picture")
+        given = {"seed": seed, **(params or {})}
         knobs(spec, GenerateParams, given)
         if prompts:
-            items = [
-                generate_params(spec, words, **{**given, "seed": seed + index})
-                for words in prompts
-                for index in range(count)
-            ]
+            items = generate.prompt_items(self._studio, character_id, prompts, count, version, **given)
         else:
             aims = card.missed(self._studio, character_id, version) if gaps else ()
-            items = generate.scene_items(self._studio, character_id, count, version, seed, aims, **(params or {}))
+            items = generate.scene_items(self._studio, character_id, count, version, aims=aims, **given)
         return self._queued(generate.submit(self._studio, character_id, items, version=version, key=key))
 
     @answers
     def card_submit(
         self,
-        character_id: str,
-        version: str = "",
-        seeds: list[int] | None = None,
+        character_id: Id,
+        version: Id = "",
+        seeds: Seeds | None = None,
         params: dict[str, Any] | None = None,
-        key: str = "",
+        key: Id = "",
     ) -> Json:
         """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
         spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
         knobs(spec, GenerateParams, params)
-        return self._queued(card.submit(self._studio, character_id, version, seeds or (0, 1, 2), key=key, knobs=params))
+        return self._queued(
+            card.submit(
+                self._studio, character_id, version, seeds if seeds is not None else (0, 1, 2), key=key, knobs=params
+            )
+        )
 
     @answers
-    def card_get(self, character_id: str, card_id: str = "", against: str = "") -> Json:
+    def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Json:
         """A card, the newest if none is named, and how it compares with another on the same seeds."""
         store = self._studio.store(character_id)
         found = card.get(store, card_id) if card_id else card.newest(store)
@@ -199,14 +200,14 @@ class Api(PictureApi):
         return {"card": found.replace(summary=summary).to_json(), "summary": summary, "compared": compared}
 
     @answers
-    def refine_preflight(self, character_id: str, params: dict[str, Any] | None = None, model: str = "") -> Json:
+    def refine_preflight(self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "") -> Json:
         """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio, character_id, settled, name).to_json()}
 
     @answers
     def refine_submit(
-        self, character_id: str, params: dict[str, Any] | None = None, model: str = "", key: str = ""
+        self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "", key: Id = ""
     ) -> Json:
         """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
@@ -215,7 +216,7 @@ class Api(PictureApi):
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def version_list(self, character_id: str, role: str = "") -> Json:
+    def version_list(self, character_id: Id, role: Id = "") -> Json:
         """The LoRA versions of the character and of its editor."""
         wanted = member(Role, role) if role else None
         store = self._studio.store(character_id)
@@ -223,28 +224,28 @@ class Api(PictureApi):
         return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
 
     @answers
-    def version_adopt(self, character_id: str, version_id: str, on: bool = True) -> Json:
+    def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Json:
         """Use this version from now on, or with `on` false go back to the one before it."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
 
     @answers
-    def checkpoint_list(self, job_id: str) -> Json:
+    def checkpoint_list(self, job_id: Id) -> Json:
         """A training's checkpoints with the figures of their previews; the earliest good one is proposed."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers
-    def checkpoint_keep(self, job_id: str, step: int) -> Json:
+    def checkpoint_keep(self, job_id: Id, step: Count) -> Json:
         """Make a version of one checkpoint of a training that has ended."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
-    def lora_export(self, character_id: str, version_id: str, format: str = "diffusers") -> Json:
+    def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Json:
         """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
         path = export_version(self._studio, character_id, version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
-    def dataset_export(self, character_id: str, layout: str, role: str = "character") -> Json:
+    def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Json:
         """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
         wanted = member(Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio, character_id)
@@ -254,12 +255,14 @@ class Api(PictureApi):
     # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────
 
     @answers
-    def job_list(self, character_id: str = "") -> Json:
+    def job_list(self, character_id: Id = "") -> Json:
         """The running job, the queue in order, then what has ended, newest first."""
+        if character_id:
+            self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
 
     @answers
-    def job_status(self, job_id: str, since: int = 0) -> Json:
+    def job_status(self, job_id: Id, since: Count = 0) -> Json:
         """Where a job stands, and its events since the `next` of the last answer."""
         job = self._studio.jobs.get(job_id)
         events, after = self._studio.jobs.events(job_id, since)
@@ -267,12 +270,12 @@ class Api(PictureApi):
         return {**row(job), "position": position, "events": events, "next": after}
 
     @answers
-    def job_cancel(self, job_id: str) -> Json:
+    def job_cancel(self, job_id: Id) -> Json:
         """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
         return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
 
     @answers
-    def job_resume(self, job_id: str) -> Json:
+    def job_resume(self, job_id: Id) -> Json:
         """Queue again, as it was asked, a job that was cancelled, interrupted or failed; what is done stays done."""
         return self._queued(self._studio.jobs.resume(job_id))
 
@@ -284,7 +287,7 @@ class Api(PictureApi):
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
-    def share_start(self, character_id: str, hours: float = 24.0) -> Json:
+    def share_start(self, character_id: Id, hours: Number = 24.0) -> Json:
         """Open a review-only link to one character's queue; answers its address, password and expiry."""
         self._character(character_id)
         return self._link().start(character_id, hours)
@@ -294,7 +297,7 @@ class Api(PictureApi):
         """Close the review link."""
         return self._link().stop()
 
-    def _training(self, model: str, params: dict[str, Any] | None) -> tuple[str, TrainParams]:
+    def _training(self, model: Id, params: dict[str, Any] | None) -> tuple[str, TrainParams]:
         """A model and its own knobs, with those that were given on top."""
         return model, knobs(self._studio.registry.spec(model), TrainParams, params)
 

@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import MaxLen
 
 from engines.errors import BadInput
-from studio.answers import Answering, answers, demand_known, member, picture
+from engines.values import Number, Whole, Words
+from studio.answers import (
+    Answering,
+    Count,
+    File,
+    Files,
+    Id,
+    Ids,
+    Line,
+    Lines,
+    Rows,
+    answers,
+    demand_known,
+    member,
+    picture,
+)
 from studio.flywheel import card, curate, enrich, practice, review
 from studio.flywheel.enrich import PlanRow
 from studio.nouns import Json, Kind, Verdict
@@ -34,7 +51,7 @@ class PictureApi(Answering):
 
     @answers
     def character_create(
-        self, name: str, trigger: str = "ohwx", subject: str = "person", params: dict[str, Any] | None = None
+        self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: dict[str, Any] | None = None
     ) -> Json:
         """Make a character; `params` may name its scorer, generator, editor and notes."""
         demand_known("A character", params or {}, {*_MODEL_ROLES, "notes"})
@@ -47,7 +64,7 @@ class PictureApi(Answering):
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def image_import(self, character_id: str, files: list[str], key: str = "") -> Json:
+    def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
         """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
         job = curate.submit_import(self._studio, character_id, [Path(file) for file in files], key=key)
         return {**self._queued(job), **job.artifacts, "error": job.error}
@@ -55,12 +72,12 @@ class PictureApi(Answering):
     @answers
     def image_list(
         self,
-        character_id: str,
-        kind: str = "",
-        state: str = "",
+        character_id: Id,
+        kind: Id = "",
+        state: Id = "",
         trashed: bool = False,
-        offset: int = 0,
-        limit: int = 100,
+        offset: Count = 0,
+        limit: Count = 100,
     ) -> Json:
         """Pictures of a kind and state, in the order they came in."""
         store = self._studio.store(character_id)
@@ -73,39 +90,39 @@ class PictureApi(Answering):
         return {"images": [image.to_json() for image in page], "total": len(found)}
 
     @answers
-    def image_get(self, character_id: str, image_id: str) -> Json:
+    def image_get(self, character_id: Id, image_id: Id) -> Json:
         """One picture's record, with the paths of its file and thumbnail on the studio's machine."""
         store = self._studio.store(character_id)
         return {"image": picture(store, store.images.get(image_id))}
 
     @answers
-    def image_trash(self, character_id: str, image_ids: list[str]) -> Json:
+    def image_trash(self, character_id: Id, image_ids: Ids) -> Json:
         """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
         store = self._studio.store(character_id)
         store.trash(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
-    def image_restore(self, character_id: str, image_ids: list[str]) -> Json:
+    def image_restore(self, character_id: Id, image_ids: Ids) -> Json:
         """Take pictures out of the trash, as they were."""
         store = self._studio.store(character_id)
         store.restore(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
-    def caption_set(self, character_id: str, image_id: str, text: str) -> Json:
+    def caption_set(self, character_id: Id, image_id: Id, text: Words) -> Json:
         """Write a caption by hand; answers the words in it that name what should stay unnamed."""
         image = curate.set_caption(self._studio, character_id, image_id, text)
-        return {"image": image.to_json(), "leaks": curate.leaks(text)}
+        return {"image": image.to_json(), "leaks": curate.leaks(text, self._character(character_id).trigger)}
 
     @answers
     def caption_submit(
         self,
-        character_id: str,
-        image_ids: list[str] | None = None,
-        model: str = "",
+        character_id: Id,
+        image_ids: Ids | None = None,
+        model: Id = "",
         overwrite_human: bool = False,
-        key: str = "",
+        key: Id = "",
     ) -> Json:
         """Queue captions and tags for these pictures, or for all that have none."""
         return self._queued(
@@ -115,33 +132,33 @@ class PictureApi(Answering):
         )
 
     @answers
-    def mask_set(self, character_id: str, image_id: str, file: str) -> Json:
+    def mask_set(self, character_id: Id, image_id: Id, file: File) -> Json:
         """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
     @answers
-    def mask_clear(self, character_id: str, image_id: str) -> Json:
+    def mask_clear(self, character_id: Id, image_id: Id) -> Json:
         """Take a picture's mask away, so that all of it counts again."""
         return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
 
     @answers
-    def crop_set(self, character_id: str, image_id: str, box: list[float]) -> Json:
+    def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Json:
         """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
         return {"image": curate.crop(self._studio, character_id, image_id, box).to_json()}
 
     @answers
-    def crop_clear(self, character_id: str, image_id: str) -> Json:
+    def crop_clear(self, character_id: Id, image_id: Id) -> Json:
         """Let the whole picture be trained again."""
         return {"image": curate.crop(self._studio, character_id, image_id, ()).to_json()}
 
     @answers
-    def crop_undo(self, character_id: str, image_id: str) -> Json:
+    def crop_undo(self, character_id: Id, image_id: Id) -> Json:
         """Take the last change of a picture's crop back."""
         return {"image": curate.undo_crop(self._studio, character_id, image_id).to_json()}
 
     @answers
-    def coverage(self, character_id: str) -> Json:
+    def coverage(self, character_id: Id) -> Json:
         """Angle × expression counts, what is missing, and the checklist of a good start."""
         seen = curate.coverage(self._studio, character_id)
         return {
@@ -154,12 +171,12 @@ class PictureApi(Answering):
     @answers
     def enrich_plan(
         self,
-        character_id: str,
-        sources: list[str] | None = None,
-        tasks: list[str] | None = None,
-        seeds: int = 1,
-        model: str = "",
-        limit: int = 0,
+        character_id: Id,
+        sources: Ids | None = None,
+        tasks: Ids | None = None,
+        seeds: Whole = 1,
+        model: Id = "",
+        limit: Whole = 0,
         fill_gaps: bool = True,
         params: dict[str, Any] | None = None,
         missed: bool = False,
@@ -181,14 +198,14 @@ class PictureApi(Answering):
         )
 
     @answers
-    def practice_plan(self, character_id: str, limit: int = practice.EDITS) -> Json:
+    def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Json:
         """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
         standings = practice.standings(self._studio, character_id)
         planned = practice.plan(self._studio, character_id, limit)
         return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
-    def enrich_submit(self, character_id: str, rows: list[dict[str, Any]], model: str = "", key: str = "") -> Json:
+    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Json:
         """Queue the rows of a plan, as they came or changed."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
@@ -200,7 +217,7 @@ class PictureApi(Answering):
     # ── review ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def review_next(self, character_id: str, reviewer: str = "owner", count: int = 1) -> Json:
+    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Whole = 1) -> Json:
         """The pictures to decide next, the least certain first, and how many are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio, character_id, reviewer=reviewer, count=count)
@@ -209,11 +226,11 @@ class PictureApi(Answering):
     @answers
     def review_decide(
         self,
-        character_id: str,
-        image_id: str,
-        verdict: str,
-        reviewer: str = "owner",
-        reasons: list[str] | None = None,
+        character_id: Id,
+        image_id: Id,
+        verdict: Id,
+        reviewer: Line = "owner",
+        reasons: Lines | None = None,
     ) -> Json:
         """Give a verdict: good, needs_correction or reject."""
         decision = review.decide(
@@ -227,13 +244,13 @@ class PictureApi(Answering):
         return {"decision": decision.to_json(), "left": len(self._studio.store(character_id).pending())}
 
     @answers
-    def review_undo(self, character_id: str, reviewer: str = "owner") -> Json:
+    def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Json:
         """Take the reviewer's last verdict back."""
         return {"decision": review.undo(self._studio, character_id, reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
-        self, character_id: str, image_id: str, file: str, reason: str = "", reviewer: str = "owner"
+        self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
     ) -> Json:
         """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
         mended = open_upload(Path(file))

@@ -247,7 +247,7 @@ def png_info(provenance: Json) -> PngInfo:
     info = PngInfo()
     kind = provenance.get("params_kind", "")
     if kind:
-        info.add_text("parameters", _params_class(kind).from_json(provenance.get("params", {})).to_text())
+        info.add_text("parameters", _params_class(kind).kept(provenance.get("params", {})).to_text())
     info.add_text("flenwheel", json.dumps(provenance, sort_keys=True, separators=(",", ":")))
     return info
 

@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 from logging.handlers import RotatingFileHandler
 from typing import Any, Final, Self
 
-from engines.api import Captioner, Device, Scorer, Trainer
+from engines.api import Captioner, Device, ModelSpec, Scorer, Trainer
 from engines.device import host_bytes, open_device
-from engines.errors import UserError
+from engines.errors import BadInput, UserError
 from engines.registry import Registry
 from studio.flywheel import card, curate, enrich, generate, refine, train
 from studio.gpu import GpuManager
@@ -105,6 +105,18 @@ class Studio:
         """An identity scorer. Raises: ModelMissing."""
         scorer: Scorer = self._make("engine", name)
         return scorer
+
+    def demand_model(self, name: str, role: str) -> ModelSpec:
+        """A model's row, where it is of a role and its weights are on this machine.
+
+        Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
+        """
+        spec = self.registry.spec(name)
+        self.registry.folder(spec)
+        if spec.role != role:
+            fitting = ", ".join(each.name for each in self.registry.role(role))
+            raise BadInput(f"{name} is no {role}: its kind is {spec.role}.", f"Choose one of: {fitting}.")
+        return spec
 
     def warm_up(self) -> None:
         """Make every engine that the characters stand on, so that no user waits for an import; safe in a thread."""

@@ -19,6 +19,7 @@ from studio.nouns import CHARACTER_SETTING
 from studio.studio import Studio
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
+from tabs.common.knobs import models
 from tabs.common.shell import (
     QUIET,
     Logged,
@@ -246,7 +247,7 @@ def create(studio: Studio, cid: str, name: str, trigger: str, subject: str, *mod
 
 
 def _models(studio: Studio, role: str) -> list[tuple[str, str]]:
-    return [(spec.label, spec.name) for spec in studio.registry.role(role)]
+    return models(studio, role)
 
 
 def create_character(studio: Studio, name: str, trigger: str, subject: str, *models: str | None) -> str:

@@ -244,7 +244,7 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     if record.model:
         facts += [("model", record.model), ("seed", str(record.seed))]
     listed = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(words)}</dd>" for name, words in facts if words)
-    leaking = curate.leaks(record.caption)
+    leaking = curate.leaks(record.caption, store.character.trigger)
     warning = (
         f'<div class="fl-trouble mild"><b>The caption names {looks.esc(", ".join(leaking))}</b>'
         "<span>What is always true of the character should be learned by the trigger word: leave it out.</span></div>"

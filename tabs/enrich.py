@@ -15,7 +15,7 @@ from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
-from tabs.common.knobs import first_block_cache
+from tabs.common.knobs import first_block_cache, models
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
@@ -81,7 +81,7 @@ def fill_choices(studio: Studio, cid: str, sources: list[str] | None, model: str
     usable = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
     choices = [(each.name or looks.describe(each) or each.id[:8], each.id) for each in usable]
     kept = [each for each in sources or [] if each in {value for _, value in choices}]
-    editors = [(spec.label, spec.name) for spec in studio.registry.role("editor")]
+    editors = models(studio, "editor")
     return [
         gr.update(choices=choices, value=kept),
         gr.update(choices=editors, value=model or store.character.editor),
@@ -153,6 +153,7 @@ def run_plan(studio: Studio, cid: str, *knobs: Any) -> None:
     plan = make_plan(studio, cid, *knobs)
     if not plan.rows:
         raise BadInput("The plan is empty.", "Choose more kinds of edits, or more sources.")
+    enrich.demand_new(studio, cid, plan.rows, knobs[5] or None)
     enrich.submit(studio, cid, plan.rows, model=knobs[5] or None)
 
 
@@ -204,7 +205,7 @@ def standing(record: ImageRecord) -> str:
 def instruction(record: ImageRecord) -> str:
     """The words of an edit, or the caption of what came in as a correction."""
     edited = record.params_kind == EditParams.__name__
-    return EditParams.from_json(record.params).headline() if edited else record.caption
+    return EditParams.kept(record.params).headline() if edited else record.caption
 
 
 def large(store: Store, record: ImageRecord) -> str:

@@ -9,13 +9,12 @@ import gradio as gr
 
 from engines.api import GenerateParams
 from engines.errors import BadInput
-from engines.prompts import generate_params
 from studio.flywheel import card, enrich, generate
 from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
-from tabs.common.knobs import first_block_cache
+from tabs.common.knobs import first_block_cache, marked
 from tabs.common.shell import Page, Said, active_job, html, progress_line
 
 BASE, IN_USE = "base", "in use"
@@ -34,7 +33,7 @@ def build(page: Page) -> None:
             what = gr.Radio([OWN, SCENES, GAPS], value=OWN, label="What to draw", elem_id="generate-what")
             prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
             with gr.Row():
-                version = gr.Dropdown([_in_use(None)], value=IN_USE, label="Version", elem_id="generate-version")
+                version = gr.Dropdown([("in use", IN_USE)], value=IN_USE, label="Version", elem_id="generate-version")
                 count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
             with gr.Accordion("Advanced", open=False):
                 with gr.Row():
@@ -87,9 +86,12 @@ def fill_choices(
     """Versions, a first prompt, and the cards there are."""
     store = studio.store(cid)
     names = [
-        _in_use(store.adopted(Role.CHARACTER)),
-        *((f"{each.name} ({each.state.value})", each.id) for each in reversed(_versions(store))),
-        ("base model, no LoRA", BASE),
+        _in_use(studio, store),
+        *(
+            (marked(studio, each.model, f"{each.name} ({each.state.value})"), each.id)
+            for each in reversed(_versions(store))
+        ),
+        (marked(studio, store.character.generator, "base model, no LoRA"), BASE),
     ]
     chosen = version if version in [value for _, value in names] else IN_USE
     words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
@@ -115,9 +117,11 @@ def _card_name(store: Store, run: CardRun) -> str:
     return f"{named.get(run.version, 'base model')} · {when}"
 
 
-def _in_use(adopted: Version | None) -> tuple[str, str]:
+def _in_use(studio: Studio, store: Store) -> tuple[str, str]:
     """The choice that follows what is adopted, named by it."""
-    return (f"in use: {adopted.name}" if adopted else "in use: the base model", IN_USE)
+    adopted = store.adopted(Role.CHARACTER)
+    words = f"in use: {adopted.name}" if adopted else "in use: the base model"
+    return (marked(studio, adopted.model if adopted else store.character.generator, words), IN_USE)
 
 
 def _version_id(store: Store, version: str | None) -> str:
@@ -168,8 +172,6 @@ def make_items(
     skip: float | None = 0,
 ) -> list[GenerateParams]:
     """What the widgets ask for, one item a picture."""
-    store = studio.store(cid)
-    spec = generate.model_spec(studio, store, version)
     first, n = int(seed or 0), int(count or 1)
     knobs: dict[str, Any] = {}
     if steps:
@@ -185,7 +187,7 @@ def make_items(
         return generate.scene_items(studio, cid, n, version, first, aims, **knobs)
     if not prompt.strip():
         raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
-    return [generate_params(spec, prompt.strip(), **{**knobs, "seed": first + at}) for at in range(n)]
+    return generate.prompt_items(studio, cid, [prompt.strip()], n, version, first, **knobs)
 
 
 def draw_pictures(
@@ -361,7 +363,9 @@ def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) 
         overrule(studio, cid, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":
         aims = card.lessons(card.get(studio.store(cid), which))
-        job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
+        rows = enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows
+        enrich.demand_new(studio, cid, rows)
+        job = enrich.submit(studio, cid, rows)
         return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
     return None
 

@@ -102,7 +102,9 @@ def counts_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
     """Practise what is weak, or write the triplets for another trainer; answers what was done."""
     if data.get("act") != "practise":
         return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
-    job = enrich.submit(studio, cid, practice.plan(studio, cid).rows)
+    rows = practice.plan(studio, cid).rows
+    enrich.demand_new(studio, cid, rows)
+    job = enrich.submit(studio, cid, rows)
     link = looks.go("Review them as they come ▸", "Review")
     return f'<div class="fl-line"><span>{looks.esc(job.title)} to practise, in the queue.</span>{link}</div>'
 
@@ -137,7 +139,7 @@ def triplet_card(store: Store, triplet: Triplet) -> str:
     marks = looks.chip("golden", "warn") if triplet.golden else looks.chip("positive", "good")
     if triplet.held_out:
         marks += looks.chip("held out", "", "never trained on; it tests the editor")
-    words = EditParams.from_json(triplet.params).headline() if triplet.params else ""
+    words = EditParams.kept(triplet.params).headline() if triplet.params else ""
     return (
         f'<article class="fl-pair"><div>{figures}</div><div class="fl-under"><p>{looks.esc(words)}</p>'
         f"{marks} {looks.chip(triplet.task) if triplet.task else ''}</div></article>"

@@ -15,6 +15,7 @@ from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import exports, looks, preflight, run, training
+from tabs.common.knobs import models
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("train", training.CHARACTER)
@@ -73,7 +74,7 @@ def build(page: Page) -> None:
 
 def fill_models(studio: Studio, cid: str, model: str | None, steps: float | None) -> list[Any]:
     """The models that can be trained, and at first the preset of one."""
-    choices = [(spec.label, spec.name) for spec in studio.registry.role("generator") if spec.trainer]
+    choices = models(studio, "generator", lambda spec: spec.trainer)
     chosen = model if model in [value for _, value in choices] else studio.store(cid).character.generator
     values = [gr.skip()] * len(KNOBS) if steps else preset(studio, cid, chosen)
     return [gr.update(choices=choices, value=chosen), *values]

@@ -50,6 +50,7 @@ from engines.registry import Registry
 _MIB = 1 << 20
 _GRID = (4, 4)
 _TOLD = "previews.told"
+_WORDS_READ = 77
 _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
 _ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
 _EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
@@ -211,6 +212,10 @@ class FakeTrainer(_Fake):
     def disk(self, params: Params) -> DiskUse:
         """A mean is small."""
         return DiskUse(checkpoint=1 << 10, item=0)
+
+    def cut(self, captions: Sequence[str]) -> Sequence[int]:
+        """As CLIP's 77 tokens would be, were each word one."""
+        return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """From the folder's last checkpoint, owed previews first, or anew; a cancel saves a checkpoint first."""

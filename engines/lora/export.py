@@ -128,7 +128,7 @@ class Info:
                 step=int(metadata["step"]),
                 dataset=metadata["dataset"],
                 targets=metadata["targets"],
-                params=TrainParams.from_json(json.loads(metadata["params"])) if metadata.get("params") else None,
+                params=TrainParams.kept(json.loads(metadata["params"])) if metadata.get("params") else None,
                 pictures=int(metadata.get("pictures", 0)),
                 licence=metadata.get("licence", ""),
                 made=metadata.get("made", ""),

@@ -99,6 +99,11 @@ class Family(ABC):
         """The scheduler's configuration."""
         return components.scheduler(self.folder)
 
+    def reads_whole(self, text: str) -> bool:
+        """Whether a caption is encoded to its end, as its tokens tell; families that cut nothing off read all."""
+        del text
+        return True
+
     def targeted(self, params: TrainParams) -> Targets:
         """The layers that a training's LoRA lies on. Raises: BadInput for a choice that the family has not."""
         if params.targets not in self.targets:

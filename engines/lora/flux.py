@@ -46,6 +46,10 @@ class FluxAdapter(Captioned):
         cond = flux.encode_prompts(parts, self._tokenizers, [text], self.text_tokens())
         return {"prompt_embeds": cond.prompt_embeds, "pooled": cond.pooled}
 
+    def reads_whole(self, text: str) -> bool:
+        """T5's tokens decide: CLIP's 77 make one pooled vector, and FLUX was trained to have the rest from T5."""
+        return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
+
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
         """The prompt."""
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())

@@ -59,6 +59,10 @@ class Flux2Adapter(Captioned):
         """Three layers of Qwen3's reading."""
         return {"prompt_embeds": self._read(parts, text)}
 
+    def reads_whole(self, text: str) -> bool:
+        """The chat that the caption is wrapped in counts, too."""
+        return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
+
     def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
         """The prompt, and the empty one that guidance points away from."""
         prompt = narrowed(preview, GenerateParams).prompt

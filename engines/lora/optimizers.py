@@ -15,7 +15,7 @@ _WEIGHT_DECAY = 1e-4
 
 @dataclass(frozen=True)
 class Row:
-    """One optimiser: how it is made, what it holds, and which learning rates mean anything to it.
+    """One optimiser: how it is made and what it holds; the least rate of one stands in `engines.params`.
 
     `warmup`: over how many steps the rate rises evenly.
     """
@@ -23,7 +23,6 @@ class Row:
     make: Callable[[list[Tensor], float], Optimizer]
     state_bytes: int  # per trained weight
     warmup: int = 20
-    least_rate: float = 0.0
 
 
 def _adamw(weights: list[Tensor], rate: float) -> Optimizer:
@@ -49,5 +48,5 @@ OPTIMIZERS: Mapping[str, Row] = {
     "adamw": Row(_adamw, state_bytes=8),
     "adamw8bit": Row(_adamw8bit, state_bytes=2),
     # It starts from almost nothing by itself: under a warm-up its estimate stands still for a hundred steps.
-    "prodigy": Row(_prodigy, state_bytes=16, warmup=1, least_rate=0.1),
+    "prodigy": Row(_prodigy, state_bytes=16, warmup=1),
 }

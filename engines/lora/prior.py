@@ -17,12 +17,19 @@ from engines.lora.data import Cache, Source, Tensors, key, seeded
 from engines.lora.examples import Example
 from engines.lora.family import Family
 from engines.parts.sampling import Tick
+from engines.triggers import replaced, says
 
 
 def class_words(caption: str, trigger: str, class_word: str) -> str:
     """A caption with the class word in the trigger's place, said once; empty where it holds no trigger."""
-    said = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)(\s+{re.escape(class_word)}(?!\w))?")
-    return said.sub(class_word, caption) if trigger and said.search(caption) else ""
+    again = re.compile(rf"\s+{re.escape(class_word)}(?!\w)")
+
+    def told(rest: str) -> tuple[str, str]:
+        """A class word that follows the trigger is the same one."""
+        twice = again.match(rest)
+        return class_word, rest[twice.end() :] if twice else rest
+
+    return replaced(caption, trigger, told) if says(caption, trigger) else ""
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,10 @@ class LoraTrainer:
         """One checkpoint and one encoded item, about."""
         return self.family.disk(params)
 
+    def cut(self, captions: Sequence[str]) -> Sequence[int]:
+        """Which captions the family's encoders read only a part of."""
+        return [at for at, caption in enumerate(captions) if not self.family.reads_whole(caption)]
+
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Train from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first.
 

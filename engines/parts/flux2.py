@@ -48,12 +48,7 @@ def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], te
 
     Each prompt is a chat's one message, answered without thinking. The language model's head is not asked.
     """
-    texts = [
-        tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for prompt in prompts
-    ]
+    texts = [_chat(tokenizer, prompt) for prompt in prompts]
     read = tokenizer(texts, padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt")
     states = text_encoder.base_model(
         input_ids=read.input_ids.to(text_encoder.device),
@@ -62,6 +57,17 @@ def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], te
         use_cache=False,
     ).hidden_states
     return torch.cat([states[layer] for layer in _LAYERS], dim=-1)
+
+
+def count_tokens(tokenizer: Any, prompt: str) -> int:
+    """How many tokens a prompt is, with the chat around it."""
+    return len(tokenizer(_chat(tokenizer, prompt), verbose=False).input_ids)
+
+
+def _chat(tokenizer: Any, prompt: str) -> Any:
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
 
 
 @torch.no_grad()

@@ -60,7 +60,12 @@ class TextToPicture(ABC):
         return (item.prompt,)
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE). Raises: ModelMissing, NotFound."""
+        """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
+
+        Raises: ModelMissing, NotFound, BadInput for what cannot be drawn.
+        """
+        for item in items:
+            self._check(item)
         together = min(self._batch, max(len(items), 1))
         width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
         pixels = width * height * together

@@ -28,6 +28,9 @@ def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
     return float(base_shift + slope * (image_tokens - base_tokens))
 
 
+ENOUGH_STEPS = 2  # for any schedule
+
+
 def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
     """Refuse fewer steps than a schedule can follow: one stretched to end at a level needs one to begin at, too.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from engines.api import Caption, CaptionParams
 from engines.errors import BadInput
 from engines.prompts import describe
-from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, ImageRecord, Job, Json, Kind, Verdict
+from engines.triggers import composed, spans
+from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, Character, ImageRecord, Job, Json, Kind, Verdict
 from studio.scoring import open_each
 
 if TYPE_CHECKING:
@@ -70,22 +71,27 @@ _OPENING = (
 )
 
 
-def leaks(text: str) -> list[str]:
-    """Words in a caption that name what is constant about a character: hair, eyes, skin, face, age, ethnicity."""
-    return [text[start:end] for start, end in _spans(text)]
+def leaks(text: str, trigger: str = "") -> list[str]:
+    """Words in a caption that name what is constant about a character: hair, eyes, skin, face, age, ethnicity.
+
+    Words of the trigger are the character's name, whatever else they mean.
+    """
+    text = composed(text)
+    return [text[start:end] for start, end in _spans(text, trigger)]
 
 
-def without_leaks(text: str) -> str:
+def without_leaks(text: str, trigger: str = "") -> str:
     """The caption without those words, and without the joints that held them."""
-    spans = _spans(text)
-    for start, end in reversed(spans):
+    text = composed(text)
+    told = _spans(text, trigger)
+    for start, end in reversed(told):
         head, tail = text[:start], text[end:]
         if further := re.match(r"\s*,?\s*and\s+(?=\w)", tail):  # "with freckles and a hat": the joint holds the hat
             head, tail = _ARTICLE.sub("", head), tail[further.end() :]
         elif not re.match(r"\s*[\w-]", tail):
             head = _JOINT.sub("", head).rstrip()
         text = head + tail
-    if spans:
+    if told:
         text = re.sub(r"\s{2,}", " ", text)
         text = re.sub(r"\s+([,.;])", r"\1", text)
         text = re.sub(r"(?:,\s*){2,}", ", ", text)
@@ -95,8 +101,8 @@ def without_leaks(text: str) -> str:
 
 def with_trigger(text: str, trigger: str, subject: str) -> str:
     """The caption with the character's token first; a subject named first gives way to it."""
-    text = text.strip()
-    if re.match(rf"{re.escape(trigger)}\b", text):
+    text = composed(text.strip())
+    if any(start == 0 for start, _ in spans(text, trigger)):
         return text
     who = f"{trigger} {subject}"
     opening = rf"{_OPENING}(?:an? |the )?(?:{re.escape(trigger)} )?(?:{re.escape(subject)}|{_PEOPLE})\b"
@@ -104,9 +110,13 @@ def with_trigger(text: str, trigger: str, subject: str) -> str:
     return who + text[named.end() :] if named else f"{who}, {text}".rstrip(", ")
 
 
-def _spans(text: str) -> list[tuple[int, int]]:
+def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
     """Where leaks are, overlaps merged, in order."""
-    found = sorted(match.span() for pattern in _LEAKS for match in pattern.finditer(text))
+    named = spans(text, trigger)
+    matches = (match.span() for pattern in _LEAKS for match in pattern.finditer(text))
+    found = sorted(
+        (start, end) for start, end in matches if not any(start < last and first < end for first, last in named)
+    )
     merged: list[tuple[int, int]] = []
     for start, end in found:
         if merged and start <= merged[-1][1]:
@@ -150,6 +160,15 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Json:
 # ── by the captioner ────────────────────────────────────────────────────────────────────────────
 
 
+def demand_trigger(character: Character) -> None:
+    """Refuse a character that no word calls, as earlier versions could make one by script. Raises: BadInput."""
+    if not character.trigger.strip():
+        raise BadInput(
+            f"{character.name} has no trigger word, so no caption and no prompt can name the character.",
+            "Make a new character with a trigger word, such as ohwx, and import the pictures there.",
+        )
+
+
 def submit_caption(
     studio: Studio,
     character_id: str,
@@ -160,10 +179,11 @@ def submit_caption(
 ) -> Job:
     """Queue captions and tags for these pictures, or for all usable ones that no one has put into words.
 
-    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, and BadInput
-    when every caption would be kept.
+    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
+    BadInput when every caption would be kept or the character has no trigger word.
     """
     store = studio.store(character_id)
+    demand_trigger(store.character)
     chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
     todo = [image.id for image in chosen if overwrite_human or image.caption_by not in _BY_PEOPLE]
     if not todo:
@@ -171,7 +191,7 @@ def submit_caption(
             "There is nothing to caption: people wrote all of these captions.",
             "Choose pictures without a caption, or overwrite the captions by people too.",
         )
-    spec = studio.registry.spec(model or store.character.editor)
+    spec = studio.demand_model(model or store.character.editor, "editor")
     params = spec.params(CaptionParams, trigger=store.character.trigger)
     payload = {
         "ids": todo,
@@ -212,8 +232,8 @@ def run_caption(ctx: Context) -> None:
 def _keep(ctx: Context, image_id: str, caption: Caption) -> list[str]:
     """Write a caption down; answers what had to be taken out of it."""
     character, image = ctx.store.character, ctx.store.images.get(image_id)
-    named = leaks(caption.text)
-    text = with_trigger(without_leaks(caption.text), character.trigger, character.subject)
+    named = leaks(caption.text, character.trigger)
+    text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
     if image.caption_by in _BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
         return named  # someone typed one while this job was waiting
     ctx.store.update_image(

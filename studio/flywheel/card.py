@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from engines.api import CaptionParams, Json
+from annotated_types import MaxLen
+
+from engines.api import CaptionParams, GenerateParams, Json
 from engines.errors import BadInput, ModelMissing, NotFound
 from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
+from engines.values import Seed, taken
 from studio.flywheel import generate
+from studio.flywheel.captions import demand_trigger
 from studio.flywheel.judging import Judge, judged
 from studio.flywheel.outcomes import (
     FAIL,
@@ -31,7 +35,6 @@ from studio.statistics import median
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from engines.api import GenerateParams
     from studio.jobs import Context
     from studio.store import Store
     from studio.studio import Studio
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 TARGET = 0.8
 SHOWN = 24
 _IN_MEMORY = 8
+_SEEDS = Annotated[list[Seed], MaxLen(100)]
 
 
 def submit(
@@ -51,19 +55,25 @@ def submit(
 ) -> Job:
     """Queue a card of a version, "" being the base model; the first seed is the one that counts as first try.
 
-    Raises: BadInput without seeds or for a version of the editor; NotFound.
+    Raises: BadInput without seeds, for knobs that no picture can have or a version of the editor; NotFound;
+    ModelMissing.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
+    taken("seeds", list(seeds), _SEEDS)
     store = studio.store(character_id)
     character, spec = store.character, generate.model_spec(studio, store, version)
     drawn_by = generate.character_version(store, version)
+    generate.demand_drawable(studio, store, version)
+    demand_trigger(character)
+    GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
     words = {cell.name: card_prompt(cell, character.trigger, character.subject, spec.toy) for cell in CARD_CELLS}
     items = [
         generate_params(spec, words[cell.name], **{**(knobs or {}), "seed": seed})
         for seed in seeds
         for cell in CARD_CELLS
     ]
+    generate.plan_of(studio, store, items, version)
     return studio.jobs.submit(
         "card",
         character_id,

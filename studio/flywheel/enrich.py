@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
+from annotated_types import Ge, Le, MaxLen
 from PIL import Image
 
-from engines.api import EditItem, EditParams, LoraUse, ModelSpec
+from engines.api import EditItem, Editor, EditParams, LoraUse, ModelSpec, Plan
 from engines.crops import Crop, cut
-from engines.errors import BadInput, UserError
+from engines.errors import BadInput, ModelMissing, UserError
 from engines.prompts import Tags, edit_params, edit_tasks
+from engines.values import Many, later_seed, taken
 from studio.flywheel import timing
 from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
 from studio.gpu import Fit
-from studio.nouns import ImageRecord, Job, Json, Kind, Role, Verdict, Version
+from studio.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
 from studio.scoring import open_each
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from studio.studio import Studio
 
 EDITS_A_SOURCE = 4.5
+_Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
+_WAITS = (JobState.QUEUED, JobState.RUNNING)
+_Name = Annotated[str, MaxLen(1000)]
+_ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": dict[_Name, _Name], "task": _Name}
 _PNG_SHARE = 0.6  # a photo's PNG against its raw bytes, thumbnail included
 
 
@@ -72,10 +78,12 @@ def plan(
     EditParams that every row should have other than the model's own.
     Raises: BadInput, NotFound.
     """
-    if seeds < 1 or (limit is not None and limit < 1):
-        raise BadInput("A plan needs at least one seed and one edit.", "Ask for one or more.")
+    taken("seeds", seeds, _Seeds)
+    taken("limit", limit, _Limit | None)
     store = studio.store(character_id)
-    spec = studio.registry.spec(model or store.character.editor)
+    spec = _editor(studio, model or store.character.editor)
+    EditParams.demand_no_words(knobs or {}, "each row of a plan")
+    edit_params(spec, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
     chosen = _sources(store, sources)
     edits = edit_tasks(spec.toy)
     if tasks is not None:
@@ -90,9 +98,9 @@ def plan(
         wanted = aimed(chosen, aims, edits, each, spec.toy, before)
     else:
         wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
-    taken = _taken(store)
+    before_now = _taken(store)
     rows = [
-        _row(spec, ask, number, {**(knobs or {}), "loras": tuple(loras)}, taken)
+        _row(spec, ask, number, {"loras": tuple(loras), **(knobs or {})}, before_now)
         for number in range(seeds)
         for ask in wanted
     ]
@@ -102,7 +110,7 @@ def plan(
 def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
     """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
     store = studio.store(character_id)
-    spec = studio.registry.spec(model or store.character.editor)
+    spec = _editor(studio, model or store.character.editor)
     seconds = _seconds(studio, spec.name, rows)
     return EnrichPlan(
         rows=tuple(rows),
@@ -117,23 +125,64 @@ def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: 
 def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
     """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
 
-    Raises: BadInput without rows or for parameters that are none; NotFound.
+    Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
+    taken("the number of rows", len(rows), Many)
     store = studio.store(character_id)
-    spec = studio.registry.spec(model or store.character.editor)
-    for row in rows:
-        store.images.get(row.source)
-        EditParams.from_json(row.params)
+    spec = studio.demand_model(model or store.character.editor, "editor")
+    checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
     used = adopted(store, spec.name)
+    own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
+    _plan_of(studio, spec, checked, own)
     payload = {
-        "rows": [{"source": r.source, "params": r.params, "asked": r.asked, "task": r.task} for r in rows],
+        "rows": [asdict(row) for row in checked],
         "model": spec.name,
         "version": used.id if used else "",
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
+
+
+def demand_new(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> None:
+    """Refuse edits that wait in the queue or are being made already: asked for twice, they would be made twice.
+
+    For whoever may have clicked twice; a script that means it may submit the same again. Raises: BadInput, NotFound.
+    """
+    name = model or studio.store(character_id).character.editor
+    waiting = {
+        _fingerprint(row["source"], row["params"])
+        for job in studio.jobs.list(character_id)
+        if job.kind == "enrich" and job.state in _WAITS and job.payload["model"] == name
+        for row in job.payload["rows"]
+    }
+    twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
+    if twice:
+        which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
+        which = f"These {twice} edits are" if twice == len(rows) > 1 else which
+        raise BadInput(f"{which} queued already.", "Wait for them, cancel them in the queue, or change the plan.")
+
+
+def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
+    """A row that can be done. Raises: BadInput that names its place; NotFound for its picture."""
+    for name, kind in _ROW.items():
+        taken(f"{place}.{name}", getattr(row, name), kind)
+    store.images.get(row.source)
+    try:
+        params = EditParams.from_json(row.params)
+        params.demand_words()
+    except BadInput as error:
+        raise BadInput(f"{place}: {error.cause}", error.hint) from None
+    return row
+
+
+def _editor(studio: Studio, name: str) -> ModelSpec:
+    """A row that edits, here or not: a plan says what is missing. Raises: NotFound, BadInput."""
+    try:
+        return studio.demand_model(name, "editor")
+    except ModelMissing:
+        return studio.registry.spec(name)
 
 
 def retry(studio: Studio, character_id: str, image_id: str, params_changes: Mapping[str, object]) -> Job:
@@ -145,10 +194,10 @@ def retry(studio: Studio, character_id: str, image_id: str, params_changes: Mapp
     image = store.images.get(image_id)
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
-    before = EditParams.from_json(image.params)
+    before = EditParams.kept(image.params)
     changed = EditParams.from_json({**before.to_json(), **params_changes})
     if changed == before:
-        changed = before.replace(seed=before.seed + 1)
+        changed = before.replace(seed=later_seed(before.seed, 1))
     row = PlanRow(image.parent, changed.to_json(), image.asked, next(iter(image.asked), ""))
     return submit(studio, character_id, [row], model=image.model)
 
@@ -239,7 +288,7 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
 
 
 def _fingerprint(source: str, params: Json) -> tuple[str, str]:
-    return source, repr(EditParams.from_json(params))
+    return source, repr(EditParams.kept(params))
 
 
 # ── planning it ─────────────────────────────────────────────────────────────────────────────────
@@ -266,7 +315,7 @@ def _covering(store: Store) -> list[ImageRecord]:
 def asked(store: Store) -> set[tuple[str, str]]:
     """Which words were said of which picture, whatever came of it."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {(image.parent, EditParams.from_json(image.params).headline()) for image in edits}
+    return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
 
 
 def _taken(store: Store) -> set[tuple[str, str]]:
@@ -277,9 +326,9 @@ def _taken(store: Store) -> set[tuple[str, str]]:
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
     """One row with a seed that was never used for the same edit of the same picture."""
     words = ask.edit.words
-    params = edit_params(spec, words, seed=seed_of(ask.source, words, number), **knobs)
+    params = edit_params(spec, words, **{"seed": seed_of(ask.source, words, number), **knobs})
     while _fingerprint(ask.source, params.to_json()) in taken:
-        params = params.replace(seed=params.seed + 1)
+        params = params.replace(seed=later_seed(params.seed, 1))
     taken.add(_fingerprint(ask.source, params.to_json()))
     return PlanRow(ask.source, params.to_json(), dict(ask.edit.expects), ask.edit.task)
 
@@ -305,9 +354,15 @@ def _picture_bytes(store: Store, spec: ModelSpec) -> int:
 
 def _fit(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
     """Whether the editor would fit on the card; a model that is not on this machine does not."""
-    blank = Image.new("RGB", spec.size)
-    items = [EditItem(blank, EditParams.from_json(row.params)) for row in rows]
     try:
-        return studio.gpu.check(studio.engine(spec.name).plan(items), key=f"enrich|{spec.name}")
+        return studio.gpu.check(_plan_of(studio, spec, rows), key=f"enrich|{spec.name}")
     except UserError as error:
         return Fit(False, 0, studio.gpu.budget, str(error))
+
+
+def _plan_of(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
+    """What edits will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be edited."""
+    editor: Editor = studio.engine(spec.name)
+    blank = Image.new("RGB", spec.size)
+    params = [EditParams.from_json(row.params) for row in rows]
+    return editor.plan([EditItem(blank, each.replace(loras=(*each.loras, *own))) for each in params])

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -19,7 +19,7 @@ from engines.errors import BadInput
 from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
 from studio.durable import written_aside
 from studio.flywheel import runs
-from studio.flywheel.layouts import LAYOUTS, Folder, Layout
+from studio.flywheel.layouts import LAYOUTS, Folder, Layout, plain_name
 from studio.nouns import ImageRecord, Role, Version
 from studio.pictures import to_png
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 HUB = "hub"
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
+_UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _LOADING = """\
 import torch
 from diffusers import {pipeline}
@@ -121,8 +122,8 @@ def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, e
         raise BadInput(f"{layout} has no place for the pictures that edits start from.", f"Choose one of: {usable}.")
     store = studio.store(character_id)
     spec = studio.registry.spec(store.character.generator if role is Role.CHARACTER else store.character.editor)
-    words = re.sub(r"[^\w-]+", "_", f"{store.character.trigger}-{role.value}-{layout}")
-    target = store.run_dir("exports") / f"{words}.zip"
+    name = plain_name(store.character.trigger)
+    target = store.run_dir("exports") / f"{name}-{role.value}-{layout}.zip"
     with _archive(target) as archive:
         folders = _write_pictures(archive, store, form, entries)
         for name, text in form.describe(folders, spec.params(TrainParams, resolution=max(spec.size))).items():
@@ -182,7 +183,7 @@ def _previews(studio: Studio, store: Store, version: Version) -> _Shown:
 
 
 def _words(role: Role, preview: ImageRecord) -> str:
-    return _FACES[role].params.from_json(preview.params).headline()
+    return _FACES[role].params.kept(preview.params).headline()
 
 
 def _model_card(studio: Studio, store: Store, version: Version, shown: _Shown) -> str:
@@ -197,22 +198,27 @@ def _model_card(studio: Studio, store: Store, version: Version, shown: _Shown) -
         "name": character.name,
         "version": version.name,
         "label": spec.label,
-        "said": f"{character.trigger} {character.subject}",
+        "said": " ".join(f"{character.trigger} {character.subject}".split()),
         "pictures": version.metrics.get("pictures", "?"),
         "real_share": version.metrics.get("real_share", 0),
     }
     instance = face.instance.format(**facts)
     header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))
-    yaml = "\n".join(f"{name}: {json.dumps(value)}" for name, value in header.items())
+    told = "\n".join(f"{name}: {_yaml(value)}" for name, value in header.items())
     drawn = shown.pictures[0].params if shown.pictures else {}
     said = instance or store.datasets.get(version.dataset).entries[0]["caption"]
     code = snippet(spec, version.role, drawn, said, images[0] if images else "picture.png")
     return (
-        f"---\n{yaml}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
+        f"---\n{told}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
         f"{_figures(version)}\n\nIn the folder of this repository:\n\n```python\n{code}```\n\n"
         f"{_told_of(version, shown)}"
         + "".join(f"\n![{text}]({url})\n\n{text}\n" for text, url in zip(words, images, strict=True))
     )
+
+
+def _yaml(value: Any) -> str:
+    """A value as JSON that is YAML, too: what YAML takes for no printable character is written by its number."""
+    return _UNPRINTABLE.sub(lambda each: f"\\u{ord(each[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Json:
@@ -252,7 +258,7 @@ def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -
     `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown.
     """
     face = _FACES[role]
-    params = face.params.from_json(drawn) if drawn else spec.params(face.params)
+    params = face.params.kept(drawn) if drawn else spec.params(face.params)
     scheme, _, place = spec.source.partition(":")
     return face.code.format(
         pipeline=spec.pipeline,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from engines.api import GenerateParams, Json, LoraUse, ModelSpec
+from engines.api import GenerateParams, Generator, Json, LoraUse, ModelSpec, Plan
 from engines.errors import BadInput, UserError
-from engines.prompts import generate_params, read_tags, scene_prompts
+from engines.prompts import read_tags, scene_prompts
+from engines.values import Many, Words, later_seed, taken
 from studio.flywheel import timing
-from studio.flywheel.captions import RECIPE
+from studio.flywheel.captions import RECIPE, demand_trigger
 from studio.flywheel.judging import Judge
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Job, Kind, Role, Version
@@ -26,12 +27,18 @@ if TYPE_CHECKING:
 def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
     """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
 
-    Raises: BadInput without items or for a version of the editor; NotFound.
+    Raises: BadInput without items or words, for knobs that no picture can have or a version of the editor; NotFound;
+    ModelMissing.
     """
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
     store = studio.store(character_id)
     drawn_by = character_version(store, version)
+    demand_drawable(studio, store, version)
+    taken("the number of pictures", len(items), Many)
+    for item in items:
+        item.checked().demand_words()
+    plan_of(studio, store, items, version)
     return studio.jobs.submit(
         "generate",
         character_id,
@@ -53,11 +60,16 @@ def preflight(
     store = studio.store(character_id)
     spec = model_spec(studio, store, version)
     try:
-        stacked = [with_adapter(store, item, version) for item in items]
-        fit = studio.gpu.check(studio.engine(spec.name).plan(stacked), key=_peak_key(spec.name, stacked))
+        fit = studio.gpu.check(plan_of(studio, store, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
         fit = Fit(False, 0, studio.gpu.budget, str(error))
     return fit, _seconds(studio, spec.name, items)
+
+
+def plan_of(studio: Studio, store: Store, items: Sequence[GenerateParams], version: str) -> Plan:
+    """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
+    engine: Generator = studio.engine(model_spec(studio, store, version).name)
+    return engine.plan([with_adapter(store, item, version) for item in items])
 
 
 def _seconds(studio: Studio, model: str, items: Sequence[GenerateParams]) -> float | None:
@@ -165,6 +177,33 @@ def set_threshold(studio: Studio, character_id: str, value: float | None) -> lis
     return aside
 
 
+def demand_drawable(studio: Studio, store: Store, version: str) -> None:
+    """Refuse to draw where the model or the version's file is not here. Raises: ModelMissing, NotFound, BadInput."""
+    studio.demand_model(model_spec(studio, store, version).name, "generator")
+    if version:
+        store.adapter_path(version)
+
+
+def prompt_items(
+    studio: Studio,
+    character_id: str,
+    prompts: Sequence[str],
+    n: int,
+    version: str = "",
+    seed: int = 0,
+    **knobs: object,
+) -> list[GenerateParams]:
+    """`n` pictures of each prompt with seeds one after another, from the model's defaults. Raises: BadInput."""
+    taken("count", n, Many)
+    taken("the number of pictures", n * len(prompts), Many)
+    first = model_spec(studio, studio.store(character_id), version).params(GenerateParams, seed=seed, **knobs)
+    return [
+        first.replace(prompt=taken("prompt", words, Words), seed=later_seed(first.seed, at))
+        for words in prompts
+        for at in range(n)
+    ]
+
+
 def scene_items(
     studio: Studio,
     character_id: str,
@@ -177,11 +216,15 @@ def scene_items(
     """`n` different scenes for the character, each with a seed of its own, from the model's defaults.
 
     With `aims`, tags such as a card's missed cells ask for, each scene shows one of them, all in turn.
+    Raises: BadInput.
     """
+    taken("count", n, Many)
     store = studio.store(character_id)
+    demand_trigger(store.character)
     character, spec = store.character, model_spec(studio, store, version)
+    first = spec.params(GenerateParams, seed=seed, **knobs)
     scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
-    return [generate_params(spec, words, **{"seed": seed + index, **knobs}) for index, (words, _) in enumerate(scenes)]
+    return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 
 def model_spec(studio: Studio, store: Store, version: str) -> ModelSpec:

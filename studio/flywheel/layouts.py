@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import tomlkit
+
 from engines.api import TrainParams
 
+_LONGEST_NAME = 60
+_MASKED_LOSS = "For --dataset_config with --masked_loss; without masks, --train_data_dir takes this folder as it is."
 _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave out is learned, too."
 
 
@@ -51,37 +56,37 @@ def _ai_toolkit(folders: Sequence[Folder], params: TrainParams) -> dict[str, str
 
 
 def _musubi(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
-    lines = [
-        *([f"# {_UNMASKED}"] if _masked(folders) else []),
-        "[general]",
-        f"resolution = [{params.resolution}, {params.resolution}]",
-        'caption_extension = ".txt"',
-        "batch_size = 1",
-        "enable_bucket = true",
-    ]
-    for folder in folders:
-        lines += ["", "[[datasets]]", f'image_directory = "{folder.name}"']
-        lines += [f'control_directory = "{name}"' for name in folder.references]
-        lines += [f'cache_directory = "cache/{folder.name}"', f"num_repeats = {folder.repeats}"]
-    return {"dataset.toml": "\n".join(lines) + "\n"}
+    told = {
+        "general": {
+            "resolution": [params.resolution, params.resolution],
+            "caption_extension": ".txt",
+            "batch_size": 1,
+            "enable_bucket": True,
+        },
+        "datasets": [
+            {
+                "image_directory": folder.name,
+                **({"control_directory": folder.references[0]} if folder.references else {}),
+                "cache_directory": f"cache/{folder.name}",
+                "num_repeats": folder.repeats,
+            }
+            for folder in folders
+        ],
+    }
+    return {"dataset.toml": (f"# {_UNMASKED}\n" if _masked(folders) else "") + tomlkit.dumps(told)}
 
 
 def _kohya(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
     """The folders' names say all but the masks."""
-    lines = [
-        "# For --dataset_config with --masked_loss; without masks, --train_data_dir takes this folder as it is.",
-        "[general]",
-        'caption_extension = ".txt"',
-        "",
-        "[[datasets]]",
-        f"resolution = {params.resolution}",
-        "batch_size = 1",
-        "enable_bucket = true",
+    if not _masked(folders):
+        return {}
+    subsets = [
+        {"image_dir": folder.name, "conditioning_data_dir": folder.masks, "num_repeats": folder.repeats}
+        for folder in folders
     ]
-    for folder in folders:
-        lines += ["", "[[datasets.subsets]]", f'image_dir = "{folder.name}"']
-        lines += [f'conditioning_data_dir = "{folder.masks}"', f"num_repeats = {folder.repeats}"]
-    return {"dataset.toml": "\n".join(lines) + "\n"} if _masked(folders) else {}
+    dataset = {"resolution": params.resolution, "batch_size": 1, "enable_bucket": True, "subsets": subsets}
+    told = {"general": {"caption_extension": ".txt"}, "datasets": [dataset]}
+    return {"dataset.toml": f"# {_MASKED_LOSS}\n{tomlkit.dumps(told)}"}
 
 
 def _onetrainer(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
@@ -124,7 +129,15 @@ def _plain_name(repeats: int, trigger: str) -> str:
 
 
 def _kohya_name(repeats: int, trigger: str) -> str:
-    return f"{repeats}_{trigger}"
+    return f"{repeats}_{plain_name(trigger)}"
+
+
+def plain_name(words: str) -> str:
+    """Words as a part of a file's name on every system: letters, digits, _ and - alone, and not many of them.
+
+    What it is put behind or before keeps it from being a name that Windows has for itself, such as con.
+    """
+    return re.sub(r"[^\w-]+", "_", words)[:_LONGEST_NAME].strip("_") or "character"
 
 
 # Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig: control_path is a folder or a list of them) and

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import BadInput
 from engines.prompts import edit_tasks
+from engines.values import Many, taken
 from studio.flywheel import enrich
 from studio.flywheel.enrich import EnrichPlan
 from studio.nouns import ImageRecord, Kind, Verdict
@@ -57,6 +58,7 @@ def plan(studio: Studio, character_id: str, limit: int = EDITS) -> EnrichPlan:
 
     Raises: BadInput where nothing was refused, NotFound.
     """
+    taken("limit", limit, Many)
     weak = [each for each in standings(studio, character_id) if each.refused]
     if not weak:
         raise BadInput("No edit was refused: there is nothing to practise.", "Review what Enrich made first.")

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 from engines.api import DiskUse, Json, ModelSpec, TrainItem, TrainParams, TrainRun
 from engines.crops import cut_size
 from engines.errors import BadInput, UserError
+from engines.triggers import says
 from studio import quality
 from studio.fit import in_gib
 from studio.flywheel import enrich, practice, runs, timing
+from studio.flywheel.captions import demand_trigger
 from studio.flywheel.curate import ENOUGH_ANGLES, Check, leaks
+from studio.flywheel.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu import Fit
 from studio.nouns import ANGLES, Character, Role, Triplet, Version
 from studio.verdicts import HOLD_OUT_EVERY
@@ -68,10 +71,16 @@ def look(
     musts = (
         *_mask_files(store, entries),
         *_role(studio, model, Role.CHARACTER),
+        *_here(studio, model),
+        *_called(store.character),
+        *_sense(params, store.character.trigger),
+        *_class(store.character, params, entries),
         *([_start(store.versions.get(start), model, params)] if start else []),
     )
     checks = (
         *_checks(store.character, entries, runs.frozen_share(entries)),
+        *read_whole(studio, store, model, entries),
+        *thrown_away(store, entries),
         _angles(store, entries),
         *_mirror(params, entries),
         *_masks(store, params, entries),
@@ -96,9 +105,16 @@ def look_at_lessons(
     """
     store = studio.store(character_id)
     worded = [entry for entry in entries if entry["caption"].strip()]
-    musts = (*_mask_files(store, worded), *_role(studio, model, Role.EDITOR))
+    musts = (
+        *_mask_files(store, worded),
+        *_role(studio, model, Role.EDITOR),
+        *_here(studio, model),
+        *_sense(params, ""),
+    )
     checks = (
         *_lessons(entries, worded),
+        *read_whole(studio, store, model, worded),
+        *thrown_away(store, entries, held_out),
         _refused(practice.standings(studio, character_id)),
         _measured(held_out),
         *_mirror(params, worded),
@@ -107,7 +123,8 @@ def look_at_lessons(
     )
     found = _weighed(studio, store, params, model, worded, checks)
     redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
-    after = enrich.estimate(studio, character_id, redone, model).seconds if redone else None
+    edits = studio.registry.spec(model).role == _LEARNERS[Role.EDITOR]
+    after = enrich.estimate(studio, character_id, redone, model).seconds if redone and edits else None
     return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
 
 
@@ -224,6 +241,36 @@ def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:
         yield Check(f"{model} can learn this", False, str(trouble))
 
 
+def _here(studio: Studio, model: str) -> Iterable[Check]:
+    """Told only where weights are missing, with the command that fetches them."""
+    try:
+        studio.registry.folder(studio.registry.spec(model))
+    except UserError as error:
+        yield Check(f"{model} is on this machine", False, str(error))
+
+
+def _called(character: Character) -> Iterable[Check]:
+    try:
+        demand_trigger(character)
+    except BadInput as error:
+        yield Check("the character has a trigger word", False, str(error))
+
+
+def _sense(params: TrainParams, trigger: str) -> Iterable[Check]:
+    """Told only where knobs cannot be, or don't go together."""
+    try:
+        params.checked().demand_sense(trigger)
+    except BadInput as error:
+        yield Check("the parameters can be trained with", False, str(error))
+
+
+def _class(character: Character, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    try:
+        demand_class(character, params, entries)
+    except BadInput as error:
+        yield Check("the class can be drawn", False, str(error))
+
+
 def _start(begun: Version, model: str, params: TrainParams) -> Check:
     trouble = start_trouble(begun, model, params)
     return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
@@ -257,7 +304,7 @@ def _masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterab
     yield Check(f"{len(masked)} of {len(entries)} pictures have a mask{ignored}", True)
     shares = {entry["image"]: _share(store, entry) for entry in masked}
     bare = {image: share for image, share in shares.items() if share < _LEAST_SHARE}
-    said = "; ".join(f"{_name(store, image)} {share:.1%}" for image, share in bare.items())
+    said = "; ".join(f"{named(store, image)} {share:.1%}" for image, share in bare.items())
     yield Check(
         "every mask leaves something to learn",
         not bare or bool(ignored),
@@ -296,8 +343,8 @@ def _name(store: Store, image: str) -> str:
 def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:
     bare = [entry for entry in entries if not entry["caption"].strip()]
     worded = [entry for entry in entries if entry["caption"].strip()]
-    uncalled = [entry for entry in worded if character.trigger not in entry["caption"]]
-    leaking = {word for entry in worded for word in leaks(entry["caption"])}
+    uncalled = [entry for entry in worded if not says(entry["caption"], character.trigger)]
+    leaking = {word for entry in worded for word in leaks(entry["caption"], character.trigger)}
     yield Check(f"at least {_MANY} pictures", len(entries) >= _MANY, f"{len(entries)} now; import or approve more.")
     yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
     yield Check(

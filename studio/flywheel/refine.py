@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams
+from engines.api import EditItem, EditParams, Json, LoraUse, ModelSpec, TrainParams, TrainRun
 from engines.crops import cut
 from engines.errors import BadInput
 from engines.prompts import edit_params
@@ -68,7 +68,7 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
     return [
         {
             "image": triplet.result,
-            "caption": EditParams.from_json(triplet.params).headline(),
+            "caption": EditParams.kept(triplet.params).headline(),
             "kind": "golden" if triplet.golden else "positive",
             "references": [triplet.source],
             "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
@@ -106,34 +106,45 @@ def submit(
 ) -> Job:
     """Freeze the triplets and queue the editor's training.
 
-    Raises: BadInput without triplets and for a model that edits nothing; NotFound for an unknown model.
+    Raises: BadInput without triplets, for knobs that no training can have and for a model that edits nothing; NotFound
+    for an unknown model or a picture that is gone; ModelMissing.
     """
     store = studio.store(character_id)
     name = model or store.character.editor
-    settled = params or studio.registry.spec(name).params(TrainParams)
+    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
     if trouble := preflights.model_trouble(studio, name, Role.EDITOR):
         raise trouble
+    studio.demand_model(name, "editor")
+    settled.demand_sense()
     entries = [entry for entry in dataset(studio, character_id) if entry["caption"].strip()]
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
     run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
-    held_out = [triplet.to_json() for triplet in _held_out(studio, character_id)]
+    held_out = _held_out(studio, character_id)
+    previews = _previews(studio, character_id, name, held_out)
+    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
     job = studio.jobs.submit(
         "refine",
         character_id,
-        {"params": settled.to_json(), "model": name, "dataset": frozen.id, "held_out": held_out},
+        {
+            "params": settled.to_json(),
+            "model": name,
+            "dataset": frozen.id,
+            "held_out": [each.to_json() for each in held_out],
+        },
         title=f"Train the editor on {len(entries)} edits",
         total=settled.steps,
         key=key,
     )
-    run_folder.prepare(studio, job, _previews(studio, job))
+    run_folder.prepare(studio, job, previews)
     return job
 
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
-    version = runs.follow(ctx, _previews(ctx.studio, ctx.job))
+    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
+    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"], asked))
     if ctx.job.artifacts.get("version", version.id) != version.id:
         ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
     ctx.artifact("version", version.id)
@@ -145,11 +156,11 @@ def run(ctx: Context) -> None:
     ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
 
 
-def _previews(studio: Studio, job: Job) -> list[EditItem]:
+def _previews(studio: Studio, character_id: str, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
     """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
-    store, spec = studio.store(job.character), studio.registry.spec(job.payload["model"])
-    asked = [Triplet.from_json(triplet) for triplet in job.payload["held_out"][:_PREVIEWS]]
-    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in _there(store, asked)]
+    store, spec = studio.store(character_id), studio.registry.spec(model)
+    shown = _there(store, held_out[:_PREVIEWS])
+    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in shown]
 
 
 def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
@@ -190,14 +201,14 @@ def _editor_version(studio: Studio, character_id: str, version_id: str) -> Versi
 
 def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
     """The same words and seed, all else as the model wants it."""
-    asked = EditParams.from_json(triplet.params)
+    asked = EditParams.kept(triplet.params)
     return edit_params(spec, asked.headline(), seed=asked.seed)
 
 
 def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:
     """The edit as it was asked for, with a version's adapter or with none; another model's knobs mean nothing here."""
     loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
-    asked = EditParams.from_json(triplet.params)
+    asked = EditParams.kept(triplet.params)
     params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
     return EditItem(source=_edited(store, triplet), params=params.replace(loras=loras))
 

@@ -26,6 +26,7 @@ from engines.prompts import read_tags
 from studio import durable
 from studio.flywheel import run_folder
 from studio.flywheel.judging import Judge
+from studio.flywheel.layouts import plain_name
 from studio.nouns import Job, JobState, Kind, Role, Version
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def extend(studio: Studio, job_id: str, steps: int) -> Job:
         )
     store = studio.store(job.character)
     run_folder.train_items(store, store.datasets.get(job.payload["dataset"]))  # what is gone is said now
-    params = TrainParams.from_json(job.payload["params"]).replace(steps=steps)
+    params = TrainParams.kept(job.payload["params"]).replace(steps=steps).checked()
     longer = studio.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
     run_folder.ask_for(store.run_dir(job_id), params)
     return longer
@@ -220,8 +221,7 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     """
     store = studio.store(character_id)
     version = store.versions.get(version_id)
-    words = "-".join((store.character.trigger, version.role.value, version.name, form))
-    name = re.sub(r"[^\w-]+", "_", words)
+    name = "-".join(map(plain_name, (store.character.trigger, version.role.value, version.name, form)))
     target = store.run_dir("exports") / f"{name}.safetensors"
     if form == OUR_FORM:
         durable.copy_file(store.adapter_path(version_id), target)  # it was read back when it was written

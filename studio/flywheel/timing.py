@@ -62,8 +62,8 @@ def drawn(studio: Studio, model: str) -> float:
 
 def _walked(studio: Studio, model: str, item: Json) -> int:
     if "params" in item:
-        return edited(studio, model, EditParams.from_json(item["params"]))
-    return generated(GenerateParams.from_json(item))
+        return edited(studio, model, EditParams.kept(item["params"]))
+    return generated(GenerateParams.kept(item))
 
 
 def generated(item: GenerateParams) -> int:
@@ -87,7 +87,7 @@ def _walks(params: TrainParams) -> int:
 
 
 def _params(job: Job) -> TrainParams:
-    return TrainParams.from_json(job.payload["params"])
+    return TrainParams.kept(job.payload["params"])
 
 
 def _work(params: TrainParams) -> int:

@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from engines.api import GenerateParams, Json, TrainParams
+from engines.api import GenerateParams, Json, TrainParams, TrainRun
 from engines.errors import BadInput
 from engines.prompts import CARD_CELLS, card_prompt, generate_params
 from studio.flywheel import choosing, preflights, run_folder, runs
+from studio.flywheel.captions import demand_trigger
 from studio.flywheel.curate import Check
+from studio.flywheel.entries import demand_class
 from studio.flywheel.preflights import REAL_SHARE, Preflight, model_trouble, start_trouble
 from studio.flywheel.run_folder import shown
 from studio.flywheel.runs import Progress, export, extend, keep, losses, progress
@@ -123,19 +125,28 @@ def submit(
 ) -> Job:
     """Freeze the dataset and queue the training; `start` is a version to go on from, instead of from nothing.
 
-    Raises: BadInput without pictures, with missing captions, for an unknown phase or choice of scenes, for a model that
-    draws nothing from words or a start on another one; NotFound for an unknown model or version.
+    Raises: BadInput without pictures, with missing captions, for knobs that no training can have, an unknown phase or
+    choice of scenes, for a model that draws nothing from words or a start on another one; NotFound for an unknown model
+    or version; ModelMissing.
     """
     store = studio.store(character_id)
     name = model or store.character.generator
-    settled = params or studio.registry.spec(name).params(TrainParams)
+    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
     chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
     if trouble := model_trouble(studio, name, Role.CHARACTER):
         raise trouble
+    studio.demand_model(name, "generator")
+    demand_trigger(store.character)
     demand_words(store.character, chosen)
+    settled.demand_sense(store.character.trigger)
+    demand_class(store.character, settled, chosen)
     begun = store.versions.get(start) if start else None
     if begun and (trouble := start_trouble(begun, name, settled)):
         raise trouble
+    if begun:
+        store.adapter_path(begun.id)
+    previews = _previews(studio, character_id, name)
+    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
     frozen = store.freeze(Role.CHARACTER, chosen)
     run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
     job = studio.jobs.submit(
@@ -146,20 +157,20 @@ def submit(
         total=settled.steps,
         key=key,
     )
-    run_folder.prepare(studio, job, _previews(studio, job))
+    run_folder.prepare(studio, job, previews)
     return job
 
 
 def run(ctx: Context) -> None:
     """Train, draw fixed-seed previews on the way, and make the version."""
-    version = runs.follow(ctx, _previews(ctx.studio, ctx.job))
+    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"]))
     ctx.artifact("version", version.id)
     choosing.read(ctx)
 
 
-def _previews(studio: Studio, job: Job) -> list[GenerateParams]:
+def _previews(studio: Studio, character_id: str, model: str) -> list[GenerateParams]:
     """Some cells of the model card, each with a seed of its own."""
-    spec, character = studio.registry.spec(job.payload["model"]), studio.store(job.character).character
+    spec, character = studio.registry.spec(model), studio.store(character_id).character
     return [
         generate_params(spec, card_prompt(CARD_CELLS[cell], character.trigger, character.subject, spec.toy), seed=seed)
         for seed, cell in enumerate(_PREVIEW_CELLS)

@@ -169,7 +169,7 @@ class Shell:
         def handle(event: gr.EventData, cid: str, *values: Any) -> Any:
             return call(cid, (dict(event._data or {}),), values)
 
-        self.tick(self._listen(block.act, handle, call))
+        self.tick(self._listen(block.act, handle, call, trigger_mode="multiple"))  # a second click is not dropped
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
         """Draw again on these events, say a widget's change. (A `gr.State` has none outside Gradio's queue.)"""
@@ -189,9 +189,9 @@ class Shell:
         unique = [list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn)]
         return _Call(self.studio, self.said, fn, (inputs, outputs), then, anywhere, *unique)
 
-    def _listen(self, trigger: Any, handle: Callable[..., Any], call: _Call) -> Any:
+    def _listen(self, trigger: Any, handle: Callable[..., Any], call: _Call, **more: Any) -> Any:
         given = [self.cid, *call.inputs]
-        return trigger(handle, given, call.outputs, js=_from_address("here", len(given)), **QUIET)
+        return trigger(handle, given, call.outputs, js=_from_address("here", len(given)), **QUIET, **more)
 
 
 @dataclass(frozen=True)

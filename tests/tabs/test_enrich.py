@@ -91,3 +91,19 @@ def test_an_edit_is_compared_with_the_part_it_was_made_of(
     assert looks.file_url(store.thumb(source.id, left)) in enrich.pair(store, part)
     assert looks.file_url(store.path(source.id)) in enrich.large(store, whole)
     assert looks.file_url(store.thumb(source.id)) in enrich.pair(store, whole)
+
+
+def test_a_second_click_queues_nothing_twice(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Edits that wait already are refused with how many they are; another plan is taken, and so are they once done."""
+    add()
+    enrich.run_plan(studio, anna.id, *KNOBS)
+    with pytest.raises(UserError, match="These 6 edits are queued already"):
+        enrich.run_plan(studio, anna.id, *KNOBS)
+    with pytest.raises(UserError, match="6 of these 7 edits are queued already"):
+        enrich.run_plan(studio, anna.id, KNOBS[0], 7, *KNOBS[2:])
+    (job,) = studio.jobs.list()
+
+    enrich.run_plan(studio, anna.id, *KNOBS[:6], 7, 0)
+    studio.jobs.cancel(job.id)
+    enrich.run_plan(studio, anna.id, *KNOBS)
+    assert len(studio.jobs.list()) == 3

@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
+from engines.errors import ModelMissing
 from engines.fake import FAKE_MODELS
 from engines.registry import Registry
 from studio.api import Api
+from studio.nouns import Kind
 from studio.settings import Settings
 from studio.studio import Studio
-from tabs import app, generate, train
+from tabs import app, enrich, generate, train
+from tabs.common import knobs
+from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import ASSETS
 
 KNOBS = {"GenerateParams": {"steps": 7, "guidance": 1.25, "width": 64, "height": 64}}
+GONE = {"label": "Far away", "source": "nobody/far-away"}
+FAR = tuple(dataclasses.replace(row, name=f"far-{row.name}", **GONE) for row in FAKE_MODELS)
 NEW = dataclasses.replace(FAKE_MODELS[0], name="brand-new", label="Brand new", licence="Brand-1.0", defaults=KNOBS)
 
 
@@ -65,3 +71,29 @@ def _choices(part: dict[str, object]) -> list[tuple[str, str]]:
     props = part.get("props")
     found = props.get("choices") if isinstance(props, dict) else None
     return [tuple(each) for each in found or ()]
+
+
+def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tmp_path: Path) -> None:
+    """Every drop-down says so; Train, Run plan, Generate and the card answer with the command and queue nothing."""
+    settings = Settings(data_root=tmp_path / "home", assets=ASSETS, device="fake", models_dir=tmp_path / "models")
+    with Studio(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, *FAR))) as studio:
+        offered = [choice for part in app.build(studio).config["components"] for choice in _choices(part)]
+        marked = f"Far away · {knobs.MISSING}"
+        assert {value for label, value in offered if label == marked} == {row.name for row in FAR}
+        made = app.create_character(studio, "Mira", "ohwx", "person", FAR[0].name)
+        studio.store(made).add_image(picture(1), kind=Kind.SOURCE, caption="ohwx person", caption_by="human")
+        assert (marked, FAR[0].name) in train.fill_models(studio, made, None, 1)[0]["choices"]
+        assert (marked, FAR[1].name) in enrich.fill_choices(studio, made, [], None)[1]["choices"]
+        assert generate.fill_choices(studio, made, None, "", None, None)[0]["choices"][0][0].endswith(knobs.MISSING)
+
+        plan = (list(enrich.TASKS), 4, 1, enrich.GAPS, [], FAR[1].name, 0, 0)
+        clicks = [
+            lambda: train.start_training(studio, made, "all", "best", "", None),
+            lambda: enrich.run_plan(studio, made, *plan),
+            lambda: generate.draw_pictures(studio, made, generate.OWN, "ohwx person", None, 1, 0, 0, 0),
+            lambda: generate.start_card(studio, made, None),
+        ]
+        for click in clicks:
+            with pytest.raises(ModelMissing, match=r"python launch\.py pull far-fake-(flux|edit)"):
+                click()
+        assert studio.jobs.list() == []

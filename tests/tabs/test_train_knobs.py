@@ -1,13 +1,17 @@
 """What the trainings' tabs offer is what the trainer knows."""
 
 from dataclasses import fields
+from typing import get_args
 
+import gradio as gr
 import pytest
 
-from engines.api import TrainParams
+from engines.api import GenerateParams, TrainParams
 from engines.fake import FAKE_MODELS
+from engines.params import LEAST_RATES, kinds
 from tabs import refine, train
 from tabs.common import training
+from tabs.common.knobs import first_block_cache
 from tabs.common.training import Form
 
 
@@ -27,6 +31,31 @@ def test_what_need_not_be_told_is_a_value_of_its_knob() -> None:
     own = TrainParams()
     for knob in train.FORM.knobs:
         assert knob.off is None or type(knob.off) is type(getattr(own, knob.name)), knob.name
+
+
+def test_no_slider_goes_beyond_what_is_taken() -> None:
+    """The bounds of a widget are within its field's, so that nothing can be chosen that a submit refuses."""
+    sliders = [knob for knob in train.FORM.knobs if knob.widget.func is gr.Slider]
+    assert sliders
+    for knob in sliders:
+        low, high = TrainParams.bounds(knob.name)
+        assert low <= knob.widget.args[0] < knob.widget.args[1] <= high, knob.name
+    skip = first_block_cache("a-slider")
+    assert (skip.minimum, skip.maximum) == GenerateParams.bounds("first_block_cache")
+
+
+@pytest.mark.slow
+def test_what_is_taken_is_what_the_trainer_knows() -> None:
+    """The names that a submit takes are those of the trainer's own tables."""
+    from engines.lora.densities import DENSITIES
+    from engines.lora.optimizers import OPTIMIZERS
+    from engines.parts.quantise import FORMS
+
+    taken = {name: set(get_args(kind)) for name, kind in kinds(TrainParams).items()}
+    assert taken["optimizer"] == set(OPTIMIZERS)
+    assert taken["timestep_density"] == set(DENSITIES)
+    assert taken["base"] == {"", *FORMS}
+    assert set(LEAST_RATES) <= set(OPTIMIZERS)
 
 
 @pytest.mark.slow

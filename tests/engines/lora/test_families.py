@@ -176,3 +176,15 @@ def test_previews_must_be_of_the_family(make_trainer) -> None:
 
     with pytest.raises(BadInput, match="must be EditItem, not GenerateParams"):
         narrowed(GenerateParams(), EditItem)
+
+
+def test_captions_longer_than_the_encoder_reads_are_told(make_trainer) -> None:
+    """To the token: what just fits is read, one word more is not; an editor's encoder cuts nothing off."""
+    trainer, editor = make_trainer("flux"), make_trainer("qwen-edit")
+    tokenizer, most = trainer.family._tokenizers["tokenizer_2"], trainer.family.text_tokens()
+    captions = ["red " * count for count in range(1, 3 * most)]
+    lengths = [len(tokenizer(caption).input_ids) for caption in captions]
+
+    assert most in lengths
+    assert trainer.cut(captions) == [at for at, length in enumerate(lengths) if length > most]
+    assert trainer.cut(captions) and editor.cut(captions) == []

@@ -123,3 +123,11 @@ def test_other_forms_act_the_same(form: str, trainer, flux2_folder, tmp_path) ->
         with attached(plain, use(tmp_path / "theirs.safetensors"), "flux2"):
             torch.testing.assert_close(flux2.velocity(plain, *inputs), learned, rtol=1e-4, atol=1e-4)
         assert not torch.allclose(flux2.velocity(plain, *inputs), learned, rtol=1e-2, atol=1e-2)
+
+
+def test_captions_longer_than_the_encoder_reads_are_told(trainer: Any) -> None:
+    """The chat around a caption counts: two captions of which both are cut off alike are read as the same."""
+    most = trainer.family.text_tokens()
+    short, long = "red", "red " * (2 * most)
+    assert list(trainer.cut([short, long])) == ([1] if trainer.family.reads_whole(short) else [0, 1])
+    assert trainer.cut([long]) == [0]

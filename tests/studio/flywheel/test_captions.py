@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from engines.errors import BadInput
+from engines.errors import BadInput, ModelMissing
 from engines.mini import world as drawn
 from studio.flywheel import captions
-from studio.nouns import JobState, Kind
+from studio.nouns import Kind
 
 
 @pytest.mark.parametrize(
@@ -161,10 +161,9 @@ def test_a_caption_typed_while_the_job_waited_stays(world: Any) -> None:
     assert world.store.images.get(image).caption == "ohwx person, mine"
 
 
-def test_a_missing_model_fails_with_its_remedy(world: Any) -> None:
-    """Weights that are not there end the job with a cause and a hint."""
+def test_a_missing_model_is_refused_with_its_remedy(world: Any) -> None:
+    """Weights that are not there are told when captions are asked for, with the command that fetches them."""
     (image,) = uncaptioned(world, 1)
-    job = captions.submit_caption(world.studio, world.id, [image], model="far-away")
-    ended = world.finish(job, JobState.FAILED)
-    assert ended.error["code"] == "model_missing"
-    assert world.store.images.get(image).caption == ""
+    with pytest.raises(ModelMissing, match=r"python launch\.py pull far-away"):
+        captions.submit_caption(world.studio, world.id, [image], model="far-away")
+    assert world.studio.jobs.list() == []

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from PIL import Image
 
 from engines.fake import FakeDevice, fake_registry
-from studio.flywheel import curate
+from studio.flywheel import curate, train
 from studio.nouns import Kind, Verdict
 from studio.settings import Settings
 from studio.studio import Studio
@@ -136,3 +137,31 @@ def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) 
     assert "39%" in body.advice["cut"] and "cut" not in phone.advice
     assert fits == {"dark": "very dark"} and "82%" in long["cut"]
     assert back == [fits, {**body.advice, "dark": "very dark"}]
+
+
+@pytest.mark.parametrize(
+    ("trigger", "caption", "said"),
+    [
+        ("ana", "a woman eating a banana, beach", False),
+        ("art", "cartoon of a woman", False),
+        ("anna smith", "anna smith woman, smiling", True),
+        ("ohwx", "ohwx woman, smiling", True),
+        ("ohwx", "photo of ohwx woman", True),
+    ],
+)
+def test_all_checks_agree_on_who_is_called(world: Any, trigger: str, caption: str, said: bool) -> None:
+    """Curate's checklist and the pre-flight answer alike: whole words, wherever they stand."""
+    world.studio.library.update(world.id, trigger=trigger)
+    for image in world.sources:
+        curate.set_caption(world.studio, world.id, image, caption)
+    listed = [each.ok for each in curate.coverage(world.studio, world.id).checklist if trigger in each.label]
+    checked = [each.ok for each in train.preflight(world.studio, world.id).checks if f"says {trigger}" in each.label]
+
+    assert (listed, checked) == ([said], [said])
+
+
+def test_a_triggers_own_words_are_no_leak(world: Any) -> None:
+    """Whoever is called “redhead anna” may be named; red hair beside it may not."""
+    assert curate.leaks("redhead anna woman, smiling", "redhead anna") == []
+    assert curate.leaks("redhead anna woman with red hair", "redhead anna") == ["red hair"]
+    assert curate.leaks("redhead woman", "redhead anna") == ["redhead"]

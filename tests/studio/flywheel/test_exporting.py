@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import resource
 import tomllib
 import zipfile
@@ -9,11 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from engines.errors import BadInput, UserError
-from studio.flywheel import refine, train
-from studio.flywheel.exporting import export_dataset
+from studio.flywheel import refine, runs, train
+from studio.flywheel.exporting import export_dataset, export_hub
 from studio.flywheel.importing import submit_import
 from studio.flywheel.layouts import LAYOUTS
 from studio.nouns import Kind, Role, Verdict
@@ -312,3 +314,64 @@ def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
     assert "Free some space" in refused.value.hint
     assert file.read_bytes() == before
     assert [each.name for each in file.parent.iterdir()] == [file.name]
+
+
+HARD = [
+    'my"tok',
+    "a/b",
+    "C:\\x",
+    "a:b",
+    "x?",
+    "con",
+    "../up",
+    "new\nline",
+    "🙂",
+    "Zoë 小美",
+    "x" * 500,
+    "tab\there.",
+    "\x7f",
+]
+
+
+@pytest.mark.parametrize("trigger", HARD)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_trigger_leaves_whole_files_and_plain_folders(world: Any, layout: str, trigger: str) -> None:
+    """What describes the pictures can be parsed, and every folder it names is one of the zip's, on any system."""
+    world.studio.library.update(world.id, trigger=trigger)
+    world.store.set_mask(world.sources[0], left_half())
+    members = exported(world, layout)
+    folders = {name.rpartition("/")[0] for name in members if "/" in name}
+    parsed = {"toml": tomllib.loads, "json": json.loads, "yaml": yaml.safe_load}
+    (described,) = [parsed[name.rpartition(".")[2]](data.decode()) for name, data in members.items() if "/" not in name]
+
+    assert all(re.fullmatch(r"(masks/)?[\w-]{1,70}", folder) for folder in folders), folders
+    assert named(described) <= folders | {f"cache/{folder}" for folder in folders} and named(described) & folders
+    if layout == "kohya":
+        assert all(re.fullmatch(r"(masks/)?\d+_[\w-]+", folder) for folder in folders)
+
+
+def named(described: Any) -> set[str]:
+    """Every folder that a trainer's own file names."""
+    found = described if isinstance(described, list) else [described]
+    names: set[str] = set()
+    for each in found:
+        for name, value in each.items():
+            if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+                names |= named(value)
+            elif isinstance(value, str) and (name.endswith(("_dir", "directory", "_path")) or name == "path"):
+                names.add(value)
+    return names
+
+
+@pytest.mark.parametrize("trigger", HARD)
+def test_any_trigger_leaves_the_hubs_header_whole(world: Any, trigger: str) -> None:
+    """The card's header is YAML that says the very words, and the LoRA's file has a plain name."""
+    world.finish(train.submit(world.studio, world.id))
+    world.studio.library.update(world.id, trigger=trigger)
+    (version,) = world.store.versions.all()
+    with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
+        card = archive.read("README.md").decode()
+
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert header["instance_prompt"].split() == f"{trigger} person".split()
+    assert re.fullmatch(r"[\w-]+\.safetensors", runs.export(world.studio, world.id, version.id).name)

@@ -236,3 +236,35 @@ def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
 
     assert not told.ok and "body.png 30%" in told.hint and "Curate" in told.hint and "0.png" not in told.hint
     assert not [each for each in after.checks if "cut" in each.label]
+
+
+def test_what_is_not_read_to_its_end_is_named(world) -> None:
+    """A caption longer than the encoders read: the picture's name and what to do; not known where the model is not."""
+    assert _check(train.preflight(world.studio, world.id), "read whole").ok
+    world.store.update_image(world.sources[2], caption="ohwx person, " + "smiling " * 100)
+
+    found = _check(train.preflight(world.studio, world.id), "read whole")
+    assert not found.ok and "2.png" in found.hint and "1.png" not in found.hint
+    unknown = _check(train.preflight(world.studio, world.id, model="far-away"), "read whole")
+    assert not unknown.ok and "Not known yet" in unknown.hint and "pull far-away" in unknown.hint
+
+
+def test_what_comes_from_the_trash_is_told(world) -> None:
+    """Edits of a thrown away original, and edits of these, go on teaching: both trainings say how many."""
+    edits = world.review(approved=20, corrected=2)
+    again = world.picture(Kind.ENRICHED, 99, parent=edits[0])
+    world.store.decide(again, Verdict.GOOD)
+    lessons = refine.lessons(world.studio, world.id)
+    told = [train.preflight(world.studio, world.id), refine.preflight(world.studio, world.id)]
+    assert not [check for found in told for check in found.checks if "trash" in check.label]
+
+    world.store.trash([world.sources[0]])
+    mine = _check(train.preflight(world.studio, world.id), "trash")
+    editors = _check(refine.preflight(world.studio, world.id), "trash")
+
+    teaching = sum(entry["kind"] != "source" for entry in train.dataset(world.studio, world.id))
+    assert not mine.ok and mine.hint.startswith(f"{teaching} of ")
+    assert f"{len(lessons.learned)} of {len(lessons.learned)} that teach" in editors.hint
+    assert f"{len(lessons.held_out)} of {len(lessons.held_out)} that the editor is measured by" in editors.hint
+    world.store.restore([world.sources[0]])
+    assert not [check for check in train.preflight(world.studio, world.id).checks if "trash" in check.label]
