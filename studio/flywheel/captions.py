@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from studio.studio import Studio
 
 HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
-_BY_PEOPLE = (HUMAN, SIDECAR)
+BY_PEOPLE = (HUMAN, SIDECAR)
 _CHUNK = 8
 _CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 _TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
@@ -164,7 +164,7 @@ def submit_caption(
     """
     store = studio.store(character_id)
     chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
-    todo = [image.id for image in chosen if overwrite_human or image.caption_by not in _BY_PEOPLE]
+    todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
     if not todo:
         raise BadInput(
             "There is nothing to caption: people wrote all of these captions.",
@@ -213,7 +213,7 @@ def _keep(ctx: Context, image_id: str, caption: Caption) -> list[str]:
     character, image = ctx.store.character, ctx.store.images.get(image_id)
     named = leaks(caption.text)
     text = with_trigger(without_leaks(caption.text), character.trigger, character.subject)
-    if image.caption_by in _BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
+    if image.caption_by in BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
         return named  # someone typed one while this job was waiting
     ctx.store.update_image(
         image_id, caption=text, caption_by=ctx.job.payload["model"], tags=_merged(caption.tags, image.tags)
