@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from engines.api import Caption, CaptionParams
 from engines.errors import BadInput
 from engines.prompts import describe
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, ImageRecord, Job, Json, Kind, Verdict
+from studio.words import demand_caption
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -33,8 +35,8 @@ _SHAPE = (
     r"high|prominent|almond|almond-shaped|big|large|small|deep-set|bushy|crooked|curly|wavy|straight|spiky|messy|"
     r"shaggy|smooth|freckled|wrinkled|shoulder-length|cropped|slicked-back"
 )
-_WORD = rf"(?:{_COLOUR}|{_SHAPE})"
-_RUN = rf"(?:{_WORD}(?:,? and |, |[ -]))"
+_WORD = "|".join(sorted(f"{_COLOUR}|{_SHAPE}".split("|"), key=len, reverse=True))  # `deep-set` before `deep`
+_RUN = rf"(?:(?:{_WORD})(?:,? and |, |[ -]))"
 _ALWAYS = (
     r"hair|haired|hairstyle|haircut|hairline|ponytail|pigtails?|braids?|bangs|dreadlocks|curls|bald|balding|brunette|"
     r"blonde|redhead(?:ed)?|beard(?:ed)?|moustache|mustache|goatee|stubble|freckles|freckled|dimples|wrinkles|"
@@ -46,23 +48,31 @@ _NATIONS = (
     r"arab|middle[- ]eastern|black|white|mixed[- ]race|native american"
 )
 _PEOPLE = r"man|woman|person|girl|boy|lady|guy|male|female|child|kid|adult"
+_FIRST = "".join(sorted({word[0] for word in f"{_WORD}|{_ALWAYS}|glasses".split("|")} - {"("}))
+# What follows a run of adjectives; each run is read once and never given back, so that no text takes long.
+_FEATURE = re.compile(
+    rf"\b(?=[{_FIRST}])(?:"
+    rf"(?P<run>{_RUN}++)(?P<head>(?:{_ALWAYS})\b(?!-)|(?<!, )(?<!and )eye(?:s|d)?\b|(?:{_DESCRIBED})\b)?"
+    rf"|(?:{_ALWAYS})\b(?!-))"
+)
+_NAMED_IN_RUN = re.compile(rf"\b(?:{_ALWAYS})\b(?!-)")
 _LEAKS = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern)
     for pattern in (
-        rf"\b{_RUN}*(?:{_ALWAYS})\b(?!-)",
-        rf"\b{_WORD}(?:(?:,? and |, |[ -]){_WORD})*[ -]eye(?:s|d)?\b",
-        rf"\b(?:{_RUN}+(?:{_DESCRIBED})|full lips)\b",
+        r"\bfull lips\b",
         rf"\b(?:{_NATIONS})(?= (?:{_PEOPLE})\b)",
         r"\b(?:asian|caucasian|hispanic|latino|latina)\b",
-        rf"\b(?:young|old|aged)\b(?=(?: [\w-]+){{0,2}} (?:{_PEOPLE})\b)",
+        rf"\b(?:young|old|aged)\b(?=(?: [\w-]++){{0,2}} (?:{_PEOPLE})\b)",
         r"\b(?:elderly|middle[- ]aged|teenaged?|teenager|youthful|adolescent)\b",
-        r"\b(?:\d{1,2}|\w+)[- ]years?[- ]old\b|\bin (?:his|her|their) (?:early |mid |late )?(?:teens|\w+ties|\d0s)\b",
+        r"\b\w++[- ]years?[- ]old\b|\bin (?:his|her|their) (?:early |mid |late )?(?:teens|\w+ties|\d0s)\b",
         rf"\b(?:slim|slender|skinny|muscular|stocky|chubby|petite|overweight)\b(?= (?:{_PEOPLE}|build|body)\b)",
     )
 )
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps every letter's place, as `lower` does not
 _JOINT = re.compile(
     r"(?:,\s*)?(?:\b(?:with|having|has|and|whose)\s+)?(?:\b(?:a|an|the|his|her|their|is|are)\s+)*$", re.IGNORECASE
 )
+_NEAR = 64  # a joint is no longer
 _ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
 _OPENING = (
     r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
@@ -78,12 +88,14 @@ def without_leaks(text: str) -> str:
     """The caption without those words, and without the joints that held them."""
     spans = _spans(text)
     for start, end in reversed(spans):
-        head, tail = text[:start], text[end:]
-        if further := re.match(r"\s*,?\s*and\s+(?=\w)", tail):  # "with freckles and a hat": the joint holds the hat
+        before, head, tail = text[: max(0, start - _NEAR)], text[max(0, start - _NEAR) : start], text[end:]
+        if further := re.match(
+            r"\s*+(?:,\s*+)?and\s++(?=\w)", tail
+        ):  # "with freckles and a hat": the joint holds the hat
             head, tail = _ARTICLE.sub("", head), tail[further.end() :]
         elif not re.match(r"\s*[\w-]", tail):
             head = _JOINT.sub("", head).rstrip()
-        text = head + tail
+        text = before + head + tail
     if spans:
         text = re.sub(r"\s{2,}", " ", text)
         text = re.sub(r"\s+([,.;])", r"\1", text)
@@ -105,7 +117,8 @@ def with_trigger(text: str, trigger: str, subject: str) -> str:
 
 def _spans(text: str) -> list[tuple[int, int]]:
     """Where leaks are, overlaps merged, in order."""
-    found = sorted(match.span() for pattern in _LEAKS for match in pattern.finditer(text))
+    low = text.translate(_LOWER)
+    found = sorted([*_features(low), *(match.span() for pattern in _LEAKS for match in pattern.finditer(low))])
     merged: list[tuple[int, int]] = []
     for start, end in found:
         if merged and start <= merged[-1][1]:
@@ -115,12 +128,24 @@ def _spans(text: str) -> list[tuple[int, int]]:
     return merged
 
 
+def _features(low: str) -> Iterator[tuple[int, int]]:
+    """Where hair, eyes, skin and face are named, each with its adjectives."""
+    for match in _FEATURE.finditer(low):
+        if match["run"] is None or match["head"]:
+            yield match.span()
+        else:  # adjectives of something else, of which some (blonde, freckled) say it all by themselves
+            ends = [each.end() for each in _NAMED_IN_RUN.finditer(low, *match.span("run"))]
+            if ends:
+                yield match.start(), ends[-1]
+
+
 # ── by hand ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def set_caption(studio: Studio, character_id: str, image_id: str, text: str) -> ImageRecord:
-    """A human's words; the captioner leaves them alone from now on. Raises: NotFound."""
+    """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
     words = " ".join(text.split())
+    demand_caption(words)
     return studio.store(character_id).update_image(image_id, caption=words, caption_by=HUMAN if words else "")
 
 
