@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import wraps
@@ -16,6 +17,7 @@ from engines.api import ModelSpec, Params
 from engines.errors import BadInput, NotFound, UserError
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
+from studio.words import demand_text, mended
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -31,18 +33,21 @@ _BEGINNINGS = {"int": int, "float": float, "string": str, "bool": bool, "list": 
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Check the arguments' types and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    """Check the arguments and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
     checked = validate_call(function)
     names = tuple(signature(function).parameters)
 
     @wraps(function)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Json:
         try:
-            return {"ok": True, **checked(*args, **kwargs)}
+            for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
+                demand_text(name, value)
+            told: Json = mended({"ok": True, **checked(*args, **kwargs)})
         except ValidationError as error:
             return {"ok": False, "error": _misfit(error.errors()[0], names).to_json()}
         except UserError as error:
-            return {"ok": False, "error": error.to_json()}
+            return {"ok": False, "error": mended(error.to_json())}
+        return told
 
     return answer
 
@@ -99,8 +104,10 @@ def picture(store: Store, image: ImageRecord) -> Json:
 
 
 def read_upload(file: Path) -> bytes:
-    """An uploaded file's bytes. Raises: NotFound, BadInput."""
+    """An uploaded file's bytes. Raises: NotFound, BadInput for what is no file: a pipe would be read for ever."""
     try:
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise BadInput(f"{file.name} is no file.", "Upload a picture file.")
         return file.read_bytes()
     except FileNotFoundError:
         raise NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.") from None

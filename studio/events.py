@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from studio.nouns import Job, Json
+from studio.words import mended
 
 
 class EventLog:
@@ -23,7 +24,7 @@ class EventLog:
         with self._lock:
             events = self._read(job)
             folder = self._folder(job)
-            line = json.dumps(event)
+            line = json.dumps(mended(event))
             if folder is not None:
                 with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
                     # The newline comes first, so that a line which a crash tore spoils no other.
@@ -47,7 +48,7 @@ class EventLog:
 
 def _parse(line: str) -> Json | None:
     try:
-        event = json.loads(line)
+        event = mended(json.loads(line))
     except ValueError:
         return None
     return event if isinstance(event, dict) else None

@@ -16,6 +16,7 @@ from studio.context import Context
 from studio.events import EventLog
 from studio.nouns import Job, JobState, Json, now
 from studio.store import Library
+from studio.words import demand_text, mended
 
 __all__ = ["Context", "Jobs", "Runner"]
 
@@ -110,10 +111,13 @@ class Jobs:
     ) -> Job:
         """Queue a job; the same kind, character and key again answers the first one.
 
-        `here` runs it at once in the calling thread, with the same bookkeeping. Raises: NotFound.
+        `here` runs it at once in the calling thread, with the same bookkeeping.
+        Raises: NotFound, BadInput for text that no page could show.
         """
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
+        demand_text("The job", payload)
+        demand_text("The key", key)
         with self._wake:
             same = (
                 job
@@ -127,7 +131,7 @@ class Jobs:
                 id=f"{kind}-{secrets.token_hex(5)}",
                 kind=kind,
                 character=character_id,
-                title=title,
+                title=mended(title),
                 payload=json.loads(json.dumps(payload)),
                 total=total,
                 key=key,
@@ -266,7 +270,7 @@ class Jobs:
         with self._wake:
             self._cancelling.discard(job_id)
             self._saved_at.pop(job_id, None)
-            job = self.get(job_id).replace(**outcome, ended=now(), waits_for="", eta_s=0.0)
+            job = self.get(job_id).replace(**mended(outcome), ended=now(), waits_for="", eta_s=0.0)
             try:
                 self._keep(job)
             except (OSError, UserError):
@@ -285,20 +289,20 @@ class Jobs:
     def progress(self, job_id: str, **changes: Any) -> None:
         """Note a step; durable at most once a second."""
         with self._wake:
-            job = self._jobs[job_id] = self.get(job_id).replace(**changes)
+            job = self._jobs[job_id] = self.get(job_id).replace(**mended(changes))
             if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
                 self._keep(job)
 
     def waits(self, job_id: str, words: str) -> None:
         """Note what a job waits for; "" when it goes on. Nothing that has to survive."""
         with self._wake:
-            self._jobs[job_id] = self.get(job_id).replace(waits_for=words)
+            self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
     def keep_artifact(self, job_id: str, name: str, value: Any) -> None:
         """Keep a result with a job, durably."""
         with self._wake:
             job = self.get(job_id)
-            self._keep(job.replace(artifacts={**job.artifacts, name: json.loads(json.dumps(value))}))
+            self._keep(job.replace(artifacts={**job.artifacts, name: mended(json.loads(json.dumps(value)))}))
 
     def add_event(self, job_id: str, event: Json) -> None:
         """Append to a job's events."""

@@ -14,32 +14,32 @@ CAPTION_LETTERS: Final = 4000
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, halves of letters
 
 
-def demand_fit(what: str, value: Any) -> None:
+def demand_text(what: str, value: Any) -> None:
     """Refuse text that no page can show, wherever in a JSON value it stands. Raises: BadInput naming the place."""
     if isinstance(value, str):
-        if found := _UNFIT.search(value):
+        if not value.isprintable() and (found := _UNFIT.search(value)):
             raise BadInput(
-                f"{what} holds a character that is no text (U+{ord(found[0]):04X}): {fit(value)[:60]!r}.",
+                f"{what} holds a character that is no text (U+{ord(found[0]):04X}): {mended(value)[:60]!r}.",
                 "Type it again, or save it as UTF-8.",
             )
     elif isinstance(value, Mapping):
         for name, inner in value.items():
-            demand_fit(f"A name in {what}", name)
-            demand_fit(f"{what}[{name!r}]", inner)
+            demand_text(f"A name in {what}", name)
+            demand_text(f"{what}[{name!r}]", inner)
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            demand_fit(f"{what}[{index}]", inner)
+            demand_text(f"{what}[{index}]", inner)
 
 
-def fit(value: Any) -> Any:
+def mended(value: Any) -> Any:
     """A copy of a JSON value in which `?` stands for every character that is no text."""
     if isinstance(value, str):
-        return _UNFIT.sub("?", value)
-    if isinstance(value, Mapping):
-        return {fit(name): fit(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(map(fit, value))
-    return value
+        return value if value.isprintable() else _UNFIT.sub("?", value)
+    if isinstance(value, dict):
+        return {mended(name): mended(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [mended(inner) for inner in value]
+    return tuple(map(mended, value)) if isinstance(value, tuple) else value
 
 
 def demand_caption(words: str) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import gradio as gr
 
-from engines.errors import BadInput, UserError
+from engines.errors import UserError
 from studio.api import Api
 from studio.nouns import CHARACTER_SETTING
 from studio.studio import Studio
@@ -237,12 +237,9 @@ def create_character(studio: Studio, name: str, trigger: str, subject: str, *mod
 
     Raises: BadInput without a name or trigger word.
     """
-    if not name.strip() or not trigger.strip():
-        raise BadInput("A character needs a name and a trigger word.", "The usual trigger word is ohwx.")
     picked = {role: model for (role, _), model in zip(ROLES, models, strict=False) if model}
     chosen = {**studio.registry.first(), **picked}
-    words = {"trigger": trigger.strip(), "subject": subject.strip() or "person"}
-    made = studio.library.create(name.strip(), **words, **chosen)
+    made = studio.library.create(name, trigger, subject, **chosen)
     studio.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id
 

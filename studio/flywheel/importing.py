@@ -20,7 +20,7 @@ from studio.flywheel.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.intake import Limits, Member, Refusal, members, read_caption, read_picture
 from studio.flywheel.origins import origin
 from studio.nouns import ImageRecord, Job, Json, Kind
-from studio.words import demand_fit, fit
+from studio.words import demand_text, mended
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -46,11 +46,11 @@ def submit_import(
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
     limits = limits or Limits()
     for path in paths:
-        demand_fit("The path", str(path))
+        demand_text("The path", str(path))
     home = studio.settings.data_root
     inbox.demand_outside(paths, home)
     inbox.demand_room(paths, home, limits, studio.store(character_id).folder)
-    names = ", ".join(fit(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
+    names = ", ".join(mended(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
     payload = {"paths": [str(path) for path in paths], "limits": asdict(limits)}
     return studio.jobs.submit("import", character_id, payload, title=f"Import {names}", key=key, here=True)
 
@@ -153,7 +153,7 @@ class Desk:
             made, words = origin(data, self._store), self._read_words(file, told)
             image = self._store.add_image(
                 data,
-                name=fit(file.name),
+                name=mended(file.name),
                 job=self._ctx.job.id,
                 advice=advice,
                 measures=measures.to_json(),

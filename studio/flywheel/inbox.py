@@ -15,7 +15,7 @@ from urllib.request import url2pathname
 from engines.errors import BadInput
 from studio.durable import disk_error, make_folder
 from studio.flywheel.intake import Limits, Refusal, is_junk
-from studio.words import demand_fit, fit
+from studio.words import demand_text, mended
 
 _GIB = 1 << 30
 _QUOTES = ("''", '""', "\u201c\u201d", "\u2018\u2019", "\u00ab\u00bb")
@@ -32,12 +32,12 @@ _KINDS: Final[Mapping[int, str]] = {
 def typed_path(words: str) -> Path:
     """A path as people type, paste and drag it: with `~`, in quotes, or as a `file://` address. Raises: BadInput."""
     plain = words.strip()
-    demand_fit("The path", plain)
+    demand_text("The path", plain)
     if len(plain) > 1 and plain[0] + plain[-1] in _QUOTES:
         plain = plain[1:-1].strip()
     if plain.lower().startswith("file://"):
         plain = url2pathname(urlsplit(plain.replace("?", "%3F").replace("#", "%23")).path)
-        demand_fit("The path", plain)
+        demand_text("The path", plain)
     if not plain:
         raise BadInput("The path is empty.", "Type the path of a picture, a folder or a zip.")
     try:
@@ -148,7 +148,7 @@ def _copy(file: Path, target: Path, label: str, refused: list[Refusal]) -> bool:
         if error.errno in _FULL:
             raise disk_error(target, error) from error
         reason = f"It cannot be read ({error.strerror})."
-        refused.append(Refusal(fit(label), reason, "Check its permissions."))
+        refused.append(Refusal(mended(label), reason, "Check its permissions."))
         return False
     return True
 
@@ -161,7 +161,7 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refusal]:
 
     Links inside folders are not followed, and the studio's own folder is left out.
     """
-    name = fit(path.name or str(path))
+    name = mended(path.name or str(path))
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -181,16 +181,16 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refusal]:
         for each in inside:
             if each not in kept:
                 found = True
-                label = fit(each.relative_to(path.parent).as_posix())
+                label = mended(each.relative_to(path.parent).as_posix())
                 own = not each.is_symlink()
                 yield _own_folder(label) if own else _passed_over(label, stat.S_IFLNK)
         for each in (Path(root, each) for each in sorted(names) if not is_junk(each)):
             found = True
             mode = _mode(each)
-            yield each if stat.S_ISREG(mode) else _passed_over(fit(each.relative_to(path.parent).as_posix()), mode)
+            yield each if stat.S_ISREG(mode) else _passed_over(mended(each.relative_to(path.parent).as_posix()), mode)
     for error in unread:
         found = True
-        label = fit(os.path.relpath(error.filename, path.parent))
+        label = mended(os.path.relpath(error.filename, path.parent))
         yield Refusal(label, f"The folder cannot be read ({error.strerror}).", "Check its permissions.")
     if not found:
         yield Refusal(name, "The folder is empty.", "Choose the folder that your pictures lie in.")
@@ -250,4 +250,4 @@ def _most(file: Path, limits: Limits) -> int:
 def _too_large(label: str, size: int, most: int) -> Refusal:
     mib = 1 << 20
     reason = f"It is {size / mib:.1f} MiB; at most {most / mib:.1f} MiB is read."
-    return Refusal(fit(label), reason, "Make it smaller and import that.")
+    return Refusal(mended(label), reason, "Make it smaller and import that.")

@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from engines.errors import BadInput
 from studio.flywheel import sidecars
 from studio.pictures import to_rgb
-from studio.words import demand_caption, fit
+from studio.words import demand_caption, mended
 
 _MIB = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
@@ -95,7 +95,7 @@ class Member:
     @property
     def shown(self) -> str:
         """Its label as text that every page can show: file systems keep names that are none."""
-        return str(fit(self.label))
+        return str(mended(self.label))
 
 
 def alike(name: str) -> str:
@@ -158,7 +158,7 @@ def _inner(name: str) -> str:
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str, limits: Limits) -> Member | Refusal:
     name = PurePosixPath(_inner(info.filename))
-    label = fit(f"{zip_label}/{info.filename}")
+    label = mended(f"{zip_label}/{info.filename}")
     mode = info.external_attr >> 16
     if not name.parts:
         return Refusal(label, "It has no name in the zip.", "Make the zip again from inside its folder.")

@@ -14,7 +14,7 @@ from studio.flywheel.captions import RECIPE
 from studio.nouns import Json, Kind
 from studio.pictures import provenance_text
 from studio.store import Store
-from studio.words import CAPTION_LETTERS, fit
+from studio.words import CAPTION_LETTERS, mended
 
 _DRAWN: Final[Mapping[str, Kind]] = {
     Kind.ENRICHED: Kind.ENRICHED,
@@ -56,7 +56,7 @@ def _parsed(text: str) -> Json:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return fit(found) if isinstance(found, dict) else {}
+    return mended(found) if isinstance(found, dict) else {}
 
 
 def _text(said: Json, name: str) -> str:

@@ -11,6 +11,7 @@ from engines.api import ModelSpec, Params
 from engines.errors import UserError
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Kind, Verdict
+from studio.words import mended
 
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
@@ -36,7 +37,7 @@ KIND_WORDS: Mapping[Kind, str] = {
 
 def esc(value: object) -> str:
     """Any value as text that cannot become markup."""
-    return escape(str(value), quote=True)
+    return escape(mended(str(value)), quote=True)
 
 
 def attributes(values: Mapping[str, object]) -> str:
