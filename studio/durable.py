@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
 from engines.errors import UserError
+
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as `written_aside` names what is not whole yet
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a crash left half written in a folder and below it; nobody may be writing there now."""
+    for aside in folder.rglob(".*.tmp"):
+        if _ASIDE.fullmatch(aside.name):
+            with suppress(OSError):  # it may stay: nothing reads it
+                aside.unlink()
 
 
 def sync_folder(folder: Path) -> None:
