@@ -9,6 +9,7 @@ import struct
 import unicodedata
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
 _WORDS = (".txt", ".caption")  # what all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
 _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
@@ -113,6 +115,7 @@ def members(
 
     `folders`: where what a slot holds lay, None for what was uploaded from nobody knows where.
     """
+    zips = Counter[str]()
     for slot in slots:
         lay = (folders or {}).get(slot, "")
         for path in sorted(p for p in slot.rglob("*") if p.is_file()):
@@ -121,6 +124,8 @@ def members(
                 continue
             label = (PurePosixPath(lay or "") / inside).as_posix()
             if path.suffix.lower() == ".zip":
+                zips[label] += 1
+                label += f" ({zips[label]})" if zips[label] > 1 else ""  # uploaded from another folder
                 yield from _zip_members(path, label, limits, stack)
             else:
                 group = PurePosixPath(label).parent.as_posix()
@@ -280,7 +285,7 @@ def _check_frames(image: Image.Image) -> None:
 
 def _not_a_picture(data: bytes) -> BadInput:
     head = data[:512]
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
         return BadInput("HEIC pictures are not read here.", _EXPORT)
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
         return BadInput("AVIF pictures are not read here.", _EXPORT)

@@ -16,37 +16,40 @@ from studio.pictures import provenance_text
 from studio.store import Store
 from studio.words import CAPTION_LETTERS, mended
 
-_DRAWN: Final[Mapping[str, Kind]] = {
-    Kind.ENRICHED: Kind.ENRICHED,
-    Kind.CORRECTION: Kind.CORRECTION,
-    Kind.SYNTHETIC: Kind.SYNTHETIC,
+_MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
+    Kind.ENRICHED: api.EditParams,
+    Kind.CORRECTION: api.EditParams,
+    Kind.SYNTHETIC: api.GenerateParams,
 }  # any other kind (a card's picture, a training's sample) is one more drawn picture to look at
 
 
 def origin(data: bytes, store: Store) -> Json:
     """What a picture's own file says of how it was made, as fields of its record; `kind` alone for an original.
 
-    Names of pictures and versions that this character does not have are left out, as are parameters that fit no model.
+    Names of pictures and versions that this character does not have are left out, as are parameters that are none of
+    the kind's; without them an edit names no parent, since it could teach nothing.
     """
     text = provenance_text(data)
     said = _parsed(text)
     if not text or said.get("kind") == Kind.SOURCE:
         return {"kind": Kind.SOURCE}
-    params_kind, params = _params(said)
+    kind = next((each for each in _MADE_WITH if each == said.get("kind")), Kind.SYNTHETIC)
+    wanted = _MADE_WITH[kind]
+    params = said["params"] if _fits(wanted, said) else {}
     made: Json = {
-        "kind": _DRAWN.get(str(said.get("kind")), Kind.SYNTHETIC),
+        "kind": kind,
         "model": _text(said, "model"),
         "seed": said["seed"] if type(said.get("seed")) is int else 0,
-        "params_kind": params_kind,
+        "params_kind": wanted.__name__ if params else "",
         "params": params,
         "asked": _tags(said.get("asked")),
     }
-    if (parent := _text(said, "parent")) in store.images:
+    if params and (parent := _text(said, "parent")) in store.images:
         made["parent"] = parent
     if (version := _text(said, "version")) in store.versions:
         made["version"] = version
-    words = _headline(params_kind, params)
-    if made["kind"] is Kind.SYNTHETIC and words and len(words) <= CAPTION_LETTERS:
+    words = wanted.from_json(params).headline()
+    if kind is Kind.SYNTHETIC and words and len(words) <= CAPTION_LETTERS:
         made |= {"caption": words, "caption_by": RECIPE}
     return made
 
@@ -69,25 +72,14 @@ def _tags(asked: Any) -> dict[str, str]:
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
-def _params(said: Json) -> tuple[str, Json]:
-    """The name of the parameters' class, and the parameters; both empty when they are none."""
-    name, given = _text(said, "params_kind"), said.get("params")
-    kind = getattr(api, name, None) if name.isidentifier() else None
-    if not (isinstance(kind, type) and issubclass(kind, Params) and isinstance(given, dict)):
-        return "", {}
+def _fits(wanted: type[Params], said: Json) -> bool:
+    """Whether its parameters are whole ones of this kind, value by value."""
+    given = said.get("params")
+    if said.get("params_kind") != wanted.__name__ or not isinstance(given, dict):
+        return False
     try:
-        read = kind.from_json(given)
-        kinds = {field.name: type(field.default) for field in dataclasses.fields(kind)}
-        fits = all(isinstance(getattr(read, name), _widened(wanted)) for name, wanted in kinds.items())
+        read = wanted.from_json(given)
     except (BadInput, TypeError, ValueError, AttributeError):
-        return "", {}
-    return (name, given) if fits else ("", {})
-
-
-def _widened(wanted: type) -> tuple[type, ...]:
-    return (float, int) if wanted is float else (wanted,)
-
-
-def _headline(params_kind: str, params: Json) -> str:
-    kind = getattr(api, params_kind, None) if params_kind else None
-    return kind.from_json(params).headline() if kind is not None else ""
+        return False
+    kinds = {field.name: type(field.default) for field in dataclasses.fields(wanted)}
+    return all(isinstance(getattr(read, name), (int, float) if kind is float else kind) for name, kind in kinds.items())

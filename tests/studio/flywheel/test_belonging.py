@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 import zipfile
 from collections.abc import Mapping
@@ -111,6 +112,19 @@ def test_what_could_be_anyones_is_nobodys(world: Any, order: str) -> None:
     assert set(came(world, job)) == {"01.png"}
     assert [item["file"] for item in job.artifacts["refused"]] == ["01.txt"] * kinds.count("T")
     assert "01.png" in refused(job)["01.txt"]
+
+
+def test_zips_of_one_name_keep_their_own_words(world: Any) -> None:
+    """Two uploaded zips of one name are two folders."""
+    zips: list[tuple[str, bytes | str]] = []
+    for n in (1, 2):
+        held = io.BytesIO()
+        with zipfile.ZipFile(held, "w") as archive:
+            archive.writestr("01.png", photo(n))
+            archive.writestr("01.txt", f"ohwx person, {n}")
+        zips.append(("set.zip", held.getvalue()))
+    job = upload(world, zips)
+    assert (set(came(world, job)), job.artifacts["refused"]) == ({"ohwx person, 1", "ohwx person, 2"}, [])
 
 
 def test_uploads_of_names_of_their_own_pair_in_any_order(world: Any) -> None:

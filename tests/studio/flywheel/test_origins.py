@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from studio.flywheel import curate, train
+from studio.flywheel import curate, enrich, review, train
 from studio.flywheel.exporting import export_dataset
 from studio.nouns import Kind, Role, Verdict
 from studio.scoring import gallery
@@ -41,9 +41,10 @@ def bring(world: Any, folder: Path, data: bytes) -> Any:
 @pytest.mark.parametrize("kind", [Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION, Kind.CARD, Kind.PREVIEW])
 def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Kind) -> None:
     """Drawn by one character and brought to another, it has its kind and parameters, and waits for a human."""
-    other = world.studio.library.create("Other", editor="fake-edit").id
-    params = PARAMS if kind is not Kind.ENRICHED else {"instruction": "smile", "seed": 3}
-    made = {"params": params, "params_kind": "GenerateParams" if params is PARAMS else "EditParams", "seed": 3}
+    other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id
+    edited = kind in (Kind.ENRICHED, Kind.CORRECTION)
+    params: Any = {"instruction": "smile", "seed": 3} if edited else PARAMS
+    made = {"params": params, "params_kind": "EditParams" if edited else "GenerateParams", "seed": 3}
     image = world.picture(kind, 77, model="fake-flux", asked={"expression": "smiling"}, caption="", **made)
     drawn = world.store.path(image)
     job = curate.submit_import(world.studio, other, [drawn])
@@ -52,7 +53,7 @@ def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Ki
     shown = kind if kind in (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION) else Kind.SYNTHETIC
     assert (back.kind, back.params, back.seed, back.model) == (shown, params, 3, "fake-flux")
     assert (back.asked, back.state) == ({"expression": "smiling"}, Verdict.PENDING)
-    assert [each.id for each in store.pending()] == [back.id]
+    assert [each.id for each in review.next(world.studio, other)] == [back.id]
     assert store.select(Kind.SOURCE) == curate.usable(store) == []
     assert any(str(shown) in each["words"] and "review" in each["words"] for each in job.artifacts["advice"])
 
@@ -75,6 +76,7 @@ def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: Any, tmp_pa
         ours(kind="synthetic", params=[1], params_kind="GenerateParams"),
         ours(kind="synthetic", params={"steps": "many"}, params_kind="GenerateParams"),
         ours(kind="synthetic", params={"knob": 1}, params_kind="GenerateParams"),
+        ours(kind="synthetic", params={"instruction": "smile"}, params_kind="EditParams"),
         ours(kind="synthetic", params={"loras": 5}, params_kind="GenerateParams"),
         ours(kind="synthetic", params={}, params_kind="__doc__", seed="x", asked=["y"], model=7, parent=None),
         chunk("{broken"),
@@ -94,9 +96,11 @@ def test_a_stranger_is_no_parent(world: Any, tmp_path: Path) -> None:
     assert (image.kind, image.parent, image.version) == (Kind.ENRICHED, "", "")
     world.store.decide(image.id, Verdict.GOOD)
     assert image.id not in world.store.triplets
-    (tmp_path / "x.png").unlink()
-    _, known = bring(world, tmp_path, ours(kind="enriched", parent=world.sources[0]))
-    assert known.parent == world.sources[0]
+    lesson = {"params": {"instruction": "smile"}, "params_kind": "EditParams"}
+    for known, made in ((world.sources[0], lesson), ("", {}), ("", {**lesson, "params_kind": "GenerateParams"})):
+        _, image = bring(world, tmp_path, ours(kind="enriched", parent=world.sources[0], **made))
+        assert image.parent == known
+    assert enrich.plan(world.studio, world.id).rows
 
 
 def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
@@ -107,7 +111,7 @@ def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
     curate.submit_import(world.studio, world.id, [tmp_path / "photo.jpg"])
     entries = train.dataset(world.studio, world.id)
     path = export_dataset(world.studio, world.id, "onetrainer", Role.CHARACTER, entries)
-    other = world.studio.library.create("Other", editor="fake-edit").id
+    other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id
     curate.submit_import(world.studio, other, [path])
     back = {image.id: image for image in world.studio.store(other).images.all()}
     assert {image: each.kind.value for image, each in back.items()} == {e["image"]: e["kind"] for e in entries}
