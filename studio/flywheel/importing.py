@@ -118,6 +118,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
             if done == due:
                 report.publish(ctx)
                 due *= 2
+        desk.name_lost_words()
     finally:
         report.publish(ctx)
     ctx.step(total, total)
@@ -131,6 +132,7 @@ class Desk:
         self._store = ctx.store
         self._limits = limits
         self._words = families.words
+        self._told_of: set[Member] = set()  # the words that were read, or named
         self._report = report
         self._side = min(ctx.studio.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all()}
@@ -194,9 +196,16 @@ class Desk:
                 self._report.masked.append(image_id)
         except BadInput as error:
             self._refuse(mask, error)
-        if (words := self._words.get(mask)) is not None:
+        if (words := self._words.get(mask)) is not None and words not in self._told_of:
+            self._told_of.add(words)
             self._refuse(words, BadInput("It lies beside a mask, and a mask has no words.", "Name it like a picture."))
         return True
+
+    def name_lost_words(self) -> None:
+        """Name the words whose pictures did not come in."""
+        for words in dict.fromkeys(self._words.values()):
+            if words not in self._told_of:
+                self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def _demand_free(self, image: ImageRecord, grey: Image.Image) -> None:
         """Refuse to replace another mask that the picture has. Raises: BadInput."""
@@ -260,6 +269,7 @@ class Desk:
         sidecar = self._words.get(file)
         if sidecar is None:
             return {}
+        self._told_of.add(sidecar)
         try:
             caption = read_caption(_bytes_of(sidecar), self._limits, self._store.character.trigger, told)
         except BadInput as error:

@@ -129,6 +129,15 @@ def test_what_was_decided_about_words_is_in_the_report(
     assert [item["file"] for item in job.artifacts[where] if item["file"] == "a.txt"] == ["a.txt"]
 
 
+def test_words_of_a_picture_that_did_not_come_in_are_named(world: Any, tmp_path: Path) -> None:
+    """A broken picture's words are not dropped in silence; those of another form of it serve that one."""
+    for name, data in {"a.png": b"", "a.txt": b"ohwx a", "b.png": b"", "b.jpg": photo(1), "b.txt": b"ohwx b"}.items():
+        (tmp_path / name).write_bytes(data)
+    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("?.*")))
+    assert {item["file"] for item in job.artifacts["refused"]} == {"a.png", "a.txt", "b.png"}
+    assert [world.store.images.get(each).caption for each in job.artifacts["imported"]] == ["ohwx b"]
+
+
 # ── words that come later ───────────────────────────────────────────────────────────────────────
 
 
