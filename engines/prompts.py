@@ -286,6 +286,8 @@ def _shuffled_rounds(rng: random.Random, values: Sequence[str], n: int) -> list[
 # ── tags out of words ───────────────────────────────────────────────────────────────────────────
 
 _TOWARDS = r"(?:view )?(?:facing|to|looking) (?:the )?"
+# What stands before a word: its last three words, each begun once, so that no text takes long to look through.
+_BEFORE = r"(?<![a-z-])-*+((?:[a-z][a-z-]*+ ++){0,2}?[a-z][a-z-]*+) ++"
 # tag -> (pattern, value), the first that matches wins; an empty value means "what the group caught"
 _READERS: dict[str, tuple[tuple[str, str], ...]] = {
     "angle": (
@@ -318,10 +320,10 @@ _READERS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"(?:wearing|dressed in) (?:an? )?([a-z][a-z -]*)", ""),
     ),
     "background": (
-        (r"([a-z][a-z -]*?) background", ""),
+        (rf"{_BEFORE}background", ""),
         (rf"in (?:an? |the )?({'|'.join(vocab.BACKGROUNDS)})", ""),
     ),
-    "light": ((r"([a-z][a-z -]*?) light(?:ing)?", ""),),
+    "light": ((rf"{_BEFORE}light(?:ing)?", ""),),
     "style": ((rf"({'|'.join(vocab.STYLES)}) (?:drawing|picture|style)", ""),),
 }
 

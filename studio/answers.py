@@ -17,6 +17,7 @@ from engines.errors import BadInput, UserError, from_disk
 from engines.values import Whole, Words, misfit, shortened, shown
 from studio.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.store import Store
+from studio.words import demand_text, mended
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -42,7 +43,7 @@ Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Check the arguments' types and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    """Check the arguments and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
     checked = validate_call(function)
     names = tuple(signature(function).parameters)
     kinds = get_type_hints(function, include_extras=True)
@@ -50,16 +51,19 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
     @wraps(function)
     def answer(*args: P.args, **kwargs: P.kwargs) -> Json:
         try:
-            return {"ok": True, **checked(*args, **kwargs)}
+            for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
+                demand_text(name, value)
+            told: Json = mended({"ok": True, **checked(*args, **kwargs)})
         except ValidationError as error:
             return {"ok": False, "error": _misfit(error.errors(include_url=False)[0], names, kinds).to_json()}
         except UserError as error:
-            return {"ok": False, "error": error.to_json()}
+            return {"ok": False, "error": mended(error.to_json())}
         except OSError as error:
-            told = from_disk(error, Path(str(error.filename or "a file of the data folder")))
-            if told is None:
+            refused = from_disk(error, Path(str(error.filename or "a file of the data folder")))
+            if refused is None:
                 raise
-            return {"ok": False, "error": told.to_json()}
+            return {"ok": False, "error": mended(refused.to_json())}
+        return told
 
     return answer
 

@@ -66,7 +66,7 @@ class PictureApi(Answering):
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
         """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
-        job = curate.submit_import(self._studio, character_id, [Path(file) for file in files], key=key)
+        job = curate.submit_import(self._studio, character_id, [curate.typed_path(file) for file in files], key=key)
         return {**self._queued(job), **job.artifacts, "error": job.error}
 
     @answers

@@ -19,7 +19,7 @@ from engines.errors import BadInput, UserError
 from engines.pictures import to_rgb
 from studio.collection import Collection, changed
 from studio.crops import Crops
-from studio.durable import make_folder
+from studio.durable import make_folder, sweep
 from studio.nouns import (
     CardRun,
     Character,
@@ -49,6 +49,8 @@ class Store:
 
     def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.folder = make_folder(folder)
+        for name in ("images", "masks", "thumbs", "adapters"):
+            sweep(folder / name)
         self._character = character
         self._database = database = Database(folder, compact_bytes=compact_bytes)
         self.images = Collection(database, "images", ImageRecord)

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -15,6 +15,16 @@ from uuid import uuid4
 from engines.errors import UserError, from_disk
 
 _OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's number
+
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as `written_aside` names what is not whole yet
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a crash left half written in a folder and below it; nobody may be writing there now."""
+    for aside in folder.rglob(".*.tmp"):
+        if _ASIDE.fullmatch(aside.name):
+            with suppress(OSError):  # it may stay: nothing reads it
+                aside.unlink()
 
 
 class Disk:

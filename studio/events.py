@@ -12,6 +12,7 @@ from pathlib import Path
 from engines.errors import UserError
 from studio.durable import make_folder
 from studio.nouns import Job, Json
+from studio.words import mended
 
 _NAME = "events.jsonl"
 _LOG = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class EventLog:
         """Append; `event` must be JSON."""
         with self._lock:
             events, folder = self._read(job), self._folder(job)
-            line = json.dumps(event)
+            line = json.dumps(mended(event))
             events.append(json.loads(line))
             if folder is None:
                 return
@@ -78,7 +79,7 @@ def _append(path: Path, lines: Sequence[str]) -> None:
 
 def _parse(line: str) -> Json | None:
     try:
-        event = json.loads(line)
+        event = mended(json.loads(line))
     except ValueError:
         return None
     return event if isinstance(event, dict) else None

@@ -17,6 +17,7 @@ from studio.durable import disk_refusal
 from studio.events import EventLog
 from studio.nouns import Job, JobState, Json, now
 from studio.store import Library
+from studio.words import demand_text, mended
 
 __all__ = ["Context", "Jobs", "Runner"]
 
@@ -115,10 +116,13 @@ class Jobs:
     ) -> Job:
         """Queue a job; the same kind, character and key again answers the first one.
 
-        `here` runs it at once in the calling thread, with the same bookkeeping. Raises: NotFound.
+        `here` runs it at once in the calling thread, with the same bookkeeping.
+        Raises: NotFound, BadInput for text that no page could show.
         """
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
+        demand_text("The job", payload)
+        demand_text("The key", key)
         with self._wake:
             same = (
                 job
@@ -132,7 +136,7 @@ class Jobs:
                 id=f"{kind}-{secrets.token_hex(5)}",
                 kind=kind,
                 character=character_id,
-                title=title,
+                title=mended(title),
                 payload=json.loads(json.dumps(payload)),
                 total=total,
                 key=key,
@@ -297,7 +301,7 @@ class Jobs:
     def _end(self, job_id: str, outcome: Json) -> None:
         with self._wake:
             self._cancelling.discard(job_id)
-            self._note(self._ended(self.get(job_id), outcome))
+            self._note(self._ended(self.get(job_id), mended(outcome)))
             self._saved_at.pop(job_id, None)
             self._live.discard(job_id)
             self._wake.notify_all()
@@ -316,20 +320,20 @@ class Jobs:
     def progress(self, job_id: str, **changes: Any) -> None:
         """Note a step; durable at most once a second."""
         with self._wake:
-            job = self._jobs[job_id] = self.get(job_id).replace(**changes)
+            job = self._jobs[job_id] = self.get(job_id).replace(**mended(changes))
             if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
         """Note what a job waits for; "" when it goes on. Nothing that has to survive."""
         with self._wake:
-            self._jobs[job_id] = self.get(job_id).replace(waits_for=words)
+            self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
     def keep_artifact(self, job_id: str, name: str, value: Any) -> None:
         """Keep a result with a job, durably."""
         with self._wake:
             job = self.get(job_id)
-            self._keep(job.replace(artifacts={**job.artifacts, name: json.loads(json.dumps(value))}))
+            self._keep(job.replace(artifacts={**job.artifacts, name: mended(json.loads(json.dumps(value)))}))
 
     def add_event(self, job_id: str, event: Json) -> None:
         """Append to a job's events."""

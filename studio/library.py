@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import RLock
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from engines.errors import BadInput, NotFound, UserError
 from studio.character_store import Store
@@ -17,9 +18,16 @@ from studio.journal import DATABASE_FILES
 from studio.lock import FolderLock
 from studio.nouns import Character, Json, Record
 from studio.tables import COMPACT_BYTES, Database, JournalTable
+from studio.words import demand_text, mended
 
 R = TypeVar("R", bound=Record)
 _STORES = "stores"  # the table that names every character whose store was ever opened
+
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)  # Windows keeps these names for devices: no folder can have them
+
+_NEEDED: Final = {"name": "a name", "trigger": "a trigger word", "subject": "a word for what it is, such as person"}
 
 
 class Library:
@@ -60,17 +68,18 @@ class Library:
         return self._characters.all()
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
-        """A new character; its id is its name made fit for a folder. Raises: BadInput."""
-        if not name.strip():
-            raise BadInput("A character needs a name.", "Type one.")
+        """A new character; its id is its name made fit for a folder, its subject a person unless said.
+
+        Raises: BadInput without a name or a trigger word.
+        """
+        who = _who({"name": name, "trigger": trigger, "subject": subject})
         with self._database.transaction():
-            character = Character(id=self._free_id(name), name=name.strip(), trigger=trigger, subject=subject, **fields)
-            return self._characters.put(character)
+            return self._characters.put(Character(id=self._free_id(who["name"]), **who, **fields))
 
     def update(self, character_id: str, **changes: Any) -> Character:
         """Change what is known of a character. Raises: NotFound, BadInput."""
         with self._database.transaction():
-            return self._characters.put(changed(self._characters.get(character_id), changes))
+            return self._characters.put(changed(self._characters.get(character_id), {**changes, **_who(changes)}))
 
     def folder(self, character_id: str) -> Path:
         """Where a character's files lie."""
@@ -136,14 +145,29 @@ class Library:
         self._set_value("settings", key, value)
 
     def _values(self, table: str) -> Json:
-        return {str(doc.doc_id): doc["value"] for doc in self._database.table(table).all()}
+        return {str(doc.doc_id): mended(doc["value"]) for doc in self._database.table(table).all()}
 
     def _set_value(self, table: str, key: str, value: Any) -> None:
+        demand_text(f"The value of {key}", [key, value])
         cast(JournalTable, self._database.table(table)).put(key, {"value": value})
 
     def _free_id(self, name: str) -> str:
         plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
         stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
-        taken = {character.id for character in self.characters()}
+        taken = {character.id for character in self.characters()} | _DEVICES
         numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
         return next(free for free in (stem, *numbered) if free not in taken)
+
+
+def _who(given: Mapping[str, Any]) -> dict[str, str]:
+    """A character's name and words, as they are kept, of those that were given. Raises: BadInput."""
+    values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
+    if values.get("subject") == "":
+        values["subject"] = "person"
+    for field, value in values.items():
+        demand_text(f"The {field}", value)
+        if not any(unicodedata.category(letter)[0] not in "ZC" for letter in value):
+            raise BadInput(f"A character needs {_NEEDED[field]}.", "Type one; the usual trigger word is ohwx.")
+        if len(value.splitlines()) > 1:
+            raise BadInput(f"The {field} has more than one line.", "Type it on one line.")
+    return values

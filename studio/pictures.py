@@ -254,10 +254,14 @@ def png_info(provenance: Json) -> PngInfo:
 
 def read_provenance(path: Path) -> Json:
     """What `png_info` wrote into a file; empty for a picture that is not ours. Raises: BadInput."""
-    picture = decode(path.read_bytes(), str(path))
-    text = picture.text.get("flenwheel", "{}") if isinstance(picture, PngImageFile) else "{}"
-    found = json.loads(text)
+    found = json.loads(provenance_text(path.read_bytes(), str(path)) or "{}")
     return found if isinstance(found, dict) else {}
+
+
+def provenance_text(data: bytes, name: str = "The file") -> str:
+    """The chunk `flenwheel` of a picture's bytes as it stands; "" for a picture that is not ours. Raises: BadInput."""
+    picture = decode(data, name)
+    return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""
 
 
 def _params_class(kind: str) -> type[api.Params]:

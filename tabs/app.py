@@ -13,7 +13,6 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput
 from studio.api import Api
 from studio.nouns import CHARACTER_SETTING
 from studio.studio import Studio
@@ -255,12 +254,9 @@ def create_character(studio: Studio, name: str, trigger: str, subject: str, *mod
 
     Raises: BadInput without a name or trigger word.
     """
-    if not name.strip() or not trigger.strip():
-        raise BadInput("A character needs a name and a trigger word.", "The usual trigger word is ohwx.")
     picked = {role: model for (role, _), model in zip(ROLES, models, strict=False) if model}
     chosen = {**studio.registry.first(), **picked}
-    words = {"trigger": trigger.strip(), "subject": subject.strip() or "person"}
-    made = studio.library.create(name.strip(), **words, **chosen)
+    made = studio.library.create(name, trigger, subject, **chosen)
     studio.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,9 @@ def import_files(studio: Studio, cid: str, files: Sequence[str] | None) -> tuple
 
 def import_folder(studio: Studio, cid: str, folder: str) -> str:
     """Import a folder of this machine; answers the report."""
-    path = Path(folder.strip()).expanduser()
-    if not folder.strip() or not path.exists():
-        raise NotFound(f"There is nothing at {folder.strip() or 'an empty path'}.", "Type the path of a folder or zip.")
+    path = curate.typed_path(folder)
+    if not os.path.lexists(path):
+        raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
     return import_report(curate.submit_import(studio, cid, [path]))
 
 
@@ -118,6 +119,8 @@ def import_report(job: Job) -> str:
         return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span></div>'
     done = list(job.artifacts.get("imported", []))
     twins = list(job.artifacts.get("duplicates", []))
+    notes = [(each, each.get("words", "")) for each in job.artifacts.get("advice", [])]
+    notes += [(each, each.get("hint", "")) for each in twins]
     refused = list(job.artifacts.get("refused", []))
     parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
     if masks := job.artifacts.get("masked"):
@@ -128,13 +131,15 @@ def import_report(job: Job) -> str:
         parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
     rows = [
         [
-            looks.esc(Path(str(each.get("file", ""))).name),
+            looks.esc(each.get("file", "")),
             looks.esc(each.get("reason", "")),
             looks.esc(each.get("hint", "")),
         ]
         for each in refused
     ]
     table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
+    told = [[looks.esc(each.get("file", "")), looks.esc(words)] for each, words in notes]
+    table += looks.table(["file", "worth knowing"], told) if told else ""
     return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}')
 
 

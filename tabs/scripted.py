@@ -12,6 +12,7 @@ import gradio as gr
 from engines.errors import BadInput
 from studio.answers import answers
 from studio.api import API_NAMES, Api
+from studio.words import demand_text
 
 Json = dict[str, Any]
 
@@ -56,14 +57,17 @@ def _mask_set(api: Api) -> Any:
     return mask_set
 
 
-def local_path(file: str | dict[str, Any]) -> str:
+def local_path(file: Any) -> str:
     """The path of a file that a script named or uploaded.
 
-    Raises: BadInput for an upload that does not lie where uploads go.
+    Raises: BadInput for what is no file, and for an upload that does not lie where uploads go.
     """
     if isinstance(file, str):
         return file
-    path = Path(str(file.get("path", ""))).resolve()
+    if not (isinstance(file, dict) and isinstance(file.get("path"), str)):
+        raise BadInput(f"{file!r:.80} is no file.", "Send it with gradio_client's handle_file, or name its path.")
+    demand_text("The file", file["path"])
+    path = Path(file["path"]).resolve()
     inbox = Path(os.environ.get("GRADIO_TEMP_DIR") or Path(tempfile.gettempdir()) / "gradio").resolve()
     if not path.is_relative_to(inbox):
         raise BadInput("The file was not uploaded.", "Send it with gradio_client's handle_file, or name its path.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
 from typing import TYPE_CHECKING
 
 from engines.api import Caption, CaptionParams
@@ -12,6 +13,7 @@ from engines.prompts import describe
 from engines.triggers import composed, spans
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, Character, ImageRecord, Job, Json, Kind, Verdict
 from studio.scoring import open_each
+from studio.words import demand_caption
 
 if TYPE_CHECKING:
     from studio.jobs import Context
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from studio.studio import Studio
 
 HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
-_BY_PEOPLE = (HUMAN, SIDECAR)
+BY_PEOPLE = (HUMAN, SIDECAR)
 _CHUNK = 8
 _CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 _TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
@@ -35,8 +37,8 @@ _SHAPE = (
     r"high|prominent|almond|almond-shaped|big|large|small|deep-set|bushy|crooked|curly|wavy|straight|spiky|messy|"
     r"shaggy|smooth|freckled|wrinkled|shoulder-length|cropped|slicked-back"
 )
-_WORD = rf"(?:{_COLOUR}|{_SHAPE})"
-_RUN = rf"(?:{_WORD}(?:,? and |, |[ -]))"
+_WORD = "|".join(sorted(f"{_COLOUR}|{_SHAPE}".split("|"), key=len, reverse=True))  # `deep-set` before `deep`
+_RUN = rf"(?:(?:{_WORD})(?:,? and |, |[ -]))"
 _ALWAYS = (
     r"hair|haired|hairstyle|haircut|hairline|ponytail|pigtails?|braids?|bangs|dreadlocks|curls|bald|balding|brunette|"
     r"blonde|redhead(?:ed)?|beard(?:ed)?|moustache|mustache|goatee|stubble|freckles|freckled|dimples|wrinkles|"
@@ -48,23 +50,31 @@ _NATIONS = (
     r"arab|middle[- ]eastern|black|white|mixed[- ]race|native american"
 )
 _PEOPLE = r"man|woman|person|girl|boy|lady|guy|male|female|child|kid|adult"
+_FIRST = "".join(sorted({word[0] for word in f"{_WORD}|{_ALWAYS}|glasses".split("|")} - {"("}))
+# What follows a run of adjectives; each run is read once and never given back, so that no text takes long.
+_FEATURE = re.compile(
+    rf"\b(?=[{_FIRST}])(?:"
+    rf"(?P<run>{_RUN}++)(?P<head>(?:{_ALWAYS})\b(?!-)|(?<!, )(?<!and )eye(?:s|d)?\b|(?:{_DESCRIBED})\b)?"
+    rf"|(?:{_ALWAYS})\b(?!-))"
+)
+_NAMED_IN_RUN = re.compile(rf"\b(?:{_ALWAYS})\b(?!-)")
 _LEAKS = tuple(
-    re.compile(pattern, re.IGNORECASE)
+    re.compile(pattern)
     for pattern in (
-        rf"\b{_RUN}*(?:{_ALWAYS})\b(?!-)",
-        rf"\b{_WORD}(?:(?:,? and |, |[ -]){_WORD})*[ -]eye(?:s|d)?\b",
-        rf"\b(?:{_RUN}+(?:{_DESCRIBED})|full lips)\b",
+        r"\bfull lips\b",
         rf"\b(?:{_NATIONS})(?= (?:{_PEOPLE})\b)",
         r"\b(?:asian|caucasian|hispanic|latino|latina)\b",
-        rf"\b(?:young|old|aged)\b(?=(?: [\w-]+){{0,2}} (?:{_PEOPLE})\b)",
+        rf"\b(?:young|old|aged)\b(?=(?: [\w-]++){{0,2}} (?:{_PEOPLE})\b)",
         r"\b(?:elderly|middle[- ]aged|teenaged?|teenager|youthful|adolescent)\b",
-        r"\b(?:\d{1,2}|\w+)[- ]years?[- ]old\b|\bin (?:his|her|their) (?:early |mid |late )?(?:teens|\w+ties|\d0s)\b",
+        r"\b\w++[- ]years?[- ]old\b|\bin (?:his|her|their) (?:early |mid |late )?(?:teens|\w+ties|\d0s)\b",
         rf"\b(?:slim|slender|skinny|muscular|stocky|chubby|petite|overweight)\b(?= (?:{_PEOPLE}|build|body)\b)",
     )
 )
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps every letter's place, as `lower` does not
 _JOINT = re.compile(
     r"(?:,\s*)?(?:\b(?:with|having|has|and|whose)\s+)?(?:\b(?:a|an|the|his|her|their|is|are)\s+)*$", re.IGNORECASE
 )
+_NEAR = 64  # a joint is no longer
 _ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
 _OPENING = (
     r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
@@ -85,12 +95,13 @@ def without_leaks(text: str, trigger: str = "") -> str:
     text = composed(text)
     told = _spans(text, trigger)
     for start, end in reversed(told):
-        head, tail = text[:start], text[end:]
-        if further := re.match(r"\s*,?\s*and\s+(?=\w)", tail):  # "with freckles and a hat": the joint holds the hat
+        before, head, tail = text[: max(0, start - _NEAR)], text[max(0, start - _NEAR) : start], text[end:]
+        # "with freckles and a hat": the joint holds the hat
+        if further := re.match(r"\s*+(?:,\s*+)?and\s++(?=\w)", tail):
             head, tail = _ARTICLE.sub("", head), tail[further.end() :]
         elif not re.match(r"\s*[\w-]", tail):
             head = _JOINT.sub("", head).rstrip()
-        text = head + tail
+        text = before + head + tail
     if told:
         text = re.sub(r"\s{2,}", " ", text)
         text = re.sub(r"\s+([,.;])", r"\1", text)
@@ -112,8 +123,8 @@ def with_trigger(text: str, trigger: str, subject: str) -> str:
 
 def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
     """Where leaks are, overlaps merged, in order."""
-    named = spans(text, trigger)
-    matches = (match.span() for pattern in _LEAKS for match in pattern.finditer(text))
+    low, named = text.translate(_LOWER), spans(text, trigger)
+    matches = [*_features(low), *(match.span() for pattern in _LEAKS for match in pattern.finditer(low))]
     found = sorted(
         (start, end) for start, end in matches if not any(start < last and first < end for first, last in named)
     )
@@ -126,12 +137,24 @@ def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
     return merged
 
 
+def _features(low: str) -> Iterator[tuple[int, int]]:
+    """Where hair, eyes, skin and face are named, each with its adjectives."""
+    for match in _FEATURE.finditer(low):
+        if match["run"] is None or match["head"]:
+            yield match.span()
+        else:  # adjectives of something else, of which some (blonde, freckled) say it all by themselves
+            ends = [each.end() for each in _NAMED_IN_RUN.finditer(low, *match.span("run"))]
+            if ends:
+                yield match.start(), ends[-1]
+
+
 # ── by hand ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def set_caption(studio: Studio, character_id: str, image_id: str, text: str) -> ImageRecord:
-    """A human's words; the captioner leaves them alone from now on. Raises: NotFound."""
+    """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
     words = " ".join(text.split())
+    demand_caption(words)
     return studio.store(character_id).update_image(image_id, caption=words, caption_by=HUMAN if words else "")
 
 
@@ -185,7 +208,7 @@ def submit_caption(
     store = studio.store(character_id)
     demand_trigger(store.character)
     chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
-    todo = [image.id for image in chosen if overwrite_human or image.caption_by not in _BY_PEOPLE]
+    todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
     if not todo:
         raise BadInput(
             "There is nothing to caption: people wrote all of these captions.",
@@ -234,7 +257,7 @@ def _keep(ctx: Context, image_id: str, caption: Caption) -> list[str]:
     character, image = ctx.store.character, ctx.store.images.get(image_id)
     named = leaks(caption.text, character.trigger)
     text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
-    if image.caption_by in _BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
+    if image.caption_by in BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
         return named  # someone typed one while this job was waiting
     ctx.store.update_image(
         image_id, caption=text, caption_by=ctx.job.payload["model"], tags=_merged(caption.tags, image.tags)

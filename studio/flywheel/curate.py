@@ -22,6 +22,7 @@ from studio.flywheel.captions import (
     submit_caption,
 )
 from studio.flywheel.importing import run_import, submit_import
+from studio.flywheel.inbox import typed_path
 from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Kind, Verdict
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "set_tags",
     "submit_caption",
     "submit_import",
+    "typed_path",
     "undo_crop",
     "usable",
 ]

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import stat
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.errors import BadInput
-from engines.pictures import to_grey
+from PIL import Image, ImageChops
+
+from engines.errors import BadInput, NotFound
+from engines.pictures import open_picture, to_grey
 from engines.prompts import read_tags
 from studio import quality
-from studio.flywheel.intake import Limits, Member, Refusal, is_junk, members, read_caption, read_picture
+from studio.flywheel import belonging, inbox
+from studio.flywheel.captions import BY_PEOPLE, SIDECAR
+from studio.flywheel.intake import Limits, Member, Refusal, members, read_caption, read_picture
+from studio.flywheel.origins import origin
 from studio.nouns import ImageRecord, Job, Json, Kind
+from studio.words import demand_text, mended
 
 if TYPE_CHECKING:
     from studio.jobs import Context
     from studio.studio import Studio
 
-Key = tuple[str, str]  # where a file lay, and its name without an ending
-
-_GIB = 1 << 30
-_REPORT_EVERY = 25
+_FIRST_REPORT = 25  # after so many files, and then at twice as many each time, so that all reports cost a few
 _PEERS = 200  # how many of the latest pictures say what is usual
 _WHITE = 255
-SIDECAR = "sidecar"
+_GREY_SPREAD = 16  # by how much channels of a grey picture may differ, as JPEG leaves them
+_TWO_TONED = 0.8  # of the pixels of what looks like a mask this share is almost black or almost white
 
 
 def submit_import(
@@ -37,13 +40,18 @@ def submit_import(
     """Import pictures, folders and zips now, in this thread; the job's artifacts say what became of each file.
 
     Artifacts: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and
-    `advice` ({file, id, words}). Raises: BadInput when there is nothing to import, or more than fits.
+    `advice` ({file, id, words}). Raises: BadInput when there is nothing to import, more than fits, or the studio's
+    own data folder.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
     limits = limits or Limits()
-    _check_total(paths, limits, studio.store(character_id).folder)
-    names = ", ".join(path.name for path in paths[:3]) + (" …" if len(paths) > 3 else "")
+    for path in paths:
+        demand_text("The path", str(path))
+    home = studio.settings.data_root
+    inbox.demand_outside(paths, home)
+    inbox.demand_room(paths, home, limits, studio.store(character_id).folder)
+    names = ", ".join(mended(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
     payload = {"paths": [str(path) for path in paths], "limits": asdict(limits)}
     return studio.jobs.submit("import", character_id, payload, title=f"Import {names}", key=key, here=True)
 
@@ -51,16 +59,17 @@ def submit_import(
 def run_import(ctx: Context) -> None:
     """Copy what was dropped into the job's own folder, then take the pictures in one by one, each for good."""
     limits = Limits(**ctx.job.payload["limits"])
-    inbox = ctx.store.run_dir(ctx.job.id) / "inbox"
+    folder = ctx.store.run_dir(ctx.job.id) / "inbox"
     report = Report()
-    slots = _fill_inbox([Path(path) for path in ctx.job.payload["paths"]], inbox, limits, report)
+    paths = [Path(path) for path in ctx.job.payload["paths"]]
+    slots = inbox.fill(paths, folder, ctx.studio.settings.data_root, limits, report.refused)
     with ExitStack() as stack:
-        found = list(members(slots, limits, stack))
+        found = list(members(list(slots), limits, stack, slots))
         report.refused += [item for item in found if isinstance(item, Refusal)]
         files = [item for item in found if isinstance(item, Member)]
         _take_in(ctx, files, limits, report)
     report.publish(ctx)
-    shutil.rmtree(inbox, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
@@ -82,137 +91,49 @@ class Report:
         ctx.artifact("advice", list(self.advice))
 
 
-# ── the inbox ───────────────────────────────────────────────────────────────────────────────────
-
-
-def _check_total(paths: Sequence[Path], limits: Limits, folder: Path) -> None:
-    total, count = 0, 0
-    for path in paths:
-        for file in _files(path):
-            size = file.stat().st_size
-            if size <= _most(file, limits):
-                total, count = total + size, count + 1
-    if total > limits.total_bytes or count > limits.files:
-        raise BadInput(
-            f"That is {total / _GIB:.1f} GiB in {count} files; at most {limits.total_bytes / _GIB:.1f} GiB and "
-            f"{limits.files} files fit one import.",
-            "Import it in several parts.",
-        )
-    free = shutil.disk_usage(folder).free
-    if 2 * total > free:
-        raise BadInput(
-            f"Importing {total / _GIB:.1f} GiB takes twice that on the disk for a while; {free / _GIB:.1f} is free.",
-            "Free some space, or import it in several parts.",
-        )
-
-
-def _files(path: Path) -> Iterator[Path]:
-    """The regular files below a path, or the path itself; links inside folders are not followed."""
-    if path.is_file():
-        yield path
-        return
-    for root, folders, names in os.walk(path, followlinks=False):
-        folders.sort()
-        for name in sorted(names):
-            file = Path(root, name)
-            if not is_junk(file.relative_to(path).as_posix()) and stat.S_ISREG(file.lstat().st_mode):
-                yield file
-
-
-def _most(file: Path, limits: Limits) -> int:
-    suffix = file.suffix.lower()
-    if suffix == ".zip":
-        return limits.total_bytes
-    return limits.caption_bytes if suffix == ".txt" else limits.file_bytes
-
-
-def _fill_inbox(paths: Sequence[Path], inbox: Path, limits: Limits, report: Report) -> list[Path]:
-    """One folder for each dropped path; one that is there already is whole, since it was renamed last."""
-    slots = []
-    for index, path in enumerate(path.absolute() for path in paths):
-        slot = inbox / f"{index:05d}"
-        if not slot.is_dir() and not path.exists():
-            report.refused.append(Refusal(path.name, "It is not there.", "Choose it again."))
-            continue
-        _fill_slot(path, slot, limits, report)
-        slots.append(slot)
-    return slots
-
-
-def _fill_slot(path: Path, slot: Path, limits: Limits, report: Report) -> None:
-    whole = slot.is_dir()
-    draft = slot.with_suffix(".part")
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    for file in _files(path):
-        label = file.relative_to(path.parent).as_posix()
-        size, most = file.stat().st_size, _most(file, limits)
-        if size > most:
-            report.refused.append(_too_large(label, size, most))
-        elif not whole:
-            target = draft / label
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(file, target)
-            except OSError as error:
-                target.unlink(missing_ok=True)
-                reason = f"It cannot be read ({error.strerror})."
-                report.refused.append(Refusal(label, reason, "Check its permissions."))
-    if whole:
-        shutil.rmtree(draft)
-    else:
-        draft.rename(slot)
-
-
-def _too_large(label: str, size: int, most: int) -> Refusal:
-    mib = 1 << 20
-    reason = f"It is {size / mib:.1f} MiB; at most {most / mib:.1f} MiB is read."
-    return Refusal(label, reason, "Make it smaller and import that.")
-
-
 # ── one picture after another ───────────────────────────────────────────────────────────────────
 
 
 def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Report) -> None:
-    keys = {file.key for file in files if not file.is_caption and not file.is_mask}
-    captions = {file.key: file for file in files if file.is_caption}
-    masks = {file.mask_of: file for file in files if file.mask_of in keys}
-    pictures = [file for file in files if file.key in keys and not file.is_caption and file.mask_of not in keys]
-    lonely = [file for file in files if (file.is_caption and file.key not in keys) or _is_stray_mask(file, keys)]
-    report.refused += [
-        Refusal(file.label, "No picture of this name lies beside it.", "Name it like its picture.") for file in lonely
-    ]
-    desk = Desk(ctx, limits, Beside(captions, masks), report)
+    """Take the pictures; a file that may be the mask of one is looked at with it, and is a picture if it is none."""
+    found = belonging.families(files)
+    report.refused += found.refused
+    desk = Desk(ctx, limits, found, report)
+    todo, undecided, masks = deque(found.pictures), dict.fromkeys(found.candidates), set[Member]()
+    total, done, due = len(todo) + len(undecided), 0, _FIRST_REPORT
     try:
-        for index, file in enumerate(pictures):
-            ctx.step(index, len(pictures), file.label)
-            desk.take(file)
-            if (index + 1) % _REPORT_EVERY == 0:
+        while todo or undecided:
+            file = todo.popleft() if todo else next(iter(undecided))
+            undecided.pop(file, None)
+            ctx.step(done, total, file.shown)
+            image = desk.take(file)
+            for mask in found.masks.get(file, ()):
+                if image is None or (mask not in masks and mask not in undecided):
+                    continue  # it has come in as a picture, or is about to
+                undecided.pop(mask, None)
+                if desk.take_mask(mask, image.id):
+                    masks.add(mask)
+                elif mask not in masks:
+                    todo.append(mask)
+            done += 1
+            if done == due:
                 report.publish(ctx)
+                due *= 2
+        desk.name_lost_words()
     finally:
         report.publish(ctx)
-    ctx.step(len(pictures), len(pictures))
-
-
-def _is_stray_mask(file: Member, pictures: Collection[Key]) -> bool:
-    return file.is_mask and file.mask_of not in pictures
-
-
-@dataclass(frozen=True)
-class Beside:
-    """What came with the pictures, by the keys of those that it belongs to: their words, and what counts of them."""
-
-    captions: Mapping[Key, Member]
-    masks: Mapping[Key, Member]
+    ctx.step(total, total)
 
 
 class Desk:
     """Where each picture is looked at once: is it one, is it new, what should the user know of it."""
 
-    def __init__(self, ctx: Context, limits: Limits, beside: Beside, report: Report) -> None:
+    def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
         self._ctx = ctx
+        self._store = ctx.store
         self._limits = limits
-        self._beside = beside
+        self._words = families.words
+        self._told_of: set[Member] = set()  # the words that were read, or named
         self._report = report
         self._side = min(ctx.studio.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all()}
@@ -223,46 +144,80 @@ class Desk:
         self._peers = list(known.values())
         self._looks = quality.LookAlikes(known)
 
-    def take(self, file: Member) -> None:
-        """Take one file in, or name it as refused or as a duplicate."""
+    def take(self, file: Member) -> ImageRecord | None:
+        """Take one file in, or name it as refused (None) or as a duplicate."""
+        told: list[str] = []
         try:
-            data = file.read()
-            measures = quality.measure(read_picture(data, self._limits))
+            data = _bytes_of(file)
+            pixels = read_picture(data, self._limits)
+            _demand_no_mask(file, pixels)
+            measures = quality.measure(pixels)
             advice = self._advice(measures)
-            image = self._ctx.store.add_image(
+            made, words = origin(data, self._store), self._read_words(file, told)
+            image = self._store.add_image(
                 data,
-                kind=Kind.SOURCE,
-                name=file.name,
+                name=mended(file.name),
                 job=self._ctx.job.id,
                 advice=advice,
                 measures=measures.to_json(),
-                **self._words(file),
+                **{**made, **words},
             )
         except BadInput as error:
-            self._report.refused.append(Refusal.of(file.label, error))
-            return
-        self._keep_mask(file, image.id)
+            self._refuse(file, error)
+            return None
+        except MemoryError:
+            self._refuse(file, BadInput("This machine has not enough memory to open it.", "Make it smaller first."))
+            return None
         if self._is_new(image):
             self._remember(file, image, measures)
         else:
-            self._name_duplicate(file, self._known[image.id])
+            self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
+        self._report.advice += [{"file": self._words[file].shown, "id": image.id, "words": each} for each in told]
+        return image
 
-    def _keep_mask(self, file: Member, image_id: str) -> None:
-        """A mask that comes with a picture that is here already is that picture's, too.
+    def take_mask(self, mask: Member, image_id: str) -> bool:
+        """Keep the mask of a picture that came in, or name why not; answers False when it is a picture instead.
 
-        An entirely white one is none: some trainers want one beside every picture.
+        It is a mask when it is grey and of its picture's size, upright. An entirely white one counts as none: some
+        trainers want one beside every picture. A mask that the picture has already stays.
         """
-        mask = self._beside.masks.get(file.key)
-        if mask is None:
+        image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
+        try:
+            pixels = read_picture(_bytes_of(mask), self._limits)
+            grey = to_grey(pixels)
+            if not _is_grey(pixels):
+                if not certain:
+                    return False
+                raise BadInput("It is in colour, and a mask is grey.", "Save it as a grey picture: white counts.")
+            if not certain and grey.size != (image.width, image.height) and not _is_two_toned(grey):
+                return False
+            if grey.getextrema() != (_WHITE, _WHITE):
+                self._demand_free(image, grey)
+                self._store.set_mask(image_id, grey)
+                self._report.masked.append(image_id)
+        except BadInput as error:
+            self._refuse(mask, error)
+        if (words := self._words.get(mask)) is not None and words not in self._told_of:
+            self._told_of.add(words)
+            self._refuse(words, BadInput("It lies beside a mask, and a mask has no words.", "Name it like a picture."))
+        return True
+
+    def name_lost_words(self) -> None:
+        """Name the words whose pictures did not come in."""
+        for words in dict.fromkeys(self._words.values()):
+            if words not in self._told_of:
+                self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
+
+    def _demand_free(self, image: ImageRecord, grey: Image.Image) -> None:
+        """Refuse to replace another mask that the picture has. Raises: BadInput."""
+        if not image.mask:
             return
         try:
-            grey = to_grey(read_picture(mask.read(), self._limits))
-            if grey.getextrema() == (_WHITE, _WHITE):
-                return
-            self._ctx.store.set_mask(image_id, grey)
-            self._report.masked.append(image_id)
-        except BadInput as error:
-            self._report.refused.append(Refusal.of(mask.label, error))
+            other = ImageChops.difference(to_grey(open_picture(self._store.file(image.mask))), grey).getbbox()
+        except (BadInput, NotFound):
+            return  # what cannot be read masks nothing
+        if other:
+            raise BadInput("Its picture has another mask already, which stays.", "Take that one away in Curate first.")
 
     def _is_new(self, image: ImageRecord) -> bool:
         """New to this run; a picture that this job took in before it was interrupted counts as new, once."""
@@ -272,16 +227,37 @@ class Desk:
     def _remember(self, file: Member, image: ImageRecord, measures: quality.Measures) -> None:
         self._seen.add(image.id)
         self._known[image.id] = image
-        self._peers.append(measures)
         self._looks.add(image.id, measures)
         self._report.imported.append(image.id)
+        if image.kind is Kind.SOURCE:
+            self._peers.append(measures)
+        else:
+            drawn = f"FLENwheel made it ({image.kind}): it is no original, and waits for your review."
+            self._report.advice.append({"file": file.shown, "id": image.id, "words": drawn})
         if image.advice:
             words = "; ".join(image.advice.values())
-            self._report.advice.append({"file": file.label, "id": image.id, "words": words})
+            self._report.advice.append({"file": file.shown, "id": image.id, "words": words})
 
-    def _name_duplicate(self, file: Member, known: ImageRecord) -> None:
-        hint = "It is in the trash: restore it there." if known.trashed else f"It is here already as {known.name}."
-        self._report.duplicates.append({"file": file.label, "id": known.id, "hint": hint})
+    def _name_duplicate(self, file: Member, known: ImageRecord, words: str) -> None:
+        hint = (
+            "It is in the trash: restore it there."
+            if known.trashed
+            else f"It is here already as {known.name or f'one of the {known.kind} pictures'}."
+        )
+        self._report.duplicates.append({"file": file.shown, "id": known.id, "hint": f"{hint} {words}".strip()})
+
+    def _bring(self, file: Member, image_id: str, words: Json) -> str:
+        """Give a picture that is here the words that came now, unless people wrote others; answers what to say."""
+        image, sidecar = self._store.images.get(image_id), self._words.get(file)
+        if sidecar is None or not words or words["caption"] == image.caption:
+            return ""
+        if image.caption.strip() and image.caption_by in BY_PEOPLE:
+            reason = "Its picture is here already with words by a person, which stay; these were not taken."
+            self._refuse(sidecar, BadInput(reason, "To take them, clear the caption in Curate and import both again."))
+            return ""
+        tags = {**words["tags"], **image.tags}
+        self._store.update_image(image_id, **{**words, "tags": tags})
+        return f"Its words are those of {sidecar.shown} now."
 
     def _advice(self, measures: quality.Measures) -> dict[str, str]:
         advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
@@ -292,13 +268,45 @@ class Desk:
             advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"
         return advice
 
-    def _words(self, file: Member) -> Json:
-        sidecar = self._beside.captions.get(file.key)
+    def _read_words(self, file: Member, told: list[str]) -> Json:
+        """What a picture's sidecar says, as fields of its record; nothing where there is none, or it cannot be read."""
+        sidecar = self._words.get(file)
         if sidecar is None:
             return {}
+        self._told_of.add(sidecar)
         try:
-            caption = read_caption(sidecar.read(), self._limits)
+            caption = read_caption(_bytes_of(sidecar), self._limits, self._store.character.trigger, told)
         except BadInput as error:
-            self._report.refused.append(Refusal.of(sidecar.label, error))
+            self._refuse(sidecar, error)
             return {}
         return {"caption": caption, "caption_by": SIDECAR, "tags": read_tags(caption)} if caption else {}
+
+    def _refuse(self, file: Member, error: BadInput) -> None:
+        self._report.refused.append(Refusal.of(file.shown, error))
+
+
+def _bytes_of(file: Member) -> bytes:
+    """A file's bytes. Raises: BadInput when the disk does not give them."""
+    try:
+        return file.read()
+    except OSError as error:
+        raise BadInput(f"It cannot be read ({error.strerror or error}).", "Copy it again and import it.") from error
+
+
+def _demand_no_mask(file: Member, pixels: Image.Image) -> None:
+    """Refuse what is called a mask and looks like one, when no picture of its name came in. Raises: BadInput."""
+    called = belonging.is_called_mask(file) and _is_grey(pixels) and _is_two_toned(pixels.convert("L"))
+    if called or belonging.can_only_be_mask(file):
+        raise BadInput("It is a mask, and no picture of this name came in.", "Import it together with its picture.")
+
+
+def _is_grey(pixels: Image.Image) -> bool:
+    red, green, blue = pixels.split()
+    apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return all(sum(difference.histogram()[_GREY_SPREAD:]) == 0 for difference in apart)
+
+
+def _is_two_toned(grey: Image.Image) -> bool:
+    """Whether almost all pixels are almost black or almost white, as a mask's are and a photo's are not."""
+    counts = grey.histogram()
+    return sum(counts[:32]) + sum(counts[-32:]) >= _TWO_TONED * sum(counts)

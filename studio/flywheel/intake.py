@@ -6,9 +6,11 @@ import io
 import lzma
 import stat
 import struct
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,17 +19,19 @@ from PIL import Image, UnidentifiedImageError
 
 from engines.errors import BadInput
 from engines.pictures import MOST_PIXELS, to_rgb
+from studio.flywheel import sidecars
 from studio.pictures import MOST_BYTES
+from studio.words import demand_caption, mended
 
 _MIB = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
-_MASK_ENDINGS = ("-masklabel", ".mask")  # OneTrainer's, and what painting programs are told by hand
-_MASK_FOLDERS = ("masks", "mask")  # ai-toolkit's mask_path: the pictures' own names, and folders, in one of masks
+_WORDS = (".txt", ".caption")  # what all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXPORT = "Export it as JPEG or PNG and import that."
 _BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError)
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +39,7 @@ class Limits:
     """How much an import may hold, so that no file can exhaust the machine."""
 
     pixels: int = MOST_PIXELS
+    side: int = 50_000
     file_bytes: int = MOST_BYTES
     total_bytes: int = 16 * 1024 * _MIB
     files: int = 50_000
@@ -59,54 +64,74 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Member:
-    """One file that came with an import; `label` is what the user calls it, `group` the folder it lay in."""
+    """One file that came with an import; `label` is what the user calls it, `group` the folder it lay in.
+
+    `loose`: it was uploaded by itself, so that nobody knows which folder it lay in.
+    """
 
     label: str
     group: str
     name: str
     read: Callable[[], bytes]
+    loose: bool = False
 
     @property
     def is_caption(self) -> bool:
         """Whether it is the words of a picture."""
-        return self.name.lower().endswith(".txt")
+        return self.ending in _WORDS
+
+    @property
+    def ending(self) -> str:
+        """Its name's ending in small letters, `.png`."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return PurePosixPath(self.name).stem
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a picture and its caption have in common."""
-        return (self.group, PurePosixPath(self.name).stem.lower())
+        """What a picture and its caption have in common, however a system spells it (case, composed letters)."""
+        return (alike(self.group), alike(self.stem))
 
     @property
-    def is_mask(self) -> bool:
-        """Whether its name can only be that of a mask."""
-        return not self.is_caption and self.key[1].endswith(_MASK_ENDINGS)
+    def shown(self) -> str:
+        """Its label as text that every page can show: file systems keep names that are none."""
+        return str(mended(self.label))
 
-    @property
-    def mask_of(self) -> tuple[str, str] | None:
-        """The key of the picture whose mask it would be, by its name or its folder's; None where it can be none."""
-        parts, stem = PurePosixPath(self.group).parts, self.key[1]
-        others = [part for part in parts if part.lower() not in _MASK_FOLDERS]
-        if self.is_caption or not (len(others) < len(parts) or self.is_mask):
-            return None
-        bare = next((stem.removesuffix(ending) for ending in _MASK_ENDINGS if stem.endswith(ending)), stem)
-        return ("/".join(others), bare)
+
+def alike(name: str) -> str:
+    """A name as Windows and macOS compare names: composed letters, no case."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 # ── which files are there ───────────────────────────────────────────────────────────────────────
 
 
-def members(slots: list[Path], limits: Limits, stack: ExitStack) -> Iterator[Member | Refusal]:
-    """Every file in these slots, each a folder holding one dropped file, folder or zip; zips are opened on `stack`."""
+def members(
+    slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
+) -> Iterator[Member | Refusal]:
+    """Every file in these slots, each a folder holding one dropped file, folder or zip; zips are opened on `stack`.
+
+    `folders`: where what a slot holds lay, None for what was uploaded from nobody knows where.
+    """
+    zips = Counter[str]()
     for slot in slots:
+        lay = (folders or {}).get(slot, "")
         for path in sorted(p for p in slot.rglob("*") if p.is_file()):
             inside = path.relative_to(slot)
             if is_junk(inside.as_posix()):
                 continue
+            label = (PurePosixPath(lay or "") / inside).as_posix()
             if path.suffix.lower() == ".zip":
-                yield from _zip_members(path, inside.as_posix(), limits, stack)
+                zips[label] += 1
+                label += f" ({zips[label]})" if zips[label] > 1 else ""  # uploaded from another folder
+                yield from _zip_members(path, label, limits, stack)
             else:
-                group = inside.parent.as_posix()
-                yield Member(inside.as_posix(), "" if group == "." else group, path.name, path.read_bytes)
+                group = PurePosixPath(label).parent.as_posix()
+                loose = lay is None and len(inside.parts) == 1
+                yield Member(label, "" if group == "." else group, path.name, path.read_bytes, loose)
 
 
 def is_junk(name: str) -> bool:
@@ -121,7 +146,7 @@ def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> It
     except _BROKEN_ZIP as error:
         yield Refusal(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
         return
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` wants a name
     size = sum(info.file_size for info in infos)
     if size > limits.total_bytes or len(infos) > limits.files:
         reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
@@ -139,8 +164,10 @@ def _inner(name: str) -> str:
 
 def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str, limits: Limits) -> Member | Refusal:
     name = PurePosixPath(_inner(info.filename))
-    label = f"{zip_label}/{info.filename}"
+    label = mended(f"{zip_label}/{info.filename}")
     mode = info.external_attr >> 16
+    if not name.parts:
+        return Refusal(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
         return Refusal(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
     if stat.S_ISLNK(mode):
@@ -198,17 +225,17 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
         return _decoded(image)
 
 
-def read_caption(data: bytes, limits: Limits) -> str:
-    """The words of a sidecar, on one line. Raises: BadInput."""
+def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:
+    """The words of a sidecar, on one line; what was decided in reading them is added to `told`. Raises: BadInput."""
     if len(data) > limits.caption_bytes:
         raise BadInput(f"A caption of {len(data) // 1024} KiB is no caption.", "Keep it to a sentence or two.")
-    if b"\0" in data and not data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise BadInput("It is no text.", "Save it as plain text in UTF-8.")
-    try:
-        encoding = "utf-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
-        return " ".join(data.decode(encoding).split())
-    except UnicodeDecodeError:
-        return " ".join(data.decode("cp1252", errors="replace").split())
+    told = [] if told is None else told
+    read = sidecars.decoded(data)
+    words = sidecars.caption(read.text, trigger, told)
+    demand_caption(words)
+    if read.guessed:
+        told.append(f"It is not UTF-8; its letters were read as Western European: {words[:200]}")
+    return words
 
 
 def _decoded(image: Image.Image) -> Image.Image:
@@ -237,6 +264,8 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.pixels:
         size = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
         raise BadInput(f"It is {size}, too large to open safely.", _smaller(limits))
+    if max(width, height) > limits.side:
+        raise BadInput(f"It is {width}×{height}, too long to open safely.", f"At most {limits.side} pixels a side.")
 
 
 def _smaller(limits: Limits) -> str:
@@ -257,11 +286,11 @@ def _check_frames(image: Image.Image) -> None:
 
 def _not_a_picture(data: bytes) -> BadInput:
     head = data[:512]
-    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
         return BadInput("HEIC pictures are not read here.", _EXPORT)
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
         return BadInput("This AVIF picture is damaged, or of a kind that is not read here.", _EXPORT)
-    if head.startswith(_PNG_SIGNATURE) or head.startswith(b"\xff\xd8\xff"):
+    if head.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8")) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
         return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
     if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:
         return BadInput("It holds text, not a picture.", "If it is a caption, name it like its picture, with .txt.")

@@ -12,6 +12,7 @@ from engines.errors import UserError
 from studio.gpu import Fit
 from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
+from studio.words import mended
 
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
@@ -40,7 +41,7 @@ GONE = "The file of this picture is missing or damaged. Put it back from a backu
 
 def esc(value: object) -> str:
     """Any value as text that cannot become markup."""
-    return escape(str(value), quote=True)
+    return escape(mended(str(value)), quote=True)
 
 
 def attributes(values: Mapping[str, object]) -> str:

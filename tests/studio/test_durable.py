@@ -9,6 +9,7 @@ import pytest
 
 from engines.errors import UserError
 from studio.durable import copy_file, make_folder, write_file, written_aside
+from studio.store import Library
 
 
 def test_file_appears_whole(tmp_path: Path) -> None:
@@ -50,3 +51,15 @@ def test_refused_write_names_the_file(tmp_path: Path) -> None:
 def test_make_folder_is_idempotent(tmp_path: Path) -> None:
     """A folder that exists is answered as it is."""
     assert make_folder(make_folder(tmp_path / "x" / "y")) == tmp_path / "x" / "y"
+
+
+def test_what_a_crash_left_half_written_is_swept(library: Library) -> None:
+    """Opening a character's store deletes its own half-written files, and nothing that looks only like one."""
+    folder = library.root / "characters" / library.create("Mira").id
+    left = folder / "images" / "ab" / ".abcd.png.0123abcd.tmp"
+    others = [left.with_name(name) for name in ("abcd.png", ".abcd.png.tmp", "x.0123abcd.tmp", ".a.0123ABCD.tmp")]
+    left.parent.mkdir(parents=True)
+    for file in (left, *others):
+        file.write_bytes(b"x")
+    library.open("mira")
+    assert sorted(left.parent.iterdir()) == sorted(others)

@@ -33,6 +33,13 @@ def test_character_fields(library: Library) -> None:
         library.create("  ")
 
 
+@pytest.mark.parametrize("name", ["con", "CON", "Aux!", "nul", "PRN", "com1", "LPT9"])
+def test_no_folder_is_called_like_a_device(library: Library, name: str) -> None:
+    """Windows can make no folder of these names, so no character's folder has one."""
+    made = [library.create(name).id for _ in range(2)]
+    assert made == [f"{name.strip('!').lower()}-{n}" for n in (2, 3)]
+
+
 def test_one_store_per_character(library: Library) -> None:
     """Opening twice answers the same object; an unknown character has none, and gets no folder."""
     character = library.create("Mira")

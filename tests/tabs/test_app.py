@@ -65,6 +65,13 @@ def test_a_forged_upload_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert local_path({"path": str(tmp_path / "a.png")}) == str((tmp_path / "a.png").resolve())
 
 
+@pytest.mark.parametrize("file", [5, None, [], {}, {"path": 5}, {"path": None}, {"path": "a\0b"}, {"path": "\ud800"}])
+def test_what_is_no_file_is_refused(file: object) -> None:
+    """Whatever a script sends in a file's place ends in words."""
+    with pytest.raises(UserError):
+        local_path(file)
+
+
 def test_six_tabs_in_the_order_of_the_wheel() -> None:
     """Their names are those that everything else calls them by."""
     assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement"]
@@ -72,8 +79,9 @@ def test_six_tabs_in_the_order_of_the_wheel() -> None:
 
 def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Studio) -> None:
     """The next page load stands on it."""
-    with pytest.raises(UserError):
-        app.create_character(studio, " ", "ohwx", "person")
+    for name, trigger in ((" ", "ohwx"), ("Bea", " "), ("Bea\ud800", "ohwx")):
+        with pytest.raises(UserError):
+            app.create_character(studio, name, trigger, "person")
     made = app.create_character(studio, "Bea", "ohwx", "robot")
     assert app.current(studio, "") == made
     assert studio.library.open(made).character.subject == "robot"

@@ -29,6 +29,16 @@ def test_a_folder_that_is_not_there_is_refused(studio: Studio, anna: Character) 
         curate.import_folder(studio, anna.id, "/no/such")
 
 
+def test_a_folder_is_found_as_people_give_it(studio: Studio, anna: Character, tmp_path: Path) -> None:
+    """In quotes and as an address; what was decided about a file's words is on the page."""
+    (tmp_path / "a b").mkdir()
+    picture(1).save(tmp_path / "a b" / "x.png")
+    (tmp_path / "a b" / "x.txt").write_bytes("ohwx, café".encode("cp1252"))
+    assert "1 picture imported" in curate.import_folder(studio, anna.id, f'"{tmp_path}/a b"')
+    shown = curate.import_folder(studio, anna.id, f"file://{tmp_path}/a%20b")
+    assert "It is here already as x.png" in shown and "not UTF-8" in shown
+
+
 def test_the_gallery_filters_by_words_and_kind(
     studio: Studio, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from engines.errors import BadInput, ModelMissing
 from engines.mini import world as drawn
+from engines.prompts import read_tags
 from studio.flywheel import captions
 from studio.nouns import Kind
+from studio.words import CAPTION_LETTERS
 
 
 @pytest.mark.parametrize(
@@ -43,6 +47,60 @@ def test_what_varies_may_be_named(text: str) -> None:
     """Clothes, places, light, gestures and expressions are what captions are for."""
     assert captions.leaks(text) == []
     assert captions.without_leaks(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("long blonde, smiling", ["long blonde"]),
+        ("a blonde, blue shirt", ["blonde"]),
+        ("deep-set eyes, almond-shaped blue eyes", ["deep-set eyes", "almond-shaped blue eyes"]),
+        ("blonde, round face", ["blonde, round face"]),
+        ("Long, Dark And Curly HAIR", ["Long, Dark And Curly HAIR"]),
+        ("long hair-band, eyes, blue and eyes", []),
+        ("İ, blue eyes", ["blue eyes"]),
+    ],
+)
+def test_adjectives_run_to_their_feature(text: str, found: list[str]) -> None:
+    """All adjectives before a feature are part of the leak; some name a feature by themselves, most say nothing."""
+    assert captions.leaks(text) == found
+
+
+_ENDLESS = (
+    *(
+        "long ",
+        "long, ",
+        "long and ",
+        "long-",
+        "blonde, ",
+        "freckled ",
+        "deep-set ",
+        "a ",
+        "a",
+        "eye ",
+        "old ",
+        "old a ",
+    ),
+    *("old old-", "in his ", "25 years ", "x-years-", "black ", "hair-", "long hair, ", " ", ", ", "and "),
+    *("wearing ", "a background ", "half left ", "facing the ", "light ", "a-"),
+)
+
+
+@pytest.mark.parametrize("look", [captions.leaks, read_tags])
+@pytest.mark.parametrize("words", _ENDLESS)
+def test_no_caption_takes_long(look: Callable[[str], object], words: str) -> None:
+    """Eight times the words take about eight times as long: a quadratic look would take 64 times."""
+
+    def seconds(letters: int) -> float:
+        text = (words * letters)[:letters]
+        best = float("inf")
+        for _ in range(3):
+            start = time.process_time()
+            look(text)
+            best = min(best, time.process_time() - start)
+        return best
+
+    assert seconds(16_000) < 24 * seconds(2000) + 0.02
 
 
 def test_captions_of_the_drawn_world_never_leak() -> None:
@@ -90,6 +148,14 @@ def test_a_caption_by_hand_is_a_humans(world: Any) -> None:
     image = captions.set_caption(world.studio, world.id, world.sources[0], " ohwx person,\n sad ")
     assert (image.caption, image.caption_by) == ("ohwx person, sad", "human")
     assert captions.set_caption(world.studio, world.id, world.sources[0], " ").caption_by == ""
+
+
+def test_a_caption_has_an_end(world: Any) -> None:
+    """What no model would read is refused with the limit, and what was there stays."""
+    before = world.store.images.get(world.sources[0])
+    with pytest.raises(BadInput, match=f"at most {CAPTION_LETTERS}"):
+        captions.set_caption(world.studio, world.id, world.sources[0], "a" * (CAPTION_LETTERS + 1))
+    assert world.store.images.get(world.sources[0]) == before
 
 
 def test_tags_are_set_in_bulk_and_checked(world: Any) -> None:

@@ -61,6 +61,8 @@ def test_sixteen_bit_greys_are_scaled() -> None:
         (animated("PNG"), "animated"),
         (animated("TIFF"), "3 pages"),
         (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), "HEIC"),
+        (b"RIFF\x24\x00\x00\x00WEBPVP8 broken", "damaged"),
+        (b"GIF89a", "damaged"),
         (b"%PDF-1.7\n\xe2\xe3\xcf\xd3" + bytes(64), "no picture"),
     ],
 )
@@ -75,6 +77,13 @@ def test_size_is_refused_before_decoding() -> None:
     """A header alone is enough to refuse: this PNG has no pixels at all."""
     with pytest.raises(BadInput, match="too large to open safely"):
         read_picture(huge_png(30_000, 30_000), LIMITS)
+
+
+@pytest.mark.parametrize("size", [(100_000_000, 1), (1, 60_000)])
+def test_a_side_beyond_all_sense_is_refused(size: tuple[int, int]) -> None:
+    """A hundred megapixels in one line would take a gigabyte to turn or to look at."""
+    with pytest.raises(BadInput, match="too long"):
+        read_picture(huge_png(*size), LIMITS)
 
 
 @pytest.mark.parametrize("form", ["BMP", "TIFF"])
@@ -142,6 +151,20 @@ def test_zip_members_that_point_outside_are_refused(tmp_path: Path) -> None:
     assert good == {"z.zip/sub/ok.png": b"bytes"}
     assert len(bad) == 5
     assert all("outside" in reason for reason in bad.values())
+
+
+def test_zip_members_without_a_name_are_refused(tmp_path: Path) -> None:
+    """A name that is nothing but dots costs itself alone; the zip's pictures come in."""
+
+    def fill(archive: zipfile.ZipFile) -> None:
+        for name in (".", "./.", "././.", "ok.png", "n\x1bame.png"):
+            archive.writestr(name, b"bytes")
+        archive.writestr("none", b"bytes")
+        archive.filelist[-1].filename = ""
+
+    good, bad = read_zip(tmp_path, fill)
+    assert set(good) == {"z.zip/ok.png", "z.zip/n?ame.png"}
+    assert set(bad) == {"z.zip/.", "z.zip/./.", "z.zip/././.", "z.zip/"}
 
 
 def test_zip_links_and_zips_within_are_refused(tmp_path: Path) -> None:
