@@ -3,7 +3,6 @@
   const typing = (node) => node && (node.isContentEditable || /^(input|textarea|select)$/i.test(node.tagName));
   const shown = (node) => node.offsetParent !== null;
   const chosen = new Map(); // component -> ids selected in it
-  let waiting = []; // keys pressed while a verdict is on its way
 
   const mark = (element) => {
     const ids = chosen.get(element) || new Set();
@@ -48,13 +47,13 @@
     if (place.href !== location.href) history.replaceState(null, "", place);
   };
 
-  const settle = (element) => {
+  const settle = (element, act) => {
     mark(element);
     element.querySelectorAll("details[data-fold]").forEach((fold) => {
       const open = element.flenFolds && element.flenFolds[fold.dataset.fold];
       if (open !== undefined) fold.open = open;
     });
-    if (element.querySelector("[data-stage]") && waiting.length) setTimeout(() => press(waiting.shift()), 0);
+    window.flenDesk.settle(element, act);
     if (element.querySelector("[data-character]")) address();
   };
 
@@ -64,13 +63,9 @@
       if (corner) return toggle(element, corner.dataset.pick, event.shiftKey);
       const node = event.target.closest("[data-act]");
       if (!node || node.disabled) return;
-      const stage = node.closest("[data-stage]");
-      if (stage) {
-        if (stage.dataset.busy) return;
-        stage.dataset.busy = "1";
-        setTimeout(() => delete stage.dataset.busy, 1500);
-      }
-      act({ ...node.dataset, picks: [...(chosen.get(element) || [])] });
+      const desk = window.flenDesk(element, act);
+      if (desk) desk.press(node);
+      else act({ ...node.dataset, picks: [...(chosen.get(element) || [])] });
       if (node.dataset.scroll) setTimeout(() => document.querySelector(node.dataset.scroll)?.scrollIntoView({ behavior: "smooth" }), 700);
       if (node.dataset.unpick) { chosen.delete(element); mark(element); }
     });
@@ -78,18 +73,15 @@
       if (!event.target.dataset || !event.target.dataset.fold) return;
       (element.flenFolds ||= {})[event.target.dataset.fold] = event.target.open;
     }, true);
-    watch("value", () => settle(element));
+    watch("value", () => settle(element, act));
     element.dataset.ready = "1";
-    settle(element);
+    settle(element, act);
   };
 
   const press = (key) => {
     const node = [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key && shown(each));
     if (!node) return false;
-    const stage = node.closest("[data-stage]");
-    // A page that has just been reloaded shows its stage a moment before anybody listens to it.
-    if (stage && (stage.dataset.busy || !stage.closest("[data-ready]"))) waiting.length < 8 && waiting.push(key);
-    else node.click();
+    if (!window.flenDesk.key(node)) node.click();
     return true;
   };
 
@@ -118,6 +110,7 @@
     const main = node && document.querySelector("[data-main]");
     const other = node && node.querySelector("img");
     if (!main || !other) return false;
+    if (main.closest(".ahead")) return true; // what stands beside is another picture's
     if (on && !main.dataset.own) { main.dataset.own = main.src; main.src = other.src; }
     if (!on && main.dataset.own) { main.src = main.dataset.own; delete main.dataset.own; }
     return true;

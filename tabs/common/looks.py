@@ -74,9 +74,9 @@ def why(spec: ModelSpec, kind: type[Params]) -> str:
     return f'<p class="fl-quiet">Why these values: {esc(words)}</p>' if words else ""
 
 
-def plural(count: int, word: str) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 picture`, `2 pictures`; `many` where it is not the one with an s: `1 needs care`, `2 need care`."""
+    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
 
 
 def chip(text: object, tone: str = "", title: str = "") -> str:
@@ -91,8 +91,10 @@ def fit(found: Fit) -> str:
     return f"{chip(found.words, tone, found.details)}{details}"
 
 
-def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", **data: object) -> str:
-    """A button whose click reaches Python as an act; `key` is its key on the keyboard."""
+def button(
+    text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
+) -> str:
+    """A button whose click reaches Python as an act; `key` is its key on the keyboard, `off` takes no click."""
     values: dict[str, object] = {
         "data-act": act,
         "data-key": key,
@@ -101,7 +103,8 @@ def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str
     }
     values |= {f"data-{name.replace('_', '-')}": value for name, value in data.items()}
     shown = f"<kbd>{esc({' ': 'space', 'Backspace': '⌫'}.get(key, key))}</kbd>" if key else ""
-    return f'<button type="button" class="fl-button {tone}"{attributes(values)}>{shown}{esc(text)}</button>'
+    state = " disabled" if off else ""
+    return f'<button type="button" class="fl-button {tone}"{attributes(values)}{state}>{shown}{esc(text)}</button>'
 
 
 def go(text: str, tab: str) -> str:
