@@ -33,6 +33,20 @@
     mark(element);
   };
 
+  const pickAll = (element, on) => {
+    chosen.set(element, new Set(on ? [...element.querySelectorAll("[data-pick]")].map((node) => node.dataset.pick) : []));
+    mark(element);
+  };
+  // The gallery in sight whose pictures can be picked.
+  const gallery = () => [...document.querySelectorAll("[data-picked-bar]")].map((bar) => bar.closest("[data-ready]"))
+    .find((element) => element && shown(element));
+  const unpick = () => {
+    const element = gallery();
+    if (!element || !chosen.get(element)?.size) return false;
+    pickAll(element, false);
+    return true;
+  };
+
   const openTab = (name) => {
     const tab = [...document.querySelectorAll('button[role="tab"]')].find((node) => node.textContent.trim() === name);
     if (tab) tab.click();
@@ -54,6 +68,7 @@
       if (open !== undefined) fold.open = open;
     });
     window.flenDesk.settle(element, act);
+    window.flenWords.settle(element, act);
     if (element.querySelector("[data-character]")) address();
   };
 
@@ -61,6 +76,8 @@
     element.addEventListener("click", (event) => {
       const corner = event.target.closest("[data-pick]");
       if (corner) return toggle(element, corner.dataset.pick, event.shiftKey);
+      if (event.target.closest("[data-pick-all]")) return pickAll(element, true);
+      if (event.target.closest("[data-pick-none]")) return pickAll(element, false);
       const node = event.target.closest("[data-act]");
       if (!node || node.disabled) return;
       const desk = window.flenDesk(element, act);
@@ -117,9 +134,20 @@
   };
 
   document.addEventListener("keydown", (event) => {
-    if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (typing(event.target)) return;
+    if ((event.ctrlKey || event.metaKey) && event.key === "a" && gallery()) {
+      event.preventDefault();
+      pickAll(gallery(), true);
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "?") { sheet(); return; }
-    if (event.key === "Escape") { document.querySelector(".fl-sheet")?.remove(); return; }
+    if (event.key === "Escape") {
+      const open = document.querySelector(".fl-sheet");
+      if (open) open.remove();
+      else unpick() || press("Escape");
+      return;
+    }
     if (hold(event.key, true)) { event.preventDefault(); return; }
     if (event.repeat) return;
     if (event.key === " " && event.target.closest("button, a") && event.target.closest(".fl-tile")) return;

@@ -150,6 +150,7 @@ def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
     angles = {image.tags["angle"] for image in images if image.tags.get("angle")}
     silent = missing_words(images)
     telling = [image for image in images if leaks(image.caption)]
+    spoken = [image for image in images if image.caption.strip()]
     nameless = [image for image in images if image.caption.strip() and not _calls(image.caption, trigger)]
     return (
         Check(
@@ -163,6 +164,12 @@ def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
             "" if len(angles) >= ENOUGH_ANGLES else "Caption or tag the pictures, or let Enrich turn the head.",
         ),
         Check("every picture has a caption", bool(images) and not silent, _count(silent, "captions are missing")),
+        *(_of_captions(nameless, telling, trigger) if spoken else ()),
+    )
+
+
+def _of_captions(nameless: list[ImageRecord], telling: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
+    return (
         Check(f"every caption begins with {trigger}", not nameless, _count(nameless, f"captions never say {trigger}")),
         Check("no caption names what is constant", not telling, _count(telling, "captions name hair, eyes or skin")),
     )

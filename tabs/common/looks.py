@@ -21,9 +21,10 @@ TONES: Mapping[Verdict, str] = {
 WORDS: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
     Verdict.NEEDS_CORRECTION: "needs correction",
-    Verdict.REJECT: "reject",
+    Verdict.REJECT: "rejected",
     Verdict.PENDING: "to review",
 }
+_KEYS = {" ": "space", "Backspace": "⌫", "Escape": "Esc", "Delete": "Del"}
 KIND_WORDS: Mapping[Kind, str] = {
     Kind.SOURCE: "source",
     Kind.ENRICHED: "enriched",
@@ -102,9 +103,14 @@ def button(
         "title": hint,
     }
     values |= {f"data-{name.replace('_', '-')}": value for name, value in data.items()}
-    shown = f"<kbd>{esc({' ': 'space', 'Backspace': '⌫'}.get(key, key))}</kbd>" if key else ""
+    shown = f"<kbd>{esc(_KEYS.get(key, key))}</kbd>" if key else ""
     state = " disabled" if off else ""
     return f'<button type="button" class="fl-button {tone}"{attributes(values)}{state}>{shown}{esc(text)}</button>'
+
+
+def close() -> str:
+    """A small × that closes what it stands in."""
+    return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
 def go(text: str, tab: str) -> str:
@@ -194,7 +200,7 @@ def tile(
         f'<button type="button" class="fl-pick" data-pick="{esc(record.id)}" aria-label="select this picture"></button>'
     )
     return (
-        f'<figure class="{classes}" data-id="{esc(record.id)}">'
+        f'<figure class="{classes}" data-id="{esc(record.id)}"{attributes({"title": record.name})}>'
         f'<button type="button" class="fl-open" data-act="{act}" data-id="{esc(record.id)}">'
         f"{picture(thumb, describe(record))}</button>{corner if pick else ''}"
         f"<figcaption>{badges}</figcaption></figure>"
