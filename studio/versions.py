@@ -52,7 +52,10 @@ class Versions:
         return found[0] if found else None
 
     def adopt(self, version_id: str, on: bool) -> Version:
-        """Put a version to use, or (`on=False`) go back from it to its parent. Raises: NotFound, BadInput."""
+        """Put a version to use; with `on=False` leave a candidate, or go back from the one in use to its parent.
+
+        Raises: NotFound, BadInput for one that is left already.
+        """
         with self._database.transaction():
             version = self._versions.get(version_id)
             if not on:
@@ -84,6 +87,8 @@ class Versions:
             )
 
     def _roll_back(self, version: Version) -> Version:
+        if version.state is VersionState.CANDIDATE:
+            return self._versions.put(version.replace(state=VersionState.RETIRED))
         if version.state is not VersionState.ADOPTED:
             raise BadInput(f"{version.name} is not in use, so there is nothing to go back from.", "Adopt it first.")
         parent = self._versions.peek(version.parent)

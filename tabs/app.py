@@ -3,20 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import gradio as gr
 
-from engines.errors import BadInput, UserError
+from engines.errors import BadInput
 from studio.api import Api
 from studio.nouns import CHARACTER_SETTING
 from studio.studio import Studio
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
-from tabs.common.shell import Page, Shell, current, fingerprint, heartbeat, html, told
+from tabs.common.shell import (
+    QUIET,
+    Logged,
+    Page,
+    Said,
+    Shell,
+    current,
+    fingerprint,
+    heartbeat,
+    html,
+    notices,
+    ticking,
+)
 from tabs.common.theme import head, theme
 from tabs.serving import HERE, Running, serve, temp_folder
 from tabs.sharing import ReviewLink
@@ -31,7 +46,7 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 )
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
-_QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+RETRY_S = 5.0
 _BRAND = '<div class="fl-brand"><b>FLENwheel</b><span>grow a character from a dozen pictures</span></div>'
 _ICONS = (
     '<div class="fl-icons"><button type="button" class="fl-button" data-theme-toggle title="dark or light">◐</button>'
@@ -43,38 +58,43 @@ def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
     """The whole studio as one Blocks app; all its handlers are private, the scripted surface is not."""
     link = sharing or ReviewLink(studio)
     with gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True) as demo:
-        cid, tab, seen = gr.State(""), gr.State(TABS[0][0]), gr.State(("", "", "", ""))
-        pulses = [gr.Textbox(visible="hidden") for _ in TABS]
-        beats = [gr.Textbox(visible="hidden") for _ in TABS]
+        cid, tab, seen = (_hidden() for _ in range(3))
+        pulses, beats, drawn = ([_hidden() for _ in TABS] for _ in range(3))
         with gr.Row(elem_id="fl-head"):
             gr.HTML(_BRAND, elem_id="fl-brand", apply_default_css=False)
             character = gr.Dropdown([], show_label=False, container=False, elem_id="fl-character", label="Character")
-            new = gr.Button("New character", size="sm", elem_id="new-character")
+            gr.Button("New character", size="sm", elem_id="new-character")
             share = gr.Button("Share review", size="sm", elem_id="share-review")
             gr.HTML(_ICONS, apply_default_css=False)
         forms = _Forms(studio)
-        rail, strip = html(elem_id="fl-rail"), html(elem_id="fl-strip")
+        rail, strip, said = html(elem_id="fl-rail"), html(elem_id="fl-strip"), notices()
         tick = _ticker(studio, link, demo)
-        inputs, outputs = [cid, tab, seen], [seen, strip, rail, character, *pulses, *beats]
+        inputs, outputs = [cid, tab, seen, *drawn], [seen, strip, rail, character, *pulses, *beats]
+
+        def look(trigger: Any) -> Any:
+            return ticking(trigger, tick, inputs, outputs)
 
         def follow(event: Any) -> None:
-            event.then(tick, inputs, outputs, **_QUIET)
+            look(event.then)
 
-        shell = Shell(studio=studio, cid=cid, tick=follow)
+        shell = Shell(studio, cid, said, follow)
         with gr.Tabs():
-            for (name, build_tab), pulse, beat in zip(TABS, pulses, beats, strict=True):
+            for (name, build_tab), pulse, beat, shown in zip(TABS, pulses, beats, drawn, strict=True):
                 with gr.Tab(name) as item:
-                    build_tab(Page(shell, item, name, pulse, beat))
-                item.select(_named(name), None, [tab], **_QUIET)
-        search = gr.Textbox(visible="hidden", elem_id="fl-search")
-        loading = demo.load(_opened(studio), [search], [cid], js="() => location.search", **_QUIET)
-        follow(loading)
-        gr.Timer(BEAT_S).tick(tick, inputs, outputs, **_QUIET)
-        follow(character.input(_switch(studio), [character], [cid], **_QUIET))
-        forms.wire(studio, link, cid, new, share, follow)
-        follow(strip.act(_strip_act(studio), None, None, **_QUIET))
+                    build_tab(Page(shell, item, name, pulse, beat, shown))
+                look(item.select)
+        look(demo.load)
+        look(gr.Timer(BEAT_S).tick)
+        follow(character.input(_switch(studio), [character], [cid], js="(id) => window.flen.go(id)", **QUIET))
+        forms.wire(link, shell, share, look)
+        shell.act(strip, strip_act, anywhere=True)
         scripted.register(Api(studio, link))
     return demo
+
+
+def _hidden() -> gr.Textbox:
+    """A value that the browser holds: a studio that was restarted in between finds it as it was."""
+    return gr.Textbox(visible="hidden")
 
 
 def launch(studio: Studio, port: int = 0) -> Running:
@@ -106,49 +126,59 @@ def open_folders(studio: Studio) -> list[Path]:
 # ── what moves the page ─────────────────────────────────────────────────────────────────────────
 
 
-def _named(name: str) -> Callable[[], str]:
-    def named() -> str:
-        return name
-
-    return named
-
-
 def _ticker(studio: Studio, link: ReviewLink, demo: gr.Blocks) -> Callable[..., list[Any]]:
-    """What looks at the store: it answers only what has changed since this page last looked."""
+    """What looks at the store: it answers what differs from what the page shows.
+
+    The page sends what it shows (`seen` of the head, `drawn` of each tab), so that an answer that was lost on the way
+    is given again. A drawing that does not come is asked for anew every few seconds.
+    """
     names = [name for name, _ in TABS]
 
-    def tick(cid: str, tab: str, seen: tuple[str, str, str, str]) -> list[Any]:
-        here = current(studio, cid)
-        pulse, beat, shown = fingerprint(studio, here), heartbeat(studio), status.strip(studio, link)
-        known, last_pulse, last_beat, last_shown = seen
-        elsewhere = known != here
-        moved = elsewhere or pulse != last_pulse
-        if moved:
-            allowed = set(demo.allowed_paths)
-            demo.allowed_paths += [str(each) for each in open_folders(studio) if str(each) not in allowed]
-        open_page = names.index(tab)
-        return [
-            (here, pulse, beat, shown),
-            shown if shown != last_shown else gr.skip(),
-            status.rail(studio, here) if moved else gr.skip(),
-            gr.update(choices=_names(studio), value=here or None) if moved else gr.skip(),
-            *(pulse if moved and at == open_page else gr.skip() for at in range(len(TABS))),
-            *(beat if beat != last_beat and at == open_page else gr.skip() for at in range(len(TABS))),
-        ]
+    def tick(cid: str, tab: str, seen: str, *drawn: str) -> list[Any]:
+        with Logged():
+            here = current(studio, cid)
+            stamp, beat, shown = fingerprint(studio, here), heartbeat(studio), status.strip(studio, link)
+            now = _Seen(stamp, hashlib.sha256(shown.encode()).hexdigest()[:16], beat)
+            before = _Seen.read(seen)
+            moved = stamp != before.stamp
+            if moved:
+                allowed = set(demo.allowed_paths)
+                demo.allowed_paths += [str(each) for each in open_folders(studio) if str(each) not in allowed]
+            at = names.index(tab) if tab in names else 0
+            stale = drawn[at] != stamp
+            pulse = f"{stamp}|{time.monotonic() // RETRY_S:.0f}"
+            return [
+                now.written(),
+                shown if now.strip != before.strip else gr.skip(),
+                status.rail(studio, here, cid) if moved else gr.skip(),
+                gr.update(choices=_names(studio), value=here or None) if moved else gr.skip(),
+                *(pulse if stale and each == at else gr.skip() for each in range(len(TABS))),
+                *(beat if beat != before.beat and each == at else gr.skip() for each in range(len(TABS))),
+            ]
 
     return tick
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What the head of a page shows: the store's fingerprint, the strip's digest, the running job's step."""
+
+    stamp: str = ""
+    strip: str = ""
+    beat: str = ""
+
+    def written(self) -> str:
+        """Return it as the text that the page keeps."""
+        return json.dumps(dataclasses.astuple(self))
+
+    @classmethod
+    def read(cls, text: str) -> _Seen:
+        """Return what a page kept; a new page has kept nothing."""
+        return cls(*json.loads(text)) if text else cls()
+
+
 def _names(studio: Studio) -> list[tuple[str, str]]:
     return [(each.name, each.id) for each in studio.library.characters()]
-
-
-def _opened(studio: Studio) -> Callable[[str], str]:
-    def opened(search: str) -> str:
-        asked = parse_qs((search or "").lstrip("?")).get("character", [""])[0]
-        return current(studio, asked)
-
-    return opened
 
 
 def _switch(studio: Studio) -> Callable[[str], str]:
@@ -159,73 +189,58 @@ def _switch(studio: Studio) -> Callable[[str], str]:
     return switch
 
 
-def _strip_act(studio: Studio) -> Callable[[gr.EventData], None]:
-    def act(event: gr.EventData) -> None:
-        try:
-            status.handle(studio, dict(event._data or {}))
-        except UserError as error:
-            raise told(error) from error
-
-    return act
+def strip_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
+    """A click in the strip; says what came of it where the strip itself does not show it."""
+    return status.handle(studio, data)
 
 
 # ── the two forms of the head ───────────────────────────────────────────────────────────────────
 
 
 class _Forms:
-    """New character, and the review link; both closed until asked for."""
+    """New character, and the review link; the browser opens and closes them."""
 
     def __init__(self, studio: Studio) -> None:
-        with gr.Column(visible=False, elem_classes="fl-form") as self.new_box, gr.Row():
+        self.made = _hidden()
+        with gr.Column(elem_classes="fl-form", elem_id="new-form"), gr.Row():
             self.name = gr.Textbox(label="Name", elem_id="new-name")
             self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
             self.subject = gr.Textbox("person", label="Kind (person, robot …)")
             self.models = [gr.Dropdown(_models(studio, role), label=label) for role, label in ROLES]
             self.create = gr.Button("Create", variant="primary", elem_id="new-create")
-        with gr.Column(visible=False, elem_classes="fl-form") as self.share_box:
+        with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours", minimum=0.1, maximum=72)
                 self.open = gr.Button("Open the link", variant="primary", elem_id="share-open")
                 self.shut = gr.Button("Close the link", elem_id="share-close")
             self.told = html(elem_id="share-told")
 
-    def wire(
-        self, studio: Studio, link: ReviewLink, cid: gr.State, new: gr.Button, share: gr.Button, follow: Any
-    ) -> None:
+    def wire(self, link: ReviewLink, shell: Shell, share: gr.Button, look: Callable[[Any], Any]) -> None:
         """Connect the buttons."""
 
-        def create(name: str, trigger: str, subject: str, *models: str) -> list[Any]:
-            made = create_character(studio, name, trigger, subject, *models)
-            return [made, gr.update(visible=False), ""]
+        def start(studio: Studio, cid: str, hours: float) -> str:
+            return share_panel(link.start(cid, float(hours or 24)))
 
-        def start(here: str, hours: float) -> str:
-            return share_panel(link.start(current(studio, here), float(hours or 24)))
-
-        def stop() -> str:
+        def stop(studio: Studio, cid: str) -> str:
             return share_panel(link.stop())
 
-        def toggle(shown: bool) -> tuple[bool, Any]:
-            return not shown, gr.update(visible=not shown)
+        def state(studio: Studio, cid: str) -> str:
+            return share_panel(link.state())
 
-        for button, box in ((new, self.new_box), (share, self.share_box)):
-            shown = gr.State(False)
-            button.click(toggle, [shown], [shown, box], **_QUIET)
-        share.click(lambda: share_panel(link.state()), None, [self.told], **_QUIET)
         fields = [self.name, self.trigger, self.subject, *self.models]
         for trigger in (self.create.click, self.name.submit):
-            follow(trigger(_safely(create), fields, [cid, self.new_box, self.name], **_QUIET))
-        follow(self.open.click(_safely(start), [cid, self.hours], [self.told], **{**_QUIET, "queue": True}))
-        follow(self.shut.click(_safely(stop), None, [self.told], **_QUIET))
+            shell.on(trigger, create, fields, [self.made, self.name], anywhere=True)
+        arrived = self.made.change(None, [self.made], None, js="(id) => window.flen.go(id)", **QUIET)
+        look(arrived.then)
+        shell.on(share.click, state, [], [self.told], anywhere=True)
+        shell.on(self.open.click, start, [self.hours], [self.told])
+        shell.on(self.shut.click, stop, [], [self.told], anywhere=True)
 
 
-def _safely(fn: Callable[..., Any]) -> Callable[..., Any]:
-    def handle(*values: Any) -> Any:
-        try:
-            return fn(*values)
-        except UserError as error:
-            raise told(error) from error
-
-    return handle
+def create(studio: Studio, cid: str, name: str, trigger: str, subject: str, *models: str) -> Said:
+    """Make a character; answers its id, at which the page goes there, and the emptied name."""
+    made = create_character(studio, name, trigger, subject, *models)
+    return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
 def _models(studio: Studio, role: str) -> list[tuple[str, str]]:

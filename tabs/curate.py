@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput, NotFound
 from studio.flywheel import curate
-from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Job, Kind, Verdict
+from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import cropping, looks, masking, wording
+from tabs.common.adding import dismiss, import_files, import_folder
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 
 SHOWN = {
@@ -84,9 +83,9 @@ def build(page: Page) -> None:
     opened = [*framed, form]
     page.show([pictures, one, (draw_cover, [], [cover]), zone, undo, fresh])
     page.redraw([kind.change, words.change], pictures)
-    page.on(files.upload, import_files, [files], [report, files], slow=True)
-    page.on(pick.upload, import_files, [pick], [report, pick], slow=True)
-    page.on(take.click, import_folder, [folder], [report], slow=True)
+    page.on(files.upload, import_files, [files], [report, files])
+    page.on(pick.upload, import_files, [pick], [report, pick])
+    page.on(take.click, import_folder, [folder], [report])
     page.on(caption_all.click, caption_missing)
     page.on(back.click, undo_trash, [], [note], then=[pictures])
     for block in (gallery, hero, detail):
@@ -106,21 +105,6 @@ def build(page: Page) -> None:
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────
 
 
-def import_files(studio: Studio, cid: str, files: Sequence[str] | None) -> tuple[str, None]:
-    """Import what was dropped; answers the report and an emptied drop zone."""
-    if not files:
-        raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
-    return import_report(curate.submit_import(studio, cid, [Path(each) for each in files])), None
-
-
-def import_folder(studio: Studio, cid: str, folder: str) -> str:
-    """Import a folder of this machine; answers the report."""
-    path = Path(folder.strip()).expanduser()
-    if not folder.strip() or not path.exists():
-        raise NotFound(f"There is nothing at {folder.strip() or 'an empty path'}.", "Type the path of a folder or zip.")
-    return import_report(curate.submit_import(studio, cid, [path]))
-
-
 def open_drop(studio: Studio, cid: str, place: str) -> tuple[Any, str]:
     """The drop zone fills a character's empty page and is a bar over its pictures; in between it stays as it was put.
 
@@ -138,38 +122,6 @@ def offer_undo(studio: Studio, cid: str) -> Any:
     """The button that brings back what was trashed last, while there is something to bring back."""
     count = len(studio.store(cid).last_thrown())
     return gr.update(visible=count > 0, value=f"Undo trash ({count})")
-
-
-def dismiss(studio: Studio, cid: str, data: dict[str, Any]) -> str:
-    """Close a report."""
-    return ""
-
-
-def import_report(job: Job) -> str:
-    """What came in, what did not and why, with the remedy."""
-    if job.error:
-        cause, hint = job.error.get("message", "The import failed."), job.error.get("hint", "")
-        return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span>{looks.close()}</div>'
-    done = list(job.artifacts.get("imported", []))
-    twins = list(job.artifacts.get("duplicates", []))
-    refused = list(job.artifacts.get("refused", []))
-    parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
-    if masks := job.artifacts.get("masked"):
-        parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
-    if twins:
-        parts.append(looks.chip(f"{len(twins)} already here"))
-    if refused:
-        parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
-    rows = [
-        [
-            looks.esc(Path(str(each.get("file", ""))).name),
-            looks.esc(each.get("reason", "")),
-            looks.esc(each.get("hint", "")),
-        ]
-        for each in refused
-    ]
-    table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
-    return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}', looks.close())
 
 
 # ── what is there ───────────────────────────────────────────────────────────────────────────────

@@ -16,9 +16,9 @@ from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
 from tabs.common.knobs import first_block_cache
-from tabs.common.shell import Page, active_job, html, progress_line
+from tabs.common.shell import Page, Said, active_job, html, progress_line
 
-BASE = "base"
+BASE, IN_USE = "base", "in use"
 OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
 PAGE = 60
 _MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
@@ -32,7 +32,7 @@ def build(page: Page) -> None:
             what = gr.Radio([OWN, SCENES, GAPS], value=OWN, label="What to draw", elem_id="generate-what")
             prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
             with gr.Row():
-                version = gr.Dropdown([("base model", BASE)], value=BASE, label="Version", elem_id="generate-version")
+                version = gr.Dropdown([_in_use(None)], value=IN_USE, label="Version", elem_id="generate-version")
                 count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
             with gr.Accordion("Advanced", open=False):
                 with gr.Row():
@@ -73,7 +73,7 @@ def build(page: Page) -> None:
     page.on(run_card.click, start_card, [version])
     page.act(results, results_act, [shown], [shown], then=[drawn])
     page.act(busy, cancel)
-    page.act(cells, card_act, [which], then=[table], slow=True)
+    page.act(cells, card_act, [which], then=[table])
 
 
 # ── choices ─────────────────────────────────────────────────────────────────────────────────────
@@ -84,15 +84,12 @@ def fill_choices(
 ) -> list[Any]:
     """Versions, a first prompt, and the cards there are."""
     store = studio.store(cid)
-    versions = _versions(store)
     names = [
-        ("base model", BASE),
-        *((f"{each.name} ({each.state.value})", each.id) for each in reversed(versions)),
+        _in_use(store.adopted(Role.CHARACTER)),
+        *((f"{each.name} ({each.state.value})", each.id) for each in reversed(_versions(store))),
+        ("base model, no LoRA", BASE),
     ]
-    adopted = store.adopted(Role.CHARACTER)
-    known = [value for _, value in names]
-    best = adopted.id if adopted else (versions[-1].id if versions else BASE)
-    chosen = version if version in known and version != BASE else best
+    chosen = version if version in [value for _, value in names] else IN_USE
     words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
     cards = [(_card_name(store, each), each.id) for each in reversed(store.cards.all())]
     ids = [value for _, value in cards]
@@ -116,13 +113,23 @@ def _card_name(store: Store, run: CardRun) -> str:
     return f"{named.get(run.version, 'base model')} · {when}"
 
 
-def _version_id(version: str | None) -> str:
-    return "" if version in (None, "", BASE) else str(version)
+def _in_use(adopted: Version | None) -> tuple[str, str]:
+    """The choice that follows what is adopted, named by it."""
+    return (f"in use: {adopted.name}" if adopted else "in use: the base model", IN_USE)
+
+
+def _version_id(store: Store, version: str | None) -> str:
+    """The version that a choice means, "" for the base model."""
+    if version in (None, "", IN_USE):
+        adopted = store.adopted(Role.CHARACTER)
+        return adopted.id if adopted else ""
+    return "" if version == BASE else str(version)
 
 
 def draw_about(studio: Studio, cid: str, version: str | None) -> str:
     """Which model draws, and what it is."""
-    spec = generate.model_spec(studio, studio.store(cid), _version_id(version))
+    store = studio.store(cid)
+    spec = generate.model_spec(studio, store, _version_id(store, version))
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
     own = spec.params(GenerateParams)
     return (
@@ -133,7 +140,7 @@ def draw_about(studio: Studio, cid: str, version: str | None) -> str:
 
 def draw_cost(studio: Studio, cid: str, what: str, prompt: str, version: str | None, *knobs: float | None) -> str:
     """Time and memory, stage by stage, before anything starts."""
-    chosen = _version_id(version)
+    chosen = _version_id(studio.store(cid), version)
     items = make_items(studio, cid, what, prompt or "a picture", chosen, *knobs)
     fit, seconds = generate.preflight(studio, cid, items, chosen)
     time = f"about {looks.duration(seconds)}" if seconds else "time not measured yet"
@@ -189,14 +196,14 @@ def draw_pictures(
     *knobs: float | None,
 ) -> None:
     """Queue the pictures."""
-    chosen = _version_id(version)
+    chosen = _version_id(studio.store(cid), version)
     items = make_items(studio, cid, what, prompt, chosen, count, *knobs)
     generate.submit(studio, cid, items, chosen)
 
 
 def start_card(studio: Studio, cid: str, version: str | None) -> None:
     """Queue the model card of a version."""
-    card.submit(studio, cid, _version_id(version))
+    card.submit(studio, cid, _version_id(studio.store(cid), version))
 
 
 def draw_results(studio: Studio, cid: str, shown: int) -> tuple[str, str]:
@@ -319,14 +326,15 @@ def _cell(store: Store, cell: dict[str, Any] | None) -> str:
     )
 
 
-def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> None:
+def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> Said | None:
     """A click on a card: a cell's outcome overruled, or edits queued of all that it missed."""
     if which and data.get("act") == "overrule":
         overrule(studio, cid, which, str(data["cell"]), int(data["seed"]))
     elif which and data.get("act") == "show":
         aims = card.lessons(studio.store(cid).cards.get(which))
         job = enrich.submit(studio, cid, enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows)
-        gr.Info(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
+        return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
+    return None
 
 
 def overrule(studio: Studio, cid: str, which: str, cell: str, seed: int) -> None:

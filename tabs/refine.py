@@ -8,13 +8,12 @@ from typing import Any
 import gradio as gr
 
 from engines.api import EditParams, TrainParams
-from engines.errors import BadInput
 from studio.flywheel import enrich, practice, refine, runs
 from studio.nouns import Role, Triplet, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import exports, looks, preflight, run, training
-from tabs.common.shell import Drawing, Page, html, jobs_of
+from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
 ENOUGH_GOLDEN = 50
@@ -195,9 +194,9 @@ def draw_live(studio: Studio, cid: str) -> str:
     return run.panel(studio, jobs[0], runs.progress(studio, jobs[0].id)) if jobs else ""
 
 
-def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
     """What any run can be asked."""
-    run.act(studio, data)
+    return run.act(studio, data)
 
 
 # ── versions ────────────────────────────────────────────────────────────────────────────────────
@@ -211,16 +210,10 @@ def draw_versions(studio: Studio, cid: str) -> str:
 
 
 def _version(store: Store, version: Version) -> str:
-    adopted = version.state is VersionState.ADOPTED
-    state = looks.chip(version.state.value, "good" if adopted else "")
-    button = (
-        looks.button("Roll back", "roll_back", tone="small", version=version.id)
-        if adopted
-        else looks.button("Adopt", "adopt", tone="small accent", version=version.id)
-    )
+    state = looks.chip(version.state.value, "good" if version.state is VersionState.ADOPTED else "")
     save = f'<div class="fl-buttons"><span class="fl-quiet">save the LoRA for</span>{exports.buttons(version.id)}</div>'
     body = f"{before_after(store, version)}{save}"
-    return looks.panel(f"Editor {version.name}", body, f"<span>{state} {button}</span>")
+    return looks.panel(f"Editor {version.name}", body, f"<span>{state} {run.decisions(version)}</span>")
 
 
 def before_after(store: Store, version: Version) -> str:
@@ -247,15 +240,6 @@ def before_after(store: Store, version: Version) -> str:
     return f'{line}<div class="fl-pairs">{pairs}</div>'
 
 
-def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
-    """Adopt an editor version, roll it back, or write its LoRA; answers what was written."""
-    version, act = str(data.get("version", "")), data.get("act")
-    if act == "adopt":
-        refine.adopt(studio, cid, version)
-    elif act == "roll_back":
-        refine.roll_back(studio, cid, version)
-    elif act == exports.ACT:
-        return exports.export(studio, cid, data)
-    else:
-        raise BadInput("The table has no such button.", "Reload the page.")
-    return ""
+def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str | Said:
+    """Adopt an editor version or leave it, or write its LoRA; answers what was written."""
+    return exports.export(studio, cid, data) if data.get("act") == exports.ACT else run.decide(studio, cid, data)

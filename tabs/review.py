@@ -6,21 +6,18 @@ import json
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
-from engines.api import EditParams
 from engines.errors import BadInput, NotFound, UserError
-from studio.flywheel import enrich, review
+from studio.flywheel import review
 from studio.flywheel.review import Reason
 from studio.nouns import Decision, ImageRecord, Kind, Verdict
-from studio.pictures import decode, to_rgb
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import canvas, looks
+from tabs.common import looks
+from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
 from tabs.common.shell import Page, html
 
 REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
@@ -71,9 +68,9 @@ def build(page: Page) -> None:
     panel = (fill_mend, [mending], [mend, about, words, paint])
     page.show([scene])
     page.act(stage, Hearing().keys, hand, hand, then=[scene, panel])
-    page.on(again.click, mend_words, [mending, words], [mending], then=[panel], slow=True)
-    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel], slow=True)
-    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel], slow=True)
+    page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
+    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel])
+    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel])
     page.on(close.click, later, [], [mending], then=[panel])
 
 
@@ -226,12 +223,6 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
     return f'<div><div class="fl-beside">{shots}</div><dl class="fl-facts">{listed}</dl></div>'
 
 
-def words_of(record: ImageRecord) -> str:
-    """The instruction or prompt that a picture was made with."""
-    params = record.params
-    return str(params.get("instruction") or params.get("prompt") or "")
-
-
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
     """The original to compare with: the one it is most like, or else the one with most of the same tags."""
     known = _get(store, shown.nearest)
@@ -362,58 +353,3 @@ def undo(studio: Studio, cid: str, meant: str) -> str:
         if meant and last and last[-1].id != meant:
             raise BadInput("Another window gave a verdict meanwhile; nothing was taken back.", "Undo once more.")
         return review.undo(studio, cid, reviewer=review.OWNER).image
-
-
-# ── mending ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
-    """The correction panel for a picture, or nothing."""
-    if not mending:
-        return [gr.update(visible=False), "", "", None]
-    store = studio.store(cid)
-    record = store.images.get(mending)
-    shot = looks.picture(store.thumb(mending), looks.describe(record))
-    head = (
-        f'<div class="fl-under"><div class="fl-spread"><b>How should this one look?</b>{looks.chip("optional")}</div>'
-        f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
-        f'<div class="fl-grid small">{shot}</div></div>'
-    )
-    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_image(mending))]
-
-
-def later(studio: Studio, cid: str) -> str:
-    """Leave the picture unmended for now."""
-    return ""
-
-
-def mend_words(studio: Studio, cid: str, mending: str, words: str) -> str:
-    """Queue another try of the edit with better words."""
-    record = studio.store(cid).images.get(mending)
-    if record.params_kind != EditParams.__name__:
-        raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
-    if not words.strip():
-        raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
-    enrich.retry(studio, cid, mending, {"instruction": words.strip()})
-    gr.Info("Queued. The new try comes up for review when it is done.")
-    return ""
-
-
-def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
-    """Keep an uploaded picture as the correction."""
-    if not file:
-        raise BadInput("No picture was given.", "Drop the repaired picture.")
-    picture = to_rgb(decode(Path(file).read_bytes(), Path(file).name))
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
-    return "", None
-
-
-def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
-    """Keep the painted picture as the correction, at the wrong picture's own size."""
-    composite = (painted or {}).get("composite")
-    if composite is None:
-        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    size = studio.store(cid).open_image(mending).size
-    picture = composite.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    review.correct(studio, cid, mending, picture, reason=", ".join(reasons))
-    return ""

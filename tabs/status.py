@@ -2,131 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import psutil
 
 from engines.errors import UserError
-from studio.flywheel import card
-from studio.nouns import ImageRecord, Job, JobState, Kind, Role, Verdict
-from studio.store import Store
+from studio.flywheel.next_step import next_step
+from studio.nouns import Job, JobState
 from studio.studio import Studio
 from tabs.common import looks
+from tabs.common.shell import Said
 
-ENOUGH_SOURCES = 10
 DISMISSED = "dismissed"
 
 
-@dataclass(frozen=True)
-class RailStep:
-    """One stop of the flywheels: what it is called, how far it is, where it leads."""
-
-    label: str
-    figure: str
-    tab: str
-    done: bool = False
-
-
-def rail_steps(studio: Studio, cid: str) -> tuple[list[RailStep], int, str]:
-    """The stops, which one is next, and the sentence that says why."""
-    store = studio.store(cid)
-    sources = store.select(Kind.SOURCE)
-    captioned = [each for each in sources if each.caption]
-    enriched = store.select(Kind.ENRICHED)
-    drawn = store.select(Kind.SYNTHETIC)
-    pending = store.pending()
-    left_enriched = sum(each.kind is not Kind.SYNTHETIC for each in pending)
-    left_drawn = len(pending) - left_enriched
-    good = sum(each.state is Verdict.GOOD for each in enriched)
-    versions = [each for each in store.versions.all() if each.role is Role.CHARACTER]
-    adopted = store.adopted(Role.CHARACTER)
-    golden = sum(each.golden for each in store.triplets.all())
-    right, cells = card_tally(studio, cid)
-    met = right >= card.TARGET * cells
-    curated = len(sources) >= ENOUGH_SOURCES and len(captioned) == len(sources)
-    version = adopted or (versions[-1] if versions else None)
-    steps = [
-        RailStep("Curate", str(len(sources)), "Curate", curated),
-        RailStep("Enrich", str(len(enriched)), "Enrich", bool(enriched)),
-        RailStep("Review", f"{left_enriched} left", "Review", bool(enriched) and not left_enriched),
-        RailStep("Train", version.name if version else "–", "Train", bool(adopted)),
-        RailStep("Generate", str(len(drawn)), "Generate", bool(drawn)),
-        RailStep("Review", f"{left_drawn} left", "Review", bool(drawn) and not left_drawn),
-        RailStep("Card", f"{right}/{cells}" if cells else "–", "Generate", bool(cells) and met),
-        RailStep("Refine", f"{golden} golden", "Editor Refinement", store.adopted(Role.EDITOR) is not None),
-    ]
-    wants = [
-        (len(sources) < ENOUGH_SOURCES, 0, _few_sources(len(sources))),
-        (len(captioned) < len(sources), 0, f"{len(sources) - len(captioned)} pictures have no caption yet."),
-        (
-            not enriched,
-            1,
-            "A dozen pictures teach too little; edits of them fill the missing angles and scenes.",
-        ),
-        (
-            left_enriched > 0,
-            2,
-            f"{looks.plural(left_enriched, 'edit')} wait for your verdict; only good ones teach.",
-        ),
-        (not versions, 3, f"{looks.plural(good, 'edit')} approved: train the first version."),
-        (not adopted, 3, "A version is trained; look at its samples and adopt it."),
-        (not cells, 6, "Run the model card to see what this version can do."),
-        (
-            not met and _unanswered(store, enriched),
-            6,
-            f"The card has {right} of {cells} right: let the editor show what it missed, so that the next learns it.",
-        ),
-        (not drawn, 4, "Let the version draw new scenes; the best of them teach the next one."),
-        (left_drawn > 0, 5, f"{looks.plural(left_drawn, 'new scene')} wait for your verdict."),
-        (golden > 0 and store.adopted(Role.EDITOR) is None, 7, "Your corrections can teach the editor."),
-    ]
-    index, why = next(
-        ((at, words) for wanted, at, words in wants if wanted),
-        (3, "Another turn: train on what you approved since."),
-    )
-    return steps, index, why
-
-
-def _few_sources(count: int) -> str:
-    if not count:
-        return "Drop 10 to 20 pictures of your character to begin."
-    return f"{looks.plural(count, 'picture')} so far; {ENOUGH_SOURCES} or more give a usable start."
-
-
-def card_tally(studio: Studio, cid: str) -> tuple[int, int]:
-    """How many of the newest model card's cells are right on the first try, out of how many."""
-    runs = studio.store(cid).cards.all()
-    if not runs:
-        return 0, 0
-    cells = [cell for cell in runs[-1].cells if cell["seed"] == runs[-1].seeds[0]]
-    return sum(card.verdict_of(cell) == card.PASS for cell in cells), len(cells)
-
-
-def _unanswered(store: Store, enriched: list[ImageRecord]) -> bool:
-    """Whether nothing was edited since the newest card."""
-    made = store.cards.all()[-1].created
-    return all(each.created <= made for each in enriched)
-
-
-def rail(studio: Studio, cid: str) -> str:
+def rail(studio: Studio, cid: str, asked: str = "") -> str:
     """The rail as markup; the next step stands out, with a sentence why."""
     if not cid:
         return looks.empty("Create your first character with the button above.")
-    steps, index, why = rail_steps(studio, cid)
+    found = next_step(studio, cid)
     parts = []
-    for at, step in enumerate(steps):
-        classes = "next" if at == index else ""
-        tick = ' <span class="good">✓</span>' if step.done else ""
+    for at, stop in enumerate(found.stops):
+        classes = "next" if at == found.at else ""
+        tick = ' <span class="good">✓</span>' if stop.done else ""
         parts.append(
-            f'<button type="button" class="{classes}" data-tab="{looks.esc(step.tab)}"'
-            f"{' aria-current=step' if at == index else ''}>"
-            f"<b>{looks.esc(step.label)}</b><span>{looks.esc(step.figure)}{tick}</span></button>"
+            f'<button type="button" class="{classes}" data-tab="{looks.esc(stop.tab)}"'
+            f"{' aria-current=step' if at == found.at else ''}>"
+            f"<b>{looks.esc(stop.label)}</b><span>{looks.esc(stop.figure)}{tick}</span></button>"
         )
     return (
-        f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(cid)}">'
-        f"{'<i>→</i>'.join(parts)}</nav>"
-        f'<p class="fl-why">Next: <b>{looks.esc(steps[index].label)}</b>. {looks.esc(why)}</p>'
+        f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(cid)}" '
+        f'data-asked="{looks.esc(asked)}">{"<i>→</i>".join(parts)}</nav>'
+        f'<p class="fl-why">Next: <b>{looks.esc(found.stops[found.at].label)}</b>. {looks.esc(found.why)}</p>'
     )
 
 
@@ -214,20 +121,23 @@ def _queue(waiting: list[Job]) -> str:
     return f'<details data-fold="queue"><summary>queue {len(waiting)}</summary><div>{"".join(rows)}</div></details>'
 
 
-def handle(studio: Studio, data: dict[str, Any]) -> None:
-    """A click in the strip.
+def handle(studio: Studio, data: dict[str, Any]) -> Said | None:
+    """A click in the strip; says what follows where that takes a while.
 
     Raises: UserError.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":
         studio.jobs.cancel(job)
+        return Said("It stops after its present step; what is finished stays.")
     elif act == "dismiss":
         gone = list(studio.library.settings().get(DISMISSED, []))
         studio.library.set_setting(DISMISSED, [*gone, job][-100:])
     elif act == "resume":
         studio.jobs.resume(job)
+        return Said("It is in the queue again and goes on with what is left.")
     elif act == "up":
         studio.jobs.move(job, str(data.get("before", "")) or None)
     else:
         raise UserError("The strip has no such button.", "Reload the page.")
+    return None

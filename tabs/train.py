@@ -8,14 +8,14 @@ from typing import Any
 import gradio as gr
 
 from engines.api import TrainParams
-from engines.errors import BadInput, NotFound
+from engines.errors import NotFound
 from studio.flywheel import choosing, runs, train
 from studio.flywheel.choosing import Choice
 from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import exports, looks, preflight, run, training
-from tabs.common.shell import Drawing, Page, html, jobs_of
+from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("train", training.CHARACTER)
 KNOBS = FORM.names
@@ -62,8 +62,8 @@ def build(page: Page) -> None:
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in asked], check)
     page.on(start.click, start_training, asked)
-    page.act(live, live_act, slow=True)
-    page.act(grid, live_act, slow=True)
+    page.act(live, live_act)
+    page.act(grid, live_act)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
 
@@ -196,13 +196,12 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
     return f'<div class="fl-worth">{"".join(lines)}</div>'
 
 
-def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
     """What any run can be asked, or a version of a checkpoint."""
     if data.get("act") != "choose":
-        run.act(studio, data)
-        return
+        return run.act(studio, data)
     made = choosing.keep_at(studio, str(data.get("job", "")), int(data.get("step", 0)))
-    gr.Info(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
+    return Said(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
 
 
 # ── after ───────────────────────────────────────────────────────────────────────────────────────
@@ -221,28 +220,19 @@ def version_table(store: Store, versions: Sequence[Version]) -> str:
     """Versions with what they learned from, and the way to use or leave them."""
     rows = []
     for each in reversed(versions):
-        adopted = each.state is VersionState.ADOPTED
-        act = looks.button("Roll back", "roll_back", tone="small", version=each.id) if adopted else ""
-        use = "" if adopted else looks.button("Adopt", "adopt", tone="small accent", version=each.id)
         loss = each.metrics.get("loss")
         learned = [f"{each.metrics.get('pictures', '?')} pictures", f"{each.metrics.get('steps', '?')} steps"]
         if isinstance(loss, int | float):
             learned.append(f"loss {loss:.{_DIGITS}f}")
         name = f"<b>{looks.esc(each.name)}</b> {looks.chip(each.state.value, _STATES[each.state])}"
         rows.append(
-            [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), f"{act}{use}"]
+            [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), run.decisions(each)]
         )
     return looks.table(["version", "model", "learned from", "save the LoRA for", ""], rows)
 
 
-def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
-    """Adopt a version, go back to the one before it, or write its LoRA; answers what was written."""
-    version, act = str(data.get("version", "")), data.get("act")
-    if not version:
+def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str | Said:
+    """Adopt a version or leave it, or write its LoRA; answers what was written."""
+    if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")
-    if act == exports.ACT:
-        return exports.export(studio, cid, data)
-    if act not in ("adopt", "roll_back"):
-        raise BadInput("The table has no such button.", "Reload the page.")
-    studio.store(cid).adopt(version, on=act == "adopt")
-    return ""
+    return exports.export(studio, cid, data) if data.get("act") == exports.ACT else run.decide(studio, cid, data)

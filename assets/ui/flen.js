@@ -47,20 +47,6 @@
     return true;
   };
 
-  const openTab = (name) => {
-    const tab = [...document.querySelectorAll('button[role="tab"]')].find((node) => node.textContent.trim() === name);
-    if (tab) tab.click();
-  };
-
-  const address = () => {
-    const place = new URL(location.href);
-    const here = document.querySelector("[data-character]");
-    const tab = document.querySelector('button[role="tab"][aria-selected="true"]');
-    if (here) place.searchParams.set("character", here.dataset.character);
-    if (tab) place.searchParams.set("tab", tab.textContent.trim());
-    if (place.href !== location.href) history.replaceState(null, "", place);
-  };
-
   const settle = (element, act) => {
     mark(element);
     element.querySelectorAll("details[data-fold]").forEach((fold) => {
@@ -69,7 +55,8 @@
     });
     window.flenDesk.settle(element, act);
     window.flenWords.settle(element, act);
-    if (element.querySelector("[data-character]")) address();
+    const rail = element.querySelector("[data-character]");
+    if (rail) window.flen.stand(rail);
   };
 
   const attach = (element, act, watch) => {
@@ -159,11 +146,8 @@
   });
   document.addEventListener("keyup", (event) => hold(event.key, false));
   document.addEventListener("click", (event) => {
-    const link = event.target.closest("[data-tab]");
-    if (link) openTab(link.dataset.tab);
     if (event.target.closest("[data-theme-toggle]")) paint(!document.body.classList.contains("dark"), true);
     if (event.target.closest("[data-keys]")) sheet();
-    if (event.target.closest('button[role="tab"]')) setTimeout(address, 0);
     if (event.target.closest("[data-copy]")) navigator.clipboard?.writeText(event.target.closest("[data-copy]").dataset.copy);
   });
 
@@ -175,15 +159,8 @@
   const start = () => {
     const asked = new URLSearchParams(location.search).get("__theme");
     paint((asked || localStorage.getItem("flen-theme") || "dark") === "dark", false);
-    const tab = new URLSearchParams(location.search).get("tab");
-    const wait = (left) => {
-      if (!document.querySelector('button[role="tab"]')) return left && setTimeout(() => wait(left - 1), 50);
-      if (tab) openTab(tab);
-      paint((asked || localStorage.getItem("flen-theme") || "dark") === "dark", false);
-    };
-    wait(200);
   };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
-  window.flen = { attach };
+  window.flen = Object.assign(window.flen || {}, { attach });
 })();

@@ -46,10 +46,10 @@ class Widgets:
 
     def wire(self, page: Page, chosen: gr.State, then: Sequence[Drawing]) -> None:
         """Let them act on the chosen picture; `then` shows it again."""
-        page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then, slow=True)
+        page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then)
         page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])
         painted = [self._painting, self._paint]
-        page.on(self._keep.click, paint, painted, [self._easel, self._paint], then=then, slow=True)
+        page.on(self._keep.click, paint, painted, [self._easel, self._paint], then=then)
         page.on(self._remove.click, remove, [chosen], then=then)
 
 

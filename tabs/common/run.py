@@ -7,13 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import Busy
+from engines.errors import BadInput, Busy
 from studio.flywheel import run_folder, runs
 from studio.flywheel.runs import Progress
-from studio.nouns import Job, JobState
+from studio.nouns import Job, JobState, Role, Version, VersionState
 from studio.studio import Studio
 from tabs.common import curves, looks
-from tabs.common.shell import Drawing, Page, jobs_of, progress_line
+from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 
 _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
@@ -44,11 +44,49 @@ def _ended(job: Job, seen: Progress) -> str:
     return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
 
 
-def act(studio: Studio, data: dict[str, Any]) -> None:
-    """Cancel, resume, or stop and keep."""
-    acts = {"cancel": studio.jobs.cancel, "resume": studio.jobs.resume, "keep": partial(runs.keep, studio)}
-    if asked := acts.get(str(data.get("act"))):
-        asked(str(data.get("job", "")))
+def act(studio: Studio, data: dict[str, Any]) -> Said | None:
+    """Cancel, resume, or stop and keep; says what follows, which may take a step of the training."""
+    acts = {
+        "cancel": (studio.jobs.cancel, "The training stops after its present step."),
+        "resume": (studio.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
+        "keep": (partial(runs.keep, studio), "The training stops, and what it learned becomes a version."),
+    }
+    asked, words = acts.get(str(data.get("act")), (None, ""))
+    if asked is None:
+        return None
+    asked(str(data.get("job", "")))
+    return Said(words)
+
+
+# ── its versions ────────────────────────────────────────────────────────────────────────────────
+
+
+def decisions(version: Version) -> str:
+    """The buttons by which a version is put to use or left."""
+    if version.state is VersionState.ADOPTED:
+        hint = "use its parent again"
+        return looks.button("Roll back", "roll_back", tone="small", hint=hint, version=version.id)
+    leave = (
+        looks.button("Leave it", "roll_back", tone="small", hint="keep the one in use", version=version.id)
+        if version.state is VersionState.CANDIDATE
+        else ""
+    )
+    return f"{leave}{looks.button('Adopt', 'adopt', tone='small accent', version=version.id)}"
+
+
+def decide(studio: Studio, cid: str, data: dict[str, Any]) -> Said:
+    """Adopt a version, leave it, or go back from it; says which is in use then.
+
+    Raises: NotFound, BadInput.
+    """
+    on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
+    if on is None:
+        raise BadInput("The table has no such button.", "Reload the page.")
+    store = studio.store(cid)
+    version = store.adopt(str(data.get("version", "")), on=on)
+    used = store.adopted(version.role)
+    what = "Edits" if version.role is Role.EDITOR else "New pictures and the model card"
+    return Said(f"In use now: {used.name if used else 'the base model, without a LoRA'}. {what} follow it.", "")
 
 
 # ── for longer ──────────────────────────────────────────────────────────────────────────────────

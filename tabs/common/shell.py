@@ -1,7 +1,13 @@
-"""How a page is wired: state lives in the store, a pulse says that it moved, acts come back as plain calls."""
+"""How a page is wired: state lives in the store, a pulse says that it moved, acts come back as plain calls.
+
+Which character and which tab a page shows stands in its address and nowhere else; the browser sends both with every
+call, so that no handler depends on which listener of the page woke first.
+"""
 
 from __future__ import annotations
 
+import logging
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +19,9 @@ from studio.nouns import CHARACTER_SETTING, Job, JobState
 from studio.studio import Studio
 from tabs.common import looks
 
+_LOG = logging.getLogger(__name__)
 _HANDS = "window.flen.attach(element, (data) => trigger('act', data), watch)"
+_SAY = "watch('value', () => window.flen.say(props.value))"
 
 Handler = Callable[..., Any]
 Inputs = Sequence[Any]
@@ -72,33 +80,54 @@ def progress_line(job: Job | None) -> str:
     )
 
 
-def told(error: UserError) -> gr.Error:
-    """An expected failure as the message that pops up: its cause, and what to do next."""
-    words = f"{looks.esc(error.cause)}<br><small>{looks.esc(error.hint)}</small>"
-    return gr.Error(words, title="That did not work", duration=12, print_exception=False)
+@dataclass(frozen=True)
+class Said:
+    """A handler's answer with words to show beside what was clicked; `values` are what goes into its outputs."""
+
+    words: str
+    values: Any = None
+
+
+def notices() -> gr.HTML:
+    """Return the block through which handlers say something; the browser shows it beside what was clicked."""
+    return gr.HTML(None, elem_id="fl-said", html_template="", js_on_load=_SAY, apply_default_css=False)
+
+
+def refusal(error: UserError) -> dict[str, str]:
+    """Return an expected failure as the page shows it: its cause, and what to do next."""
+    return _notice("bad", error.cause, error.hint)
+
+
+def _notice(tone: str, words: str, hint: str = "") -> dict[str, str]:
+    """A notice with a number of its own, so that the same words twice are shown twice."""
+    return {"tone": tone, "words": words, "hint": hint, "number": secrets.token_hex(4)}
+
+
+# Outside Gradio's queue: a page that was loaded before the studio's restart goes on, and nothing waits for a stream.
+QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
+
+
+def _from_address(how: str, count: int) -> str:
+    """The browser's part of a call: `count` inputs, of which the first stand in the page's address."""
+    return f"(...values) => window.flen.{how}(values.slice(0, {count}))"
+
+
+def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
+    """Wire a look at the store: the page's character and tab come first among the inputs. Returns the dependency."""
+    return trigger(tick, list(inputs), list(outputs), js=_from_address("whole", len(inputs)), **QUIET)
 
 
 @dataclass(frozen=True)
 class Shell:
-    """What all pages share: the studio, and the few values a browser session holds."""
+    """What all pages share: the studio, where they say things, and what looks at the store after an event.
 
-    studio: Studio
-    cid: gr.State
-    tick: Callable[[Any], None]  # looks at the store after an event, and moves the open page's pulse
-
-
-@dataclass(frozen=True)
-class Page:
-    """One tab's wiring. Handlers are plain functions `(studio, character id, *inputs)`.
-
-    `pulse` moves when the store has moved while the tab is open, `beat` also with every step of a job.
+    Handlers are plain functions `(studio, character id, *inputs)`; `anywhere` are those that need no character.
     """
 
-    shell: Shell
-    tab: gr.Tab
-    name: str
-    pulse: gr.Textbox
-    beat: gr.Textbox
+    studio: Studio
+    cid: gr.Textbox  # its value comes from the page's address, by the browser
+    said: gr.HTML
+    tick: Callable[[Any], None]
 
     def on(
         self,
@@ -108,18 +137,15 @@ class Page:
         outputs: Inputs = (),
         *,
         then: Sequence[Drawing] = (),
-        slow: bool = False,
+        anywhere: bool = False,
     ) -> None:
-        """Run a handler on an event and draw what depends on it, in one round trip; then look at the store.
-
-        A `slow` one goes through Gradio's queue: it shows that it works, and what it says with `gr.Info` pops up.
-        """
-        call = _composed(self.shell.studio, fn, list(inputs), list(outputs), then)
+        """Run a handler on an event and draw what depends on it, in one round trip; then look at the store."""
+        call = self._composed(fn, inputs, outputs, then, anywhere)
 
         def handle(cid: str, *values: Any) -> Any:
             return call(cid, (), values)
 
-        self.shell.tick(trigger(handle, [self.shell.cid, *call.inputs], call.outputs or None, **_quiet(slow)))
+        self.tick(self._listen(trigger, handle, call))
 
     def act(
         self,
@@ -129,35 +155,92 @@ class Page:
         outputs: Inputs = (),
         *,
         then: Sequence[Drawing] = (),
-        slow: bool = False,
+        anywhere: bool = False,
     ) -> None:
         """The same for clicks inside a block of markup: the handler is `(studio, character id, data, *inputs)`."""
-        call = _composed(self.shell.studio, fn, list(inputs), list(outputs), then)
+        call = self._composed(fn, inputs, outputs, then, anywhere)
 
         def handle(event: gr.EventData, cid: str, *values: Any) -> Any:
             return call(cid, (dict(event._data or {}),), values)
 
-        self.shell.tick(block.act(handle, [self.shell.cid, *call.inputs], call.outputs or None, **_quiet(slow)))
-
-    def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
-        """Draw when the tab opens and whenever the store moves; `live` ones also with every step of a job."""
-        self.redraw([self.tab.select, self.pulse.change], *drawings, *live)
-        if live:
-            self.redraw([self.beat.change], *live)
+        self.tick(self._listen(block.act, handle, call))
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
         """Draw again on these events, say a widget's change. (A `gr.State` has none outside Gradio's queue.)"""
-        call = _composed(self.shell.studio, _nothing, [], [], drawings)
+        call = self._composed(_nothing, (), (), drawings)
 
         def draw(cid: str, *values: Any) -> Any:
             return call(cid, (), values)
 
         for trigger in triggers:
-            trigger(draw, [self.shell.cid, *call.inputs], call.outputs, **_quiet(False))
+            self._listen(trigger, draw, call)
+
+    def _composed(
+        self, fn: Handler, inputs: Inputs, outputs: Inputs, then: Sequence[Drawing], anywhere: bool = False
+    ) -> _Call:
+        needed = [*inputs, *(block for drawing in then for block in drawing[1])]
+        drawn = [*outputs, *(block for drawing in then for block in drawing[2]), self.said]
+        unique = [list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn)]
+        return _Call(self.studio, self.said, fn, (inputs, outputs), then, anywhere, *unique)
+
+    def _listen(self, trigger: Any, handle: Callable[..., Any], call: _Call) -> Any:
+        given = [self.cid, *call.inputs]
+        return trigger(handle, given, call.outputs, js=_from_address("here", len(given)), **QUIET)
+
+
+@dataclass(frozen=True)
+class Page:
+    """One tab's wiring.
+
+    `pulse` moves when the store has moved while the tab is open, `beat` also with every step of a job; `drawn` holds
+    the fingerprint of what the tab shows.
+    """
+
+    shell: Shell
+    tab: gr.Tab
+    name: str
+    pulse: gr.Textbox
+    beat: gr.Textbox
+    drawn: gr.Textbox
+
+    def on(self, trigger: Any, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
+        """Run a handler on an event; `Shell.on` says how."""
+        self.shell.on(trigger, fn, inputs, outputs, **more)
+
+    def act(self, block: gr.HTML, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
+        """Run a handler on a click inside a block of markup; `Shell.act` says how."""
+        self.shell.act(block, fn, inputs, outputs, **more)
+
+    def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
+        """Draw again on these events; `Shell.redraw` says how."""
+        self.shell.redraw(triggers, *drawings)
+
+    def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
+        """Draw when the tab opens and whenever the store moves; `live` ones also with every step of a job."""
+        whole = [(_stamped, [], [self.drawn]), *drawings, *live]
+        self.redraw([self.tab.select, self.pulse.change], *whole)
+        if live:
+            self.redraw([self.beat.change], *live)
+
+
+def _stamped(studio: Studio, cid: str) -> str:
+    """What the store was like when a drawing began: it is drawn first."""
+    return fingerprint(studio, cid)
 
 
 def _nothing(studio: Studio, cid: str) -> tuple[()]:
     return ()
+
+
+class Logged:
+    """Writes the traceback of a bug to the studio's log and lets the bug pass: the browser shows that one happened."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if error is not None:
+            _LOG.error("a handler of the page hit a bug", exc_info=error)
 
 
 @dataclass(frozen=True)
@@ -165,47 +248,49 @@ class _Call:
     """A handler and the drawings that follow it, as one function of all their inputs."""
 
     studio: Studio
+    said: gr.HTML
     fn: Handler
     own: tuple[Inputs, Inputs]
     then: Sequence[Drawing]
+    anywhere: bool
     inputs: list[Any]
     outputs: list[Any]
 
     def __call__(self, cid: str, data: tuple[Any, ...], values: Sequence[Any]) -> Any:
+        with Logged():
+            return self._answer(self._found(cid, data, values))
+
+    def _found(self, cid: str, data: tuple[Any, ...], values: Sequence[Any]) -> dict[int, Any]:
         known = {id(block): value for block, value in zip(self.inputs, values, strict=True)}
         found: dict[int, Any] = {}
         try:
-            here = _here(self.studio, cid)
+            here = current(self.studio, cid) if self.anywhere else _here(self.studio, cid)
             done = self.fn(self.studio, here, *data, *(known[id(block)] for block in self.own[0]))
-            found.update(_by_block(self.own[1], done))
-            known.update(found)
         except UserError as error:
-            raise told(error) from error
+            # What was typed and chosen stays as it is; nothing is drawn as if it had been done.
+            return {id(self.said): refusal(error)}
+        if isinstance(done, Said):
+            found[id(self.said)] = _notice("good", done.words)
+            done = done.values
+        own = _by_block(self.own[1], done)
+        known.update(own)
+        found.update(own)
         for fn, inputs, outputs in self.then:
             try:
                 found.update(_by_block(outputs, fn(self.studio, here, *(known[id(block)] for block in inputs))))
             except UserError as error:
-                place = next((block for block in outputs if isinstance(block, gr.HTML)), None)
-                found.update({id(block): looks.trouble(error) if block is place else gr.skip() for block in outputs})
-        values = [found[id(block)] for block in self.outputs]
-        return values[0] if len(values) == 1 else values or None
+                place = next((block for block in outputs if isinstance(block, gr.HTML)), self.said)
+                found[id(place)] = refusal(error) if place is self.said else looks.trouble(error)
+        return found
 
-
-def _composed(studio: Studio, fn: Handler, inputs: list[Any], outputs: list[Any], then: Sequence[Drawing]) -> _Call:
-    needed = [*inputs, *(block for drawing in then for block in drawing[1])]
-    drawn = [*outputs, *(block for drawing in then for block in drawing[2])]
-    unique = [list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn)]
-    return _Call(studio, fn, (inputs, outputs), then, *unique)
+    def _answer(self, found: dict[int, Any]) -> Any:
+        values = [found.get(id(block), gr.skip()) for block in self.outputs]
+        return values[0] if len(values) == 1 else values
 
 
 def _by_block(outputs: Inputs, values: Any) -> dict[int, Any]:
     each = [values] if len(outputs) == 1 else list(values or ())
     return {id(block): value for block, value in zip(outputs, each, strict=True)}
-
-
-def _quiet(slow: bool) -> dict[str, Any]:
-    shown = "minimal" if slow else "hidden"
-    return {"api_visibility": "private", "queue": slow, "show_progress": shown}
 
 
 def _here(studio: Studio, cid: str) -> str:

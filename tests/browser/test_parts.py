@@ -103,7 +103,7 @@ def test_what_a_card_missed_is_shown_by_the_editor(served: Served, page: Page, t
     page.click("#card-go")
     page.get_by_role("tab", name="Model card").click()
     page.get_by_role("button", name="Let the editor show what it missed").click()
-    expect(page.locator(".toast-body")).to_contain_text("Review them, then train the next version")
+    expect(page.locator(".fl-say")).to_contain_text("Review them, then train the next version")
     open_tab(page, "Enrich")
     expect(page.locator("#enrich-results .fl-pair")).to_have_count(24)
     expect(page.locator("#enrich-cost")).to_contain_text("24 edits")

@@ -94,3 +94,14 @@ def test_dataset_is_frozen_by_content(store: Store) -> None:
     assert store.freeze(Role.EDITOR, entries).id != dataset.id
     entries[0]["caption"] = "changed"
     assert store.datasets.get(dataset.id).entries[0]["caption"] == "x"
+
+
+def test_a_candidate_can_be_left(store: Store, tmp_path: Path) -> None:
+    """It is neither in use nor waiting any more; the one in use stays."""
+    adapter = tmp_path / "left.safetensors"
+    adapter.write_bytes(b"weights")
+    one, two = (store.add_version(adapter, role=Role.CHARACTER, model="m") for _ in range(2))
+    store.adopt(one.id)
+    assert store.adopt(two.id, on=False).state is VersionState.RETIRED
+    assert store.adopted(Role.CHARACTER).id == one.id
+    assert store.adopt(two.id).state is VersionState.ADOPTED

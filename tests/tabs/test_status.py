@@ -1,50 +1,13 @@
 """The rail and the strip."""
 
-from collections.abc import Callable
-
 import pytest
 
 from engines.api import Component, Plan, Stage
 from engines.errors import UserError
 from engines.fake import FakeWeights
-from studio.nouns import CardRun, Character, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
+from studio.nouns import Character, Job, JobState
 from studio.studio import Studio
 from tabs import status
-
-
-def following(studio: Studio, anna: Character) -> str:
-    """The label of the next step."""
-    steps, index, _ = status.rail_steps(studio, anna.id)
-    return f"{steps[index].label} {index}"
-
-
-def test_the_rail_leads_round_the_flywheel(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """What is missing first is the next step: sources, captions, edits, review, training."""
-    assert following(studio, anna) == "Curate 0"
-    for _ in range(9):
-        add()
-    bare = add(caption="")
-    assert following(studio, anna) == "Curate 0"
-    studio.store(anna.id).update_image(bare.id, caption="ohwx person")
-    assert following(studio, anna) == "Enrich 1"
-    edit = add(Kind.ENRICHED, parent=bare.id)
-    assert following(studio, anna) == "Review 2"
-    studio.store(anna.id).decide(edit.id, Verdict.GOOD)
-    assert following(studio, anna) == "Train 3"
-
-
-def test_a_poor_card_sends_the_editor_first(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """What the version in use cannot draw comes from edits; once there are some, it may draw new scenes."""
-    sources = [add() for _ in range(10)]
-    store = studio.store(anna.id)
-    store.decide(add(Kind.ENRICHED, parent=sources[0].id).id, Verdict.GOOD)
-    version = Version(id="v1", role=Role.CHARACTER, name="v1", model=anna.generator, adapter="v1.safetensors")
-    store.adopt(store.versions.put(version).id)
-    missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
-    card = store.cards.put(CardRun(id="c1", version="v1", job="j", seeds=(0,), cells=(missed,)))
-    assert following(studio, anna) == "Card 6"
-    store.cards.put(card.replace(created="2000-01-01"))
-    assert following(studio, anna) == "Generate 4"
 
 
 def test_the_rail_says_why_and_marks_one_step(studio: Studio, anna: Character) -> None:

@@ -1,0 +1,134 @@
+// Where the page stands, and what is said on it. The address holds the character and the tab; every call sends both.
+(() => {
+  const query = () => new URL(location.href).searchParams;
+  const put = (name, value) => {
+    const place = new URL(location.href);
+    if (value) place.searchParams.set(name, value); else place.searchParams.delete(name);
+    if (place.href !== location.href) history.replaceState(null, "", place);
+  };
+  const character = () => query().get("character") || "";
+  const tab = () => query().get("tab") || "";
+
+  // ── tabs ──────────────────────────────────────────────────────────────────────────────────────
+  const wheel = () => document.querySelector('[role="tablist"]'); // the first one is the studio's own
+  const tabNamed = (name) =>
+    [...document.querySelectorAll('button[role="tab"]')].find((node) => node.textContent.trim() === name);
+  const isOpen = (name) => tabNamed(name)?.getAttribute("aria-selected") === "true";
+  const openTab = (name) => { put("tab", name); tabNamed(name)?.click(); };
+  // After a load, Gradio may take a while until its tabs listen: ask until the tab is open.
+  const arrive = (left) => {
+    const name = tab();
+    if (!name || !left || isOpen(name)) return;
+    tabNamed(name)?.click();
+    setTimeout(() => arrive(left - 1), 100);
+  };
+
+  // ── notices: a bubble beside what was clicked ─────────────────────────────────────────────────
+  let acted = null; // what the user touched last: {node, x, y, at}
+  let answered = null; // what the answer that came last was asked by
+  const touch = (event) => {
+    const node = event.target.closest?.("button, a, input, select, textarea, label, summary") || event.target;
+    if (!node.getBoundingClientRect || node.closest(".fl-say")) return;
+    const box = node.getBoundingClientRect();
+    acted = { node, x: box.left + Math.min(box.width / 2, 160), y: box.bottom, at: performance.now() };
+  };
+  for (const kind of ["click", "change", "keydown", "drop"]) document.addEventListener(kind, touch, true);
+
+  const shut = () => document.querySelectorAll(".fl-say").forEach((box) => box.remove());
+  const settle = (box, by) => {
+    const live = by && by.node.isConnected && by.node.getBoundingClientRect();
+    const x = live && live.width ? live.left + Math.min(live.width / 2, 160) : by ? by.x : innerWidth / 2;
+    const y = live && live.width ? live.bottom : by ? by.y : 60;
+    const wide = box.offsetWidth, high = box.offsetHeight, strip = 64;
+    box.style.left = `${Math.max(8, Math.min(x - 40, innerWidth - wide - 8))}px`;
+    box.style.top = `${Math.max(8, Math.min(y + 8, innerHeight - strip - high))}px`;
+  };
+  const say = (note, by = answered) => {
+    if (!note || !note.words) return;
+    shut();
+    const box = document.createElement("div");
+    box.className = `fl-say ${note.tone || "bad"}`;
+    box.setAttribute("role", note.tone === "good" ? "status" : "alert");
+    const words = document.createElement("p"), hint = document.createElement("small"), close = document.createElement("button");
+    words.textContent = note.words;
+    hint.textContent = note.hint || "";
+    close.type = "button";
+    close.textContent = "×";
+    close.setAttribute("aria-label", "close this message");
+    close.addEventListener("click", () => box.remove());
+    box.append(words, hint, close);
+    document.body.append(box);
+    settle(box, by);
+    const follow = () => (box.isConnected ? settle(box, by) : removeEventListener("scroll", follow, true));
+    addEventListener("scroll", follow, true);
+    setTimeout(() => box.remove(), note.tone === "good" ? 6000 : 20000);
+  };
+
+  // ── calls: a sign that one is under way, and words where one breaks ───────────────────────────
+  const CALL = /\/gradio_api\/(run|queue\/join|call|upload)\b/;
+  const RECENT_MS = 500; // a call that starts later than this was not asked for by a click
+  let away = null;
+  const reached = (yes) => {
+    if (!yes && !away) {
+      away = document.createElement("div");
+      away.className = "fl-away";
+      away.setAttribute("role", "alert");
+      away.textContent = "The studio does not answer. If it was closed, start it again: this page then goes on by itself.";
+      document.body.append(away);
+    }
+    if (yes && away) { away.remove(); away = null; }
+  };
+  const broken = async (response) => {
+    const body = await response.clone().json().catch(() => ({}));
+    const words = body.error || body.detail || `The studio answered with ${response.status}.`;
+    return { tone: "bad", words: `Something in the studio went wrong: ${words}`, hint: "The details are in the studio's log. Reload the page and try again." };
+  };
+  const plain = window.fetch;
+  window.fetch = async (...given) => {
+    const address = String(given[0]?.url || given[0]);
+    if (!CALL.test(address)) return plain(...given);
+    const by = acted && performance.now() - acted.at < RECENT_MS ? acted : null;
+    by?.node.setAttribute("data-calling", "");
+    try {
+      const response = await plain(...given);
+      reached(true);
+      if (by) answered = by;
+      if (response.status >= 400) say(await broken(response), by);
+      return response;
+    } catch (error) {
+      if (error.name !== "AbortError") reached(false);
+      throw error;
+    } finally {
+      by?.node.removeAttribute("data-calling");
+    }
+  };
+
+  // ── clicks that need no server ────────────────────────────────────────────────────────────────
+  const form = (name) => {
+    document.body.dataset.form = document.body.dataset.form === name ? "" : name;
+    document.querySelector(`#${name}-form input, #${name}-form textarea`)?.focus();
+  };
+  document.addEventListener("click", (event) => {
+    const pressed = event.target.closest('button[role="tab"]');
+    if (pressed && pressed.closest('[role="tablist"]') === wheel()) put("tab", pressed.textContent.trim());
+    const link = event.target.closest("[data-tab]");
+    if (link) openTab(link.dataset.tab);
+    if (event.target.closest("#new-character")) form("new");
+    if (event.target.closest("#share-review")) form("share");
+  }, true);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && shut());
+  addEventListener("pointerdown", (event) => event.target.closest?.(".fl-say") || shut(), true);
+
+  const start = () => arrive(300);
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start); else start();
+
+  window.flen = Object.assign(window.flen || {}, {
+    openTab,
+    say,
+    here: (values) => [character(), ...values.slice(1)],
+    whole: (values) => [character(), tab(), ...values.slice(2)],
+    go: (id) => { if (id) { put("character", id); document.body.dataset.form = ""; } return [id]; },
+    // The rail says whose it is: an address that named nobody, or somebody who is gone, takes the name over.
+    stand: (rail) => rail.dataset.asked === character() && put("character", rail.dataset.character),
+  });
+})();

@@ -1,0 +1,245 @@
+"""Where a character stands on the two flywheels, and what comes next, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from studio.flywheel import card
+from studio.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
+
+if TYPE_CHECKING:
+    from studio.store import Store
+    from studio.studio import Studio
+
+ENOUGH_SOURCES = 10
+ENOUGH_LESSONS = 5
+_TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
+
+
+@dataclass(frozen=True)
+class Stop:
+    """One stop of the flywheels: what it is called, how far it is, which tab it is done in."""
+
+    label: str
+    figure: str
+    tab: str
+    done: bool = False
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """All stops, which of them is next, and the sentence that says why."""
+
+    stops: tuple[Stop, ...]
+    at: int
+    why: str
+
+
+def next_step(studio: Studio, character_id: str) -> NextStep:
+    """Return the character's next step; figures of a card are those of the version in use. Raises: NotFound."""
+    seen = _look(studio.store(character_id))
+    stops = _stops(seen)
+    at, why = next((at, why) for wanted, at, why in _wants(seen) if wanted)
+    return NextStep(stops, at, why)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the choice of the next step depends on."""
+
+    sources: int
+    bare: int  # sources without a caption
+    enriched: int
+    good_edits: int
+    left_edits: int
+    drawn: int
+    drawn_in_use: int  # by the version in use
+    left_drawn: int
+    versions: tuple[Version, ...]
+    in_use: Version | None
+    candidate: Version | None  # trained after the version in use, and neither adopted nor left
+    card: CardRun | None  # of the version in use
+    candidate_card: CardRun | None
+    answered: bool  # edits were made since the card
+    approved_since: int  # the newest version was trained
+    golden: int
+    golden_since: int  # the newest editor was trained
+    editor: Version | None
+    editor_candidate: Version | None
+
+
+def _look(store: Store) -> _Seen:
+    sources, enriched, drawn = (store.select(kind) for kind in (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC))
+    pending = store.pending()
+    left_drawn = sum(each.kind is Kind.SYNTHETIC for each in pending)
+    versions, editors = (tuple(_of_role(store, role)) for role in (Role.CHARACTER, Role.EDITOR))
+    in_use, editor = store.adopted(Role.CHARACTER), store.adopted(Role.EDITOR)
+    candidate = _candidate(versions, in_use)
+    shown = _newest_card(store, in_use.id if in_use else "")
+    newest, newest_editor = _created(versions), _created(editors)
+    golden = [each for each in store.triplets.all() if each.golden]
+    taught = [each for each in store.images.all() if each.kind in _TAUGHT_BY and not each.trashed]
+    return _Seen(
+        sources=len(sources),
+        bare=sum(not each.caption for each in sources),
+        enriched=len(enriched),
+        good_edits=sum(each.state is Verdict.GOOD for each in enriched),
+        left_edits=len(pending) - left_drawn,
+        drawn=len(drawn),
+        drawn_in_use=sum(each.version == in_use.id for each in drawn) if in_use else len(drawn),
+        left_drawn=left_drawn,
+        versions=versions,
+        in_use=in_use,
+        candidate=candidate,
+        card=shown,
+        candidate_card=_newest_card(store, candidate.id) if candidate else None,
+        answered=shown is not None and any(each.created > shown.created for each in enriched),
+        approved_since=sum(each.state is Verdict.GOOD and each.decided > newest for each in taught),
+        golden=len(golden),
+        golden_since=sum(each.created > newest_editor for each in golden),
+        editor=editor,
+        editor_candidate=_candidate(editors, editor),
+    )
+
+
+def _of_role(store: Store, role: Role) -> list[Version]:
+    return [each for each in store.versions.all() if each.role is role]
+
+
+def _created(versions: Sequence[Version]) -> str:
+    return max((each.created for each in versions), default="")
+
+
+def _candidate(versions: Sequence[Version], in_use: Version | None) -> Version | None:
+    """The newest version that waits for a decision, if it is newer than the one in use."""
+    since = in_use.created if in_use else ""
+    waiting = [each for each in versions if each.state is VersionState.CANDIDATE and each.created > since]
+    return max(waiting, key=lambda each: each.created, default=None)
+
+
+def _newest_card(store: Store, version: str) -> CardRun | None:
+    return next((run for run in reversed(store.cards.all()) if run.version == version), None)
+
+
+CURATE, ENRICH, REVIEW, TRAIN, GENERATE, REVIEW_DRAWN, CARD, REFINE = range(8)
+
+
+def _stops(seen: _Seen) -> tuple[Stop, ...]:
+    version = seen.in_use or (seen.versions[-1] if seen.versions else None)
+    curated = seen.sources >= ENOUGH_SOURCES and not seen.bare
+    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    return (
+        Stop("Curate", str(seen.sources), "Curate", curated),
+        Stop("Enrich", str(seen.enriched), "Enrich", seen.enriched > 0),
+        Stop("Review", f"{seen.left_edits} left", "Review", seen.enriched > 0 and not seen.left_edits),
+        Stop("Train", version.name if version else "–", "Train", seen.in_use is not None and seen.candidate is None),
+        Stop("Generate", str(seen.drawn), "Generate", seen.drawn_in_use > 0),
+        Stop("Review", f"{seen.left_drawn} left", "Review", seen.drawn > 0 and not seen.left_drawn),
+        Stop("Card", _tally(seen.card) if seen.card else "–", "Generate", met),
+        Stop("Refine", f"{seen.golden} golden", "Editor Refinement", seen.editor is not None),
+    )
+
+
+Want = tuple[bool, int, str]  # whether it is wanted, at which stop, and why
+
+
+def _wants(seen: _Seen) -> list[Want]:
+    """What may be wanted, the most urgent first; the last always is."""
+    return [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]
+
+
+def _first_turn(seen: _Seen) -> list[Want]:
+    """Up to the first version."""
+    edits = _count(seen.left_edits, "edit waits", "edits wait")
+    return [
+        (seen.sources < ENOUGH_SOURCES, CURATE, _few_sources(seen.sources)),
+        (seen.bare > 0, CURATE, _count(seen.bare, "picture has no caption yet.", "pictures have no caption yet.")),
+        (
+            not seen.enriched,
+            ENRICH,
+            "A dozen pictures teach too little; edits of them fill the missing angles and scenes.",
+        ),
+        (seen.left_edits > 0, REVIEW, f"{edits} for your verdict; only good ones teach."),
+        (
+            not seen.versions,
+            TRAIN,
+            _count(seen.good_edits, "edit approved", "edits approved") + ": train the first version.",
+        ),
+    ]
+
+
+def _judging(seen: _Seen) -> list[Want]:
+    """A version that was trained is compared, and then adopted or left; then the one in use has its card."""
+    new = seen.candidate.name if seen.candidate else ""
+    now = seen.in_use.name if seen.in_use else ""
+    return [
+        (
+            bool(new) and seen.candidate_card is None,
+            CARD,
+            f"{new} is trained. Run its model card to see whether it is better than {now or 'the base model'}.",
+        ),
+        (
+            bool(new and now) and seen.card is None,
+            CARD,
+            f"{now} has no model card yet; with it, {new} and {now} can be compared.",
+        ),
+        (bool(new), TRAIN, _decision(seen)),
+        (not now, TRAIN, "No version is in use. Adopt one of them, or train another."),
+        (seen.card is None, CARD, f"Run the model card to see what {now} can do."),
+    ]
+
+
+def _next_turn(seen: _Seen) -> list[Want]:
+    """What makes the next version better than the one in use, and the editor with it."""
+    now = seen.in_use.name if seen.in_use else ""
+    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    tally = _tally(seen.card) if seen.card else ""
+    editor = seen.editor_candidate.name if seen.editor_candidate else ""
+    scenes = _count(seen.left_drawn, "new scene waits", "new scenes wait")
+    taught = _count(seen.golden_since, "correction", "corrections")
+    approved = _count(seen.approved_since, "picture was", "pictures were")
+    return [
+        (
+            not met and not seen.answered,
+            CARD,
+            f"{now} has {tally} cells right: let the editor show what it missed, so that the next one learns it.",
+        ),
+        (not seen.drawn_in_use, GENERATE, f"Let {now} draw new scenes; the best of them teach the next version."),
+        (seen.left_drawn > 0, REVIEW_DRAWN, f"{scenes} for your verdict."),
+        (bool(editor), REFINE, f"Editor {editor} is trained. Look at its edits before and after; adopt or leave it."),
+        (
+            seen.golden_since >= (ENOUGH_LESSONS if seen.editor else 1),
+            REFINE,
+            f"{taught} of yours can teach the editor.",
+        ),
+        (seen.approved_since > 0, TRAIN, f"Another turn: {approved} approved since the last training."),
+        (met, GENERATE, f"{now} meets the card with {tally} cells right. Draw with it, or save its LoRA in Train."),
+        (True, ENRICH, f"{now} has {tally} cells right. Edits of what it missed, once approved, teach the next one."),
+    ]
+
+
+def _decision(seen: _Seen) -> str:
+    new, now = seen.candidate, seen.in_use
+    if new is None or seen.candidate_card is None:
+        return ""
+    got = f"{new.name} has {_tally(seen.candidate_card)} cells right"
+    if now is None or seen.card is None:
+        return f"{got}. Adopt it to draw with it, or leave it."
+    return f"{got}, {now.name} {_tally(seen.card)}. Adopt {new.name}, or leave it and keep {now.name}."
+
+
+def _tally(run: CardRun) -> str:
+    first = card.summary(run)["first_try"]
+    return f"{first['k']}/{first['n']}"
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _few_sources(count: int) -> str:
+    if not count:
+        return "Drop 10 to 20 pictures of your character to begin."
+    return f"{_count(count, 'picture', 'pictures')} so far; {ENOUGH_SOURCES} or more give a usable start."
