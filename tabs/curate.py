@@ -61,9 +61,9 @@ def build(page: Page) -> None:
                 about = gr.Textbox(visible="hidden", elem_id="curate-about")
                 with gr.Group():
                     caption = gr.Textbox(label="Caption", lines=2, interactive=True, elem_id="curate-caption")
+                    sign = html(wording.sign(), elem_id="curate-words")
                     with gr.Row():
                         tags = [gr.Dropdown(["", *values], label=name, min_width=200) for name, values in TAGS]
-                sign = html(wording.sign(), elem_id="curate-words")
                 with gr.Row():
                     again = gr.Button("Caption again", size="sm", min_width=90)
                     star = gr.Button("Star", size="sm", min_width=60)
@@ -218,7 +218,8 @@ def draw_cover(studio: Studio, cid: str) -> str:
         f'<div class="fl-cover" style="{columns}"><span class="head"></span>{head}{"".join(rows)}</div>'
         f'<p class="fl-quiet">left and right are the viewer\'s · {framings}</p>'
     )
-    more = looks.go(f"Fill {looks.plural(missing, 'gap')} ▸ Enrich", "Enrich") if missing > 0 else ""
+    wanted = missing > 0 and any(cells.values())
+    more = looks.go(f"Fill {looks.plural(missing, 'gap')} ▸ Enrich", "Enrich") if wanted else ""
     return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", f'<ul class="fl-checks">{checks}</ul>')
 
 
