@@ -135,7 +135,8 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
         for row in plan.rows[:PLAN_ROWS]
     ]
     more = f'<p class="fl-quiet">and {plan.count - PLAN_ROWS} more</p>' if plan.count > PLAN_ROWS else ""
-    listed = f'<div class="fl-scroll" tabindex="0" role="region" aria-label="the plan">{looks.table(["source", "words", "for"], rows)}</div>{more}'
+    table = looks.table(["source", "words", "for"], rows)
+    listed = f'<div class="fl-scroll" tabindex="0" role="region" aria-label="the plan">{table}</div>{more}'
     return cost_line(studio, cid, plan), looks.panel("The plan", listed)
 
 

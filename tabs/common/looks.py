@@ -221,4 +221,4 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def panel(title: str, body: str, aside: str = "") -> str:
     """A titled block."""
-    return f'<section class="fl-panel"><header><h3>{esc(title)}</h3>{aside}</header>{body}</section>'
+    return f'<section class="fl-panel"><header><h2>{esc(title)}</h2>{aside}</header>{body}</section>'
