@@ -217,6 +217,10 @@ class Store:
         """Take pictures out of the trash. Raises: NotFound."""
         self._trash.restore(ids)
 
+    def last_thrown(self) -> list[str]:
+        """The pictures that `undo_trash` would bring back."""
+        return self._trash.last()
+
     def undo_trash(self) -> list[str]:
         """Take back the last throw; answers the pictures that are out of the trash again."""
         return list(self._trash.undo())

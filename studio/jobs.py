@@ -377,5 +377,5 @@ def _place(job: Job) -> tuple[float, str, str]:
 
 
 def _failed(job: Job, error: UserError) -> Json:
-    _LOG.info("job %s failed: %s", job.id, error)
+    _LOG.info("job %s failed: %s", job.id, mended(str(error)))
     return {"state": JobState.FAILED, "error": error.to_json()}

@@ -53,6 +53,7 @@ class Pictures:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._sound: dict[str, tuple[int, int, int]] = {}  # files as they were when their bytes were last found right
+        self._clear: dict[str, bool] = {}  # whether a file is transparent somewhere: named by content, it stays so
         self._shares: dict[tuple[str, Crop], float] = {}  # masks are named by content: what was seen stays true
 
     def keep(self, data: bytes) -> Kept:
@@ -161,7 +162,9 @@ class Pictures:
         Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
-        if not crop and not is_transparent(own):
+        if file not in self._clear:
+            self._clear[file] = is_transparent(own)
+        if not crop and not self._clear[file]:
             return own
         return self._small(f"{_part_name(picture_id, crop)}-view", file, crop, _VIEW_SIDE)
 

@@ -160,7 +160,9 @@ class _Log(RotatingFileHandler):
 def _log_to(settings: Settings) -> Any:
     """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
     settings.log_file.parent.mkdir(parents=True, exist_ok=True)
-    handler = _Log(settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
+    handler = _Log(
+        settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True, errors="backslashreplace"
+    )
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("studio", "engines", "tabs")]
     for logger in loggers:

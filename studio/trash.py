@@ -63,6 +63,14 @@ class Trash:
                     self._triplets.put(Triplet.from_json(triplets[image.id]))
             return [image.id for image in images]
 
+    def last(self) -> list[str]:
+        """What `undo` would bring back: the last throw's pictures that are still in the trash."""
+        for throw in reversed(self._throws.all()):
+            known = [self._images.peek(image) for image in throw.images]
+            if still := [image.id for image in known if image is not None and image.trashed]:
+                return still
+        return []
+
     def undo(self) -> Sequence[str]:
         """Take back the last throw of which something is still in the trash; answers what came out of it."""
         with self._database.transaction():

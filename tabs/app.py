@@ -47,7 +47,7 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 RETRY_S = 5.0
-_BRAND = '<div class="fl-brand"><b>FLENwheel</b><span>grow a character from a dozen pictures</span></div>'
+_BRAND = '<div class="fl-brand"><h1>FLENwheel</h1><span>grow a character from a dozen pictures</span></div>'
 _ICONS = (
     '<div class="fl-icons"><button type="button" class="fl-button" data-theme-toggle title="dark or light">◐</button>'
     '<button type="button" class="fl-button" data-keys="1" title="the keys of this page">?</button></div>'

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput, NotFound
 from studio.flywheel import curate
-from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Job, Kind, Verdict
+from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import cropping, looks, masking
+from tabs.common import cropping, looks, masking, wording
+from tabs.common.adding import dismiss, import_files, import_folder
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 
 SHOWN = {
@@ -25,39 +23,48 @@ SHOWN = {
     "Trash": (),
 }
 PAGE = 120
-TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
+FAMILY = 12
+TAGS = wording.TAGS
 _USABLE = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 
 def build(page: Page) -> None:
     """Lay out the tab."""
-    chosen, shown = gr.State(""), gr.State(PAGE)
+    chosen, shown, note = gr.State(""), gr.State(PAGE), gr.State("")
+    place, filled = gr.State(""), gr.State(())
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
-            with gr.Accordion("Add pictures", open=True) as add, gr.Row(equal_height=True):
+            with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as add, gr.Row(equal_height=True):
                 files = gr.File(
-                    label="Drop pictures or a zip", file_count="multiple", height=150, elem_id="curate-files"
+                    label="Drop 10 to 20 pictures of one character here",
+                    file_count="multiple",
+                    height=150,
+                    elem_id="curate-files",
                 )
                 with gr.Column(min_width=240):
-                    folder = gr.Textbox(label="…or a folder on this machine", placeholder="~/pictures/anna")
-                    take = gr.Button("Import folder", size="sm")
+                    pick = gr.UploadButton(
+                        "Choose a folder", file_count="directory", size="sm", elem_id="curate-folder"
+                    )
+                    folder = gr.Textbox(label="…or a path on this machine", placeholder="~/pictures/anna")
+                    take = gr.Button("Import from there", size="sm")
             report, busy = html(elem_id="curate-report"), html()
-            with gr.Row():
+            with gr.Row(elem_id="curate-tools"):
                 kind = gr.Dropdown(list(SHOWN), value="My pictures", label="Show", scale=1)
                 words = gr.Textbox(label="Find in captions, tags and names", scale=2)
                 with gr.Column(min_width=120, scale=1):
                     caption_all = gr.Button("Caption all", size="sm", elem_id="caption-all")
-                    back = gr.Button("Undo trash", size="sm")
+                    back = gr.Button("Undo trash", size="sm", visible=False, elem_id="undo-trash")
             gallery = html(looks.waiting(), elem_id="curate-gallery")
-        with gr.Column(scale=3, elem_classes="fl-side"):
+        with gr.Column(scale=3, elem_classes="fl-side", elem_id="curate-side"):
             hero = html(elem_id="curate-hero")
-            with gr.Column(visible=False) as editor:
+            with gr.Column(elem_id="curate-editor"):
+                about = gr.Textbox(visible="hidden", elem_id="curate-about")
                 with gr.Group():
-                    caption = gr.Textbox(label="Caption", lines=2, elem_id="curate-caption")
+                    caption = gr.Textbox(label="Caption", lines=2, interactive=True, elem_id="curate-caption")
+                    sign = html(wording.sign(), elem_id="curate-words")
                     with gr.Row():
                         tags = [gr.Dropdown(["", *values], label=name, min_width=200) for name, values in TAGS]
                 with gr.Row():
-                    save = gr.Button("Save words", variant="primary", size="sm", min_width=90, elem_id="curate-save")
                     again = gr.Button("Caption again", size="sm", min_width=90)
                     star = gr.Button("Star", size="sm", min_width=60)
                     trash = gr.Button("Trash", size="sm", min_width=60)
@@ -66,81 +73,55 @@ def build(page: Page) -> None:
             detail = html(elem_id="curate-detail")
             cover = html()
 
-    pictures: Drawing = (draw_gallery, [kind, words, shown, chosen], [gallery, busy])
-    one: Drawing = (draw_detail, [chosen], [hero, detail])
-    form: Drawing = (fill_form, [chosen], [editor, caption, *tags])
+    pictures: Drawing = (draw_gallery, [kind, words, shown, chosen, note], [gallery, busy])
+    one: Drawing = (draw_detail, [chosen, kind], [hero, detail])
+    form: Drawing = (fill_form, [chosen, kind], [caption, *tags, about, sign, filled])
+    fresh: Drawing = (refill_form, [chosen, kind, filled], [caption, *tags, about, sign, filled])
+    zone: Drawing = (open_drop, [place], [add, place])
+    undo: Drawing = (offer_undo, [], [back])
     framed = [pictures, one, crop.filled(chosen)]
     opened = [*framed, form]
-    page.show([pictures, one, (draw_cover, [], [cover])])
-    page.redraw([page.tab.select], (open_drop, [], [add]))
+    page.show([pictures, one, (draw_cover, [], [cover]), zone, undo, fresh])
     page.redraw([kind.change, words.change], pictures)
     page.on(files.upload, import_files, [files], [report, files])
+    page.on(pick.upload, import_files, [pick], [report, pick])
     page.on(take.click, import_folder, [folder], [report])
     page.on(caption_all.click, caption_missing)
-    page.on(back.click, undo_trash, [], [report])
-    page.act(gallery, gallery_act, [chosen, shown], [chosen, shown], then=opened)
-    page.act(detail, gallery_act, [chosen, shown], [chosen, shown], then=opened)
+    page.on(back.click, undo_trash, [], [note], then=[pictures])
+    for block in (gallery, hero, detail):
+        page.act(block, gallery_act, [chosen, shown, note], [chosen, shown, note], then=opened)
+    page.act(report, dismiss, [], [report])
     page.act(busy, cancel)
-    page.on(save.click, save_words, [chosen, caption, *tags])
-    page.on(again.click, caption_one, [chosen])
-    page.on(star.click, toggle_star, [chosen])
-    page.on(trash.click, trash_one, [chosen], [chosen], then=opened)
-    crop.wire(page, chosen, framed)
-    mask.wire(page, chosen, opened)
+    page.act(sign, wording.act, [about, filled], [sign, filled, *tags])
+    for field, (name, _) in zip(tags, TAGS, strict=True):
+        page.on(field.input, wording.tagging(name), [about, field, filled], [sign, filled])
+    page.on(again.click, caption_one, [about])
+    page.on(star.click, toggle_star, [about])
+    page.on(trash.click, trash_one, [about], [chosen, note], then=opened)
+    crop.wire(page, about, framed)
+    mask.wire(page, about, opened)
 
 
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────
 
 
-def import_files(studio: Studio, cid: str, files: Sequence[str] | None) -> tuple[str, None]:
-    """Import what was dropped; answers the report and an emptied drop zone."""
-    if not files:
-        raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
-    return import_report(curate.submit_import(studio, cid, [Path(each) for each in files])), None
+def open_drop(studio: Studio, cid: str, place: str) -> tuple[Any, str]:
+    """The drop zone fills a character's empty page and is a bar over its pictures; in between it stays as it was put.
+
+    `place` is the character and whether it had pictures when the zone was last put.
+    """
+    store = studio.store(cid)
+    here = bool(store.select(_USABLE) or store.select(trashed=True))
+    now = f"{cid} {here}"
+    if now == place:
+        return gr.skip(), now
+    return gr.update(open=not here), now
 
 
-def import_folder(studio: Studio, cid: str, folder: str) -> str:
-    """Import a folder of this machine; answers the report."""
-    path = curate.typed_path(folder)
-    if not os.path.lexists(path):
-        raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
-    return import_report(curate.submit_import(studio, cid, [path]))
-
-
-def open_drop(studio: Studio, cid: str) -> Any:
-    """The drop zone stands open until there are enough pictures."""
-    return gr.update(open=len(studio.store(cid).select(Kind.SOURCE)) < curate.ENOUGH)
-
-
-def import_report(job: Job) -> str:
-    """What came in, what did not and why, with the remedy."""
-    if job.error:
-        cause, hint = job.error.get("message", "The import failed."), job.error.get("hint", "")
-        return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span></div>'
-    done = list(job.artifacts.get("imported", []))
-    twins = list(job.artifacts.get("duplicates", []))
-    notes = [(each, each.get("words", "")) for each in job.artifacts.get("advice", [])]
-    notes += [(each, each.get("hint", "")) for each in twins]
-    refused = list(job.artifacts.get("refused", []))
-    parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
-    if masks := job.artifacts.get("masked"):
-        parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
-    if twins:
-        parts.append(looks.chip(f"{len(twins)} already here"))
-    if refused:
-        parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
-    rows = [
-        [
-            looks.esc(each.get("file", "")),
-            looks.esc(each.get("reason", "")),
-            looks.esc(each.get("hint", "")),
-        ]
-        for each in refused
-    ]
-    table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
-    told = [[looks.esc(each.get("file", "")), looks.esc(words)] for each, words in notes]
-    table += looks.table(["file", "worth knowing"], told) if told else ""
-    return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}')
+def offer_undo(studio: Studio, cid: str) -> Any:
+    """The button that brings back what was trashed last, while there is something to bring back."""
+    count = len(studio.store(cid).last_thrown())
+    return gr.update(visible=count > 0, value=f"Undo trash ({count})")
 
 
 # ── what is there ───────────────────────────────────────────────────────────────────────────────
@@ -177,39 +158,46 @@ def badges(record: ImageRecord) -> str:
     return "".join(parts) or looks.chip(str(record.tags.get("angle", "")) or "ok")
 
 
-def draw_gallery(studio: Studio, cid: str, kind: str, words: str, shown: int, chosen: str) -> tuple[str, str]:
-    """The gallery, and the line of a running caption job."""
+def draw_gallery(
+    studio: Studio, cid: str, kind: str, words: str, shown: int, chosen: str, note: str = ""
+) -> tuple[str, str]:
+    """The gallery below its bar of what is picked, or the note of what was just done; and a running caption job."""
     store = studio.store(cid)
     found = find(store, kind, words)
     busy = progress_line(active_job(studio, cid, "caption"))
+    told = f'<div class="fl-pickbar" role="status">{note}</div>' if note else ""
     if not found:
-        return looks.empty(_nothing(kind, words)), busy
+        return told + _nothing(store, kind, words), busy
     tiles = [
         looks.tile(each, looks.thumb(store, each.id), badges=badges(each), chosen=each.id == chosen)
         for each in found[:shown]
     ]
-    back = kind == "Trash"
-    tools = (
-        looks.button("Restore", "restore", unpick=1)
-        if back
-        else looks.button("Caption", "caption")
-        + looks.button("Star", "star")
-        + looks.button("Trash", "trash", unpick=1)
-    )
+    if kind == "Trash":
+        tools = looks.button("Restore", "restore", unpick=1)
+    else:
+        tools = looks.button("Caption", "caption") + looks.button("Star", "star")
+        tools += looks.button("Trash", "trash", key="Delete", hint="throw the selected pictures away", unpick=1)
+    tools += '<i></i><button type="button" class="fl-button" data-pick-all title="Ctrl+A">Select all</button>'
+    tools += '<button type="button" class="fl-button" data-pick-none title="Esc">Select none</button>'
     pickbar = f'<div class="fl-pickbar" data-picked-bar hidden><b data-picked-count></b>{tools}</div>'
     more = looks.button(f"Show {min(PAGE, len(found) - shown)} more", "more") if len(found) > shown else ""
     count = f'<p class="fl-quiet">{looks.plural(len(found), "picture")}</p>'
-    return f"{pickbar}{count}{looks.grid(tiles)}{more}", busy
+    return f"{told}{pickbar}{count}{looks.grid(tiles)}{more}", busy
 
 
-def _nothing(kind: str, words: str) -> str:
+def _nothing(store: Store, kind: str, words: str) -> str:
     if words.strip():
-        return "Nothing matches; clear the search to see all pictures."
+        return looks.empty("Nothing matches; clear the search to see all pictures.")
     if kind == "Trash":
-        return "The trash is empty."
+        return looks.empty("The trash is empty.")
     if kind in ("Enriched", "Generated"):
-        return f"Nothing {kind.lower()} yet; that comes with the next steps of the rail."
-    return "Drop 10 to 20 pictures of one character above; different angles and moods help most."
+        return looks.empty(f"Nothing {kind.lower()} yet; that comes with the next steps of the rail.")
+    if store.select(_USABLE) or store.select(trashed=True):
+        return looks.empty("None of your own pictures is here; “Add pictures” above takes 10 to 20 of one character.")
+    words = (
+        "Pictures, folders or a zip; different angles and moods help most. A .txt file beside a picture is its caption."
+    )
+    return f'<p class="fl-quiet" data-first-pictures>{words}</p>'
 
 
 def draw_cover(studio: Studio, cid: str) -> str:
@@ -231,14 +219,15 @@ def draw_cover(studio: Studio, cid: str) -> str:
         f'<div class="fl-cover" style="{columns}"><span class="head"></span>{head}{"".join(rows)}</div>'
         f'<p class="fl-quiet">left and right are the viewer\'s · {framings}</p>'
     )
-    more = looks.go(f"Fill {looks.plural(missing, 'gap')} ▸ Enrich", "Enrich") if missing > 0 else ""
+    wanted = missing > 0 and any(cells.values())
+    more = looks.go(f"Fill {looks.plural(missing, 'gap')} ▸ Enrich", "Enrich") if wanted else ""
     return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", f'<ul class="fl-checks">{checks}</ul>')
 
 
-def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
-    """One picture, large; and what is known of it."""
+def draw_detail(studio: Studio, cid: str, chosen: str, kind: str = "") -> tuple[str, str]:
+    """One picture, large; and what is known of it. What is in the trash is open among the trash alone."""
     store = studio.store(cid)
-    record = _get(store, chosen)
+    record = _opened(store, chosen, kind)
     if record is None:
         return looks.empty("Click a picture to see it large and to edit its caption."), ""
     facts = [("size", f"{record.width} × {record.height}"), ("file", record.name)]
@@ -270,69 +259,80 @@ def draw_detail(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
             f'<div class="fl-counted"><figure>{big}<figcaption>the picture</figcaption></figure>'
             f"<figure>{counted}<figcaption>what counts in training</figcaption></figure></div>"
         )
-    top = f'{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
+    close = looks.button("✕ Back to the pictures", "close", tone="fl-back", key="Escape", hint="close the picture")
+    top = f'{close}{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
     return top, f'{likeness}<dl class="fl-facts">{listed}</dl>{family}'
 
 
 def _family(store: Store, record: ImageRecord) -> str:
-    children = [each for each in store.select(_USABLE) if each.parent == record.id][:12]
-    parent = _get(store, record.parent)
-    tiles = [
-        looks.tile(each, looks.thumb(store, each.id), pick=False) for each in ([parent] if parent else []) + children
-    ]
+    children = [each for each in store.select(_USABLE) if each.parent == record.id]
+    parent = store.images.peek(record.parent) if record.parent else None
+    family = ([parent] if parent else []) + children[:FAMILY]
+    tiles = [looks.tile(each, looks.thumb(store, each.id), pick=False) for each in family]
     if not tiles:
         return ""
-    title = "made from the first of these" if parent else f"{looks.plural(len(children), 'picture')} made from this one"
+    made = f"{looks.plural(len(children), 'picture')} made from this one" if children else ""
+    if len(children) > FAMILY:
+        made += f"; the first {FAMILY} of them"
+    title = "; ".join(words for words in ("made from the first of these" if parent else "", made) if words)
     return f'<p class="fl-quiet">{title}</p>{looks.grid(tiles, "small")}'
 
 
-def fill_form(studio: Studio, cid: str, chosen: str) -> list[Any]:
-    """The caption editor's values for the chosen picture."""
-    record = _get(studio.store(cid), chosen)
+def fill_form(studio: Studio, cid: str, chosen: str, kind: str = "") -> list[Any]:
+    """The caption editor's values for the chosen picture, whose it is, and what it was filled with."""
+    record = _opened(studio.store(cid), chosen, kind)
     if record is None:
-        return [gr.update(visible=False), "", *("" for _ in TAGS)]
-    return [gr.update(visible=True), record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS)]
+        return ["", *("" for _ in TAGS), "", wording.sign(), ()]
+    values = wording.values(record)
+    return [*values[1:], record.id, wording.sign(), values]
 
 
-def _get(store: Store, image_id: str) -> ImageRecord | None:
-    if not image_id:
-        return None
-    try:
-        return store.images.get(image_id)
-    except NotFound:
-        return None
+def refill_form(studio: Studio, cid: str, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
+    """The same where the store holds other words than the form was filled with, say the captioner's."""
+    record = _opened(studio.store(cid), chosen, kind)
+    if (wording.values(record) if record else ()) == filled:
+        return [gr.skip() for _ in range(len(TAGS) + 4)]
+    return fill_form(studio, cid, chosen, kind)
+
+
+def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
+    record = store.images.peek(chosen) if chosen else None
+    return None if record is None or (record.trashed and kind not in ("", "Trash")) else record
 
 
 # ── what a user does with it ────────────────────────────────────────────────────────────────────
 
 
-def gallery_act(studio: Studio, cid: str, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
-    """A click in the gallery: open one, or do something with all that are selected."""
+def gallery_act(
+    studio: Studio, cid: str, data: dict[str, Any], chosen: str, shown: int, note: str = ""
+) -> tuple[str, int, str]:
+    """A click in the gallery or on the open picture: open one, close it, or do something with all that are selected."""
     store, picks, act = studio.store(cid), list(data.get("picks", [])), data.get("act")
     if act == "open":
-        return str(data.get("id", "")), shown
+        return str(data.get("id", "")), shown, ""
+    if act == "close":
+        return "", shown, note
     if act == "more":
-        return chosen, shown + PAGE
+        return chosen, shown + PAGE, note
+    if act == "undo":
+        return chosen, shown, undo_trash(studio, cid)
+    note = ""
     if act == "trash":
         store.trash(picks)
+        note = _thrown(len(picks))
     elif act == "restore":
         store.restore(picks)
+        note = f"{looks.plural(len(picks), 'picture')} brought back {looks.close()}"
     elif act == "caption":
         curate.submit_caption(studio, cid, ids=picks)
     elif act == "star":
         store.update_images({each: {"star": not store.images.get(each).star} for each in picks})
-    return chosen, shown
+    gone = act in ("trash", "restore") and chosen in picks
+    return "" if gone else chosen, shown, note
 
 
-def save_words(studio: Studio, cid: str, chosen: str, caption: str, *tags: str) -> None:
-    """Keep what the user wrote; it is theirs from now on."""
-    record = studio.store(cid).images.get(chosen)
-    if caption.strip() != record.caption:
-        curate.set_caption(studio, cid, chosen, caption.strip())
-    given = {name: value for (name, _), value in zip(TAGS, tags, strict=True) if value}
-    others = {name: value for name, value in record.tags.items() if name not in dict(TAGS)}
-    if {**others, **given} != record.tags:
-        curate.set_tags(studio, cid, chosen, {**others, **given})
+def _thrown(count: int) -> str:
+    return f"<b>{looks.plural(count, 'picture')} put into the trash</b>{looks.button('Undo', 'undo')}{looks.close()}"
 
 
 def caption_missing(studio: Studio, cid: str) -> None:
@@ -351,16 +351,16 @@ def toggle_star(studio: Studio, cid: str, chosen: str) -> None:
     store.update_image(chosen, star=not store.images.get(chosen).star)
 
 
-def trash_one(studio: Studio, cid: str, chosen: str) -> str:
+def trash_one(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
     """Trash the open picture; nothing is open then."""
     studio.store(cid).trash([chosen])
-    return ""
+    return "", _thrown(1)
 
 
 def undo_trash(studio: Studio, cid: str) -> str:
-    """Bring back what was trashed last."""
+    """Bring back what was trashed last; answers the words for it."""
     back = studio.store(cid).undo_trash()
-    return looks.panel("Trash", f'<p class="fl-quiet">{looks.plural(len(back), "picture")} brought back</p>')
+    return f"<b>{looks.plural(len(back), 'picture')} brought back</b>{looks.close()}"
 
 
 def cancel(studio: Studio, cid: str, data: dict[str, Any]) -> None:

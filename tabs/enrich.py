@@ -135,7 +135,8 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
         for row in plan.rows[:PLAN_ROWS]
     ]
     more = f'<p class="fl-quiet">and {plan.count - PLAN_ROWS} more</p>' if plan.count > PLAN_ROWS else ""
-    listed = f'<div class="fl-scroll">{looks.table(["source", "words", "for"], rows)}</div>{more}'
+    table = looks.table(["source", "words", "for"], rows)
+    listed = f'<div class="fl-scroll" tabindex="0" role="region" aria-label="the plan">{table}</div>{more}'
     return cost_line(studio, cid, plan), looks.panel("The plan", listed)
 
 
@@ -189,7 +190,7 @@ def pair(store: Store, record: ImageRecord, chosen: bool = False) -> str:
     classes = f"fl-pair {looks.TONES[record.state]}{' chosen' if chosen else ''}"
     return (
         f'<article class="{classes}"><button type="button" class="fl-both" data-act="open" '
-        f'data-id="{looks.esc(record.id)}" data-scroll="#retry" aria-label="compare with the source">{shots}</button>'
+        f'data-id="{looks.esc(record.id)}" data-scroll="#retry" title="compare with the source">{shots}</button>'
         f'<div class="fl-under"><p>{looks.esc(instruction(record))}</p>'
         f'<div class="fl-spread"><span>{standing(record)}</span><span>{buttons}</span></div></div></article>'
     )

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import UTC, datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image, ImageChops
 
-from engines.api import EditParams
-from engines.errors import BadInput, NotFound
-from engines.pictures import to_rgb
-from studio.flywheel import enrich, review
+from engines.errors import BadInput, NotFound, UserError
+from studio.flywheel import review
 from studio.flywheel.review import Reason
 from studio.nouns import Decision, ImageRecord, Kind, Verdict
-from studio.pictures import open_upload
 from studio.store import Store
 from studio.studio import Studio
-from tabs.common import canvas, looks
-from tabs.common.shell import Page, Said, html
+from tabs.common import looks
+from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
+from tabs.common.shell import Page, html
 
 REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
 VERDICTS = {
@@ -29,14 +26,21 @@ VERDICTS = {
     "correct": ("c", "warn", Verdict.NEEDS_CORRECTION),
     "reject": ("x", "bad", Verdict.REJECT),
 }
+SAID = (
+    (Verdict.GOOD, "good", "good"),
+    (Verdict.NEEDS_CORRECTION, "needs correction", "need correction"),
+    (Verdict.REJECT, "rejected", "rejected"),
+)
 HISTORY = 14
-AHEAD = 5
+PREFETCH = 5
+AHEAD = 200  # pictures whose order the page knows, so that no key has to wait for us
 
 
 def build(page: Page) -> None:
     """Lay out the tab."""
     opened, skipped = gr.State(""), gr.State(())
     reasons, mending = gr.State(()), gr.State("")
+    heard, said = gr.State(("", 0)), gr.State("")
     stage = html(looks.waiting(), elem_id="review-stage")
     with gr.Group(visible=False, elem_id="mend") as mend:
         about = html()
@@ -59,11 +63,11 @@ def build(page: Page) -> None:
                 keep = gr.Button("Save the painted picture", variant="primary", size="sm")
         close = gr.Button("Later", size="sm", elem_id="mend-close")
 
-    hand = [opened, skipped, reasons, mending]
-    scene = (draw, [opened, skipped, reasons], [stage])
+    hand = [opened, skipped, reasons, mending, heard, said]
+    scene = (draw, [opened, skipped, reasons, heard, said], [stage])
     panel = (fill_mend, [mending], [mend, about, words, paint])
     page.show([scene])
-    page.act(stage, act, hand, hand, then=[scene, panel])
+    page.act(stage, Hearing().keys, hand, hand, then=[scene, panel])
     page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
     page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel])
     page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel])
@@ -73,19 +77,44 @@ def build(page: Page) -> None:
 # ── the stage ───────────────────────────────────────────────────────────────────────────────────
 
 
-def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reasons: tuple[str, ...]) -> str:
-    """The picture to decide, what it was made from, what was asked, and the verdicts."""
+def draw(
+    studio: Studio,
+    cid: str,
+    opened: str,
+    skipped: tuple[str, ...],
+    reasons: tuple[str, ...],
+    heard: tuple[str, int] = ("", 0),
+    said: str = "",
+) -> str:
+    """The picture to decide, what it was made from, what was asked, and the verdicts; and the order that follows.
+
+    `heard` is the last message whose keys are done, `said` what could not be done of them.
+    """
     store = studio.store(cid)
     queue = upcoming(studio, cid, skipped)
-    shown = _get(store, opened) or (queue[0] if queue else None)
-    ahead = [each for each in queue if shown is None or each.id != shown.id][:AHEAD]
-    head = tally(store)
-    strip = history(store)
-    if shown is None:
-        undo = f'<div class="fl-buttons">{_undo()}</div>' if strip else ""
-        return f"{head}{_all_done(store)}{undo}{strip}"
+    shown = store.images.peek(opened) if opened else None
+    if shown is None or shown.trashed:
+        shown = queue[0] if queue else None
+    stage = _all_done(store) if shown is None else _stage(studio, cid, shown, reasons)
+    back = standing(store)
+    if shown is None and back:
+        stage += f'<div class="fl-buttons">{_undo(True)}</div>'
+    ahead = [each for each in queue if shown is None or each.id != shown.id]
+    order = ([shown] if shown else []) + ahead[: AHEAD - 1]
+    token, number = heard
+    told = f'<p class="fl-said" data-said role="alert">{looks.esc(said)}</p>'
+    files = [looks.full(store, each.id, each.crop) for each in ahead[:PREFETCH]]
+    soon = "".join(looks.picture(file, "", lazy=False) for file in files if file)
+    return (
+        f'<div data-desk data-of="{looks.esc(cid)}" data-token="{looks.esc(token)}" data-n="{number}">'
+        f'{tally(store)}{told}{stage}<div class="fl-prefetch" aria-hidden="true">{soon}</div>'
+        f"{_files(store, order, 'data-ahead')}{_files(store, back, 'data-back')}{history(store)}</div>"
+    )
+
+
+def _stage(studio: Studio, cid: str, shown: ImageRecord, reasons: tuple[str, ...]) -> str:
+    store = studio.store(cid)
     side = beside(store, shown, review.explain(studio, cid, shown.id))
-    undo = _undo() if strip else ""
     keys = "".join(
         looks.button(verdict_words(name), name, tone=tone, key=key, id=shown.id)
         for name, (key, tone, _) in VERDICTS.items()
@@ -98,13 +127,25 @@ def draw(studio: Studio, cid: str, opened: str, skipped: tuple[str, ...], reason
     words, file = looks.describe(shown), looks.full(store, shown.id, shown.crop)
     main = f'<img class="fl-main" data-main src="{looks.file_url(file)}" alt="{looks.esc(words)}">' if file else ""
     main = main or looks.picture(None, words)
-    files = [looks.full(store, each.id, each.crop) for each in ahead]
-    prefetch = "".join(looks.picture(file, "", lazy=False) for file in files if file)
+    undo = _undo(bool(standing(store)))
     return (
-        f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
+        f'<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
-        f'<div class="fl-prefetch" aria-hidden="true">{prefetch}</div>{strip}'
     )
+
+
+def _files(store: Store, pictures: list[ImageRecord], name: str) -> str:
+    """Pictures that the page may come to, in order, as it finds them."""
+    files = [(each.id, looks.full(store, each.id, each.crop)) for each in pictures]
+    rows = [[image, looks.file_url(file) if file else ""] for image, file in files]
+    return f'<i hidden {name}="{looks.esc(json.dumps(rows))}"></i>'
+
+
+def standing(store: Store) -> list[ImageRecord]:
+    """The pictures of your verdicts that can be taken back, the last one last."""
+    last = [each for each in store.decisions.all() if not each.undone and each.reviewer == review.OWNER]
+    found = [store.images.peek(each.image) for each in last[-AHEAD:]]
+    return [each for each in found if each is not None]
 
 
 def verdict_words(name: str) -> str:
@@ -112,8 +153,9 @@ def verdict_words(name: str) -> str:
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
-def _undo() -> str:
-    return looks.button("Undo", "undo", key="Backspace", hint="take the last verdict back")
+def _undo(possible: bool) -> str:
+    hint = "take the last verdict back" if possible else "there is no verdict of yours to take back"
+    return looks.button("Undo", "undo", key="Backspace", hint=hint, off=not possible)
 
 
 def upcoming(studio: Studio, cid: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
@@ -132,8 +174,8 @@ def tally(store: Store) -> str:
     if speed := per_minute(decisions):
         parts.append(f"<span>{speed:.0f}/min</span>")
     parts += [
-        f'<span class="{looks.TONES[verdict]}">{said[verdict]} {looks.WORDS[verdict]}</span>'
-        for verdict in (Verdict.GOOD, Verdict.NEEDS_CORRECTION, Verdict.REJECT)
+        f'<span class="{looks.TONES[verdict]}">{looks.plural(said[verdict], one, many)}</span>'
+        for verdict, one, many in SAID
     ]
     mend = unmended(store)
     if mend:
@@ -186,12 +228,6 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
         facts.append(("you said", looks.chip(looks.WORDS[shown.state], looks.TONES[shown.state])))
     listed = "".join(f"<dt>{name}</dt><dd>{each}</dd>" for name, each in facts if each)
     return f'<div><div class="fl-beside">{shots}</div><dl class="fl-facts">{listed}</dl></div>'
-
-
-def words_of(record: ImageRecord) -> str:
-    """The instruction or prompt that a picture was made with."""
-    params = record.params
-    return str(params.get("instruction") or params.get("prompt") or "")
 
 
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
@@ -249,6 +285,41 @@ def _get(store: Store, image_id: str) -> ImageRecord | None:
 State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 
 
+class Hearing:
+    """What came from the pages so far: a message that is sent twice, or again after a reload, counts once."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}  # page -> number of its last message
+
+    def keys(
+        self,
+        studio: Studio,
+        cid: str,
+        data: dict[str, Any],
+        opened: str,
+        skipped: tuple[str, ...],
+        reasons: tuple[str, ...],
+        mending: str,
+        heard: tuple[str, int],
+        said: str,
+    ) -> tuple[Any, ...]:
+        """The keys of one message in the order in which they were pressed, each on the picture it was meant for.
+
+        One that cannot be done stops none of the others; it is said on the page.
+        """
+        token, number = str(data.get("token", "")), int(data.get("n", 0))
+        hand, refused = (opened, skipped, reasons, mending), []
+        if number > self._last.get(token, 0):
+            for key in data.get("keys", ()):
+                try:
+                    hand = act(studio, str(key.get("character") or cid), key, *hand)
+                except UserError as error:
+                    refused.append(f"{error.cause} {error.hint}")
+            self._last[token] = number
+        shown = str(data.get("shown", hand[0]))
+        return shown, *hand[1:], (token, number), " ".join(dict.fromkeys(refused))
+
+
 def act(
     studio: Studio,
     cid: str,
@@ -276,7 +347,7 @@ def act(
             mending,
         )
     if name == "undo":
-        return review.undo(studio, cid, reviewer=review.OWNER).image, skipped, (), ""
+        return undo(studio, cid, image), skipped, (), ""
     if name == "open":
         return image, skipped, (), mending
     if name == "mend":
@@ -284,59 +355,11 @@ def act(
     raise BadInput("The page has no such key.", "Press ? for the keys.")
 
 
-# ── mending ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
-    """The correction panel for a picture, or nothing."""
-    if not mending:
-        return [gr.update(visible=False), "", "", None]
+def undo(studio: Studio, cid: str, meant: str) -> str:
+    """Take the owner's last verdict back; answers its picture. Raises: NotFound, BadInput if it is not `meant`'s."""
     store = studio.store(cid)
-    record = store.images.get(mending)
-    shot = looks.picture(looks.thumb(store, mending), looks.describe(record))
-    head = (
-        f'<div class="fl-under"><div class="fl-spread"><b>How should this one look?</b>{looks.chip("optional")}</div>'
-        f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
-        f'<div class="fl-grid small">{shot}</div></div>'
-    )
-    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_whole(mending))]
-
-
-def later(studio: Studio, cid: str) -> str:
-    """Leave the picture unmended for now."""
-    return ""
-
-
-def mend_words(studio: Studio, cid: str, mending: str, words: str) -> Said:
-    """Queue another try of the edit with better words."""
-    record = studio.store(cid).images.get(mending)
-    if record.params_kind != EditParams.__name__:
-        raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
-    if not words.strip():
-        raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
-    enrich.retry(studio, cid, mending, {"instruction": words.strip()})
-    return Said("Queued. The new try comes up for review when it is done.", "")
-
-
-def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
-    """Keep an uploaded picture as the correction."""
-    if not file:
-        raise BadInput("No picture was given.", "Drop the repaired picture.")
-    review.correct(studio, cid, mending, open_upload(Path(file)), reason=", ".join(reasons))
-    return "", None
-
-
-def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
-    """Keep the painted picture as the correction, at the wrong picture's own size."""
-    composite = (painted or {}).get("composite")
-    if composite is None:
-        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    wrong = studio.store(cid).open_whole(mending)
-    painted_over, shown = to_rgb(composite), canvas.enlarged(wrong)
-    if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
-        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
-    if skew <= max(wrong.size):  # the same shape but for rounding
-        painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
-    review.correct(studio, cid, mending, painted_over, reason=", ".join(reasons))
-    return ""
+    with store.transaction():
+        last = standing(store)
+        if meant and last and last[-1].id != meant:
+            raise BadInput("Another window gave a verdict meanwhile; nothing was taken back.", "Undo once more.")
+        return review.undo(studio, cid, reviewer=review.OWNER).image

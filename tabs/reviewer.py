@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -25,27 +26,32 @@ VERDICTS = {
     "correct": ("c", "warn", Verdict.NEEDS_CORRECTION, "Needs correction"),
     "reject": ("x", "bad", Verdict.REJECT, "Reject"),
 }
+Heard = tuple[str, int]  # a page, and the number of the last message that came from it
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
 def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
-        skipped = gr.State(())
+        skipped, heard = gr.State(()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 
-        def show(skips: tuple[str, ...], request: gr.Request) -> str:
-            return page(studio, character_id, reviewer_name(request), skips) if alive() else closed()
+        def show(skips: tuple[str, ...], last: Heard, request: gr.Request) -> str:
+            return page(studio, character_id, reviewer_name(request), skips, last) if alive() else closed()
 
-        def act(event: gr.EventData, skips: tuple[str, ...], request: gr.Request) -> tuple[str, tuple[str, ...]]:
+        def act(
+            event: gr.EventData, skips: tuple[str, ...], last: Heard, request: gr.Request
+        ) -> tuple[str, tuple[str, ...], Heard]:
             if not alive():
-                return closed(), ()
-            name = reviewer_name(request)
-            after = vote(studio, character_id, name, dict(event._data or {}), skips)
-            return page(studio, character_id, name, after), after
+                return closed(), (), last
+            name, data = reviewer_name(request), dict(event._data or {})
+            here = (str(data.get("token", "")), int(data.get("n", 0)))
+            for key in data.get("keys", ()) if here != last else ():
+                skips = vote(studio, character_id, name, key, skips)
+            return page(studio, character_id, name, skips, here), skips, here
 
-        demo.load(show, [skipped], [stage], **_QUIET)
-        stage.act(act, [skipped], [stage, skipped], **_QUIET)
+        demo.load(show, [skipped, heard], [stage], **_QUIET)
+        stage.act(act, [skipped, heard], [stage, skipped, heard], **_QUIET)
         demo.queue(api_open=False)
     return demo
 
@@ -60,15 +66,22 @@ def closed() -> str:
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
-def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> str:
+def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> str:
     """The next picture beside its source, what was asked, and the buttons."""
+    token, number = heard
+    desk = f'<div data-desk data-of="guest" data-token="{looks.esc(token)}" data-n="{number}">'
+    return f'{desk}<p class="fl-said" data-said role="alert"></p>{_desk(studio, character_id, reviewer, skipped)}</div>'
+
+
+def _desk(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> str:
     store = studio.store(character_id)
     queue = waiting(studio, character_id, reviewer, skipped)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
     head = f'<div class="fl-line"><b>{len(store.pending())} left</b><span>{len(done)} by you</span></div>'
     undo = looks.button("Undo", "undo", key="Backspace") if done else ""
+    back = _ids("data-back", [each.image for each in done[-1:]])
     if not queue:
-        return f'{head}{looks.empty("Nothing is left to review. Thank you!")}<div class="fl-buttons">{undo}</div>'
+        return f'{head}{back}{looks.empty("Nothing is left to review. Thank you!")}<div class="fl-buttons">{undo}</div>'
     shown = queue[0]
     buttons = "".join(
         looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
@@ -80,11 +93,17 @@ def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, .
     asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
     main = _picture(store, shown.id, shown.crop, "the picture to judge", 'class="fl-main" data-main')
     return (
-        f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
+        f"{head}{back}{_ids('data-ahead', [shown.id])}"
+        f'<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
         f'<div class="fl-verdicts">{buttons}{skip}{undo}</div></div>'
         f'<div><div class="fl-beside">{side}</div><p class="fl-quiet">asked for</p>'
         f'<dl class="fl-facts">{asked}</dl></div></div>'
     )
+
+
+def _ids(name: str, ids: list[str]) -> str:
+    """Pictures as the page's desk takes them, here without an address: a reviewer sees only what was sent."""
+    return f'<i hidden {name}="{looks.esc(json.dumps([[each, ""] for each in ids]))}"></i>'
 
 
 def waiting(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:

@@ -3,7 +3,6 @@
   const typing = (node) => node && (node.isContentEditable || /^(input|textarea|select)$/i.test(node.tagName));
   const shown = (node) => node.offsetParent !== null;
   const chosen = new Map(); // component -> ids selected in it
-  let waiting = []; // keys pressed while a verdict is on its way
 
   const mark = (element) => {
     const ids = chosen.get(element) || new Set();
@@ -34,13 +33,28 @@
     mark(element);
   };
 
-  const settle = (element) => {
+  const pickAll = (element, on) => {
+    chosen.set(element, new Set(on ? [...element.querySelectorAll("[data-pick]")].map((node) => node.dataset.pick) : []));
+    mark(element);
+  };
+  // The gallery in sight whose pictures can be picked.
+  const gallery = () => [...document.querySelectorAll("[data-picked-bar]")].map((bar) => bar.closest("[data-ready]"))
+    .find((element) => element && shown(element));
+  const unpick = () => {
+    const element = gallery();
+    if (!element || !chosen.get(element)?.size) return false;
+    pickAll(element, false);
+    return true;
+  };
+
+  const settle = (element, act) => {
     mark(element);
     element.querySelectorAll("details[data-fold]").forEach((fold) => {
       const open = element.flenFolds && element.flenFolds[fold.dataset.fold];
       if (open !== undefined) fold.open = open;
     });
-    if (element.querySelector("[data-stage]") && waiting.length) setTimeout(() => press(waiting.shift()), 0);
+    window.flenDesk.settle(element, act);
+    window.flenWords.settle(element, act);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };
@@ -49,15 +63,13 @@
     element.addEventListener("click", (event) => {
       const corner = event.target.closest("[data-pick]");
       if (corner) return toggle(element, corner.dataset.pick, event.shiftKey);
+      if (event.target.closest("[data-pick-all]")) return pickAll(element, true);
+      if (event.target.closest("[data-pick-none]")) return pickAll(element, false);
       const node = event.target.closest("[data-act]");
       if (!node || node.disabled) return;
-      const stage = node.closest("[data-stage]");
-      if (stage) {
-        if (stage.dataset.busy) return;
-        stage.dataset.busy = "1";
-        setTimeout(() => delete stage.dataset.busy, 1500);
-      }
-      act({ ...node.dataset, picks: [...(chosen.get(element) || [])] });
+      const desk = window.flenDesk(element, act);
+      if (desk) desk.press(node);
+      else act({ ...node.dataset, picks: [...(chosen.get(element) || [])] });
       if (node.dataset.scroll) setTimeout(() => document.querySelector(node.dataset.scroll)?.scrollIntoView({ behavior: "smooth" }), 700);
       if (node.dataset.unpick) { chosen.delete(element); mark(element); }
     });
@@ -65,18 +77,15 @@
       if (!event.target.dataset || !event.target.dataset.fold) return;
       (element.flenFolds ||= {})[event.target.dataset.fold] = event.target.open;
     }, true);
-    watch("value", () => settle(element));
+    watch("value", () => settle(element, act));
     element.dataset.ready = "1";
-    settle(element);
+    settle(element, act);
   };
 
   const press = (key) => {
     const node = [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key && shown(each));
     if (!node) return false;
-    const stage = node.closest("[data-stage]");
-    // A page that has just been reloaded shows its stage a moment before anybody listens to it.
-    if (stage && (stage.dataset.busy || !stage.closest("[data-ready]"))) waiting.length < 8 && waiting.push(key);
-    else node.click();
+    if (!window.flenDesk.key(node)) node.click();
     return true;
   };
 
@@ -105,15 +114,27 @@
     const main = node && document.querySelector("[data-main]");
     const other = node && node.querySelector("img");
     if (!main || !other) return false;
+    if (main.closest(".ahead")) return true; // what stands beside is another picture's
     if (on && !main.dataset.own) { main.dataset.own = main.src; main.src = other.src; }
     if (!on && main.dataset.own) { main.src = main.dataset.own; delete main.dataset.own; }
     return true;
   };
 
   document.addEventListener("keydown", (event) => {
-    if (typing(event.target) || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (typing(event.target)) return;
+    if ((event.ctrlKey || event.metaKey) && event.key === "a" && gallery()) {
+      event.preventDefault();
+      pickAll(gallery(), true);
+      return;
+    }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "?") { sheet(); return; }
-    if (event.key === "Escape") { document.querySelector(".fl-sheet")?.remove(); return; }
+    if (event.key === "Escape") {
+      const open = document.querySelector(".fl-sheet");
+      if (open) open.remove();
+      else unpick() || press("Escape");
+      return;
+    }
     if (hold(event.key, true)) { event.preventDefault(); return; }
     if (event.repeat) return;
     if (event.key === " " && event.target.closest("button, a") && event.target.closest(".fl-tile")) return;

@@ -182,7 +182,8 @@ def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
     angles = {image.tags["angle"] for image in images if image.tags.get("angle")}
     silent = missing_words(images)
     telling = [image for image in images if leaks(image.caption, trigger)]
-    nameless = [image for image in images if image.caption.strip() and not says(image.caption, trigger)]
+    spoken = [image for image in images if image.caption.strip()]
+    nameless = [image for image in spoken if not says(image.caption, trigger)]
     return (
         Check(
             f"at least {ENOUGH} usable pictures",
@@ -195,6 +196,12 @@ def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
             "" if len(angles) >= ENOUGH_ANGLES else "Caption or tag the pictures, or let Enrich turn the head.",
         ),
         Check("every picture has a caption", bool(images) and not silent, _count(silent, "captions are missing")),
+        *(_of_captions(nameless, telling, trigger) if spoken else ()),
+    )
+
+
+def _of_captions(nameless: list[ImageRecord], telling: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
+    return (
         Check(
             f"every caption begins with {trigger}, or says it",
             not nameless,

@@ -23,9 +23,10 @@ TONES: Mapping[Verdict, str] = {
 WORDS: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
     Verdict.NEEDS_CORRECTION: "needs correction",
-    Verdict.REJECT: "reject",
+    Verdict.REJECT: "rejected",
     Verdict.PENDING: "to review",
 }
+_KEYS = {" ": "space", "Backspace": "⌫", "Escape": "Esc", "Delete": "Del"}
 KIND_WORDS: Mapping[Kind, str] = {
     Kind.SOURCE: "source",
     Kind.ENRICHED: "enriched",
@@ -89,9 +90,9 @@ def chance(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def plural(count: int, word: str) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+def plural(count: int, one: str, many: str = "") -> str:
+    """`1 picture`, `2 pictures`; `many` where it is not the one with an s: `1 needs care`, `2 need care`."""
+    return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
 
 
 def chip(text: object, tone: str = "", title: str = "") -> str:
@@ -106,8 +107,10 @@ def fit(found: Fit) -> str:
     return f"{chip(found.words, tone, found.details)}{details}"
 
 
-def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", **data: object) -> str:
-    """A button whose click reaches Python as an act; `key` is its key on the keyboard."""
+def button(
+    text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
+) -> str:
+    """A button whose click reaches Python as an act; `key` is its key on the keyboard, `off` takes no click."""
     values: dict[str, object] = {
         "data-act": act,
         "data-key": key,
@@ -115,8 +118,14 @@ def button(text: str, act: str = "", *, tone: str = "", key: str = "", hint: str
         "title": hint,
     }
     values |= {f"data-{name.replace('_', '-')}": value for name, value in data.items()}
-    shown = f"<kbd>{esc({' ': 'space', 'Backspace': '⌫'}.get(key, key))}</kbd>" if key else ""
-    return f'<button type="button" class="fl-button {tone}"{attributes(values)}>{shown}{esc(text)}</button>'
+    shown = f"<kbd>{esc(_KEYS.get(key, key))}</kbd>" if key else ""
+    state = " disabled" if off else ""
+    return f'<button type="button" class="fl-button {tone}"{attributes(values)}{state}>{shown}{esc(text)}</button>'
+
+
+def close() -> str:
+    """A small × that closes what it stands in."""
+    return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
 def go(text: str, tab: str) -> str:
@@ -224,7 +233,7 @@ def tile(
         f'<button type="button" class="fl-pick" data-pick="{esc(record.id)}" aria-label="select this picture"></button>'
     )
     return (
-        f'<figure class="{classes}" data-id="{esc(record.id)}">'
+        f'<figure class="{classes}" data-id="{esc(record.id)}"{attributes({"title": record.name})}>'
         f'<button type="button" class="fl-open" data-act="{act}" data-id="{esc(record.id)}">'
         f"{picture(thumb, describe(record))}</button>{corner if pick else ''}"
         f"<figcaption>{badges}</figcaption></figure>"
@@ -245,4 +254,4 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def panel(title: str, body: str, aside: str = "") -> str:
     """A titled block."""
-    return f'<section class="fl-panel"><header><h3>{esc(title)}</h3>{aside}</header>{body}</section>'
+    return f'<section class="fl-panel"><header><h2>{esc(title)}</h2>{aside}</header>{body}</section>'

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
+_SCRIPTS = ("place.js", "desk.js", "words.js", "flen.js")
 _FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -66,5 +67,5 @@ def theme() -> gr.themes.Base:
 def head(assets: Path) -> str:
     """Our style and script as they go into the page's head, inline: no further request, nothing from afar."""
     css = (assets / "ui" / "flen.css").read_text(encoding="utf-8")
-    scripts = ((assets / "ui" / name).read_text(encoding="utf-8") for name in ("place.js", "flen.js"))
-    return f"<style>{css}</style>{''.join(f'<script>{script}</script>' for script in scripts)}"
+    scripts = [(assets / "ui" / name).read_text(encoding="utf-8") for name in _SCRIPTS]
+    return f"<style>{css}</style>" + "".join(f"<script>{script}</script>" for script in scripts)

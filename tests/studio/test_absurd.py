@@ -265,7 +265,8 @@ def test_a_model_of_another_kind_is_refused(world: Any) -> None:
 
 def test_a_character_without_a_trigger_is_not_worked_for(world: Any) -> None:
     """Earlier versions could make one; no job is queued for it, and the pre-flight agrees."""
-    world.studio.library.update(world.id, trigger=" ")
+    characters = world.studio.library._characters
+    characters.put(characters.get(world.id).replace(trigger=" "))
     api = Api(world.studio)
     answers = [
         api.train_submit(world.id),

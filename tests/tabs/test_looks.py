@@ -1,7 +1,9 @@
 """How things look."""
 
+import re
 from pathlib import Path
 
+import assets
 from engines.errors import BadInput
 from studio.nouns import ImageRecord, Kind, Verdict
 from tabs.common import looks
@@ -61,3 +63,39 @@ def test_a_picture_is_described_for_those_who_cannot_see_it() -> None:
     assert looks.describe(record(caption="a hat")) == "a hat"
     assert looks.describe(record(tags={"angle": "front"})) == "front"
     assert looks.describe(record()) == "source picture"
+
+
+def contrast(one: str, other: str) -> float:
+    """How far two colours of a style sheet lie apart, as WCAG reckons it."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((light(one), light(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_words_stand_out_from_what_they_stand_on() -> None:
+    """At least 4.5 to 1 for every pair of colours in which words are shown, light and dark."""
+    css = (Path(assets.__file__).parent / "ui" / "flen.css").read_text(encoding="utf-8")
+    grounds = {"text": ("bg", "panel", "sunk"), "dim": ("bg", "panel", "sunk"), "accent": ("bg", "panel")}
+    grounds |= {tone: ("bg", "panel", f"{tone}-soft") for tone in ("good", "warn", "bad")} | {"on-accent": ("accent",)}
+    for place in (":root", ".dark"):
+        block = re.search(rf"^{re.escape(place)} {{(.*?)^}}", css, re.M | re.S)
+        assert block
+        colours = dict(re.findall(r"--fl-([\w-]+): (#[0-9a-f]{6})", block.group(1)))
+        pairs = [(word, ground) for word, under in grounds.items() for ground in under]
+        faint = [pair for pair in pairs if contrast(colours[pair[0]], colours[pair[1]]) < 4.5]
+        assert faint == [], place
+
+
+def test_a_count_agrees_with_its_words() -> None:
+    """One waits, two wait."""
+    assert [looks.plural(count, "edit waits", "edits wait") for count in (0, 1, 2)] == [
+        "0 edits wait",
+        "1 edit waits",
+        "2 edits wait",
+    ]
+    assert looks.plural(1, "picture") == "1 picture"

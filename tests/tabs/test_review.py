@@ -60,6 +60,51 @@ def test_undo_brings_the_picture_back_on_the_stage(
     assert studio.store(anna.id).images.get(image.id).state is Verdict.PENDING
 
 
+def test_keys_of_one_message_count_once_and_one_that_fails_stops_no_other(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A message that comes again changes nothing; what could not be done is said."""
+    first, second = edit(add), edit(add)
+    pressed = [("good", first.id), ("reject", "gone"), ("reject", second.id)]
+    keys = [{"act": name, "id": image, "character": anna.id} for name, image in pressed]
+    data = {"act": "keys", "token": "page", "n": 1, "keys": keys, "shown": ""}
+    hearing = review.Hearing()
+    *_, heard, said = hearing.keys(studio, anna.id, data, *NOTHING, ("", 0), "")
+    hearing.keys(studio, anna.id, data, *NOTHING, ("", 0), "")
+    given = [(each.image, each.verdict) for each in studio.store(anna.id).decisions.all()]
+    assert given == [(first.id, Verdict.GOOD), (second.id, Verdict.REJECT)]
+    assert heard == ("page", 1)
+    assert "gone" in said
+    assert "gone" in review.draw(studio, anna.id, "", (), (), heard, said)
+
+
+def test_undo_takes_back_only_what_it_was_meant_for(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Another window has judged meanwhile: its verdict stays, and that is said."""
+    first, second = edit(add), edit(add)
+    for image in (first, second):
+        review.act(studio, anna.id, {"act": "good", "id": image.id}, *NOTHING)
+    with pytest.raises(BadInput, match="Another window"):
+        review.act(studio, anna.id, {"act": "undo", "id": first.id}, *NOTHING)
+    assert studio.store(anna.id).images.get(second.id).state is Verdict.GOOD
+
+
+def test_undo_is_off_with_nothing_to_undo_and_counts_are_grammar(
+    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """One needs correction, two need it; rejected ones are rejected."""
+    images = [edit(add) for _ in range(4)]
+    assert " disabled><kbd>⌫</kbd>Undo" in review.draw(studio, anna.id, "", (), ())
+    for image, verdict in zip(images, ("correct", "reject", "correct"), strict=False):
+        review.act(studio, anna.id, {"act": verdict, "id": image.id}, *NOTHING)
+    shown = review.draw(studio, anna.id, "", (), ())
+    assert "2 need correction" in shown and "1 rejected" in shown
+    assert " disabled" not in shown
+    review.act(studio, anna.id, {"act": "undo"}, *NOTHING)
+    assert "1 needs correction" in review.tally(studio.store(anna.id))
+
+
 def test_a_skipped_picture_comes_last(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Skip is no verdict."""
     for _ in range(3):

@@ -316,6 +316,12 @@ def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
+def as_kept_before(world: Any, trigger: str) -> None:
+    """Give the character a trigger as an older home may hold it: today's library refuses some of these."""
+    characters = world.studio.library._characters
+    characters.put(characters.get(world.id).replace(trigger=trigger))
+
+
 HARD = [
     'my"tok',
     "a/b",
@@ -329,7 +335,6 @@ HARD = [
     "Zoë 小美",
     "x" * 500,
     "tab\there.",
-    "\x7f",
 ]
 
 
@@ -337,7 +342,7 @@ HARD = [
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_trigger_leaves_whole_files_and_plain_folders(world: Any, layout: str, trigger: str) -> None:
     """What describes the pictures can be parsed, and every folder it names is one of the zip's, on any system."""
-    world.studio.library.update(world.id, trigger=trigger)
+    as_kept_before(world, trigger)
     world.store.set_mask(world.sources[0], left_half())
     members = exported(world, layout)
     folders = {name.rpartition("/")[0] for name in members if "/" in name}
@@ -367,7 +372,7 @@ def named(described: Any) -> set[str]:
 def test_any_trigger_leaves_the_hubs_header_whole(world: Any, trigger: str) -> None:
     """The card's header is YAML that says the very words, and the LoRA's file has a plain name."""
     world.finish(train.submit(world.studio, world.id))
-    world.studio.library.update(world.id, trigger=trigger)
+    as_kept_before(world, trigger)
     (version,) = world.store.versions.all()
     with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
         card = archive.read("README.md").decode()

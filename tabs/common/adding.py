@@ -1,0 +1,65 @@
+"""Pictures come in: what was dropped or named, and the report of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engines.errors import BadInput, NotFound
+from studio.flywheel import curate
+from studio.nouns import Job
+from studio.studio import Studio
+from tabs.common import looks
+
+
+def import_files(studio: Studio, cid: str, files: Sequence[str] | None) -> tuple[str, None]:
+    """Import what was dropped; answers the report and an emptied drop zone."""
+    if not files:
+        raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
+    return import_report(curate.submit_import(studio, cid, [Path(each) for each in files])), None
+
+
+def import_folder(studio: Studio, cid: str, folder: str) -> str:
+    """Import a folder of this machine; answers the report."""
+    path = curate.typed_path(folder)
+    if not os.path.lexists(path):
+        raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
+    return import_report(curate.submit_import(studio, cid, [path]))
+
+
+def dismiss(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+    """Close a report."""
+    return ""
+
+
+def import_report(job: Job) -> str:
+    """What came in, what did not and why, with the remedy."""
+    if job.error:
+        cause, hint = job.error.get("message", "The import failed."), job.error.get("hint", "")
+        return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span>{looks.close()}</div>'
+    done = list(job.artifacts.get("imported", []))
+    twins = list(job.artifacts.get("duplicates", []))
+    notes = [(each, each.get("words", "")) for each in job.artifacts.get("advice", [])]
+    notes += [(each, each.get("hint", "")) for each in twins]
+    refused = list(job.artifacts.get("refused", []))
+    parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
+    if masks := job.artifacts.get("masked"):
+        parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
+    if twins:
+        parts.append(looks.chip(f"{len(twins)} already here"))
+    if refused:
+        parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
+    rows = [
+        [
+            looks.esc(each.get("file", "")),
+            looks.esc(each.get("reason", "")),
+            looks.esc(each.get("hint", "")),
+        ]
+        for each in refused
+    ]
+    table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
+    told = [[looks.esc(each.get("file", "")), looks.esc(words)] for each, words in notes]
+    table += looks.table(["file", "worth knowing"], told) if told else ""
+    return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}', looks.close())
