@@ -33,6 +33,7 @@ class LoraFiles:
     base_version: str = ""  # kohya's ss_base_model_version
     network: str = ""  # kohya's ss_network_module
     reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" where none has them
+    reads_dotted: bool = False  # whether it reads the makers' own dotted names, too, not kohya's flat ones alone
     fused: Mapping[str, int] = field(default_factory=dict)  # ending of their module -> how many ours it holds
     names: str = ""  # "module:function" from our module to its Slot; "" where other tools name it as we do
 
@@ -229,6 +230,13 @@ class Generator(Protocol):
         """Pictures in the order asked, each yielded as soon as it is decoded."""
         ...
 
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """Refuse LoRA files that `generate` would refuse; in words what of the others it will not use.
+
+        Raises: NotFound, LoraMismatch, BadInput.
+        """
+        ...
+
 
 class Editor(Protocol):
     """Pictures and instructions to pictures."""
@@ -241,6 +249,13 @@ class Editor(Protocol):
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Results in the order asked, each yielded as soon as it is decoded."""
+        ...
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """Refuse LoRA files that `edit` would refuse; in words what of the others it will not use.
+
+        Raises: NotFound, LoraMismatch, BadInput.
+        """
         ...
 
 

@@ -10,6 +10,10 @@ from typing import Any, Self
 from engines.errors import BadInput
 
 Json = dict[str, Any]
+_LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
+
+
+STRONGEST = 100.0  # of a LoRA, either way; sliders are used up to about 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +22,38 @@ class LoraUse:
 
     file: str
     weight: float = 1.0
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "loras") -> LoraUse:
+        """From an object of `file` and, where it is not 1, `weight`; `where` it was given. Raises: BadInput."""
+        if isinstance(data, cls):
+            return data
+        unknown = sorted(set(data) - {"file", "weight"}) if isinstance(data, Mapping) else ["?"]
+        if not isinstance(data, Mapping) or unknown or "file" not in data:
+            raise BadInput(f"{where} cannot hold {data!r:.120}.", _LORA_HINT)
+        file, weight = data["file"], data.get("weight", 1.0)
+        if not isinstance(file, str) or not file.strip():
+            raise BadInput(f"The file of a LoRA cannot be {file!r:.80}.", _LORA_HINT)
+        if isinstance(weight, bool) or not isinstance(weight, int | float):
+            raise BadInput(f"The weight of {file} cannot be {weight!r:.80}.", _LORA_HINT)
+        return cls(file=file, weight=weight)
+
+    @classmethod
+    def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
+        """From a list of such objects; none where there is nothing. Raises: BadInput."""
+        if data is None:
+            return ()
+        if not isinstance(data, list | tuple):
+            raise BadInput(f"{where} cannot be {data!r:.120}.", _LORA_HINT)
+        return tuple(cls.from_json(each, where) for each in data)
+
+    def demand_usable(self) -> None:
+        """Refuse a strength that draws nothing but black. Raises: BadInput."""
+        if not abs(self.weight) <= STRONGEST:
+            raise BadInput(
+                f"The weight of {self.file} cannot be {self.weight:g}.",
+                f"Give a number from {-STRONGEST:g} to {STRONGEST:g}; 1 is as it was trained.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +74,7 @@ class Params:
             raise BadInput(f"{cls.__name__} has no parameter {', '.join(unknown)}.", hint)
         values = dict(data)
         if "loras" in values:
-            values["loras"] = tuple(u if isinstance(u, LoraUse) else LoraUse(**u) for u in values["loras"] or ())
+            values["loras"] = LoraUse.stack(values["loras"], f"{cls.__name__}.loras")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
     def replace(self, **changes: Any) -> Self:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from engines.api import CaptionParams, Json
 from engines.errors import BadInput, ModelMissing, NotFound
 from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
-from studio.flywheel import generate
+from studio.flywheel import generate, stacks
 from studio.flywheel.judging import Judge
 from studio.nouns import CardRun, ImageRecord, Job, Kind, Role
 from studio.statistics import mcnemar, median, wilson
@@ -39,7 +39,7 @@ def submit(
 ) -> Job:
     """Queue a card of a version, "" being the base model; the first seed is the one that counts as first try.
 
-    Raises: BadInput without seeds or for a version of the editor; NotFound.
+    Raises: BadInput without seeds or for a version of the editor; NotFound; LoraMismatch for a LoRA that does not fit.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
@@ -52,6 +52,7 @@ def submit(
         for seed in seeds
         for cell in CARD_CELLS
     ]
+    notes = stacks.check(studio, spec.name, [items[0].loras])
     return studio.jobs.submit(
         "card",
         character_id,
@@ -60,6 +61,7 @@ def submit(
             "version": version,
             "model": spec.name,
             "seeds": list(seeds),
+            "notes": notes,
         },
         title=f"Card of {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),

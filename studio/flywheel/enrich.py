@@ -11,7 +11,7 @@ from PIL import Image
 from engines.api import EditItem, EditParams, LoraUse, ModelSpec
 from engines.errors import BadInput, UserError
 from engines.prompts import Tags, edit_params, edit_tasks
-from studio.flywheel import timing
+from studio.flywheel import stacks, timing
 from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
@@ -66,7 +66,8 @@ def plan(
 
     With `aims`, such as what a card missed, only edits that lead to one of them.
     `tasks` restricts to some of background, lighting, outfit, style, angle, expression, pose; `knobs` are those
-    EditParams that every row should have other than the model's own.
+    EditParams that every row should have other than the model's own. LoRAs add up: those among the knobs, then `loras`,
+    then the adopted version of the editor.
     Raises: BadInput, NotFound.
     """
     if seeds < 1 or (limit is not None and limit < 1):
@@ -88,11 +89,8 @@ def plan(
     else:
         wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
     taken = _taken(store)
-    rows = [
-        _row(spec, ask, number, {**(knobs or {}), "loras": tuple(loras)}, taken)
-        for number in range(seeds)
-        for ask in wanted
-    ]
+    asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
+    rows = [_row(spec, ask, number, asked_for, taken) for number in range(seeds) for ask in wanted]
     return estimate(studio, character_id, rows[:most], spec.name)
 
 
@@ -114,7 +112,7 @@ def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: 
 def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
     """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
 
-    Raises: BadInput without rows or for parameters that are none; NotFound.
+    Raises: BadInput without rows or for parameters that are none; NotFound; LoraMismatch for a LoRA that does not fit.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
@@ -122,12 +120,13 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
     spec = studio.registry.spec(model or store.character.editor)
     for row in rows:
         store.images.get(row.source)
-        EditParams.from_json(row.params)
+    notes = stacks.check(studio, spec.name, [EditParams.from_json(row.params).loras for row in rows])
     used = adopted(store, spec.name)
     payload = {
         "rows": [{"source": r.source, "params": r.params, "asked": r.asked, "task": r.task} for r in rows],
         "model": spec.name,
         "version": used.id if used else "",
+        "notes": notes,
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
@@ -157,6 +156,7 @@ def run(ctx: Context) -> None:
     """Do the edits that have no result yet; each is scored, then kept as pending with all that made it."""
     rows = [PlanRow(**row) for row in ctx.job.payload["rows"]]
     done = _done(ctx, rows)
+    stacks.tell(ctx)
     left = [index for index in range(len(rows)) if index not in done]
     ctx.step(len(done), len(rows))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engines.api import GenerateParams, Json, LoraUse, ModelSpec
 from engines.errors import BadInput, UserError
 from engines.prompts import generate_params, read_tags, scene_prompts
-from studio.flywheel import timing
+from studio.flywheel import stacks, timing
 from studio.flywheel.captions import RECIPE
 from studio.flywheel.judging import Judge
 from studio.gpu import Fit
@@ -26,19 +26,22 @@ if TYPE_CHECKING:
 def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
     """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
 
-    Raises: BadInput without items or for a version of the editor; NotFound.
+    Raises: BadInput without items or for a version of the editor; NotFound; LoraMismatch for a LoRA that does not fit.
     """
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
     store = studio.store(character_id)
     drawn_by = character_version(store, version)
+    model = drawn_by.model if drawn_by else store.character.generator
+    notes = stacks.check(studio, model, [item.loras for item in items])
     return studio.jobs.submit(
         "generate",
         character_id,
         {
             "items": [item.to_json() for item in items],
             "version": version,
-            "model": drawn_by.model if drawn_by else store.character.generator,
+            "model": model,
+            "notes": notes,
         },
         title=f"Draw {len(items)} pictures with {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),
@@ -102,6 +105,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
     payload = ctx.job.payload
     items = [GenerateParams.from_json(item) for item in payload["items"]]
     images: list[str] = list(ctx.job.artifacts.get("images", []))
+    stacks.tell(ctx)
     left = items[len(images) :]
     if left:
         engine = ctx.studio.engine(payload["model"])
