@@ -29,6 +29,7 @@ class LoraFiles:
 
     declared: tuple[str, ...] = ()  # beginnings of the architecture that a file names, in lower case
     architecture: str = ""  # what ours name, by Stability-AI/ModelSpec
+    architectures: Mapping[str, str] = field(default_factory=dict)  # the same of models that have one of their own
     implementation: str = ""
     base_version: str = ""  # kohya's ss_base_model_version
     network: str = ""  # kohya's ss_network_module

@@ -59,6 +59,10 @@ _FLUX_LORA = LoraFiles(
 _QWEN_LORA = LoraFiles(
     declared=("qwen-image", "qwen_image"),
     architecture="Qwen-Image-Edit/lora",
+    architectures={  # as in musubi-tuner's sai_model_spec.py
+        "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
+        "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
+    },
     implementation="https://github.com/QwenLM/Qwen-Image",
     base_version="qwen_image_edit",
     network="networks.lora_qwen_image",

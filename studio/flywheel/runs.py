@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import safe_open
+
 from engines import runfile
 from engines.api import (
     CheckpointSaved,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 OUR_FORM = "diffusers"
 _KEEP = "keep"
 _SMOOTHING = 0.9
+_NAME_BYTES = 80  # of a trigger in a file's name; systems take 255 bytes in all
 _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 
@@ -210,14 +213,27 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     """
     store = studio.store(character_id)
     version = store.versions.get(version_id)
-    words = "-".join((store.character.trigger, version.role.value, version.name, form))
-    name = re.sub(r"[^\w-]+", "_", words)
-    target = store.run_dir("exports") / f"{name}.safetensors"
-    if form == OUR_FORM:
-        durable.copy_file(store.adapter_path(version_id), target)  # it was read back when it was written
+    adapter = store.adapter_path(version_id)
+    target = store.run_dir("exports") / f"{lora_name(store, version)}-{form}.safetensors"
+    if form == OUR_FORM and _alpha_is_rank(adapter):
+        durable.copy_file(adapter, target)  # it was read back when it was written
     else:
-        studio.registry.export(store.adapter_path(version_id), target, form)
+        studio.registry.export(adapter, target, form)
     return target
+
+
+def lora_name(store: Store, version: Version) -> str:
+    """What a version's LoRA is called outside: a file's name on any system, and a word in a prompt of any program."""
+    ending = re.sub(r"[^\w-]+", "_", f"-{version.role.value}-{version.name}")
+    trigger = re.sub(r"[^\w-]+", "_", store.character.trigger)
+    return trigger.encode()[:_NAME_BYTES].decode(errors="ignore") + ending[:_NAME_BYTES]
+
+
+def _alpha_is_rank(adapter: Path) -> bool:
+    """Whether an adapter acts alike where its alpha is read and where it is not."""
+    with safe_open(adapter, framework="numpy") as file:
+        told = file.metadata() or {}
+    return "alpha" not in told or float(told["alpha"]) == float(told.get("rank", 0))
 
 
 def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
