@@ -61,6 +61,7 @@ class ModelSpec:
     few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
     lora: LoraFiles = field(default_factory=LoraFiles)
+    true_guidance: bool = False  # GenerateParams.guidance is classifier-free, not a number that the model is told
     pipeline: str = "DiffusionPipeline"  # diffusers' class that draws with it and its LoRAs
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
@@ -232,10 +233,7 @@ class Generator(Protocol):
         ...
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Refuse LoRA files that `generate` would refuse; in words what of the others it will not use.
-
-        Raises: NotFound, LoraMismatch, BadInput.
-        """
+        """In words what of LoRA files `generate` will not use. Raises: NotFound, LoraMismatch, BadInput."""
         ...
 
 
@@ -253,10 +251,7 @@ class Editor(Protocol):
         ...
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Refuse LoRA files that `edit` would refuse; in words what of the others it will not use.
-
-        Raises: NotFound, LoraMismatch, BadInput.
-        """
+        """In words what of LoRA files `edit` will not use. Raises: NotFound, LoraMismatch, BadInput."""
         ...
 
 

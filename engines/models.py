@@ -201,6 +201,7 @@ MODELS: tuple[ModelSpec, ...] = (
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
             names="engines.lora.flux2:flux2_slot",
         ),
+        true_guidance=True,
         pipeline="Flux2KleinPipeline",
     ),
     ModelSpec(

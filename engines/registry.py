@@ -102,6 +102,11 @@ def lora_files(family: str) -> LoraFiles:
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
+def guides_truly(model: str) -> bool:
+    """Whether a generator's guidance is classifier-free, not one that it was distilled to take as a number."""
+    return any(spec.true_guidance for spec in MODELS if spec.name == model)
+
+
 def declared_family(architecture: str) -> str:
     """The family that a file's architecture belongs to; empty where no row knows it."""
     said = architecture.lower()

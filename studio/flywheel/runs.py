@@ -27,6 +27,7 @@ from engines.prompts import read_tags
 from studio import durable
 from studio.flywheel import run_folder
 from studio.flywheel.judging import Judge
+from studio.lora_names import version_lora_name
 from studio.nouns import Job, JobState, Kind, Role, Version
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 OUR_FORM = "diffusers"
 _KEEP = "keep"
 _SMOOTHING = 0.9
-_NAME_BYTES = 80  # of a trigger in a file's name; systems take 255 bytes in all
 _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 
@@ -214,19 +214,12 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     store = studio.store(character_id)
     version = store.versions.get(version_id)
     adapter = store.adapter_path(version_id)
-    target = store.run_dir("exports") / f"{lora_name(store, version)}-{form}.safetensors"
+    target = store.run_dir("exports") / f"{version_lora_name(store.character.trigger, version)}-{form}.safetensors"
     if form == OUR_FORM and _alpha_is_rank(adapter):
         durable.copy_file(adapter, target)  # it was read back when it was written
     else:
         studio.registry.export(adapter, target, form)
     return target
-
-
-def lora_name(store: Store, version: Version) -> str:
-    """What a version's LoRA is called outside: a file's name on any system, and a word in a prompt of any program."""
-    ending = re.sub(r"[^\w-]+", "_", f"-{version.role.value}-{version.name}")
-    trigger = re.sub(r"[^\w-]+", "_", store.character.trigger)
-    return trigger.encode()[:_NAME_BYTES].decode(errors="ignore") + ending[:_NAME_BYTES]
 
 
 def _alpha_is_rank(adapter: Path) -> bool:
