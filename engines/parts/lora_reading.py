@@ -220,15 +220,15 @@ def _kohya(pairs: Pairs) -> State:
 def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> State:
     """Black Forest Labs' module names to diffusers', counting that none is dropped. Raises: LoraMismatch."""
     files = lora_files(family)
-    groups: dict[str, State] = {"": {}, _XLABS: {}}
+    groups: dict[str, State] = {"blocks": {}, "around": {}, _XLABS: {}}
     for module, (down, up) in pairs.items():
         if _XLABS in module:
             groups[_XLABS] |= {f"{module}.down.weight": down, f"{module}.up.weight": up}
-        elif dotted and files.reads_dotted:
-            groups[""] |= {f"diffusion_model.{key}": v for key, v in _state({module: (down, up)}).items()}
+        elif dotted and files.reads_dotted and not _is_makers(module, has_reader=False):
+            groups["around"] |= {f"diffusion_model.{key}": v for key, v in _state({module: (down, up)}).items()}
         else:
             flat = {module.replace(".", "_"): (down, up)}
-            groups[""] |= {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
+            groups["blocks"] |= {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
     out: State = {}
     for group in filter(None, groups.values()):
         out |= _bare_names(load_class(files.reader).lora_state_dict(dict(group)))
