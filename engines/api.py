@@ -1,4 +1,4 @@
-"""What the studio may ask of an engine: parameters, plans and protocols. Of other libraries only pydantic."""
+"""What the studio may ask of an engine: parameters (of engines.params), plans, protocols. Of libraries pydantic alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-# Knobs are part of the interface: who asks an engine finds all of it here.
 from engines.params import CaptionParams as CaptionParams
 from engines.params import EditParams as EditParams
 from engines.params import GenerateParams as GenerateParams
@@ -29,10 +28,12 @@ class LoraFiles:
 
     declared: tuple[str, ...] = ()  # beginnings of the architecture that a file names, in lower case
     architecture: str = ""  # what ours name, by Stability-AI/ModelSpec
+    architectures: Mapping[str, str] = field(default_factory=dict)  # the same of models that have one of their own
     implementation: str = ""
     base_version: str = ""  # kohya's ss_base_model_version
     network: str = ""  # kohya's ss_network_module
     reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" where none has them
+    reads_dotted: bool = False  # whether it reads the makers' own dotted names, too, not kohya's flat ones alone
     fused: Mapping[str, int] = field(default_factory=dict)  # ending of their module -> how many ours it holds
     names: str = ""  # "module:function" from our module to its Slot; "" where other tools name it as we do
 
@@ -60,6 +61,7 @@ class ModelSpec:
     few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
     lora: LoraFiles = field(default_factory=LoraFiles)
+    true_guidance: bool = False  # GenerateParams.guidance is classifier-free, not a number that the model is told
     pipeline: str = "DiffusionPipeline"  # diffusers' class that draws with it and its LoRAs
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
@@ -217,7 +219,15 @@ class Caption:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-class Generator(Protocol):
+class TakesLoras(Protocol):
+    """An engine that draws with LoRA files."""
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """Returns in words what of LoRA files will not be used. Raises: NotFound, LoraMismatch, BadInput."""
+        ...
+
+
+class Generator(TakesLoras, Protocol):
     """Text to pictures."""
 
     spec: ModelSpec
@@ -231,7 +241,7 @@ class Generator(Protocol):
         ...
 
 
-class Editor(Protocol):
+class Editor(TakesLoras, Protocol):
     """Pictures and instructions to pictures."""
 
     spec: ModelSpec

@@ -59,6 +59,10 @@ _FLUX_LORA = LoraFiles(
 _QWEN_LORA = LoraFiles(
     declared=("qwen-image", "qwen_image"),
     architecture="Qwen-Image-Edit/lora",
+    architectures={  # as in musubi-tuner's sai_model_spec.py
+        "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
+        "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
+    },
     implementation="https://github.com/QwenLM/Qwen-Image",
     base_version="qwen_image_edit",
     network="networks.lora_qwen_image",
@@ -191,12 +195,14 @@ MODELS: tuple[ModelSpec, ...] = (
             declared=("flux-2", "flux.2", "flux_2", "flux2"),
             architecture="Flux.2-klein-4b/lora",
             implementation="https://github.com/black-forest-labs/flux2",
-            base_version="flux_2",
+            base_version="flux_2_klein_4b",
             network="networks.lora_flux_2",
             reader="diffusers.loaders:Flux2LoraLoaderMixin",
+            reads_dotted=True,
             fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
             names="engines.lora.flux2:flux2_slot",
         ),
+        true_guidance=True,
         pipeline="Flux2KleinPipeline",
     ),
     ModelSpec(

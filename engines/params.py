@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_type_hints
 
-from annotated_types import Ge, Gt, Le, MaxLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from engines.errors import BadInput
 from engines.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]
+_LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
+
+
+STRONGEST = 100.0  # of a LoRA, either way; sliders are used up to about 10
 
 Steps = Annotated[int, Ge(1), Le(1000)]  # a schedule has a thousand levels
 Guidance = Annotated[float, Ge(0), Le(100)]
@@ -32,8 +36,37 @@ _FEW = 5  # of many unknown names that are told
 class LoraUse:
     """One adapter in a stack: its file, its strength."""
 
-    file: Annotated[str, MaxLen(4096)]
-    weight: float = 1.0
+    file: Annotated[str, MinLen(1), MaxLen(4096)]
+    weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
+
+    @classmethod
+    def from_json(cls, data: object, where: str = "loras") -> LoraUse:
+        """From an object of `file` and, where it is not 1, `weight`; `where` it was given. Raises: BadInput."""
+        given = dataclasses.asdict(data) if isinstance(data, cls) else data
+        if not isinstance(given, Mapping):
+            raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
+        if "file" not in given or set(given) - {"file", "weight"}:
+            raise BadInput(f"{where} cannot hold {shown(dict(given))}.", _LORA_HINT)
+        file = taken(f"{where}.file", given["file"], kinds(cls)["file"])
+        weight = taken(f"{where}.weight, that of {shown(file)},", given.get("weight", 1.0), kinds(cls)["weight"])
+        return cls(file=file, weight=weight)
+
+    @classmethod
+    def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
+        """From a list of such objects; none where there is nothing. Raises: BadInput."""
+        if data is None:
+            return ()
+        if not isinstance(data, list | tuple):
+            raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
+        return tuple(cls.from_json(each, f"{where}[{at}]") for at, each in enumerate(data))
+
+    def demand_usable(self) -> None:
+        """Refuse a strength that draws nothing but black. Raises: BadInput."""
+        if not abs(self.weight) <= STRONGEST:
+            raise BadInput(
+                f"The weight of {self.file} cannot be {self.weight:g}.",
+                f"Give a number from {-STRONGEST:g} to {STRONGEST:g}; 1 is as it was trained.",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +107,9 @@ class Params:
 
     @classmethod
     def _taken(cls, name: str, value: Any) -> Any:
-        if isinstance(value, list):
-            value = tuple(value)
         if name == "loras":
-            value = value or ()
-            value = (
-                tuple(_use(use, f"loras[{at}]", cls.__name__) for at, use in enumerate(value))
-                if type(value) is tuple
-                else value
-            )
-        return taken(name, value, kinds(cls)[name])
+            value = LoraUse.stack(value)
+        return taken(name, tuple(value) if isinstance(value, list) else value, kinds(cls)[name])
 
     def checked(self) -> Self:
         """The same knobs, where each value may be what it is. Raises: BadInput."""
@@ -243,15 +269,3 @@ def _demand_known(what: str, data: Mapping[str, Any], owner: type[Any]) -> None:
     if unknown := set(data) - set(known):
         told = ", ".join(sorted(shortened(str(name)) for name in unknown)[:_FEW])
         raise BadInput(f"{what} has no parameter {told}.", f"It knows: {', '.join(sorted(known))}.")
-
-
-def _use(given: Any, place: str, owner: str) -> LoraUse:
-    """One entry of `loras`, as an object or as the record that it becomes."""
-    if isinstance(given, LoraUse):
-        return given
-    if not isinstance(given, Mapping):
-        raise BadInput(f"{place} cannot be {shown(given)}.", "It is an object with file and weight.")
-    _demand_known(f"{place} of {owner}", given, LoraUse)
-    if "file" not in given:
-        raise BadInput(f"{place} names no file.", "Give the path of a LoRA file.")
-    return LoraUse(**{name: taken(f"{place}.{name}", value, kinds(LoraUse)[name]) for name, value in given.items()})

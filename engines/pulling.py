@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from engines.api import ModelSpec
 from engines.errors import BadInput, DiskFull, ModelGated, ModelMissing
+from engines.given import header
 from engines.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.registry import load_class
 from engines.weights import FULL_WIDTH, PULLED, PULLING, QUANTISED, held_name, record
@@ -56,10 +58,15 @@ class Pull:
         hub: Hub,
         *,
         transformer: Path | None = None,
+        check: Callable[[Path], None] = lambda home: None,
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
     ) -> None:
-        """`transformer`: a single safetensors file to take it from, instead of the repository's own."""
+        """`transformer`: a single safetensors file to take it from, instead of the repository's own.
+
+        `check` is asked, with the folder, once all but the weights has come: it raises where they would not do.
+        """
+        self._check = check
         self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
         self._write = write or load_class("engines.parts.components:write")
         self._free = free or _free_bytes
@@ -95,6 +102,8 @@ class Pull:
                 f"{self._spec.name} is gated ({self._spec.licence}), and this machine has no token.",
                 gate_steps(self._spec.source),
             )
+        if (self._home / PULLED).is_file():
+            self._check(self._home)  # a model that is ready stays so where this would not do
         self._home.mkdir(parents=True, exist_ok=True)
         self._note(PULLING, survey)
         self._download(survey, tell)
@@ -161,7 +170,7 @@ class Pull:
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
 
     def _download(self, survey: Survey, tell: Tell) -> None:
-        """The smallest first: a gate that stays shut is met at once."""
+        """Configurations first, then the smallest first: a gate that stays shut is met at once."""
         todo = sorted(
             (
                 (file, self._home / path, listing)
@@ -169,14 +178,20 @@ class Pull:
                 for file, path in files.items()
                 if file in survey.missing
             ),
-            key=lambda entry: entry[0].size,
+            key=lambda entry: (_is_weights(entry[0]), entry[0].size),
         )
         total = sum(file.size for file, _, _ in todo)
         done = 0
+        checked = False
         for file, path, listing in todo:
+            if _is_weights(file) and not checked:
+                self._check(self._home)
+                checked = True
             self._get(file, path, listing, _counter(tell, f"download {file.path}", done, total))
             done += file.size
             tell(f"verified {file.path}", done, total)
+        if not checked:
+            self._check(self._home)
 
     def _get(self, file: RemoteFile, path: Path, listing: Listing, on_bytes: Callable[[int], None]) -> None:
         """One file: from this machine where it lies here, else over the net, going on with what is begun.
@@ -204,21 +219,16 @@ class Pull:
         draft.replace(path)
 
     def _quantise(self, name: str, form: str, tell: Tell) -> None:
+        source = self._transformer if name == "transformer" and self._transformer else self._home / name
         seen: list[str] = []
-        total = self._weights_of(name)
+        total = _weights_in(source)
 
         def on_tensor(tensor: str) -> None:
             seen.append(tensor)
-            tell(f"{form} {name}", len(seen), max(total, len(seen)))
+            tell(f"{form} {name}", len(seen), max(total, len(seen) + 1))  # a file may hold several weights in one
 
-        source = self._transformer if name == "transformer" and self._transformer else self._home / name
         self._write(self._spec, self._home, name, form, source, on_tensor=on_tensor)
-
-    def _weights_of(self, name: str) -> int:
-        """How many weights a part's index names; 0 where it has none."""
-        for index in (self._home / name).glob("*.safetensors.index.json"):
-            return len(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        return 0
+        tell(f"{form} {name}", 1, 1)
 
     def _note(self, name: str, survey: Survey) -> None:
         """Write down what was asked for, in one move."""
@@ -232,6 +242,14 @@ class Pull:
         draft = self._home / f"{name}.draft"
         draft.write_text(json.dumps(data, indent=2), encoding="utf-8")
         draft.replace(self._home / name)
+
+
+def _weights_in(source: Path) -> int:
+    """How many tensors the files of a part hold, by their headers; 0 where none can be read."""
+    files = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
+    with suppress(BadInput):
+        return sum(len(header(file).keys() - {"__metadata__"}) for file in files)
+    return 0
 
 
 def missing_bytes(home: Path) -> int:
@@ -252,6 +270,10 @@ def _is_wanted(file: RemoteFile, in_parts: bool) -> bool:
         return False
     depth = len(path.parts)
     return file.path == "model_index.json" or depth == 2 if in_parts else depth == 1
+
+
+def _is_weights(file: RemoteFile) -> bool:
+    return file.path.endswith(".safetensors")
 
 
 def _is_transformer(file: RemoteFile) -> bool:

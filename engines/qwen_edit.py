@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engines.api import Component, EditItem, EditParams, Lease, LoraUse, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput, ModelMissing
-from engines.parts import components, modulation, qwen, shortcuts
+from engines.parts import adapters, components, modulation, qwen, shortcuts
 from engines.parts.adapters import AdapterFiles, attached, stack_bytes, touches_modulation
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
@@ -132,6 +132,15 @@ class QwenEdit:
             with lease.stage("decode") as parts:
                 pictures = qwen.to_images(parts["vae"], latents)
             yield from pictures
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """As `edit` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        """The transformer without its weights."""
+        return components.bare(self._folder, "transformer", self._folder / "transformer")
 
     def _encode(self, parts: Parts, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
         """All items, each distinct picture and each distinct pair of words and pictures once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
@@ -109,10 +110,22 @@ def lora_files(family: str) -> LoraFiles:
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
+def guides_truly(model: str) -> bool:
+    """Whether a generator's guidance is classifier-free, not one that it was distilled to take as a number."""
+    return any(spec.true_guidance for spec in MODELS if spec.name == model)
+
+
 def declared_family(architecture: str) -> str:
     """The family that a file's architecture belongs to; empty where no row knows it."""
     said = architecture.lower()
     return next((spec.family for spec in MODELS if spec.lora.declared and said.startswith(spec.lora.declared)), "")
+
+
+def is_strange(architecture: str) -> bool:
+    """Whether a file names an architecture whose maker's word begins no family's; "flux" alone may be any FLUX."""
+    said = architecture.lower()
+    makers = {re.split(r"[^a-z]", beginning)[0] for spec in MODELS for beginning in spec.lora.declared}
+    return bool(said) and not said.startswith(tuple(makers))
 
 
 def load_class(path: str) -> Any:

@@ -6,14 +6,16 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import assets
+from engines import given
 from engines.api import ModelSpec
 from engines.errors import BadInput, NotFound
 from engines.hub import FolderHub, Hub, HuggingFace
 from engines.pulling import Pull, Survey
-from engines.registry import Registry
+from engines.registry import Registry, load_class
 from studio.settings import Settings
 
 _GIB = 1 << 30
@@ -34,8 +36,12 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
             f"{spec.name} is not pulled: it ships with us or comes by hand.",
             "python launch.py doctor says what it needs.",
         )
-    home = registry.home(spec)
-    work = Pull(spec, home, hub, transformer=options.source if _is_file(options.source) else None)
+    home, source = registry.home(spec), options.source
+    if source is not None:
+        given.demand_readable(spec, source.expanduser())
+    work = Pull(
+        spec, home, hub, transformer=source if _is_file(source) else None, check=partial(_demand_fitting, spec, source)
+    )
     survey = work.survey(options.to)
     print(_words(spec, survey, home), flush=True)
     if survey.nothing_to_do:
@@ -48,6 +54,12 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
         print(f"\n{work.forget_originals(options.to) / _GIB:.1f} GiB of full-width weights deleted.")
     print(f"\n{spec.name} is ready in {home}.")
     return 0
+
+
+def _demand_fitting(spec: ModelSpec, source: Path | None, home: Path) -> None:
+    """Whether what was given fills the model, once its configurations are here. Raises: ModelMissing, BadInput."""
+    if source is not None and spec.role != "scorer":
+        load_class("engines.parts.components:demand_fitting")(spec, home, source)
 
 
 def _hub(source: Path | None) -> Hub:

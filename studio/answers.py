@@ -138,9 +138,10 @@ class Answering:
         return self._studio.store(character_id).character
 
     def _queued(self, job: Job) -> Json:
-        """What every submit answers at once."""
+        """What every submit answers at once; `notes` say what of the LoRA files that were named is not used."""
         return {
             "job_id": job.id,
             "state": job.state.value,
             "position": queue_position(self._studio.jobs.list(), job.id),
+            "notes": list(job.payload.get("notes", ())),
         }

@@ -14,12 +14,15 @@ from typing import Any
 
 from PIL import Image
 
+from engines.api import LoraUse
 from engines.crops import cut
 from engines.errors import BadInput, UserError
+from engines.infotext import NamedLora
 from engines.pictures import to_rgb
 from studio.collection import Collection, changed
 from studio.crops import Crops
 from studio.durable import make_folder, sweep
+from studio.lora_names import LoraNames, version_lora_name, without_places
 from studio.nouns import (
     CardRun,
     Character,
@@ -60,6 +63,7 @@ class Store:
         self.versions = Collection(database, "versions", Version)
         self.cards = Collection(database, "cards", CardRun)
         self._pictures = Pictures(folder)
+        self._lora_names = LoraNames()
         self._verdicts = Verdicts(database, self.images, self.decisions, self.triplets)
         self._crops = Crops(database, self.images)
         self._trash = Trash(database, self.images, self.triplets, self._verdicts)
@@ -94,7 +98,8 @@ class Store:
             kept = self._pictures.keep(image)
         else:
             made = {"kind": kind, **fields}
-            kept = self._pictures.keep_result(image, {k: made[k] for k in _PROVENANCE if made.get(k)})
+            told = {k: made[k] for k in _PROVENANCE if made.get(k)}
+            kept = self._pictures.keep_result(image, without_places(told, self._loras_of(told)))
         with self.transaction():
             known = self.images.peek(kept.id)
             if known is not None:
@@ -104,6 +109,15 @@ class Store:
             )
             self._verdicts.follow(self.images.put(record))
         return record
+
+    def _loras_of(self, told: Json) -> list[NamedLora]:
+        """What a picture was drawn with: the files of its own stack, then the version's."""
+        uses = [("", use) for use in LoraUse.stack(told.get("params", {}).get("loras"))]
+        version = self.versions.peek(str(told.get("version", "")))
+        if version is not None:
+            adapter = LoraUse(file=str(self.folder / version.adapter))
+            uses.append((version_lora_name(self.character.trigger, version), adapter))
+        return self._lora_names.named(uses)
 
     def path(self, image_id: str) -> Path:
         """Where a picture's file lies. Raises: NotFound."""

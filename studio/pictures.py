@@ -17,6 +17,7 @@ from PIL.PngImagePlugin import PngImageFile, PngInfo
 from engines import api
 from engines.crops import Crop, cut
 from engines.errors import BadInput, NotFound, UserError, from_disk
+from engines.infotext import parameters_text
 from engines.pictures import decode, is_transparent, to_grey, to_rgb
 from studio.durable import write_file
 
@@ -71,7 +72,7 @@ class Pictures:
     def keep_result(self, picture: Image.Image, provenance: Json) -> Kept:
         """Keep pixels as a PNG that says how they were made (see `png_info`). Raises: BadInput, UserError."""
         upright = to_rgb(picture)
-        return self._place(to_png(upright, png_info(provenance)), ".png", upright)
+        return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
 
     def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
         """Keep what counts of a picture of that upright size, in grey; answers its place in the folder.
@@ -242,15 +243,18 @@ def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def png_info(provenance: Json) -> PngInfo:
+def png_info(provenance: Json, size: tuple[int, int]) -> PngInfo:
     """The chunks `parameters` (the text that other tools read) and `flenwheel` (all of it, as JSON).
+
+    `provenance` goes out with the picture: it holds no place on this machine (`lora_names.without_places`).
 
     Raises: BadInput when `params_kind` names no class of engines.api, or `params` do not fit it.
     """
     info = PngInfo()
     kind = provenance.get("params_kind", "")
     if kind:
-        info.add_text("parameters", _params_class(kind).kept(provenance.get("params", {})).to_text())
+        params = _params_class(kind).kept(provenance.get("params", {}))
+        info.add_text("parameters", parameters_text(provenance, params, size))
     info.add_text("flenwheel", json.dumps(provenance, sort_keys=True, separators=(",", ":")))
     return info
 

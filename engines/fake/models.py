@@ -100,6 +100,13 @@ class _Fake:
         self.spec = spec
         self.folder = folder
 
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """Read each; nothing is ever left out. Raises: LoraMismatch, BadInput."""
+        for use in uses:
+            use.demand_usable()
+            _read_lora(Path(use.file))
+        return []
+
 
 class FakeGenerator(_Fake):
     """Text to colour fields: equal parameters, equal pixels."""

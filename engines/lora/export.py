@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +22,11 @@ from engines.parts.adapters import PEFT_CONFIG, read_adapter
 from engines.registry import lora_files
 
 State = Mapping[str, Tensor]
-_PARTS = (".lora_down.weight", ".lora_up.weight", ".alpha")
+_PARTS = {  # of a module, by form; ComfyUI reads kohya's too, and InvokeAI knows its prefix with these alone
+    "kohya": (".lora_down.weight", ".lora_up.weight", ".alpha"),
+    "comfyui": (".lora_A.weight", ".lora_B.weight", ".alpha"),
+}
+_SCALES_BESIDE = ("kohya",)  # forms whose every reader multiplies by alpha / rank; in others alpha is the rank
 _ALWAYS = {"trigger", "dataset"}  # read back even where they are empty
 _TOLERANCE = 1e-4  # of a module's own size, or what folding alpha into narrower numbers costs
 
@@ -75,6 +79,7 @@ class Info:
     def _kohya(self) -> dict[str, str]:
         """What kohya's tools, and those that read their files, show of a training."""
         files, params = lora_files(self.family), self.params
+        seen = {f"1_{self.trigger}": {self.trigger: self.pictures or 1}} if self.trigger else {}
         known = {
             "ss_network_module": files.network,
             "ss_network_dim": str(self.rank),
@@ -83,15 +88,17 @@ class Info:
             "ss_sd_model_name": self.base_model,
             "ss_steps": str(self.step),
             "ss_num_train_images": str(self.pictures or ""),
+            "ss_tag_frequency": json.dumps(seen) if seen else "",  # where most programs look for a trigger
         }
         return known | (_kohya_knobs(params) if params else {})
 
     def _model_spec(self) -> dict[str, str]:
         """What a program that lists models shows of this one."""
-        files, side = lora_files(self.family), self.params.resolution if self.params else 0
+        files = lora_files(self.family)
+        side = self.params.resolution if self.params else 0
         return {
             "modelspec.sai_model_spec": "1.0.1",
-            "modelspec.architecture": files.architecture,
+            "modelspec.architecture": files.architectures.get(self.base_model, files.architecture),
             "modelspec.implementation": files.implementation,
             "modelspec.title": f"{self.trigger or self.base_model} LoRA, step {self.step}",
             "modelspec.description": self._description(),
@@ -175,6 +182,9 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 def export(source: Path, path: Path, form: str) -> None:
     """Write one of our adapters for another tool; strength 1 there does what strength 1 does here.
 
+    In the forms diffusers and comfyui many programs take no notice of an alpha: it is in the tensors, and said to be
+    the rank.
+
     The file is read back before it takes its place; on an error none is left.
     Raises: BadInput for an unknown form; LoraMismatch for a file that is not ours, a module without a place, or
     one that came back another.
@@ -185,9 +195,18 @@ def export(source: Path, path: Path, form: str) -> None:
     info = Info.of(metadata, source)
     if form == "diffusers":
         with _draft(path) as draft:
-            write_adapter(draft, state, info)
+            write_adapter(draft, _folded(state, info), replace(info, alpha=float(info.rank)))
     else:
         write_converted(path, converted(state, info, form), state, info, form)
+
+
+def _folded(state: State, info: Info) -> dict[str, Tensor]:
+    """The same change to every layer at alpha = rank."""
+    scale = info.alpha / info.rank
+    return {
+        name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
+        for name, value in state.items()
+    }
 
 
 def write_converted(path: Path, tensors: State, state: State, info: Info, form: str) -> None:
@@ -196,7 +215,8 @@ def write_converted(path: Path, tensors: State, state: State, info: Info, form: 
     Raises: LoraMismatch.
     """
     with _draft(path) as draft:
-        _save(tensors, draft, info, form)
+        told = info if form in _SCALES_BESIDE else replace(info, alpha=float(info.rank))
+        _save(tensors, draft, told, form)
         read = _through_diffusers if _known_to_diffusers(state, info) else _through_our_names
         wrong = _differing(state, read(draft, state, info, form), info.alpha / info.rank)
         if wrong:
@@ -232,6 +252,8 @@ def content_hash(tensors: State) -> str:
 def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
     """Our tensors under kohya's or ComfyUI's names, with the alphas that those expect beside them.
 
+    For ComfyUI's an alpha is the rank, and left out where diffusers' reader of these names fails on it.
+
     Where a tool has one module for several of ours, theirs gets our downs stacked and our ups on the block
     diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch.
     """
@@ -244,10 +266,13 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
         groups.setdefault(place.module, {})[place.index] = module
         slots[place.module] = place
     out: dict[str, Tensor] = {}
+    beside = form in _SCALES_BESIDE
+    scale, state = (info.alpha / info.rank, state) if beside else (1.0, _folded(state, info))
+    parts = _PARTS[form] if beside or not lora_files(info.family).reads_dotted else _PARTS[form][:2]
     for theirs, ours in groups.items():
         down, up = _fused(state, ours, slots[theirs].widths)
-        values = (down.contiguous(), up.contiguous(), torch.tensor(info.alpha / info.rank * down.shape[0]))
-        out.update({f"{prefixed(form, theirs)}{part}": value for part, value in zip(_PARTS, values, strict=True)})
+        values = (down.contiguous(), up.contiguous(), torch.tensor(scale * down.shape[0]))
+        out.update({f"{prefixed(form, theirs)}{part}": value for part, value in zip(parts, values, strict=False)})
     return out
 
 
@@ -292,11 +317,12 @@ def _through_our_names(path: Path, state: State, info: Info, form: str) -> State
     tensors, asked, found = load_file(path), set(), {}
     for module in _modules(state):
         place = slot(info.family, module)
-        keys = [f"{prefixed(form, place.module)}{part}" for part in _PARTS] if place else []
-        if not keys or any(key not in tensors for key in keys):
+        keys = [f"{prefixed(form, place.module)}{part}" for part in _PARTS[form]] if place else []
+        if not keys or any(key not in tensors for key in keys[:2]):
             continue
         asked.update(keys)
-        down, up, alpha = (tensors[key] for key in keys)
+        down, up = (tensors[key] for key in keys[:2])
+        alpha = tensors.get(keys[2], torch.tensor(float(down.shape[0])))
         hidden = up.shape[0] // sum(place.widths)
         first = hidden * sum(place.widths[: place.index])
         found[f"{module}.lora_A.weight"] = down * (alpha / down.shape[0])

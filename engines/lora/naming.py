@@ -91,5 +91,5 @@ def slot(family: str, module: str) -> Slot | None:
 
 
 def prefixed(form: str, module: str) -> str:
-    """A module's name in a form, ready for ".lora_down.weight"."""
+    """A module's name in a form, ready for ".lora_down.weight" or ".lora_A.weight"."""
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

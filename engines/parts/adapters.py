@@ -2,46 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from diffusers.loaders import QwenImageLoraLoaderMixin
-from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engines.api import LoraUse
 from engines.errors import LoraMismatch, NotFound
 from engines.parts import modulation
+from engines.parts.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
 from engines.parts.memo import Memo
-from engines.registry import declared_family, load_class, lora_files
+from engines.registry import declared_family, is_strange
 
-State = dict[str, Tensor]
 Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family that it is read for
 
-PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
 FAMILY = "family"  # where our own files say which family they are for
+LEFT_OUT = "left out"  # where `read_adapter` says in words what it did not take from a file
+_VERSION = "ss_base_model_version"
+_NOT_SAID = ("sd_1.5",)  # what some trainers write as ss_base_model_version whatever they train (old ai-toolkit)
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
     """A LoRA's tensors under peft's names relative to the transformer, and the file's own metadata.
 
-    Understands diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight", with alphas) and
-    ComfyUI's ("diffusion_model.…") names, through diffusers' own converters; alphas are folded into the tensors.
+    Understands diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
+    ("diffusion_model.…") names, with and without alphas, which are folded into the tensors; peft's own scale stays in
+    the metadata, also where it came in a file of its own. Modules written flat ("lora_transformer_…") stay so.
     Black Forest Labs' names don't tell FLUX.1 from FLUX.2: what the file says of itself does, or else `family`.
+    What is for a text encoder is left out, and the metadata says so; anything else that is not understood is an error.
     Raises: NotFound, LoraMismatch.
     """
     path = _existing(path)
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    converted = _converted(path, state, _declared_family(metadata) or family)
-    return {key.removeprefix("transformer."): value for key, value in converted.items()}, metadata
+    own, note = plain_state(path, state, _declared_family(path, metadata) or family)
+    if PEFT_CONFIG not in metadata and (beside := _peft_beside(path, state)):
+        metadata[PEFT_CONFIG] = beside
+    return own, {**metadata, **({LEFT_OUT: note} if note else {})}
 
 
 class AdapterFiles:
@@ -51,11 +54,13 @@ class AdapterFiles:
         self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
             limit_bytes, lambda read: sum(tensor.nbytes for tensor in read[0].values())
         )
+        self._reading = Lock()  # who asks for pictures looks into a file while the worker draws with another
 
     def __call__(self, path: str, family: str = "flux") -> tuple[State, dict[str, str]]:
         """As `read_adapter`. Raises: NotFound, LoraMismatch."""
         stat = _existing(path).stat()
-        return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
+        with self._reading:
+            return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
 
 
 def touches_modulation(use: LoraUse) -> bool:
@@ -77,12 +82,21 @@ def attach(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = 
     with ExitStack() as undo, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is what we mean
         undo.callback(detach, transformer)
-        for name, (state, settings) in adapters.items():
-            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name, metadata=settings)
+        for name, (state, _) in adapters.items():
+            transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name)
             _count(transformer, name, state)
         transformer.set_adapters(list(adapters), weights=[use.weight for use in uses])
         transformer.requires_grad_(False).eval()
         undo.pop_all()
+
+
+def check(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
+    """Whether `attach` would take these files, with a transformer that needs no weights; in words what it leaves out.
+
+    Raises: NotFound, LoraMismatch, BadInput.
+    """
+    notes = (_fitting(transformer, use, family, read)[1] for use in uses)
+    return [note for note in notes if note]
 
 
 def stack_bytes(uses: Sequence[LoraUse]) -> int:
@@ -115,96 +129,56 @@ def _opened(path: Path) -> Iterator[Any]:
         raise LoraMismatch(
             f"{path.name} is not a safetensors file: {error}.", "Download or export it again."
         ) from error
+    except OSError as error:
+        raise NotFound(f"{path} cannot be read: {error.strerror or error}.", "Choose another file.") from error
 
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except OSError:
+        found = False  # such as a name that is too long
+    if not found:
         raise NotFound(f"There is no LoRA file {path}.", "Choose another, or put it back.")
     return path
 
 
-# ── reading ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def _converted(path: Path, state: State, family: str) -> State:
-    """Any known naming to diffusers'. Raises: LoraMismatch."""
-    try:
-        if any("lora_unet_transformer_blocks" in key or key.startswith("diffusion_model.transformer") for key in state):
-            return dict(QwenImageLoraLoaderMixin.lora_state_dict(state))
-        if any("double_blocks" in key or "single_blocks" in key or key.startswith("lora_t") for key in state):
-            return _bfl_converted(path, state, family)
-        return _plain(state)
-    except (ValueError, AssertionError, KeyError, IndexError, NotImplementedError) as error:
-        raise LoraMismatch(
-            f"The names of the tensors in {path.name} are not understood: {str(error)[:200]}.",
-            f"Expected diffusers', kohya's or ComfyUI's names for a model of the {family} family.",
-        ) from error
-
-
-def _plain(state: State) -> State:
-    """Names that are diffusers' already, give or take a prefix or an alpha beside them."""
-    bare = {
-        key.removeprefix("diffusion_model.").removeprefix("base_model.model."): value for key, value in state.items()
-    }
-    if any(key.endswith((".alpha", ".lora_down.weight")) or ".default." in key for key in bare):
-        bare = {key.removeprefix("transformer."): value for key, value in bare.items()}
-        return dict(QwenImageLoraLoaderMixin.lora_state_dict(bare))
-    return bare
-
-
-def _bfl_converted(path: Path, state: State, family: str) -> State:
-    """Black Forest Labs' module names to diffusers', counting that none is dropped. Raises: LoraMismatch."""
-    files = lora_files(family)
-    if not files.reader:
-        raise LoraMismatch(
-            f"The tensors in {path.name} are named as in FLUX, which the {family} family is not.",
-            f"Choose a LoRA trained for {family}.",
-        )
-    kohya = {_kohya_name(key): value for key, value in state.items()}
-    converted = dict(load_class(files.reader).lora_state_dict(dict(kohya)))
-    modules = [key.removesuffix(".lora_down.weight") for key in kohya if key.endswith(".lora_down.weight")]
-    expected = sum(next((n for tail, n in files.fused.items() if module.endswith(tail)), 1) for module in modules)
-    found = sum(key.endswith("lora_A.weight") for key in converted)
-    if found < expected:
-        raise LoraMismatch(
-            f"{path.name} holds {expected} LoRA modules under their own names, of which only {found} are understood.",
-            "Export it again in diffusers' format.",
-        )
-    return converted
-
-
-def _kohya_name(key: str) -> str:
-    """ComfyUI's "diffusion_model.double_blocks.0.img_mod.lin.lora_A.weight" as kohya would write it."""
-    if not key.startswith("diffusion_model."):
-        return key
-    key = key.replace(".lora_A.", ".lora_down.").replace(".lora_B.", ".lora_up.")
-    for ending in (".lora_down.weight", ".lora_up.weight", ".alpha"):
-        if key.endswith(ending):
-            module = key.removeprefix("diffusion_model.").removesuffix(ending)
-            return f"lora_unet_{module.replace('.', '_')}{ending}"
-    return key
+def _peft_beside(path: Path, state: State) -> str:
+    """The settings in the file that peft writes beside its weights; empty where these are not peft's own."""
+    settings = path.with_name(PEFT_FILE)
+    own = any(key.startswith("base_model.model.") for key in state) or path.stem == "adapter_model"
+    if not own or any(key.endswith(".alpha") for key in state) or not settings.is_file():
+        return ""
+    return settings.read_text(encoding="utf-8", errors="replace")
 
 
 # ── fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[State, dict[str, Any] | None]:
-    """A file's tensors and peft settings, once every tensor is known to fit. Raises: NotFound, LoraMismatch."""
-    name = Path(use.file).name
+def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
+    """A file's tensors at their strength, once every one is known to fit, and in words what is left out of it.
+
+    Raises: NotFound, LoraMismatch, BadInput.
+    """
+    use.demand_usable()
+    path = Path(use.file)
+    name = path.name
     state, metadata = read(use.file, family)
-    declared = _declared_family(metadata)
+    declared = _declared_family(path, metadata)
     if declared and declared != family:
         raise LoraMismatch(
             f"{name} is a LoRA for the {declared} family; this model is of the {family} family.",
             f"Choose a LoRA trained for {family}.",
         )
+    modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
+    flat = {f"lora_transformer_{path.replace('.', '_')}": path for path in modules}
+    state = {_unflattened(key, flat): value for key, value in state.items()}
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
             "Lease the transformer with its own modulation layers for this LoRA.",
         )
-    modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
     misfits = [problem for key, value in state.items() if (problem := _misfit(modules, key, value))]
     if misfits or not state:
         raise LoraMismatch(
@@ -212,7 +186,14 @@ def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[S
             f"place{f', the first is {misfits[0]}' if misfits else ''}.",
             f"Choose a LoRA trained for this very model of the {family} family.",
         )
-    return state, _peft_settings(metadata)
+    scales = PeftScales.of(metadata.get(PEFT_CONFIG, ""), name)
+    return scales.applied(path, state), metadata.get(LEFT_OUT, "")
+
+
+def _unflattened(key: str, flat: Mapping[str, str]) -> str:
+    """OneTrainer's "lora_transformer_single_transformer_blocks_0_proj_out.…" by the model's own names."""
+    module, dot, kind = key.partition(".")
+    return f"{flat.get(module, module)}{dot}{kind}"
 
 
 def _count(transformer: Any, name: str, state: State) -> None:
@@ -235,17 +216,18 @@ def _misfit(modules: Mapping[str, Any], key: str, value: Tensor) -> str:
     return "" if expected == found else f"{key}: expected width {expected}, found {found}"
 
 
-def _declared_family(metadata: Mapping[str, str]) -> str:
-    """The family that a file says it is for, in our words or in the model specification's; empty if it says none."""
+def _declared_family(path: Path, metadata: Mapping[str, str]) -> str:
+    """The family that a file says it is for, in our words or in others'; empty if it says none.
+
+    Raises: LoraMismatch where it is for a family that no model here belongs to.
+    """
     if metadata.get(FAMILY):
         return metadata[FAMILY]
-    return declared_family(metadata.get("modelspec.architecture") or metadata.get("ss_base_model_version") or "")
-
-
-def _peft_settings(metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """The LoraConfig that diffusers and peft write beside the weights; it holds rank and alpha."""
-    if PEFT_CONFIG not in metadata:
-        return None
-    settings = {key.removeprefix("transformer."): value for key, value in json.loads(metadata[PEFT_CONFIG]).items()}
-    known = {field.name for field in dataclasses.fields(LoraConfig)}
-    return {key: value for key, value in settings.items() if key in known}
+    version = metadata.get(_VERSION, "")
+    said = metadata.get("modelspec.architecture") or ("" if version in _NOT_SAID else version)
+    if is_strange(said):
+        raise LoraMismatch(
+            f"{path.name} says that it is a LoRA for {said}, which no model here is.",
+            "Choose a LoRA trained for the model that you draw with.",
+        )
+    return declared_family(said)

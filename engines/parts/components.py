@@ -18,7 +18,7 @@ from accelerate import init_empty_weights
 from engines.api import Component, ModelSpec
 from engines.errors import ModelMissing
 from engines.imports import bringing_in
-from engines.parts import store
+from engines.parts import originals, store
 from engines.parts.leaner import streamed_bytes
 from engines.parts.originals import shards, tensors
 from engines.parts.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
@@ -106,6 +106,18 @@ def write(
     model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
     target = folder / held_name(name, form)
     store.write(model, tensors(source, model), target, form, dtype, device=device, on_tensor=on_tensor)
+
+
+def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
+    """Whether what `pull` was given fills the parts of a model that are made of it; no weight is read.
+
+    `folder` has the configurations, `source` is a model's folder or the transformer's file. Raises: ModelMissing,
+    BadInput.
+    """
+    small = {name for form in FORMS for name in spec.options.get(form, ())}
+    for name in sorted({"transformer"} if source.is_file() else small):
+        place = source if source.is_file() else source / name
+        originals.demand_fitting(place, bare(folder, name, folder / name))
 
 
 def _filled(

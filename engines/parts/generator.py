@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 from PIL.Image import Image
 from torch import Tensor
 
-from engines.api import Component, GenerateParams, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.api import Component, GenerateParams, Lease, LoraUse, ModelSpec, OnStep, Plan, Stage
 from engines.errors import BadInput
-from engines.parts import components, shortcuts
+from engines.parts import adapters, components, shortcuts
 from engines.parts.adapters import AdapterFiles, attached, stack_bytes
 from engines.parts.batches import Progress, chunks
 from engines.parts.leaner import leaner, streamed, tiled
@@ -115,6 +115,15 @@ class TextToPicture(ABC):
             with lease.stage("decode") as parts:
                 pictures = self.maths.to_images(parts["vae"], latents)
             yield from pictures
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """As `generate` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        """The transformer without its weights."""
+        return components.bare(self.folder, "transformer", self.folder / "transformer")
 
     def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Any]:
         """Each prompt once, on the host; the encoders are not even asked for where all are remembered."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from engines import given
 from engines.errors import BadInput, ModelMissing
 
 _VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
-_PREFIX = "model.diffusion_model."  # ComfyUI's, and that of whole checkpoints
-_SCALED = ("scale_weight", "scale_input", "scaled_fp8", "comfy_quant", "weight_scale")  # 8 bits with scales beside them
+_TYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
 _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_transformer_blocks"}
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
 _DIFFUSERS_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.0\.")
-_FOREIGN_FORMS = "Give a safetensors file in bfloat16, float16, float32 or plain 8-bit float, in the names of "
+_TINY = 8  # numbers in a marker, at most
+Read = Callable[[Any, str], Tensor]
 
 
 def shards(folder: Path) -> list[Path]:
@@ -45,18 +49,55 @@ def shards(folder: Path) -> list[Path]:
 def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Every weight of a part under the names that `model` has for it, from its folder or its single file.
 
-    Raises: ModelMissing, BadInput where a single file is of a kind that cannot be read.
+    Raises: ModelMissing; BadInput for a weight of another shape, and where a single file is of a kind that is not read.
     """
-    if source.is_file():
-        yield from _single_file(source, model)
-        return
+    yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
+
+
+def demand_fitting(source: Path, model: nn.Module) -> None:
+    """Whether `tensors` would give every weight of `model`, in its shape; no weight is read.
+
+    Raises: ModelMissing, BadInput.
+    """
+    came = {name for name, _ in _fitting(source, model, _outline)}
+    weights = dict(model.named_parameters(remove_duplicate=False))
+    tied = {id(weights[name]) for name in came if name in weights}
+    missing = [name for name, weight in weights.items() if id(weight) not in tied]
+    if missing:
+        raise BadInput(
+            f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, the first is {missing[0]}.",
+            "It is another model, or not all of this one: give the weights of the very model that you pull.",
+        )
+
+
+def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
+    """As `tensors`, whatever a weight is read as. Raises: ModelMissing, BadInput."""
+    for name, weight in (_single_file if source.is_file() else _folder)(source, model, read):
+        path, _, leaf = name.rpartition(".")
+        expected = getattr(model.get_submodule(path), leaf)
+        if weight.shape != expected.shape:
+            raise BadInput(
+                f"{name} in {source.name} has the shape {tuple(weight.shape)}; {type(model).__name__} has "
+                f"{tuple(expected.shape)} there.",
+                "Give the weights of the very model that you pull, at full width: not quantised, not of a sibling.",
+            )
+        yield name, weight
+
+
+def _outline(mapped: Any, key: str) -> Tensor:
+    """A weight's shape and type, on no device."""
+    part = mapped.get_slice(key)
+    return torch.empty(part.get_shape(), dtype=_TYPES.get(part.get_dtype(), torch.uint8), device="meta")
+
+
+def _folder(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
     names = _Names(model)
     for file in shards(source):
         with opened(file) as mapped:
             for key in mapped.keys():  # noqa: SIM118
                 name = names(key)
                 if name:
-                    yield name, mapped.get_tensor(key)
+                    yield name, read(mapped, key)
 
 
 class _Names:
@@ -90,27 +131,25 @@ def _renamings(model: nn.Module) -> list[Any]:
     return [entry for entry in get_model_conversion_mapping(model) if isinstance(entry, WeightRenaming)]
 
 
-def _single_file(file: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
     """A transformer's own file, from Black Forest Labs, ComfyUI or diffusers, through diffusers' own converters."""
     kind = type(model).__name__
     if file.suffix != ".safetensors":
-        raise BadInput(f"{file.name} is not a safetensors file.", f"{_FOREIGN_FORMS}its makers or ComfyUI.")
+        raise BadInput(f"{file.name} is not a safetensors file.", given.READ)
+    if trouble := given.quantised(given.header(file)):
+        raise BadInput(f"{file.name} is quantised in a way that is not read here ({trouble}).", given.READ)
     with opened(file) as mapped:
-        keys = list(mapped.keys())
-        if scaled := [key for key in keys if key.rpartition(".")[2] in _SCALED]:
-            raise BadInput(
-                f"{file.name} is quantised in a way that is not read here ({scaled[0]}).",
-                f"{_FOREIGN_FORMS}its makers or ComfyUI.",
-            )
-        state = {key.removeprefix(_PREFIX): mapped.get_tensor(key) for key in keys}
+        state = {key.removeprefix(given.PREFIX): read(mapped, key) for key in mapped.keys()}  # noqa: SIM118
+        state = {key: weight for key, weight in state.items() if not _is_marker(key, weight)}
         known = model.state_dict().keys()
         for name, weight in state.items() if state.keys() <= known else converted(kind, state, file.name):
             if name not in known:
-                raise BadInput(
-                    f"{file.name} holds no {kind}, which has no place for {name}.",
-                    f"{_FOREIGN_FORMS}its makers or ComfyUI.",
-                )
+                raise BadInput(f"{file.name} holds no {kind}, which has no place for {name}.", given.READ)
             yield name, _float(weight)
+
+
+def _is_marker(key: str, weight: Tensor) -> bool:
+    return key in given.MARKERS and weight.numel() <= _TINY
 
 
 def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
@@ -129,9 +168,12 @@ def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[
                     yield f"{block[1]}.{index}.{name[block.end() :]}", weight
                 elif not block and index == 0:
                     yield name, weight
-    except (KeyError, IndexError) as error:
+    except KeyError as error:
+        raise BadInput(f"{file} holds no {kind}: {error} is not in it.", given.READ) from error
+    except (IndexError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        first = next(iter(state), "nothing")
         raise BadInput(
-            f"{file} holds no {kind}: {error} is not in it.", f"{_FOREIGN_FORMS}its makers or ComfyUI."
+            f"{file} holds no {kind}: its tensors have other names or shapes, the first is {first}.", given.READ
         ) from error
 
 

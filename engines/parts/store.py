@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,25 @@ def write(
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    shelf = _Shelf(draft, shard_bytes)
-    came: set[int] = set()
-    for name, weight in weights:
-        parameter = id(_named(model, name))
-        if parameter not in came:  # weights that modules share are kept once
-            came.add(parameter)
-            kept = stored(model, name, weight.to(device), form, dtype)
-            shelf.put({key: tensor.cpu() for key, tensor in kept.items()})
-            on_tensor(name)
-    _check_all_came(model, came, target)
-    shelf.close()
-    _write_config(model, draft)
-    _write_json(draft / MANIFEST, {"form": form, "dtype": str(dtype), "bytes": model_bytes(model, form, dtype)})
-    _sync(draft)
-    shutil.rmtree(target, ignore_errors=True)
-    draft.rename(target)
+    with ExitStack() as undo:
+        undo.callback(shutil.rmtree, draft, ignore_errors=True)
+        shelf = _Shelf(draft, shard_bytes)
+        came: set[int] = set()
+        for name, weight in weights:
+            parameter = id(_named(model, name))
+            if parameter not in came:  # weights that modules share are kept once
+                came.add(parameter)
+                kept = stored(model, name, weight.to(device), form, dtype)
+                shelf.put({key: tensor.cpu() for key, tensor in kept.items()})
+                on_tensor(name)
+        _check_all_came(model, came, target)
+        shelf.close()
+        _write_config(model, draft)
+        _write_json(draft / MANIFEST, {"form": form, "dtype": str(dtype), "bytes": model_bytes(model, form, dtype)})
+        _sync(draft)
+        shutil.rmtree(target, ignore_errors=True)
+        draft.rename(target)
+        undo.pop_all()
     _sync(target.parent)
 
 

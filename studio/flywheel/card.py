@@ -12,7 +12,7 @@ from engines.api import CaptionParams, GenerateParams, Json
 from engines.errors import BadInput, ModelMissing, NotFound
 from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from engines.values import Seed, taken
-from studio.flywheel import generate
+from studio.flywheel import generate, stacks
 from studio.flywheel.captions import demand_trigger
 from studio.flywheel.judging import Judge, judged
 from studio.flywheel.outcomes import (
@@ -56,7 +56,7 @@ def submit(
     """Queue a card of a version, "" being the base model; the first seed is the one that counts as first try.
 
     Raises: BadInput without seeds, for knobs that no picture can have or a version of the editor; NotFound;
-    ModelMissing.
+    ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
@@ -74,6 +74,7 @@ def submit(
         for cell in CARD_CELLS
     ]
     generate.plan_of(studio, store, items, version)
+    notes = stacks.check(studio, spec.name, [items[0].loras])
     return studio.jobs.submit(
         "card",
         character_id,
@@ -82,6 +83,7 @@ def submit(
             "version": version,
             "model": spec.name,
             "seeds": list(seeds),
+            "notes": notes,
         },
         title=f"Card of {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),

@@ -15,7 +15,7 @@ from engines.crops import Crop, cut
 from engines.errors import BadInput, ModelMissing, UserError
 from engines.prompts import Tags, edit_params, edit_tasks
 from engines.values import Many, later_seed, taken
-from studio.flywheel import timing
+from studio.flywheel import stacks, timing
 from studio.flywheel.captions import RECIPE, recipe_caption
 from studio.flywheel.judging import Judge
 from studio.flywheel.planning import Ask, aimed, asks, seed_of
@@ -75,7 +75,8 @@ def plan(
 
     With `aims`, such as what a card missed, only edits that lead to one of them.
     `tasks` restricts to some of background, lighting, outfit, style, angle, expression, pose; `knobs` are those
-    EditParams that every row should have other than the model's own.
+    EditParams that every row should have other than the model's own. LoRAs add up: those among the knobs, then `loras`,
+    then the adopted version of the editor.
     Raises: BadInput, NotFound.
     """
     taken("seeds", seeds, _Seeds)
@@ -99,11 +100,8 @@ def plan(
     else:
         wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
     before_now = _taken(store)
-    rows = [
-        _row(spec, ask, number, {"loras": tuple(loras), **(knobs or {})}, before_now)
-        for number in range(seeds)
-        for ask in wanted
-    ]
+    asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
+    rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
     return estimate(studio, character_id, rows[:most], spec.name)
 
 
@@ -125,7 +123,8 @@ def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: 
 def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
     """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
 
-    Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing.
+    Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing;
+    LoraMismatch for a LoRA that does not fit.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
@@ -133,6 +132,7 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
     store = studio.store(character_id)
     spec = studio.demand_model(model or store.character.editor, "editor")
     checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
+    notes = stacks.check(studio, spec.name, [EditParams.from_json(row.params).loras for row in checked])
     used = adopted(store, spec.name)
     own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
     _plan_of(studio, spec, checked, own)
@@ -140,6 +140,7 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
         "rows": [asdict(row) for row in checked],
         "model": spec.name,
         "version": used.id if used else "",
+        "notes": notes,
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
@@ -209,6 +210,7 @@ def run(ctx: Context) -> None:
     """Do the edits that have no result yet; each is scored, then kept as pending with all that made it."""
     rows = [PlanRow(**row) for row in ctx.job.payload["rows"]]
     done = _done(ctx, rows)
+    stacks.tell(ctx)
     left = [index for index in range(len(rows)) if index not in done]
     ctx.step(len(done), len(rows))
 

@@ -33,6 +33,7 @@ HUB = "hub"
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_APACHE = "Apache-2.0"
 _LOADING = """\
 import torch
 from diffusers import {pipeline}
@@ -70,6 +71,9 @@ image = pipeline(
 image.save("edited.png")
 """
 )
+
+
+_SOURCES = {"assets": "assets/{place}", "folder": "{name}"}  # what a row's source is called elsewhere, by its scheme
 
 
 @dataclass(frozen=True)
@@ -223,12 +227,16 @@ def _yaml(value: Any) -> str:
 
 def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Json:
     """What the hub's search and gallery read."""
-    apache = spec.licence == "Apache-2.0"
+    licence = re.sub(r"[^a-z0-9]+", "-", spec.licence.lower()).strip("-")
+    of_the_hub = ":" not in spec.source
+    link = {"license_link": f"https://huggingface.co/{spec.source}/blob/main/LICENSE.md"} if of_the_hub else {}
+    other = {"license": "other", "license_name": f"{licence}-license", **link}
     return {
         "tags": [spec.family, "lora", "diffusers", _FACES[role].task],
-        "license": "apache-2.0" if apache else "other",
-        **({} if apache else {"license_name": spec.licence}),
-        **({} if spec.source.startswith("assets:") else {"base_model": spec.source}),
+        "pipeline_tag": _FACES[role].task,
+        "library_name": "diffusers",
+        **({"license": _APACHE.lower()} if spec.licence == _APACHE else other),
+        **({"base_model": spec.source} if of_the_hub else {}),
         **({"instance_prompt": instance} if instance else {}),
         "widget": [{"text": text, "output": {"url": url}} for text, url in widget],
     }
@@ -262,7 +270,7 @@ def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -
     scheme, _, place = spec.source.partition(":")
     return face.code.format(
         pipeline=spec.pipeline,
-        source=json.dumps(f"{scheme}/{place}" if scheme == "assets" else place or scheme),
+        source=json.dumps(_SOURCES.get(scheme, scheme).format(place=place, name=spec.name)),
         dtype="float32" if spec.toy else "bfloat16",
         weights=json.dumps(_WEIGHTS),
         words=json.dumps(params.headline() or said, ensure_ascii=False),

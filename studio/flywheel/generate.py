@@ -9,7 +9,7 @@ from engines.api import GenerateParams, Generator, Json, LoraUse, ModelSpec, Pla
 from engines.errors import BadInput, UserError
 from engines.prompts import read_tags, scene_prompts
 from engines.values import Many, Words, later_seed, taken
-from studio.flywheel import timing
+from studio.flywheel import stacks, timing
 from studio.flywheel.captions import RECIPE, demand_trigger
 from studio.flywheel.judging import Judge
 from studio.gpu import Fit
@@ -28,7 +28,7 @@ def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], v
     """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
 
     Raises: BadInput without items or words, for knobs that no picture can have or a version of the editor; NotFound;
-    ModelMissing.
+    ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
@@ -39,13 +39,16 @@ def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], v
     for item in items:
         item.checked().demand_words()
     plan_of(studio, store, items, version)
+    model = drawn_by.model if drawn_by else store.character.generator
+    notes = stacks.check(studio, model, [item.loras for item in items])
     return studio.jobs.submit(
         "generate",
         character_id,
         {
             "items": [item.to_json() for item in items],
             "version": version,
-            "model": drawn_by.model if drawn_by else store.character.generator,
+            "model": model,
+            "notes": notes,
         },
         title=f"Draw {len(items)} pictures with {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),
@@ -114,6 +117,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
     payload = ctx.job.payload
     items = [GenerateParams.from_json(item) for item in payload["items"]]
     images: list[str] = list(ctx.job.artifacts.get("images", []))
+    stacks.tell(ctx)
     left = items[len(images) :]
     if left:
         engine = ctx.studio.engine(payload["model"])

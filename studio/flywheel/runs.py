@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import safe_open
+
 from engines import runfile
 from engines.api import (
     CheckpointSaved,
@@ -26,7 +28,7 @@ from engines.prompts import read_tags
 from studio import durable
 from studio.flywheel import run_folder
 from studio.flywheel.judging import Judge
-from studio.flywheel.layouts import plain_name
+from studio.lora_names import version_lora_name
 from studio.nouns import Job, JobState, Kind, Role, Version
 
 if TYPE_CHECKING:
@@ -221,13 +223,20 @@ def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_F
     """
     store = studio.store(character_id)
     version = store.versions.get(version_id)
-    name = "-".join(map(plain_name, (store.character.trigger, version.role.value, version.name, form)))
-    target = store.run_dir("exports") / f"{name}.safetensors"
-    if form == OUR_FORM:
-        durable.copy_file(store.adapter_path(version_id), target)  # it was read back when it was written
+    adapter = store.adapter_path(version_id)
+    target = store.run_dir("exports") / f"{version_lora_name(store.character.trigger, version)}-{form}.safetensors"
+    if form == OUR_FORM and _alpha_is_rank(adapter):
+        durable.copy_file(adapter, target)  # it was read back when it was written
     else:
-        studio.registry.export(store.adapter_path(version_id), target, form)
+        studio.registry.export(adapter, target, form)
     return target
+
+
+def _alpha_is_rank(adapter: Path) -> bool:
+    """Whether an adapter acts alike where its alpha is read and where it is not."""
+    with safe_open(adapter, framework="numpy") as file:
+        told = file.metadata() or {}
+    return "alpha" not in told or float(told["alpha"]) == float(told.get("rank", 0))
 
 
 def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:

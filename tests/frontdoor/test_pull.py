@@ -1,16 +1,19 @@
 """The pull command, before it downloads."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from engines.api import ModelSpec
-from engines.errors import BadInput
+from engines.errors import BadInput, ModelMissing
 from engines.fake_hub import FakeHub
-from engines.registry import Registry
+from engines.pulling import Pull
+from engines.registry import MODELS, Registry
 from frontdoor.cli import parser
 from frontdoor.pull import pull
+from tests.engines.conftest import TOY_QWEN, _build_qwen
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +30,18 @@ def hub(tmp_path: Path) -> FakeHub:
     (tmp_path / "hub" / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "hub" / "config.json").write_bytes(b"{}")
     return FakeHub(tmp_path / "hub")
+
+
+@pytest.fixture(scope="module")
+def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny editor of the engines' tests, built once."""
+    return _build_qwen(tmp_path_factory.mktemp("tiny-qwen"))
+
+
+@pytest.fixture
+def tiny() -> ModelSpec:
+    """Its row, as if it lay on the hub."""
+    return replace(TOY_QWEN, source="maker/tiny", options={**TOY_QWEN.options, "nf4": ("transformer",)})
 
 
 def _options(*more: str) -> argparse.Namespace:
@@ -60,3 +75,64 @@ def test_what_ships_with_us_is_not_pulled(tmp_path: Path, hub: FakeHub) -> None:
     options = parser().parse_args(["pull", "mini-flux"])
     with pytest.raises(BadInput, match="mini-flux is not pulled"):
         pull(options, Registry(tmp_path, tmp_path), hub, lambda _: "y")
+
+
+def test_what_is_given_is_looked_at_before_anything_is_fetched(tmp_path: Path) -> None:
+    """A file or a folder that cannot become the model is refused while the hub was asked for nothing, offline too."""
+    row = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
+    (tmp_path / "flux1-dev-Q8_0.gguf").write_bytes(b"GGUF")
+    (tmp_path / "empty").mkdir()
+    hub = FakeHub(tmp_path, offline=True)
+    for given in ("flux1-dev-Q8_0.gguf", "empty"):
+        options = parser().parse_args(["pull", row.name, "--yes", "--from", str(tmp_path / given)])
+        with pytest.raises(BadInput, match=given):
+            pull(options, Registry(tmp_path, tmp_path / "models", [row]), hub, lambda _: "y")
+    assert hub.asked == [] and not (tmp_path / "models").exists()
+
+
+def test_what_does_not_fit_is_found_before_the_weights_are_fetched(
+    qwen_folder: Path, tiny: ModelSpec, tmp_path: Path
+) -> None:
+    """Once the configurations are here every name and shape is compared: no large file comes, and nothing is ready."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    (file,) = (qwen_folder / "transformer").glob("*.safetensors")
+    save_file({**load_file(file), "img_in.weight": torch.ones(32, 384)}, tmp_path / "wide.safetensors")
+    registry, hub = Registry(tmp_path, tmp_path / "models", [tiny]), FakeHub(qwen_folder)
+    options = parser().parse_args(["pull", tiny.name, "--yes", "--from", str(tmp_path / "wide.safetensors")])
+    with pytest.raises(BadInput, match=r"img_in\.weight .*\(32, 384\)"):
+        pull(options, registry, hub, lambda _: "y")
+    assert hub.asked and not [path for path, _ in hub.asked if path.endswith(".safetensors")]
+    with pytest.raises(ModelMissing):
+        registry.folder(tiny)
+
+
+def test_a_model_that_is_ready_stays_so(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
+    """A file that does not fit is refused, and what was pulled before is still there to draw with."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    (file,) = (qwen_folder / "transformer").glob("*.safetensors")
+    registry, hub = Registry(tmp_path, tmp_path / "models", [tiny]), FakeHub(qwen_folder)
+    save_file(load_file(file), tmp_path / "good.safetensors")
+    save_file({**load_file(file), "img_in.weight": torch.ones(32, 384)}, tmp_path / "wide.safetensors")
+
+    def given(name: str, form: str) -> int:
+        options = ["pull", tiny.name, "--yes", "--to", form, "--from", str(tmp_path / name)]
+        return pull(parser().parse_args(options), registry, hub, lambda _: "y")
+
+    assert given("good.safetensors", "nf4") == 0
+    with pytest.raises(BadInput):
+        given("wide.safetensors", "int8")
+    assert (registry.folder(tiny) / "transformer.nf4" / "quantised.json").is_file()
+    assert not list(registry.folder(tiny).glob("transformer.int8*"))
+
+
+def test_the_share_that_is_shown_grows(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
+    """A file without an index has its tensors counted: 100 % is said once, at the end."""
+    (file,) = (qwen_folder / "transformer").glob("*.safetensors")
+    told: list[float] = []
+    work = Pull(tiny, tmp_path / "home", FakeHub(qwen_folder), transformer=file)
+    work.run(work.survey("nf4"), lambda what, done, of: told.append(done / of) if what == "nf4 transformer" else None)
+    assert told == sorted(told) and told.count(1.0) == 1 and told[0] < 0.1

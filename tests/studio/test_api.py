@@ -262,7 +262,7 @@ def test_an_editors_training_is_looked_at_before(world) -> None:
         ("train_keep", ("no-job",), "not_found", "no-job"),
         ("train_command", ("no-job",), "not_found", "no-job"),
         ("job_resume", ("no-job",), "not_found", "no-job"),
-        ("generate_submit", ("mira", ["x"], 1, "", 0, {"loras": [{"where": "a"}]}), "bad_input", "GenerateParams"),
+        ("generate_submit", ("mira", ["x"], 1, "", 0, {"loras": [{"where": "a"}]}), "bad_input", "loras[0]"),
         ("generate_submit", ("mira", [], 0), "bad_input", "prompt"),
         ("card_get", ("mira",), "not_found", "card_submit"),
         ("character_create", ("A", "ohwx", "person", {"colour": 1}), "bad_input", "notes"),

@@ -160,7 +160,7 @@ def test_result_carries_its_parameters(pictures: Pictures) -> None:
     path = pictures.path(kept.file)
     assert read_provenance(path) == {**made, "params": {**params.to_json(), "loras": []}}
     with Image.open(path) as picture:
-        assert picture.info["parameters"] == params.to_text()
+        assert "\nSteps: 7, " in picture.info["parameters"]
         assert picture.info["parameters"].startswith("ohwx person, smiling – Ünal\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,22 +58,70 @@ def test_other_forms_come_back_the_same(family: str, form: str, tmp_path: Path) 
 
     found, metadata = read_adapter(tmp_path / "theirs.safetensors")
     assert _same_effect(state, found, ALPHA / RANK)
-    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("2", "3.0")
+    assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("2", "3.0" if form == "kohya" else "2.0")
     assert metadata["modelspec.trigger_phrase"] == "ohwx"
     with safe_open(tmp_path / "theirs.safetensors", "pt") as file:
         names = list(file.keys())
     assert all(name.startswith("lora_unet_" if form == "kohya" else "diffusion_model.") for name in names)
 
 
+@pytest.mark.parametrize("form", ["diffusers", "kohya", "comfyui"])
+@pytest.mark.parametrize("family", ["flux", "qwen-edit", "flux2"])
+def test_every_reader_finds_the_strength(family: str, form: str, tmp_path: Path) -> None:
+    """Whoever multiplies by the alphas beside the tensors, and knows nothing of our metadata, does what was learned;
+    in the forms diffusers and comfyui so does who takes no notice of alphas."""
+    from safetensors.torch import load_file
+
+    from engines.lora.export import export, write_adapter
+
+    module, theirs = {
+        "flux": ("transformer_blocks.2.ff.net.2", "double_blocks.2.img_mlp.2"),
+        "flux2": ("transformer_blocks.2.ff.linear_out", "double_blocks.2.img_mlp.2"),
+        "qwen-edit": ("transformer_blocks.2.attn.to_q", "transformer_blocks.2.attn.to_q"),
+    }[family]
+    names = {
+        "diffusers": (f"transformer.{module}", ".lora_A.weight", ".lora_B.weight"),
+        "kohya": (f"lora_unet_{theirs.replace('.', '_')}", ".lora_down.weight", ".lora_up.weight"),
+        "comfyui": (f"diffusion_model.{theirs}", ".lora_A.weight", ".lora_B.weight"),
+    }
+    state = flux_state({module: (64, 64)})
+    write_adapter(tmp_path / "ours.safetensors", state, info_of(family))
+    export(tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", form)
+
+    tensors, (name, a, b) = load_file(tmp_path / "theirs.safetensors"), names[form]
+    learned = ALPHA / RANK * state[f"{module}.lora_B.weight"] @ state[f"{module}.lora_A.weight"]
+    down, up = tensors[name + a], tensors[name + b]
+    scale = float(tensors.get(f"{name}.alpha", RANK)) / RANK
+    assert (scale * up @ down).allclose(learned, rtol=1e-4, atol=1e-5)
+    assert scale == 1 or form == "kohya"
+    assert len(tensors) == (2 if form == "diffusers" or (family, form) == ("flux2", "comfyui") else 3)
+
+
+@pytest.mark.parametrize("form", ["diffusers", "comfyui"])
+def test_what_goes_out_says_that_alpha_is_the_rank(form: str, tmp_path: Path) -> None:
+    """Also to those who read it in the metadata, and drawn with here it does the same."""
+    import json
+
+    from engines.lora.export import export, write_adapter
+    from engines.parts.adapters import read_adapter
+
+    write_adapter(tmp_path / "ours.safetensors", qwen_state(), info_of("qwen-edit"))
+    export(tmp_path / "ours.safetensors", tmp_path / "theirs.safetensors", form)
+    found, told = read_adapter(tmp_path / "theirs.safetensors")
+    assert (told["alpha"], told["ss_network_alpha"]) == ("2.0", "2.0")
+    assert json.loads(told.get("lora_adapter_metadata", '{"transformer.lora_alpha": 2}'))["transformer.lora_alpha"] == 2
+    assert _same_effect(qwen_state(), found, ALPHA / RANK)
+
+
 def test_diffusers_form_keeps_every_bit(tmp_path: Path) -> None:
-    """Our own form returns the tensors as they were."""
+    """Where alpha is the rank, our own form returns the tensors as they were."""
     import torch
 
     from engines.lora.export import export, write_adapter
     from engines.parts.adapters import read_adapter
 
     state = qwen_state()
-    write_adapter(tmp_path / "a.safetensors", state, info_of("qwen-edit"))
+    write_adapter(tmp_path / "a.safetensors", state, replace(info_of("qwen-edit"), alpha=float(RANK)))
     export(tmp_path / "a.safetensors", tmp_path / "b.safetensors", "diffusers")
 
     found, _ = read_adapter(tmp_path / "b.safetensors")
@@ -201,8 +250,8 @@ _KEYS = {
         "lora_unet_single_blocks_5_linear2.alpha",
     },
     ("flux", "comfyui"): {
-        "diffusion_model.single_blocks.5.linear2.lora_down.weight",
-        "diffusion_model.single_blocks.5.linear2.lora_up.weight",
+        "diffusion_model.single_blocks.5.linear2.lora_A.weight",
+        "diffusion_model.single_blocks.5.linear2.lora_B.weight",
         "diffusion_model.single_blocks.5.linear2.alpha",
     },
     ("qwen-edit", "diffusers"): {
@@ -215,8 +264,8 @@ _KEYS = {
         "lora_unet_transformer_blocks_3_attn_to_out_0.alpha",
     },
     ("qwen-edit", "comfyui"): {
-        "diffusion_model.transformer_blocks.3.attn.to_out.0.lora_down.weight",
-        "diffusion_model.transformer_blocks.3.attn.to_out.0.lora_up.weight",
+        "diffusion_model.transformer_blocks.3.attn.to_out.0.lora_A.weight",
+        "diffusion_model.transformer_blocks.3.attn.to_out.0.lora_B.weight",
         "diffusion_model.transformer_blocks.3.attn.to_out.0.alpha",
     },
 }

@@ -87,6 +87,7 @@ _TOLD = {
     "ss_max_grad_norm": "1.0",
     "ss_optimizer": "adamw",
     "ss_seed": "4",
+    "ss_tag_frequency": '{"1_ohwx": {"ohwx": 14}}',
 }
 
 
@@ -115,11 +116,37 @@ def test_the_file_says_what_is_known_of_it(form: str, tmp_path: Path) -> None:
 
     with safe_open(tmp_path / "theirs.safetensors", "pt") as file:
         told = dict(file.metadata())
+    alpha = 3.0 if form == "kohya" else 2.0  # elsewhere it is in the tensors
     assert {name: told[name] for name in told if name.startswith(("modelspec.", "ss_"))} == {
         **_TOLD,
+        "ss_network_alpha": str(alpha),
         "modelspec.hash_sha256": told["modelspec.hash_sha256"],
     }
-    assert Info.of(told, tmp_path) == info
+    assert Info.of(told, tmp_path) == dataclasses.replace(info, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("family", "model", "architecture", "version"),
+    [
+        ("flux", "FLUX.1-Krea-dev", "flux-1-dev/lora", "flux1"),
+        ("flux2", "FLUX.2-klein-base-4B", "Flux.2-klein-4b/lora", "flux_2_klein_4b"),
+        ("qwen-edit", "Qwen-Image-Edit", "Qwen-Image-Edit/lora", "qwen_image_edit"),
+        ("qwen-edit", "Qwen-Image-Edit-2509", "Qwen-Image-Edit-Plus/lora", "qwen_image_edit"),
+        ("qwen-edit", "Qwen-Image-Edit-2511", "Qwen-Image-Edit-2511/lora", "qwen_image_edit"),
+    ],
+)
+def test_a_file_names_the_version_of_its_model(family: str, model: str, architecture: str, version: str) -> None:
+    """As musubi-tuner's sai_model_spec.py spells it; each leads back to its family."""
+    from engines.registry import declared_family
+
+    told = dataclasses.replace(info_of(family), base_model=model).metadata()
+    assert (told["modelspec.architecture"], told["ss_base_model_version"]) == (architecture, version)
+    assert {declared_family(architecture), declared_family(version)} == {family}
+
+
+def test_an_editors_file_has_no_words_to_say() -> None:
+    """Without a trigger there is no tag to count."""
+    assert "ss_tag_frequency" not in dataclasses.replace(info_of("qwen-edit"), trigger="").metadata()
 
 
 def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:

@@ -116,7 +116,8 @@ def test_refuses_a_file_that_would_load_nothing(transformer, tmp_path) -> None:
         "transformer.transformer_blocks.0.attn.to_q.lora_B.weight": torch.zeros(64, 2),
     }
     stray = {"text_encoder.text_model.encoder.layers.0.self_attn.q_proj.lora_A.weight": torch.zeros(2, 64)}
-    for name, state in {"empty": {}, "stray": stray, "mixed": good | stray}.items():
+    unknown = {"transformer.transformer_blocks.0.attn.to_x.weight": torch.zeros(64, 64)}
+    for name, state in {"empty": {}, "stray": stray, "mixed": good | unknown}.items():
         file = _save(tmp_path / f"{name}.safetensors", state)
         with pytest.raises(LoraMismatch, match=file.name):
             attach(transformer, [_use(file)], "flux")

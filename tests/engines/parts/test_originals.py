@@ -95,6 +95,109 @@ def test_scaled_eight_bits_are_refused(single_file, bare_copy, toy_qwen: ModelSp
     assert not (bare_copy / "transformer.nf4").exists()
 
 
+def test_comfyuis_markers_are_no_weights(single_file, bare_copy, qwen_folder, toy_qwen: ModelSpec) -> None:
+    """The tiny tensors by which ComfyUI knows a model are left aside; large ones of such a name are not."""
+    import torch
+
+    from engines.parts import components
+
+    markers = {"model.diffusion_model.__index_timestep_zero__": torch.empty(0), "scaled_fp8": torch.zeros(2)}
+    components.write(toy_qwen, bare_copy, "transformer", "bf16", single_file(**markers))
+    there = components.load(toy_qwen, bare_copy, "transformer").state_dict()
+    here = components.load(toy_qwen, qwen_folder, "transformer").state_dict()
+    assert all(torch.equal(there[name], tensor) for name, tensor in here.items())
+
+    with pytest.raises(BadInput, match="scaled_fp8"):
+        components.write(toy_qwen, bare_copy, "transformer", "nf4", single_file(scaled_fp8=torch.zeros(99)))
+
+
+_SPOILT = {
+    "packed": ("transformer_blocks.0.attn.to_q.weight", (512, 1)),
+    "wider": ("img_in.weight", (32, 384)),
+    "no longer flat": ("img_in.bias", (32, 1)),
+}
+
+
+@pytest.mark.parametrize("form", ["nf4", "int8", "bf16"])
+@pytest.mark.parametrize("what", _SPOILT)
+def test_a_weight_of_another_shape_is_never_kept(
+    what: str, form: str, single_file, bare_copy: Path, toy_qwen: ModelSpec
+) -> None:
+    """What would be written as garbage is refused by its name and both shapes; nothing of it stays on the disk."""
+    import torch
+
+    from engines.parts import components
+
+    name, shape = _SPOILT[what]
+    file = single_file(**{f"model.diffusion_model.{name}": torch.ones(shape)})
+    for refuses in (
+        lambda: components.write(toy_qwen, bare_copy, "transformer", form, file),
+        lambda: components.demand_fitting(toy_qwen, bare_copy, file),
+    ):
+        with pytest.raises(BadInput, match=name) as refused:
+            refuses()
+        assert str(shape) in refused.value.cause
+    left = {path.name for path in bare_copy.iterdir() if path.name.startswith("transformer")}
+    assert left == {"transformer"} and not list((bare_copy / "transformer").glob("*.safetensors"))
+
+
+def test_a_folder_of_packed_weights_is_refused(qwen_folder: Path, tmp_path: Path, toy_qwen: ModelSpec) -> None:
+    """A part whose linear weights are 4 bits in a column, as bitsandbytes saves them, fits no layer."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from engines.parts import components
+
+    folder = Path(shutil.copytree(qwen_folder, tmp_path / "model"))
+    (file,) = (folder / "transformer").glob("*.safetensors")
+    state = {
+        key: torch.zeros(value.numel() // 2, 1, dtype=torch.uint8) if value.ndim == 2 else value
+        for key, value in load_file(file).items()
+    }
+    save_file(state, file)
+    row = components.replace(toy_qwen, options={**toy_qwen.options, "nf4": ("transformer",)})
+    for refuses in (
+        lambda: components.write(row, folder, "transformer", "nf4", folder / "transformer"),
+        lambda: components.load(row, folder, "transformer"),
+        lambda: components.demand_fitting(row, folder, folder),
+    ):
+        with pytest.raises(BadInput, match="has the shape"):
+            refuses()
+
+
+def test_what_fits_is_found_to_fit_without_its_weights(single_file, qwen_folder, toy_qwen: ModelSpec) -> None:
+    """A whole folder and a whole file, in plain 8 bits too; one that lacks a weight is refused."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from engines.parts import components
+
+    row = components.replace(toy_qwen, options={**toy_qwen.options, "nf4": ("transformer", "text_encoder")})
+    components.demand_fitting(row, qwen_folder, qwen_folder)
+    components.demand_fitting(row, qwen_folder, single_file("float8_e4m3fn"))
+    file = single_file()
+    state = load_file(file)
+    save_file({key: value for key, value in state.items() if "img_in" not in key}, file)
+    with pytest.raises(BadInput, match="lacks 2 weights") as refused:
+        components.demand_fitting(row, qwen_folder, file)
+    assert "very model" in refused.value.hint
+    assert torch.is_tensor(next(iter(state.values())))
+
+
+def test_names_that_the_converter_trips_over_are_told_in_words(tmp_path: Path) -> None:
+    """Widths that cannot be split, blocks that are not there: never a traceback, never "list index out of range"."""
+    import torch
+
+    from engines.parts import originals
+
+    shapes = _bfl_shapes(1, 1)
+    packed = {name: torch.empty((shape[0] // 7 + 1, 1)) for name, shape in shapes.items()}
+    for state in (packed, {"double_blocks.0.x": torch.empty(1)}, {"decoder.conv_in.weight": torch.empty(1)}):
+        with pytest.raises(BadInput, match="holds no FluxTransformer2DModel") as refused:
+            list(originals.converted("FluxTransformer2DModel", state, "given.safetensors"))
+        assert "out of range" not in refused.value.cause
+
+
 @pytest.mark.parametrize("name", ["flux1-dev-Q4.gguf", "flux1-dev.ckpt"])
 def test_other_kinds_of_files_are_refused(name: str, bare_copy, tmp_path, toy_qwen: ModelSpec) -> None:
     """What is no safetensors file is refused by name."""

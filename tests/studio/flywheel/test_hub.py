@@ -4,6 +4,7 @@ import ast
 import json
 import zipfile
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from engines.api import GenerateParams
 from engines.registry import MODELS
 from studio.flywheel import refine, runs, train
 from studio.flywheel.choosing import keep_at
-from studio.flywheel.exporting import export_hub, snippet
+from studio.flywheel.exporting import _header, export_hub, snippet
 from studio.nouns import Role
 
 
@@ -118,6 +119,40 @@ def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: Any) ->
     (learned,) = refine.dataset(world.studio, world.id)
     assert header["widget"] == []
     assert json.dumps(learned["caption"]) in code_of(said) and "ohwx" not in said
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (
+            "FLUX.1-Krea-dev",
+            {
+                "license": "other",
+                "license_name": "flux-1-dev-non-commercial-license",
+                "license_link": "https://huggingface.co/black-forest-labs/FLUX.1-Krea-dev/blob/main/LICENSE.md",
+                "base_model": "black-forest-labs/FLUX.1-Krea-dev",
+                "pipeline_tag": "text-to-image",
+            },
+        ),
+        ("Qwen-Image-Edit-2511", {"license": "apache-2.0", "pipeline_tag": "image-to-image"}),
+        ("mini-flux", {"license": "apache-2.0", "base_model": None, "license_link": None}),
+    ],
+)
+def test_the_header_says_what_the_hub_sorts_by(model: str, expected: dict[str, str | None]) -> None:
+    """A licence that the hub does not know has an id and a link; task and library are named."""
+    spec = next(each for each in MODELS if each.name == model)
+    role = Role.EDITOR if spec.role == "editor" else Role.CHARACTER
+    header = _header(spec, role, "", [])
+    assert {key: header.get(key) for key in expected} == expected
+    assert header["library_name"] == "diffusers"
+
+
+def test_a_model_in_a_folder_of_this_machine_is_told_by_its_name() -> None:
+    """Where somebody keeps a model is nobody's business: neither the header nor the code names the folder."""
+    spec = replace(next(each for each in MODELS if each.name == "FLUX.1-dev"), source="folder:/home/ada/FLUX")
+    assert "ada" not in json.dumps(_header(spec, Role.CHARACTER, "", []))
+    code = snippet(spec, Role.CHARACTER, {}, "ohwx", "images/0.png")
+    assert "ada" not in code and '"FLUX.1-dev"' in code
 
 
 _SNIPPETS = {

@@ -1,0 +1,74 @@
+"""What a drawn picture says of itself to other programs: words, then a line of `Key: value`.
+
+Source of the layout: AUTOMATIC1111/stable-diffusion-webui, modules/infotext_utils.py and processing.py; Civitai and
+Forge read the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from engines.params import EditParams, GenerateParams, Params
+from engines.registry import guides_truly
+
+_ELSEWHERE: Final = (
+    "prompt", "instruction", "negative", "steps", "guidance", "true_cfg", "seed", "width", "height", "loras",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NamedLora:
+    """A LoRA as others may know it: its name, its strength, and the hash that Civitai calls AutoV3; "" if unknown."""
+
+    name: str
+    weight: float
+    hash: str = ""
+
+
+def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
+    """The text of the chunk `parameters`: the words, what they must not be, and a line of `Key: value`."""
+    if not isinstance(params, GenerateParams | EditParams):
+        return params.to_text()
+    loras = [NamedLora(**each) for each in provenance.get("loras", ())]
+    tags = "".join(f" <lora:{re.sub('[:<>]', '_', lora.name)}:{lora.weight:g}>" for lora in loras)
+    negative = params.negative.strip() if isinstance(params, EditParams) else ""
+    lines = [f"{params.headline()}{tags}", *([f"Negative prompt: {negative}"] if negative else [])]
+    pairs = _pairs(provenance.get("model", ""), params, size, loras)
+    return "\n".join((*lines, ", ".join(f"{key}: {_quoted(value)}" for key, value in pairs)))
+
+
+def _pairs(
+    model: str, params: GenerateParams | EditParams, size: tuple[int, int], loras: Sequence[NamedLora]
+) -> Iterator[tuple[str, object]]:
+    yield "Steps", params.steps
+    yield "Sampler", "Euler"
+    if isinstance(params, EditParams):
+        yield "CFG scale", params.true_cfg
+    elif guides_truly(model):
+        yield "CFG scale", params.guidance
+    else:
+        yield "CFG scale", 1
+        yield "Distilled CFG Scale", params.guidance
+    yield "Seed", params.seed
+    yield "Size", f"{size[0]}x{size[1]}"
+    if model:
+        yield "Model", model
+    for knob, value in params.to_json().items():
+        if knob not in _ELSEWHERE and value:
+            yield knob.replace("_", " ").capitalize(), value
+    if hashes := ", ".join(f"{_quotable(lora.name)}: {lora.hash}" for lora in loras if lora.hash):
+        yield "Lora hashes", hashes
+    yield "Version", "FLENwheel"
+
+
+def _quotable(name: str) -> str:
+    return re.sub(r"[,:\"]", "_", name)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text

@@ -1,0 +1,27 @@
+"""LoRA files that a user names for a job: looked at when it is asked for, not when its turn has come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from engines.api import LoraUse
+
+if TYPE_CHECKING:
+    from studio.jobs import Context
+    from studio.studio import Studio
+
+
+def check(studio: Studio, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
+    """In words what a model will not use of these files; each is there, is whole and fits the model.
+
+    Raises: NotFound, LoraMismatch, BadInput; ModelMissing where there are files and the model is not on this machine.
+    """
+    uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
+    return list(studio.engine(model).check_loras(uses)) if uses else []
+
+
+def tell(ctx: Context) -> None:
+    """Tell whoever follows a job what of its LoRA files it does not use."""
+    for note in ctx.job.payload.get("notes", ()):
+        ctx.event(warning=note)
