@@ -13,6 +13,7 @@ from engines.api import Captioner, Device, Scorer, Trainer
 from engines.device import host_bytes, open_device
 from engines.errors import UserError
 from engines.registry import Registry
+from studio.durable import make_folder
 from studio.flywheel import card, curate, enrich, generate, refine, train
 from studio.gpu import GpuManager
 from studio.jobs import Context, Jobs, Runner
@@ -134,7 +135,7 @@ class LibraryPeaks:
 
 def _log_to(settings: Settings) -> Any:
     """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
-    settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.log_file.parent)
     handler = RotatingFileHandler(settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     loggers = [logging.getLogger(name) for name in ("studio", "engines", "tabs")]
