@@ -10,7 +10,9 @@ import webbrowser
 from pathlib import Path
 
 import assets
+from engines.errors import UserError
 from engines.fake import fake_registry
+from frontdoor.machine import without_proxies
 from studio.settings import Settings
 from studio.studio import Studio
 
@@ -27,10 +29,8 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
     `compiled`: on a card the transformers' blocks are compiled by torch.
     """
-    settings = Settings.from_env(Path(assets.__file__).parent)
+    settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
-    if home:
-        settings = dataclasses.replace(settings, data_root=home.expanduser().resolve())
     if not fake:
         return Studio(settings)
     settings = dataclasses.replace(settings, device="fake")
@@ -39,9 +39,14 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
 def serve(studio: Studio, *, port: int, browser: bool) -> int:
     """Show the studio until Ctrl-C, then leave everything in order."""
-    from tabs.app import launch
+    with without_proxies(os.environ):
+        from tabs.app import launch
 
-    running = launch(studio, port=port)
+    try:
+        running = launch(studio, port=port)
+    except UserError:
+        studio.close()
+        raise
     threading.Thread(target=studio.warm_up, name="warm-up", daemon=True).start()
     print(f"\n  FLENwheel  {running.url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
     if browser:
