@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
 import gradio as gr
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from engines.errors import BadInput, UserError
 from studio.api import Api
@@ -18,7 +20,8 @@ from tabs import curate, enrich, generate, refine, review, scripted, status, tra
 from tabs.common import looks
 from tabs.common.shell import Page, Shell, current, fingerprint, heartbeat, html, told
 from tabs.common.theme import head, theme
-from tabs.serving import HERE, Running, serve, temp_folder
+from tabs.guard import MIB, Guard
+from tabs.serving import HERE, Running, listen, serve
 from tabs.sharing import ReviewLink
 
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
@@ -31,6 +34,10 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 )
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
+SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a person's windows, and what scripts ask
+UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
+# What a painted picture of 100 megapixels needs; a call by script; and a dataset in one request.
+LIMITS = {"": 32 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 _BRAND = '<div class="fl-brand"><b>FLENwheel</b><span>grow a character from a dozen pictures</span></div>'
 _ICONS = (
@@ -78,21 +85,28 @@ def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
 
 
 def launch(studio: Studio, port: int = 0) -> Running:
-    """Serve the studio on this machine; `close()` also takes a review link down."""
-    root = studio.settings.data_root / "cache" / "pages"
+    """Serve the studio on this machine; `close()` also takes a review link down.
+
+    Raises: Busy and BadInput for a port that cannot be had.
+    """
+    listener = listen(port or studio.settings.port)
+    pages = studio.settings.data_root / "cache" / "pages"
+    os.environ["GRADIO_TEMP_DIR"] = str(pages)  # where uploads may lie; each app has a folder of its own in it
     sharing = ReviewLink(studio)
-    with temp_folder(root / "studio", root):
-        demo = build(studio, sharing)
-        demo.queue(api_open=False)
-        running = serve(
-            demo,
-            port or studio.settings.port,
-            [HERE, "localhost"],
-            theme=theme(),
-            head=head(studio.settings.assets),
-            allowed_paths=[str(folder) for folder in open_folders(studio)],
-            show_error=True,
-        )
+    demo = build(studio, sharing)
+    demo.queue(api_open=False)
+    running = serve(
+        demo,
+        listener,
+        pages / "studio",
+        lambda app: TrustedHostMiddleware(Guard(app, LIMITS), [HERE, "localhost"]),
+        sessions=SESSIONS,
+        theme=theme(),
+        head=head(studio.settings.assets),
+        allowed_paths=[str(folder) for folder in open_folders(studio)],
+        show_error=True,
+        max_file_size=UPLOAD_BYTES,
+    )
     studio.jobs.start()
     return dataclasses.replace(running, ends=(sharing.stop,))
 
@@ -186,7 +200,7 @@ class _Forms:
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours", minimum=0.1, maximum=72)
                 self.open = gr.Button("Open the link", variant="primary", elem_id="share-open")
-                self.shut = gr.Button("Close the link", elem_id="share-close")
+                self.shut = gr.Button("Close the link", elem_id="share-close", visible=False)
             self.told = html(elem_id="share-told")
 
     def wire(
@@ -198,11 +212,11 @@ class _Forms:
             made = create_character(studio, name, trigger, subject, *models)
             return [made, gr.update(visible=False), ""]
 
-        def start(here: str, hours: float) -> str:
-            return share_panel(link.start(current(studio, here), float(hours or 24)))
+        def shared(state: dict[str, Any]) -> tuple[str, Any]:
+            return share_panel(state), gr.update(visible=state["live"])
 
-        def stop() -> str:
-            return share_panel(link.stop())
+        def start(here: str, hours: float) -> tuple[str, Any]:
+            return shared(link.start(current(studio, here), float(hours or 24)))
 
         def toggle(shown: bool) -> tuple[bool, Any]:
             return not shown, gr.update(visible=not shown)
@@ -210,12 +224,13 @@ class _Forms:
         for button, box in ((new, self.new_box), (share, self.share_box)):
             shown = gr.State(False)
             button.click(toggle, [shown], [shown, box], **_QUIET)
-        share.click(lambda: share_panel(link.state()), None, [self.told], **_QUIET)
+        told = [self.told, self.shut]
+        share.click(lambda: shared(link.state()), None, told, **_QUIET)
         fields = [self.name, self.trigger, self.subject, *self.models]
         for trigger in (self.create.click, self.name.submit):
             follow(trigger(_safely(create), fields, [cid, self.new_box, self.name], **_QUIET))
-        follow(self.open.click(_safely(start), [cid, self.hours], [self.told], **{**_QUIET, "queue": True}))
-        follow(self.shut.click(_safely(stop), None, [self.told], **_QUIET))
+        follow(self.open.click(_safely(start), [cid, self.hours], told, **{**_QUIET, "queue": True}))
+        follow(self.shut.click(_safely(lambda: shared(link.stop())), None, told, **_QUIET))
 
 
 def _safely(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -255,7 +270,7 @@ def share_panel(state: dict[str, Any]) -> str:
         ("address", state["url"]),
         ("user", state["user"]),
         ("password", state["password"]),
-        ("until", state["expires"]),
+        ("until", state.get("until") or state["expires"]),
     ]
     facts = "".join(
         f"<dt>{name}</dt><dd><code>{looks.esc(value)}</code> "

@@ -63,8 +63,10 @@ def theme() -> gr.themes.Base:
     return base.set(color_accent="var(--fl-accent)", block_padding="10px 12px", **both)
 
 
-def head(assets: Path) -> str:
-    """Our style and script as they go into the page's head, inline: no further request, nothing from afar."""
-    css = (assets / "ui" / "flen.css").read_text(encoding="utf-8")
-    script = (assets / "ui" / "flen.js").read_text(encoding="utf-8")
-    return f"<style>{css}</style><script>{script}</script>"
+def head(assets: Path, *more: str) -> str:
+    """Our styles and scripts, and `more` of them, as they go into the page's head, inline: no further request."""
+    parts = []
+    for name in ("flen.css", *more, "flen.js", "again.js"):
+        tag = "style" if name.endswith(".css") else "script"
+        parts.append(f"<{tag}>{(assets / 'ui' / name).read_text(encoding='utf-8')}</{tag}>")
+    return "".join(parts)
