@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
 from engines.errors import UserError
 from studio.flywheel import review
-from studio.nouns import ImageRecord, Verdict
+from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
 from tabs.common.shell import html
+from tabs.entrance import Term
+from tabs.review import nearest
 
 TITLE = "Review"
 SIDE = 1024
+REFERENCES = 3
 VERDICTS = {
     "good": ("a", "good", Verdict.GOOD, "Good"),
     "correct": ("c", "warn", Verdict.NEEDS_CORRECTION, "Needs correction"),
@@ -27,20 +30,21 @@ VERDICTS = {
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
-def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Blocks:
+def build(studio: Studio, character_id: str, alive: Term) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         skipped = gr.State(())
         stage = html(elem_id="review-stage")
 
         def show(skips: tuple[str, ...], request: gr.Request) -> str:
-            return page(studio, character_id, reviewer_name(request), skips) if alive() else closed()
+            return page(studio, character_id, str(request.username), skips) if alive() else closed()
 
         def act(event: gr.EventData, skips: tuple[str, ...], request: gr.Request) -> tuple[str, tuple[str, ...]]:
-            if not alive():
-                return closed(), ()
-            name = reviewer_name(request)
-            after = vote(studio, character_id, name, dict(event._data or {}), skips)
+            name = str(request.username)
+            with alive.lock:
+                if not alive():
+                    return closed(), ()
+                after = vote(studio, character_id, name, dict(event._data or {}), skips)
             return page(studio, character_id, name, after), after
 
         demo.load(show, [skipped], [stage], **_QUIET)
@@ -49,18 +53,13 @@ def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Bl
     return demo
 
 
-def reviewer_name(request: gr.Request) -> str:
-    """Who is voting: the name that was logged in with."""
-    return f"guest:{request.username or 'unknown'}"
-
-
 def closed() -> str:
     """What is left when the link has ended."""
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
 def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> str:
-    """The next picture beside its source, what was asked, and the buttons."""
+    """What the character looks like, the next picture, what was asked, and the buttons."""
     store = studio.store(character_id)
     queue = waiting(studio, character_id, reviewer, skipped)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
@@ -73,16 +72,44 @@ def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, .
         looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
     )
     skip = looks.button("Skip", "skip", key=" ", id=shown.id)
-    side = f'<figure data-hold="s" data-keylabel="compare with the source">{_picture(store, shown.parent, "source")}'
-    side += "<figcaption>made from this (hold s)</figcaption></figure>" if shown.parent else "</figure>"
     asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
+    wanted = f'<p class="fl-quiet">What was asked for</p><dl class="fl-facts">{asked}</dl>' if asked else ""
+    subject = looks.esc(store.character.subject)
     main = _picture(store, shown.id, "the picture to judge", 'class="fl-main" data-main')
     return (
-        f'{head}<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
-        f'<div class="fl-verdicts">{buttons}{skip}{undo}</div></div>'
-        f'<div><div class="fl-beside">{side}</div><p class="fl-quiet">asked for</p>'
-        f'<dl class="fl-facts">{asked}</dl></div></div>'
+        f'{head}<div class="fl-review" data-stage data-id="{looks.esc(shown.id)}">'
+        f'<div class="fl-known">{_known(store, shown, subject)}</div><div class="fl-judged">{main}</div>'
+        f'<div class="fl-wanted">{wanted}{_meaning(subject)}</div>'
+        f'<div class="fl-votes">{buttons}</div><div class="fl-more">{skip}{undo}</div></div>'
     )
+
+
+def _known(store: Store, shown: ImageRecord, subject: str) -> str:
+    """The picture that an edit was made from; for one that was drawn from nothing, originals of the character."""
+    if shown.parent:
+        words, pictures = "Made from this picture", [_picture(store, shown.parent, "source")]
+    else:
+        first = nearest(store, shown)
+        originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
+        starred = sorted(originals, key=lambda each: not each.star)
+        chosen = list({each.id: each for each in (*([first] if first else []), *starred)})[:REFERENCES]
+        words, pictures = f"This is the {subject}", [_thumbnail(store, each) for each in chosen]
+    figures = "".join(
+        f'<figure data-hold="s" data-keylabel="compare with this">{each}</figure>' for each in pictures if each
+    )
+    hint = '<span class="fl-by-key">hold s, or press it, to compare</span>'
+    hint += '<span class="fl-by-touch">hold a finger on it to compare</span>'
+    return f'<p class="fl-quiet">{words} · {hint}</p><div>{figures}</div>' if figures else ""
+
+
+def _meaning(subject: str) -> str:
+    rows = (
+        ("Good", f"it is the same {subject}, all that was asked for is there, and nothing looks broken."),
+        ("Needs correction", "nearly: one thing is wrong that somebody could mend."),
+        ("Reject", f"it is not the same {subject}, or much is wrong."),
+    )
+    listed = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in rows)
+    return f'<p class="fl-quiet">What to choose</p><dl class="fl-facts">{listed}</dl>'
 
 
 def waiting(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
@@ -112,11 +139,20 @@ def vote(
 
 def _picture(store: Store, image_id: str, alt: str, more: str = "") -> str:
     """A picture inside the page itself, without its metadata: a reviewer can ask the server for no file at all."""
-    if not image_id:
-        return ""
     picture = store.open_image(image_id)
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)
-    data = base64.b64encode(kept.getvalue()).decode("ascii")
+    return _inline(kept.getvalue(), alt, more)
+
+
+def _thumbnail(store: Store, image_id: str) -> str:
+    """The same, small; nothing for a picture whose file is gone."""
+    with suppress(UserError):
+        return _inline(store.thumb(image_id).read_bytes(), "the character")
+    return ""
+
+
+def _inline(webp: bytes, alt: str, more: str = "") -> str:
+    data = base64.b64encode(webp).decode("ascii")
     return f'<img {more} alt="{looks.esc(alt)}" src="data:image/webp;base64,{data}">'
