@@ -36,8 +36,8 @@ ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a person's windows, and what scripts ask
 UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
-# What a painted picture of 100 megapixels needs; a call by script; and a dataset in one request.
-LIMITS = {"": 32 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
+# A call, by the page or by script; a painted picture of 100 megapixels; a dataset in one request.
+LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 _BRAND = '<div class="fl-brand"><b>FLENwheel</b><span>grow a character from a dozen pictures</span></div>'
 _ICONS = (

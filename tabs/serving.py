@@ -25,6 +25,7 @@ from tabs.sessions import Sessions
 
 HERE = "127.0.0.1"
 _OTHER_PORT = "Give --port another number, from 1024 to 65535; 0 picks a free one."
+_PATIENCE_S = 5.0  # for a handler that goes on working: the process may end without it
 _GRACE_S = 1.0  # for requests that are being answered when an app ends
 
 
@@ -47,7 +48,7 @@ class Running:
         self.demo.is_running = False
         self.demo.app.stop_event.set()  # ends the open pages' heartbeats
         self.server.should_exit = True
-        self.thread.join()
+        self.thread.join(_PATIENCE_S)
 
 
 class Server(uvicorn.Server):

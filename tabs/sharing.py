@@ -26,7 +26,7 @@ from tabs.serving import HERE, Running, listen, serve
 
 Json = dict[str, Any]
 LONGEST_H = 72.0
-SESSIONS = 64  # open pages of reviewers, about 60 KiB each
+SESSIONS = 64  # open pages of reviewers; each has two widgets, so it is small
 LIMITS = {"": 64 << 10, "/login": 4 << 10}
 _NO_TUNNEL = (
     OSError,
