@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import RLock
 from typing import Any, Self, TypeVar, cast
 
-from engines.errors import BadInput
+from engines.errors import BadInput, UserError
 from studio.character_store import Store
 from studio.collection import Collection, changed
 from studio.durable import make_folder
@@ -23,7 +23,7 @@ R = TypeVar("R", bound=Record)
 class Library:
     """The data folder: characters, the job queue, settings and measured peaks; held by one process.
 
-    Raises: Busy, BadInput.
+    Raises: Busy, BadInput, UserError for a folder that cannot be read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -32,7 +32,13 @@ class Library:
         self._lock = FolderLock(root)
         with ExitStack() as on_failure:
             on_failure.callback(self._lock.release)
-            self._database = Database(root, compact_bytes=compact_bytes)
+            try:
+                self._database = Database(root, compact_bytes=compact_bytes)
+            except OSError as error:
+                raise UserError(
+                    f"{root} could not be read: {error.strerror or error}.",
+                    "Check that its files belong to you and that the disk is there, then start again.",
+                ) from error
             on_failure.pop_all()
         self._characters = Collection(self._database, "characters", Character)
         self._collections: dict[type[Record], Collection[Any]] = {}
