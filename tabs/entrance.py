@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tabs.common.looks import esc
 
@@ -31,6 +31,7 @@ _ENDED = "This review link has ended. Thank you for your help."
 _FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 _FILES = ("/", "/favicon.ico", "/config", "/theme.css", "/gradio_api/theme.css", "/gradio_api/info")
 _CALL = "/gradio_api/run/predict"
+_NOTHING = JSONResponse("Not found", 404)
 
 
 class Term:
@@ -67,10 +68,13 @@ class Entrance:
 
     Each login is a guest of its own, `guest:LINK.NUMBER`: nobody takes another's votes back, and agreement between two
     can be told. Wrong passwords are answered late, per client; a right one is let in at once, whatever others do.
+    A body that is no call of the page (`is_call`) finds nothing, for Gradio would print a traceback for it.
     """
 
-    def __init__(self, app: ASGIApp, door: Door, alive: Callable[[], bool], ui: Path) -> None:
-        self._app, self._door, self._alive = app, door, alive
+    def __init__(
+        self, app: ASGIApp, door: Door, alive: Callable[[], bool], ui: Path, is_call: Callable[[bytes], bool]
+    ) -> None:
+        self._app, self._door, self._alive, self._is_call = app, door, alive, is_call
         self._page = Template((ui / "door.html").read_text(encoding="utf-8"))
         self._style = (ui / "door.css").read_text(encoding="utf-8")
         self._link = secrets.token_hex(3)
@@ -91,8 +95,11 @@ class Entrance:
             answer = await self._login(request)
         elif guest is None:
             answer = self._stranger(request)
+        elif not open_to_guests(request.method, request.url.path):
+            answer = _NOTHING
         else:
-            answer = None if open_to_guests(request.method, request.url.path) else JSONResponse("Not found", 404)
+            answer = None if request.method != "POST" or self._is_call(await request.body()) else _NOTHING
+            receive = _again(request, receive)
         scope[GUEST] = guest
         await (answer or self._app)(scope, receive, send)
 
@@ -128,6 +135,22 @@ class Entrance:
     def _html(self, words: str, status: int, kind: str) -> HTMLResponse:
         filled = self._page.substitute(style=self._style, words=esc(words), kind=kind, user=USER)
         return HTMLResponse(filled, status, {"Cache-Control": "no-store"})
+
+
+def _again(request: Request, receive: Receive) -> Receive:
+    """A body that was read is handed on as one piece; after it comes what the client does next."""
+    if request.method != "POST":
+        return receive
+    waiting = True
+
+    async def again() -> Message:
+        nonlocal waiting
+        if waiting:
+            waiting = False
+            return {"type": "http.request", "body": await request.body(), "more_body": False}
+        return await receive()
+
+    return again
 
 
 def open_to_guests(method: str, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -51,6 +52,19 @@ def build(studio: Studio, character_id: str, alive: Term) -> gr.Blocks:
         stage.act(act, [skipped], [stage, skipped], **_QUIET)
         demo.queue(api_open=False)
     return demo
+
+
+def is_call(body: bytes) -> bool:
+    """Whether this is what the page sends: one of its two handlers, its one input, and what was clicked."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    match asked:
+        case {"fn_index": 0 | 1, "data": [_]}:
+            clicked = asked.get("event_data")
+            return clicked is None or isinstance(clicked, dict)
+    return False
 
 
 def closed() -> str:

@@ -122,7 +122,7 @@ class ReviewLink:
         settings = self._studio.settings
 
         def door(app: ASGIApp) -> ASGIApp:
-            entrance = Entrance(app, Door(password, term), term, settings.assets / "ui")
+            entrance = Entrance(app, Door(password, term), term, settings.assets / "ui", reviewer.is_call)
             return Guard(entrance, LIMITS, names)
 
         return serve(

@@ -246,7 +246,15 @@ def test_a_reviewer_can_ask_for_the_page_alone(link: dict[str, Any], capfd: pyte
             assert client.post(f"/gradio_api/{path}", json={"data": []}).status_code == 404, path
         for path in ("file=/etc/hostname", "proxy=http://127.0.0.1", "runs", "deep_link?session_hash=a", "dev/reload"):
             assert client.get(f"/gradio_api/{path}").status_code == 404, path
-        assert client.post("/gradio_api/run/predict", json={"data": [], "fn_index": 999}).status_code == 404
+        for asked in (
+            {"data": [[]], "fn_index": 999},
+            {"data": [], "fn_index": 1},
+            {"data": [[], 5], "fn_index": 1},
+            {"data": [[]], "fn_index": 1, "event_data": [1]},
+            {"data": [[]], "fn_index": "one"},
+            [],
+        ):
+            assert client.post("/gradio_api/run/predict", json=asked).status_code == 404, asked
     said = capfd.readouterr()
     assert "Traceback" not in said.out + said.err
 
@@ -330,7 +338,9 @@ def test_no_vote_counts_after_the_stop(house: House) -> None:
 def test_a_page_that_is_open_is_told_the_end(studio: Studio, anna: Character) -> None:
     """Between the end of the time and the end of the server everything is answered that it has ended."""
     term = Term(datetime.now(UTC) + timedelta(hours=1))
-    entrance = Entrance(PlainTextResponse("inside"), Door("secret", term), term, studio.settings.assets / "ui")
+    entrance = Entrance(
+        PlainTextResponse("inside"), Door("secret", term), term, studio.settings.assets / "ui", reviewer.is_call
+    )
     client = TestClient(entrance)
     assert client.post("/login", data={"username": "reviewer", "password": "secret"}).status_code == 200
     assert client.get("/").text == "inside"
