@@ -1,4 +1,4 @@
-"""What the studio may ask of an engine: parameters (of engines.params), plans, protocols. Of libraries pydantic alone."""
+"""What the studio may ask of an engine: parameters (of engines.params), plans, protocols. Of libraries pydantic."""
 
 from __future__ import annotations
 

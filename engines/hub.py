@@ -92,7 +92,8 @@ def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
 def _cache() -> Path:
     """Source: huggingface_hub/constants.py; read anew each time, and without importing it."""
     home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
+    cache = os.environ.get("HF_HUB_CACHE") or str(Path(home) / "hub")
+    return Path(os.path.expanduser(cache))  # noqa: PTH111 - as the hub does, a user without a home folder has "~" itself
 
 
 class HuggingFace:
@@ -170,8 +171,17 @@ def _bar(on_bytes: OnBytes) -> Any:
 @contextmanager
 def _told(repo: str) -> Iterator[None]:
     """huggingface_hub's errors as causes and next actions."""
+    from httpx2 import InvalidURL
+    from huggingface_hub import get_session
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
+    try:
+        get_session()  # makes the client, which reads the proxies
+    except (ImportError, InvalidURL, ValueError) as error:
+        raise Unreachable(
+            f"The proxy in the environment (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY) cannot be used: {error}",
+            "Correct that variable or unset it. For a SOCKS proxy: pip install socksio.",
+        ) from error
     try:
         yield
     except GatedRepoError as error:

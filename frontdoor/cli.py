@@ -25,10 +25,13 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
     top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    studio, demo, test, _, pull, bench = (commands.add_parser(name, help=words) for name, words in COMMANDS.items())
+    studio, demo, test, doctor, pull, bench = (
+        commands.add_parser(name, help=words) for name, words in COMMANDS.items()
+    )
+    for one in (top, studio, doctor):
+        one.add_argument("--home", type=Path, help="where characters live (default: ~/FLENwheel)")
     for one in (top, studio):
         one.add_argument("--port", type=int, default=0, help="0 picks a free one")
-        one.add_argument("--home", type=Path, help="where characters live (default: ~/FLENwheel)")
         one.add_argument("--no-open", action="store_true", help="don't open the browser")
         one.add_argument("--compile", action="store_true", help="on a card: compile models (slow start, faster steps)")
         one.add_argument("--fake", action="store_true", help="deterministic stand-in models, for development")

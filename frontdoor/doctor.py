@@ -36,7 +36,7 @@ class Finding:
 
 def main(options: argparse.Namespace) -> int:
     """Print every finding; the exit code is 0 when all that the embedded models need is there."""
-    settings = Settings.from_env(Path(assets.__file__).parent)
+    settings = Settings.from_env(Path(assets.__file__).parent, getattr(options, "home", None))
     findings = [*_machine(settings), *_caches(settings), *_packages(), *_embedded(settings)]
     width = max(len(finding.what) for finding in findings)
     for finding in findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def _partly(spec: ModelSpec) -> tuple[str, list[str]]:
 
 
 def _short(folder: Path) -> str:
-    home = Path.home()
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111 - never raises, also for a user without a home folder
     return f"~/{folder.relative_to(home)}" if folder.is_relative_to(home) else str(folder)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import assets
 from engines.fake import fake_registry
+from frontdoor.machine import without_proxies
 from studio.settings import Settings
 from studio.studio import Studio
 
@@ -30,10 +31,8 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
     `compiled`: on a card the transformers' blocks are compiled by torch.
     """
-    settings = Settings.from_env(Path(assets.__file__).parent)
+    settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
-    if home:
-        settings = dataclasses.replace(settings, data_root=home.expanduser().resolve())
     if not fake:
         return Studio(settings)
     settings = dataclasses.replace(settings, device="fake")
@@ -42,7 +41,8 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 
 def serve(studio: Studio, *, port: int, browser: bool) -> int:
     """Show the studio until Ctrl-C or a polite kill, then leave everything in order: a training saves where it is."""
-    from tabs.app import launch
+    with without_proxies(os.environ):
+        from tabs.app import launch
 
     with ExitStack() as ends, _ending_politely():
         ends.callback(studio.close)

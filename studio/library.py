@@ -33,7 +33,7 @@ _NEEDED: Final = {"name": "a name", "trigger": "a trigger word", "subject": "a w
 class Library:
     """The data folder: characters, the job queue, settings and measured peaks; held by one process.
 
-    Raises: Busy, BadInput.
+    Raises: Busy, BadInput, UserError for a folder that cannot be read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -42,7 +42,13 @@ class Library:
         self._lock = FolderLock(root)
         with ExitStack() as on_failure:
             on_failure.callback(self._lock.release)
-            self._database = Database(root, compact_bytes=compact_bytes)
+            try:
+                self._database = Database(root, compact_bytes=compact_bytes)
+            except OSError as error:
+                raise UserError(
+                    f"{root} could not be read: {error.strerror or error}.",
+                    "Check that its files belong to you and that the disk is there, then start again.",
+                ) from error
             on_failure.pop_all()
         self._characters = Collection(self._database, "characters", Character)
         self._collections: dict[type[Record], Collection[Any]] = {}

@@ -14,6 +14,7 @@ from engines.api import Captioner, Device, ModelSpec, Scorer, Trainer
 from engines.device import host_bytes, open_device
 from engines.errors import BadInput, UserError
 from engines.registry import Registry
+from studio.durable import make_folder
 from studio.flywheel import card, curate, enrich, generate, refine, train
 from studio.gpu import GpuManager
 from studio.jobs import Context, Jobs, Runner
@@ -159,7 +160,7 @@ class _Log(RotatingFileHandler):
 
 def _log_to(settings: Settings) -> Any:
     """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
-    settings.log_file.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.log_file.parent)
     handler = _Log(
         settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True, errors="backslashreplace"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from studio.api import Api
 from studio.nouns import CHARACTER_SETTING
@@ -33,7 +35,8 @@ from tabs.common.shell import (
     ticking,
 )
 from tabs.common.theme import head, theme
-from tabs.serving import HERE, Running, serve, temp_folder
+from tabs.guard import MIB, Guard
+from tabs.serving import HERE, Running, listen, serve
 from tabs.sharing import ReviewLink
 
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
@@ -47,6 +50,10 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 RETRY_S = 5.0
+SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a person's windows, and what scripts ask
+UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
+# A call, by the page or by script; a painted picture of 100 megapixels; a dataset in one request.
+LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
 _BRAND = '<div class="fl-brand"><h1>FLENwheel</h1><span>grow a character from a dozen pictures</span></div>'
 _ICONS = (
     '<div class="fl-icons"><button type="button" class="fl-button" data-theme-toggle title="dark or light">◐</button>'
@@ -98,21 +105,28 @@ def _hidden() -> gr.Textbox:
 
 
 def launch(studio: Studio, port: int = 0) -> Running:
-    """Serve the studio on this machine; `close()` also takes a review link down."""
-    root = studio.settings.data_root / "cache" / "pages"
+    """Serve the studio on this machine; `close()` also takes a review link down.
+
+    Raises: Busy and BadInput for a port that cannot be had.
+    """
+    listener = listen(port or studio.settings.port)
+    pages = studio.settings.data_root / "cache" / "pages"
+    os.environ["GRADIO_TEMP_DIR"] = str(pages)  # where uploads may lie; each app has a folder of its own in it
     sharing = ReviewLink(studio)
-    with temp_folder(root / "studio", root):
-        demo = build(studio, sharing)
-        demo.queue(api_open=False)
-        running = serve(
-            demo,
-            port or studio.settings.port,
-            [HERE, "localhost"],
-            theme=theme(),
-            head=head(studio.settings.assets),
-            allowed_paths=[str(folder) for folder in open_folders(studio)],
-            show_error=True,
-        )
+    demo = build(studio, sharing)
+    demo.queue(api_open=False)
+    running = serve(
+        demo,
+        listener,
+        pages / "studio",
+        lambda app: TrustedHostMiddleware(Guard(app, LIMITS), [HERE, "localhost"]),
+        sessions=SESSIONS,
+        theme=theme(),
+        head=head(studio.settings.assets),
+        allowed_paths=[str(folder) for folder in open_folders(studio)],
+        show_error=True,
+        max_file_size=UPLOAD_BYTES,
+    )
     studio.jobs.start()
     return dataclasses.replace(running, ends=(sharing.stop,))
 
@@ -214,29 +228,33 @@ class _Forms:
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours", minimum=0.1, maximum=72)
                 self.open = gr.Button("Open the link", variant="primary", elem_id="share-open")
-                self.shut = gr.Button("Close the link", elem_id="share-close")
+                self.shut = gr.Button("Close the link", elem_id="share-close", visible=False)
             self.told = html(elem_id="share-told")
 
     def wire(self, link: ReviewLink, shell: Shell, share: gr.Button, look: Callable[[Any], Any]) -> None:
         """Connect the buttons."""
 
-        def start(studio: Studio, cid: str, hours: float) -> str:
-            return share_panel(link.start(cid, float(hours or 24)))
+        def shared(state: dict[str, Any]) -> tuple[str, Any]:
+            return share_panel(state), gr.update(visible=state["live"])
 
-        def stop(studio: Studio, cid: str) -> str:
-            return share_panel(link.stop())
+        def start(studio: Studio, cid: str, hours: float) -> tuple[str, Any]:
+            return shared(link.start(cid, float(hours or 24)))
 
-        def state(studio: Studio, cid: str) -> str:
-            return share_panel(link.state())
+        def stop(studio: Studio, cid: str) -> tuple[str, Any]:
+            return shared(link.stop())
 
+        def state(studio: Studio, cid: str) -> tuple[str, Any]:
+            return shared(link.state())
+
+        told = [self.told, self.shut]
         fields = [self.name, self.trigger, self.subject, *self.models]
         for trigger in (self.create.click, self.name.submit):
             shell.on(trigger, create, fields, [self.made, self.name], anywhere=True)
         arrived = self.made.change(None, [self.made], None, js="(id) => window.flen.go(id)", **QUIET)
         look(arrived.then)
-        shell.on(share.click, state, [], [self.told], anywhere=True)
-        shell.on(self.open.click, start, [self.hours], [self.told])
-        shell.on(self.shut.click, stop, [], [self.told], anywhere=True)
+        shell.on(share.click, state, [], told, anywhere=True)
+        shell.on(self.open.click, start, [self.hours], told)
+        shell.on(self.shut.click, stop, [], told, anywhere=True)
 
 
 def create(studio: Studio, cid: str, name: str, trigger: str, subject: str, *models: str) -> Said:
@@ -269,7 +287,7 @@ def share_panel(state: dict[str, Any]) -> str:
         ("address", state["url"]),
         ("user", state["user"]),
         ("password", state["password"]),
-        ("until", state["expires"]),
+        ("until", state.get("until") or state["expires"]),
     ]
     facts = "".join(
         f"<dt>{name}</dt><dd><code>{looks.esc(value)}</code> "

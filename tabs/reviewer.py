@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
@@ -13,14 +13,17 @@ import gradio as gr
 from engines.crops import Crop, cut
 from engines.errors import UserError
 from studio.flywheel import review
-from studio.nouns import ImageRecord, Verdict
+from studio.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.studio import Studio
 from tabs.common import looks
 from tabs.common.shell import html
+from tabs.entrance import Term
+from tabs.review import nearest
 
 TITLE = "Review"
 SIDE = 1024
+REFERENCES = 3
 VERDICTS = {
     "good": ("a", "good", Verdict.GOOD, "Good"),
     "correct": ("c", "warn", Verdict.NEEDS_CORRECTION, "Needs correction"),
@@ -30,24 +33,25 @@ Heard = tuple[str, int]  # a page, and the number of the last message that came 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
-def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Blocks:
+def build(studio: Studio, character_id: str, alive: Term) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         skipped, heard = gr.State(()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 
         def show(skips: tuple[str, ...], last: Heard, request: gr.Request) -> str:
-            return page(studio, character_id, reviewer_name(request), skips, last) if alive() else closed()
+            return page(studio, character_id, str(request.username), skips, last) if alive() else closed()
 
         def act(
             event: gr.EventData, skips: tuple[str, ...], last: Heard, request: gr.Request
         ) -> tuple[str, tuple[str, ...], Heard]:
-            if not alive():
-                return closed(), (), last
-            name, data = reviewer_name(request), dict(event._data or {})
-            here = (str(data.get("token", "")), int(data.get("n", 0)))
-            for key in data.get("keys", ()) if here != last else ():
-                skips = vote(studio, character_id, name, key, skips)
+            name, data = str(request.username), dict(event._data or {})
+            here = _heard(data)
+            with alive.lock:
+                if not alive():
+                    return closed(), (), last
+                for key in _keys(data) if here != last else ():
+                    skips = vote(studio, character_id, name, key, skips)
             return page(studio, character_id, name, skips, here), skips, here
 
         demo.load(show, [skipped, heard], [stage], **_QUIET)
@@ -56,9 +60,17 @@ def build(studio: Studio, character_id: str, alive: Callable[[], bool]) -> gr.Bl
     return demo
 
 
-def reviewer_name(request: gr.Request) -> str:
-    """Who is voting: the name that was logged in with."""
-    return f"guest:{request.username or 'unknown'}"
+def is_call(body: bytes) -> bool:
+    """Whether this is what the page sends: one of its two handlers, its two inputs, and what was clicked."""
+    try:
+        asked = json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    match asked:
+        case {"fn_index": 0 | 1, "data": [_, _]}:
+            clicked = asked.get("event_data")
+            return clicked is None or isinstance(clicked, dict)
+    return False
 
 
 def closed() -> str:
@@ -66,8 +78,20 @@ def closed() -> str:
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
+def _heard(data: dict[str, Any]) -> Heard:
+    """Which page a message came from, and its number there."""
+    number = data.get("n", 0)
+    return str(data.get("token", "")), number if isinstance(number, int) else 0
+
+
+def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """What was pressed, in order."""
+    keys = data.get("keys", ())
+    return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
+
+
 def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> str:
-    """The next picture beside its source, what was asked, and the buttons."""
+    """What the character looks like, the next picture, what was asked, and the buttons."""
     token, number = heard
     desk = f'<div data-desk data-of="guest" data-token="{looks.esc(token)}" data-n="{number}">'
     return f'{desk}<p class="fl-said" data-said role="alert"></p>{_desk(studio, character_id, reviewer, skipped)}</div>'
@@ -87,23 +111,50 @@ def _desk(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, 
         looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
     )
     skip = looks.button("Skip", "skip", key=" ", id=shown.id)
-    source = _picture(store, shown.parent, shown.source_crop, "source")
-    side = f'<figure data-hold="s" data-keylabel="compare with the source">{source}'
-    side += "<figcaption>made from this (hold s)</figcaption></figure>" if shown.parent else "</figure>"
     asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
+    wanted = f'<p class="fl-quiet">What was asked for</p><dl class="fl-facts">{asked}</dl>' if asked else ""
+    subject = looks.esc(store.character.subject)
     main = _picture(store, shown.id, shown.crop, "the picture to judge", 'class="fl-main" data-main')
     return (
         f"{head}{back}{_ids('data-ahead', [shown.id])}"
-        f'<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
-        f'<div class="fl-verdicts">{buttons}{skip}{undo}</div></div>'
-        f'<div><div class="fl-beside">{side}</div><p class="fl-quiet">asked for</p>'
-        f'<dl class="fl-facts">{asked}</dl></div></div>'
+        f'<div class="fl-review" data-stage data-id="{looks.esc(shown.id)}">'
+        f'<div class="fl-known">{_known(store, shown, subject)}</div><div class="fl-judged">{main}</div>'
+        f'<div class="fl-wanted">{wanted}{_meaning(subject)}</div>'
+        f'<div class="fl-votes">{buttons}</div><div class="fl-more">{skip}{undo}</div></div>'
     )
 
 
 def _ids(name: str, ids: list[str]) -> str:
     """Pictures as the page's desk takes them, here without an address: a reviewer sees only what was sent."""
     return f'<i hidden {name}="{looks.esc(json.dumps([[each, ""] for each in ids]))}"></i>'
+
+
+def _known(store: Store, shown: ImageRecord, subject: str) -> str:
+    """The picture that an edit was made from; for one that was drawn from nothing, originals of the character."""
+    if shown.parent:
+        words, pictures = "Made from this picture", [_picture(store, shown.parent, shown.source_crop, "source")]
+    else:
+        first = nearest(store, shown)
+        originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
+        starred = sorted(originals, key=lambda each: not each.star)
+        chosen = list({each.id: each for each in (*([first] if first else []), *starred)}.values())[:REFERENCES]
+        words, pictures = f"This is the {subject}", [_thumbnail(store, each) for each in chosen]
+    figures = "".join(
+        f'<figure data-hold="s" data-keylabel="compare with this">{each}</figure>' for each in pictures if each
+    )
+    hint = '<span class="fl-by-key">hold s, or press it, to compare</span>'
+    hint += '<span class="fl-by-touch">hold a finger on it to compare</span>'
+    return f'<p class="fl-quiet">{words} · {hint}</p><div>{figures}</div>' if figures else ""
+
+
+def _meaning(subject: str) -> str:
+    rows = (
+        ("Good", f"it is the same {subject}, all that was asked for is there, and nothing looks broken."),
+        ("Needs correction", "nearly: one thing is wrong that somebody could mend."),
+        ("Reject", f"it is not the same {subject}, or much is wrong."),
+    )
+    listed = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in rows)
+    return f'<p class="fl-quiet">What to choose</p><dl class="fl-facts">{listed}</dl>'
 
 
 def waiting(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
@@ -142,5 +193,16 @@ def _picture(store: Store, image_id: str, crop: Crop, alt: str, more: str = "") 
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)
-    data = base64.b64encode(kept.getvalue()).decode("ascii")
+    return _inline(kept.getvalue(), alt, more)
+
+
+def _thumbnail(store: Store, original: ImageRecord) -> str:
+    """An original as it was cropped, small; nothing for a picture whose file is gone."""
+    with suppress(UserError):
+        return _inline(store.thumb(original.id, original.crop).read_bytes(), "the character")
+    return ""
+
+
+def _inline(webp: bytes, alt: str, more: str = "") -> str:
+    data = base64.b64encode(webp).decode("ascii")
     return f'<img {more} alt="{looks.esc(alt)}" src="data:image/webp;base64,{data}">'

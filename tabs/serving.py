@@ -1,20 +1,32 @@
-"""How the two apps are served: on this machine alone, each with a temp folder of its own, and how they end."""
+"""How the two apps are served: on this machine alone, each with a folder of its own for files, and how they end."""
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from gradio.route_utils import FnIndexInferError
+from starlette.requests import Request
+from starlette.types import ASGIApp
+
+from engines.errors import BadInput, Busy, UserError
+from tabs.sessions import Sessions
 
 HERE = "127.0.0.1"
+_OTHER_PORT = "Give --port another number, from 1024 to 65535; 0 picks a free one."
+_PATIENCE_S = 5.0  # for a handler that goes on working: the process may end without it
+_GRACE_S = 1.0  # for requests that are being answered when an app ends
 
 
 @dataclass(frozen=True)
@@ -24,52 +36,104 @@ class Running:
     url: str
     demo: gr.Blocks
     port: int
+    server: Server
+    thread: threading.Thread
     ends: tuple[Callable[[], object], ...] = ()  # what else has to end with it
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving: within about a second nobody is listened to any more."""
         for end in self.ends:
             end()
-        self.demo.close(verbose=False)
+        self.demo._queue.close()
+        self.demo.is_running = False
+        self.demo.app.stop_event.set()  # ends the open pages' heartbeats
+        self.server.should_exit = True
+        self.thread.join(_PATIENCE_S)
 
 
-@contextmanager
-def temp_folder(folder: Path, after: Path) -> Iterator[None]:
-    """While an app is built and launched its cache is `folder`; from then on uploads are checked against `after`.
+class Server(uvicorn.Server):
+    """Uvicorn in a thread; at its end a request that is not answered in time, or only half sent, is dropped."""
 
-    Gradio reads the variable when components are made and again at each upload; one folder for both apps would
-    let a reviewer fetch the studio's cached files.
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen no more, let answers go out for a moment, then close every connection."""
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        last = asyncio.get_running_loop().time() + _GRACE_S
+        while self.server_state.connections and asyncio.get_running_loop().time() < last:
+            await asyncio.sleep(0.02)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await self.lifespan.shutdown()
+
+
+def listen(port: int) -> socket.socket:
+    """A socket that listens on this machine alone; port 0 is a free one.
+
+    Raises: BadInput for a port that cannot be had, Busy for one that another program listens on.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
     try:
-        yield
-    finally:
-        os.environ["GRADIO_TEMP_DIR"] = str(after)
+        return socket.create_server((HERE, port))
+    except OverflowError:
+        raise BadInput(f"There is no port {port}.", _OTHER_PORT) from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise Busy(f"Port {port} is in use by another program.", f"Close that one. {_OTHER_PORT}") from None
+        raise BadInput(f"Port {port} cannot be opened: {os.strerror(error.errno or 0)}.", _OTHER_PORT) from None
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HERE, 0))
-        return int(probe.getsockname()[1])
+def serve(
+    demo: gr.Blocks,
+    listener: socket.socket,
+    cache: Path,
+    door: Callable[[ASGIApp], ASGIApp],
+    *,
+    sessions: int,
+    **more: Any,
+) -> Running:
+    """Serve an app in the background behind its door; its files lie in `cache`, its last `sessions` pages in memory.
 
-
-def serve(demo: gr.Blocks, port: int, hosts: list[str], **more: Any) -> Running:
-    """Launch an app in the background, bound to this machine."""
-    trusted = Middleware(TrustedHostMiddleware, allowed_hosts=hosts)
-    _, url, _ = demo.launch(
+    Gradio's own `launch` calls the app back over HTTP, which a proxy in the environment breaks; here nothing is
+    called. Raises: UserError when the server does not start.
+    """
+    port = int(listener.getsockname()[1])
+    outer = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        outer,
+        demo,
+        "/",
         server_name=HERE,
-        server_port=port or free_port(),
-        prevent_thread_lock=True,
-        quiet=True,
-        share=False,
+        server_port=port,
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
         mcp_server=False,
         ssr_mode=False,
-        app_kwargs={"middleware": [trusted]},
+        pwa=False,
+        app_kwargs={"exception_handlers": dict.fromkeys((KeyError, FnIndexInferError), _unknown)},
         **more,
     )
-    return Running(url=url.rstrip("/"), demo=demo, port=int(demo.server_port))
+    inner = outer.routes[-1].app
+    demo.app = demo.server_app = inner
+    demo.has_launched = True  # from now on Gradio looks where files come from
+    demo.config = demo.get_config_file()  # with the theme, which mounting sets after it
+    inner.state_holder = Sessions(demo, sessions)
+    cache.mkdir(parents=True, exist_ok=True)
+    inner.uploaded_file_dir = str(cache)
+    for block in (demo, *demo.blocks.values()):
+        block.GRADIO_CACHE = str(cache)
+
+    server = Server(uvicorn.Config(door(outer), log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run, args=([listener],), name=f"server {port}", daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise UserError("The page's server did not start.", "What the terminal says above is the reason.")
+        thread.join(0.01)
+    return Running(f"http://{HERE}:{port}", demo, port, server, thread)
+
+
+async def _unknown(request: Request, error: Exception) -> PlainTextResponse:
+    """What is not there is said in a line, not in a traceback a request."""
+    return PlainTextResponse("Not found", 404)

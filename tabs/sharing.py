@@ -1,55 +1,43 @@
-"""The review link: a second app on its own port, with its own password, cache and expiry, and a tunnel to it."""
+"""The review link: a second app on its own port, with its own door, folder and expiry, and a tunnel to it."""
 
 from __future__ import annotations
 
 import contextvars
-import hmac
+import gc
 import secrets
 import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 from gradio import networking, tunneling
 from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
+from starlette.types import ASGIApp
 
 from engines.errors import BadInput
 from studio.studio import Studio
 from tabs import reviewer
 from tabs.common.theme import head, theme
-from tabs.serving import HERE, Running, serve, temp_folder
+from tabs.entrance import GUEST, USER, Door, Entrance, Term
+from tabs.guard import Guard
+from tabs.serving import HERE, Running, listen, serve
 
 Json = dict[str, Any]
-USER = "reviewer"
 LONGEST_H = 72.0
-_WRONG_LOGINS = 50
+SESSIONS = 64  # open pages of reviewers; each has two widgets, so it is small
+LIMITS = {"": 64 << 10, "/login": 4 << 10}
 _NO_TUNNEL = (
     OSError,
     RuntimeError,
     ValueError,
+    ImportError,  # a SOCKS proxy is set, and httpx has no package for it
     httpx.HTTPError,
+    httpx.InvalidURL,
     ChecksumMismatchError,
     ShareCertificateWriteError,
 )
-
-
-class Door:
-    """Lets in who knows the password; after many wrong ones nobody, since no one types that badly."""
-
-    def __init__(self, password: str, alive: Any) -> None:
-        self._password, self._alive = password, alive
-        self._wrong = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, user: str, password: str) -> bool:
-        """Whether to let in."""
-        right = hmac.compare_digest(password.encode(), self._password.encode()) and user == USER
-        with self._lock:
-            if self._wrong >= _WRONG_LOGINS:
-                return False
-            self._wrong += 0 if right else 1
-        return right and bool(self._alive())
 
 
 @dataclass(frozen=True)
@@ -57,6 +45,7 @@ class _Open:
     running: Running
     password: str
     expires: datetime
+    term: Term
     timer: threading.Timer
     tunnel: str  # the public address, or ""
 
@@ -80,26 +69,33 @@ class ReviewLink:
         with self._lock:
             self.stop()
             expires = datetime.now(UTC) + timedelta(hours=hours)
-            password = secrets.token_urlsafe(24)
+            password, term, names = secrets.token_urlsafe(24), Term(expires), set[str]()
             # Asked for from inside a handler of the studio's app: Gradio must not take the new app for a part of it.
-            running = contextvars.Context().run(self._serve, character_id, password, expires)
+            running = contextvars.Context().run(self._serve, character_id, password, term, names)
             timer = threading.Timer(hours * 3600, self.stop)
             timer.daemon = True
             timer.start()
-            self._open = _Open(running, password, expires, timer, _tunnel(running))
+            tunnel = _tunnel(running)
+            names.update({urlsplit(tunnel).netloc} if tunnel else ())
+            self._open = _Open(running, password, expires, term, timer, tunnel)
             return self.state()
 
     def stop(self) -> Json:
-        """Close tunnel and app; nothing happens when none is open."""
+        """Close tunnel and app; nothing happens when none is open. No vote counts from the first line on."""
+        if opened := self._open:
+            opened.term.end()
         with self._lock:
             opened, self._open = self._open, None
         if opened is not None:
+            opened.term.end()
             opened.timer.cancel()
             for tunnel in [each for each in tunneling.CURRENT_TUNNELS if each.local_port == opened.running.port]:
                 tunnel.kill()
                 tunneling.CURRENT_TUNNELS.remove(tunnel)
             opened.running.close()
-        return {"live": False, "was_live": opened is not None}
+        was_live, opened = opened is not None, None
+        gc.collect()  # an app holds itself in circles, and with it event loops, each with open files
+        return {"live": False, "was_live": was_live}
 
     def live(self) -> bool:
         """Whether a link is open now."""
@@ -118,32 +114,39 @@ class ReviewLink:
                 "user": USER,
                 "password": self._open.password,
                 "expires": self._open.expires.isoformat(timespec="minutes"),
+                "until": local_time(self._open.expires),
                 "message": _PUBLIC if self._open.tunnel else _LOCAL,
             }
 
-    def _serve(self, character_id: str, password: str, expires: datetime) -> Running:
+    def _serve(self, character_id: str, password: str, term: Term, names: set[str]) -> Running:
         settings = self._studio.settings
-        root = settings.data_root / "cache" / "pages"
 
-        def alive() -> bool:
-            return datetime.now(UTC) < expires
+        def door(app: ASGIApp) -> ASGIApp:
+            entrance = Entrance(app, Door(password, term), term, settings.assets / "ui", reviewer.is_call)
+            return Guard(entrance, LIMITS, names)
 
-        with temp_folder(root / "review", root):
-            return serve(
-                reviewer.build(self._studio, character_id, alive),
-                0,
-                ["*"],
-                auth=Door(password, alive),
-                auth_message="Enter the name and password that came with the link.",
-                theme=theme(),
-                head=head(settings.assets),
-                blocked_paths=[str(settings.data_root.resolve()), str(settings.models_dir.resolve())],
-                show_error=False,
-                max_file_size=1,
-            )
+        return serve(
+            reviewer.build(self._studio, character_id, term),
+            listen(0),
+            settings.data_root / "cache" / "pages" / "review",
+            door,
+            sessions=SESSIONS,
+            auth_dependency=lambda request: request.scope.get(GUEST),
+            theme=theme(),
+            head=head(settings.assets, "reviewer.css", "reviewer.js"),
+            blocked_paths=[str(settings.data_root.resolve()), str(settings.models_dir.resolve())],
+            show_error=False,
+            max_file_size=1,
+        )
 
 
-_PUBLIC = "Anyone with the address and the password can see the queue and vote, until then."
+def local_time(moment: datetime) -> str:
+    """A moment as a clock on this computer's wall shows it: `Tuesday 1 December, 03:04`."""
+    here = moment.astimezone()
+    return f"{here:%A} {here.day} {here:%B}, {here:%H:%M}"
+
+
+_PUBLIC = "Anyone with the address and the password can see the queue and vote, until then (your time)."
 _LOCAL = (
     "No tunnel could be opened (is this machine offline?), so the address works on this machine only. "
     "Open the link again when you are online."

@@ -93,7 +93,7 @@
       const response = await plain(...given);
       reached(true);
       if (by) answered = by;
-      if (response.status >= 400) say(await broken(response), by);
+      if (response.status >= 400 && response.status !== 410) say(await broken(response), by);
       return response;
     } catch (error) {
       if (error.name !== "AbortError") reached(false);

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-_SCRIPTS = ("place.js", "desk.js", "words.js", "flen.js")
+_SCRIPTS = ("place.js", "desk.js", "words.js", "flen.js", "again.js")
 _FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
@@ -64,8 +64,10 @@ def theme() -> gr.themes.Base:
     return base.set(color_accent="var(--fl-accent)", block_padding="10px 12px", **both)
 
 
-def head(assets: Path) -> str:
-    """Our style and script as they go into the page's head, inline: no further request, nothing from afar."""
-    css = (assets / "ui" / "flen.css").read_text(encoding="utf-8")
-    scripts = [(assets / "ui" / name).read_text(encoding="utf-8") for name in _SCRIPTS]
-    return f"<style>{css}</style>" + "".join(f"<script>{script}</script>" for script in scripts)
+def head(assets: Path, *more: str) -> str:
+    """Our styles and scripts, and `more` of them, as they go into the page's head, inline: no further request."""
+    parts = []
+    for name in ("flen.css", *more, *_SCRIPTS):
+        tag = "style" if name.endswith(".css") else "script"
+        parts.append(f"<{tag}>{(assets / 'ui' / name).read_text(encoding='utf-8')}</{tag}>")
+    return "".join(parts)

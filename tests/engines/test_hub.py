@@ -115,6 +115,14 @@ def test_offline_is_unreachable(server, tmp_path: Path) -> None:
     assert "HF_HUB_OFFLINE" in said["hint"]
 
 
+@pytest.mark.parametrize("proxy", ["socks4://127.0.0.1:9", "http://:::"])
+def test_a_proxy_that_cannot_be_used_is_told(server, tmp_path: Path, proxy: str) -> None:
+    """Which variables to look at, instead of a traceback."""
+    said = _fetch(server, tmp_path / "model.part", ALL_PROXY=proxy, NO_PROXY="")
+    assert said["code"] == "unreachable"
+    assert "ALL_PROXY" in said["message"]
+
+
 def test_a_small_files_git_id_is_checked(tmp_path: Path) -> None:
     """A file without a SHA-256 is known by git's own hash of it; another content of that size is not intact."""
     file = RemoteFile("config.json", 2, git_id="9e26dfeeb6e641a33dae4961196235bdb965b21b")

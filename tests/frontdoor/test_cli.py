@@ -1,5 +1,9 @@
 """The commands and their options."""
 
+import os
+import socket
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -8,6 +12,8 @@ import pytest
 from frontdoor import bootstrap
 from frontdoor.cli import COMMANDS, main, parser
 from frontdoor.studio import open_studio
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_no_command_means_the_studio() -> None:
@@ -56,3 +62,39 @@ def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
     pyproject.write_text("b")
 
     assert bootstrap._fingerprint(pyproject) != before
+
+
+@pytest.mark.slow
+def test_a_port_that_cannot_be_had_is_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A taken one and one that does not exist; afterwards the folder is free for the next start."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        for port in (other.getsockname()[1], 70_000):
+            code = main(["studio", "--fake", "--no-open", "--home", str(tmp_path / "home"), "--port", str(port)])
+            said = capsys.readouterr().err.strip().splitlines()
+            assert (code, len(said)) == (1, 2)
+            assert str(port) in said[0]
+            assert "--port" in said[1]
+    open_studio(tmp_path / "home", fake=True).close()
+
+
+@pytest.mark.slow
+def test_behind_any_proxy_the_studio_starts(tmp_path: Path) -> None:
+    """Also where Gradio's own import would fail: SOCKS without its package, an address with a mistake in it."""
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    for proxy in ("socks5://127.0.0.1:9", "http://:::"):
+        environment |= {"ALL_PROXY": proxy, "http_proxy": proxy}
+        command = [
+            sys.executable,
+            "-u",
+            "-m",
+            "frontdoor.cli",
+            "studio",
+            "--fake",
+            "--no-open",
+            "--home",
+            str(tmp_path),
+        ]
+        with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as studio:
+            assert studio.stdout
+            assert any("http://127.0.0.1:" in line for line in studio.stdout)
+            studio.terminate()

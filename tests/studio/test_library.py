@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import BadInput, Busy, NotFound
+from engines.errors import BadInput, Busy, NotFound, UserError
 from studio.nouns import Job, JobState
 from studio.store import Library
 
@@ -82,4 +82,13 @@ def test_failed_opening_lets_go_of_the_lock(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="damaged"):
         Library(tmp_path)
     (tmp_path / "flenwheel.json").write_bytes(good)
+    Library(tmp_path).close()
+
+
+def test_a_journal_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    """As one that belongs to another user: in words, and nobody holds the folder afterwards."""
+    (tmp_path / "flenwheel.journal").mkdir()
+    with pytest.raises(UserError, match="flenwheel.journal could not be"):
+        Library(tmp_path)
+    (tmp_path / "flenwheel.journal").rmdir()
     Library(tmp_path).close()

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from engines.errors import Busy
+from engines.errors import Busy, UserError
 from studio.lock import FolderLock
 
 _HOLDER = """
@@ -57,4 +57,25 @@ def test_killed_holder_lets_go(tmp_path: Path) -> None:
             FolderLock(tmp_path)
         holder.kill()
         holder.wait()
+    FolderLock(tmp_path).release()
+
+
+def test_without_its_file_the_folder_is_held_all_the_same(tmp_path: Path) -> None:
+    """Deleting the lock's files lets no second process in."""
+    lock = FolderLock(tmp_path)
+    for name in ("flenwheel.lock", "flenwheel.pid"):
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(Busy, match="in use by another FLENwheel"):
+        FolderLock(tmp_path)
+    lock.release()
+    FolderLock(tmp_path).release()
+
+
+@pytest.mark.parametrize("name", ["flenwheel.lock"])
+def test_a_lock_that_cannot_be_written_is_told(tmp_path: Path, name: str) -> None:
+    """As on a disk that may only be read: in words, and nothing is held afterwards."""
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="could not be written"):
+        FolderLock(tmp_path)
+    (tmp_path / name).rmdir()
     FolderLock(tmp_path).release()

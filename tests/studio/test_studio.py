@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engines.errors import Busy, NotFound
+from engines.errors import Busy, NotFound, UserError
 from engines.fake import FakeDevice, FakeEditor, FakeTrainer, fake_registry
 from studio.jobs import Context
 from studio.nouns import JobState, Kind
@@ -112,7 +112,7 @@ def test_a_start_that_fails_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "logs").write_text("in the way")
 
-    with pytest.raises(FileExistsError):
+    with pytest.raises(UserError, match="logs could not be written"):
         Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device)
     (tmp_path / "home" / "logs").unlink()
 

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import os
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from gradio import tunneling
+from gradio_client import Client, handle_file
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
 
 from engines.errors import BadInput
 from studio.nouns import Character, ImageRecord, Kind, Verdict
 from studio.studio import Studio
 from tabs import reviewer
-from tabs.sharing import Door, ReviewLink
+from tabs.entrance import Door, Entrance, Term
+from tabs.sharing import ReviewLink, local_time
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import House, character_on_fakes
 
@@ -176,7 +188,7 @@ def test_a_reviewer_undoes_only_their_own_votes(
 
 
 def test_the_door_lets_in_the_right_one_until_it_ends() -> None:
-    """Right name, right password, still open; after many wrong guesses, nobody."""
+    """Right name, right password, still open."""
     open_for = [True]
     door = Door("secret", lambda: open_for[0])
     assert door("reviewer", "secret")
@@ -184,10 +196,203 @@ def test_the_door_lets_in_the_right_one_until_it_ends() -> None:
     assert not door("owner", "secret")
     open_for[0] = False
     assert not door("reviewer", "secret")
-    open_for[0] = True
-    for _ in range(100):
-        door("reviewer", "guess")
-    assert not door("reviewer", "secret")
+
+
+def test_wrong_passwords_lock_nobody_out(link: dict[str, Any]) -> None:
+    """However many come, from the same client too, the right one goes in."""
+    wrong = {"username": link["user"], "password": "guess"}
+    with httpx.Client(base_url=link["local_url"], trust_env=False) as client, ThreadPoolExecutor(20) as pool:
+        assert {each.status_code for each in pool.map(lambda _: client.post("/login", data=wrong), range(60))} == {400}
+    with login(link) as client:
+        assert client.get("/config").status_code == 200
+
+
+def test_a_browsers_form_is_led_to_the_page_or_told(link: dict[str, Any]) -> None:
+    """The login is a page of its own: a wrong password comes back in words, the right one leads on."""
+    browser = {"Accept": "text/html"}
+    with httpx.Client(base_url=link["local_url"], trust_env=False, headers=browser) as client:
+        page = client.get("/").text
+        assert 'name="password"' in page
+        assert "gradio" not in page.lower()
+        told = client.post("/login", data={"username": "reviewer", "password": "x"})
+        assert (told.status_code, "not right" in told.text) == (400, True)
+        led = client.post("/login", data={"username": " reviewer ", "password": f" {link['password']} "})
+        assert (led.status_code, led.headers["location"]) == (303, "./")
+        assert "samesite=lax" in led.headers["set-cookie"].lower()
+        assert "gradio" in client.get("/").text
+
+
+def test_a_strangers_body_is_not_read(link: dict[str, Any]) -> None:
+    """Whatever is sent without a login is refused before it is parsed, with a length and without."""
+    for path in ("/gradio_api/run/predict", "/gradio_api/queue/join", "/gradio_api/upload", "/login"):
+        for body in (bytes(8 << 20), (bytes(1 << 16) for _ in range(128))):
+            with contextlib.suppress(httpx.TransportError):  # when it hangs up before all is sent
+                answer = httpx.post(link["local_url"] + path, content=body, trust_env=False)
+                assert answer.status_code in (401, 413), path
+
+
+def test_a_reviewers_call_has_a_size(link: dict[str, Any]) -> None:
+    """A vote is small; what is larger than 64 KiB is none."""
+    with login(link) as client:
+        assert client.post("/gradio_api/run/predict", content=bytes(65 << 10)).status_code == 413
+        assert client.post("/gradio_api/run/predict", content=iter([bytes(65 << 10)])).status_code == 413
+
+
+def test_a_reviewer_can_ask_for_the_page_alone(link: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> None:
+    """Uploads, files, streams and unknown names are not found, without a traceback each."""
+    with login(link) as client:
+        assert client.post("/gradio_api/upload", files={"files": ("a", b"x")}).status_code == 404
+        for path in ("component_server", "queue/join", "call/x", "run/x", "cancel", "reset", "run-history/connect"):
+            assert client.post(f"/gradio_api/{path}", json={"data": []}).status_code == 404, path
+        for path in ("file=/etc/hostname", "proxy=http://127.0.0.1", "runs", "deep_link?session_hash=a", "dev/reload"):
+            assert client.get(f"/gradio_api/{path}").status_code == 404, path
+        for asked in (
+            {"data": [[]], "fn_index": 999},
+            {"data": [], "fn_index": 1},
+            {"data": [[], 5], "fn_index": 1},
+            {"data": [[]], "fn_index": 1, "event_data": [1]},
+            {"data": [[]], "fn_index": "one"},
+            [],
+        ):
+            assert client.post("/gradio_api/run/predict", json=asked).status_code == 404, asked
+    said = capfd.readouterr()
+    assert "Traceback" not in said.out + said.err
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://localhost:1", "null"])
+def test_no_other_website_reads_or_votes_with_the_cookie(link: dict[str, Any], origin: str) -> None:
+    """Behind a tunnel's name as on this machine: what another page sends is refused, and no header lets it read."""
+    for host in ("abc.gradio.live", "127.0.0.1"):
+        with login(link) as client:
+            headers = {"Origin": origin, "Host": host}
+            for answer in (
+                client.get("/config", headers=headers),
+                client.post("/gradio_api/run/predict", json={"data": []}, headers=headers),
+            ):
+                assert answer.status_code == 403
+                assert "access-control-allow-origin" not in answer.headers
+
+
+def send_vote(client: httpx.Client, act: str, image: str = "") -> int:
+    """A vote as the page sends it."""
+    said = {"data": [[]], "fn_index": 1, "event_data": {"act": act, "id": image}, "session_hash": "page"}
+    return client.post("/gradio_api/run/predict", json=said).status_code
+
+
+def edits_of(house: House, name: str, count: int) -> tuple[Character, list[str]]:
+    """A character of the test's own with edits that wait."""
+    who = character_on_fakes(house.studio, name)
+    store = house.studio.store(who.id)
+    source = store.add_image(png(picture(1)), kind=Kind.SOURCE)
+    pictures = [png(picture(2 + number)) for number in range(count)]
+    return who, [store.add_image(each, kind=Kind.ENRICHED, parent=source.id).id for each in pictures]
+
+
+def test_every_login_is_a_guest_of_its_own(house: House) -> None:
+    """A later guest, of the same link or of the next, takes back no other's vote, and their votes can be told apart."""
+    who, edits = edits_of(house, "Wanda", 3)
+    store, opened = house.studio.store(who.id), ReviewLink(house.studio)
+    with no_way_out():
+        link = opened.start(who.id, 1.0)
+        with login(link) as first, login(link) as second:
+            assert send_vote(first, "good", edits[0]) == 200
+            assert send_vote(second, "undo") == 200
+            assert send_vote(second, "reject", edits[1]) == 200
+        with login(opened.start(who.id, 1.0)) as third:
+            assert send_vote(third, "undo") == 200
+            assert send_vote(third, "good", edits[2]) == 200
+    opened.stop()
+    assert [store.images.get(each).state for each in edits] == [Verdict.GOOD, Verdict.REJECT, Verdict.GOOD]
+    names = {store.images.get(each).reviewer for each in edits}
+    assert len(names) == 3
+    assert all(name.startswith("guest:") for name in names)
+
+
+def test_no_vote_counts_after_the_stop(house: House) -> None:
+    """Not one that was half sent before it; and the stop takes about a second, though pages beat."""
+    who, edits = edits_of(house, "Xenia", 1)
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        link = opened.start(who.id, 1.0)
+    said = {"data": [[]], "fn_index": 1, "event_data": {"act": "good", "id": edits[0]}, "session_hash": "page"}
+    body = json.dumps(said).encode()
+    with login(link) as client, client.stream("GET", "/gradio_api/heartbeat/page"):
+        cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+        head = f"POST /gradio_api/run/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", int(link["local_url"].rpartition(":")[2]))) as half:
+            half.sendall(head.encode() + body[:-9])
+            started = time.monotonic()
+            stopping = threading.Thread(target=opened.stop)
+            stopping.start()
+            while opened.live():
+                threading.Event().wait(0.005)
+            with contextlib.suppress(OSError):
+                half.sendall(body[-9:])
+                half.recv(1000)
+            stopping.join()
+            assert time.monotonic() - started < 3
+    assert house.studio.store(who.id).images.get(edits[0]).state is Verdict.PENDING
+
+
+def test_a_page_that_is_open_is_told_the_end(studio: Studio, anna: Character) -> None:
+    """Between the end of the time and the end of the server everything is answered that it has ended."""
+    term = Term(datetime.now(UTC) + timedelta(hours=1))
+    entrance = Entrance(
+        PlainTextResponse("inside"), Door("secret", term), term, studio.settings.assets / "ui", reviewer.is_call
+    )
+    client = TestClient(entrance)
+    assert client.post("/login", data={"username": "reviewer", "password": "secret"}).status_code == 200
+    assert client.get("/").text == "inside"
+    term.end()
+    for answer in (client.get("/"), client.post("/gradio_api/run/predict", json={}), client.post("/login")):
+        assert answer.status_code == 410
+        assert "has ended" in answer.text
+
+
+def test_uploads_go_on_while_links_open(house: House, tmp_path: Path) -> None:
+    """The studio's own uploads are taken at every moment, whatever the review app is doing."""
+    who, _ = edits_of(house, "Yrsa", 1)
+    opened, done = ReviewLink(house.studio), threading.Event()
+
+    def links() -> None:
+        for _ in range(4):
+            opened.start(who.id, 1.0)
+        done.set()
+
+    with no_way_out():
+        client = Client(house.url, verbose=False)
+        opening = threading.Thread(target=links)
+        opening.start()
+        answers = []
+        while not done.is_set():
+            picture(50 + len(answers)).save(tmp_path / "one.png")
+            file = [handle_file(str(tmp_path / "one.png"))]
+            answers.append(client.predict(who.id, file, "", api_name="/image_import"))
+        opening.join()
+        client.close()
+    opened.stop()
+    assert answers
+    assert all(each["ok"] for each in answers), answers
+
+
+def test_a_closed_link_leaves_no_thread_and_no_file(house: House, vera: Character) -> None:
+    """What was opened for a link is closed with it, however many there were."""
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        for number in range(4):
+            opened.start(vera.id, 1.0)
+            opened.stop()
+            if number == 0:
+                before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    assert threading.active_count() <= before[0]
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before[1]
+
+
+def test_the_end_is_told_in_plain_local_time() -> None:
+    """As the user's own clock will show it."""
+    moment = datetime(2026, 12, 1, 3, 4).astimezone()
+    assert local_time(moment.astimezone(UTC)) == "Tuesday 1 December, 03:04"
 
 
 def test_closing_takes_app_and_tunnel_down(house: House, vera: Character) -> None:
@@ -210,7 +415,7 @@ def test_a_link_has_an_end(studio: Studio, anna: Character) -> None:
 
 
 def test_each_app_keeps_to_its_own_cache(house: House, link: dict[str, Any]) -> None:
-    """The two folders differ, and the variable is left at their parent for the upload check."""
+    """The two folders differ, and the variable is their parent for the upload check."""
     root = house.studio.settings.data_root / "cache" / "pages"
     assert {each.name for each in root.iterdir()} >= {"studio", "review"}
     assert os.environ["GRADIO_TEMP_DIR"] == str(root)

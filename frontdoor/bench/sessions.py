@@ -1,0 +1,97 @@
+"""What the server keeps of calls, pages and review links that have come and gone: its memory must stop growing."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+
+from engines.errors import UserError
+from frontdoor.bench.rows import Row
+
+CALLS, PAGES, LINKS = 2_000, 500, 60
+_KIB = 1 << 10
+_GOAL_KIB = 16.0  # a call, over the last half; a session that stays costs about 700
+_CALL = "/gradio_api/call"
+
+
+def measure(options: argparse.Namespace) -> list[Row]:
+    """KiB that each raw call, page and review link leaves behind in a served studio on stand-in models."""
+    del options
+    with tempfile.TemporaryDirectory() as home, served(Path(home)) as (client, process):
+        return list(rows(client, process, CALLS, PAGES, LINKS))
+
+
+def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
+    """Memory before and after, growth in the last half for each, and open files."""
+    first = _first_event(client)
+    who = call(client, "character_list")
+
+    def page(number: int) -> None:
+        asked = {"data": [""] * len(first["inputs"]), "fn_index": first["id"], "session_hash": f"page-{number}"}
+        client.get("/").raise_for_status()
+        client.post("/gradio_api/run/predict", json=asked).raise_for_status()
+
+    def link(number: int) -> None:
+        character = re.search(r'"id": ?"([^"]+)"', who)
+        call(client, "share_start", character[1] if character else "", 1.0)
+        call(client, "share_stop")
+
+    kinds: dict[str, tuple[int, Callable[[int], object]]] = {
+        "raw call": (calls, lambda _: call(client, "character_list")),
+        "page": (pages, page),
+        "review link": (links, link),
+    }
+    for name, (count, visit) in kinds.items():
+        start, files = process.memory_info().rss, process.num_fds()
+        for number in range(count // 2):
+            visit(number)
+        half = process.memory_info().rss
+        for number in range(count // 2, count):
+            visit(number)
+        end = process.memory_info().rss
+        slope = (end - half) / (count - count // 2) / _KIB
+        yield Row(name=f"memory after {count} × {name}", value=end / (_KIB * _KIB), unit="MiB")
+        yield Row(name=f"growth over {count} × {name}", value=(end - start) / (_KIB * _KIB), unit="MiB")
+        # FastAPI remembers about 30 apps' functions in caches of a fixed size, about 4 MiB each.
+        goal = _GOAL_KIB if name != "review link" else 16 * _GOAL_KIB
+        words = f"≤ {goal:g} KiB"
+        yield Row(name=f"a {name} of the last half", value=slope, unit="KiB", goal=words, ok=slope <= goal)
+        more = process.num_fds() - files
+        yield Row(name=f"open files more after {count} × {name}", value=more, unit="", goal="≤ 8", ok=more <= 8)
+
+
+def call(client: httpx.Client, name: str, *values: object) -> str:
+    """A call as curl makes it, each a session of its own; the event that ends it. Raises: httpx.HTTPStatusError."""
+    begun = client.post(f"{_CALL}/{name}", json={"data": list(values)}).raise_for_status()
+    return client.get(f"{_CALL}/{name}/{begun.json()['event_id']}").raise_for_status().text
+
+
+@contextmanager
+def served(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
+    """A studio in a process of its own, and plain HTTP to it. Raises: UserError when it does not start."""
+    command = [sys.executable, "-u", "-m", "frontdoor.cli", "studio", "--fake", "--no-open", "--home", str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            assert process.stdout
+            found = next((at for line in process.stdout if (at := re.search(r"http://127\.0\.0\.1:\d+", line))), None)
+            if found is None:
+                raise UserError("The studio did not start.", "Start it by hand to see why: python launch.py --fake")
+            with httpx.Client(base_url=found.group(), trust_env=False, timeout=120) as client:
+                yield client, psutil.Process(process.pid)
+        finally:
+            process.terminate()
+
+
+def _first_event(client: httpx.Client) -> dict[str, list[int] | int]:
+    """What a page asks when it has loaded."""
+    events = client.get("/config").raise_for_status().json()["dependencies"]
+    return next(each for each in events if any(event == "load" for _, event in each["targets"]))
