@@ -31,9 +31,8 @@ SHOWN = """() => [...document.querySelectorAll('[role="tabpanel"], .fl-rail')].m
 
 @pytest.fixture
 def house(tmp_path: Path) -> Iterator[Gated]:
-    """A studio with an empty character beside Anna, who has pictures."""
+    """A studio with an empty character beside Anna, who has pictures; its jobs stand still, so that empty it stays."""
     with gated(tmp_path) as made:
-        made.gate.open()
         made.character("Empty")
         yield made
 

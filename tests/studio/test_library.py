@@ -88,7 +88,7 @@ def test_failed_opening_lets_go_of_the_lock(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     """As one that belongs to another user: in words, and nobody holds the folder afterwards."""
     (tmp_path / "flenwheel.journal").mkdir()
-    with pytest.raises(UserError, match="flenwheel.journal could not be"):
+    with pytest.raises(UserError, match=r"flenwheel\.journal could not be"):
         Library(tmp_path)
     (tmp_path / "flenwheel.journal").rmdir()
     Library(tmp_path).close()
