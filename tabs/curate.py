@@ -92,7 +92,7 @@ def build(page: Page) -> None:
         page.act(block, gallery_act, [chosen, shown, note], [chosen, shown, note], then=opened)
     page.act(report, dismiss, [], [report])
     page.act(busy, cancel)
-    page.act(sign, wording.act, [about, filled], [sign, filled, *tags])
+    page.act(sign, wording.act, [about, filled], [sign, filled, *tags], mode="once")
     for field, (name, _) in zip(tags, TAGS, strict=True):
         page.on(field.input, wording.tagging(name), [about, field, filled], [sign, filled])
     page.on(again.click, caption_one, [about])

@@ -67,7 +67,7 @@ def build(page: Page) -> None:
     scene = (draw, [opened, skipped, reasons, heard, said], [stage])
     panel = (fill_mend, [mending], [mend, about, words, paint])
     page.show([scene])
-    page.act(stage, Hearing().keys, hand, hand, then=[scene, panel])
+    page.act(stage, Hearing().keys, hand, hand, then=[scene, panel], mode="once")  # messages come in order
     page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
     page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel])
     page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel])

@@ -57,7 +57,7 @@
       const name = node.dataset.act, now = order[0];
       let id = node.dataset.id || "";
       if (VERDICTS.includes(name) || name === "skip" || name === "reason") {
-        if (!now) { say("That key was not used: there is no picture on the screen to judge."); return show(); }
+        if (!now) return idle();
         id = now.id;
       }
       if (VERDICTS.includes(name)) { back.push(order.shift()); remove(id); }
@@ -109,7 +109,9 @@
       if (answered) setTimeout(send, 0);
     };
 
-    return { press, settle };
+    const idle = () => { say("That key was not used: there is no picture on the screen to judge."); show(); };
+
+    return { press, settle, idle };
   };
 
   const desk = (element, act) => {
@@ -129,6 +131,12 @@
     if (place) desks.get(place).press(node);
     else if (node.closest("[data-desk]")) early.push(node);
     return Boolean(place || node.closest("[data-desk]"));
+  };
+  // A key of the desk where nothing stands on it any more.
+  desk.idle = (key) => {
+    const place = "acx ".includes(key) && [...desks.keys()].find((element) => element.offsetParent);
+    if (place) desks.get(place).idle();
+    return Boolean(place);
   };
   window.flenDesk = desk;
 })();

@@ -84,7 +84,7 @@
 
   const press = (key) => {
     const node = [...document.querySelectorAll("[data-key]")].find((each) => each.dataset.key === key && shown(each));
-    if (!node) return false;
+    if (!node) return window.flenDesk.idle(key);
     if (!window.flenDesk.key(node)) node.click();
     return true;
   };

@@ -162,14 +162,18 @@ class Shell:
         *,
         then: Sequence[Drawing] = (),
         anywhere: bool = False,
+        mode: str = "multiple",
     ) -> None:
-        """The same for clicks inside a block of markup: the handler is `(studio, character id, data, *inputs)`."""
+        """The same for clicks inside a block of markup: the handler is `(studio, character id, data, *inputs)`.
+
+        `mode` is Gradio's trigger mode: a second click while the first is under way counts, unless it is "once".
+        """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
         def handle(event: gr.EventData, cid: str, *values: Any) -> Any:
             return call(cid, (dict(event._data or {}),), values)
 
-        self.tick(self._listen(block.act, handle, call, trigger_mode="multiple"))  # a second click is not dropped
+        self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
         """Draw again on these events, say a widget's change. (A `gr.State` has none outside Gradio's queue.)"""

@@ -19,7 +19,8 @@ TABS = ("Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement")
 BUTTONS = """
 () => [...document.querySelectorAll('[role="tabpanel"] button')].filter((node) =>
     node.offsetParent && !node.disabled && node.innerText.trim()
-    && !node.matches('.label-wrap, .reset-button, [data-tab], [aria-label*="pload"]') && !node.closest('.tab-wrapper')
+    && !node.matches('.label-wrap, .reset-button, [data-tab], [aria-label*="pload"], #curate-folder, #curate-folder *')
+    && !node.closest('.tab-wrapper')
 ).map((node, at) => { node.dataset.nth = at; return node.innerText.trim(); })
 """
 ANSWERED = """

@@ -15,8 +15,7 @@ from playwright.sync_api import Page, expect
 from studio.flywheel import enrich, train
 from studio.flywheel.next_step import next_step
 from studio.nouns import Job, Kind
-from tabs.serving import free_port
-from tests.browser.conftest import open_tab, serve
+from tests.browser.conftest import free_port, open_tab, serve
 from tests.browser.gate import Gated, gated
 
 pytestmark = pytest.mark.browser
