@@ -14,7 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from engines.api import LoraUse
 from engines.infotext import NamedLora
+from engines.pictures import decode
 from studio.nouns import Version
+from studio.pictures import png_info, read_provenance, to_png
 
 Json = dict[str, Any]
 
@@ -40,6 +42,20 @@ def without_places(provenance: Mapping[str, Any], loras: Sequence[NamedLora]) ->
     if loras:
         told["loras"] = [asdict(lora) for lora in loras]
     return told
+
+
+def as_it_leaves(file: Path) -> bytes:
+    """Return a picture's bytes without the places of LoRA files that earlier versions wrote in. Raises: BadInput."""
+    data = file.read_bytes()
+    if file.suffix != ".png":  # all that we drew is
+        return data
+    told = read_provenance(file)
+    uses = LoraUse.stack((told.get("params") or {}).get("loras"))
+    if all(use.file == _name(use.file) for use in uses):
+        return data
+    named = [NamedLora(Path(_name(use.file)).stem, use.weight) for use in uses]
+    picture = decode(data, str(file))
+    return to_png(picture, png_info(without_places(told, named), picture.size))
 
 
 def _name(file: str) -> str:

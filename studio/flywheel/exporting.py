@@ -20,6 +20,7 @@ from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
 from studio.durable import written_aside
 from studio.flywheel import runs
 from studio.flywheel.layouts import LAYOUTS, Folder, Layout, plain_name
+from studio.lora_names import as_it_leaves
 from studio.nouns import ImageRecord, Role, Version
 from studio.pictures import to_png
 
@@ -157,7 +158,7 @@ def export_hub(studio: Studio, character_id: str, version_id: str) -> Path:
     with _archive(target) as archive:
         archive.write(lora, _WEIGHTS)
         for number, image in enumerate(shown.pictures):
-            archive.write(store.path(image.id), f"images/{number}{store.path(image.id).suffix}")
+            archive.writestr(f"images/{number}{store.path(image.id).suffix}", as_it_leaves(store.path(image.id)))
         archive.writestr("README.md", _model_card(studio, store, version, shown))
     return target
 
@@ -327,7 +328,7 @@ def _put(archive: zipfile.ZipFile, store: Store, image: str, crops: Sequence[Cro
     lies under transparency.
     """
     file = store.path(image)
-    data = file.read_bytes()
+    data = as_it_leaves(file)
     picture = decode(data, str(file))
     if not any(crops) and is_plain(picture):
         archive.writestr(stem + file.suffix, data)

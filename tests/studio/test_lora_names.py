@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.numpy import save_file
 
 from engines.api import EditParams, GenerateParams, LoraUse
@@ -19,8 +20,8 @@ from engines.infotext import NamedLora, parameters_text
 from studio.api import Api
 from studio.flywheel import enrich, refine, train
 from studio.lora_names import version_lora_name, without_places
-from studio.nouns import Kind, Role, Version
-from studio.pictures import read_provenance
+from studio.nouns import Kind, Role, Verdict, Version
+from studio.pictures import read_provenance, to_png
 from studio.store import Store
 
 _PAIR = re.compile(r'\s*([\w -]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
@@ -159,3 +160,24 @@ def test_nothing_that_leaves_names_a_place_on_this_machine(world: Any, tmp_path:
     assert len(left) > 12 and any(b"hers" in _all_bytes(file) for file in left)
     for file in left:
         assert not [place for place in places if place != "/" and place.encode() in _all_bytes(file)], file.name
+
+
+def test_a_picture_of_before_leaves_without_the_place_of_its_loras(world: Any, tmp_path: Path) -> None:
+    """Earlier versions wrote whole paths into pictures: what is exported has names, and the same pixels."""
+    params = {"prompt": "ohwx", "loras": [{"file": str(tmp_path / "hers.safetensors"), "weight": 0.5}]}
+    told = {"params": params, "params_kind": "GenerateParams"}
+    chunks = PngInfo()
+    chunks.add_text("parameters", f"ohwx\nLoras: {tmp_path}")
+    chunks.add_text("flenwheel", json.dumps(told))
+    picture = Image.linear_gradient("L").convert("RGB")
+    old = world.store.add_image(to_png(picture, chunks), kind=Kind.SYNTHETIC, caption="ohwx")
+    world.store.decide(old.id, Verdict.GOOD)
+    assert str(tmp_path).encode() in _all_bytes(world.store.path(old.id))
+
+    file = Path(Api(world.studio).dataset_export(world.id, "kohya")["file_path"])
+
+    assert str(tmp_path).encode() not in _all_bytes(file)
+    with zipfile.ZipFile(file) as archive:
+        leaving = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist() if name.endswith(".png")]
+    (same,) = [each for each in leaving if each.size == picture.size]
+    assert same.tobytes() == picture.tobytes() and "<lora:hers:0.5>" in same.info["parameters"]
