@@ -50,6 +50,7 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 RETRY_S = 5.0
+_UPLOADS = "GRADIO_TEMP_DIR"
 SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a person's windows, and what scripts ask
 UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
 # A call, by the page or by script; a painted picture of 100 megapixels; a dataset in one request.
@@ -111,7 +112,7 @@ def launch(studio: Studio, port: int = 0) -> Running:
     """
     listener = listen(port or studio.settings.port)
     pages = studio.settings.data_root / "cache" / "pages"
-    os.environ["GRADIO_TEMP_DIR"] = str(pages)  # where uploads may lie; each app has a folder of its own in it
+    leave = _upload_below(pages)
     sharing = ReviewLink(studio)
     demo = build(studio, sharing)
     demo.queue(api_open=False)
@@ -128,7 +129,21 @@ def launch(studio: Studio, port: int = 0) -> Running:
         max_file_size=UPLOAD_BYTES,
     )
     studio.jobs.start()
-    return dataclasses.replace(running, ends=(sharing.stop,))
+    return dataclasses.replace(running, ends=(sharing.stop, leave))
+
+
+def _upload_below(pages: Path) -> Callable[[], None]:
+    """Tell Gradio where uploads may lie, each app in a folder of its own. Returns the call that takes it back."""
+    before = os.environ.get(_UPLOADS)
+    os.environ[_UPLOADS] = str(pages)
+
+    def leave() -> None:
+        if before is None:
+            os.environ.pop(_UPLOADS, None)
+        else:
+            os.environ[_UPLOADS] = before
+
+    return leave
 
 
 def open_folders(studio: Studio) -> list[Path]:

@@ -128,7 +128,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         ctx.artifact("checkpoints", saved)
         if saved and _keep_file(ctx.store, ctx.job.id).exists():
             make_version(ctx.studio, ctx.job.id, saved)
-        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; {resume_words(ctx.job)} goes on")
+        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
         raise
     saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
     ctx.artifact("checkpoints", saved)

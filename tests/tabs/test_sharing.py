@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import socket
 import threading
 import time
@@ -247,11 +248,11 @@ def test_a_reviewer_can_ask_for_the_page_alone(link: dict[str, Any], capfd: pyte
         for path in ("file=/etc/hostname", "proxy=http://127.0.0.1", "runs", "deep_link?session_hash=a", "dev/reload"):
             assert client.get(f"/gradio_api/{path}").status_code == 404, path
         for asked in (
-            {"data": [[]], "fn_index": 999},
+            {"data": [[], []], "fn_index": 999},
             {"data": [], "fn_index": 1},
-            {"data": [[], 5], "fn_index": 1},
-            {"data": [[]], "fn_index": 1, "event_data": [1]},
-            {"data": [[]], "fn_index": "one"},
+            {"data": [[], [], 5], "fn_index": 1},
+            {"data": [[], []], "fn_index": 1, "event_data": [1]},
+            {"data": [[], []], "fn_index": "one"},
             [],
         ):
             assert client.post("/gradio_api/run/predict", json=asked).status_code == 404, asked
@@ -273,9 +274,15 @@ def test_no_other_website_reads_or_votes_with_the_cookie(link: dict[str, Any], o
                 assert "access-control-allow-origin" not in answer.headers
 
 
+def vote_of(act: str, image: str = "") -> dict[str, Any]:
+    """A vote as the page sends it, in a message of its own."""
+    keys = {"act": "keys", "token": secrets.token_hex(4), "n": 1, "keys": [{"act": act, "id": image}]}
+    return {"data": [[], []], "fn_index": 1, "event_data": keys, "session_hash": "page"}
+
+
 def send_vote(client: httpx.Client, act: str, image: str = "") -> int:
-    """A vote as the page sends it."""
-    said = {"data": [[]], "fn_index": 1, "event_data": {"act": act, "id": image}, "session_hash": "page"}
+    """Send it; the answer's status."""
+    said = vote_of(act, image)
     return client.post("/gradio_api/run/predict", json=said).status_code
 
 
@@ -314,8 +321,7 @@ def test_no_vote_counts_after_the_stop(house: House) -> None:
     opened = ReviewLink(house.studio)
     with no_way_out():
         link = opened.start(who.id, 1.0)
-    said = {"data": [[]], "fn_index": 1, "event_data": {"act": "good", "id": edits[0]}, "session_hash": "page"}
-    body = json.dumps(said).encode()
+    body = json.dumps(vote_of("good", edits[0])).encode()
     with login(link) as client, client.stream("GET", "/gradio_api/heartbeat/page"):
         cookie = "; ".join(f"{name}={value}" for name, value in client.cookies.items())
         head = f"POST /gradio_api/run/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: {cookie}\r\n"
