@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import struct
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,11 @@ from typing import Any, Final
 from safetensors import SafetensorError, safe_open
 
 from engines.api import LoraUse
+from engines.errors import BadInput
 from engines.infotext import NamedLora
 from engines.pictures import decode
 from studio.nouns import Version
-from studio.pictures import png_info, read_provenance, to_png
+from studio.pictures import png_info, provenance_text, to_png
 
 Json = dict[str, Any]
 
@@ -45,17 +47,23 @@ def without_places(provenance: Mapping[str, Any], loras: Sequence[NamedLora]) ->
 
 
 def as_it_leaves(file: Path) -> bytes:
-    """Return a picture's bytes without the places of LoRA files that earlier versions wrote in. Raises: BadInput."""
+    """Return a picture's bytes without the places of LoRA files that earlier versions wrote in.
+
+    A chunk that claims to be ours and cannot be read may hold anything: it stays here. Raises: BadInput.
+    """
     data = file.read_bytes()
-    if file.suffix != ".png":  # all that we drew is
+    if file.suffix != ".png" or not (text := provenance_text(data, str(file))):  # all that we drew is, and says so
         return data
-    told = read_provenance(file)
-    uses = LoraUse.stack((told.get("params") or {}).get("loras"))
-    if all(use.file == _name(use.file) for use in uses):
-        return data
-    named = [NamedLora(Path(_name(use.file)).stem, use.weight) for use in uses]
     picture = decode(data, str(file))
-    return to_png(picture, png_info(without_places(told, named), picture.size))
+    try:
+        told = dict(json.loads(text))
+        uses = LoraUse.stack((told.get("params") or {}).get("loras"))
+        if all(use.file == _name(use.file) for use in uses):
+            return data
+        named = [NamedLora(Path(_name(use.file)).stem, use.weight) for use in uses]
+        return to_png(picture, png_info(without_places(told, named), picture.size))
+    except (ValueError, TypeError, AttributeError, BadInput):
+        return to_png(picture)
 
 
 def _name(file: str) -> str:

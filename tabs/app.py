@@ -237,7 +237,7 @@ class _Forms:
             self.name = gr.Textbox(label="Name", elem_id="new-name")
             self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
             self.subject = gr.Textbox("person", label="Kind (person, robot …)")
-            self.models = [gr.Dropdown(_models(studio, role), label=label) for role, label in ROLES]
+            self.models = [gr.Dropdown(models(studio, role), label=label) for role, label in ROLES]
             self.create = gr.Button("Create", variant="primary", elem_id="new-create")
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
@@ -276,10 +276,6 @@ def create(studio: Studio, cid: str, name: str, trigger: str, subject: str, *mod
     """Make a character; answers its id, at which the page goes there, and the emptied name."""
     made = create_character(studio, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
-
-
-def _models(studio: Studio, role: str) -> list[tuple[str, str]]:
-    return models(studio, role)
 
 
 def create_character(studio: Studio, name: str, trigger: str, subject: str, *models: str | None) -> str:

@@ -181,3 +181,19 @@ def test_a_picture_of_before_leaves_without_the_place_of_its_loras(world: Any, t
         leaving = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist() if name.endswith(".png")]
     (same,) = [each for each in leaving if each.size == picture.size]
     assert same.tobytes() == picture.tobytes() and "<lora:hers:0.5>" in same.info["parameters"]
+
+
+@pytest.mark.parametrize("chunk", ["{", "[5]", '{"params": {"loras": 5}}'])
+def test_a_picture_whose_chunk_cannot_be_read_leaves_without_it(world: Any, chunk: str) -> None:
+    """It stops no export, and its pixels are the same."""
+    chunks = PngInfo()
+    chunks.add_text("flenwheel", chunk)
+    picture = Image.radial_gradient("L").convert("RGB")
+    world.store.add_image(to_png(picture, chunks), kind=Kind.SOURCE, caption="ohwx")
+
+    file = Path(Api(world.studio).dataset_export(world.id, "kohya")["file_path"])
+
+    with zipfile.ZipFile(file) as archive:
+        leaving = [Image.open(io.BytesIO(archive.read(name))) for name in archive.namelist() if name.endswith(".png")]
+    (same,) = [each for each in leaving if each.size == picture.size]
+    assert same.tobytes() == picture.tobytes() and "flenwheel" not in same.info
