@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 from PIL.Image import Image as Picture
 
-from engines.api import Embedding, ModelSpec, NoFace
-from engines.errors import BadInput, ModelMissing
+from engines.api.errors import BadInput, ModelMissing
+from engines.api.protocols import Embedding, ModelSpec, NoFace
 from engines.pictures import to_rgb
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}

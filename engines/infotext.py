@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from engines.params import EditParams, GenerateParams, Params
-from engines.registry import guides_truly
+from engines.api.params import EditParams, GenerateParams, Params
+from engines.catalogue.registry import guides_truly
 
 _ELSEWHERE: Final = (
     "prompt", "instruction", "negative", "steps", "guidance", "true_cfg", "seed", "width", "height", "loras",

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedImageError
 
-from engines.errors import BadInput
+from engines.api.errors import BadInput
 
 MOST_PIXELS: Final = 100_000_000
 READABLE: Final = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")  # others run programs (EPS: Ghostscript)

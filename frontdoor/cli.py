@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; an expected failure is two lines, not a traceback."""
-    from engines.errors import UserError, from_disk
+    from engines.api.errors import UserError, from_disk
 
     top = parser()
     options, options_of_pytest = top.parse_known_args(arguments)

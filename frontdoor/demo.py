@@ -15,17 +15,22 @@ from typing import Any
 
 from PIL import Image
 
-from engines.api import EditParams, TrainParams
-from engines.errors import UserError
-from engines.registry import load_class
+from engines.api.errors import UserError
+from engines.api.params import EditParams, TrainParams
+from engines.catalogue.registry import load_class
 from frontdoor import report
 from frontdoor.standin import Opinion, StandIn
 from frontdoor.studio import open_studio, serve
-from studio.flywheel import card, curate, enrich, generate, practice, refine, train
-from studio.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
-from studio.statistics import bootstrap, median, wilson
+from studio.flywheel import card, generate
+from studio.flywheel.curate import coverage as curate
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich import practice
+from studio.flywheel.refine import editor as refine
+from studio.flywheel.train import character as train
+from studio.judging.statistics import bootstrap, median, wilson
+from studio.records.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 
 REVIEWER = (
     "a stand-in that judges with oracles trained on the drawn world's truth; no human took part. "

@@ -14,8 +14,8 @@ from importlib import metadata
 from pathlib import Path
 
 import assets
-from engines.hub import HuggingFace
-from engines.registry import Registry
+from engines.catalogue.hub import HuggingFace
+from engines.catalogue.registry import Registry
 from frontdoor import models
 from studio.settings import Settings
 

@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from engines.api import ModelSpec
-from engines.errors import ModelMissing
-from engines.hub import cached_snapshot, gate_steps
-from engines.pulling import missing_bytes
-from engines.registry import Registry
-from engines.weights import held_forms, is_pulling
+from engines.api.errors import ModelMissing
+from engines.api.protocols import ModelSpec
+from engines.catalogue.hub import cached_snapshot, gate_steps
+from engines.catalogue.pulling import missing_bytes
+from engines.catalogue.registry import Registry
+from engines.catalogue.weights import held_forms, is_pulling
 
 _GIB = 1 << 30
 _HEADS = ("model", "role", "state", "quantised", "gate", "licence")

@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 
 import assets
-from engines import given
-from engines.api import ModelSpec
-from engines.errors import BadInput, NotFound
-from engines.hub import FolderHub, Hub, HuggingFace
-from engines.pulling import Pull, Survey
-from engines.registry import Registry, load_class
+from engines.api.errors import BadInput, NotFound
+from engines.api.protocols import ModelSpec
+from engines.catalogue import given
+from engines.catalogue.hub import FolderHub, Hub, HuggingFace
+from engines.catalogue.pulling import Pull, Survey
+from engines.catalogue.registry import Registry, load_class
 from studio.settings import Settings
 
 _GIB = 1 << 30
@@ -59,7 +59,7 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
 def _demand_fitting(spec: ModelSpec, source: Path | None, home: Path) -> None:
     """Whether what was given fills the model, once its configurations are here. Raises: ModelMissing, BadInput."""
     if source is not None and spec.role != "scorer":
-        load_class("engines.parts.components:demand_fitting")(spec, home, source)
+        load_class("engines.weights.components:demand_fitting")(spec, home, source)
 
 
 def _hub(source: Path | None) -> Hub:

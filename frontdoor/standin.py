@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 
 from PIL import Image
 
-from engines.registry import load_class
-from studio.nouns import Verdict
+from engines.catalogue.registry import load_class
+from studio.records.nouns import Verdict
 
 T = TypeVar("T")
 Truth = dict[str, Any]

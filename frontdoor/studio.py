@@ -16,7 +16,7 @@ import assets
 from engines.fake import fake_registry
 from frontdoor.machine import without_proxies
 from studio.settings import Settings
-from studio.studio import Studio
+from studio.workplace import Studio
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.errors import NotFound
+from engines.api.errors import NotFound
 
 _GIB = 1 << 30
 _MODELS = "~/.cache/flenwheel/models"

@@ -15,25 +15,13 @@ from typing import Any
 import gradio as gr
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from studio.api import Api
-from studio.nouns import CHARACTER_SETTING
-from studio.studio import Studio
+from studio.api.api import Api
+from studio.records.nouns import CHARACTER_SETTING
+from studio.workplace import Studio
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
 from tabs.common.knobs import models
-from tabs.common.shell import (
-    QUIET,
-    Logged,
-    Page,
-    Said,
-    Shell,
-    current,
-    fingerprint,
-    heartbeat,
-    html,
-    notices,
-    ticking,
-)
+from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
 from tabs.common.theme import head, theme
 from tabs.guard import MIB, Guard
 from tabs.serving import HERE, Running, listen, serve

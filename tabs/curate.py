@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from studio.flywheel import curate
-from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Kind, Verdict
+from studio.flywheel.curate import coverage as curate
+from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import cropping, looks, masking, wording
 from tabs.common.adding import dismiss, import_files, import_folder
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line

@@ -7,13 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api import EditParams
-from engines.errors import BadInput
-from studio.flywheel import card, enrich
-from studio.flywheel.enrich import EnrichPlan
-from studio.nouns import ImageRecord, Kind, Verdict
+from engines.api.errors import BadInput
+from engines.api.params import EditParams
+from studio.flywheel import card
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich.edits import EnrichPlan
+from studio.records.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.knobs import first_block_cache, models
 from tabs.common.shell import Page, active_job, html, progress_line

@@ -7,12 +7,13 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api import GenerateParams
-from engines.errors import BadInput
-from studio.flywheel import card, enrich, generate
-from studio.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
+from engines.api.errors import BadInput
+from engines.api.params import GenerateParams
+from studio.flywheel import card, generate
+from studio.flywheel.enrich import edits as enrich
+from studio.records.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.knobs import first_block_cache, marked
 from tabs.common.shell import Page, Said, active_job, html, progress_line

@@ -7,11 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api import EditParams, TrainParams
-from studio.flywheel import enrich, practice, refine, runs
-from studio.nouns import Role, Triplet, Version, VersionState
+from engines.api.params import EditParams, TrainParams
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich import practice
+from studio.flywheel.refine import editor as refine
+from studio.flywheel.train import runs
+from studio.records.nouns import Role, Triplet, Version, VersionState
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import exports, looks, preflight, run, training
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 

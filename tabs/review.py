@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput, NotFound, UserError
+from engines.api.errors import BadInput, NotFound, UserError
 from studio.flywheel import review
 from studio.flywheel.review import Reason
-from studio.nouns import Decision, ImageRecord, Kind, Verdict
+from studio.records.nouns import Decision, ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
 from tabs.common.shell import Page, html

@@ -10,12 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from engines.crops import Crop, cut
-from engines.errors import UserError
+from engines.api.crops import Crop, cut
+from engines.api.errors import UserError
 from studio.flywheel import review
-from studio.nouns import ImageRecord, Kind, Verdict
+from studio.records.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.shell import html
 from tabs.entrance import Term

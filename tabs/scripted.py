@@ -1,4 +1,4 @@
-"""The scripted surface under its explicit names: what gradio_client calls is `studio.api`, nothing else."""
+"""The scripted surface under its explicit names: what gradio_client calls is `studio.api.api`, nothing else."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput
-from studio.answers import answers
-from studio.api import API_NAMES, Api
-from studio.words import demand_text
+from engines.api.errors import BadInput
+from studio.api.answers import answers
+from studio.api.api import API_NAMES, Api
+from studio.records.words import demand_text
 
 Json = dict[str, Any]
 

@@ -20,7 +20,7 @@ from gradio.route_utils import FnIndexInferError
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from engines.errors import BadInput, Busy, UserError
+from engines.api.errors import BadInput, Busy, UserError
 from tabs.sessions import Sessions
 
 HERE = "127.0.0.1"

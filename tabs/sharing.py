@@ -16,8 +16,8 @@ from gradio import networking, tunneling
 from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
 from starlette.types import ASGIApp
 
-from engines.errors import BadInput
-from studio.studio import Studio
+from engines.api.errors import BadInput
+from studio.workplace import Studio
 from tabs import reviewer
 from tabs.common.theme import head, theme
 from tabs.entrance import GUEST, USER, Door, Entrance, Term

@@ -6,11 +6,11 @@ from typing import Any
 
 import psutil
 
-from engines.errors import UserError
-from studio.flywheel import runs
+from engines.api.errors import UserError
 from studio.flywheel.next_step import next_step
-from studio.nouns import Job, JobState
-from studio.studio import Studio
+from studio.flywheel.train import runs
+from studio.records.nouns import Job, JobState
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.shell import Said
 

@@ -7,13 +7,15 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api import TrainParams
-from engines.errors import NotFound
-from studio.flywheel import choosing, runs, train
-from studio.flywheel.choosing import Choice
-from studio.nouns import Job, JobState, Role, Version, VersionState
+from engines.api.errors import NotFound
+from engines.api.params import TrainParams
+from studio.flywheel.train import character as train
+from studio.flywheel.train import checkpoints as choosing
+from studio.flywheel.train import runs
+from studio.flywheel.train.checkpoints import Choice
+from studio.records.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs.common import exports, looks, preflight, run, training
 from tabs.common.knobs import models
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of

@@ -72,7 +72,7 @@ def test_no_global_statements() -> None:
 
 def test_a_model_is_data_not_a_branch() -> None:
     """No code outside the registry compares anything with a model's name or family; the toy world builds its own."""
-    from engines.registry import MODELS
+    from engines.catalogue.models import MODELS
 
     names = {name for spec in MODELS for name in (spec.name, spec.family)}
     own = (ROOT / "engines" / "registry.py", *(ROOT / "engines" / "mini").rglob("*.py"))

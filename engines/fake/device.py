@@ -125,7 +125,7 @@ class FakeCard(FakeDevice):
 
     @cached_property
     def _movers(self) -> Any:
-        from engines.movers import Movers
+        from engines.device.movers import Movers
 
         return Movers(self.torch_device)
 
@@ -152,7 +152,7 @@ class FakeCard(FakeDevice):
     def _placed(self, host: Any, streamed: bool) -> Any:
         import torch
 
-        from engines.arena import blocks
+        from engines.device.arena import blocks
 
         placed = self._movers.put(host, streamed=streamed)
         if isinstance(placed, torch.nn.Module):

@@ -19,21 +19,20 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from engines.api import (
+from engines.api.crops import cut
+from engines.api.errors import BadInput, Cancelled, LoraMismatch
+from engines.api.params import CaptionParams, GenerateParams, LoraUse, Params
+from engines.api.protocols import (
     Caption,
-    CaptionParams,
     CheckpointSaved,
     Component,
     DiskUse,
     EditItem,
     Embedding,
-    GenerateParams,
     Lease,
-    LoraUse,
     ModelSpec,
     NoFace,
     OnStep,
-    Params,
     Plan,
     SampleDrawn,
     Stage,
@@ -41,11 +40,9 @@ from engines.api import (
     TrainEvent,
     TrainRun,
 )
-from engines.crops import cut
-from engines.errors import BadInput, Cancelled, LoraMismatch
+from engines.catalogue.registry import Registry
 from engines.fake.device import FakeWeights
 from engines.pictures import open_picture, to_rgb
-from engines.registry import Registry
 
 _MIB = 1 << 20
 _GRID = (4, 4)

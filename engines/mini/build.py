@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from engines.allocator import keep_small_blocks
+from engines.device.allocator import keep_small_blocks
 from engines.mini import export, measure, train_vae, words
 from engines.mini.dataset import Dataset
 from engines.mini.loop import Schedule

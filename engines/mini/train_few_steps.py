@@ -11,13 +11,13 @@ from diffusers import QwenImageTransformer2DModel
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
 
-from engines.lora.export import Info, write_adapter
-from engines.lora.qwen_edit import QwenEditAdapter
-from engines.lora.targets import ALL
+from engines.families.qwen_edit.training import QwenEditAdapter
 from engines.mini.attention import spelled_out_attention
 from engines.mini.configs import pack
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.train_edit import EditSet, changed, edit_levels, guided, mask_of, velocity
+from engines.training.export import Info, write_adapter
+from engines.training.targets import ALL
 
 STEPS = 4
 FINER = 5

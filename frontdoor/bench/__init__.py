@@ -8,8 +8,8 @@ import platform
 import subprocess
 from pathlib import Path
 
-from engines.errors import NotFound
-from engines.registry import load_class
+from engines.api.errors import NotFound
+from engines.catalogue.registry import load_class
 from frontdoor.bench.rows import Row, table
 from frontdoor.machine import cores
 

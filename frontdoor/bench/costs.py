@@ -15,11 +15,13 @@ from pathlib import Path
 from PIL import Image
 
 import assets
-from engines.api import StepDone, TrainItem, TrainParams, TrainRun
-from engines.device import CpuDevice
-from engines.registry import MODELS, load_class
+from engines.api.params import TrainParams
+from engines.api.protocols import StepDone, TrainItem, TrainRun
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import load_class
+from engines.device.devices import CpuDevice
 from frontdoor.bench.rows import Row
-from studio.gpu import GpuManager
+from studio.gpu.manager import GpuManager
 
 MODEL = "mini-flux"
 PICTURES = (10, 100, 1_000)

@@ -17,13 +17,15 @@ from diffusers import QwenImageEditPlusPipeline
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
 from PIL import Image
 
-from engines.api import EditItem, EditParams, ModelSpec
+from engines.api.params import EditParams
+from engines.api.protocols import EditItem, ModelSpec
+from engines.families.qwen_edit import maths as qwen
 from engines.mini import vocab, world
 from engines.mini.dataset import edit_pair, held_out_scene
-from engines.parts import components, qwen
+from engines.weights import components
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
-from studio.studio import Studio
+from studio.workplace import Studio
 
 MODEL = "mini-qwen-edit"
 BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source

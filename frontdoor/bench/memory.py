@@ -10,20 +10,12 @@ from typing import Any
 
 from PIL import Image
 
-from engines.api import (
-    CaptionParams,
-    EditItem,
-    EditParams,
-    GenerateParams,
-    ModelSpec,
-    Plan,
-    Stage,
-    TrainParams,
-    TrainRun,
-)
-from engines.device import cuda_count
-from engines.registry import MODELS, load_class
-from engines.shapes import LAYOUTS, write_layout
+from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
+from engines.api.protocols import EditItem, ModelSpec, Plan, Stage, TrainRun
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import load_class
+from engines.catalogue.shapes import LAYOUTS, write_layout
+from engines.device.devices import cuda_count
 from frontdoor.bench.rows import Row
 
 GIB = 1 << 30
@@ -63,14 +55,14 @@ def stages() -> Iterator[Row]:
     """Weights and declared working set of every stage at 1024 px, as the planner adds them up, GiB."""
     for spec in _real():
         for form in ("nf4", "int8"):
-            for job, plan in plans(load_class("engines.parts.components:in_form")(spec, form)):
+            for job, plan in plans(load_class("engines.weights.components:in_form")(spec, form)):
                 yield from (_row(spec, form, job, stage) for stage in plan.stages)
 
 
 def trainings() -> Iterator[Row]:
     """A training's own stage at each size that a goal is set for, and what its modulation table takes of the host."""
     for (name, form), goals in TRAINING.items():
-        spec = load_class("engines.parts.components:in_form")(_named(name), form)
+        spec = load_class("engines.weights.components:in_form")(_named(name), form)
         for side, goal in goals.items():
             (stage,) = (each for job, plan in plans(spec, side) if job == "train" for each in plan.stages[1:])
             total = _resident(stage) + stage.working_bytes
@@ -85,7 +77,7 @@ def trainings() -> Iterator[Row]:
     for spec in _real():
         if spec.options.get("modulation"):
             config, dtype = LAYOUTS[spec.name]["transformer"][2], load_class("torch:bfloat16")
-            held = load_class("engines.parts.modulation:grid_bytes")(config, dtype)
+            held = load_class("engines.weights.modulation:grid_bytes")(config, dtype)
             name = f"{spec.name} modulation table while it trains, host (computed)"
             yield Row(name=name, value=held / GIB, unit="GiB")
 

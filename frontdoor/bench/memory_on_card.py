@@ -14,25 +14,16 @@ from typing import Any
 import psutil
 from PIL import Image
 
-from engines.api import (
-    CaptionParams,
-    Device,
-    EditItem,
-    EditParams,
-    GenerateParams,
-    ModelSpec,
-    StepDone,
-    TrainItem,
-    TrainParams,
-    TrainRun,
-)
-from engines.device import CudaDevice
-from engines.registry import MODELS, load_class
-from engines.shapes import LAYOUTS, Layout
+from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
+from engines.api.protocols import Device, EditItem, ModelSpec, StepDone, TrainItem, TrainRun
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import load_class
+from engines.catalogue.shapes import LAYOUTS, Layout
+from engines.device.devices import CudaDevice
 from frontdoor.bench import script_on_card
 from frontdoor.bench.memory import BUDGET, GIB, GOALS, RANK, SIDE, TRAINING
 from frontdoor.bench.rows import Row
-from studio.gpu import GpuManager
+from studio.gpu.manager import GpuManager
 
 CAP = 23 * GIB  # a 24 GiB card less what a desktop takes
 GENERATOR, EDITOR = "FLUX.1-dev", "Qwen-Image-Edit-2511"
@@ -112,7 +103,7 @@ def built(
     device: Device, specs: Mapping[str, ModelSpec], layouts: Mapping[str, Layout], home: Path, budget: int, side: int
 ) -> Bench:
     """Folders with random weights drawn on the device, and a manager over them."""
-    build = load_class("engines.parts.synthetic:build")
+    build = load_class("engines.weights.synthetic:build")
     folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
     device.reclaim()
     return Bench(device, GpuManager(device, budget, {}), specs, folders, side)
@@ -254,7 +245,7 @@ def _host_to_card() -> float:
 
 
 def _rows(form: str) -> dict[str, ModelSpec]:
-    held = load_class("engines.parts.components:in_form")
+    held = load_class("engines.weights.components:in_form")
     named = {spec.name: spec for spec in MODELS}
     return {"generate": held(named[GENERATOR], form), "edit": held(named[EDITOR], form)}
 

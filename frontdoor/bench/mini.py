@@ -16,15 +16,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engines.api import EditItem, EditParams, GenerateParams, LoraUse, TrainItem, TrainParams, TrainRun
+from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
+from engines.api.protocols import EditItem, TrainItem, TrainRun
 from engines.mini import measure, vocab, world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.mini.nets import Judge, Reader
 from engines.mini.oracle import Oracle
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
-from studio.statistics import median
-from studio.studio import Studio
+from studio.judging.statistics import median
+from studio.workplace import Studio
 
 CAPTIONS = 200
 FIRST = 150_000  # the scene of unseen people that its drawings begin at: by none of them were weights chosen

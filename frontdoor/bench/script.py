@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from engines.api import TrainParams
-from engines.registry import load_class
+from engines.api.params import TrainParams
+from engines.catalogue.registry import load_class
 
 STEPS = re.compile(rb"Steps:[^\r\n]*?\| (\d+)/\d+ \[")
 
@@ -70,7 +70,7 @@ def trained_modules(model: Path) -> list[str]:
     import accelerate
     from diffusers import FluxTransformer2DModel
 
-    targets = re.compile(load_class("engines.lora.flux:FluxAdapter").targets["all"].pattern)
+    targets = re.compile(load_class("engines.families.flux.training:FluxAdapter").targets["all"].pattern)
     with accelerate.init_empty_weights():
         transformer = FluxTransformer2DModel.from_config(FluxTransformer2DModel.load_config(model / "transformer"))
     return sorted(name for name, _ in transformer.named_modules() if targets.fullmatch(name))

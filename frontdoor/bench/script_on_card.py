@@ -12,9 +12,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from engines.api import Device, ModelSpec, TrainParams
-from engines.registry import load_class
-from engines.shapes import Layout
+from engines.api.params import TrainParams
+from engines.api.protocols import Device, ModelSpec
+from engines.catalogue.registry import load_class
+from engines.catalogue.shapes import Layout
 from frontdoor.bench import script
 from frontdoor.bench.course import follow
 from frontdoor.bench.memory import GIB, RANK
@@ -44,7 +45,7 @@ def steps(
     flags: tuple[str, ...] = FLAGS,
 ) -> Iterator[Row]:  # fmt: skip
     """Train on random weights at each size, in a process of its own that nothing caps. Raises: RuntimeError."""
-    model = load_class("engines.parts.synthetic:build_as_published")(spec, layout, home / "model", device)
+    model = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")
     for side in sides:
         pictures = home / f"pictures-{side}"

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from engines.errors import UserError
+from engines.api.errors import UserError
 from frontdoor.bench.rows import Row
 
 CALLS, PAGES, LINKS = 2_000, 500, 60

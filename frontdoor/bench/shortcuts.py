@@ -22,15 +22,17 @@ import torch
 from PIL import Image
 
 import assets
-from engines.api import EditItem, EditParams, GenerateParams
-from engines.device import open_device
+from engines.api.params import EditParams, GenerateParams
+from engines.api.protocols import EditItem
+from engines.catalogue.registry import Registry, load_class
+from engines.device.devices import open_device
+from engines.drawing.leaner import tiles
+from engines.families.flux import maths as flux
 from engines.mini import vocab, world
 from engines.mini.dataset import edit_pair, held_out_scene
-from engines.parts import components, flux
-from engines.parts.leaner import tiles
-from engines.registry import Registry, load_class
+from engines.weights import components
 from frontdoor.bench.rows import Row
-from studio.gpu import GpuManager
+from studio.gpu.manager import GpuManager
 
 EDITOR, GENERATOR = "mini-qwen-edit", "mini-flux"
 FORGETFUL = {"encoding_cache_bytes": 0}  # so that only the caches' own contest is decided by them

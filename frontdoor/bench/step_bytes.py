@@ -23,13 +23,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 
-from engines.api import ModelSpec, TrainParams
-from engines.lora.family import Family
-from engines.lora.optimizers import OPTIMIZERS
-from engines.lora.trainer import trainable
-from engines.parts import components, modulation
-from engines.parts.quantise import skeleton
-from engines.registry import load_class
+from engines.api.params import TrainParams
+from engines.api.protocols import ModelSpec
+from engines.catalogue.registry import load_class
+from engines.training.family import Family
+from engines.training.optimizers import OPTIMIZERS
+from engines.training.trainer import trainable
+from engines.weights import components, modulation
+from engines.weights.quantise import skeleton
 
 Shapes = dict[str, tuple[int, ...]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from frontdoor.bench.rows import Row
-from studio.nouns import ImageRecord, Kind, Verdict
+from studio.records.nouns import ImageRecord, Kind, Verdict
 from studio.store import Library
 
 _DECISIONS = 30

@@ -14,10 +14,12 @@ from statistics import median
 from PIL import Image
 
 import assets
-from engines import runfile
-from engines.api import TrainItem, TrainParams, TrainRun
-from engines.registry import MODELS, load_class
-from engines.runfile import RunFile
+from engines.api.params import TrainParams
+from engines.api.protocols import TrainItem, TrainRun
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import load_class
+from engines.training import runfile
+from engines.training.runfile import RunFile
 from frontdoor.bench import script
 from frontdoor.bench.course import Course, follow
 from frontdoor.bench.rows import Row
@@ -92,7 +94,7 @@ class Workbench:
     def _ours(self, out: Path) -> list[str]:
         items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
         runfile.write(RunFile(MODEL, self._model, TrainRun(out, items, self._params, trigger="ohwx")))
-        return [sys.executable, "-m", "engines.lora.run", str(out)]
+        return [sys.executable, "-m", "engines.training.run", str(out)]
 
 
 def _model_folder(folder: Path) -> Path:
@@ -129,5 +131,5 @@ def _best_flags() -> list[str]:
     import torch
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    narrow = load_class("engines.lora.precision:fast_bfloat16")(device)
+    narrow = load_class("engines.training.precision:fast_bfloat16")(device)
     return ["--cache_latents", *(("--mixed_precision", "bf16") if narrow else ())]

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from engines.errors import UserError
+from engines.api.errors import UserError
 from frontdoor.bench.rows import Row
-from studio.statistics import bootstrap, mean
+from studio.judging.statistics import bootstrap, mean
 
 FIRST_SEED = 200  # by none of these people were weights or ways of training chosen
 

@@ -8,36 +8,24 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MaxLen
 
-from engines.api import CaptionParams, GenerateParams, Json
-from engines.errors import BadInput, ModelMissing, NotFound
-from engines.prompts import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
-from engines.values import Seed, taken
+from engines.api.errors import BadInput, ModelMissing, NotFound
+from engines.api.params import CaptionParams, GenerateParams, Json
+from engines.api.values import Seed, taken
+from engines.wording.words import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from studio.flywheel import generate, stacks
-from studio.flywheel.captions import demand_trigger
-from studio.flywheel.judging import Judge, judged
-from studio.flywheel.outcomes import (
-    FAIL,
-    IDENTITY,
-    MET,
-    OPEN,
-    PASS,
-    UNKNOWN,
-    axes_outcomes,
-    goal,
-    overall,
-    paired,
-    rate,
-)
-from studio.nouns import CardRun, ImageRecord, Job, Kind, Role
-from studio.scoring import ENOUGH, open_each
-from studio.statistics import median
+from studio.flywheel.curate.captions import demand_trigger
+from studio.judging.gallery import ENOUGH, open_each
+from studio.judging.judge import Judge, judged
+from studio.judging.outcomes import FAIL, IDENTITY, MET, OPEN, PASS, UNKNOWN, axes_outcomes, goal, overall, paired, rate
+from studio.judging.statistics import median
+from studio.records.nouns import CardRun, ImageRecord, Job, Kind, Role
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.jobs import Context
+    from studio.jobs.context import Context
     from studio.store import Store
-    from studio.studio import Studio
+    from studio.workplace import Studio
 
 TARGET = 0.8
 SHOWN = 24

@@ -5,23 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from engines.api import GenerateParams, Generator, Json, LoraUse, ModelSpec, Plan
-from engines.errors import BadInput, UserError
-from engines.prompts import read_tags, scene_prompts
-from engines.values import Many, Words, later_seed, taken
+from engines.api.errors import BadInput, UserError
+from engines.api.params import GenerateParams, Json, LoraUse
+from engines.api.protocols import Generator, ModelSpec, Plan
+from engines.api.values import Many, Words, later_seed, taken
+from engines.wording.words import read_tags, scene_prompts
 from studio.flywheel import stacks, timing
-from studio.flywheel.captions import RECIPE, demand_trigger
-from studio.flywheel.judging import Judge
-from studio.gpu import Fit
-from studio.nouns import ImageRecord, Job, Kind, Role, Version
-from studio.scoring import Gallery, gallery_if_any, score_of
+from studio.flywheel.curate.captions import RECIPE, demand_trigger
+from studio.gpu.budget import Fit
+from studio.judging.gallery import Gallery, gallery_if_any, score_of
+from studio.judging.judge import Judge
+from studio.records.nouns import ImageRecord, Job, Kind, Role, Version
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.jobs import Context
+    from studio.jobs.context import Context
     from studio.store import Store
-    from studio.studio import Studio
+    from studio.workplace import Studio
 
 
 def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:

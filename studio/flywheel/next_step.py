@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from studio.flywheel import card
-from studio.flywheel.outcomes import OPEN
-from studio.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
+from studio.judging.outcomes import OPEN
+from studio.records.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
 
 if TYPE_CHECKING:
     from studio.store import Store
-    from studio.studio import Studio
+    from studio.workplace import Studio
 
 ENOUGH_SOURCES = 10
 ENOUGH_LESSONS = 5

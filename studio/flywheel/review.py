@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from heapq import nsmallest
 from typing import TYPE_CHECKING
 
-from studio.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
-from studio.scoring import Gallery, gallery_if_any, score_of
-from studio.statistics import Logistic, fit_logistic
+from studio.judging.gallery import Gallery, gallery_if_any, score_of
+from studio.judging.statistics import Logistic, fit_logistic
+from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from studio.store import Store
-    from studio.studio import Studio
+    from studio.workplace import Studio
 
 ENOUGH_LABELS = 60
 AUDIT_EVERY = 10

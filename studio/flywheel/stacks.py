@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from engines.api import LoraUse
+from engines.api.params import LoraUse
 
 if TYPE_CHECKING:
-    from studio.jobs import Context
-    from studio.studio import Studio
+    from studio.jobs.context import Context
+    from studio.workplace import Studio
 
 
 def check(studio: Studio, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engines.api import EditParams, GenerateParams, TrainParams
-from studio.flywheel import runs
-from studio.nouns import Job, JobState, Json
+from engines.api.params import EditParams, GenerateParams, TrainParams
+from studio.flywheel.train import runs
+from studio.records.nouns import Job, JobState, Json
 
 if TYPE_CHECKING:
-    from studio.studio import Studio
+    from studio.workplace import Studio
 
 TRAINING, DRAWING = "training", "drawing"
 _TRAININGS = ("train", "refine")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engines.errors import BadInput, NotFound
-from studio.flywheel import curate
-from studio.nouns import Job
-from studio.studio import Studio
+from engines.api.errors import BadInput, NotFound
+from studio.flywheel.curate import coverage as curate
+from studio.records.nouns import Job
+from studio.workplace import Studio
 from tabs.common import looks
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gradio as gr
 
-from engines.crops import Crop, checked, pixels
-from engines.errors import BadInput
-from studio.flywheel import curate
-from studio.nouns import ImageRecord
-from studio.studio import Studio
+from engines.api.crops import Crop, checked, pixels
+from engines.api.errors import BadInput
+from studio.flywheel.curate import coverage as curate
+from studio.records.nouns import ImageRecord
+from studio.workplace import Studio
 from tabs.common import looks
 from tabs.common.shell import Drawing, Page, html
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from studio.flywheel.pace import slowdown
-from studio.flywheel.runs import Point
+from studio.flywheel.train.pace import slowdown
+from studio.flywheel.train.runs import Point
 from tabs.common import looks
 
 BANDS = (

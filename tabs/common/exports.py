@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studio.flywheel.exporting import HUB, export_dataset, export_version
-from studio.flywheel.layouts import LAYOUTS
-from studio.nouns import Json, Role
-from studio.studio import Studio
+from studio.flywheel.export.export import HUB, export_dataset, export_version
+from studio.flywheel.export.layouts import LAYOUTS
+from studio.records.nouns import Json, Role
+from studio.workplace import Studio
 from tabs.common import looks
 
 FORMS: Mapping[str, str] = {

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import gradio as gr
 
-from engines.api import GenerateParams, ModelSpec
-from studio.studio import Studio
+from engines.api.params import GenerateParams
+from engines.api.protocols import ModelSpec
+from studio.workplace import Studio
 
 MISSING = "not on this machine"
 

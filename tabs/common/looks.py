@@ -7,12 +7,13 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from engines.api import ModelSpec, Params
-from engines.errors import UserError
-from studio.gpu import Fit
-from studio.nouns import ImageRecord, Kind, Verdict
+from engines.api.errors import UserError
+from engines.api.params import Params
+from engines.api.protocols import ModelSpec
+from studio.gpu.budget import Fit
+from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.words import mended
 from studio.store import Store
-from studio.words import mended
 
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",

@@ -10,9 +10,9 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageChops
 
-from engines.errors import BadInput
-from studio.pictures import open_upload
-from studio.studio import Studio
+from engines.api.errors import BadInput
+from studio.store.pictures import open_upload
+from studio.workplace import Studio
 from tabs.common import canvas
 from tabs.common.shell import Drawing, Page
 

@@ -8,13 +8,14 @@ from typing import Any
 import gradio as gr
 from PIL import Image, ImageChops
 
-from engines.api import EditParams
-from engines.errors import BadInput
+from engines.api.errors import BadInput
+from engines.api.params import EditParams
 from engines.pictures import to_rgb
-from studio.flywheel import enrich, review
-from studio.nouns import ImageRecord
-from studio.pictures import open_upload
-from studio.studio import Studio
+from studio.flywheel import review
+from studio.flywheel.enrich import edits as enrich
+from studio.records.nouns import ImageRecord
+from studio.store.pictures import open_upload
+from studio.workplace import Studio
 from tabs.common import canvas, looks
 from tabs.common.shell import Said
 

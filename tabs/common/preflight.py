@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
-from engines.api import ModelSpec, TrainParams
+from engines.api.params import TrainParams
+from engines.api.protocols import ModelSpec
 from studio.flywheel import timing
-from studio.flywheel.preflights import Preflight
+from studio.flywheel.train.preflight import Preflight
 from tabs.common import looks
 
 

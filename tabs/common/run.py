@@ -7,11 +7,11 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import BadInput, Busy
-from studio.flywheel import run_folder, runs
-from studio.flywheel.runs import Progress
-from studio.nouns import Job, JobState, Role, Version, VersionState
-from studio.studio import Studio
+from engines.api.errors import BadInput, Busy
+from studio.flywheel.train import run_folder, runs
+from studio.flywheel.train.runs import Progress
+from studio.records.nouns import Job, JobState, Role, Version, VersionState
+from studio.workplace import Studio
 from tabs.common import curves, looks
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 

@@ -14,9 +14,9 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import NotFound, UserError
-from studio.nouns import CHARACTER_SETTING, Job, JobState
-from studio.studio import Studio
+from engines.api.errors import NotFound, UserError
+from studio.records.nouns import CHARACTER_SETTING, Job, JobState
+from studio.workplace import Studio
 from tabs.common import looks
 
 _LOG = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api import ModelSpec, TrainParams
+from engines.api.params import TrainParams
+from engines.api.protocols import ModelSpec
 
 OPTIMIZERS = [
     ("AdamW", "adamw"),

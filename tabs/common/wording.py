@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from engines.errors import NotFound
-from studio.flywheel import curate
-from studio.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord
-from studio.studio import Studio
+from engines.api.errors import NotFound
+from studio.flywheel.curate import coverage as curate
+from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord
+from studio.workplace import Studio
 from tabs.common import looks
 
 TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))

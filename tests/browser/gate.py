@@ -10,10 +10,10 @@ from pathlib import Path
 
 import assets
 from engines.fake import FakeDevice
-from studio.nouns import Kind
+from studio.records.nouns import Kind
 from studio.settings import Settings
 from studio.store import Store
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs import app
 from tests.studio.conftest import WatchedRegistry
 from tests.tabs.colour_blocks import picture, png

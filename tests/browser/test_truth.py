@@ -12,9 +12,10 @@ import pytest
 from gradio_client import Client
 from playwright.sync_api import Page, expect
 
-from studio.flywheel import enrich, train
+from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.next_step import next_step
-from studio.nouns import Job, Kind
+from studio.flywheel.train import character as train
+from studio.records.nouns import Job, Kind
 from tests.browser.conftest import free_port, open_tab, serve
 from tests.browser.gate import Gated, gated
 

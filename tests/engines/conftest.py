@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from engines.api import ModelSpec, Plan
-from tests.engines import tiny_flux2
+from engines.api.protocols import ModelSpec, Plan
+from tests.engines.families.flux2 import tiny as tiny_flux2
 
 TOY_FLUX = ModelSpec(
     name="tiny-flux",
     label="tiny-flux",
     role="generator",
     family="flux",
-    engine="engines.flux:Flux",
+    engine="engines.families.flux.engine:Flux",
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
@@ -30,7 +30,7 @@ TOY_QWEN = ModelSpec(
     label="tiny-qwen-edit",
     role="editor",
     family="qwen-edit",
-    engine="engines.qwen_edit:QwenEdit",
+    engine="engines.families.qwen_edit.engine:QwenEdit",
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
@@ -144,7 +144,7 @@ def _build_qwen(folder: Path, zero_cond_t: bool = True) -> Path:
     from diffusers import AutoencoderKLQwenImage, FlowMatchEulerDiscreteScheduler, QwenImageTransformer2DModel
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2VLImageProcessorPil
 
-    from engines.parts.qwen import TEMPLATE
+    from engines.families.qwen_edit.maths import TEMPLATE
 
     torch.manual_seed(0)
     specials = [
@@ -195,7 +195,7 @@ def _build_qwen(folder: Path, zero_cond_t: bool = True) -> Path:
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
         "text_encoder": ["transformers", "Qwen2_5_VLForConditionalGeneration"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
-        "processor": ["engines.qwen_processor", "QwenEditProcessor"],
+        "processor": ["engines.families.qwen_edit.processor", "QwenEditProcessor"],
         "transformer": ["diffusers", "QwenImageTransformer2DModel"],
         "vae": ["diffusers", "AutoencoderKLQwenImage"],
     }

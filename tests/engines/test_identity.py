@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.api import Embedding, ModelSpec, NoFace
-from engines.errors import BadInput, ModelMissing
+from engines.api.errors import BadInput, ModelMissing
+from engines.api.protocols import Embedding, ModelSpec, NoFace
 
 pytestmark = pytest.mark.slow
 

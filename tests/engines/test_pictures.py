@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from engines.errors import BadInput
+from engines.api.errors import BadInput
 from engines.pictures import decode, is_plain, is_transparent, open_picture, to_grey
 
 RED, WHITE = (200, 30, 40), (255, 255, 255)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import NotFound
+from engines.api.errors import NotFound
 from frontdoor import bench
 from frontdoor.bench.rows import Row, table
 

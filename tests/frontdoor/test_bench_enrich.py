@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 def test_sixty_edits_of_twelve_sources_each_its_own_seed() -> None:
     """The blocks together hold sixty edits of twelve pictures, a picture's next to each other, no seed twice."""
     import assets
-    from engines.registry import Registry
+    from engines.catalogue.registry import Registry
     from frontdoor.bench import enrich
 
     spec = Registry(Path(assets.__file__).parent, Path("models")).spec(enrich.MODEL)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from engines.device import CpuDevice
-from engines.registry import MODELS
-from engines.shapes import LAYOUTS, Layout
+from engines.catalogue.models import MODELS
+from engines.catalogue.shapes import LAYOUTS, Layout
+from engines.device.devices import CpuDevice
 from frontdoor.bench import memory, memory_on_card, script_on_card
 
 pytestmark = pytest.mark.slow

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from engines.registry import MODELS, Registry
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import Registry
 from frontdoor import doctor, models
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from frontdoor.studio import open_studio
-from studio.nouns import JobState
-from studio.studio import Studio
+from studio.records.nouns import JobState
+from studio.workplace import Studio
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engines.api import ModelSpec
-from engines.errors import BadInput, ModelMissing
-from engines.fake_hub import FakeHub
-from engines.pulling import Pull
-from engines.registry import MODELS, Registry
+from engines.api.errors import BadInput, ModelMissing
+from engines.api.protocols import ModelSpec
+from engines.catalogue.models import MODELS
+from engines.catalogue.pulling import Pull
+from engines.catalogue.registry import Registry
+from engines.fake.hub import FakeHub
 from frontdoor.cli import parser
 from frontdoor.pull import pull
 from tests.engines.conftest import TOY_QWEN, _build_qwen

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from frontdoor.cli import main
-from studio.lock import FolderLock
+from studio.store.lock import FolderLock
 
 
 def home_is_a_file(home: Path) -> None:

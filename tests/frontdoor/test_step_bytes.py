@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from engines.api import TrainParams
-from engines.registry import MODELS, load_class
-from engines.shapes import LAYOUTS, write_layout
+from engines.api.params import TrainParams
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import load_class
+from engines.catalogue.shapes import LAYOUTS, write_layout
 
 pytestmark = pytest.mark.slow
 

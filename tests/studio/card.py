@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from engines.api import Component, Plan, Stage
+from engines.api.protocols import Component, Plan, Stage
 from engines.fake import FakeDevice, FakeWeights
-from studio.gpu import GpuManager
+from studio.gpu.manager import GpuManager
 
 MIB = 1 << 20
 

@@ -11,16 +11,17 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engines.api import ModelSpec, TrainParams
+from engines.api.params import TrainParams
+from engines.api.protocols import ModelSpec
+from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
-from engines.prompts import edit_params, edit_tasks
-from engines.registry import Registry
-from studio.jobs import Context
-from studio.nouns import Job, JobState, Kind, Verdict
+from engines.wording.words import edit_params, edit_tasks
+from studio.jobs.context import Context
+from studio.records.nouns import Job, JobState, Kind, Verdict
 from studio.settings import Settings
 from studio.store import Library, Store
-from studio.studio import Studio
-from tests.studio.queueing import Bench
+from studio.workplace import Studio
+from tests.studio.jobs.queueing import Bench
 
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
 _FAR_AWAY = ModelSpec(

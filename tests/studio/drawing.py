@@ -7,11 +7,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engines.api import GenerateParams
+from engines.api.params import GenerateParams
 from engines.fake import FAKE_MODELS, FakeDevice, FakeGenerator
-from studio.gpu import GpuManager
-from studio.jobs import Context, Jobs
-from studio.nouns import ImageRecord, Job, Kind
+from studio.gpu.manager import GpuManager
+from studio.jobs.context import Context
+from studio.jobs.queue import Jobs
+from studio.records.nouns import ImageRecord, Job, Kind
 from studio.store import Library, Store
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import UserError
-from studio.answers import answers
-from studio.jobs import Context
-from studio.nouns import Job, JobState, Json
+from engines.api.errors import UserError
+from studio.api.answers import answers
+from studio.jobs.context import Context
+from studio.records.nouns import Job, JobState, Json
 from tests.studio.full_disk import full
-from tests.studio.queueing import Bench, titles
+from tests.studio.jobs.queueing import Bench, titles
 
 
 def until(true: Callable[[], object]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.nouns import Job, JobState, Kind, Verdict
-from studio.studio import Studio
+from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.workplace import Studio
 from tests.studio import turning
 
 pytestmark = pytest.mark.slow

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import NotFound
+from engines.api.errors import NotFound
 from studio.settings import Settings
 
 NOBODY = "~nobody-of-this-name/FLENwheel"  # as unknown to the system as a user id without an entry

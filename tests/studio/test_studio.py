@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engines.errors import Busy, NotFound, UserError
+from engines.api.errors import Busy, NotFound, UserError
 from engines.fake import FakeDevice, FakeEditor, FakeTrainer, fake_registry
-from studio.jobs import Context
-from studio.nouns import JobState, Kind
+from studio.jobs.context import Context
+from studio.records.nouns import JobState, Kind
 from studio.settings import Settings
-from studio.studio import RUNNERS, LibraryPeaks, Studio
+from studio.workplace import RUNNERS, LibraryPeaks, Studio
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,13 +11,16 @@ from typing import Any
 
 from PIL import Image
 
-from engines.api import TrainParams
+from engines.api.params import TrainParams
+from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
-from engines.registry import Registry
-from studio.flywheel import curate, enrich, generate, train
-from studio.nouns import Job, Kind, Verdict
+from studio.flywheel import generate
+from studio.flywheel.curate import coverage as curate
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.train import character as train
+from studio.records.nouns import Job, Kind, Verdict
 from studio.settings import Settings
-from studio.studio import Studio
+from studio.workplace import Studio
 
 MODELS = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
 PICTURES = 60

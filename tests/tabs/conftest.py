@@ -10,9 +10,9 @@ import pytest
 
 import assets
 from engines.fake import fake_registry
-from studio.nouns import Character, ImageRecord, Kind
+from studio.records.nouns import Character, ImageRecord, Kind
 from studio.settings import Settings
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs import app
 from tabs.serving import Running
 from tests.tabs.colour_blocks import picture, png

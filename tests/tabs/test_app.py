@@ -8,10 +8,10 @@ import httpx
 import pytest
 from gradio_client import Client, handle_file
 
-from engines.errors import UserError
-from studio.api import API_NAMES
-from studio.nouns import Kind
-from studio.studio import Studio
+from engines.api.errors import UserError
+from studio.api.api import API_NAMES
+from studio.records.nouns import Kind
+from studio.workplace import Studio
 from tabs import app
 from tabs.scripted import local_path
 from tests.tabs.colour_blocks import picture, png

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import pytest
 
-from engines.errors import UserError
-from studio.nouns import Character, ImageRecord
-from studio.studio import Studio
+from engines.api.errors import UserError
+from studio.records.nouns import Character, ImageRecord
+from studio.workplace import Studio
 from tabs import curate
 from tabs.common import cropping
 from tests.tabs.conftest import studio_on_fakes

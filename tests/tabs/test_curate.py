@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import UserError
-from studio.nouns import Character, ImageRecord, Kind
-from studio.studio import Studio
+from engines.api.errors import UserError
+from studio.records.nouns import Character, ImageRecord, Kind
+from studio.workplace import Studio
 from tabs import curate
 from tabs.common import wording
 from tests.tabs.colour_blocks import picture

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from studio.flywheel.runs import Point
+from studio.flywheel.train.runs import Point
 from tabs.common import curves
 
 

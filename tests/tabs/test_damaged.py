@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import BadInput, NotFound
-from studio.api import Api
-from studio.nouns import Kind
-from studio.studio import Studio
+from engines.api.errors import BadInput, NotFound
+from studio.api.api import Api
+from studio.records.nouns import Kind
+from studio.workplace import Studio
 from tabs import app, status
 from tabs.common import shell
 from tests.tabs.colour_blocks import picture, png

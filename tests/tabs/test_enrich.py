@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engines.api import EditParams
-from engines.errors import UserError
-from studio.nouns import CardRun, Character, ImageRecord, Kind
-from studio.studio import Studio
+from engines.api.errors import UserError
+from engines.api.params import EditParams
+from studio.records.nouns import CardRun, Character, ImageRecord, Kind
+from studio.workplace import Studio
 from tabs import enrich
 from tabs.common import looks
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from studio.nouns import Character, ImageRecord, Kind
-from studio.studio import Studio
+from studio.records.nouns import Character, ImageRecord, Kind
+from studio.workplace import Studio
 from tabs import curate, generate, review, reviewer
 from tabs.common import looks
 

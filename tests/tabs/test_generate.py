@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engines.errors import UserError
-from engines.prompts import CARD_CELLS
-from studio.nouns import CardRun, Character, ImageRecord, Kind
-from studio.studio import Studio
+from engines.api.errors import UserError
+from engines.wording.words import CARD_CELLS
+from studio.records.nouns import CardRun, Character, ImageRecord, Kind
+from studio.workplace import Studio
 from tabs import generate
 
 

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import assets
-from engines.errors import BadInput
-from studio.nouns import ImageRecord, Kind, Verdict
+from engines.api.errors import BadInput
+from studio.records.nouns import ImageRecord, Kind, Verdict
 from tabs.common import looks
 
 

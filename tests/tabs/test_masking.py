@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from engines.errors import UserError
-from studio.nouns import Character, ImageRecord
-from studio.studio import Studio
+from engines.api.errors import UserError
+from studio.records.nouns import Character, ImageRecord
+from studio.workplace import Studio
 from tabs import curate
 from tabs.common import masking
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from engines.errors import ModelMissing
+from engines.api.errors import ModelMissing
+from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
-from engines.registry import Registry
-from studio.api import Api
-from studio.nouns import Kind
+from studio.api.api import Api
+from studio.records.nouns import Kind
 from studio.settings import Settings
-from studio.studio import Studio
+from studio.workplace import Studio
 from tabs import app, enrich, generate, train
 from tabs.common import knobs
 from tests.tabs.colour_blocks import picture

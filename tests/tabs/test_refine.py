@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from engines.api import EditParams
-from studio.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
-from studio.studio import Studio
+from engines.api.params import EditParams
+from studio.records.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
+from studio.workplace import Studio
 from tabs import refine
 from tabs.common import run
 from tests.tabs.colour_blocks import picture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from engines.api import EditParams
-from engines.errors import BadInput
-from studio.nouns import Character, Decision, ImageRecord, Kind, Verdict
-from studio.studio import Studio
+from engines.api.errors import BadInput
+from engines.api.params import EditParams
+from studio.records.nouns import Character, Decision, ImageRecord, Kind, Verdict
+from studio.workplace import Studio
 from tabs import review
 from tabs.common import looks
 from tests.tabs.colour_blocks import picture

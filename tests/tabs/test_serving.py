@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from engines.errors import BadInput, Busy
-from studio.studio import Studio
+from engines.api.errors import BadInput, Busy
+from studio.workplace import Studio
 from tabs import app
 from tabs.serving import HERE, Running, listen
 from tests.tabs.conftest import House

@@ -24,9 +24,9 @@ from gradio_client import Client, handle_file
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
-from engines.errors import BadInput
-from studio.nouns import Character, ImageRecord, Kind, Verdict
-from studio.studio import Studio
+from engines.api.errors import BadInput
+from studio.records.nouns import Character, ImageRecord, Kind, Verdict
+from studio.workplace import Studio
 from tabs import reviewer
 from tabs.entrance import Door, Entrance, Term
 from tabs.sharing import ReviewLink, local_time

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from engines.errors import BadInput
-from studio.nouns import Character
-from studio.studio import Studio
+from engines.api.errors import BadInput
+from studio.records.nouns import Character
+from studio.workplace import Studio
 from tabs.common.shell import Said, Shell
 
 

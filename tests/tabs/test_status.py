@@ -2,11 +2,11 @@
 
 import pytest
 
-from engines.api import Component, Plan, Stage
-from engines.errors import UserError
+from engines.api.errors import UserError
+from engines.api.protocols import Component, Plan, Stage
 from engines.fake import FakeWeights
-from studio.nouns import Character, Job, JobState
-from studio.studio import Studio
+from studio.records.nouns import Character, Job, JobState
+from studio.workplace import Studio
 from tabs import status
 
 

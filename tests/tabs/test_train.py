@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from engines.errors import BadInput, Busy, UserError
+from engines.api.errors import BadInput, Busy, UserError
 from studio.flywheel import generate as drawing
-from studio.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
-from studio.studio import Studio
+from studio.records.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
+from studio.workplace import Studio
 from tabs import generate, train
 from tabs.app import open_folders
 from tabs.common import looks, run

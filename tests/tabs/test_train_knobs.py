@@ -6,9 +6,8 @@ from typing import get_args
 import gradio as gr
 import pytest
 
-from engines.api import GenerateParams, TrainParams
+from engines.api.params import LEAST_RATES, GenerateParams, TrainParams, kinds
 from engines.fake import FAKE_MODELS
-from engines.params import LEAST_RATES, kinds
 from tabs import refine, train
 from tabs.common import training
 from tabs.common.knobs import first_block_cache
@@ -47,9 +46,9 @@ def test_no_slider_goes_beyond_what_is_taken() -> None:
 @pytest.mark.slow
 def test_what_is_taken_is_what_the_trainer_knows() -> None:
     """The names that a submit takes are those of the trainer's own tables."""
-    from engines.lora.densities import DENSITIES
-    from engines.lora.optimizers import OPTIMIZERS
-    from engines.parts.quantise import FORMS
+    from engines.training.densities import DENSITIES
+    from engines.training.optimizers import OPTIMIZERS
+    from engines.weights.quantise import FORMS
 
     taken = {name: set(get_args(kind)) for name, kind in kinds(TrainParams).items()}
     assert taken["optimizer"] == set(OPTIMIZERS)
@@ -61,10 +60,11 @@ def test_what_is_taken_is_what_the_trainer_knows() -> None:
 @pytest.mark.slow
 def test_the_tab_offers_what_there_is() -> None:
     """Every optimiser, density and format by its name; of two names for one density, one."""
-    from engines.lora.densities import DENSITIES
-    from engines.lora.optimizers import OPTIMIZERS
-    from engines.parts.quantise import FORMS
-    from engines.registry import MODELS, load_class
+    from engines.catalogue.models import MODELS
+    from engines.catalogue.registry import load_class
+    from engines.training.densities import DENSITIES
+    from engines.training.optimizers import OPTIMIZERS
+    from engines.weights.quantise import FORMS
 
     assert {value for _, value in training.OPTIMIZERS} == set(OPTIMIZERS)
     assert {DENSITIES[value] for _, value in training.DENSITIES} == set(DENSITIES.values())

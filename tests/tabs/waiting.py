@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from studio.nouns import Job, JobState
-from studio.studio import Studio
+from studio.records.nouns import Job, JobState
+from studio.workplace import Studio
 
 
 def ended(studio: Studio, job: Job) -> Job:

@@ -66,8 +66,8 @@ def test_the_processor_gives_three_dimensional_positions() -> None:
     import torch
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
+    from engines.families.qwen_edit.processor import QwenEditProcessor
     from engines.mini.words import QWEN_TEMPLATE
-    from engines.qwen_processor import QwenEditProcessor
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(0))
@@ -90,7 +90,7 @@ def test_the_processor_works_at_the_real_sizes(tmp_path: Path) -> None:
     """With Qwen2.5-VL's own settings a 384 × 384 picture becomes 196 image tokens; there can be two."""
     from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-    from engines.qwen_processor import QwenEditProcessor
+    from engines.families.qwen_edit.processor import QwenEditProcessor
 
     small = QwenEditProcessor.from_pretrained(QWEN / "processor")
     QwenEditProcessor(Qwen2VLImageProcessorPil(), small.tokenizer).save_pretrained(tmp_path)
@@ -109,9 +109,9 @@ def test_the_training_shortcut_equals_the_processor() -> None:
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
+    from engines.families.qwen_edit.processor import QwenEditProcessor
     from engines.mini.train_captioner import embed_edits, vl_pixels
     from engines.mini.words import QWEN_TEMPLATE
-    from engines.qwen_processor import QwenEditProcessor
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(3))

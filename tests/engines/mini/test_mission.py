@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.api import EditItem, EditParams, GenerateParams, LoraUse, TrainItem, TrainParams, TrainRun
+from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
+from engines.api.protocols import EditItem, TrainItem, TrainRun
+from engines.catalogue.registry import Registry
 from engines.mini import vocab, world
 from engines.mini.dataset import Pair, edit_pair, held_out_scene, train_scene
 from engines.mini.oracle import Oracle
-from engines.registry import Registry
-from studio.statistics import bootstrap
+from studio.judging.statistics import bootstrap
 
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parents[3] / "assets"

@@ -9,11 +9,15 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engines.errors import BadInput, NotFound
-from studio import scoring
-from studio.api import Api
-from studio.flywheel import card, curate, enrich, generate, refine, train
-from studio.nouns import JobState, Kind
+from engines.api.errors import BadInput, NotFound
+from studio.api.api import Api
+from studio.flywheel import card, generate
+from studio.flywheel.curate import coverage as curate
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.refine import editor as refine
+from studio.flywheel.train import character as train
+from studio.judging import gallery as scoring
+from studio.records.nouns import JobState, Kind
 
 
 def gone(path: Path) -> None:

@@ -3,10 +3,10 @@
 import pytest
 from PIL import Image
 
-from engines.errors import BadInput, NotFound
-from studio.api import Api
+from engines.api.errors import BadInput, NotFound
+from studio.api.api import Api
 from studio.flywheel import card
-from studio.nouns import CardRun, Kind
+from studio.records.nouns import CardRun, Kind
 
 
 def _cell(cell: str, seed: int, verdict: str, human: bool | None = None, **axes: str) -> dict:

@@ -2,11 +2,12 @@
 
 import pytest
 
-from engines.errors import BadInput
-from studio.flywheel import generate, train
-from studio.flywheel.judging import Judge
-from studio.nouns import JobState, Kind, Verdict
-from studio.scoring import gallery
+from engines.api.errors import BadInput
+from studio.flywheel import generate
+from studio.flywheel.train import character as train
+from studio.judging.gallery import gallery
+from studio.judging.judge import Judge
+from studio.records.nouns import JobState, Kind, Verdict
 
 
 def test_every_item_becomes_a_scored_picture(world) -> None:

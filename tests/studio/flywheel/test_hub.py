@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engines.api import GenerateParams
-from engines.registry import MODELS
-from studio.flywheel import refine, runs, train
-from studio.flywheel.choosing import keep_at
-from studio.flywheel.exporting import _header, export_hub, snippet
-from studio.nouns import Role
+from engines.api.params import GenerateParams
+from engines.catalogue.models import MODELS
+from studio.flywheel.export.export import _header, export_hub, snippet
+from studio.flywheel.refine import editor as refine
+from studio.flywheel.train import character as train
+from studio.flywheel.train import runs
+from studio.flywheel.train.checkpoints import keep_at
+from studio.records.nouns import Role
 
 
 def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
@@ -208,7 +210,7 @@ def test_a_characters_code_runs_as_it_stands(tmp_path: Path) -> None:
     """In a folder with the LoRA under its name, the card's Python draws the picture."""
     import torch
 
-    from engines.lora.export import Info, write_adapter
+    from engines.training.export import Info, write_adapter
 
     root = Path(__file__).resolve().parents[3]
     spec = next(each for each in MODELS if each.name == "mini-flux")

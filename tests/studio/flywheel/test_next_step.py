@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from engines.prompts import CARD_CELLS
+from engines.wording.words import CARD_CELLS
 from studio.flywheel.next_step import next_step
-from studio.nouns import CardRun, Kind, Role, Triplet, Verdict, Version, VersionState
+from studio.records.nouns import CardRun, Kind, Role, Triplet, Verdict, Version, VersionState
 
 
 def following(world) -> str:

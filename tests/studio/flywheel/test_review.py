@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engines.errors import NotFound
+from engines.api.errors import NotFound
 from studio.flywheel import review
-from studio.nouns import Kind, Verdict
-from studio.scoring import gallery
+from studio.judging.gallery import gallery
+from studio.records.nouns import Kind, Verdict
 
 SCORER = "fake-identity-1"
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from engines.api import EditParams, LoraUse
-from studio.api import Api
-from studio.flywheel import enrich
+from engines.api.params import EditParams, LoraUse
+from studio.api.api import Api
+from studio.flywheel.enrich import edits as enrich
 
 
 @pytest.fixture

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from engines.api import GenerateParams
-from studio.flywheel import generate, runs, timing, train
+from engines.api.params import GenerateParams
+from studio.flywheel import generate, timing
 from studio.flywheel.timing import DRAWING, TRAINING
+from studio.flywheel.train import character as train
+from studio.flywheel.train import runs
 
 
 def test_nothing_measured_is_no_guess(world) -> None:

@@ -1,0 +1,1 @@
+"""What the studio may ask of an engine: parameters, plans, protocols, errors."""

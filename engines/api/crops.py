@@ -1,0 +1,75 @@
+"""Which part of a picture counts: what a person cropped it to, and what of that a training learns. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from PIL import Image
+
+from engines.api.errors import BadInput
+
+Crop = tuple[float, ...]  # left, top, right, bottom in shares of the upright picture; empty for all of it
+
+LEAST = 8  # pixels a side that must be left
+_ASPECT_LIMIT = 2.0  # of what a training learns from: longer pictures lose their ends
+_ORDER = "Give left, top, right and bottom as shares of the picture from 0 to 1, left before right, top before bottom."
+
+
+def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The crop's left, top, right and bottom in pixels of a picture of that size."""
+    left, top, right, bottom = crop or (0, 0, 1, 1)
+    return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
+
+
+def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
+    """A crop of a picture as it is kept: empty where it leaves nothing out. Raises: BadInput naming the picture."""
+    if not crop:
+        return ()
+    try:
+        left, top, right, bottom = kept = tuple(round(float(side), 6) for side in crop)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"{crop} is no part of {name}.", _ORDER) from error
+    if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
+        raise BadInput(f"{list(kept)} is no part of {name}.", _ORDER)
+    x, y, far, low = pixels(kept, size)
+    if far - x < min(LEAST, size[0]) or low - y < min(LEAST, size[1]):
+        raise BadInput(
+            f"The crop leaves {far - x}×{low - y} pixels of {name}.",
+            f"Leave at least {LEAST} a side, or take the whole picture.",
+        )
+    return () if (x, y, far, low) == (0, 0, *size) else kept
+
+
+def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") -> Image.Image:
+    """What a crop leaves of a picture; the picture itself where there is none. Raises: BadInput."""
+    kept = checked(crop, image.size, name)
+    return image.crop(pixels(kept, image.size)) if kept else image
+
+
+def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
+    """How many pixels a crop leaves of a picture of that size: width, height."""
+    left, top, right, bottom = pixels(crop, size)
+    return right - left, bottom - top
+
+
+def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
+    """The training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
+
+    The grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
+    """
+    side = math.sqrt(area)
+    grid = max(multiple, round(side / 16 / multiple) * multiple)
+    aspect = min(max(size[0] / size[1], 1 / _ASPECT_LIMIT), _ASPECT_LIMIT)
+    return _snap(side * math.sqrt(aspect), grid), _snap(side / math.sqrt(aspect), grid)
+
+
+def lost(size: tuple[int, int], area: int, multiple: int) -> float:
+    """The share of a picture, 0…1, that is cut away at its edges to bring it to its bucket's shape."""
+    wide, high = bucket(size, area, multiple)
+    ratio = size[0] * high / (size[1] * wide)
+    return 1 - min(ratio, 1 / ratio)
+
+
+def _snap(length: float, grid: int) -> int:
+    return max(grid, round(length / grid) * grid)

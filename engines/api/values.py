@@ -1,0 +1,154 @@
+"""What a value may be: its kind and its bounds stand once, in a field's or an argument's annotation, and are read here.
+
+Who checks a value, who draws a slider and who words an error take them from the same place.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import types
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import AllowInfNan, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from engines.api.errors import BadInput
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+SEEDS = 1 << 64  # as many as torch's generators tell apart
+Seed = Annotated[int, Ge(0), Le(SEEDS - 1)]
+Many = Annotated[int, Ge(0), Le(10_000)]  # pictures or edits of one job
+Words = Annotated[str, MaxLen(10_000)]  # several times of what any encoder here reads
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
+_KINDS: Mapping[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    tuple: "a list",
+    list: "a list",
+    dict: "an object of names and values",
+}
+_SHOWN = reprlib.Repr()
+_SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
+
+
+def later_seed(seed: int, places: int) -> int:
+    """The seed so many places after another; after the last one comes 0."""
+    return (seed + places) % SEEDS
+
+
+def taken(name: str, value: Any, kind: Any) -> Any:
+    """The value, where it is of its kind and within its bounds.
+
+    `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number passes for a number; true and
+    false are no numbers, and nan and infinity are none. Raises: BadInput that names it, what was given and what may be.
+    """
+    try:
+        return _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise misfit(name, kind, error.errors(include_url=False)[0]) from None
+
+
+def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
+    """A refusal in words of what pydantic found wrong; the first part of its `loc` is inside the value `name`."""
+    where = "".join(f"[{each!r}]" for each in found["loc"])
+    if found["type"] == "literal_error" and isinstance(found["input"], str):
+        are = "are" if name.endswith("s") else "is"
+        return BadInput(
+            f"There {are} no {name}{where} named {shortened(found['input'])}.",
+            f"Choose {allowed(_inside(kind, found['loc']))}.",
+        )
+    return BadInput(
+        f"{name}{where} cannot be {shown(found['input'])}.", f"It is {allowed(_inside(kind, found['loc']))}."
+    )
+
+
+def shown(value: Any) -> str:
+    """A value as an error can print it: as Python writes it, long ones cut in their middle."""
+    try:
+        return _SHOWN.repr(value)
+    except ValueError:  # Python writes no whole number of more than some thousand digits
+        return "a number of thousands of digits"
+
+
+def shortened(name: str) -> str:
+    """A name as it is, or cut in its middle where it is long."""
+    return name if len(name) <= _SHOWN.maxstring else shown(name)
+
+
+def allowed(kind: Any) -> str:
+    """In words what an annotation lets through."""
+    bare, marks = _parted(kind)
+    if get_origin(bare) is Literal:
+        return f"one of: {', '.join(str(each) or '(nothing)' for each in get_args(bare))}"
+    told = _KINDS.get(get_origin(bare) or bare, "of another kind")
+    if any(isinstance(mark, MinLen) for mark in marks) and bare is str:
+        told += ", not empty,"
+    longest = next((mark.max_length for mark in marks if isinstance(mark, MaxLen)), None)
+    if longest is not None:
+        told += f" of at most {longest:,} {'letters' if bare is str else 'entries'}"
+    return f"{told}{_range(marks)}".rstrip(",")
+
+
+def limits(kind: Any) -> tuple[Any, Any]:
+    """The least and the greatest number of an annotation, None where it has no such bound."""
+    marks = _parted(kind)[1]
+    low = next((mark.ge if isinstance(mark, Ge) else mark.gt for mark in marks if isinstance(mark, Ge | Gt)), None)
+    return low, next((mark.le for mark in marks if isinstance(mark, Le)), None)
+
+
+def _range(marks: Sequence[Any]) -> str:
+    low = next((mark.ge for mark in marks if isinstance(mark, Ge)), None)
+    above = next((mark.gt for mark in marks if isinstance(mark, Gt)), None)
+    high = next((mark.le for mark in marks if isinstance(mark, Le)), None)
+    if low is not None:
+        return f" from {_figure(low)} to {_figure(high)}" if high is not None else f", {_figure(low)} or more"
+    if above is not None:
+        return f" above {_figure(above)}" + (f" and at most {_figure(high)}" if high is not None else "")
+    return f" of at most {_figure(high)}" if high is not None else ""
+
+
+def _figure(number: Any) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"
+
+
+def _inside(kind: Any, places: Sequence[Any]) -> Any:
+    """The annotation of what lies at a place inside a list."""
+    for _ in places:
+        inner = get_args(_parted(kind)[0])
+        if not inner:
+            return Any
+        kind = inner[-1] if get_origin(_parted(kind)[0]) in (dict, Mapping) else inner[0]
+    return kind
+
+
+def _parted(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """An annotation without its marks, and without the None that an optional one has; and the marks."""
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(each for each in get_args(kind) if each is not type(None))
+    if get_origin(kind) is Annotated:
+        bare, *marks = get_args(kind)
+        return bare, tuple(marks)
+    return kind, ()
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind, config=_STRICT)
+
+
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("true and false are no numbers")
+    return value
+
+
+# Numbers as scripts send them: 2.0 and "2" are 2, too.
+Whole = Annotated[int, BeforeValidator(_no_truth)]
+Number = Annotated[float, AllowInfNan(False), BeforeValidator(_no_truth)]

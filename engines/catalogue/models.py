@@ -1,0 +1,310 @@
+"""Models as rows of data. Adding one is adding a row, and an engine file when its family is new."""
+
+from __future__ import annotations
+
+from math import log
+from pathlib import Path
+from typing import Any
+
+from engines.api.protocols import LoraFiles, ModelSpec
+from engines.catalogue.shapes import FLUX_BYTES, QWEN_EDIT_BYTES
+
+_GIB = 1 << 30
+_FLUX_DEV = "FLUX.1 [dev] Non-Commercial"
+_APACHE = "Apache-2.0"
+_FLUX_KNOBS = {
+    "GenerateParams": {"steps": 28, "guidance": 3.5, "width": 1024, "height": 1024},
+    "TrainParams": {"rank": 16, "alpha": 16.0, "learning_rate": 1e-4, "steps": 1500, "resolution": 1024},
+}
+_QWEN_KNOBS: dict[str, dict[str, Any]] = {
+    "EditParams": {"steps": 40, "true_cfg": 4.0, "negative": " "},
+    "TrainParams": {
+        "rank": 16,
+        "alpha": 16.0,
+        "learning_rate": 1e-4,
+        "steps": 1500,
+        "resolution": 1024,
+        "timestep_density": "weighted",
+        "caption_dropout": 0.0,
+    },
+}
+_FLUX_WHY = {
+    "TrainParams": "rank 16 with alpha 16 at 1e-4, as in ai-toolkit's FLUX.1-dev preset (500 to 4,000 steps; 100 to "
+    "150 a picture is the common rule); guidance 1 as in diffusers' README of train_dreambooth_lora_flux.",
+}
+_QWEN_WHY = {
+    "TrainParams": "rank 16 with alpha 16 at 1e-4, noise levels weighted, as in ai-toolkit's Qwen-Image-Edit-2509 "
+    "preset; modulation left alone, as in musubi-tuner; no caption dropout, as SimpleTuner advises for edits.",
+}
+_KLEIN_WHY = {
+    "TrainParams": "rank 32 with alpha 32 at 1e-4, as in ai-toolkit's preset of klein-base-9B; noise levels as it "
+    "draws, as musubi-tuner's flux2_shift; 2,000 steps, between ai-toolkit's 3,000 and the 500 of diffusers' script.",
+}
+_MINI_WHY = {
+    "TrainParams": "measured on this toy world: what `bench mini` passes with. Noise levels uniform: in few steps the "
+    "bell of sigmoid hardly visits those where hair and clothes are decided."
+}
+_FEW_STEPS: dict[str, Any] = {"steps": 4, "true_cfg": 1.0}
+_LIGHTNING = {"base_shift": log(3), "max_shift": log(3), "max_image_seq_len": 8192, "shift_terminal": None}
+_FLUX_LORA = LoraFiles(
+    declared=("flux-1", "flux.1", "flux1"),
+    architecture="flux-1-dev/lora",
+    implementation="https://github.com/black-forest-labs/flux",
+    base_version="flux1",
+    network="networks.lora_flux",
+    reader="diffusers.loaders:FluxLoraLoaderMixin",
+    fused={"img_attn_qkv": 3, "txt_attn_qkv": 3, "linear1": 4},
+    names="engines.families.flux.names:flux_slot",
+)
+_QWEN_LORA = LoraFiles(
+    declared=("qwen-image", "qwen_image"),
+    architecture="Qwen-Image-Edit/lora",
+    architectures={  # as in musubi-tuner's sai_model_spec.py
+        "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
+        "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
+    },
+    implementation="https://github.com/QwenLM/Qwen-Image",
+    base_version="qwen_image_edit",
+    network="networks.lora_qwen_image",
+)
+_QWEN_PIPELINE = "QwenImageEditPlusPipeline"
+_QWEN_OPTIONS: dict[str, Any] = {
+    "reference_area": 1024 * 1024,
+    "vision_area": 384 * 384,
+    "multiple": 32,
+    "nf4": ("transformer", "text_encoder"),
+    "modulation": "table",
+}
+
+
+def _flux(name: str, source: str) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        label=name,
+        role="generator",
+        family="flux",
+        engine="engines.families.flux.engine:Flux",
+        trainer="engines.families.flux.training:FluxAdapter",
+        source=source,
+        licence=_FLUX_DEV,
+        gated=True,
+        component_bytes=FLUX_BYTES,
+        defaults=_FLUX_KNOBS,
+        why=_FLUX_WHY,
+        options={"text_tokens": 512, "nf4": ("transformer", "text_encoder_2")},
+        lora=_FLUX_LORA,
+        pipeline="FluxPipeline",
+    )
+
+
+def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
+    """`lightning`: repository and path of the four-step adapter, from lightx2v."""
+    return ModelSpec(
+        name=name,
+        label=name,
+        role="editor",
+        family="qwen-edit",
+        engine="engines.families.qwen_edit.engine:QwenEdit",
+        trainer="engines.families.qwen_edit.training:QwenEditAdapter",
+        source=source,
+        licence=_APACHE,
+        component_bytes=QWEN_EDIT_BYTES,
+        defaults=_QWEN_KNOBS,
+        why=_QWEN_WHY,
+        few_steps={
+            "file": f"few_steps/{Path(lightning).name}",
+            "from": lightning,
+            "knobs": _FEW_STEPS,
+            "scheduler": _LIGHTNING,
+        },
+        options={**_QWEN_OPTIONS, **options},
+        lora=_QWEN_LORA,
+        pipeline=pipeline,
+    )
+
+
+MODELS: tuple[ModelSpec, ...] = (
+    ModelSpec(
+        name="mini-flux",
+        label="mini-flux (embedded toy world)",
+        role="generator",
+        family="flux",
+        engine="engines.families.flux.engine:Flux",
+        trainer="engines.families.flux.training:FluxAdapter",
+        source="assets:mini/flux",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+        multiple=8,
+        defaults={
+            "GenerateParams": {"steps": 20, "guidance": 2.5, "width": 64, "height": 64},
+            "TrainParams": {
+                "rank": 16,
+                "alpha": 16.0,
+                "learning_rate": 1e-3,
+                "timestep_density": "uniform",
+                "steps": 200,
+                "batch_size": 8,
+                "ema_decay": 0.97,
+                "resolution": 64,
+                "gradient_checkpointing": False,
+                "save_every": 40,
+                "sample_every": 40,
+            },
+        },
+        why=_MINI_WHY,
+        options={"text_tokens": 32, "batch": 8},
+        lora=_FLUX_LORA,
+        pipeline="FluxPipeline",
+        note="Trained by us on drawings; it knows nothing but its own cartoon world.",
+    ),
+    _flux("FLUX.1-dev", "black-forest-labs/FLUX.1-dev"),
+    _flux("FLUX.1-Krea-dev", "black-forest-labs/FLUX.1-Krea-dev"),
+    ModelSpec(
+        name="FLUX.2-klein-base-4B",
+        label="FLUX.2-klein-base-4B",
+        role="generator",
+        family="flux2",
+        engine="engines.families.flux2.engine:Flux2",
+        trainer="engines.families.flux2.training:Flux2Adapter",
+        source="black-forest-labs/FLUX.2-klein-base-4B",
+        licence=_APACHE,
+        component_bytes={"transformer": int(2.13 * _GIB), "text_encoder": int(2.47 * _GIB), "vae": int(0.157 * _GIB)},
+        defaults={
+            "GenerateParams": {"steps": 50, "guidance": 4.0, "width": 1024, "height": 1024},
+            "TrainParams": {
+                **_FLUX_KNOBS["TrainParams"],
+                "rank": 32,
+                "alpha": 32.0,
+                "steps": 2000,
+                "timestep_density": "resolution_shift",
+            },
+        },
+        why=_KLEIN_WHY,
+        options={
+            "text_tokens": 512,
+            "nf4": ("transformer", "text_encoder"),
+            "full_width": (  # shared by all blocks, so that an error in them would be everywhere
+                "time_guidance_embed",
+                "double_stream_modulation_img",
+                "double_stream_modulation_txt",
+                "single_stream_modulation",
+            ),
+        },
+        lora=LoraFiles(
+            declared=("flux-2", "flux.2", "flux_2", "flux2"),
+            architecture="Flux.2-klein-4b/lora",
+            implementation="https://github.com/black-forest-labs/flux2",
+            base_version="flux_2_klein_4b",
+            network="networks.lora_flux_2",
+            reader="diffusers.loaders:Flux2LoraLoaderMixin",
+            reads_dotted=True,
+            fused={"img_attn_qkv": 3, "txt_attn_qkv": 3},
+            names="engines.families.flux2.training:flux2_slot",
+        ),
+        true_guidance=True,
+        pipeline="Flux2KleinPipeline",
+    ),
+    ModelSpec(
+        name="mini-qwen-edit",
+        label="mini-qwen-edit (embedded toy world)",
+        role="editor",
+        family="qwen-edit",
+        engine="engines.families.qwen_edit.engine:QwenEdit",
+        trainer="engines.families.qwen_edit.training:QwenEditAdapter",
+        source="assets:mini/qwen_edit",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+        defaults={
+            "EditParams": {"steps": 12, "true_cfg": 3.0, "negative": " "},
+            "TrainParams": {
+                "rank": 16,
+                "alpha": 16.0,
+                "learning_rate": 1e-3,
+                "timestep_density": "uniform",
+                "steps": 200,
+                "batch_size": 8,
+                "caption_dropout": 0.0,
+                "resolution": 64,
+                "gradient_checkpointing": False,
+                "save_every": 40,
+                "sample_every": 40,
+            },
+        },
+        why=_MINI_WHY,
+        few_steps={"file": "few_steps/adapter.safetensors", "knobs": _FEW_STEPS, "scheduler": {}},
+        options={
+            "reference_area": 64 * 64,
+            "vision_area": 84 * 84,
+            "multiple": 8,
+            "vision_multiple": 28,
+            "batch": 8,
+            "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
+            "<|im_start|>assistant\n",
+            "caption_request": "describe the picture",
+        },
+        lora=_QWEN_LORA,
+        pipeline=_QWEN_PIPELINE,
+        note="Trained by us on drawings; it knows nothing but its own cartoon world.",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit-2511",
+        "Qwen/Qwen-Image-Edit-2511",
+        "lightx2v/Qwen-Image-Edit-2511-Lightning/Qwen-Image-Edit-2511-Lightning-4steps-V1.0-bf16.safetensors",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit-2509",
+        "Qwen/Qwen-Image-Edit-2509",
+        "lightx2v/Qwen-Image-Lightning/Qwen-Image-Edit-2509/Qwen-Image-Edit-2509-Lightning-4steps-V1.0-bf16.safetensors",
+    ),
+    _qwen_edit(
+        "Qwen-Image-Edit",
+        "Qwen/Qwen-Image-Edit",
+        "lightx2v/Qwen-Image-Lightning/Qwen-Image-Edit-Lightning-4steps-V1.0-bf16.safetensors",
+        vision_area=1024 * 1024,
+        pipeline="QwenImageEditPipeline",
+        picture_label="",
+    ),
+    ModelSpec(
+        name="mini-identity",
+        label="mini-identity (embedded toy world)",
+        role="scorer",
+        family="image-encoder",
+        engine="engines.identity:ImageScorer",
+        source="assets:mini/identity",
+        licence=_APACHE,
+        toy=True,
+        size=(64, 64),
+    ),
+    ModelSpec(
+        name="dinov2-small",
+        label="DINOv2 small (drawn characters, profiles, bodies)",
+        role="scorer",
+        family="image-encoder",
+        engine="engines.identity:ImageScorer",
+        source="facebook/dinov2-small",
+        licence=_APACHE,
+        size=(224, 224),
+    ),
+    ModelSpec(
+        name="facenet512",
+        label="Facenet512 through deepface (photo faces)",
+        role="scorer",
+        family="deepface",
+        engine="engines.identity:DeepFaceScorer",
+        source="deepface:Facenet512",
+        licence="MIT (deepface); weights under their own licence",
+        options={"verification_threshold": 0.70},  # 1 − cosine distance in deepface/config/threshold.py
+    ),
+    ModelSpec(
+        name="arcface",
+        label="ArcFace through deepface (photo faces)",
+        role="scorer",
+        family="deepface",
+        engine="engines.identity:DeepFaceScorer",
+        source="deepface:ArcFace",
+        licence="MIT (deepface); weights under their own licence",
+        options={"verification_threshold": 0.32},  # from the same table
+    ),
+)

@@ -1,0 +1,1 @@
+"""How every family draws: stages, batches, sampling, shortcuts, LoRA files."""

@@ -1,0 +1,171 @@
+"""From words to pictures: the one engine of every family that draws from words alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, ClassVar
+
+from PIL.Image import Image
+from torch import Tensor
+
+from engines.api.errors import BadInput
+from engines.api.params import GenerateParams, LoraUse
+from engines.api.protocols import Component, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.drawing import lora_files as adapters
+from engines.drawing import shortcuts
+from engines.drawing.batches import Progress, chunks
+from engines.drawing.leaner import leaner, streamed, tiled
+from engines.drawing.lora_files import AdapterFiles, attached, stack_bytes
+from engines.drawing.memo import Memo
+from engines.drawing.sampling import Tick
+from engines.weights import components
+
+_ENCODING_CACHE_BYTES = 256 << 20  # of words: sixty prompts of FLUX.1, thirty of FLUX.2
+
+
+class TextToPicture(ABC):
+    """A model in diffusers layout as a generator: encode all, then denoise and decode batch by batch.
+
+    A family says what it is made of, how it reads and how it samples. What it makes of a prompt, its words, is a row on
+    the host that knows its `nbytes`.
+    """
+
+    maths: ClassVar[Any]  # the part with the family's `latent_factor` and `to_images`
+    encoders: ClassVar[tuple[str, ...]]
+    encode_bytes_per_token: ClassVar[int]  # these three in bfloat16
+    denoise_bytes_per_pixel: ClassVar[int]
+    decode_bytes_per_pixel: ClassVar[int]  # untiled
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self.folder = folder
+        self._batch = int(spec.options.get("batch", 1))
+        self._adapters = AdapterFiles()
+        self._words: Memo[Any] = Memo(
+            int(spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES)), lambda row: int(row.nbytes)
+        )
+
+    @abstractmethod
+    def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Any]:
+        """The words of each prompt, on the host; `parts` are the encoders."""
+
+    @abstractmethod
+    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
+        """Normalised latents of pictures that are alike, in one batch; `words` by prompt."""
+
+    def prompts(self, item: GenerateParams) -> tuple[str, ...]:
+        """What has to be read for a picture: its own prompt, then what it shares with others."""
+        return (item.prompt,)
+
+    def plan(self, items: Sequence[GenerateParams]) -> Plan:
+        """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
+
+        Raises: ModelMissing, NotFound, BadInput for what cannot be drawn.
+        """
+        for item in items:
+            self._check(item)
+        together = min(self._batch, max(len(items), 1))
+        width, height = max(((item.width, item.height) for item in items), key=prod, default=(0, 0))
+        pixels = width * height * together
+        scale = components.weight_dtype(self.spec).itemsize / 2
+        loras = max((stack_bytes(item.loras) for item in items), default=0)
+        text = self.text_tokens * together * self.encode_bytes_per_token
+        return Plan(
+            f"{self.spec.label}: {len(items)} picture{'s' * (len(items) != 1)}",
+            (
+                leaner(
+                    Stage("encode", tuple(self._component(name) for name in self.encoders), int(text * scale)),
+                    streamed,
+                ),
+                leaner(
+                    Stage(
+                        "denoise",
+                        (self._component("transformer"),),
+                        int(pixels * self.denoise_bytes_per_pixel * scale) + loras,
+                    ),
+                    streamed,
+                ),
+                leaner(
+                    Stage("decode", (self._component("vae"),), int(pixels * self.decode_bytes_per_pixel * scale)),
+                    tiled(width, height, self.decode_bytes_per_pixel * scale, together),
+                ),
+            ),
+        )
+
+    def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
+        """Pictures in the order asked; neighbours of equal size, steps and LoRAs share a forward pass.
+
+        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        """
+        if not items:
+            return
+        for item in items:
+            self._check(item)
+        progress = Progress(on_step, sum(item.steps for item in items), len(items))
+        words = self._encode(lease, items, progress)
+        for chunk in chunks(items, self._alike, self._batch):
+            with (
+                lease.stage("denoise") as parts,
+                attached(parts["transformer"], chunk[0].loras, self.spec.family, self._adapters),
+                shortcuts.taken(parts["transformer"], self.spec.options, chunk[0].first_block_cache),
+            ):
+                latents = self.sample(parts["transformer"], words, chunk, progress.chunk(len(chunk)))
+            with lease.stage("decode") as parts:
+                pictures = self.maths.to_images(parts["vae"], latents)
+            yield from pictures
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """As `generate` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        """The transformer without its weights."""
+        return components.bare(self.folder, "transformer", self.folder / "transformer")
+
+    def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Any]:
+        """Each prompt once, on the host; the encoders are not even asked for where all are remembered."""
+        prompts = list(dict.fromkeys(prompt for item in items for prompt in self.prompts(item)))
+        new = [prompt for prompt in prompts if prompt not in self._words]
+        words = {prompt: self._words[prompt] for prompt in prompts if prompt in self._words}
+        with lease.stage("encode") if new else nullcontext({}) as parts:
+            for group in chunks(new, lambda _: None, self._batch):
+                progress.say(f"reading prompt {len(words) + 1} of {len(prompts)}")
+                words.update(zip(group, self.read(parts, group), strict=True))
+        for prompt in new:
+            self._words[prompt] = words[prompt]
+        return words
+
+    def _alike(self, item: GenerateParams) -> tuple[Any, ...]:
+        _, *shared = self.prompts(item)
+        return (item.width, item.height, item.steps, item.first_block_cache, item.loras, *shared)
+
+    def _check(self, item: GenerateParams) -> None:
+        unit = 2 * self.factor
+        if min(item.width, item.height) < unit:
+            raise BadInput(f"{item.width}×{item.height} is too small.", f"{self.spec.name} needs {unit} pixels a side.")
+        if item.steps < 1:
+            raise BadInput(f"{item.steps} steps draw nothing.", "Ask for at least 1 step.")
+
+    def _component(self, name: str) -> Component:
+        return components.component(self.spec, self.folder, name)
+
+    @property
+    def text_tokens(self) -> int:
+        """How many tokens a prompt is read as."""
+        return int(self.spec.options.get("text_tokens", 512))
+
+    @cached_property
+    def schedule(self) -> Mapping[str, Any]:
+        """The scheduler's configuration."""
+        return components.scheduler(self.folder)
+
+    @cached_property
+    def factor(self) -> int:
+        """Pixels a side of one latent."""
+        return int(self.maths.latent_factor(components.config(self.folder, "vae")))

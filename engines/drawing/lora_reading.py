@@ -1,0 +1,328 @@
+"""LoRA files as tools write them: every tensor is a factor, a scale or a text encoder's, or the file is refused.
+
+Scales (alphas) are folded into the factors first; what is left, pairs of matrices by module, is renamed to diffusers'
+names through diffusers' own converters.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.loaders import QwenImageLoraLoaderMixin
+from torch import Tensor
+
+from engines.api.errors import LoraMismatch
+from engines.catalogue.registry import load_class, lora_files
+
+State = dict[str, Tensor]
+Pairs = dict[str, tuple[Tensor, Tensor]]  # module -> down (rank, in), up (out, rank)
+
+PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
+PEFT_FILE = "adapter_config.json"  # where peft alone keeps it, beside the weights
+LARGEST = 65504.0  # float16's largest number: what no tool could save in half precision was never learned
+
+_PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
+_FACTOR = re.compile(r"(.+?)\.lora(?:_|\.)(A|B|down|up)(?:\.(?!weight$)\w+)?\.weight|(.+_lora\d*)\.(down|up)\.weight")
+_ALPHA = ".alpha"
+_TEXT_ENCODER = re.compile(
+    r"(lora_te\d*_|lora_prior_te_|te\d?_|text_encoders?(_\d)?\.|text_model\.|cond_stage_model\.|conditioner\.|"
+    r"clip_[lg]\.|t5xxl\.|qwen25_7b\.)"
+)
+_BFL = re.compile(
+    r"(double_blocks|single_blocks|img_in|txt_in|time_in|guidance_in|vector_in|final_layer)[._].+|(img_in|txt_in)|"
+    r"\w+_modulation(_img|_txt)?\.lin"
+)
+_XLABS = ".processor."
+_OTHER_KINDS = {  # part of a tensor's name -> what has such tensors
+    "dora_scale": "DoRA",
+    "lora_magnitude_vector": "DoRA",
+    "lokr_": "LoKr",
+    "hada_": "LoHa",
+    "oft_": "OFT",
+    "boft_": "BOFT",
+    "lora_mid": "a LoRA of convolutions",
+    "lora_embedding": "a LoRA with trained words",
+    "bundle_emb": "a LoRA with trained words",
+    ".diff": "a LoRA with whole weights or biases beside it",
+    ".bias": "a LoRA with biases",
+    "norm": "a LoRA with norms beside it",
+}
+_ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and Save Lora). Or choose another file."
+
+
+def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
+    """A file's tensors as lora_A and lora_B under diffusers' names, and in words what is left out of it.
+
+    Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds what was never learned.
+    """
+    own = {key: value for key, value in state.items() if not _TEXT_ENCODER.match(_bare(key))}
+    left = len(state) - len(own)
+    if left and not own:
+        raise LoraMismatch(
+            f"{path.name} changes a text encoder alone, and no text encoder takes a LoRA here.",
+            "Choose a LoRA that changes the transformer.",
+        )
+    note = (
+        f"{path.name}: {left} tensors for a text encoder are not used, only those for the transformer." if left else ""
+    )
+    return _renamed(path, _pairs(path, own), family), note
+
+
+def _bare(key: str) -> str:
+    """A name without the prefixes that say which part of a model it belongs to."""
+    while prefix := next((each for each in _PREFIXES if key.startswith(each)), ""):
+        key = key.removeprefix(prefix)
+    return key
+
+
+# ── what each tensor is ─────────────────────────────────────────────────────────────────────────
+
+
+def _pairs(path: Path, state: State) -> Pairs:
+    """Down and up of every module, its alpha in them; no tensor is left over. Raises: LoraMismatch."""
+    sides: dict[str, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        module, side = _side(key)
+        if not module or not value.is_floating_point() or side in sides.get(module, {}):
+            raise _not_understood(path, state, key)
+        sides.setdefault(module, {})[side] = value.to(torch.bfloat16) if value.element_size() == 1 else value
+    return {module: _pair(path, module, own) for module, own in sides.items()}
+
+
+def _side(key: str) -> tuple[str, str]:
+    """The module that a tensor belongs to, and which of its tensors it is; empty for any other."""
+    key = _bare(key)
+    if key.endswith(_ALPHA):
+        return key.removesuffix(_ALPHA), "alpha"
+    found = _FACTOR.fullmatch(key)
+    if not found:
+        return "", ""
+    return found[1] or found[3], {"A": "down", "B": "up"}.get(found[2], found[2] or found[4])
+
+
+def _not_understood(path: Path, state: State, first: str) -> LoraMismatch:
+    strange = [_bare(key) for key in state if not _side(key)[0]]
+    kind = next((kind for part, kind in _OTHER_KINDS.items() if any(part in key for key in strange)), "")
+    what = f"looks like {kind}" if kind else "is no plain LoRA"
+    return LoraMismatch(
+        f"{path.name} {what}: {max(len(strange), 1)} of its {len(state)} tensors are not understood, the first is "
+        f"{first}.",
+        _ASK_FOR_PLAIN,
+    )
+
+
+def _pair(path: Path, module: str, own: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Down and up of one module, alpha / rank multiplied into up. Raises: LoraMismatch."""
+    if not {"down", "up"} <= own.keys():
+        missing = " and ".join(sorted({"down", "up"} - own.keys()))
+        raise LoraMismatch(
+            f"{path.name} is not whole: {module} has {' and '.join(sorted(own))}, and no {missing}.",
+            "Download or export it again.",
+        )
+    down, up = own["down"], own["up"]
+    if down.ndim != 2 or up.ndim != 2 or down.shape[0] != up.shape[1] or not down.numel() or not up.numel():
+        raise LoraMismatch(
+            f"{path.name} cannot be used: the factors of {module} have the shapes {tuple(down.shape)} and "
+            f"{tuple(up.shape)}; expected (rank, in) and (out, rank), the rank at least 1.",
+            _ASK_FOR_PLAIN,
+        )
+    up = _scaled(up, _strength(path, module, own["alpha"]) / down.shape[0]) if "alpha" in own else up
+    if not all(float(factor.abs().max()) <= LARGEST for factor in (down, up)):
+        raise LoraMismatch(
+            f"{path.name} is broken: {module} holds numbers that are infinite, not a number or above {LARGEST:g}.",
+            "Its training has failed, or the file is damaged: download it again, or choose an earlier checkpoint.",
+        )
+    return down, up
+
+
+def _strength(path: Path, module: str, alpha: Tensor) -> float:
+    if alpha.numel() != 1:
+        raise LoraMismatch(
+            f"{path.name} cannot be used: the alpha of {module} has the shape {tuple(alpha.shape)}; expected one "
+            "number.",
+            _ASK_FOR_PLAIN,
+        )
+    return _usable_alpha(path, module, float(alpha))
+
+
+def _usable_alpha(path: Path, module: str, alpha: float) -> float:
+    if not math.isfinite(alpha) or alpha == 0:
+        raise LoraMismatch(
+            f"{path.name} would change nothing, or everything: the alpha of {module} is {alpha:g}.",
+            "Download or export it again, with an alpha above 0.",
+        )
+    return alpha
+
+
+def _scaled(up: Tensor, scale: float) -> Tensor:
+    return up if scale == 1 else (up.float() * scale).to(up.dtype)
+
+
+# ── names ───────────────────────────────────────────────────────────────────────────────────────
+
+
+def _renamed(path: Path, pairs: Pairs, family: str) -> State:
+    """Any known naming to diffusers'; modules written flat (lora_transformer_…) stay so. Raises: LoraMismatch."""
+    reader = lora_files(family).reader
+    flat = {
+        module.removeprefix("lora_unet_"): pair for module, pair in pairs.items() if module.startswith("lora_unet_")
+    }
+    dotted = {module: pair for module, pair in pairs.items() if not module.startswith("lora_unet_")}
+    makers = {module: pair for module, pair in dotted.items() if _is_makers(module, bool(reader))}
+    out = _state({module: pair for module, pair in dotted.items() if module not in makers})
+    if any(module.startswith(("double_blocks", "single_blocks")) for module in (*flat, *makers)) and not reader:
+        raise LoraMismatch(
+            f"The tensors in {path.name} are named as in FLUX, which the {family} family is not.",
+            f"Choose a LoRA trained for {family}.",
+        )
+    try:
+        if makers:
+            out |= _through_reader(path, makers, family, dotted=True)
+        if flat:
+            as_ours = not reader or any(module.startswith("transformer_blocks") for module in flat)
+            out |= _qwen(flat) if as_ours else _through_reader(path, flat, family, dotted=False)
+    except (ValueError, AssertionError, KeyError, IndexError, NotImplementedError, RuntimeError) as error:
+        raise LoraMismatch(
+            f"{path.name} does not fit: its layers are not understood as those of a model of the {family} family"
+            f"{f' ({str(error)[:200]})' if str(error) else ''}.",
+            f"Choose a LoRA trained for {family}, in diffusers', kohya's or ComfyUI's names.",
+        ) from error
+    return out
+
+
+def _is_makers(module: str, has_reader: bool) -> bool:
+    """Whether a module is named as Black Forest Labs' code does."""
+    return module.startswith(("double_blocks", "single_blocks")) or (has_reader and bool(_BFL.fullmatch(module)))
+
+
+def _state(pairs: Pairs) -> State:
+    named = ((f"{module}.lora_A.weight", f"{module}.lora_B.weight", *pair) for module, pair in pairs.items())
+    return {key: value for down, up, a, b in named for key, value in ((down, a), (up, b))}
+
+
+def _qwen(flat: Pairs) -> State:
+    written = {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
+    return _bare_names(QwenImageLoraLoaderMixin.lora_state_dict(written))
+
+
+def _kohya(pairs: Pairs) -> State:
+    downs = {f"{module}.lora_down.weight": down for module, (down, _) in pairs.items()}
+    return downs | {f"{module}.lora_up.weight": up for module, (_, up) in pairs.items()}
+
+
+def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> State:
+    """Black Forest Labs' module names to diffusers', counting that none is dropped. Raises: LoraMismatch."""
+    files = lora_files(family)
+    groups: dict[str, State] = {"blocks": {}, "around": {}, _XLABS: {}}
+    for module, (down, up) in pairs.items():
+        if _XLABS in module:
+            groups[_XLABS] |= {f"{module}.down.weight": down, f"{module}.up.weight": up}
+        elif dotted and files.reads_dotted and not _is_makers(module, has_reader=False):
+            groups["around"] |= {f"diffusion_model.{key}": v for key, v in _state({module: (down, up)}).items()}
+        else:
+            flat = {module.replace(".", "_"): (down, up)}
+            groups["blocks"] |= {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
+    out: State = {}
+    for group in filter(None, groups.values()):
+        out |= _bare_names(load_class(files.reader).lora_state_dict(dict(group)))
+    expected = sum(_holds(module, files.fused) for module in pairs)
+    found = sum(key.endswith("lora_A.weight") for key in out)
+    if found != expected:
+        raise LoraMismatch(
+            f"{path.name} holds {expected} LoRA modules under their own names, of which only {found} are understood.",
+            "Export it again in diffusers' format.",
+        )
+    return out
+
+
+def _holds(module: str, fused: Mapping[str, int]) -> int:
+    """How many of our modules one of theirs holds."""
+    if _XLABS in module:
+        return 3 if "qkv_lora" in module else 1
+    flat = module.replace(".", "_")
+    return next((count for tail, count in fused.items() if flat.endswith(tail)), 1)
+
+
+def _bare_names(state: Mapping[str, Tensor]) -> State:
+    return {key.removeprefix("transformer."): value for key, value in state.items()}
+
+
+# ── what peft says beside the tensors ───────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class PeftScales:
+    """By what peft multiplies the product of each module's factors: its LoraConfig, as far as that counts here."""
+
+    alpha: float | None = None  # None where nothing is said: every product counts once
+    rank: int | None = None
+    by_root: bool = False  # rank-stabilised: alpha / √rank
+    alphas: Mapping[str, float] | None = None
+    ranks: Mapping[str, int] | None = None
+
+    @classmethod
+    def of(cls, text: str, name: str) -> PeftScales:
+        """From the JSON that diffusers and peft write. Raises: LoraMismatch."""
+        try:
+            told: Any = json.loads(text) if text else {}
+            pairs = {key.removeprefix("transformer."): value for key, value in told.items()}
+            if pairs.get("use_dora"):
+                raise LoraMismatch(f"{name} looks like DoRA: its settings say so.", _ASK_FOR_PLAIN)
+            return cls(
+                alpha=None if pairs.get("lora_alpha") is None else _number(pairs["lora_alpha"]),
+                rank=None if pairs.get("r") is None else int(_number(pairs["r"])),
+                by_root=bool(pairs.get("use_rslora")),
+                alphas={str(key): _number(value) for key, value in (pairs.get("alpha_pattern") or {}).items()},
+                ranks={str(key): int(_number(value)) for key, value in (pairs.get("rank_pattern") or {}).items()},
+            )
+        except (ValueError, TypeError, AttributeError, OverflowError) as error:
+            raise LoraMismatch(
+                f"{name} cannot be used: its settings ({PEFT_CONFIG} or {PEFT_FILE}) are not those of a LoRA.",
+                "Download or export it again.",
+            ) from error
+
+    def applied(self, path: Path, state: State) -> State:
+        """The state with every module's scale in its up. Raises: LoraMismatch where the tensors contradict it."""
+        modules = {key.partition(".lora_")[0] for key in state}
+        for named in {*(self.ranks or ()), *(self.alphas or ())}:
+            if not any(_is_end(named, module) for module in modules):
+                raise LoraMismatch(
+                    f"{path.name} contradicts itself: its settings speak of {named}, which it has no tensors for.",
+                    "Download or export it again.",
+                )
+        return {key: self._scaled(path, key, value) for key, value in state.items()}
+
+    def _scaled(self, path: Path, key: str, value: Tensor) -> Tensor:
+        module, _, kind = key.partition(".lora_")
+        rank = value.shape[1] if kind == "B.weight" else value.shape[0]
+        said, alpha = _of(self.ranks or {}, module, self.rank), _of(self.alphas or {}, module, self.alpha)
+        if said not in (None, rank):
+            raise LoraMismatch(
+                f"{path.name} contradicts itself: its settings say rank {said}, {module} has rank {rank}.",
+                "Download or export it again.",
+            )
+        if kind != "B.weight" or alpha is None:
+            return value
+        return _scaled(value, _usable_alpha(path, module, alpha) / (math.sqrt(rank) if self.by_root else rank))
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    return value
+
+
+def _of(pattern: Mapping[str, Any], module: str, otherwise: Any) -> Any:
+    return next((value for key, value in pattern.items() if _is_end(key, module)), otherwise)
+
+
+def _is_end(named: str, module: str) -> bool:
+    """Whether a pattern of peft's names a module: by its path or the end of it; patterns that search are not read."""
+    return f".{module}".endswith(f".{named.removeprefix('transformer.')}")

@@ -1,0 +1,65 @@
+"""A hub for tests: it serves a folder of this machine, and fails as it is told to."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO
+
+from engines.api.errors import ModelGated, Unreachable
+from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_steps
+
+
+class FakeHub(FolderHub):
+    """`cut` files break off after so many bytes, once; `spoilt` ones arrive with a wrong byte, once."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        cut: dict[str, int] | None = None,
+        spoilt: tuple[str, ...] = (),
+        token: bool = True,
+        gated: bool = False,
+        refused: bool = False,
+        offline: bool = False,
+    ) -> None:
+        super().__init__(folder)
+        self._folder = folder
+        self._cut, self._spoilt = dict(cut or {}), set(spoilt)
+        self._token, self._gated, self._refused, self._offline = token, gated, refused, offline
+        self.asked: list[tuple[str, int]] = []  # file, from which byte on
+
+    def listing(self, repo: str) -> Listing:
+        """The folder, with hashes. Raises: Unreachable when offline."""
+        if self._offline:
+            raise Unreachable("huggingface.co cannot be reached.", "Check the network.")
+        files = super().listing(repo).files
+        return Listing(repo, "c0ffee", tuple(self._hashed(file) for file in files), self._gated)
+
+    def has_token(self) -> bool:
+        """As told."""
+        return self._token
+
+    def local(self, listing: Listing, file: RemoteFile) -> Path | None:
+        """Nothing is here before it is fetched."""
+        return None
+
+    def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
+        """Append what is lacking, or fail. Raises: ModelGated, Unreachable."""
+        self.asked.append((file.path, into.tell()))
+        if self._refused:
+            raise ModelGated(f"The hub refuses {listing.repo} (403).", gate_steps(listing.repo))
+        data = (self._folder / file.path).read_bytes()[into.tell() :]
+        cut = self._cut.pop(file.path, None)
+        if file.path in self._spoilt:
+            self._spoilt.discard(file.path)
+            data = bytes([data[0] ^ 1]) + data[1:]
+        into.write(data if cut is None else data[:cut])
+        on_bytes(len(data) if cut is None else cut)
+        if cut is not None:
+            raise Unreachable("The connection broke.", "Run the command again: it goes on where it stopped.")
+
+    def _hashed(self, file: RemoteFile) -> RemoteFile:
+        data = (self._folder / file.path).read_bytes()
+        return RemoteFile(file.path, file.size, sha256=hashlib.sha256(data).hexdigest())

@@ -1,0 +1,39 @@
+"""FLUX.1 draws pictures from words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from torch import Tensor
+
+from engines.api.params import GenerateParams
+from engines.drawing.generator import TextToPicture
+from engines.drawing.sampling import Tick
+from engines.families.flux import maths as flux
+from engines.weights import components
+
+
+class Flux(TextToPicture):
+    """CLIP and T5 read; guidance is embedded, so that nothing but the prompt is read."""
+
+    maths = flux
+    encoders = ("text_encoder", "text_encoder_2")
+    encode_bytes_per_token = 600 << 10  # T5-XXL's activations
+    denoise_bytes_per_pixel = 1_500  # 1.5 GiB at 1024²
+    decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
+
+    def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
+        """T5's tokens and CLIP's pooled vector."""
+        rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
+        return [rows.rows([index]) for index in range(len(prompts))]
+
+    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
+        """(B, 16, h, w)."""
+        cond = flux.stack([words[item.prompt] for item in items])
+        return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)
+
+    @cached_property
+    def _tokenizers(self) -> Mapping[str, Any]:
+        return {name: components.tokenizer(self.folder, name) for name in ("tokenizer", "tokenizer_2")}

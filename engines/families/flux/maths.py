@@ -1,0 +1,171 @@
+"""FLUX.1 as functions over its parts, shared by drawing and training.
+
+Conventions, as in diffusers' FluxPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and its
+`timestep` is σ itself (it multiplies by 1000 inside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engines.api.params import GenerateParams
+from engines.drawing.latents import from_pixels, pack, to_pixels, unpack
+from engines.drawing.sampling import Tick, euler, noise, sigmas
+from engines.drawing.shortcuts import branch
+
+__all__ = [
+    "Conditioning", "encode_prompts", "image_ids", "latent_factor", "pack", "sample", "stack", "to_images",
+    "to_latents", "unpack", "velocity",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What the text encoders made of the prompts, row by row."""
+
+    prompt_embeds: Tensor  # (B, text_tokens, T5 width)
+    pooled: Tensor  # (B, CLIP width)
+
+    def __len__(self) -> int:
+        return self.prompt_embeds.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Of both."""
+        return int(self.prompt_embeds.nbytes + self.pooled.nbytes)
+
+    def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
+        """Some of the rows, in the order asked."""
+        where = list(index) if isinstance(index, (list, tuple, range)) else index
+        return Conditioning(self.prompt_embeds[where], self.pooled[where])
+
+    def to(self, *args: Any, **kwargs: Any) -> Conditioning:
+        """As `Tensor.to`, for both."""
+        return Conditioning(self.prompt_embeds.to(*args, **kwargs), self.pooled.to(*args, **kwargs))
+
+
+def stack(rows: Sequence[Conditioning]) -> Conditioning:
+    """Several conditionings as one batch."""
+    return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
+
+
+def latent_factor(vae_config: Mapping[str, Any]) -> int:
+    """How many pixels a side one latent stands for."""
+    return int(2 ** (len(vae_config["block_out_channels"]) - 1))
+
+
+def image_ids(h: int, w: int) -> Tensor:
+    """Positions (0, row, column) of the packed tokens of latents h × w: ((h/2)(w/2), 3) float32."""
+    rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
+    return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
+
+
+@torch.no_grad()
+def encode_prompts(
+    components: Mapping[str, Any], tokenizers: Mapping[str, Any], prompts: Sequence[str], text_tokens: int
+) -> Conditioning:
+    """Prompts to what the transformer is conditioned on; T5 reads padding too, as FLUX was trained.
+
+    `components`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2.
+    """
+    clip, t5 = components["text_encoder"], components["text_encoder_2"]
+    short = tokenizers["tokenizer"]
+    clip_ids = short(
+        list(prompts), padding="max_length", max_length=short.model_max_length, truncation=True, return_tensors="pt"
+    ).input_ids
+    t5_ids = tokenizers["tokenizer_2"](
+        list(prompts), padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt"
+    ).input_ids
+    return Conditioning(
+        prompt_embeds=t5(t5_ids.to(t5.device), output_hidden_states=False)[0],
+        pooled=clip(clip_ids.to(clip.device), output_hidden_states=False).pooler_output,
+    )
+
+
+@torch.no_grad()
+def to_latents(
+    vae: Any, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
+    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 16, h, w).
+
+    `sample` draws from the encoder's distribution; otherwise its mode is taken.
+    """
+    pixels = images if isinstance(images, Tensor) else to_pixels(images)
+    spread = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+    latents = spread.sample(generator) if sample else spread.mode()
+    return (latents - vae.config.shift_factor) * vae.config.scaling_factor
+
+
+@torch.no_grad()
+def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
+    """Normalised latents (B, 16, h, w) to pictures."""
+    raw = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
+    return from_pixels(vae.decode(raw, return_dict=False)[0])
+
+
+def velocity(
+    transformer: Any,
+    packed: Tensor,
+    cond: Conditioning,
+    sigma: Tensor | float,
+    guidance: Tensor | float,
+    h: int,
+    w: int,
+) -> Tensor:
+    """What the transformer predicts, noise − x₀, for packed tokens (B, n, 64) at noise levels 0…1.
+
+    `sigma`, `guidance`: one number, or (B,). Guidance is left out where the model has no embedder for it.
+    """
+    like = {"device": packed.device, "dtype": packed.dtype}
+    text_ids = torch.zeros(cond.prompt_embeds.shape[1], 3, **like)
+    return transformer(
+        hidden_states=packed,
+        timestep=_each(sigma, packed),
+        guidance=_each(guidance, packed, torch.float32) if transformer.config.guidance_embeds else None,
+        pooled_projections=cond.pooled.to(**like),
+        encoder_hidden_states=cond.prompt_embeds.to(**like),
+        txt_ids=text_ids,
+        img_ids=image_ids(h, w).to(**like),
+        return_dict=False,
+    )[0]
+
+
+def _each(value: Tensor | float, packed: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """One number a row, on the device of the tokens."""
+    return torch.as_tensor(value, device=packed.device, dtype=dtype or packed.dtype).expand(packed.shape[0])
+
+
+@torch.no_grad()
+def sample(
+    transformer: Any,
+    cond: Conditioning,
+    params: Sequence[GenerateParams],
+    scheduler_config: Mapping[str, Any],
+    on_step: Tick,
+    *,
+    factor: int,
+) -> Tensor:
+    """Draw pictures of one size and step count in one batch: normalised latents (B, 16, h, w) float32.
+
+    `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    """
+    first = params[0]
+    h, w = (2 * (side // (2 * factor)) for side in (first.height, first.width))
+    channels = transformer.config.in_channels // 4
+    device, dtype = transformer.device, transformer.dtype
+    cond = cond.to(device, dtype)
+    guidance = torch.tensor([item.guidance for item in params], device=device)
+
+    def predict(latents: Tensor, sigma: float) -> Tensor:
+        with branch(transformer, "cond"):
+            return velocity(transformer, latents.to(dtype), cond, sigma, guidance, h, w)
+
+    start = pack(noise([item.seed for item in params], (channels, h, w))).to(device)
+    levels = sigmas(scheduler_config, first.steps, start.shape[1])
+    return unpack(euler(predict, start, levels, on_step), h, w)

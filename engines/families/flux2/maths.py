@@ -1,0 +1,161 @@
+"""FLUX.2 [klein] as functions over its parts, shared by drawing and training.
+
+Conventions, as in diffusers' Flux2KleinPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and
+its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true CFG against
+the empty prompt. Latents are normalised channel by channel of their 2×2 patches; `pack` lays those patches out in the
+very order that the VAE's statistics have, so all else is as for FLUX.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engines.api.params import GenerateParams
+from engines.drawing.latents import from_pixels, pack, to_pixels, unpack
+from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
+from engines.drawing.shortcuts import branch
+from engines.families.flux.maths import latent_factor
+
+__all__ = [
+    "NO_WORDS", "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",
+]  # fmt: skip
+
+NO_WORDS = ""  # what guidance points away from
+_LAYERS = (9, 18, 27)  # of the text encoder: what klein was trained to read
+_LONG = 4300  # image tokens from which on the number of steps no longer matters to the shift
+
+
+def own_shift(image_tokens: int, steps: int) -> float:
+    """The μ of FLUX.2's schedule: lines fitted at 10 and 200 steps, in between by the number of steps.
+
+    Source: `compute_empirical_mu` in black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
+    """
+    at_200 = 0.00016927 * image_tokens + 0.45666666
+    if image_tokens > _LONG:
+        return at_200
+    at_10 = 8.73809524e-05 * image_tokens + 1.89833333
+    return at_200 + (at_10 - at_200) * (200 - steps) / 190
+
+
+@torch.no_grad()
+def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], text_tokens: int) -> Tensor:
+    """Prompts to (B, text_tokens, 3 × Qwen3's width): three inner layers side by side, padding included.
+
+    Each prompt is a chat's one message, answered without thinking. The language model's head is not asked.
+    """
+    texts = [_chat(tokenizer, prompt) for prompt in prompts]
+    read = tokenizer(texts, padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt")
+    states = text_encoder.base_model(
+        input_ids=read.input_ids.to(text_encoder.device),
+        attention_mask=read.attention_mask.to(text_encoder.device),
+        output_hidden_states=True,
+        use_cache=False,
+    ).hidden_states
+    return torch.cat([states[layer] for layer in _LAYERS], dim=-1)
+
+
+def count_tokens(tokenizer: Any, prompt: str) -> int:
+    """How many tokens a prompt is, with the chat around it."""
+    return len(tokenizer(_chat(tokenizer, prompt), verbose=False).input_ids)
+
+
+def _chat(tokenizer: Any, prompt: str) -> Any:
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )
+
+
+@torch.no_grad()
+def to_latents(
+    vae: Any, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
+) -> Tensor:
+    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 32, h, w).
+
+    `sample` draws from the encoder's distribution; otherwise its mode is taken.
+    """
+    pixels = images if isinstance(images, Tensor) else to_pixels(images)
+    spread = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
+    latents = spread.sample(generator) if sample else spread.mode()
+    mean, deviation = _statistics(vae)
+    return unpack((pack(latents) - mean) / deviation, *latents.shape[-2:])
+
+
+@torch.no_grad()
+def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
+    """Normalised latents (B, 32, h, w) to pictures."""
+    mean, deviation = _statistics(vae)
+    raw = pack(latents.to(vae.device, vae.dtype)) * deviation + mean
+    return from_pixels(vae.decode(unpack(raw, *latents.shape[-2:]), return_dict=False)[0])
+
+
+def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each channel of a 2×2 patch: (128,) each."""
+    return vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
+
+
+def velocity(transformer: Any, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int) -> Tensor:
+    """What the transformer predicts, noise − x₀, for packed tokens (B, n, 128) at noise levels 0…1.
+
+    `sigma`: one number, or (B,). `h`, `w`: of the latents.
+    """
+    like = {"device": packed.device, "dtype": packed.dtype}
+    return transformer(
+        hidden_states=packed,
+        timestep=torch.as_tensor(sigma, **like).expand(packed.shape[0]),
+        guidance=None,
+        encoder_hidden_states=prompt_embeds.to(**like),
+        txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(packed.device),
+        img_ids=_positions(h // 2, w // 2, 1).to(packed.device),
+        return_dict=False,
+    )[0]
+
+
+def _positions(rows: int, columns: int, words: int) -> Tensor:
+    """(time, row, column, word) of each token, (n, 4); whole numbers, which bfloat16 would blur beyond 256."""
+    return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns), torch.arange(words))
+
+
+@torch.no_grad()
+def sample(
+    transformer: Any,
+    prompt_embeds: Tensor,
+    no_words: Tensor | None,
+    params: Sequence[GenerateParams],
+    scheduler_config: Mapping[str, Any],
+    on_step: Tick,
+    *,
+    factor: int,
+) -> Tensor:
+    """Draw pictures of one size and step count in one batch: normalised latents (B, 32, h, w) float32.
+
+    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the empty prompt, asked only where some guidance is above 1.
+    `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    """
+    first = params[0]
+    rows, columns = first.height // (2 * factor), first.width // (2 * factor)
+    h, w = 2 * rows, 2 * columns
+    device, dtype = transformer.device, transformer.dtype
+    words = prompt_embeds.to(device, dtype)
+    guided = no_words is not None and any(item.guidance > 1 for item in params)
+    nothing = no_words.to(device, dtype).expand_as(words) if guided else None
+    guidance = torch.tensor([item.guidance for item in params], device=device).view(-1, 1, 1)
+
+    def predict(latents: Tensor, sigma: float) -> Tensor:
+        seen = latents.to(dtype)
+        with branch(transformer, "cond"):
+            wanted = velocity(transformer, seen, words, sigma, h, w)
+        if nothing is None:
+            return wanted
+        with branch(transformer, "uncond"):
+            unwanted = velocity(transformer, seen, nothing, sigma, h, w)
+        return unwanted + guidance * (wanted - unwanted)
+
+    drawn = noise([item.seed for item in params], (transformer.config.in_channels, rows, columns))
+    start = drawn.flatten(2).transpose(1, 2).to(device)
+    levels = shifted_sigmas(scheduler_config, first.steps, own_shift(start.shape[1], first.steps))
+    return unpack(euler(predict, start, levels, on_step), h, w)

@@ -1,0 +1,101 @@
+"""The editor's own vision-language text encoder puts pictures into words: nothing more to download."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+
+from engines.api.params import CaptionParams
+from engines.api.protocols import Caption, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.drawing.batches import chunks
+from engines.drawing.leaner import leaner, streamed
+from engines.families.qwen_edit import maths as qwen
+from engines.weights import components
+from engines.wording.words import read_tags
+
+# What is constant about the character must stay out of its captions: the trigger is to stand for it.
+REQUEST = (
+    "Describe this picture in one line for training an image model: framing, head angle (front, half-left, "
+    "profile-left, half-right or profile-right, from the viewer's side), facial expression, pose, clothes, "
+    "background, light. Never mention hair, eyes, skin, age, sex, body or any other feature that stays the same "
+    "about this person, and start with the framing."
+)
+TEMPLATE = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
+    "<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
+)
+_END = "<|im_end|>"
+_BYTES_PER_TOKEN = 4 << 20  # a vision token's activations through the 7B model, bfloat16
+_PIXELS_PER_TOKEN = 28 * 28
+
+
+class QwenCaptioner:
+    """Captions from a Qwen2.5-VL text encoder, greedy, so that a picture's caption is always the same.
+
+    Of the registry row's options it reads `caption_template`, `caption_request` and `batch`.
+    """
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self._folder = folder
+        self._batch = int(spec.options.get("batch", 1))
+        self._sizes = qwen.Sizes.of(spec)
+        self._prompt = str(spec.options.get("caption_template", TEMPLATE)).format(
+            spec.options.get("caption_request", REQUEST)
+        )
+
+    def plan(self, count: int, params: CaptionParams) -> Plan:
+        """One stage, the text encoder's. Raises: ModelMissing."""
+        tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
+        working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
+        encoder = components.component(self.spec, self._folder, "text_encoder")
+        return Plan(f"{self.spec.label}: {count} captions", (leaner(Stage("caption", (encoder,), working), streamed),))
+
+    def caption(
+        self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
+    ) -> Iterator[Caption]:
+        """One caption a picture, in the order given, the trigger first; one step is one picture."""
+        shown = [self._sizes.vision(image) for image in images]
+        done = 0
+        for chunk in chunks(shown, lambda image: image.size, self._batch):
+            on_step(done, len(shown), f"looking at picture {done + 1} of {len(shown)}")
+            with lease.stage("caption") as parts:
+                texts = self._describe(parts["text_encoder"], chunk, params.max_tokens)
+            done += len(chunk)
+            on_step(done, len(shown), "")
+            yield from (_caption(params.trigger, words) for words in texts)
+
+    @torch.no_grad()
+    def _describe(self, model: Any, images: Sequence[Image], max_tokens: int) -> list[str]:
+        """What the model says of pictures of one size."""
+        inputs = qwen.vision_inputs(model, self._processor, [self._prompt] * len(images), images)
+        tokenizer = self._processor.tokenizer
+        said = model.generate(
+            **inputs,
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            eos_token_id=tokenizer.convert_tokens_to_ids(_END),
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        new = said[:, inputs["input_ids"].shape[1] :]
+        return [" ".join(text.split()) for text in tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    @cached_property
+    def _processor(self) -> Any:
+        return qwen.processor(self._folder)
+
+
+def _caption(trigger: str, words: str) -> Caption:
+    """The trigger and the words; it joins a subject they start with, so "person, sad" becomes "ohwx person, sad"."""
+    words = words.strip().rstrip(".")
+    if words.lower().startswith(trigger.lower()):
+        return Caption(words, read_tags(words))
+    subject = re.match(r"(?:an? |the )?(person\b.*)", words, re.IGNORECASE)
+    text = f"{trigger} {subject.group(1)}" if subject else ", ".join(filter(None, (trigger, words)))
+    return Caption(text, read_tags(words))

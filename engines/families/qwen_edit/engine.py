@@ -1,0 +1,256 @@
+"""Qwen-Image-Edit changes pictures as told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache, cached_property
+from math import isqrt
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL.Image import Image
+from torch import Tensor
+
+from engines.api.errors import BadInput, ModelMissing
+from engines.api.params import EditParams, LoraUse
+from engines.api.protocols import Component, EditItem, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.drawing import lora_files as adapters
+from engines.drawing import shortcuts
+from engines.drawing.batches import Progress, chunks
+from engines.drawing.leaner import leaner, streamed, tiled
+from engines.drawing.lora_files import AdapterFiles, attached, stack_bytes, touches_modulation
+from engines.drawing.memo import Memo
+from engines.drawing.sampling import ENOUGH_STEPS, demand_steps, sigmas
+from engines.families.qwen_edit import maths as qwen
+from engines.weights import components, modulation
+
+Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
+
+_ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
+_DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
+_ENCODING_CACHE_BYTES = 512 << 20  # of latents, and as much of words: about a hundred prompts with a picture
+_DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """An edit once encoded, on the host: all that denoising needs."""
+
+    params: EditParams
+    cond: qwen.Conditioning
+    negative: qwen.Conditioning | None
+    references: Tensor  # (1, tokens, 64), all pictures side by side
+    shapes: tuple[qwen.Shape, ...]  # the target's, then each picture's
+
+
+class QwenEdit:
+    """A Qwen-Image-Edit model in diffusers layout: encode all, then denoise and decode batch by batch.
+
+    A result has the size that its source is shown to the VAE in, so that nothing drifts or zooms.
+    """
+
+    def __init__(self, spec: ModelSpec, folder: Path) -> None:
+        self.spec = spec
+        self._folder = folder
+        self._batch = int(spec.options.get("batch", 1))
+        self._adapters = AdapterFiles()
+        self._sizes = qwen.Sizes.of(spec)
+
+    def plan(self, items: Sequence[EditItem]) -> Plan:
+        """Encode (vision-language model, VAE) → denoise (transformer with LoRAs) → decode (VAE).
+
+        Where the row has a modulation table and a LoRA changes what the table is made of, the job takes the
+        transformer with its own modulation layers instead: larger, but what was asked for.
+        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for what cannot be edited.
+        """
+        for item in items:
+            self._check(item.params)
+        together = min(self._batch, max(len(items), 1))
+        scale, side = components.weight_dtype(self.spec).itemsize / 2, isqrt(self._sizes.reference_area)
+        area = int(self._sizes.reference_area * scale)
+        pictures = max((2 + len(item.references) for item in items), default=2)
+        stacks = {self._stack(item.params) for item in items}
+        loras = max(map(stack_bytes, stacks), default=0)
+        vae = self._component("vae")
+        return Plan(
+            f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
+            (
+                leaner(
+                    Stage("encode", (self._component("text_encoder"), vae), area * _ENCODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _ENCODE_BYTES_PER_PIXEL * scale),
+                    streamed,
+                ),
+                leaner(
+                    Stage(
+                        "denoise",
+                        (self._transformer(stacks),),
+                        area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
+                    ),
+                    streamed,
+                ),
+                leaner(
+                    Stage("decode", (vae,), area * together * _DECODE_BYTES_PER_PIXEL),
+                    tiled(side, side, _DECODE_BYTES_PER_PIXEL * scale, together),
+                ),
+            ),
+        )
+
+    def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
+        """Results in the order asked; neighbours of equal shapes, steps, guidance and LoRAs share a forward pass.
+
+        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        """
+        if not items:
+            return
+        for item in items:
+            self._check(item.params)
+        progress = Progress(on_step, sum(item.params.steps for item in items), len(items))
+        with ExitStack() as stage:
+            prepared = self._encode(cache(lambda: stage.enter_context(lease.stage("encode"))), items, progress)
+        together = list(chunks(prepared, _alike, self._batch))
+        passes = {call for chunk in together for call in self._passes(chunk)}
+        for chunk in together:
+            params = [item.params for item in chunk]
+            negatives = [item.negative for item in chunk if item.negative is not None]
+            stack = self._stack(params[0])
+            with (
+                lease.stage("denoise") as parts,
+                attached(parts["transformer"], stack, self.spec.family, self._adapters),
+                shortcuts.taken(parts["transformer"], self.spec.options, params[0].first_block_cache),
+            ):
+                modulation.cover(parts["transformer"], passes)
+                latents = qwen.sample(
+                    parts["transformer"],
+                    qwen.pad([item.cond for item in chunk]),
+                    qwen.pad(negatives) if negatives else None,
+                    torch.cat([item.references for item in chunk]),
+                    chunk[0].shapes,
+                    params,
+                    self._schedule_of(params[0]),
+                    progress.chunk(len(chunk)),
+                )
+            with lease.stage("decode") as parts:
+                pictures = qwen.to_images(parts["vae"], latents)
+            yield from pictures
+
+    def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
+        """As `edit` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
+
+    @cached_property
+    def _skeleton(self) -> Any:
+        """The transformer without its weights."""
+        return components.bare(self._folder, "transformer", self._folder / "transformer")
+
+    def _encode(self, parts: Parts, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
+        """All items, each distinct picture and each distinct pair of words and pictures once."""
+        encoder = self._encoder
+        prepared = []
+        for index, item in enumerate(items):
+            progress.say(f"reading edit {index + 1} of {len(items)}")
+            pictures = (item.source, *item.references)
+            latents = [encoder.latents(parts, picture) for picture in pictures]
+            shapes = [qwen.token_shape(latent) for latent in latents]
+            guide = item.params.true_cfg > 1
+            prepared.append(
+                _Prepared(
+                    params=item.params,
+                    cond=encoder.words(parts, item.params.instruction, pictures),
+                    negative=encoder.words(parts, item.params.negative, pictures) if guide else None,
+                    references=torch.cat([qwen.pack(latent) for latent in latents], dim=1),
+                    shapes=(shapes[0], *shapes),
+                )
+            )
+        return prepared
+
+    def _stack(self, params: EditParams) -> tuple[LoraUse, ...]:
+        """The adapters of an edit, the few-step one first where it is asked for. Raises: BadInput, ModelMissing."""
+        if not params.few_steps:
+            return params.loras
+        if not self.spec.few_steps:
+            raise BadInput(f"{self.spec.name} has no few-step adapter.", "Leave few steps off.")
+        file = self._folder / self.spec.few_steps["file"]
+        if not file.is_file():
+            raise ModelMissing(f"The few-step adapter of {self.spec.name} is not here.", f"Put it at {file}.")
+        return (LoraUse(file=str(file)), *params.loras)
+
+    def _passes(self, chunk: Sequence[_Prepared]) -> list[modulation.Call]:
+        """The noise levels at which a chunk asks the transformer, each with the number of pictures in the pass."""
+        _, rows, columns = chunk[0].shapes[0]
+        params = chunk[0].params
+        levels = sigmas(self._schedule_of(params), params.steps, rows * columns)
+        return [(len(chunk), level) for level in levels[:-1].tolist()]
+
+    def _schedule_of(self, params: EditParams) -> dict[str, Any]:
+        """The model's noise schedule, or the one that its few-step adapter was distilled on."""
+        return {**self._schedule, **self.spec.few_steps.get("scheduler", {})} if params.few_steps else self._schedule
+
+    def _check(self, params: EditParams) -> None:
+        if not params.instruction.strip():
+            raise BadInput("An edit has no instruction.", "Say what should change.")
+        if params.steps < ENOUGH_STEPS:
+            demand_steps(self._schedule_of(params), params.steps)
+
+    def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
+        """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""
+        if modulation.wanted(self.spec) and not any(touches_modulation(use) for stack in stacks for use in stack):
+            return modulation.component(self.spec, self._folder)
+        return self._component("transformer")
+
+    def _component(self, name: str) -> Component:
+        return components.component(self.spec, self._folder, name)
+
+    @cached_property
+    def _encoder(self) -> _Encoder:
+        limit = int(self.spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES))
+        return _Encoder(qwen.processor(self._folder), self._sizes, limit)
+
+    @cached_property
+    def _schedule(self) -> dict[str, Any]:
+        return components.scheduler(self._folder)
+
+
+class _Encoder:
+    """Encodes pictures and words on the host, once for as long as they are remembered.
+
+    A job that asks for nothing new never calls for the encoders.
+    """
+
+    def __init__(self, processor: Any, sizes: qwen.Sizes, limit_bytes: int) -> None:
+        self._processor = processor
+        self._sizes = sizes
+        self._latents: Memo[Tensor] = Memo(limit_bytes, lambda latents: latents.nbytes)
+        self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
+
+    def latents(self, parts: Parts, picture: Image) -> Tensor:
+        """(1, 16, h, w)."""
+        return self._latents.get(
+            _fingerprint(picture),
+            lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
+        )
+
+    def words(self, parts: Parts, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
+        """What the vision-language model makes of them."""
+        return self._words.get(
+            (text, *(_fingerprint(picture) for picture in pictures)),
+            lambda: qwen.conditioning(
+                parts()["text_encoder"],
+                self._processor,
+                text,
+                [self._sizes.vision(picture) for picture in pictures],
+                picture_label=self._sizes.picture_label,
+            ).to("cpu"),
+        )
+
+
+def _fingerprint(picture: Image) -> str:
+    return hashlib.sha256(f"{picture.mode}{picture.size}".encode() + picture.tobytes()).hexdigest()
+
+
+def _alike(item: _Prepared) -> tuple[Any, ...]:
+    """All but the words and the seed."""
+    return (item.shapes, item.params.replace(instruction="", negative="", seed=0))

@@ -1,0 +1,255 @@
+"""Qwen-Image-Edit as functions over its parts, shared by editing and training.
+
+Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts
+noise − x₀ for the target's tokens, the clean references' tokens follow the target's, `timestep` is σ itself.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from engines.api.params import EditParams
+from engines.api.protocols import ModelSpec
+from engines.drawing.latents import from_pixels, pack, resized, to_pixels, unpack
+from engines.drawing.sampling import Tick, euler, noise, sigmas
+from engines.drawing.shortcuts import branch
+from engines.families.qwen_edit.processor import QwenEditProcessor
+from engines.weights import modulation
+
+__all__ = [
+    "Conditioning", "Sizes", "conditioning", "guided", "latent_factor", "pack", "pad", "processor",
+    "reference_size", "sample", "to_images", "to_latents", "token_shape", "unpack", "velocity", "vision_inputs",
+]  # fmt: skip
+
+Shape = tuple[int, int, int]  # (1, rows, columns) of packed tokens
+
+DROPPED_TOKENS = 64  # the system prompt and the user header, in Qwen's tokenizer
+TEMPLATE = (
+    "<|im_start|>system\nDescribe the key features of the input image (color, shape, size, texture, objects, "
+    "background), then explain how the user's text instruction should alter or modify the image. Generate a new "
+    "image that meets the user's requirements while maintaining consistency with the original input where "
+    "appropriate.<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+)
+PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
+
+
+class Conditioning(NamedTuple):
+    """What the vision-language model made of instructions and pictures; the mask is True where a token counts."""
+
+    embeds: Tensor  # (B, L, width)
+    mask: Tensor  # (B, L) bool
+
+    def to(self, *args: Any, **kwargs: Any) -> Conditioning:
+        """As `Tensor.to`; the mask stays boolean."""
+        embeds = self.embeds.to(*args, **kwargs)
+        return Conditioning(embeds, self.mask.to(embeds.device))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the pictures are that the VAE and the vision-language model are shown; from the registry row."""
+
+    reference_area: int = 1024 * 1024
+    vision_area: int = 384 * 384
+    multiple: int = 32
+    vision_multiple: int = 32
+    picture_label: str = "Picture {}: "
+
+    @classmethod
+    def of(cls, spec: ModelSpec) -> Sizes:
+        """A row's sizes; what it does not say is as Qwen-Image-Edit-2509 and -2511 have it."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in spec.options.items() if name in names})
+
+    def reference(self, image: Image.Image) -> Image.Image:
+        """The picture as the VAE is shown it; a source's is also the size of its result."""
+        return resized(image, *reference_size(*image.size, self.reference_area, self.multiple))
+
+    def vision(self, image: Image.Image) -> Image.Image:
+        """The picture as the vision-language model is shown it."""
+        return resized(image, *reference_size(*image.size, self.vision_area, self.vision_multiple))
+
+
+def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
+    """(width, height) near `area` at the same aspect, both multiples of `multiple`.
+
+    Source: `calculate_dimensions` in diffusers' pipeline_qwenimage_edit_plus.py.
+    """
+    ratio = width / height
+    wide = math.sqrt(area * ratio)
+    w, h = (max(multiple, round(side / multiple) * multiple) for side in (wide, wide / ratio))
+    return w, h
+
+
+def latent_factor(vae_config: Mapping[str, Any]) -> int:
+    """How many pixels a side one latent stands for."""
+    return int(2 ** len(vae_config["temperal_downsample"]))
+
+
+def token_shape(latents: Tensor) -> Shape:
+    """(1, h/2, w/2): how the packed tokens of latents (B, 16, h, w) lie."""
+    return (1, latents.shape[-2] // 2, latents.shape[-1] // 2)
+
+
+# ── words and pictures to conditioning ──────────────────────────────────────────────────────────
+
+
+def processor(folder: Path) -> Any:
+    """Our own processor over a model folder's tokenizer and picture settings; it needs no torchvision."""
+    return QwenEditProcessor.from_pretrained(folder / "processor")
+
+
+def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
+    """Prompts with their pictures, in order, as the keywords of a Qwen2.5-VL forward or generate.
+
+    transformers 5 gives image tokens their 3-D positions only where it is told which tokens are images, and says
+    nothing where it is not.
+    """
+    inputs = dict(processor(text=list(texts), images=list(images) or None, padding=True, return_tensors="pt"))
+    inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).to(torch.int32)
+    return {name: value.to(model.device) for name, value in inputs.items()}
+
+
+@torch.no_grad()
+def conditioning(
+    text_encoder: Any,
+    processor: Any,
+    instruction: str,
+    images: Sequence[Image.Image],
+    *,
+    picture_label: str = Sizes.picture_label,
+) -> Conditioning:
+    """One instruction and its pictures (`Sizes.vision`) to conditioning of one row, the system prompt cut off."""
+    pictures = "".join(picture_label.format(index + 1) + PICTURE for index in range(len(images)))
+    inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)
+    hidden = text_encoder(**inputs, output_hidden_states=True).hidden_states[-1]
+    kept = hidden[inputs["attention_mask"].bool()][DROPPED_TOKENS:]
+    return Conditioning(kept[None], torch.ones(1, len(kept), dtype=torch.bool, device=kept.device))
+
+
+def pad(rows: Sequence[Conditioning]) -> Conditioning:
+    """Rows of any length as one batch, padded with zeros that the mask hides."""
+    length = max(row.embeds.shape[1] for row in rows)
+    embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, length - row.embeds.shape[1])) for row in rows]
+    masks = [torch.nn.functional.pad(row.mask, (0, length - row.mask.shape[1])) for row in rows]
+    return Conditioning(torch.cat(embeds), torch.cat(masks))
+
+
+# ── pictures to latents and back ────────────────────────────────────────────────────────────────
+
+
+@torch.no_grad()
+def to_latents(
+    vae: Any,
+    images: Sequence[Image.Image] | Image.Image | Tensor,
+    mode: Literal["mode", "sample"] = "mode",
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 16, h, w).
+
+    References use the mode, training targets a sample.
+    """
+    pixels = (
+        images if isinstance(images, Tensor) else to_pixels([images] if isinstance(images, Image.Image) else images)
+    )
+    spread = vae.encode(pixels[:, :, None].to(vae.device, vae.dtype)).latent_dist
+    mean, std = _statistics(vae)
+    latents = spread.sample(generator) if mode == "sample" else spread.mode()
+    return ((latents - mean) / std)[:, :, 0]
+
+
+@torch.no_grad()
+def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
+    """Normalised latents (B, 16, h, w) to pictures."""
+    mean, std = _statistics(vae)
+    raw = latents[:, :, None].to(vae.device, vae.dtype) * std + mean
+    return from_pixels(vae.decode(raw, return_dict=False)[0][:, :, 0])
+
+
+def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
+    """The latents' mean and standard deviation, one a channel, shaped for (B, C, frames, h, w)."""
+    numbers = torch.tensor([vae.config.latents_mean, vae.config.latents_std], device=vae.device, dtype=vae.dtype)
+    mean, std = numbers.view(2, 1, -1, 1, 1, 1)
+    return mean, std
+
+
+# ── denoising ───────────────────────────────────────────────────────────────────────────────────
+
+
+def velocity(
+    transformer: Any,
+    packed_target: Tensor,
+    packed_refs: Tensor | None,
+    cond: Conditioning,
+    sigma: Tensor | float,
+    shapes: Sequence[Shape],
+) -> Tensor:
+    """What the transformer predicts, noise − x₀, for the target's tokens (B, n, 64) at noise levels 0…1.
+
+    `packed_refs`: all references' tokens (B, m, 64) side by side; `shapes`: the target's, then each reference's, the
+    same for every row (RoPE reads the first row's alone). `sigma`: one number, or (B,).
+    """
+    batch, length, _ = packed_target.shape
+    tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
+    timestep = torch.as_tensor(sigma, device=tokens.device, dtype=tokens.dtype).expand(batch)
+    predicted = transformer(
+        hidden_states=tokens,
+        timestep=timestep,
+        guidance=None,
+        encoder_hidden_states=cond.embeds.to(tokens.device, tokens.dtype),
+        encoder_hidden_states_mask=None if bool(cond.mask.all()) else cond.mask.to(tokens.device),
+        img_shapes=[list(shapes)] * batch,
+        return_dict=False,
+    )[0]
+    return predicted[:, :length]
+
+
+def guided(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
+    """True classifier-free guidance, brought back token by token to the length of the positive prediction."""
+    combined = negative + scale * (positive - negative)
+    return combined * (positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True))
+
+
+@torch.no_grad()
+def sample(
+    transformer: Any,
+    cond: Conditioning,
+    negative: Conditioning | None,
+    packed_refs: Tensor | None,
+    shapes: Sequence[Shape],
+    params: Sequence[EditParams],
+    scheduler_config: Mapping[str, Any],
+    on_step: Tick,
+) -> Tensor:
+    """Edit pictures of equal shapes, steps and true_cfg in one batch: normalised latents (B, 16, h, w) float32.
+
+    `negative`: None leaves guidance off. Each picture's noise depends on its own seed alone.
+    """
+    device, dtype = transformer.device, transformer.dtype
+    channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]
+    refs = None if packed_refs is None else packed_refs.to(device, dtype)
+    cond = cond.to(device, dtype)
+    contrast = None if negative is None else negative.to(device, dtype)
+
+    def predict(latents: Tensor, sigma: float) -> Tensor:
+        tokens = latents.to(dtype)
+        with branch(transformer, "cond"):
+            positive = velocity(transformer, tokens, refs, cond, sigma, shapes)
+        if contrast is None:
+            return positive
+        with branch(transformer, "uncond"):
+            unled = velocity(transformer, tokens, refs, contrast, sigma, shapes)
+        return guided(positive, unled, params[0].true_cfg)
+
+    start = pack(noise([item.seed for item in params], (channels, 2 * rows, 2 * columns))).to(device)
+    levels = sigmas(scheduler_config, params[0].steps, start.shape[1])
+    modulation.cover(transformer, [(len(params), level) for level in levels[:-1].tolist()])
+    return unpack(euler(predict, start, levels, on_step), 2 * rows, 2 * columns)

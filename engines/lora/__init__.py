@@ -1,1 +1,0 @@
-"""LoRA training: one loop, one adapter file per family."""

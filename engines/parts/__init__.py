@@ -1,1 +1,0 @@
-"""The mathematics that engines of one family share; it imports no engine."""

@@ -1,0 +1,77 @@
+"""Which noise levels a training visits, and how much each counts, as rows of data.
+
+Conventions: σ in (0, 1], 1 is pure noise; x_σ = (1 − σ)·x₀ + σ·ε. Densities carry the names that
+kohya and ai-toolkit give them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engines.api.errors import BadInput
+
+# Sampled from the table of ostris/ai-toolkit, toolkit/timestep_weighing/default_weighing_scheme.py.
+_AI_TOOLKIT = ((0.0, 0.45), (0.1, 0.72), (0.3, 0.73), (0.5, 0.93), (0.7, 1.27), (0.9, 1.50), (1.0, 0.91))
+
+
+@dataclass(frozen=True)
+class Density:
+    """One way of drawing σ: even, or a logistic-normal bell; then shifted towards noise where asked.
+
+    `shift` is a fixed factor e^μ; `resolution_shift` takes μ from the model's own scheduler, so that training
+    sees the levels that drawing visits at that size. `weights` are points (σ, weight of the loss there), in order.
+    """
+
+    even: bool = False
+    mean: float = 0.0
+    std: float = 1.0
+    shift: float = 1.0
+    resolution_shift: bool = False
+    weights: tuple[tuple[float, float], ...] = ((0.0, 1.0), (1.0, 1.0))
+
+    def sample(self, count: int, mu: float, generator: torch.Generator) -> Tensor:
+        """Noise levels (count,) float32; `mu` is the scheduler's shift for the pictures at hand."""
+        if self.even:
+            level = 1.0 - torch.rand(count, generator=generator)
+        else:
+            level = torch.sigmoid(self.mean + self.std * torch.randn(count, generator=generator))
+        return shifted(level, math.exp(mu) if self.resolution_shift else self.shift)
+
+    def weight(self, level: Tensor) -> Tensor:
+        """How much the loss counts at each noise level, (count,) float32."""
+        return _interpolated(self.weights, level)
+
+
+DENSITIES = {
+    "uniform": Density(even=True),
+    "sigmoid": Density(),
+    "logit_normal": Density(),  # what diffusers calls the same
+    "shift": Density(shift=3.1582),  # sd-scripts' discrete_flow_shift for FLUX
+    "resolution_shift": Density(resolution_shift=True),  # sd-scripts' flux_shift, musubi-tuner's qwen_shift
+    "weighted": Density(even=True, weights=_AI_TOOLKIT),
+}
+
+
+def density(name: str) -> Density:
+    """A row by name. Raises: BadInput."""
+    if name not in DENSITIES:
+        raise BadInput(f"There is no timestep density named {name}.", f"Choose one of: {', '.join(DENSITIES)}.")
+    return DENSITIES[name]
+
+
+def shifted(level: Tensor, factor: float) -> Tensor:
+    """σ pushed towards 1 by `factor` = e^μ. Source: time_shift in black-forest-labs/flux."""
+    return factor * level / (1.0 + (factor - 1.0) * level)
+
+
+def _interpolated(points: Sequence[tuple[float, float]], level: Tensor) -> Tensor:
+    """The straight lines through the points, at `level`."""
+    at, value = (torch.tensor(column, device=level.device) for column in zip(*points, strict=True))
+    right = torch.searchsorted(at, level.contiguous()).clamp(1, len(points) - 1)
+    part = (level - at[right - 1]) / (at[right] - at[right - 1])
+    return torch.lerp(value[right - 1], value[right], part)

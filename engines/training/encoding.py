@@ -1,0 +1,128 @@
+"""The first stage of a training: pictures and words to tensors, once, so that the encoders can leave."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from itertools import zip_longest
+from typing import Any
+
+from PIL import Image
+
+from engines.api.errors import BadInput
+from engines.api.params import GenerateParams
+from engines.api.protocols import Lease, OnStep, TrainItem, TrainRun
+from engines.training.data import Cache, Source, Tensors, key, seeded
+from engines.training.examples import Example, Examples
+from engines.training.family import Family, Preview
+from engines.training.prior import class_pictures, class_words, draw_class_pictures, encode_class_words
+
+_LIBRARIES = ("diffusers", "transformers")  # the same weights have come to mean other embeddings with another version
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """All that a training still needs once the encoders have left; `classes` are for prior preservation."""
+
+    cache: Cache
+    examples: Examples
+    classes: Examples
+    previews: tuple[str, ...]
+
+
+def encode(
+    family: Family,
+    run: TrainRun,
+    sources: Sequence[Source],
+    lease: Lease,
+    on_step: OnStep,
+    version_of: Callable[[str], str] = version,
+) -> Encoded:
+    """Fill the cache; the encoders are not even asked for when nothing is missing.
+
+    It goes by content, encoder weights, how the row has them read, and library versions, so runs share it and nothing
+    stale is ever found. Raises: BadInput for a picture or a mask that cannot be used, or a class that nobody can name.
+    """
+    weights = family.weights_hash((*family.encoders, *family.tokenizers))
+    params, encoders = run.params, key(weights, family.reading(), *map(version_of, _LIBRARIES))
+    cache = Cache(run.cache or run.folder / "cache")
+    sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
+    turned = [(source.mirror(), size) for source, size in sized] if params.flip else []
+    plain, twins = ([_example(encoders, source, size, run) for source, size in each] for each in (sized, turned))
+    examples = tuple(replace(each, mirrored=twin) for each, twin in zip_longest(plain, twins))
+    previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
+    classes = class_pictures(family, run, sources, encoders)
+    wanted = {name for example in examples for name in example.needs()}
+    wanted |= {name for each in classes for name in (each.drawing, each.example.words)}
+    if not all(name in cache for name in (*wanted, *previews)):
+        with lease.stage("encode") as parts:
+            found = zip((*sized, *turned), (*plain, *twins), strict=True)
+            new = [each for each in found if not all(name in cache for name in each[1].needs())]
+            for index, ((source, size), example) in enumerate(new):
+                on_step(0, params.steps, f"encoding picture {index + 1} of {len(new)}")
+                _encode_one(family, parts, source, size, example, cache, run)
+            for name, preview in zip(previews, run.previews, strict=True):
+                on_step(0, params.steps, "encoding previews")
+                cache.fill(name, partial(family.encode_preview, parts, preview))
+            encode_class_words(family, parts, classes, cache, params.resolution)
+    draw_class_pictures(family, run, classes, cache, lease, on_step)
+    drawn = tuple(each.example for each in classes)
+    return Encoded(cache, Examples(cache, examples), Examples(cache, drawn), previews)
+
+
+def _encode_one(
+    family: Family,
+    parts: Mapping[str, Any],
+    source: Source,
+    size: int,
+    example: Example,
+    cache: Cache,
+    run: TrainRun,
+) -> None:
+    item, params = source.item, run.params
+    shown = source.open()
+    image, references = shown.image, shown.references
+    generator = seeded(params.seed, example.latents, 0)
+    cache.fill(example.latents, partial(family.encode_images, parts, image, references, size, generator))
+    cache.fill(example.words, partial(family.encode_words, parts, item.caption, references))
+    if params.caption_dropout > 0:
+        cache.fill(example.no_words, partial(family.encode_words, parts, "", references))
+    if example.class_words:
+        words = class_words(item.caption, run.trigger, params.class_word)
+        cache.fill(example.class_words, partial(family.encode_words, parts, words, references))
+    if shown.mask:
+        cache.fill(example.mask, partial(_mask, family, parts, item, shown.mask, size, cache[example.latents]))
+
+
+def _mask(
+    family: Family, parts: Mapping[str, Any], item: TrainItem, mask: Image.Image, size: int, latents: Tensors
+) -> Tensors:
+    covered = family.encode_mask(parts, mask, size, latents["latents"])
+    if not covered.any():
+        where = f" within the crop of {item.image}" if item.crop else ""
+        raise BadInput(f"The mask {item.mask} is black{where}.", "Paint white what should count, or train without it.")
+    return {"mask": covered}
+
+
+def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example:
+    """Content keys: the same picture, words, encoders and size are never encoded twice."""
+    caption, params = source.item.caption, run.params
+    of_class = class_words(caption, run.trigger, params.class_word) if params.dop_weight else ""
+    return Example(
+        latents=key("latents", encoders, source.references, source.image, size, params.seed),
+        words=key("words", encoders, source.references, caption),
+        no_words=key("words", encoders, source.references, "" if params.caption_dropout > 0 else caption),
+        class_words=key("words", encoders, source.references, of_class) if of_class else "",
+        mask=key("mask", encoders, source.image, source.mask, size) if source.mask else "",
+    )
+
+
+def _preview_key(encoders: str, preview: Preview) -> str:
+    if isinstance(preview, GenerateParams):
+        return key("preview", encoders, preview)
+    pictures = (preview.source, *preview.references)
+    pixels = [(image.size, hashlib.sha256(image.tobytes()).hexdigest()) for image in pictures]
+    return key("preview", encoders, preview.params, pixels)

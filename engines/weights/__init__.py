@@ -1,0 +1,1 @@
+"""Weights on disk and in memory: forms, quantisation, tables in place of layers."""

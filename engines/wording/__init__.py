@@ -1,0 +1,1 @@
+"""What models are asked with, and how their answers are read."""

@@ -1,0 +1,1 @@
+"""The scripted surface: every name that gradio_client can call."""

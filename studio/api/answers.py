@@ -1,0 +1,148 @@
+"""How the scripted surface answers: plain JSON, with expected failures told rather than raised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from functools import wraps
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TypeVar, get_type_hints
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+from pydantic import StringConstraints, ValidationError, validate_call
+
+from engines.api.errors import BadInput, UserError, from_disk
+from engines.api.params import Params
+from engines.api.protocols import ModelSpec
+from engines.api.values import Whole, Words, misfit, shortened, shown
+from studio.records.nouns import Character, ImageRecord, Job, JobState, Json
+from studio.records.words import demand_text, mended
+from studio.store import Store
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+    from studio.workplace import Studio
+
+P = ParamSpec("P")
+K = TypeVar("K", bound=Params)
+E = TypeVar("E", bound=StrEnum)
+
+_FEW = 5  # of many unknown names that are told
+
+Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
+Line = Annotated[str, MaxLen(1000)]
+File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system takes a NUL
+Ids = Annotated[list[Id], MaxLen(100_000)]
+Lines = Annotated[list[Line], MaxLen(100)]
+Files = Annotated[list[File], MaxLen(100_000)]
+Prompts = Annotated[list[Words], MaxLen(10_000)]
+Seeds = Annotated[list[Whole], MaxLen(100)]
+Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
+Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place in a list
+
+
+def answers(function: Callable[P, Json]) -> Callable[P, Json]:
+    """Check the arguments and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    checked = validate_call(function)
+    names = tuple(signature(function).parameters)
+    kinds = get_type_hints(function, include_extras=True)
+
+    @wraps(function)
+    def answer(*args: P.args, **kwargs: P.kwargs) -> Json:
+        try:
+            for name, value in [*zip(names, args, strict=False), *kwargs.items()]:
+                demand_text(name, value)
+            told: Json = mended({"ok": True, **checked(*args, **kwargs)})
+        except ValidationError as error:
+            return {"ok": False, "error": _misfit(error.errors(include_url=False)[0], names, kinds).to_json()}
+        except UserError as error:
+            return {"ok": False, "error": mended(error.to_json())}
+        except OSError as error:
+            refused = from_disk(error, Path(str(error.filename or "a file of the data folder")))
+            if refused is None:
+                raise
+            return {"ok": False, "error": mended(refused.to_json())}
+        return told
+
+    return answer
+
+
+def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any]) -> BadInput:
+    """A wrong argument by its name, whether it came by name or by place."""
+    first, *inner = found["loc"]
+    known = [name for name in names if name != "self"]
+    if found["type"].startswith("unexpected") or (isinstance(first, int) and first >= len(names)):
+        what = f"an argument {shown(first)}" if isinstance(first, str) else f"{first} arguments"
+        return BadInput(f"This call does not take {what}.", f"It takes: {', '.join(known) or 'nothing'}.")
+    name = names[first] if isinstance(first, int) else str(first)
+    if found["type"].startswith("missing"):
+        return BadInput(f"{name} is missing.", "The page's API view says what each call takes.")
+    return misfit(name, kinds.get(name, Any), {**found, "loc": tuple(inner)})
+
+
+def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
+    """A model's defaults with a caller's knobs on top, names, kinds and bounds checked. Raises: BadInput."""
+    return spec.params(kind, **(given or {}))
+
+
+def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse names that would be ignored. Raises: BadInput naming the known ones."""
+    if unknown := sorted(map(shortened, set(given) - set(known))):
+        raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
+
+
+def member(kind: type[E], value: str) -> E:
+    """An enum's member by its value. Raises: BadInput naming the known ones."""
+    try:
+        return kind(value)
+    except ValueError:
+        known = ", ".join(str(one.value) for one in kind)
+        raise BadInput(f"{shown(value)} is no {kind.__name__.lower()}.", f"Known: {known}.") from None
+
+
+def picture(store: Store, image: ImageRecord) -> Json:
+    """A record as scripts see it, with where its files lie on the studio's machine; `trouble` says where one does not.
+
+    No key is named `path`: gradio_client takes any dict with one for a file to download.
+    """
+    files = {"file_path": "", "thumb_path": "", "trouble": ""}
+    try:
+        files["file_path"] = str(store.path(image.id))
+        files["thumb_path"] = str(store.thumb(image.id))
+    except UserError as error:
+        files["trouble"] = str(error)
+    return {**image.to_json(), **files}
+
+
+def row(job: Job) -> Json:
+    """A job without its payload, which may be long."""
+    data = job.to_json()
+    del data["payload"]
+    return {"job_id": data.pop("id"), **data}
+
+
+def queue_position(jobs: list[Job], job_id: str) -> int:
+    """How many go first: 0 for the running one and for one that has ended."""
+    waiting = [job.id for job in jobs if job.state in (JobState.RUNNING, JobState.QUEUED)]
+    return waiting.index(job_id) if job_id in waiting else 0
+
+
+class Answering:
+    """What every part of the surface stands on."""
+
+    def __init__(self, studio: Studio) -> None:
+        self._studio = studio
+
+    def _character(self, character_id: str) -> Character:
+        return self._studio.store(character_id).character
+
+    def _queued(self, job: Job) -> Json:
+        """What every submit answers at once; `notes` say what of the LoRA files that were named is not used."""
+        return {
+            "job_id": job.id,
+            "state": job.state.value,
+            "position": queue_position(self._studio.jobs.list(), job.id),
+            "notes": list(job.payload.get("notes", ())),
+        }

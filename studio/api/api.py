@@ -1,0 +1,311 @@
+"""The scripted surface: ids in, JSON out; the tabs register these very functions with gradio."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, Protocol
+
+from engines.api.errors import NotFound
+from engines.api.params import GenerateParams, TrainParams
+from engines.api.values import Number, Whole
+from studio.api.answers import Count, Id, Prompts, Seeds, answers, knobs, member, queue_position, row
+from studio.api.pictures import PictureApi
+from studio.flywheel import card, generate
+from studio.flywheel.export.export import export_dataset, export_version
+from studio.flywheel.refine import editor as refine
+from studio.flywheel.train import character as train
+from studio.flywheel.train import checkpoints as choosing
+from studio.flywheel.train import run_folder, runs
+from studio.records.nouns import Json, Role
+
+if TYPE_CHECKING:
+    from studio.workplace import Studio
+
+API_VERSION = 1
+API_NAMES: tuple[str, ...] = (
+    "api_version",
+    "character_list",
+    "character_create",
+    "image_import",
+    "image_list",
+    "image_get",
+    "image_trash",
+    "image_restore",
+    "caption_set",
+    "mask_set",
+    "mask_clear",
+    "crop_set",
+    "crop_clear",
+    "crop_undo",
+    "caption_submit",
+    "coverage",
+    "enrich_plan",
+    "practice_plan",
+    "enrich_submit",
+    "review_next",
+    "review_decide",
+    "review_undo",
+    "correction_add",
+    "train_preflight",
+    "train_submit",
+    "train_extend",
+    "train_keep",
+    "train_command",
+    "generate_submit",
+    "card_submit",
+    "card_get",
+    "refine_preflight",
+    "refine_submit",
+    "version_list",
+    "version_adopt",
+    "checkpoint_list",
+    "checkpoint_keep",
+    "lora_export",
+    "dataset_export",
+    "job_list",
+    "job_status",
+    "job_cancel",
+    "job_resume",
+    "gpu_status",
+    "share_start",
+    "share_stop",
+)
+
+
+class Sharing(Protocol):
+    """The review link; the studio asks for one and knows nothing of how it is served."""
+
+    def start(self, character_id: str, hours: float) -> Json:
+        """Serve the review-only app; answers its address, password and expiry."""
+        ...
+
+    def stop(self) -> Json:
+        """Take it down; answers whether one was up."""
+        ...
+
+
+class Api(PictureApi):
+    """Every name of `API_NAMES` as a plain typed function over one studio."""
+
+    def __init__(self, studio: Studio, sharing: Sharing | None = None) -> None:
+        super().__init__(studio)
+        self._sharing = sharing
+
+    @answers
+    def api_version(self) -> Json:
+        """The version of this surface and the names in it."""
+        return {"version": API_VERSION, "names": list(API_NAMES)}
+
+    # ── train, generate, card, refine ───────────────────────────────────────────────────────────
+
+    @answers
+    def train_preflight(
+        self,
+        character_id: Id,
+        params: dict[str, Any] | None = None,
+        model: Id = "",
+        phase: Id = "all",
+        start: Id = "",
+        scenes: Id = "best",
+    ) -> Json:
+        """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        name, settled = self._training(model or self._character(character_id).generator, params)
+        found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start, scenes=scenes)
+        return {"preflight": found.to_json()}
+
+    @answers
+    def train_submit(
+        self,
+        character_id: Id,
+        params: dict[str, Any] | None = None,
+        model: Id = "",
+        key: Id = "",
+        phase: Id = "all",
+        start: Id = "",
+        scenes: Id = "best",
+    ) -> Json:
+        """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
+        name, settled = self._training(model or self._character(character_id).generator, params)
+        job = train.submit(
+            self._studio, character_id, settled, model=name, key=key, phase=phase, start=start, scenes=scenes
+        )
+        return self._queued(job)
+
+    @answers
+    def train_extend(self, job_id: Id, steps: Whole) -> Json:
+        """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
+        job = runs.training(self._studio, job_id)
+        settled = knobs(self._studio.registry.spec(job.payload["model"]), TrainParams, {"steps": steps})
+        return self._queued(runs.extend(self._studio, job_id, settled.steps))
+
+    @answers
+    def train_keep(self, job_id: Id) -> Json:
+        """Stop a training and make a version of its last checkpoint; a running one's is there when it has ended."""
+        made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
+        return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
+
+    @answers
+    def train_command(self, job_id: Id) -> Json:
+        """What repeats a training without the studio: in one process, and on all cards of the machine."""
+        commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
+        return dict(zip(("alone", "all_cards"), commands, strict=False))
+
+    @answers
+    def generate_submit(
+        self,
+        character_id: Id,
+        prompts: Prompts | None = None,
+        count: Whole = 1,
+        version: Id = "",
+        seed: Whole = 0,
+        params: dict[str, Any] | None = None,
+        key: Id = "",
+        gaps: bool = False,
+    ) -> Json:
+        """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
+        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        GenerateParams.demand_no_words(params or {}, "each picture")
+        given = {"seed": seed, **(params or {})}
+        knobs(spec, GenerateParams, given)
+        if prompts:
+            items = generate.prompt_items(self._studio, character_id, prompts, count, version, **given)
+        else:
+            aims = card.missed(self._studio, character_id, version) if gaps else ()
+            items = generate.scene_items(self._studio, character_id, count, version, aims=aims, **given)
+        return self._queued(generate.submit(self._studio, character_id, items, version=version, key=key))
+
+    @answers
+    def card_submit(
+        self,
+        character_id: Id,
+        version: Id = "",
+        seeds: Seeds | None = None,
+        params: dict[str, Any] | None = None,
+        key: Id = "",
+    ) -> Json:
+        """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
+        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        knobs(spec, GenerateParams, params)
+        return self._queued(
+            card.submit(
+                self._studio, character_id, version, seeds if seeds is not None else (0, 1, 2), key=key, knobs=params
+            )
+        )
+
+    @answers
+    def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Json:
+        """A card, the newest if none is named, and how it compares with another on the same seeds."""
+        store = self._studio.store(character_id)
+        found = card.get(store, card_id) if card_id else card.newest(store)
+        if found is None:
+            raise NotFound("This character has no card yet.", "Run card_submit first.")
+        compared = card.compare(card.get(store, against), found) if against else {}
+        summary = card.summary(found)
+        return {"card": found.replace(summary=summary).to_json(), "summary": summary, "compared": compared}
+
+    @answers
+    def refine_preflight(self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "") -> Json:
+        """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        name, settled = self._training(model or self._character(character_id).editor, params)
+        return {"preflight": refine.preflight(self._studio, character_id, settled, name).to_json()}
+
+    @answers
+    def refine_submit(
+        self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "", key: Id = ""
+    ) -> Json:
+        """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
+        name, settled = self._training(model or self._character(character_id).editor, params)
+        return self._queued(refine.submit(self._studio, character_id, settled, model=name, key=key))
+
+    # ── versions ────────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def version_list(self, character_id: Id, role: Id = "") -> Json:
+        """The LoRA versions of the character and of its editor."""
+        wanted = member(Role, role) if role else None
+        store = self._studio.store(character_id)
+        versions = [v for v in store.versions.all() if wanted is None or v.role is wanted]
+        return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
+
+    @answers
+    def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Json:
+        """Use this version from now on, or with `on` false go back to the one before it."""
+        return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
+
+    @answers
+    def checkpoint_list(self, job_id: Id) -> Json:
+        """A training's checkpoints with the figures of their previews; the earliest good one is proposed."""
+        return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
+
+    @answers
+    def checkpoint_keep(self, job_id: Id, step: Count) -> Json:
+        """Make a version of one checkpoint of a training that has ended."""
+        return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
+
+    @answers
+    def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Json:
+        """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
+        path = export_version(self._studio, character_id, version_id, format)
+        return {"version_id": version_id, "format": format, "file_path": str(path)}
+
+    @answers
+    def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Json:
+        """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
+        wanted = member(Role, role)
+        entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio, character_id)
+        path = export_dataset(self._studio, character_id, layout, wanted, entries)
+        return {"layout": layout, "pictures": len(entries), "file_path": str(path)}
+
+    # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────
+
+    @answers
+    def job_list(self, character_id: Id = "") -> Json:
+        """The running job, the queue in order, then what has ended, newest first."""
+        if character_id:
+            self._character(character_id)
+        return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
+
+    @answers
+    def job_status(self, job_id: Id, since: Count = 0) -> Json:
+        """Where a job stands, and its events since the `next` of the last answer."""
+        job = self._studio.jobs.get(job_id)
+        events, after = self._studio.jobs.events(job_id, since)
+        position = queue_position(self._studio.jobs.list(), job_id)
+        return {**row(job), "position": position, "events": events, "next": after}
+
+    @answers
+    def job_cancel(self, job_id: Id) -> Json:
+        """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
+        return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
+
+    @answers
+    def job_resume(self, job_id: Id) -> Json:
+        """Queue again, as it was asked, a job that was cancelled, interrupted or failed; what is done stays done."""
+        return self._queued(self._studio.jobs.resume(job_id))
+
+    @answers
+    def gpu_status(self) -> Json:
+        """What is on the card, in RAM and on disk, used of budget bytes, and who holds the card."""
+        status = dataclasses.asdict(self._studio.gpu.status())
+        where = {name: status[name] for name in ("residents", "masters", "on_disk")}
+        return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
+
+    @answers
+    def share_start(self, character_id: Id, hours: Number = 24.0) -> Json:
+        """Open a review-only link to one character's queue; answers its address, password and expiry."""
+        self._character(character_id)
+        return self._link().start(character_id, hours)
+
+    @answers
+    def share_stop(self) -> Json:
+        """Close the review link."""
+        return self._link().stop()
+
+    def _training(self, model: Id, params: dict[str, Any] | None) -> tuple[str, TrainParams]:
+        """A model and its own knobs, with those that were given on top."""
+        return model, knobs(self._studio.registry.spec(model), TrainParams, params)
+
+    def _link(self) -> Sharing:
+        if self._sharing is None:
+            raise NotFound("This studio cannot share a review link.", "Start it with `python launch.py studio`.")
+        return self._sharing

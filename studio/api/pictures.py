@@ -1,0 +1,261 @@
+"""The half of the scripted surface that is about pictures: characters, sources, edits, verdicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import MaxLen
+
+from engines.api.errors import BadInput
+from engines.api.values import Number, Whole, Words
+from studio.api.answers import (
+    Answering,
+    Count,
+    File,
+    Files,
+    Id,
+    Ids,
+    Line,
+    Lines,
+    Rows,
+    answers,
+    demand_known,
+    member,
+    picture,
+)
+from studio.flywheel import card, review
+from studio.flywheel.curate import coverage as curate
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich import practice
+from studio.flywheel.enrich.edits import PlanRow
+from studio.records.nouns import Json, Kind, Verdict
+from studio.store.pictures import open_upload
+
+_MODEL_ROLES = ("scorer", "generator", "editor")
+
+
+class PictureApi(Answering):
+    """From an upload to a verdict."""
+
+    # ── characters ──────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def character_list(self) -> Json:
+        """Every character with its id, trigger and models; `trouble` says why one cannot be opened, "" where it can."""
+        library = self._studio.library
+        return {
+            "characters": [
+                {**character.to_json(), "trouble": str(library.trouble(character.id) or "")}
+                for character in library.characters()
+            ]
+        }
+
+    @answers
+    def character_create(
+        self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: dict[str, Any] | None = None
+    ) -> Json:
+        """Make a character; `params` may name its scorer, generator, editor and notes."""
+        demand_known("A character", params or {}, {*_MODEL_ROLES, "notes"})
+        for role in _MODEL_ROLES:
+            if params and role in params and self._studio.registry.spec(params[role]).role != role:
+                raise BadInput(f"{params[role]} is no {role}.", "Choose another model of the registry.")
+        chosen = {**self._studio.registry.first(), **(params or {})}
+        return {"character": self._studio.library.create(name, trigger, subject, **chosen).to_json()}
+
+    # ── curate ──────────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
+        """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
+        job = curate.submit_import(self._studio, character_id, [curate.typed_path(file) for file in files], key=key)
+        return {**self._queued(job), **job.artifacts, "error": job.error}
+
+    @answers
+    def image_list(
+        self,
+        character_id: Id,
+        kind: Id = "",
+        state: Id = "",
+        trashed: bool = False,
+        offset: Count = 0,
+        limit: Count = 100,
+    ) -> Json:
+        """Pictures of a kind and state, in the order they came in."""
+        store = self._studio.store(character_id)
+        found = store.select(
+            member(Kind, kind) if kind else None,
+            state=member(Verdict, state) if state else None,
+            trashed=trashed,
+        )
+        page = found[max(0, offset) : max(0, offset) + max(0, limit)]
+        return {"images": [image.to_json() for image in page], "total": len(found)}
+
+    @answers
+    def image_get(self, character_id: Id, image_id: Id) -> Json:
+        """One picture's record, with the paths of its file and thumbnail on the studio's machine."""
+        store = self._studio.store(character_id)
+        return {"image": picture(store, store.images.get(image_id))}
+
+    @answers
+    def image_trash(self, character_id: Id, image_ids: Ids) -> Json:
+        """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
+        store = self._studio.store(character_id)
+        store.trash(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+
+    @answers
+    def image_restore(self, character_id: Id, image_ids: Ids) -> Json:
+        """Take pictures out of the trash, as they were."""
+        store = self._studio.store(character_id)
+        store.restore(image_ids)
+        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+
+    @answers
+    def caption_set(self, character_id: Id, image_id: Id, text: Words) -> Json:
+        """Write a caption by hand; answers the words in it that name what should stay unnamed."""
+        image = curate.set_caption(self._studio, character_id, image_id, text)
+        return {"image": image.to_json(), "leaks": curate.leaks(text, self._character(character_id).trigger)}
+
+    @answers
+    def caption_submit(
+        self,
+        character_id: Id,
+        image_ids: Ids | None = None,
+        model: Id = "",
+        overwrite_human: bool = False,
+        key: Id = "",
+    ) -> Json:
+        """Queue captions and tags for these pictures, or for all that have none."""
+        return self._queued(
+            curate.submit_caption(
+                self._studio, character_id, image_ids, model or None, overwrite_human=overwrite_human, key=key
+            )
+        )
+
+    @answers
+    def mask_set(self, character_id: Id, image_id: Id, file: File) -> Json:
+        """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
+        mask = open_upload(Path(file))
+        return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
+
+    @answers
+    def mask_clear(self, character_id: Id, image_id: Id) -> Json:
+        """Take a picture's mask away, so that all of it counts again."""
+        return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
+
+    @answers
+    def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Json:
+        """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
+        return {"image": curate.crop(self._studio, character_id, image_id, box).to_json()}
+
+    @answers
+    def crop_clear(self, character_id: Id, image_id: Id) -> Json:
+        """Let the whole picture be trained again."""
+        return {"image": curate.crop(self._studio, character_id, image_id, ()).to_json()}
+
+    @answers
+    def crop_undo(self, character_id: Id, image_id: Id) -> Json:
+        """Take the last change of a picture's crop back."""
+        return {"image": curate.undo_crop(self._studio, character_id, image_id).to_json()}
+
+    @answers
+    def coverage(self, character_id: Id) -> Json:
+        """Angle × expression counts, what is missing, and the checklist of a good start."""
+        seen = curate.coverage(self._studio, character_id)
+        return {
+            **dataclasses.asdict(dataclasses.replace(seen, cells={})),
+            "cells": [{"angle": a, "expression": e, "count": n} for (a, e), n in seen.cells.items()],
+        }
+
+    # ── enrich ──────────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def enrich_plan(
+        self,
+        character_id: Id,
+        sources: Ids | None = None,
+        tasks: Ids | None = None,
+        seeds: Whole = 1,
+        model: Id = "",
+        limit: Whole = 0,
+        fill_gaps: bool = True,
+        params: dict[str, Any] | None = None,
+        missed: bool = False,
+    ) -> Json:
+        """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
+        return dataclasses.asdict(
+            enrich.plan(
+                self._studio,
+                character_id,
+                sources=sources,
+                tasks=tasks,
+                seeds=seeds,
+                model=model or None,
+                limit=limit or None,
+                fill_gaps=fill_gaps,
+                knobs=params,
+                aims=card.to_show(self._studio, character_id) if missed else (),
+            )
+        )
+
+    @answers
+    def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Json:
+        """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
+        standings = practice.standings(self._studio, character_id)
+        planned = practice.plan(self._studio, character_id, limit)
+        return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
+
+    @answers
+    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Json:
+        """Queue the rows of a plan, as they came or changed."""
+        for given in rows:
+            demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
+            if missing := sorted({"source", "params"} - set(given)):
+                raise BadInput(f"A plan's row lacks {', '.join(missing)}.", "Take the rows of enrich_plan.")
+        planned = [PlanRow(**given) for given in rows]
+        return self._queued(enrich.submit(self._studio, character_id, planned, model=model or None, key=key))
+
+    # ── review ──────────────────────────────────────────────────────────────────────────────────
+
+    @answers
+    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Whole = 1) -> Json:
+        """The pictures to decide next, the least certain first, and how many are left."""
+        store = self._studio.store(character_id)
+        images = review.next(self._studio, character_id, reviewer=reviewer, count=count)
+        return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
+
+    @answers
+    def review_decide(
+        self,
+        character_id: Id,
+        image_id: Id,
+        verdict: Id,
+        reviewer: Line = "owner",
+        reasons: Lines | None = None,
+    ) -> Json:
+        """Give a verdict: good, needs_correction or reject."""
+        decision = review.decide(
+            self._studio,
+            character_id,
+            image_id,
+            member(Verdict, verdict),
+            reviewer=reviewer,
+            reasons=reasons or (),
+        )
+        return {"decision": decision.to_json(), "left": len(self._studio.store(character_id).pending())}
+
+    @answers
+    def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Json:
+        """Take the reviewer's last verdict back."""
+        return {"decision": review.undo(self._studio, character_id, reviewer=reviewer).to_json()}
+
+    @answers
+    def correction_add(
+        self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
+    ) -> Json:
+        """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
+        mended = open_upload(Path(file))
+        triplet = review.correct(self._studio, character_id, image_id, mended, reviewer=reviewer, reason=reason)
+        return {"triplet": triplet.to_json(), "image_id": triplet.result}

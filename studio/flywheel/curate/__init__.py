@@ -1,0 +1,1 @@
+"""Pictures come in, are described, cropped and counted."""

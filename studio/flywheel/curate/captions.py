@@ -1,0 +1,276 @@
+"""Captions: what varies goes into words, what is constant about the character stays out of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase, ascii_uppercase
+from typing import TYPE_CHECKING
+
+from engines.api.errors import BadInput
+from engines.api.params import CaptionParams
+from engines.api.protocols import Caption
+from engines.api.triggers import composed, spans
+from engines.wording.words import describe
+from studio.judging.gallery import open_each
+from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, Character, ImageRecord, Job, Json, Kind, Verdict
+from studio.records.words import demand_caption
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.store import Store
+    from studio.workplace import Studio
+
+HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
+BY_PEOPLE = (HUMAN, SIDECAR)
+_CHUNK = 8
+_CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+_TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
+
+# ── what must stay unnamed ──────────────────────────────────────────────────────────────────────
+
+_COLOUR = (
+    r"black|brown|blond|blonde|blue|green|grey|gray|hazel|amber|red|auburn|ginger|white|silver|pink|purple|golden|"
+    r"dark|light|fair|pale|tan|tanned|olive|bright|deep"
+)
+_SHAPE = (
+    r"oval|round|square|heart-shaped|narrow|long|short|thin|thick|sharp|strong|chiselled|chiseled|angular|pointed|"
+    r"high|prominent|almond|almond-shaped|big|large|small|deep-set|bushy|crooked|curly|wavy|straight|spiky|messy|"
+    r"shaggy|smooth|freckled|wrinkled|shoulder-length|cropped|slicked-back"
+)
+_WORD = "|".join(sorted(f"{_COLOUR}|{_SHAPE}".split("|"), key=len, reverse=True))  # `deep-set` before `deep`
+_RUN = rf"(?:(?:{_WORD})(?:,? and |, |[ -]))"
+_ALWAYS = (
+    r"hair|haired|hairstyle|haircut|hairline|ponytail|pigtails?|braids?|bangs|dreadlocks|curls|bald|balding|brunette|"
+    r"blonde|redhead(?:ed)?|beard(?:ed)?|moustache|mustache|goatee|stubble|freckles|freckled|dimples|wrinkles|"
+    r"skin|skinned|complexion|eyelashes|birthmark|(?<!sun)glasses|eyeglasses|spectacles"
+)
+_DESCRIBED = r"face|faced|features|forehead|cheekbones|jaw|jawline|chin|nose|lips|eyebrows|brows"
+_NATIONS = (
+    r"asian|african|african[- ]american|caucasian|european|hispanic|latino|latina|indian|chinese|japanese|korean|"
+    r"arab|middle[- ]eastern|black|white|mixed[- ]race|native american"
+)
+_PEOPLE = r"man|woman|person|girl|boy|lady|guy|male|female|child|kid|adult"
+_FIRST = "".join(sorted({word[0] for word in f"{_WORD}|{_ALWAYS}|glasses".split("|")} - {"("}))
+# What follows a run of adjectives; each run is read once and never given back, so that no text takes long.
+_FEATURE = re.compile(
+    rf"\b(?=[{_FIRST}])(?:"
+    rf"(?P<run>{_RUN}++)(?P<head>(?:{_ALWAYS})\b(?!-)|(?<!, )(?<!and )eye(?:s|d)?\b|(?:{_DESCRIBED})\b)?"
+    rf"|(?:{_ALWAYS})\b(?!-))"
+)
+_NAMED_IN_RUN = re.compile(rf"\b(?:{_ALWAYS})\b(?!-)")
+_LEAKS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        r"\bfull lips\b",
+        rf"\b(?:{_NATIONS})(?= (?:{_PEOPLE})\b)",
+        r"\b(?:asian|caucasian|hispanic|latino|latina)\b",
+        rf"\b(?:young|old|aged)\b(?=(?: [\w-]++){{0,2}} (?:{_PEOPLE})\b)",
+        r"\b(?:elderly|middle[- ]aged|teenaged?|teenager|youthful|adolescent)\b",
+        r"\b\w++[- ]years?[- ]old\b|\bin (?:his|her|their) (?:early |mid |late )?(?:teens|\w+ties|\d0s)\b",
+        rf"\b(?:slim|slender|skinny|muscular|stocky|chubby|petite|overweight)\b(?= (?:{_PEOPLE}|build|body)\b)",
+    )
+)
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps every letter's place, as `lower` does not
+_JOINT = re.compile(
+    r"(?:,\s*)?(?:\b(?:with|having|has|and|whose)\s+)?(?:\b(?:a|an|the|his|her|their|is|are)\s+)*$", re.IGNORECASE
+)
+_NEAR = 64  # a joint is no longer
+_ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
+_OPENING = (
+    r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
+)
+
+
+def leaks(text: str, trigger: str = "") -> list[str]:
+    """Words in a caption that name what is constant about a character: hair, eyes, skin, face, age, ethnicity.
+
+    Words of the trigger are the character's name, whatever else they mean.
+    """
+    text = composed(text)
+    return [text[start:end] for start, end in _spans(text, trigger)]
+
+
+def without_leaks(text: str, trigger: str = "") -> str:
+    """The caption without those words, and without the joints that held them."""
+    text = composed(text)
+    told = _spans(text, trigger)
+    for start, end in reversed(told):
+        before, head, tail = text[: max(0, start - _NEAR)], text[max(0, start - _NEAR) : start], text[end:]
+        # "with freckles and a hat": the joint holds the hat
+        if further := re.match(r"\s*+(?:,\s*+)?and\s++(?=\w)", tail):
+            head, tail = _ARTICLE.sub("", head), tail[further.end() :]
+        elif not re.match(r"\s*[\w-]", tail):
+            head = _JOINT.sub("", head).rstrip()
+        text = before + head + tail
+    if told:
+        text = re.sub(r"\s{2,}", " ", text)
+        text = re.sub(r"\s+([,.;])", r"\1", text)
+        text = re.sub(r"(?:,\s*){2,}", ", ", text)
+        text = re.sub(r"\b([Aa])n (?=[^aeiouAEIOU\W])", r"\1 ", text)
+    return text.strip(" ,;")
+
+
+def with_trigger(text: str, trigger: str, subject: str) -> str:
+    """The caption with the character's token first; a subject named first gives way to it."""
+    text = composed(text.strip())
+    if any(start == 0 for start, _ in spans(text, trigger)):
+        return text
+    who = f"{trigger} {subject}"
+    opening = rf"{_OPENING}(?:an? |the )?(?:{re.escape(trigger)} )?(?:{re.escape(subject)}|{_PEOPLE})\b"
+    named = re.match(opening, text, re.IGNORECASE)
+    return who + text[named.end() :] if named else f"{who}, {text}".rstrip(", ")
+
+
+def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
+    """Where leaks are, overlaps merged, in order."""
+    low, named = text.translate(_LOWER), spans(text, trigger)
+    matches = [*_features(low), *(match.span() for pattern in _LEAKS for match in pattern.finditer(low))]
+    found = sorted(
+        (start, end) for start, end in matches if not any(start < last and first < end for first, last in named)
+    )
+    merged: list[tuple[int, int]] = []
+    for start, end in found:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _features(low: str) -> Iterator[tuple[int, int]]:
+    """Where hair, eyes, skin and face are named, each with its adjectives."""
+    for match in _FEATURE.finditer(low):
+        if match["run"] is None or match["head"]:
+            yield match.span()
+        else:  # adjectives of something else, of which some (blonde, freckled) say it all by themselves
+            ends = [each.end() for each in _NAMED_IN_RUN.finditer(low, *match.span("run"))]
+            if ends:
+                yield match.start(), ends[-1]
+
+
+# ── by hand ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def set_caption(studio: Studio, character_id: str, image_id: str, text: str) -> ImageRecord:
+    """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
+    words = " ".join(text.split())
+    demand_caption(words)
+    return studio.store(character_id).update_image(image_id, caption=words, caption_by=HUMAN if words else "")
+
+
+def set_tags(studio: Studio, character_id: str, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
+    """Set tags of one picture or of many; an empty value takes a tag away. Raises: BadInput, NotFound."""
+    for name, value in tags.items():
+        if name not in TAGS:
+            raise BadInput(f"There is no tag {name}.", f"There are: {', '.join(TAGS)}.")
+        if value and value not in _TAG_VALUES.get(name, (value,)):
+            raise BadInput(f"{value} is no {name}.", f"Use one of: {', '.join(_TAG_VALUES[name])}.")
+    store = studio.store(character_id)
+    wanted = [ids] if isinstance(ids, str) else list(ids)
+    changes = {image: {"tags": _merged(store.images.get(image).tags, tags)} for image in wanted}
+    return store.update_images(changes)
+
+
+def recipe_caption(store: Store, tags: Mapping[str, str], toy: bool) -> str:
+    """The caption of a picture whose tags are known from how it was made."""
+    return describe(tags, store.character.trigger, store.character.subject, toy)
+
+
+def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Json:
+    return {name: value for name, value in {**old, **new}.items() if value}
+
+
+# ── by the captioner ────────────────────────────────────────────────────────────────────────────
+
+
+def demand_trigger(character: Character) -> None:
+    """Refuse a character that no word calls, as earlier versions could make one by script. Raises: BadInput."""
+    if not character.trigger.strip():
+        raise BadInput(
+            f"{character.name} has no trigger word, so no caption and no prompt can name the character.",
+            "Make a new character with a trigger word, such as ohwx, and import the pictures there.",
+        )
+
+
+def submit_caption(
+    studio: Studio,
+    character_id: str,
+    ids: Sequence[str] | None = None,
+    model: str | None = None,
+    overwrite_human: bool = False,
+    key: str = "",
+) -> Job:
+    """Queue captions and tags for these pictures, or for all usable ones that no one has put into words.
+
+    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
+    BadInput when every caption would be kept or the character has no trigger word.
+    """
+    store = studio.store(character_id)
+    demand_trigger(store.character)
+    chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
+    todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
+    if not todo:
+        raise BadInput(
+            "There is nothing to caption: people wrote all of these captions.",
+            "Choose pictures without a caption, or overwrite the captions by people too.",
+        )
+    spec = studio.demand_model(model or store.character.editor, "editor")
+    params = spec.params(CaptionParams, trigger=store.character.trigger)
+    payload = {
+        "ids": todo,
+        "model": spec.name,
+        "params": params.to_json(),
+        "overwrite_human": overwrite_human,
+    }
+    return studio.jobs.submit(
+        "caption", character_id, payload, title=f"Caption {len(todo)} pictures", total=len(todo), key=key
+    )
+
+
+def run_caption(ctx: Context) -> None:
+    """Caption what is not done yet, eight pictures in memory at a time, each kept as soon as it is read."""
+    payload = ctx.job.payload
+    done: dict[str, list[str]] = dict(ctx.job.artifacts.get("captioned", {}))
+    todo = [image for image in payload["ids"] if image not in done]
+    params = CaptionParams.from_json(payload["params"])
+    captioner = ctx.studio.captioner(payload["model"])
+    count = len(payload["ids"])
+
+    def on_step(step: int, total: int, message: str = "") -> None:
+        ctx.step(len(done), count, message or f"{step} of {total}")
+
+    if todo:
+        key = f"caption|{payload['model']}|{_CHUNK}"
+        with ctx.lease(captioner.plan(min(len(todo), _CHUNK), params), key) as lease:
+            for start in range(0, len(todo), _CHUNK):
+                opened = open_each(todo[start : start + _CHUNK], ctx.store.open_image, ctx.leave_out)
+                read = captioner.caption(list(opened.values()), params, lease, on_step)
+                for image, caption in zip(opened, read, strict=True):
+                    done[image] = _keep(ctx, image, caption)
+                    ctx.artifact("captioned", dict(done))
+    ctx.demand_some(done)
+    ctx.step(count, count)
+
+
+def _keep(ctx: Context, image_id: str, caption: Caption) -> list[str]:
+    """Write a caption down; answers what had to be taken out of it."""
+    character, image = ctx.store.character, ctx.store.images.get(image_id)
+    named = leaks(caption.text, character.trigger)
+    text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
+    if image.caption_by in BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
+        return named  # someone typed one while this job was waiting
+    ctx.store.update_image(
+        image_id, caption=text, caption_by=ctx.job.payload["model"], tags=_merged(caption.tags, image.tags)
+    )
+    return named
+
+
+def _uncaptioned(store: Store) -> list[ImageRecord]:
+    usable = (image for image in store.select(_CAPTIONED) if image.state is not Verdict.REJECT)
+    return [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
+
+
+def missing_words(images: Iterable[ImageRecord]) -> list[str]:
+    """Pictures without a caption."""
+    return [image.id for image in images if not image.caption.strip()]

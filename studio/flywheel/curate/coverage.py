@@ -1,0 +1,215 @@
+"""Flywheel 1's first step: which pictures there are, what they cover, and what is missing for a good start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engines.api.crops import cut_size
+from engines.api.triggers import says
+from engines.wording.words import read_tags
+from studio.flywheel.curate.captions import (
+    SIDECAR,
+    leaks,
+    missing_words,
+    run_caption,
+    set_caption,
+    set_tags,
+    submit_caption,
+)
+from studio.flywheel.curate.importing import run_import, submit_import
+from studio.flywheel.curate.inbox import typed_path
+from studio.judging import quality
+from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Kind, Verdict
+
+if TYPE_CHECKING:
+    from studio.records.nouns import Character
+    from studio.store import Store
+    from studio.workplace import Studio
+
+__all__ = [
+    "Check",
+    "Coverage",
+    "coverage",
+    "crop",
+    "ensure_sample",
+    "leaks",
+    "run_caption",
+    "run_import",
+    "set_caption",
+    "set_tags",
+    "submit_caption",
+    "submit_import",
+    "typed_path",
+    "undo_crop",
+    "usable",
+]
+
+ENOUGH, ENOUGH_ANGLES = 10, 2
+_SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One success rule: met or not, and what to do about it."""
+
+    label: str
+    ok: bool
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How many usable pictures show each angle with each expression, each framing and each pose."""
+
+    cells: dict[tuple[str, str], int]
+    framings: dict[str, int]
+    poses: dict[str, int]
+    missing: tuple[tuple[str, str], ...]
+    missing_poses: tuple[str, ...]
+    checklist: tuple[Check, ...]
+
+
+def usable(store: Store) -> list[ImageRecord]:
+    """Pictures that a version may be trained on: originals that nobody rejected, and whatever a human approved."""
+    return [
+        image
+        for image in store.select((Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION))
+        if image.state is Verdict.GOOD or (image.kind is Kind.SOURCE and image.state is Verdict.PENDING)
+    ]
+
+
+def crop(studio: Studio, character_id: str, image_id: str, box: Sequence[float]) -> ImageRecord:
+    """Let a part of a picture be learned, an empty box all of it; what training cuts off that is advised anew.
+
+    Raises: NotFound, BadInput for a box that is no part of the picture.
+    """
+    store = studio.store(character_id)
+    with store.transaction():
+        return _advised(studio, store, store.set_crop(image_id, box))
+
+
+def undo_crop(studio: Studio, character_id: str, image_id: str) -> ImageRecord:
+    """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
+    store = studio.store(character_id)
+    with store.transaction():
+        return _advised(studio, store, store.undo_crop(image_id))
+
+
+def _advised(studio: Studio, store: Store, image: ImageRecord) -> ImageRecord:
+    size = cut_size(image.crop, (image.width, image.height))
+    cut = quality.advise_cut(studio.registry, store.character.generator, size)
+    return store.update_image(image.id, advice={**image.advice, **cut}) if cut else image
+
+
+def coverage(studio: Studio, character_id: str) -> Coverage:
+    """The grid angle × expression, framings, poses, what is missing, and the seed's success rules."""
+    store = studio.store(character_id)
+    return cover(usable(store), store.character.trigger)
+
+
+def cover(images: list[ImageRecord], trigger: str) -> Coverage:
+    """The same for any pictures."""
+    cells = {(angle, expression): 0 for angle in ANGLES for expression in EXPRESSIONS}
+    framings, poses = dict.fromkeys(FRAMINGS, 0), dict.fromkeys(POSES, 0)
+    for image in images:
+        cell = (image.tags.get("angle", ""), image.tags.get("expression", ""))
+        if cell in cells:
+            cells[cell] += 1
+        framing, pose = image.tags.get("framing", ""), image.tags.get("pose", "")
+        if framing in framings:
+            framings[framing] += 1
+        if pose in poses and framing in ("", "full body"):
+            poses[pose] += 1
+    return Coverage(
+        cells=cells,
+        framings=framings,
+        poses=poses,
+        missing=tuple(cell for cell, count in cells.items() if not count),
+        missing_poses=tuple(pose for pose, count in poses.items() if not count),
+        checklist=_checklist(images, trigger),
+    )
+
+
+def ensure_sample(studio: Studio) -> Character | None:
+    """The sample character, made at the very first start and never again; None where there is none to make.
+
+    A start that was killed half-way is completed by the next one.
+    """
+    library, folder = studio.library, studio.settings.assets / "sample"
+    known = library.settings()
+    made = next((c for c in library.characters() if c.id == known.get(_SAMPLE)), None)
+    if known.get(_SAMPLE_DONE) or not folder.is_dir() or (library.characters() and made is None):
+        return made
+    if made is None:
+        made = library.create(**_who(folder), **studio.registry.first())
+        library.set_setting(_SAMPLE, made.id)
+    if library.trouble(made.id):
+        return made
+    store = library.open(made.id)
+    for file in sorted(p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".webp")):
+        _add_sample(store, file)
+    library.set_setting(_SAMPLE_DONE, True)
+    return made
+
+
+def _who(folder: Path) -> dict[str, str]:
+    """The name and trigger that the pictures come with."""
+    card = folder / "character.json"
+    told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+    return {"name": told.get("name", "Sample"), "trigger": told.get("trigger", "ohwx")}
+
+
+def _add_sample(store: Store, file: Path) -> None:
+    sidecar = file.with_suffix(".txt")
+    words = sidecar.read_text(encoding="utf-8").strip() if sidecar.is_file() else ""
+    image = store.add_image(
+        file.read_bytes(),
+        kind=Kind.SOURCE,
+        name=file.name,
+        caption=words,
+        caption_by=SIDECAR if words else "",
+        tags=read_tags(words),
+    )
+    if not image.measures:
+        store.update_image(image.id, measures=quality.measure(store.open_whole(image.id)).to_json())
+
+
+def _checklist(images: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
+    angles = {image.tags["angle"] for image in images if image.tags.get("angle")}
+    silent = missing_words(images)
+    telling = [image for image in images if leaks(image.caption, trigger)]
+    spoken = [image for image in images if image.caption.strip()]
+    nameless = [image for image in spoken if not says(image.caption, trigger)]
+    return (
+        Check(
+            f"at least {ENOUGH} usable pictures",
+            len(images) >= ENOUGH,
+            "" if len(images) >= ENOUGH else f"There are {len(images)}: import {ENOUGH - len(images)} more.",
+        ),
+        Check(
+            f"at least {ENOUGH_ANGLES} head angles",
+            len(angles) >= ENOUGH_ANGLES,
+            "" if len(angles) >= ENOUGH_ANGLES else "Caption or tag the pictures, or let Enrich turn the head.",
+        ),
+        Check("every picture has a caption", bool(images) and not silent, _count(silent, "captions are missing")),
+        *(_of_captions(nameless, telling, trigger) if spoken else ()),
+    )
+
+
+def _of_captions(nameless: list[ImageRecord], telling: list[ImageRecord], trigger: str) -> tuple[Check, ...]:
+    return (
+        Check(
+            f"every caption begins with {trigger}, or says it",
+            not nameless,
+            _count(nameless, f"captions never say {trigger}"),
+        ),
+        Check("no caption names what is constant", not telling, _count(telling, "captions name hair, eyes or skin")),
+    )
+
+
+def _count(found: list[ImageRecord] | list[str], words: str) -> str:
+    return f"{len(found)} {words}." if found else ""

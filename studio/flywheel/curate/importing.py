@@ -1,0 +1,312 @@
+"""Importing: what is good comes in, what is not is named with its reason, and a kill in the middle costs nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections import deque
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageChops
+
+from engines.api.errors import BadInput, NotFound
+from engines.pictures import open_picture, to_grey
+from engines.wording.words import read_tags
+from studio.flywheel.curate import belonging, inbox
+from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
+from studio.flywheel.curate.intake import Limits, Member, Refusal, members, read_caption, read_picture
+from studio.flywheel.curate.origins import origin
+from studio.judging import quality
+from studio.records.nouns import ImageRecord, Job, Json, Kind
+from studio.records.words import demand_text, mended
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.workplace import Studio
+
+_FIRST_REPORT = 25  # after so many files, and then at twice as many each time, so that all reports cost a few
+_PEERS = 200  # how many of the latest pictures say what is usual
+_WHITE = 255
+_GREY_SPREAD = 16  # by how much channels of a grey picture may differ, as JPEG leaves them
+_TWO_TONED = 0.8  # of the pixels of what looks like a mask this share is almost black or almost white
+
+
+def submit_import(
+    studio: Studio, character_id: str, paths: Sequence[Path], key: str = "", limits: Limits | None = None
+) -> Job:
+    """Import pictures, folders and zips now, in this thread; the job's artifacts say what became of each file.
+
+    Artifacts: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and
+    `advice` ({file, id, words}). Raises: BadInput when there is nothing to import, more than fits, or the studio's
+    own data folder.
+    """
+    if not paths:
+        raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
+    limits = limits or Limits()
+    for path in paths:
+        demand_text("The path", str(path))
+    home = studio.settings.data_root
+    inbox.demand_outside(paths, home)
+    inbox.demand_room(paths, home, limits, studio.store(character_id).folder)
+    names = ", ".join(mended(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
+    payload = {"paths": [str(path) for path in paths], "limits": asdict(limits)}
+    return studio.jobs.submit("import", character_id, payload, title=f"Import {names}", key=key, here=True)
+
+
+def run_import(ctx: Context) -> None:
+    """Copy what was dropped into the job's own folder, then take the pictures in one by one, each for good."""
+    limits = Limits(**ctx.job.payload["limits"])
+    folder = ctx.store.run_dir(ctx.job.id) / "inbox"
+    report = Report()
+    paths = [Path(path) for path in ctx.job.payload["paths"]]
+    slots = inbox.fill(paths, folder, ctx.studio.settings.data_root, limits, report.refused)
+    with ExitStack() as stack:
+        found = list(members(list(slots), limits, stack, slots))
+        report.refused += [item for item in found if isinstance(item, Refusal)]
+        files = [item for item in found if isinstance(item, Member)]
+        _take_in(ctx, files, limits, report)
+    report.publish(ctx)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Report:
+    """What became of each file."""
+
+    imported: list[str] = field(default_factory=list)
+    masked: list[str] = field(default_factory=list)
+    duplicates: list[Json] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    advice: list[Json] = field(default_factory=list)
+
+    def publish(self, ctx: Context) -> None:
+        """Put it where the caller of the job, and a reloaded page, find it."""
+        ctx.artifact("imported", list(self.imported))
+        ctx.artifact("masked", list(self.masked))
+        ctx.artifact("duplicates", list(self.duplicates))
+        ctx.artifact("refused", [asdict(refusal) for refusal in self.refused])
+        ctx.artifact("advice", list(self.advice))
+
+
+# ── one picture after another ───────────────────────────────────────────────────────────────────
+
+
+def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Report) -> None:
+    """Take the pictures; a file that may be the mask of one is looked at with it, and is a picture if it is none."""
+    found = belonging.families(files)
+    report.refused += found.refused
+    desk = Desk(ctx, limits, found, report)
+    todo, undecided, masks = deque(found.pictures), dict.fromkeys(found.candidates), set[Member]()
+    total, done, due = len(todo) + len(undecided), 0, _FIRST_REPORT
+    try:
+        while todo or undecided:
+            file = todo.popleft() if todo else next(iter(undecided))
+            undecided.pop(file, None)
+            ctx.step(done, total, file.shown)
+            image = desk.take(file)
+            for mask in found.masks.get(file, ()):
+                if image is None or (mask not in masks and mask not in undecided):
+                    continue  # it has come in as a picture, or is about to
+                undecided.pop(mask, None)
+                if desk.take_mask(mask, image.id):
+                    masks.add(mask)
+                elif mask not in masks:
+                    todo.append(mask)
+            done += 1
+            if done == due:
+                report.publish(ctx)
+                due *= 2
+        desk.name_lost_words()
+    finally:
+        report.publish(ctx)
+    ctx.step(total, total)
+
+
+class Desk:
+    """Where each picture is looked at once: is it one, is it new, what should the user know of it."""
+
+    def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
+        self._ctx = ctx
+        self._store = ctx.store
+        self._limits = limits
+        self._words = families.words
+        self._told_of: set[Member] = set()  # the words that were read, or named
+        self._report = report
+        self._side = min(ctx.studio.registry.spec(ctx.store.character.editor).size)
+        self._known = {image.id: image for image in ctx.store.images.all()}
+        self._seen: set[str] = set()
+        sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
+        measured = ((image.id, quality.Measures.from_json(image.measures)) for image in sources)
+        known = {image: measures for image, measures in measured if measures is not None}
+        self._peers = list(known.values())
+        self._looks = quality.LookAlikes(known)
+
+    def take(self, file: Member) -> ImageRecord | None:
+        """Take one file in, or name it as refused (None) or as a duplicate."""
+        told: list[str] = []
+        try:
+            data = _bytes_of(file)
+            pixels = read_picture(data, self._limits)
+            _demand_no_mask(file, pixels)
+            measures = quality.measure(pixels)
+            advice = self._advice(measures)
+            made, words = origin(data, self._store), self._read_words(file, told)
+            image = self._store.add_image(
+                data,
+                name=mended(file.name),
+                job=self._ctx.job.id,
+                advice=advice,
+                measures=measures.to_json(),
+                **{**made, **words},
+            )
+        except BadInput as error:
+            self._refuse(file, error)
+            return None
+        except MemoryError:
+            self._refuse(file, BadInput("This machine has not enough memory to open it.", "Make it smaller first."))
+            return None
+        if self._is_new(image):
+            self._remember(file, image, measures)
+        else:
+            self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
+        self._report.advice += [{"file": self._words[file].shown, "id": image.id, "words": each} for each in told]
+        return image
+
+    def take_mask(self, mask: Member, image_id: str) -> bool:
+        """Keep the mask of a picture that came in, or name why not; answers False when it is a picture instead.
+
+        It is a mask when it is grey and of its picture's size, upright. An entirely white one counts as none: some
+        trainers want one beside every picture. A mask that the picture has already stays.
+        """
+        image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
+        try:
+            pixels = read_picture(_bytes_of(mask), self._limits)
+            grey = to_grey(pixels)
+            if not _is_grey(pixels):
+                if not certain:
+                    return False
+                raise BadInput("It is in colour, and a mask is grey.", "Save it as a grey picture: white counts.")
+            if not certain and grey.size != (image.width, image.height) and not _is_two_toned(grey):
+                return False
+            if grey.getextrema() != (_WHITE, _WHITE):
+                self._demand_free(image, grey)
+                self._store.set_mask(image_id, grey)
+                self._report.masked.append(image_id)
+        except BadInput as error:
+            self._refuse(mask, error)
+        if (words := self._words.get(mask)) is not None and words not in self._told_of:
+            self._told_of.add(words)
+            self._refuse(words, BadInput("It lies beside a mask, and a mask has no words.", "Name it like a picture."))
+        return True
+
+    def name_lost_words(self) -> None:
+        """Name the words whose pictures did not come in."""
+        for words in dict.fromkeys(self._words.values()):
+            if words not in self._told_of:
+                self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
+
+    def _demand_free(self, image: ImageRecord, grey: Image.Image) -> None:
+        """Refuse to replace another mask that the picture has. Raises: BadInput."""
+        if not image.mask:
+            return
+        try:
+            other = ImageChops.difference(to_grey(open_picture(self._store.file(image.mask))), grey).getbbox()
+        except (BadInput, NotFound):
+            return  # what cannot be read masks nothing
+        if other:
+            raise BadInput("Its picture has another mask already, which stays.", "Take that one away in Curate first.")
+
+    def _is_new(self, image: ImageRecord) -> bool:
+        """New to this run; a picture that this job took in before it was interrupted counts as new, once."""
+        before = self._known.get(image.id)
+        return image.id not in self._seen and (before is None or before.job == self._ctx.job.id)
+
+    def _remember(self, file: Member, image: ImageRecord, measures: quality.Measures) -> None:
+        self._seen.add(image.id)
+        self._known[image.id] = image
+        self._looks.add(image.id, measures)
+        self._report.imported.append(image.id)
+        if image.kind is Kind.SOURCE:
+            self._peers.append(measures)
+        else:
+            drawn = f"FLENwheel made it ({image.kind}): it is no original, and waits for your review."
+            self._report.advice.append({"file": file.shown, "id": image.id, "words": drawn})
+        if image.advice:
+            words = "; ".join(image.advice.values())
+            self._report.advice.append({"file": file.shown, "id": image.id, "words": words})
+
+    def _name_duplicate(self, file: Member, known: ImageRecord, words: str) -> None:
+        hint = (
+            "It is in the trash: restore it there."
+            if known.trashed
+            else f"It is here already as {known.name or f'one of the {known.kind} pictures'}."
+        )
+        self._report.duplicates.append({"file": file.shown, "id": known.id, "hint": f"{hint} {words}".strip()})
+
+    def _bring(self, file: Member, image_id: str, words: Json) -> str:
+        """Give a picture that is here the words that came now, unless people wrote others; answers what to say."""
+        image, sidecar = self._store.images.get(image_id), self._words.get(file)
+        if sidecar is None or not words or words["caption"] == image.caption:
+            return ""
+        if image.caption.strip() and image.caption_by in BY_PEOPLE:
+            reason = "Its picture is here already with words by a person, which stay; these were not taken."
+            self._refuse(sidecar, BadInput(reason, "To take them, clear the caption in Curate and import both again."))
+            return ""
+        tags = {**words["tags"], **image.tags}
+        self._store.update_image(image_id, **{**words, "tags": tags})
+        return f"Its words are those of {sidecar.shown} now."
+
+    def _advice(self, measures: quality.Measures) -> dict[str, str]:
+        advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
+        generator, size = self._ctx.store.character.generator, (measures.width, measures.height)
+        advice |= quality.advise_cut(self._ctx.studio.registry, generator, size)
+        twin, how = self._looks.closest(measures)
+        if twin:
+            advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"
+        return advice
+
+    def _read_words(self, file: Member, told: list[str]) -> Json:
+        """What a picture's sidecar says, as fields of its record; nothing where there is none, or it cannot be read."""
+        sidecar = self._words.get(file)
+        if sidecar is None:
+            return {}
+        self._told_of.add(sidecar)
+        try:
+            caption = read_caption(_bytes_of(sidecar), self._limits, self._store.character.trigger, told)
+        except BadInput as error:
+            self._refuse(sidecar, error)
+            return {}
+        return {"caption": caption, "caption_by": SIDECAR, "tags": read_tags(caption)} if caption else {}
+
+    def _refuse(self, file: Member, error: BadInput) -> None:
+        self._report.refused.append(Refusal.of(file.shown, error))
+
+
+def _bytes_of(file: Member) -> bytes:
+    """A file's bytes. Raises: BadInput when the disk does not give them."""
+    try:
+        return file.read()
+    except OSError as error:
+        raise BadInput(f"It cannot be read ({error.strerror or error}).", "Copy it again and import it.") from error
+
+
+def _demand_no_mask(file: Member, pixels: Image.Image) -> None:
+    """Refuse what is called a mask and looks like one, when no picture of its name came in. Raises: BadInput."""
+    called = belonging.is_called_mask(file) and _is_grey(pixels) and _is_two_toned(pixels.convert("L"))
+    if called or belonging.can_only_be_mask(file):
+        raise BadInput("It is a mask, and no picture of this name came in.", "Import it together with its picture.")
+
+
+def _is_grey(pixels: Image.Image) -> bool:
+    red, green, blue = pixels.split()
+    apart = (ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return all(sum(difference.histogram()[_GREY_SPREAD:]) == 0 for difference in apart)
+
+
+def _is_two_toned(grey: Image.Image) -> bool:
+    """Whether almost all pixels are almost black or almost white, as a mask's are and a photo's are not."""
+    counts = grey.histogram()
+    return sum(counts[:32]) + sum(counts[-32:]) >= _TWO_TONED * sum(counts)

@@ -1,0 +1,297 @@
+"""What a user drops in: folders, zips, pictures and their captions, opened safely and named one by one."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import stat
+import struct
+import unicodedata
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, UnidentifiedImageError
+
+from engines.api.errors import BadInput
+from engines.pictures import MOST_PIXELS, to_rgb
+from studio.flywheel.curate import sidecars
+from studio.records.words import demand_caption, mended
+from studio.store.pictures import MOST_BYTES
+
+_MIB = 1 << 20
+_FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
+_JUNK = ("__macosx", "thumbs.db", "desktop.ini")
+_WORDS = (".txt", ".caption")  # what all trainers read, and kohya's own
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+_EXPORT = "Export it as JPEG or PNG and import that."
+_BROKEN = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error)
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much an import may hold, so that no file can exhaust the machine."""
+
+    pixels: int = MOST_PIXELS
+    side: int = 50_000
+    file_bytes: int = MOST_BYTES
+    total_bytes: int = 16 * 1024 * _MIB
+    files: int = 50_000
+    caption_bytes: int = 64 * 1024
+    zip_ratio: int = 200
+    zip_ratio_from: int = 4 * _MIB
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A file that did not come in: which, why, and what to do."""
+
+    file: str
+    reason: str
+    hint: str
+
+    @classmethod
+    def of(cls, file: str, error: BadInput) -> Refusal:
+        """From the error that its reading raised."""
+        return cls(file, error.cause, error.hint)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One file that came with an import; `label` is what the user calls it, `group` the folder it lay in.
+
+    `loose`: it was uploaded by itself, so that nobody knows which folder it lay in.
+    """
+
+    label: str
+    group: str
+    name: str
+    read: Callable[[], bytes]
+    loose: bool = False
+
+    @property
+    def is_caption(self) -> bool:
+        """Whether it is the words of a picture."""
+        return self.ending in _WORDS
+
+    @property
+    def ending(self) -> str:
+        """Its name's ending in small letters, `.png`."""
+        return PurePosixPath(self.name).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        """Its name without the ending."""
+        return PurePosixPath(self.name).stem
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What a picture and its caption have in common, however a system spells it (case, composed letters)."""
+        return (alike(self.group), alike(self.stem))
+
+    @property
+    def shown(self) -> str:
+        """Its label as text that every page can show: file systems keep names that are none."""
+        return str(mended(self.label))
+
+
+def alike(name: str) -> str:
+    """A name as Windows and macOS compare names: composed letters, no case."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+# ── which files are there ───────────────────────────────────────────────────────────────────────
+
+
+def members(
+    slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
+) -> Iterator[Member | Refusal]:
+    """Every file in these slots, each a folder holding one dropped file, folder or zip; zips are opened on `stack`.
+
+    `folders`: where what a slot holds lay, None for what was uploaded from nobody knows where.
+    """
+    zips = Counter[str]()
+    for slot in slots:
+        lay = (folders or {}).get(slot, "")
+        for path in sorted(p for p in slot.rglob("*") if p.is_file()):
+            inside = path.relative_to(slot)
+            if is_junk(inside.as_posix()):
+                continue
+            label = (PurePosixPath(lay or "") / inside).as_posix()
+            if path.suffix.lower() == ".zip":
+                zips[label] += 1
+                label += f" ({zips[label]})" if zips[label] > 1 else ""  # uploaded from another folder
+                yield from _zip_members(path, label, limits, stack)
+            else:
+                group = PurePosixPath(label).parent.as_posix()
+                loose = lay is None and len(inside.parts) == 1
+                yield Member(label, "" if group == "." else group, path.name, path.read_bytes, loose)
+
+
+def is_junk(name: str) -> bool:
+    """What systems leave in folders, and users never see."""
+    parts = PurePosixPath(name).parts
+    return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
+
+
+def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> Iterator[Member | Refusal]:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+    except _BROKEN_ZIP as error:
+        yield Refusal(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
+        return
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` wants a name
+    size = sum(info.file_size for info in infos)
+    if size > limits.total_bytes or len(infos) > limits.files:
+        reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
+        limit = f"At most {limits.total_bytes / _MIB:.0f} MiB and {limits.files} files: split it."
+        yield Refusal(label, reason, limit)
+        return
+    for info in sorted(infos, key=lambda info: info.filename):
+        if not is_junk(_inner(info.filename)):
+            yield _zip_member(archive, info, label, limits)
+
+
+def _inner(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str, limits: Limits) -> Member | Refusal:
+    name = PurePosixPath(_inner(info.filename))
+    label = mended(f"{zip_label}/{info.filename}")
+    mode = info.external_attr >> 16
+    if not name.parts:
+        return Refusal(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
+    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        return Refusal(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
+    if stat.S_ISLNK(mode):
+        return Refusal(label, "It is a link, not a file.", "Put the file itself into the zip.")
+    if name.suffix.lower() == ".zip":
+        return Refusal(label, "It is a zip within a zip.", "Unpack it and import what is in it.")
+    if info.file_size > limits.file_bytes:
+        return Refusal(label, _too_large(info.file_size, limits), _EXPORT)
+    if info.file_size > limits.zip_ratio_from and info.file_size > limits.zip_ratio * max(1, info.compress_size):
+        ratio = info.file_size // max(1, info.compress_size)
+        return Refusal(label, f"It unpacks to {ratio} times its size, as zip bombs do.", "Import the picture unpacked.")
+    group = (PurePosixPath(zip_label) / name.parent).as_posix()
+    return Member(label, group, name.name, lambda: _read_zipped(archive, info, limits))
+
+
+def _read_zipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limits: Limits) -> bytes:
+    try:
+        with archive.open(info) as stream:
+            data = stream.read(limits.file_bytes + 1)
+    except _BROKEN_ZIP as error:
+        locked = bool(info.flag_bits & 0x1)
+        cause = "It is encrypted." if locked else f"The zip is damaged here ({error})."
+        raise BadInput(cause, "Make the zip again without a password, or import its folder.") from error
+    if len(data) > limits.file_bytes:
+        raise BadInput(_too_large(len(data), limits), _EXPORT)
+    return data
+
+
+def _too_large(size: int, limits: Limits) -> str:
+    return f"It is larger than {limits.file_bytes / _MIB:.0f} MiB ({size / _MIB:.0f} MiB)."
+
+
+# ── is it a picture ─────────────────────────────────────────────────────────────────────────────
+
+
+def read_picture(data: bytes, limits: Limits) -> Image.Image:
+    """Decode a file whole, upright and RGB, after its header alone has said that it is worth it.
+
+    Raises: BadInput with the reason and the remedy.
+    """
+    if not data:
+        raise BadInput("The file is empty (0 bytes).", "Copy it again from where it came from.")
+    _check_pixels(*_png_size(data), limits)
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise _not_a_picture(data) from error
+    except Image.DecompressionBombError as error:
+        raise BadInput(f"It is far too large to open ({error}).", _smaller(limits)) from error
+    except _BROKEN as error:
+        raise BadInput(f"Its header is damaged ({error}).", "Copy it again from where it came from.") from error
+    with image:
+        _check_pixels(*image.size, limits)
+        _check_frames(image)
+        return _decoded(image)
+
+
+def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:
+    """The words of a sidecar, on one line; what was decided in reading them is added to `told`. Raises: BadInput."""
+    if len(data) > limits.caption_bytes:
+        raise BadInput(f"A caption of {len(data) // 1024} KiB is no caption.", "Keep it to a sentence or two.")
+    told = [] if told is None else told
+    read = sidecars.decoded(data)
+    words = sidecars.caption(read.text, trigger, told)
+    demand_caption(words)
+    if read.guessed:
+        told.append(f"It is not UTF-8; its letters were read as Western European: {words[:200]}")
+    return words
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    try:
+        image.load()
+        return to_rgb(image)
+    except MemoryError as error:
+        raise BadInput("This machine has not enough memory to open it.", "Make it smaller first.") from error
+    except _BROKEN as error:
+        raise _cut_short(error) from error
+
+
+def _cut_short(error: Exception) -> BadInput:
+    return BadInput(f"It is damaged or cut short ({error}).", "Copy or download it again.")
+
+
+def _png_size(data: bytes) -> tuple[int, int]:
+    """A PNG's size from its header's fixed place; 0 × 0 for anything else."""
+    if data.startswith(_PNG_SIGNATURE) and len(data) >= 24:
+        width, height = struct.unpack(">II", data[16:24])
+        return width, height
+    return 0, 0
+
+
+def _check_pixels(width: int, height: int, limits: Limits) -> None:
+    if width * height > limits.pixels:
+        size = f"{width}×{height} ({width * height / 1e6:.0f} megapixels)"
+        raise BadInput(f"It is {size}, too large to open safely.", _smaller(limits))
+    if max(width, height) > limits.side:
+        raise BadInput(f"It is {width}×{height}, too long to open safely.", f"At most {limits.side} pixels a side.")
+
+
+def _smaller(limits: Limits) -> str:
+    return f"Make it smaller: at most {limits.pixels / 1e6:.0f} megapixels."
+
+
+def _check_frames(image: Image.Image) -> None:
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except _BROKEN as error:
+        raise _cut_short(error) from error
+    if frames <= 1 or image.format == "MPO":  # phones pack a depth map or a second view behind the first
+        return
+    if image.format == "TIFF":
+        raise BadInput(f"It has {frames} pages.", "Save the page you want as a picture of its own.")
+    raise BadInput(f"It is animated ({frames} frames).", "Save the frame you want as PNG and import that.")
+
+
+def _not_a_picture(data: bytes) -> BadInput:
+    head = data[:512]
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+        return BadInput("HEIC pictures are not read here.", _EXPORT)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"avis"):
+        return BadInput("This AVIF picture is damaged, or of a kind that is not read here.", _EXPORT)
+    if head.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8")) or (head[:4], head[8:12]) == (b"RIFF", b"WEBP"):
+        return BadInput("It is damaged from its first bytes on.", "Copy it again from where it came from.")
+    if all(byte in b"\t\n\r\f" or byte >= 32 for byte in head) and b"\x7f" not in head:
+        return BadInput("It holds text, not a picture.", "If it is a caption, name it like its picture, with .txt.")
+    return BadInput("It is no picture that can be read here.", f"JPEG, PNG, WebP, AVIF, TIFF and BMP are. {_EXPORT}")

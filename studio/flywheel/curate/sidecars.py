@@ -1,0 +1,110 @@
+"""The words of a sidecar: its bytes as text, and of its text the one caption that the picture gets."""
+
+from __future__ import annotations
+
+import codecs
+import re
+import unicodedata
+from collections.abc import MutableSequence
+from dataclasses import dataclass
+from string import ascii_letters
+from typing import Final
+
+from engines.api.errors import BadInput
+
+_AS_UTF8 = "Open it in a text editor and save it as UTF-8, then import it again with its picture."
+_MARKS: Final = (  # the longer ones first: UTF-32's begins with UTF-16's
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LATIN_PAGES: Final = ("cp1252", "cp1250", "cp1254", "cp1257")  # West, centre, Turkish, Baltic
+_ALPHABETS: Final = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC"}
+_TYPED = re.compile(r"(?<=[a-z])\u2019(?=[a-z])|\u201c(?=\w)[^\u201c\u201d]*\u201d|(?<= )[\u2013\u2014](?= )", re.I)
+_NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
+_PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]|\{(?:trigger|name)\}", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a file says; `guessed`: its encoding was not certain from its bytes alone."""
+
+    text: str
+    guessed: bool = False
+
+
+def decoded(data: bytes) -> Text:
+    """A text file's bytes as text, never as other letters than were written.
+
+    UTF-8, and UTF-16 and UTF-32 with their mark, are certain. Bytes of an older code page are read where all Latin
+    ones agree on them (é, ä, ö, ü, ß, ó) and they stand in words as letters do. Raises: BadInput for anything else.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding).replace("\ufeff", "")
+        guessed = False
+    except UnicodeDecodeError:
+        text, guessed = _western(data) if encoding == "utf-8" else "", True
+        if not text:
+            reason = "Its letters are in an old code page that cannot be told from others, so they were not read."
+            damaged = "Its text is cut short or damaged, so it was not read."
+            raise BadInput(reason if encoding == "utf-8" else damaged, _AS_UTF8) from None
+    if not text.isascii() and not _is_in_alphabets(text):
+        raise BadInput("Its letters make no words in UTF-8, so they were not read.", _AS_UTF8)
+    if _NO_TEXT.search(text):
+        raise BadInput("It is no text.", "Save it as plain text in UTF-8.")
+    if "\ufffd" in text:
+        raise BadInput("Some of its letters were lost before it came here (\ufffd stands for them).", _AS_UTF8)
+    return Text(text, guessed)
+
+
+def _western(data: bytes) -> str:
+    """Bytes that every Latin code page reads alike, as text; "" when there is any doubt.
+
+    In Cyrillic, Greek, Chinese or Japanese code pages whole words lie beyond ASCII; in Latin ones single letters do.
+    """
+    try:
+        readings = {data.decode(page) for page in _LATIN_PAGES}
+    except UnicodeDecodeError:
+        return ""
+    text = readings.pop()
+    rest = _TYPED.sub(lambda found: found[0].encode("ascii", "ignore").decode() or " ", text)
+    words = [word for word in re.findall(r"[^\W\d_]+", rest) if not word.isascii()]
+    beyond = sum(not letter.isascii() for letter in rest)
+    if readings or beyond != sum(not letter.isascii() for word in words for letter in word):
+        return ""
+    return text if all(map(_is_latin_word, words)) else ""
+
+
+def _is_in_alphabets(text: str) -> bool:
+    """Whether its letters exist and no word mixes alphabets: some Chinese text in GBK is UTF-8 by chance."""
+    named = {letter: unicodedata.name(letter, "") for letter in set(text) if "\x9f" < letter < "\u0800"}
+    if not all(named.values()):
+        return False
+    alphabet = {letter: name.split()[0] for letter, name in named.items()} | dict.fromkeys(ascii_letters, "LATIN")
+    words = (word for word in re.findall(r"[^\W\d_]+", text) if not word.isascii())
+    return all(len(_ALPHABETS & {alphabet.get(letter, "") for letter in word}) <= 1 for word in words)
+
+
+def _is_latin_word(word: str) -> bool:
+    """Whether most of its letters are ASCII (or ß), and none beyond is a capital within small letters."""
+    few = 2 * sum(not letter.isascii() and letter != "ß" for letter in word) < len(word)
+    return few and (word.isupper() or word[1:] == word[1:].lower())
+
+
+def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
+    """The caption that a sidecar's text holds, on one line; what was decided about it is added to `told`.
+
+    Lines that each say the trigger are alternatives, of which the first is kept; other lines are one text, wrapped.
+    """
+    named, count = _PLACEHOLDER.subn(lambda _: trigger, text) if trigger else (text, 0)
+    if count:
+        told.append(f"Its placeholder was replaced by {trigger}.")
+    lines = [" ".join(line.split()) for line in named.splitlines() if line.strip()]
+    says = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
+    if trigger and len(lines) > 1 and all(map(says.search, lines)):
+        told.append(f"It holds {len(lines)} captions, one a line; the first was kept, {len(lines) - 1} were left.")
+        return lines[0]
+    return " ".join(lines)

@@ -1,0 +1,1 @@
+"""The editor makes more pictures of those that a character has."""

@@ -1,0 +1,371 @@
+"""Flywheel 1's second step: a plan of edits that the character needs, and the job that does them one by one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from annotated_types import Ge, Le, MaxLen
+from PIL import Image
+
+from engines.api.crops import Crop, cut
+from engines.api.errors import BadInput, ModelMissing, UserError
+from engines.api.params import EditParams, LoraUse
+from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
+from engines.api.values import Many, later_seed, taken
+from engines.wording.words import Tags, edit_params, edit_tasks
+from studio.flywheel import stacks, timing
+from studio.flywheel.curate.captions import RECIPE, recipe_caption
+from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
+from studio.gpu.budget import Fit
+from studio.judging.gallery import open_each
+from studio.judging.judge import Judge
+from studio.records.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.store import Store
+    from studio.workplace import Studio
+
+EDITS_A_SOURCE = 4.5
+_Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
+_WAITS = (JobState.QUEUED, JobState.RUNNING)
+_Name = Annotated[str, MaxLen(1000)]
+_ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": dict[_Name, _Name], "task": _Name}
+_PNG_SHARE = 0.6  # a photo's PNG against its raw bytes, thumbnail included
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One edit to do: which picture, the parameters verbatim, the tags that the result should have."""
+
+    source: str
+    params: Json
+    asked: Json = field(default_factory=dict)
+    task: str = ""
+
+
+@dataclass(frozen=True)
+class EnrichPlan:
+    """What would be done and what it takes; `seconds` is None until a job of the kind has been measured."""
+
+    rows: tuple[PlanRow, ...]
+    count: int
+    seconds: float | None
+    disk_bytes: int
+    fit: Fit
+    model: str = ""
+
+
+def plan(
+    studio: Studio,
+    character_id: str,
+    sources: Sequence[str] | None = None,
+    tasks: Sequence[str] | None = None,
+    seeds: int = 1,
+    model: str | None = None,
+    loras: Sequence[LoraUse] = (),
+    limit: int | None = None,
+    fill_gaps: bool = True,
+    knobs: Mapping[str, Any] | None = None,
+    aims: Sequence[Tags] = (),
+) -> EnrichPlan:
+    """Edits aimed at the empty coverage cells first, then at variety; about 54 for 12 sources. Starts nothing.
+
+    With `aims`, such as what a card missed, only edits that lead to one of them.
+    `tasks` restricts to some of background, lighting, outfit, style, angle, expression, pose; `knobs` are those
+    EditParams that every row should have other than the model's own. LoRAs add up: those among the knobs, then `loras`,
+    then the adopted version of the editor.
+    Raises: BadInput, NotFound.
+    """
+    taken("seeds", seeds, _Seeds)
+    taken("limit", limit, _Limit | None)
+    store = studio.store(character_id)
+    spec = _editor(studio, model or store.character.editor)
+    EditParams.demand_no_words(knobs or {}, "each row of a plan")
+    edit_params(spec, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
+    chosen = _sources(store, sources)
+    edits = edit_tasks(spec.toy)
+    if tasks is not None:
+        unknown = sorted(set(tasks) - {edit.task for edit in edits})
+        if unknown or not tasks:
+            known = ", ".join(dict.fromkeys(edit.task for edit in edits))
+            raise BadInput(f"There is no task {', '.join(unknown) or 'chosen'}.", f"Choose from: {known}.")
+        edits = tuple(edit for edit in edits if edit.task in tasks)
+    most = limit or max(1, round(EDITS_A_SOURCE * len(chosen)))
+    each, before = -(-most // seeds), asked(store)
+    if aims:
+        wanted = aimed(chosen, aims, edits, each, spec.toy, before)
+    else:
+        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
+    before_now = _taken(store)
+    asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
+    rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
+    return estimate(studio, character_id, rows[:most], spec.name)
+
+
+def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
+    """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
+    store = studio.store(character_id)
+    spec = _editor(studio, model or store.character.editor)
+    seconds = _seconds(studio, spec.name, rows)
+    return EnrichPlan(
+        rows=tuple(rows),
+        count=len(rows),
+        seconds=None if seconds is None else round(seconds, 1),
+        disk_bytes=len(rows) * _picture_bytes(store, spec),
+        fit=_fit(studio, spec, rows),
+        model=spec.name,
+    )
+
+
+def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
+    """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
+
+    Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing;
+    LoraMismatch for a LoRA that does not fit.
+    """
+    if not rows:
+        raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
+    taken("the number of rows", len(rows), Many)
+    store = studio.store(character_id)
+    spec = studio.demand_model(model or store.character.editor, "editor")
+    checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
+    notes = stacks.check(studio, spec.name, [EditParams.from_json(row.params).loras for row in checked])
+    used = adopted(store, spec.name)
+    own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
+    _plan_of(studio, spec, checked, own)
+    payload = {
+        "rows": [asdict(row) for row in checked],
+        "model": spec.name,
+        "version": used.id if used else "",
+        "notes": notes,
+    }
+    title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
+    return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
+
+
+def demand_new(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> None:
+    """Refuse edits that wait in the queue or are being made already: asked for twice, they would be made twice.
+
+    For whoever may have clicked twice; a script that means it may submit the same again. Raises: BadInput, NotFound.
+    """
+    name = model or studio.store(character_id).character.editor
+    waiting = {
+        _fingerprint(row["source"], row["params"])
+        for job in studio.jobs.list(character_id)
+        if job.kind == "enrich" and job.state in _WAITS and job.payload["model"] == name
+        for row in job.payload["rows"]
+    }
+    twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
+    if twice:
+        which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
+        which = f"These {twice} edits are" if twice == len(rows) > 1 else which
+        raise BadInput(f"{which} queued already.", "Wait for them, cancel them in the queue, or change the plan.")
+
+
+def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
+    """A row that can be done. Raises: BadInput that names its place; NotFound for its picture."""
+    for name, kind in _ROW.items():
+        taken(f"{place}.{name}", getattr(row, name), kind)
+    store.images.get(row.source)
+    try:
+        params = EditParams.from_json(row.params)
+        params.demand_words()
+    except BadInput as error:
+        raise BadInput(f"{place}: {error.cause}", error.hint) from None
+    return row
+
+
+def _editor(studio: Studio, name: str) -> ModelSpec:
+    """A row that edits, here or not: a plan says what is missing. Raises: NotFound, BadInput."""
+    try:
+        return studio.demand_model(name, "editor")
+    except ModelMissing:
+        return studio.registry.spec(name)
+
+
+def retry(studio: Studio, character_id: str, image_id: str, params_changes: Mapping[str, object]) -> Job:
+    """Do one result's edit again with a new seed, or with whatever else is changed.
+
+    Raises: NotFound; BadInput for a picture that no edit made, or a knob that the editor does not have.
+    """
+    store = studio.store(character_id)
+    image = store.images.get(image_id)
+    if image.params_kind != EditParams.__name__ or not image.parent:
+        raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
+    before = EditParams.kept(image.params)
+    changed = EditParams.from_json({**before.to_json(), **params_changes})
+    if changed == before:
+        changed = before.replace(seed=later_seed(before.seed, 1))
+    row = PlanRow(image.parent, changed.to_json(), image.asked, next(iter(image.asked), ""))
+    return submit(studio, character_id, [row], model=image.model)
+
+
+# ── doing it ────────────────────────────────────────────────────────────────────────────────────
+
+
+def run(ctx: Context) -> None:
+    """Do the edits that have no result yet; each is scored, then kept as pending with all that made it."""
+    rows = [PlanRow(**row) for row in ctx.job.payload["rows"]]
+    done = _done(ctx, rows)
+    stacks.tell(ctx)
+    left = [index for index in range(len(rows)) if index not in done]
+    ctx.step(len(done), len(rows))
+
+    def on_step(step: int, total: int, message: str = "") -> None:
+        ctx.step(len(done), len(rows), message or f"step {step} of {total}")
+
+    if left:
+        judge = Judge(ctx)
+        crops = {source: ctx.store.images.get(source).crop for source in {rows[index].source for index in left}}
+        left, items = _items(ctx, rows, left, crops)
+        editor = ctx.studio.engine(ctx.job.payload["model"])
+        with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
+            results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
+            for index, result in zip(left, results, strict=True):
+                row = rows[index]
+                done[index] = _keep(ctx, row, crops[row.source], result, judge).id
+                ctx.artifact("images", [done[i] for i in sorted(done)])
+                ctx.step(len(done), len(rows))
+    ctx.artifact("images", [done[index] for index in sorted(done)])
+
+
+def _items(
+    ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[str, Crop]
+) -> tuple[list[int], list[EditItem]]:
+    """Those rows of `left` whose source can be opened, and their edits: each source's crop opened once, the job's
+    editor version on top of the row's own stack. Raises: BadInput where none can.
+    """
+    version: str = ctx.job.payload["version"]
+    own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
+    wanted = Counter(rows[index].source for index in left)
+
+    def leave_out(source: str, error: UserError) -> None:
+        ctx.leave_out(source, error, items=wanted[source])
+
+    def edited(source: str) -> Image.Image:
+        return cut(ctx.store.open_whole(source), crops[source])
+
+    sources = open_each(wanted, edited, leave_out)
+    ctx.demand_some(sources)
+    usable = [index for index in left if rows[index].source in sources]
+    items = []
+    for row in (rows[index] for index in usable):
+        params = EditParams.from_json(row.params)
+        items.append(EditItem(sources[row.source], params.replace(loras=(*params.loras, *own))))
+    return usable, items
+
+
+def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
+    parent = ctx.store.images.get(row.source)
+    tags = {**parent.tags, **row.asked}
+    toy = ctx.studio.registry.spec(ctx.job.payload["model"]).toy
+    # The record keeps the parameters as they were asked: the version's id stands for its adapter's file.
+    return ctx.save(
+        result,
+        kind=Kind.ENRICHED,
+        parent=row.source,
+        source_crop=crop,
+        item=EditParams.from_json(row.params),
+        asked=row.asked,
+        tags=tags,
+        caption=recipe_caption(ctx.store, tags, toy),
+        caption_by=RECIPE,
+        **judge.likeness(result),
+        name=f"{parent.name or row.source[:8]} · {row.task}",
+    )
+
+
+def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
+    """Rows that this job has a saved result of, so that a resumed job goes on where it was killed."""
+    saved = {_fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
+    found: dict[int, str] = {}
+    for index, row in enumerate(rows):
+        image = saved.get(_fingerprint(row.source, EditParams.from_json(row.params).to_json()))
+        if image is not None:
+            found[index] = image
+    return found
+
+
+def _fingerprint(source: str, params: Json) -> tuple[str, str]:
+    return source, repr(EditParams.kept(params))
+
+
+# ── planning it ─────────────────────────────────────────────────────────────────────────────────
+
+
+def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
+    """The pictures to edit: those chosen, or all originals that nobody rejected, starred ones first."""
+    if ids is not None:
+        chosen = [store.images.get(image) for image in dict.fromkeys(ids)]
+    else:
+        chosen = [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+        chosen.sort(key=lambda image: not image.star)
+    if not chosen:
+        raise BadInput("There is no picture to edit.", "Import some in Curate first.")
+    return chosen
+
+
+def _covering(store: Store) -> list[ImageRecord]:
+    """What counts towards coverage here: all that is good, and results still waiting for review."""
+    kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+    return [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+
+
+def asked(store: Store) -> set[tuple[str, str]]:
+    """Which words were said of which picture, whatever came of it."""
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
+
+
+def _taken(store: Store) -> set[tuple[str, str]]:
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {_fingerprint(image.parent, image.params) for image in edits}
+
+
+def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
+    """One row with a seed that was never used for the same edit of the same picture."""
+    words = ask.edit.words
+    params = edit_params(spec, words, **{"seed": seed_of(ask.source, words, number), **knobs})
+    while _fingerprint(ask.source, params.to_json()) in taken:
+        params = params.replace(seed=later_seed(params.seed, 1))
+    taken.add(_fingerprint(ask.source, params.to_json()))
+    return PlanRow(ask.source, params.to_json(), dict(ask.edit.expects), ask.edit.task)
+
+
+def adopted(store: Store, model: str) -> Version | None:
+    """The version of this editor that draws the next edits; None while it is the bare one."""
+    version = store.adopted(Role.EDITOR)
+    return version if version is not None and version.model == model else None
+
+
+def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | None:
+    """How long rows will take, by what a walk through the model took in its newest pictures; None without any."""
+    walked = sum(timing.edited(studio, model, EditParams.from_json(row.params)) for row in rows)
+    return timing.drawn(studio, model) * walked or None
+
+
+def _picture_bytes(store: Store, spec: ModelSpec) -> int:
+    """A result's size on the disk: as earlier ones were, else an estimate from the model's picture size."""
+    files = (store.folder / image.file for image in store.select(Kind.ENRICHED)[-20:])
+    sizes = [file.stat().st_size for file in files if file.is_file()]
+    return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
+
+
+def _fit(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
+    """Whether the editor would fit on the card; a model that is not on this machine does not."""
+    try:
+        return studio.gpu.check(_plan_of(studio, spec, rows), key=f"enrich|{spec.name}")
+    except UserError as error:
+        return Fit(False, 0, studio.gpu.budget, str(error))
+
+
+def _plan_of(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
+    """What edits will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be edited."""
+    editor: Editor = studio.engine(spec.name)
+    blank = Image.new("RGB", spec.size)
+    params = [EditParams.from_json(row.params) for row in rows]
+    return editor.plan([EditItem(blank, each.replace(loras=(*each.loras, *own))) for each in params])

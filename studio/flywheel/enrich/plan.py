@@ -1,0 +1,174 @@
+"""Which edits to ask for: what fills the empty cells of the coverage grid, then what varies the rest; or a given aim.
+
+What was asked of a picture before comes last, and with another seed.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, cycle, zip_longest
+
+from engines.wording.words import EditTask, Tags, combined
+from studio.flywheel.curate.coverage import cover
+from studio.records.nouns import ANGLES, ImageRecord
+
+VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "style")
+_AROUND = ("profile-left", "half-left", "front", "half-right", "profile-right")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One edit of one picture."""
+
+    source: str
+    edit: EditTask
+
+
+@dataclass
+class Round:
+    """The good sources, taken in turn, so that no original weighs more than another; `asked` are (source, words)."""
+
+    sources: Sequence[ImageRecord]
+    asked: Collection[tuple[str, str]] = ()
+    _used: Counter[str] = field(default_factory=Counter)
+
+    def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
+        """An edit of the least used of some sources, of one that was not asked for it before where there is one."""
+
+        def worn(image: ImageRecord) -> tuple[bool, int]:
+            return (image.id, edit.words) in self.asked, self._used[image.id]
+
+        found = min(candidates, key=worn, default=None)
+        if found is None:
+            return None
+        self._used[found.id] += 1
+        return Ask(found.id, edit)
+
+
+def asks(
+    sources: Sequence[ImageRecord],
+    existing: Sequence[ImageRecord],
+    edits: Sequence[EditTask],
+    limit: int,
+    fill_gaps: bool,
+    toy: bool,
+    asked: Collection[tuple[str, str]] = (),
+) -> list[Ask]:
+    """At most `limit` edits of these sources, none of them twice, nor `asked` (source, words) while others are left.
+
+    `existing` is whatever counts towards coverage, pending results included.
+    """
+    turn = Round(sources, asked)
+    gaps = list(_gap_asks(turn, existing, edits, toy)) if fill_gaps else []
+    return _unique(chain(gaps, _variety_asks(turn, edits, again=False), _variety_asks(turn, edits, again=True)), limit)
+
+
+def aimed(
+    sources: Sequence[ImageRecord],
+    aims: Sequence[Tags],
+    edits: Sequence[EditTask],
+    limit: int,
+    toy: bool,
+    asked: Collection[tuple[str, str]] = (),
+) -> list[Ask]:
+    """At most `limit` edits, each of which leads to one of the aims: the aims in turn, the nearest sources first.
+
+    An aim is the tags that a cell of the model card asks for. What was `asked` (source, words) before comes last.
+    """
+    columns = [_ways([*sources[at:], *sources[:at]], aim, edits, toy) for at, aim in enumerate(aims)]
+    found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
+    return _unique(sorted(found, key=lambda ask: (ask.source, ask.edit.words) in asked), limit)
+
+
+def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], toy: bool) -> list[Ask]:
+    """Every source that one or two edits take to an aim, the nearest first."""
+    ways = [(source, needed) for source in sources if (needed := _needed(source, aim, edits))]
+    ways.sort(key=lambda way: (len(way[1]), _turned(way[0], aim.get("angle", ""))))
+    return [Ask(source.id, combined(needed[0], needed[1], toy) if needed[1:] else needed[0]) for source, needed in ways]
+
+
+def _needed(source: ImageRecord, aim: Tags, edits: Sequence[EditTask]) -> list[EditTask]:
+    """The edits between a picture and an aim; none where it is there, or where two don't do.
+
+    How much of somebody is seen comes with a pose.
+    """
+    apart = [(name, value) for name, value in aim.items() if name != "framing" and source.tags.get(name) != value]
+    needed = [edit for name, value in apart for edit in edits if edit.expects.get(name) == value]
+    return needed if len(needed) == len(apart) <= 2 else []
+
+
+def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[EditTask], toy: bool) -> Iterable[Ask]:
+    seen = cover(list(existing), "")
+    by_value = {(edit.task, edit.value): edit for edit in edits}
+    for angle, expression in seen.missing:
+        found = _cell_ask(turn, by_value.get(("angle", angle)), by_value.get(("expression", expression)), toy)
+        if found is not None:
+            yield found
+    for pose in seen.missing_poses:
+        edit = by_value.get(("pose", pose))
+        found = turn.pick(turn.sources, edit) if edit else None
+        if found is not None:
+            yield found
+
+
+def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, toy: bool) -> Ask | None:
+    """One edit where a source is one step away from the cell, two in one instruction where none is."""
+    if angle is not None:
+        alike = [s for s in turn.sources if expression and s.tags.get("expression") == expression.value]
+        nearest = min((_turned(s, angle.value) for s in alike), default=0)
+        found = turn.pick((s for s in alike if _turned(s, angle.value) == nearest), angle)
+        if found is not None:
+            return found
+    if expression is not None:
+        found = turn.pick((s for s in turn.sources if angle and s.tags.get("angle") == angle.value), expression)
+        if found is not None:
+            return found
+    return turn.pick(turn.sources, combined(angle, expression, toy)) if angle and expression else None
+
+
+def _turned(source: ImageRecord, angle: str) -> int:
+    """How far a head has to turn, in steps of the five angles; an unknown one is far."""
+    now = source.tags.get("angle", "")
+    return abs(_AROUND.index(now) - _AROUND.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
+
+
+def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
+    """Tasks in turn, the values of each in turn, each on the least used source that does not show it yet."""
+    by_task = {task: [edit for edit in edits if edit.task == task] for task in VARIETY}
+    columns = [_spread(turn, of_task, again) for of_task in by_task.values() if of_task]
+    for row in zip_longest(*columns):
+        yield from (ask for ask in row if ask is not None)
+
+
+def _spread(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
+    """Every edit on every source that was asked for it before, or was not; both in turn."""
+    possible = ((source, edit) for edit in edits for source in turn.sources if not _shows(source, edit.expects))
+    left = {(s.id, edit.words) for s, edit in possible if ((s.id, edit.words) in turn.asked) is again}
+    for edit in cycle(edits):
+        if not left:
+            return
+        found = turn.pick((s for s in turn.sources if (s.id, edit.words) in left), edit)
+        if found is not None:
+            left.discard((found.source, edit.words))
+            yield found
+
+
+def _shows(source: ImageRecord, expects: Mapping[str, str]) -> bool:
+    return all(source.tags.get(name) == value for name, value in expects.items())
+
+
+def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:
+    kept: dict[tuple[str, str], Ask] = {}
+    for ask in found:
+        if len(kept) >= limit:
+            break
+        kept.setdefault((ask.source, ask.edit.words), ask)
+    return list(kept.values())
+
+
+def seed_of(source: str, words: str, number: int) -> int:
+    """A seed that differs from edit to edit and is the same in every plan."""
+    return (zlib.crc32(f"{source} {words}".encode()) + number) % (1 << 31)

@@ -1,0 +1,73 @@
+"""What the editor is weak at, by what reviewers said of its edits, and more of just that: lessons count most there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from engines.api.errors import BadInput
+from engines.api.values import Many, taken
+from engines.wording.words import edit_tasks
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich.edits import EnrichPlan
+from studio.records.nouns import ImageRecord, Kind, Verdict
+
+if TYPE_CHECKING:
+    from studio.workplace import Studio
+
+EDITS = 24
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How many of a task's edits reviewers took as they came."""
+
+    task: str
+    accepted: int
+    reviewed: int
+
+    @property
+    def refused(self) -> float:
+        """The share that was not taken."""
+        return 1 - self.accepted / self.reviewed
+
+
+def standings(studio: Studio, character_id: str) -> list[Standing]:
+    """Every reviewed task, the weakest first: of the editor in use, and while nothing of it was reviewed, of any."""
+    store = studio.store(character_id)
+    spec = studio.registry.spec(store.character.editor)
+    seen = [image for image in store.select(Kind.ENRICHED) if image.asked and image.state is not Verdict.PENDING]
+    used = enrich.adopted(store, spec.name)
+    seen = [image for image in seen if image.version == (used.id if used else "")] or seen
+    names = {next(iter(edit.expects)): edit.task for edit in edit_tasks(spec.toy)}
+
+    def task(image: ImageRecord) -> str:
+        first = next(iter(image.asked))
+        return names.get(first, first)
+
+    reviewed = Counter(map(task, seen))
+    accepted = Counter(task(image) for image in seen if image.state is Verdict.GOOD)
+    found = [Standing(name, accepted[name], count) for name, count in reviewed.items()]
+    return sorted(found, key=lambda each: (-each.refused, each.task))
+
+
+def plan(studio: Studio, character_id: str, limit: int = EDITS) -> EnrichPlan:
+    """Edits of the tasks that were refused, each as often as it was refused, never asked for before. Starts nothing.
+
+    Raises: BadInput where nothing was refused, NotFound.
+    """
+    taken("limit", limit, Many)
+    weak = [each for each in standings(studio, character_id) if each.refused]
+    if not weak:
+        raise BadInput("No edit was refused: there is nothing to practise.", "Review what Enrich made first.")
+    whole = sum(each.refused for each in weak)
+    rows = [
+        row
+        for each in weak
+        for row in enrich.plan(
+            studio, character_id, tasks=[each.task], limit=ceil(limit * each.refused / whole), fill_gaps=False
+        ).rows
+    ]
+    return enrich.estimate(studio, character_id, rows[:limit])

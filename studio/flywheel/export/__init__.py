@@ -1,0 +1,1 @@
+"""LoRAs and datasets leave in the forms that other programs read."""

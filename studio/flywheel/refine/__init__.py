@@ -1,0 +1,1 @@
+"""Corrections become an editor LoRA version."""

@@ -1,0 +1,315 @@
+"""Flywheel 2: what reviews taught becomes a LoRA of the editor, tried on edits that it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from engines.api.crops import cut
+from engines.api.errors import BadInput
+from engines.api.params import EditParams, Json, LoraUse, TrainParams
+from engines.api.protocols import EditItem, ModelSpec, TrainRun
+from engines.wording.words import edit_params
+from studio.flywheel import card
+from studio.flywheel.train import preflight as preflights
+from studio.flywheel.train import run_folder, runs
+from studio.judging.judge import Judge, judged
+from studio.judging.outcomes import axes_outcomes, overall, paired, rate
+from studio.judging.statistics import median
+from studio.records.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.flywheel.train.preflight import Preflight
+    from studio.jobs.context import Context
+    from studio.store import Store
+    from studio.workplace import Studio
+
+GOLDEN_WEIGHT = 3
+HELD_OUT = 12
+_PREVIEWS = 2
+_SIDES = ("before", "after")
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """The triplets of a character, by what they are for."""
+
+    golden: tuple[Triplet, ...]
+    positive: tuple[Triplet, ...]
+    held_out: tuple[Triplet, ...]
+
+    @property
+    def learned(self) -> tuple[Triplet, ...]:
+        """What the editor is trained on."""
+        return (*self.golden, *self.positive)
+
+
+def triplets(studio: Studio, character_id: str) -> list[Triplet]:
+    """Every (source, words, result) that reviews have taught, oldest first."""
+    return studio.store(character_id).triplets.all()
+
+
+def lessons(studio: Studio, character_id: str) -> Lessons:
+    """The same, sorted into what is learned and what is kept aside for the before/after."""
+    known = triplets(studio, character_id)
+    return Lessons(
+        golden=tuple(t for t in known if t.golden and not t.held_out),
+        positive=tuple(t for t in known if not t.golden and not t.held_out),
+        held_out=tuple(t for t in known if t.held_out),
+    )
+
+
+def dataset(studio: Studio, character_id: str) -> list[Json]:
+    """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice.
+
+    An edit of which a file cannot be read is left out; the pre-flight names it.
+    """
+    store = studio.store(character_id)
+    return [
+        {
+            "image": triplet.result,
+            "caption": EditParams.kept(triplet.params).headline(),
+            "kind": "golden" if triplet.golden else "positive",
+            "references": [triplet.source],
+            "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
+            **_cuts(store.images.get(triplet.result)),
+        }
+        for triplet in lessons(studio, character_id).learned
+        if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2
+    ]
+
+
+def _cuts(result: ImageRecord) -> Json:
+    """What of a lesson counts, and the part of its source that was edited, where this was not all of it."""
+    edited = {"source_crop": list(result.source_crop)} if result.source_crop else {}
+    return {**run_folder.shown(result), **edited}
+
+
+def preflight(
+    studio: Studio, character_id: str, params: TrainParams | None = None, model: str | None = None
+) -> Preflight:
+    """Memory, disk, time, lessons, and what they are measured by, each with its remedy."""
+    name = model or studio.store(character_id).character.editor
+    settled = params or studio.registry.spec(name).params(TrainParams)
+    store, entries = studio.store(character_id), dataset(studio, character_id)
+    found = preflights.look_at_lessons(studio, character_id, settled, name, entries, _held_out(studio, character_id))
+    known = (image for each in triplets(studio, character_id) for image in (each.source, each.result))
+    return replace(found, checks=(*found.checks, *preflights.files(store, dict.fromkeys(known))))
+
+
+def submit(
+    studio: Studio,
+    character_id: str,
+    params: TrainParams | None = None,
+    model: str | None = None,
+    key: str = "",
+) -> Job:
+    """Freeze the triplets and queue the editor's training.
+
+    Raises: BadInput without triplets, for knobs that no training can have and for a model that edits nothing; NotFound
+    for an unknown model or a picture that is gone; ModelMissing.
+    """
+    store = studio.store(character_id)
+    name = model or store.character.editor
+    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
+    if trouble := preflights.model_trouble(studio, name, Role.EDITOR):
+        raise trouble
+    studio.demand_model(name, "editor")
+    settled.demand_sense()
+    entries = [entry for entry in dataset(studio, character_id) if entry["caption"].strip()]
+    if not entries:
+        raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
+    frozen = store.freeze(Role.EDITOR, entries)
+    run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
+    held_out = _held_out(studio, character_id)
+    previews = _previews(studio, character_id, name, held_out)
+    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
+    job = studio.jobs.submit(
+        "refine",
+        character_id,
+        {
+            "params": settled.to_json(),
+            "model": name,
+            "dataset": frozen.id,
+            "held_out": [each.to_json() for each in held_out],
+        },
+        title=f"Train the editor on {len(entries)} edits",
+        total=settled.steps,
+        key=key,
+    )
+    run_folder.prepare(studio, job, previews)
+    return job
+
+
+def run(ctx: Context) -> None:
+    """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
+    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
+    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"], asked))
+    if ctx.job.artifacts.get("version", version.id) != version.id:
+        ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
+    ctx.artifact("version", version.id)
+    held_out = _readable(ctx)
+    redone = {
+        side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
+    }
+    metrics = {**version.metrics, "edits": _compare(ctx, held_out, redone)}
+    ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
+
+
+def _previews(studio: Studio, character_id: str, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
+    """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
+    store, spec = studio.store(character_id), studio.registry.spec(model)
+    shown = _there(store, held_out[:_PREVIEWS])
+    return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in shown]
+
+
+def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
+    """Those whose source can be read."""
+    return [each for each in held_out if store.trouble(each.source) is None]
+
+
+def _held_out(studio: Studio, character_id: str) -> list[Triplet]:
+    """The edits kept aside that a training is measured by."""
+    return _there(studio.store(character_id), lessons(studio, character_id).held_out)[:HELD_OUT]
+
+
+def _readable(ctx: Context) -> list[Triplet]:
+    """The job's held-out edits, without those whose source has gone since it was queued."""
+    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
+    for each in asked:
+        if trouble := ctx.store.trouble(each.source):
+            ctx.leave_out(each.source, trouble)
+    return _there(ctx.store, asked)
+
+
+def adopt(studio: Studio, character_id: str, version_id: str) -> Version:
+    """Let this version make the next enrichments. Raises: NotFound, BadInput."""
+    return studio.store(character_id).adopt(_editor_version(studio, character_id, version_id).id)
+
+
+def roll_back(studio: Studio, character_id: str, version_id: str) -> Version:
+    """Go back to what was used before this version. Raises: NotFound, BadInput."""
+    return studio.store(character_id).adopt(_editor_version(studio, character_id, version_id).id, on=False)
+
+
+def _editor_version(studio: Studio, character_id: str, version_id: str) -> Version:
+    version = studio.store(character_id).versions.get(version_id)
+    if version.role is not Role.EDITOR:
+        raise BadInput(f"{version.name} is a LoRA of the character.", "Choose a version of the editor.")
+    return version
+
+
+def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
+    """The same words and seed, all else as the model wants it."""
+    asked = EditParams.kept(triplet.params)
+    return edit_params(spec, asked.headline(), seed=asked.seed)
+
+
+def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:
+    """The edit as it was asked for, with a version's adapter or with none; another model's knobs mean nothing here."""
+    loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
+    asked = EditParams.kept(triplet.params)
+    params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
+    return EditItem(source=_edited(store, triplet), params=params.replace(loras=loras))
+
+
+def _edited(store: Store, triplet: Triplet) -> Image:
+    """The part of its source that a lesson's edit was made from, however that is cropped by now."""
+    return cut(store.open_whole(triplet.source), store.images.get(triplet.result).source_crop)
+
+
+def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> list[ImageRecord]:
+    images: list[str] = list(ctx.job.artifacts.get(side, []))
+    left = held_out[len(images) :]
+    if left:
+        judge = Judge(ctx)
+        spec = ctx.studio.registry.spec(ctx.job.payload["model"])
+        items = [_redo(ctx.store, spec, triplet, version) for triplet in left]
+        engine = ctx.studio.engine(ctx.job.payload["model"])
+
+        def on_step(step: int, of: int, message: str = "") -> None:
+            ctx.step(len(images), len(held_out), message or f"held-out edits {side}: step {step} of {of}")
+
+        with ctx.lease(engine.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
+            redone: Iterator[Image] = engine.edit(items, lease, on_step)
+            for image, item, triplet in zip(redone, items, left, strict=True):
+                saved = ctx.save(
+                    image,
+                    kind=Kind.PREVIEW,
+                    parent=triplet.source,
+                    source_crop=ctx.store.images.get(triplet.result).source_crop,
+                    item=item.params.replace(loras=()),
+                    version=version,
+                    asked=ctx.store.images.get(triplet.result).asked,
+                    **judge.likeness(image),
+                )
+                images.append(saved.id)
+                ctx.artifact(side, list(images))
+    return [ctx.store.images.get(image) for image in images]
+
+
+def _compare(ctx: Context, held_out: Sequence[Triplet], redone: dict[str, list[ImageRecord]]) -> Json:
+    """Who did the edit and kept the person, before and after, pair by pair."""
+    if not held_out:
+        return {"n": 0, "note": "No edit was held out yet: approve more of them in Review."}
+    judge = Judge(ctx)
+    sides: dict[str, Json] = {}
+    for side in _SIDES:
+        read = card.read_pictures(ctx, redone[side])
+        identities = [judge.identity(image.scores) for image in redone[side]]
+        sides[side] = {
+            "identity_median": round(median(known), 4) if (known := [v for v in identities if v is not None]) else None,
+            "outcomes": [
+                axes_outcomes(_asked(ctx, triplet), tags, identity, judge.floor)
+                for triplet, identity, tags in zip(held_out, identities, read, strict=True)
+            ],
+        }
+    return {
+        "n": len(held_out),
+        "originals": len(judge.gallery.ids),
+        **_figures(sides),
+        "pairs": [
+            {"triplet": triplet.id, "task": triplet.task, "before": before.id, "after": after.id}
+            for triplet, before, after in zip(held_out, redone["before"], redone["after"], strict=True)
+        ],
+    }
+
+
+def _figures(sides: dict[str, Json]) -> Json:
+    """Each side with how many edits were accepted of those that could be judged, and both compared pair by pair."""
+    verdicts = {side: [overall(axes.values()) for axes in sides[side]["outcomes"]] for side in _SIDES}
+    pair = paired(*verdicts.values())
+    counted = {side: rate(verdicts[side]) for side in _SIDES}
+    return {
+        **{
+            side: {
+                **sides[side],
+                "accepted": counted[side]["rate"],
+                **{name: counted[side][name] for name in ("judged", "unknown", "low", "high")},
+            }
+            for side in _SIDES
+        },
+        "judged": pair["judged"],
+        "better": pair["only_b"],
+        "worse": pair["only_a"],
+        "p": pair["p"],
+    }
+
+
+def as_judged(store: Store, version: Version) -> Version:
+    """A version with its before/after by the rule of today: an older one counted unknown edits as refused, and passed
+    everybody where originals were wanting."""
+    edits = version.metrics.get("edits") or {"n": 0}
+    if not edits["n"] or "originals" in edits:
+        return version
+    found = judged(store, [axes for side in _SIDES for axes in edits[side]["outcomes"]], version.created)
+    apart = {"before": found[: edits["n"]], "after": found[edits["n"] :]}
+    sides = {side: {**edits[side], "outcomes": apart[side]} for side in _SIDES}
+    return version.replace(metrics={**version.metrics, "edits": {**edits, **_figures(sides)}})
+
+
+def _asked(ctx: Context, triplet: Triplet) -> Json:
+    return ctx.store.images.get(triplet.result).asked

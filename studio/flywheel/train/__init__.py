@@ -1,0 +1,1 @@
+"""Approved pictures become a character LoRA version."""

@@ -1,0 +1,248 @@
+"""Flywheel 1's third step: pictures that a human approved become a character LoRA version."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from engines.api.errors import BadInput
+from engines.api.params import GenerateParams, Json, TrainParams
+from engines.api.protocols import TrainRun
+from engines.wording.words import CARD_CELLS, card_prompt, generate_params
+from studio.flywheel.curate.captions import demand_trigger
+from studio.flywheel.curate.coverage import Check
+from studio.flywheel.train import checkpoints as choosing
+from studio.flywheel.train import preflight as preflights
+from studio.flywheel.train import run_folder, runs
+from studio.flywheel.train.entries import demand_class
+from studio.flywheel.train.preflight import REAL_SHARE, Preflight, model_trouble, start_trouble
+from studio.flywheel.train.run_folder import shown
+from studio.flywheel.train.runs import Progress, export, extend, keep, losses, progress
+from studio.records.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.store import Store
+    from studio.workplace import Studio
+
+__all__ = [
+    "Preflight",
+    "Progress",
+    "dataset",
+    "export",
+    "extend",
+    "keep",
+    "losses",
+    "preflight",
+    "progress",
+    "run",
+    "submit",
+    "usual_start",
+]
+
+PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns from; none for all
+    "all": frozenset(),
+    "head": frozenset({"head", "bust"}),
+    "body": frozenset({"full body"}),
+}
+_AFTER_HEAD = Check(
+    "the body goes on from a version",
+    False,
+    "Train “Head and expressions” first and adopt its version, or choose one in “Go on from” that fits.",
+)
+_PREVIEW_CELLS = (0, 5, 10, -1)
+SCENES = ("best", "all", "none")  # which of the approved scenes that a version drew teach the next one
+_TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # what an editor made, what a version drew
+
+
+def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str = "best") -> list[Json]:
+    """Originals always, then what a human approved; originals repeat until they are 30 % of what is seen.
+
+    A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
+    original stays as an anchor, so that the face is not forgotten. Of the scenes that a version drew, no more teach
+    than there are originals, unless `scenes` says all or none: what is only half right in them would be learned, too.
+    A picture whose file cannot be read is left out; the pre-flight names it.
+    Entries: {image, caption, kind, references, repeats}, and the mask and the crop of those that have one.
+    Raises: BadInput for an unknown phase, or another word for `scenes`.
+    """
+    _one_of("phase", phase, tuple(PHASES))
+    _one_of("choice of scenes", scenes, SCENES)
+    store = studio.store(character_id)
+    there = set(run_folder.usable(store, (image.id for image in _candidates(store, phase))))
+    originals = [image for image in _originals(store) if image.id in there]
+    sources = originals if phase == "body" else [image for image in originals if _shows(image, phase)] or originals
+    edited, drawn = ([image for image in _approved(store, kinds, phase) if image.id in there] for kinds in _TAUGHT)
+    most = {"best": len(sources), "all": len(drawn), "none": 0}[scenes]
+    approved = [*edited, *_best(drawn, most)]
+    return [
+        *(_entry(image, _repeats(len(sources), len(approved))) for image in sources),
+        *(_entry(image, 1) for image in approved),
+    ]
+
+
+def usual_start(studio: Studio, character_id: str, model: str, params: TrainParams) -> str:
+    """The version that a training goes on from unless told otherwise: the one in use, or "" where it does not fit.
+
+    So the whole body starts from the chosen head, and a later version keeps what an earlier one could do: trained anew
+    on more pictures in as many steps, it forgets some of it.
+    """
+    adopted = studio.store(character_id).adopted(Role.CHARACTER)
+    return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
+
+
+def preflight(
+    studio: Studio,
+    character_id: str,
+    params: TrainParams | None = None,
+    model: str | None = None,
+    entries: Sequence[Json] | None = None,
+    phase: str = "all",
+    start: str = "",
+    scenes: str = "best",
+) -> Preflight:
+    """Memory, disk, time, pictures, captions, and what a training would go on from, each with its remedy."""
+    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
+    name = model or studio.store(character_id).character.generator
+    settled = params or studio.registry.spec(name).params(TrainParams)
+    found = preflights.look(studio, character_id, settled, name, chosen, start)
+    told = [_AFTER_HEAD] if phase == "body" and not start else []
+    if entries is None:
+        store = studio.store(character_id)
+        told += _left_out(_approved(store, _TAUGHT[1], phase), chosen)
+        told += preflights.files(store, (image.id for image in _candidates(store, phase)))
+    return replace(found, checks=(*found.checks, *told))
+
+
+def submit(
+    studio: Studio,
+    character_id: str,
+    params: TrainParams | None = None,
+    model: str | None = None,
+    entries: Sequence[Json] | None = None,
+    key: str = "",
+    phase: str = "all",
+    start: str = "",
+    scenes: str = "best",
+) -> Job:
+    """Freeze the dataset and queue the training; `start` is a version to go on from, instead of from nothing.
+
+    Raises: BadInput without pictures, with missing captions, for knobs that no training can have, an unknown phase or
+    choice of scenes, for a model that draws nothing from words or a start on another one; NotFound for an unknown model
+    or version; ModelMissing.
+    """
+    store = studio.store(character_id)
+    name = model or store.character.generator
+    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
+    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
+    if trouble := model_trouble(studio, name, Role.CHARACTER):
+        raise trouble
+    studio.demand_model(name, "generator")
+    demand_trigger(store.character)
+    demand_words(store.character, chosen)
+    settled.demand_sense(store.character.trigger)
+    demand_class(store.character, settled, chosen)
+    begun = store.versions.get(start) if start else None
+    if begun and (trouble := start_trouble(begun, name, settled)):
+        raise trouble
+    if begun:
+        store.adapter_path(begun.id)
+    previews = _previews(studio, character_id, name)
+    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
+    frozen = store.freeze(Role.CHARACTER, chosen)
+    run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
+    job = studio.jobs.submit(
+        "train",
+        character_id,
+        {"params": settled.to_json(), "model": name, "dataset": frozen.id, "start": start},
+        title=f"Train {store.character.name} on {len(chosen)} pictures{f', from {begun.name}' if begun else ''}",
+        total=settled.steps,
+        key=key,
+    )
+    run_folder.prepare(studio, job, previews)
+    return job
+
+
+def run(ctx: Context) -> None:
+    """Train, draw fixed-seed previews on the way, and make the version."""
+    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"]))
+    ctx.artifact("version", version.id)
+    choosing.read(ctx)
+
+
+def _previews(studio: Studio, character_id: str, model: str) -> list[GenerateParams]:
+    """Some cells of the model card, each with a seed of its own."""
+    spec, character = studio.registry.spec(model), studio.store(character_id).character
+    return [
+        generate_params(spec, card_prompt(CARD_CELLS[cell], character.trigger, character.subject, spec.toy), seed=seed)
+        for seed, cell in enumerate(_PREVIEW_CELLS)
+    ]
+
+
+def demand_words(character: Character, entries: Sequence[Json]) -> None:
+    """Refuse what cannot be trained on. Raises: BadInput."""
+    if not entries:
+        raise BadInput(
+            f"{character.name} has no pictures to learn from.",
+            "Import sources in Curate, or approve some in Review.",
+        )
+    bare = [entry["image"] for entry in entries if not entry["caption"].strip()]
+    if bare:
+        raise BadInput(
+            f"{len(bare)} of {len(entries)} pictures have no caption, the first is {bare[0][:12]}.",
+            "Caption them in Curate (caption_submit), then train again.",
+        )
+
+
+def _one_of(what: str, word: str, words: Sequence[str]) -> None:
+    if word not in words:
+        raise BadInput(f"There is no {what} {word}.", f"Choose from: {', '.join(words)}.")
+
+
+def _originals(store: Store) -> list[ImageRecord]:
+    return [image for image in store.select(Kind.SOURCE) if image.state is not Verdict.REJECT]
+
+
+def _candidates(store: Store, phase: str) -> list[ImageRecord]:
+    return [*_originals(store), *(image for kinds in _TAUGHT for image in _approved(store, kinds, phase))]
+
+
+def _approved(store: Store, kinds: Sequence[Kind], phase: str) -> list[ImageRecord]:
+    good = [image for kind in kinds for image in store.select(kind, state=Verdict.GOOD)]
+    return [image for image in good if _shows(image, phase)]
+
+
+def _best(drawn: Sequence[ImageRecord], most: int) -> list[ImageRecord]:
+    """Those that a human starred, then those most like the originals; in the order in which they were drawn."""
+    ranked = sorted(drawn, key=lambda image: (image.star, image.likeness or 0.0), reverse=True)
+    kept = {image.id for image in ranked[:most]}
+    return [image for image in drawn if image.id in kept]
+
+
+def _left_out(drawn: Sequence[ImageRecord], entries: Sequence[Json]) -> list[Check]:
+    """Told, so that nobody looks in vain for a picture that they approved."""
+    kept = sum(entry["kind"] == Kind.SYNTHETIC.value for entry in entries)
+    told = f"the best {kept}" if kept else "none"
+    return [Check(f"{told} of {len(drawn)} approved scenes teach", True)] if kept < len(drawn) else []
+
+
+def _shows(image: ImageRecord, phase: str) -> bool:
+    return not PHASES[phase] or image.tags.get("framing", "") in ("", *PHASES[phase])
+
+
+def _entry(image: ImageRecord, repeats: int) -> Json:
+    return {
+        "image": image.id,
+        "caption": image.caption,
+        "kind": image.kind.value,
+        "references": [],
+        "repeats": repeats,
+        **shown(image),
+    }
+
+
+def _repeats(sources: int, approved: int) -> int:
+    if not sources:
+        return 1
+    return max(1, math.ceil(REAL_SHARE * approved / ((1 - REAL_SHARE) * sources) - 1e-9))

@@ -1,0 +1,116 @@
+"""Which checkpoint of a run to use: each is judged by its fixed-seed previews, and the earliest good one proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from engines.api.errors import BadInput
+from engines.api.params import Json
+from studio.flywheel import card
+from studio.flywheel.train import runs
+from studio.flywheel.train.runs import Progress
+from studio.judging.gallery import Gallery, gallery_if_any, make_gallery, score_of
+from studio.judging.statistics import median
+from studio.records.nouns import ImageRecord, Version
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.workplace import Studio
+
+SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be proposed
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One checkpoint as its previews show it; None is what nobody could tell.
+
+    `identity` is the median likeness, `obeyed` the share of asked attributes that the previews have, `copies` the
+    share of previews that are closer to an original than the originals are to each other. All three are of what could
+    be judged: `unseen` previews had no face, or too few originals to compare with, and `unread` attributes no answer.
+    """
+
+    step: int
+    adapter: str  # relative to the character's folder
+    samples: tuple[str, ...]
+    identity: float | None = None
+    obeyed: float | None = None
+    copies: float | None = None
+    unseen: int = 0
+    unread: int = 0
+    proposed: bool = False
+    version: str = ""  # the version that was made of it
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        return asdict(self)
+
+
+def choices(studio: Studio, job_id: str, seen: Progress | None = None) -> list[Choice]:
+    """The run's checkpoints, oldest first, at most one of them proposed; `seen` spares reading its events again.
+
+    Raises: NotFound.
+    """
+    job = studio.jobs.get(job_id)
+    store = studio.store(job.character)
+    seen = seen or runs.progress(studio, job_id)
+    made = {version.checkpoints[-1]["step"]: version.id for version in store.versions.find(job=job_id)}
+    reference = gallery_if_any(studio, store) if seen.samples else make_gallery("", {})
+    found = []
+    for checkpoint in seen.checkpoints:
+        step = checkpoint["step"]
+        samples = tuple(sample.image for sample in seen.samples if sample.step == step)
+        previews = [store.images.get(image) for image in samples]
+        choice = Choice(step, checkpoint["adapter"], samples, version=made.get(step, ""))
+        found.append(_judged(choice, previews, reference))
+    return _with_proposal(found, reference.ceiling)
+
+
+def keep_at(studio: Studio, job_id: str, step: int) -> Version:
+    """Make a version of one checkpoint of a run that has ended; the same one again is answered, not doubled.
+
+    Raises: NotFound, BadInput for a step without a checkpoint, Busy while the run has not ended.
+    """
+    job = studio.jobs.get(job_id)
+    checkpoints = runs.ended_checkpoints(studio, job)
+    upto = [each for each in checkpoints if each["step"] <= step]
+    if not upto or upto[-1]["step"] != step:
+        known = ", ".join(str(each["step"]) for each in checkpoints) or "none"
+        raise BadInput(f"There is no checkpoint at step {step}.", f"There are checkpoints at: {known}.")
+    return runs.make_version(studio, job_id, upto)
+
+
+def read(ctx: Context) -> None:
+    """Read what the run's previews show, once, so that checkpoints can be compared by what they obey."""
+    samples = runs.progress(ctx.studio, ctx.job.id).samples
+    previews = [ctx.store.images.get(sample.image) for sample in samples]
+    unread = [each for each in previews if each.asked and not each.tags]
+    if unread:
+        found = card.read_pictures(ctx, unread)
+        ctx.store.update_images({each.id: {"tags": dict(tags)} for each, tags in zip(unread, found, strict=True)})
+
+
+def _judged(choice: Choice, previews: Sequence[ImageRecord], reference: Gallery) -> Choice:
+    scored = [score_of(each, reference.version) for each in previews] if reference.calibrated else []
+    likeness = [value for value in scored if value is not None]
+    asked = [(each.tags.get(name), value) for each in previews for name, value in each.asked.items()]
+    obeyed = [read == value for read, value in asked if read is not None]
+    return replace(
+        choice,
+        identity=round(median(likeness), 4) if likeness else None,
+        obeyed=round(sum(obeyed) / len(obeyed), 4) if obeyed else None,
+        copies=round(sum(value > reference.ceiling for value in likeness) / len(likeness), 4) if likeness else None,
+        unseen=len(previews) - len(likeness),
+        unread=len(asked) - len(obeyed),
+    )
+
+
+def _with_proposal(found: list[Choice], ceiling: float) -> list[Choice]:
+    """Propose the earliest that holds identity; a near copy of an original holds no more of it than originals do."""
+    held = {choice.step: min(choice.identity, ceiling) for choice in found if choice.identity is not None}
+    if not held:
+        return found
+    enough = max(held.values()) - SLACK
+    best = next(step for step, identity in held.items() if identity >= enough)
+    return [replace(choice, proposed=choice.step == best) for choice in found]

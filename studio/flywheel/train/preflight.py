@@ -1,0 +1,398 @@
+"""What a user should know before a training takes the card: each trouble with its remedy."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING
+
+from engines.api.crops import cut_size
+from engines.api.errors import BadInput, UserError
+from engines.api.params import Json, TrainParams
+from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
+from engines.api.triggers import says
+from studio.flywheel import timing
+from studio.flywheel.curate.captions import demand_trigger, leaks
+from studio.flywheel.curate.coverage import ENOUGH_ANGLES, Check
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich import practice
+from studio.flywheel.train import runs
+from studio.flywheel.train.entries import demand_class, named, read_whole, thrown_away
+from studio.gpu.budget import Fit, in_gib
+from studio.judging import quality
+from studio.records.nouns import ANGLES, Character, Role, Triplet, Version
+from studio.store.verdicts import HOLD_OUT_EVERY
+
+if TYPE_CHECKING:
+    from studio.flywheel.enrich.practice import Standing
+    from studio.store import Store
+    from studio.workplace import Studio
+
+REAL_SHARE = 0.3
+_MANY = 10
+_MENDED = 5
+_LEAST_SHARE = 0.02  # of a picture that a mask must leave
+_LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """`seconds` is 0 until the model has been measured by what `timed_by` says; `disk` and `free` are bytes.
+
+    `musts` are those of the checks without which nothing may start.
+    """
+
+    checks: tuple[Check, ...]
+    fit: Fit
+    seconds: float
+    entries: tuple[Json, ...]
+    real_share: float
+    disk: int
+    free: int
+    timed_by: str = ""
+    musts: tuple[Check, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether a training may start: there is something to learn from, with words, and it fits card and disk."""
+        worded = bool(self.entries) and all(entry["caption"].strip() for entry in self.entries)
+        return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        return {"ok": self.ok, **asdict(self)}
+
+
+def look(
+    studio: Studio, character_id: str, params: TrainParams, model: str, entries: Sequence[Json], start: str = ""
+) -> Preflight:
+    """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
+    store = studio.store(character_id)
+    musts = (
+        *_mask_files(store, entries),
+        *_role(studio, model, Role.CHARACTER),
+        *_here(studio, model),
+        *_called(store.character),
+        *_sense(params, store.character.trigger),
+        *_class(store.character, params, entries),
+        *([_start(store.versions.get(start), model, params)] if start else []),
+    )
+    checks = (
+        *_checks(store.character, entries, runs.frozen_share(entries)),
+        *read_whole(studio, store, model, entries),
+        *thrown_away(store, entries),
+        _angles(store, entries),
+        *_mirror(params, entries),
+        *_masks(store, params, entries),
+        *_cut_off(store, studio.registry.spec(model), params, entries),
+        *musts,
+    )
+    found = _weighed(studio, store, params, model, entries, checks, store.character.trigger)
+    return replace(found, musts=musts)
+
+
+def look_at_lessons(
+    studio: Studio,
+    character_id: str,
+    params: TrainParams,
+    model: str,
+    entries: Sequence[Json],
+    held_out: Sequence[Triplet],
+) -> Preflight:
+    """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
+
+    Raises: NotFound for an unknown model.
+    """
+    store = studio.store(character_id)
+    worded = [entry for entry in entries if entry["caption"].strip()]
+    musts = (
+        *_mask_files(store, worded),
+        *_role(studio, model, Role.EDITOR),
+        *_here(studio, model),
+        *_sense(params, ""),
+    )
+    checks = (
+        *_lessons(entries, worded),
+        *read_whole(studio, store, model, worded),
+        *thrown_away(store, entries, held_out),
+        _refused(practice.standings(studio, character_id)),
+        _measured(held_out),
+        *_mirror(params, worded),
+        *_masks(store, params, worded),
+        *musts,
+    )
+    found = _weighed(studio, store, params, model, worded, checks)
+    redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
+    edits = studio.registry.spec(model).role == _LEARNERS[Role.EDITOR]
+    after = enrich.estimate(studio, character_id, redone, model).seconds if redone and edits else None
+    return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
+
+
+def _weighed(
+    studio: Studio,
+    store: Store,
+    params: TrainParams,
+    model: str,
+    entries: Sequence[Json],
+    checks: Sequence[Check],
+    trigger: str = "",
+) -> Preflight:
+    """The checks, and after them memory, disk and time."""
+    fit, use = _needs(studio, store, model, params, entries, trigger)
+    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
+    pace = timing.expected(studio, model, params)
+    return Preflight(
+        checks=(
+            *checks,
+            Check("fits on the card", fit.ok, fit.words),
+            Check(
+                "fits on the disk",
+                disk <= free,
+                f"Needs {in_gib(disk)} of {in_gib(free)} free: keep fewer checkpoints, or make room.",
+            ),
+        ),
+        fit=fit,
+        seconds=params.steps * pace.seconds,
+        timed_by=pace.by,
+        entries=tuple(entries),
+        real_share=runs.frozen_share(entries),
+        disk=disk,
+        free=free,
+    )
+
+
+def model_trouble(studio: Studio, model: str, role: Role) -> BadInput | None:
+    """Why a model cannot learn what a role asks of it; None where it can. Raises: NotFound for an unknown model."""
+    spec, wanted = studio.registry.spec(model), _LEARNERS[role]
+    if spec.role == wanted and spec.trainer:
+        return None
+    fitting = [each.name for each in studio.registry.role(wanted) if each.trainer]
+    cause = "cannot be trained" if spec.role == wanted else f"is no {wanted}: its kind is {spec.role}"
+    remedy = f"Choose one of: {', '.join(fitting)}." if fitting else f"No {wanted} here can be trained."
+    return BadInput(f"{model} {cause}.", remedy)
+
+
+def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
+    """Why a training cannot go on from a version; None where it can."""
+    if begun.role is not Role.CHARACTER or begun.model != model:
+        return BadInput(
+            f"{begun.name} is no character LoRA of {model}.",
+            f"Train {begun.model}, or start from a version of {model} or from nothing.",
+        )
+    untold = {"rank": params.rank, "alpha": params.alpha, "targets": TrainParams().targets}
+    had = {name: begun.params.get(name, value) for name, value in untold.items()}
+    if had == {name: getattr(params, name) for name in had}:
+        return None
+    return BadInput(
+        f"{begun.name} has rank {had['rank']} and alpha {had['alpha']:g}, and its targets are {had['targets']}.",
+        "Train with these, or start from nothing.",
+    )
+
+
+def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> int:
+    """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
+    kept = params.steps // params.save_every if params.save_every > 0 else 0
+    return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
+
+
+def _needs(
+    studio: Studio, store: Store, model: str, params: TrainParams, entries: Sequence[Json], trigger: str
+) -> tuple[Fit, DiskUse]:
+    try:
+        trainer = studio.trainer(model)
+        items = tuple(_shown(store, entry) for entry in entries if entry.get("references"))
+        plan = trainer.plan(TrainRun(store.folder, items, params, trigger=trigger))
+        return studio.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
+    except UserError as error:
+        return Fit(ok=False, needed=0, budget=studio.gpu.status().budget, words=str(error)), DiskUse(0, 0)
+
+
+def _shown(store: Store, entry: Json) -> TrainItem:
+    """An edit's pictures: each that it starts from takes memory of its own."""
+    return TrainItem(store.path(entry["image"]), entry["caption"], tuple(map(store.path, entry["references"])))
+
+
+def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
+    """Told only where a picture's file cannot be read: the training does without it, and says so before."""
+    bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
+    if bad:
+        said = "; ".join(f"{_name(store, image)}: {trouble.cause}" for image, trouble in bad.items())
+        yield Check("every picture's file can be read", False, f"Left out: {said} Put it back, or trash its record.")
+
+
+def _mask_files(store: Store, entries: Sequence[Json]) -> Iterable[Check]:
+    """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
+    masked = [entry for entry in entries if entry.get("mask")]
+    bad = [_name(store, entry["image"]) for entry in masked if not _is_there(store, entry["mask"])]
+    if bad:
+        yield Check("every mask is there", False, f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it.")
+
+
+def _is_there(store: Store, file: str) -> bool:
+    try:
+        return bool(store.file(file))
+    except UserError:
+        return False
+
+
+def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:
+    """Told only where it is wrong: the page offers none but those that fit, a script may name any."""
+    if trouble := model_trouble(studio, model, role):
+        yield Check(f"{model} can learn this", False, str(trouble))
+
+
+def _here(studio: Studio, model: str) -> Iterable[Check]:
+    """Told only where weights are missing, with the command that fetches them."""
+    try:
+        studio.registry.folder(studio.registry.spec(model))
+    except UserError as error:
+        yield Check(f"{model} is on this machine", False, str(error))
+
+
+def _called(character: Character) -> Iterable[Check]:
+    try:
+        demand_trigger(character)
+    except BadInput as error:
+        yield Check("the character has a trigger word", False, str(error))
+
+
+def _sense(params: TrainParams, trigger: str) -> Iterable[Check]:
+    """Told only where knobs cannot be, or don't go together."""
+    try:
+        params.checked().demand_sense(trigger)
+    except BadInput as error:
+        yield Check("the parameters can be trained with", False, str(error))
+
+
+def _class(character: Character, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    try:
+        demand_class(character, params, entries)
+    except BadInput as error:
+        yield Check("the class can be drawn", False, str(error))
+
+
+def _start(begun: Version, model: str, params: TrainParams) -> Check:
+    trouble = start_trouble(begun, model, params)
+    return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
+
+
+def _angles(store: Store, entries: Sequence[Json]) -> Check:
+    """A head that was seen from one side only is drawn from that side only."""
+    records = (store.images.peek(entry["image"]) for entry in entries)
+    seen = {record.tags.get("angle", "") for record in records if record} & set(ANGLES)
+    return Check(
+        f"at least {ENOUGH_ANGLES} of the {len(ANGLES)} head angles",
+        len(seen) >= ENOUGH_ANGLES,
+        f"{len(seen)} now: tag the pictures in Curate, or let Enrich turn the head.",
+    )
+
+
+def _mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """Seen in a mirror, what lies to the left lies to the right, whatever the caption says."""
+    sided = sum(bool(_SIDES.search(entry["caption"])) for entry in entries)
+    if params.flip:
+        hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
+        yield Check("with flip on, no caption says left or right", not sided, hint)
+
+
+def _masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """How many pictures have a mask, and which of these leave nearly nothing to learn."""
+    masked = [entry for entry in entries if entry.get("mask")]
+    if not masked:
+        return
+    ignored = ", ignored as outside counts 1" if params.mask_outside == 1 else ""
+    yield Check(f"{len(masked)} of {len(entries)} pictures have a mask{ignored}", True)
+    shares = {entry["image"]: _share(store, entry) for entry in masked}
+    bare = {image: share for image, share in shares.items() if share < _LEAST_SHARE}
+    said = "; ".join(f"{named(store, image)} {share:.1%}" for image, share in bare.items())
+    yield Check(
+        "every mask leaves something to learn",
+        not bare or bool(ignored),
+        f"Of these hardly anything counts: {said}. Paint more of them in Curate, widen the crop, or remove the mask.",
+    )
+
+
+def _share(store: Store, entry: Json) -> float:
+    """A mask that is gone leaves nothing: it is mended in the same way."""
+    try:
+        return store.mask_share(entry["mask"], entry.get("crop", ()))
+    except UserError:
+        return 0.0
+
+
+def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+    """Which pictures are of a shape that a training cuts; an editor's trainer scales its pictures instead."""
+    records = [(store.images.peek(entry["image"]), entry.get("crop", ())) for entry in entries]
+    sizes = {each.id: cut_size(crop, (each.width, each.height)) for each, crop in records if each}
+    shares = {image: quality.share_lost(spec, size, params) for image, size in sizes.items()}
+    told = [f"{_name(store, image)} {share:.0%}" for image, share in shares.items() if share >= quality.NOTABLE_CUT]
+    if told:
+        yield Check(
+            "no picture is cut by much",
+            False,
+            f"Training takes shapes up to 1:2, and cuts off at the ends: {', '.join(told)}. "
+            "Crop these in Curate to the part that matters.",
+        )
+
+
+def _name(store: Store, image: str) -> str:
+    record = store.images.peek(image)
+    return (record and record.name) or image[:12]
+
+
+def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:
+    bare = [entry for entry in entries if not entry["caption"].strip()]
+    worded = [entry for entry in entries if entry["caption"].strip()]
+    uncalled = [entry for entry in worded if not says(entry["caption"], character.trigger)]
+    leaking = {word for entry in worded for word in leaks(entry["caption"], character.trigger)}
+    yield Check(f"at least {_MANY} pictures", len(entries) >= _MANY, f"{len(entries)} now; import or approve more.")
+    yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
+    yield Check(
+        f"every caption says {character.trigger}",
+        not uncalled,
+        f"{len(uncalled)} do not: edit them in Curate.",
+    )
+    yield Check(
+        "no caption names what is constant",
+        not leaking,
+        f"{', '.join(sorted(leaking))}: leave it out, so that {character.trigger} comes to mean it.",
+    )
+    yield Check(
+        "originals are at least 30 %",
+        share >= REAL_SHARE - 1e-9,
+        f"{share:.0%} now; import more source pictures.",
+    )
+
+
+def _lessons(entries: Sequence[Json], worded: Sequence[Json]) -> Iterable[Check]:
+    bare, mended = len(entries) - len(worded), sum(entry["kind"] == "golden" for entry in worded)
+    yield Check(f"at least {_MANY} lessons", len(worded) >= _MANY, f"{len(worded)} now: review more edits.")
+    yield Check(
+        f"at least {_MENDED} of them mended by hand",
+        mended >= _MENDED,
+        f"{mended} now: mend wrong edits in Review; these alone show the editor what it cannot do yet.",
+    )
+    yield Check(
+        "every lesson has the words of its edit",
+        not bare,
+        f"{bare} have none and are left out: make these edits in Enrich, and approve them there.",
+    )
+
+
+def _refused(standings: Sequence[Standing]) -> Check:
+    """Where the editor was never wrong it has nothing to learn."""
+    weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
+    if not weak:
+        hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."
+        return Check("some edits were refused", False, hint)
+    spared = f"; nothing to learn in {', '.join(able)}" if able else ""
+    return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
+
+
+def _measured(held_out: Sequence[Triplet]) -> Check:
+    """One in so many approved edits is never learned."""
+    hint = f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review."
+    return Check("held-out edits to measure by", bool(held_out), hint)

@@ -1,0 +1,110 @@
+"""A job's run as a folder: written when the job is queued, trained here or by a command anywhere, told back."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import engines
+from engines.api.errors import BadInput, ModelMissing, NotFound
+from engines.api.params import GenerateParams, TrainParams
+from engines.api.protocols import EditItem, TrainItem, TrainRun
+from engines.training import runfile
+from engines.training.runfile import RunFile
+from studio.records.nouns import Dataset, ImageRecord, Job, Json, Role
+
+if TYPE_CHECKING:
+    from studio.store import Store
+    from studio.workplace import Studio
+
+_MODULE = "engines.training.run"
+
+
+def shown(image: ImageRecord) -> Json:
+    """What a dataset's entry says of the part of a picture that counts; nothing where all of it does."""
+    said = {"mask": image.mask, "crop": list(image.crop)}
+    return {name: value for name, value in said.items() if value}
+
+
+def usable(store: Store, ids: Iterable[str]) -> list[str]:
+    """Those pictures whose files a training can read, in their order; the others it does without."""
+    return [image for image in ids if store.trouble(image) is None]
+
+
+def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
+    """A frozen dataset as files; an entry that counts several times is there several times.
+
+    Raises: BadInput for an entry without words, NotFound for a picture or a mask that is gone.
+    """
+    items: list[TrainItem] = []
+    for entry in frozen.entries:
+        if not entry["caption"].strip():
+            raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
+        references = tuple(store.path(image) for image in entry.get("references", ()))
+        mask = store.file(entry["mask"]) if masked and entry.get("mask") else None
+        crops = tuple(entry.get("crop", ())), tuple(entry.get("source_crop", ()))
+        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask, *crops)
+        items.extend([item] * int(entry.get("repeats", 1)))
+    return tuple(items)
+
+
+def prepare(studio: Studio, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
+    """The run that a job asks for, its folder written so that it can be trained from there alone.
+
+    Raises: NotFound for a picture or a start that is gone, BadInput.
+    """
+    store = studio.store(job.character)
+    frozen = store.datasets.get(job.payload["dataset"])
+    start = job.payload.get("start")
+    params = TrainParams.from_json(job.payload["params"])
+    run = TrainRun(
+        folder=store.run_dir(job.id),
+        items=train_items(store, frozen, masked=params.mask_outside < 1),
+        params=params,
+        previews=tuple(previews),
+        trigger=store.character.trigger if frozen.role is Role.CHARACTER else "",
+        start=store.adapter_path(start) if start else None,
+        cache=store.cache_dir(),
+    )
+    runfile.write(RunFile(job.payload["model"], _weights(studio, job.payload["model"]), run))
+    return run
+
+
+def ask_for(folder: Path, params: TrainParams) -> None:
+    """Let a written run train with other knobs; one that cannot be read is written anew when its job starts."""
+    with suppress(NotFound, BadInput):
+        file = runfile.read(folder)
+        runfile.write(replace(file, run=replace(file.run, folder=folder, params=params)))
+
+
+def commands(studio: Studio, job: Job) -> tuple[str, ...]:
+    """What trains a job's run without the studio: in one process, and on all cards; () before it was written."""
+    folder = studio.store(job.character).run_dir(job.id)
+    if not (folder / runfile.RUN).is_file():
+        return ()
+    return tuple(
+        _in_our_folder([sys.executable, "-m", *words, str(folder)])
+        for words in ([_MODULE], ["accelerate.commands.launch", "-m", _MODULE])
+    )
+
+
+def _in_our_folder(words: Sequence[str]) -> str:
+    """One line for the machine's own shell."""
+    root = str(Path(engines.__file__).resolve().parent.parent)
+    if os.name == "nt":
+        return f"cd /d {subprocess.list2cmdline([root])} && {subprocess.list2cmdline(words)}"
+    return f"cd {shlex.quote(root)} && {shlex.join(words)}"
+
+
+def _weights(studio: Studio, model: str) -> Path | None:
+    try:
+        return studio.registry.folder(studio.registry.spec(model))
+    except ModelMissing:
+        return None

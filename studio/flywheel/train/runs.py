@@ -1,0 +1,379 @@
+"""What both trainings share: a run's events become a curve, previews, checkpoints and at last a version."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from safetensors import safe_open
+
+from engines.api.errors import BadInput, Busy, Cancelled
+from engines.api.params import GenerateParams, Json, TrainParams
+from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
+from engines.training import runfile
+from engines.wording.words import read_tags
+from studio.flywheel.train import run_folder
+from studio.judging.judge import Judge
+from studio.records.nouns import Job, JobState, Kind, Role, Version
+from studio.store import durable
+from studio.store.lora_names import version_lora_name
+
+if TYPE_CHECKING:
+    from studio.jobs.context import Context
+    from studio.store import Store
+    from studio.workplace import Studio
+
+OUR_FORM = "diffusers"
+_KEEP = "keep"
+_SMOOTHING = 0.9
+_CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One step of the curve; `smooth` is the loss's running mean, its start not biased towards zero.
+
+    `bands` are the running means at low, middle and high noise levels, None until an example had such a level.
+    """
+
+    step: int
+    loss: float
+    smooth: float
+    sigma: float
+    learning_rate: float
+    grad_norm: float
+    seconds: float
+    bands: tuple[float | None, ...] = ()
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A fixed-seed preview: which step, which of the prompts, which picture."""
+
+    step: int
+    index: int
+    image: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that a page shows of a run, finished or not."""
+
+    total: int
+    points: tuple[Point, ...]
+    samples: tuple[Sample, ...]
+    checkpoints: tuple[Json, ...]  # {step, adapter}, oldest first
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        return asdict(self)
+
+
+def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
+    """What a training's measured peak is remembered under: whatever its memory depends on."""
+    checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
+    references = max((len(item.references) for item in items), default=0)
+    further = f"|{references} references" if references > 1 else ""
+    return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}{further}"
+
+
+def frozen_share(entries: Sequence[Json]) -> float:
+    """Which share of what a training sees is the user's own pictures, repeats counted."""
+    seen = sum(int(entry.get("repeats", 1)) for entry in entries)
+    real = sum(int(entry.get("repeats", 1)) for entry in entries if entry["kind"] == Kind.SOURCE.value)
+    return real / seen if seen else 0.0
+
+
+def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
+    """Run the job's training from where it stands and make its version; of a finished one, wherever that was.
+
+    One that was cut short while it drew its last previews draws them yet: a checkpoint is chosen by them.
+    A cancel leaves the checkpoint for `resume`; if the user asked to keep, it becomes a version too.
+    """
+    params = TrainParams.from_json(ctx.job.payload["params"])
+    checkpoints = _checkpoints(ctx.store, ctx.job.id, ctx.job.artifacts)
+    finished = bool(checkpoints) and checkpoints[-1]["step"] >= params.steps
+    if finished and (made := _made(ctx.store, ctx.job.id, checkpoints)):
+        return made
+    run = run_folder.prepare(ctx.studio, ctx.job, previews)
+    judge = Judge(ctx) if previews else None
+    _collect(ctx, run, judge)
+    if finished and not _owes_previews(ctx, run, checkpoints[-1]["step"]):
+        ctx.step(params.steps, params.steps, "trained already")
+        ctx.artifact("checkpoints", checkpoints)
+        return make_version(ctx.studio, ctx.job.id, checkpoints)
+    _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
+    trainer = ctx.studio.trainer(ctx.job.payload["model"])
+    try:
+        with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
+            # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
+            for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
+                _take(ctx, run, event, checkpoints, judge)
+    except Cancelled:
+        saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
+        ctx.artifact("checkpoints", saved)
+        if saved and _keep_file(ctx.store, ctx.job.id).exists():
+            make_version(ctx.studio, ctx.job.id, saved)
+        ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
+        raise
+    saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
+    ctx.artifact("checkpoints", saved)
+    return make_version(ctx.studio, ctx.job.id, saved)
+
+
+def resume_words(job: Job) -> str:
+    """What the button says that takes an ended job up again: a training from which step."""
+    if "dataset" not in job.payload:
+        return "Resume"
+    saved = job.artifacts.get("checkpoints", ())
+    return f"Resume from step {saved[-1]['step']}" if saved else "Resume from the start"
+
+
+def keep(studio: Studio, job_id: str) -> Version | None:
+    """Stop a training and make a version of its last checkpoint.
+
+    None while the run is still stopping: the version is there when the job has ended.
+    Raises: NotFound, BadInput when nothing has been learned yet, Busy while it is still queued.
+    """
+    job = studio.jobs.get(job_id)
+    store = studio.store(job.character)
+    if job.state is JobState.RUNNING:
+        _keep_file(store, job_id).touch()
+        studio.jobs.cancel(job_id)
+        return None
+    if job.state is JobState.QUEUED:
+        raise Busy(f"{job.title} has not started.", "Cancel it, or wait until it has a checkpoint.")
+    return make_version(studio, job_id, _checkpoints(store, job_id, job.artifacts))
+
+
+def extend(studio: Studio, job_id: str, steps: int) -> Job:
+    """Queue an ended training again until it has done `steps` in all, from its newest checkpoint on.
+
+    The job's row, which the run's folder is written from, changes first and at once: a crash after it costs nothing.
+    Raises: NotFound, Busy while it has not ended, BadInput for no training, one without a checkpoint or too few steps.
+    """
+    job = training(studio, job_id)
+    checkpoints = ended_checkpoints(studio, job)
+    if not checkpoints:
+        raise BadInput("This training has no checkpoint to go on from.", "Resume it, or start a new one.")
+    done = checkpoints[-1]["step"]
+    if steps <= done:
+        raise BadInput(
+            f"{done} steps are done; {steps} are no more.",
+            f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
+        )
+    store = studio.store(job.character)
+    run_folder.train_items(store, store.datasets.get(job.payload["dataset"]))  # what is gone is said now
+    params = TrainParams.kept(job.payload["params"]).replace(steps=steps).checked()
+    longer = studio.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
+    run_folder.ask_for(store.run_dir(job_id), params)
+    return longer
+
+
+def training(studio: Studio, job_id: str) -> Job:
+    """A job that trains. Raises: NotFound, BadInput for any other."""
+    job = studio.jobs.get(job_id)
+    if "dataset" not in job.payload:
+        raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
+    return job
+
+
+def progress(studio: Studio, job_id: str) -> Progress:
+    """The curve and the samples so far; steps that were done again after a stop count once."""
+    job = studio.jobs.get(job_id)
+    steps: dict[int, Json] = {}
+    samples: dict[tuple[int, int], Sample] = {}
+    for event in studio.jobs.events(job_id, 0)[0]:
+        if "loss" in event:
+            steps[event["step"]] = event
+        elif "sample" in event:
+            step, index = event["step"], event["sample"]
+            samples[step, index] = Sample(step, index, event["image"])
+    return Progress(
+        total=int(job.payload["params"].get("steps", job.total)),
+        points=tuple(_smooth(steps[step] for step in sorted(steps))),
+        samples=tuple(samples[key] for key in sorted(samples)),
+        checkpoints=tuple(job.artifacts.get("checkpoints", ())),
+    )
+
+
+def losses(studio: Studio, job_id: str) -> list[tuple[int, float]]:
+    """The smoothed curve alone: (step, loss)."""
+    return [(point.step, point.smooth) for point in progress(studio, job_id).points]
+
+
+def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_FORM) -> Path:
+    """A version's LoRA as a file of its own, its parts named as another tool names them.
+
+    Raises: NotFound, BadInput for an unknown form, LoraMismatch.
+    """
+    store = studio.store(character_id)
+    version = store.versions.get(version_id)
+    adapter = store.adapter_path(version_id)
+    target = store.run_dir("exports") / f"{version_lora_name(store.character.trigger, version)}-{form}.safetensors"
+    if form == OUR_FORM and _alpha_is_rank(adapter):
+        durable.copy_file(adapter, target)  # it was read back when it was written
+    else:
+        studio.registry.export(adapter, target, form)
+    return target
+
+
+def _alpha_is_rank(adapter: Path) -> bool:
+    """Whether an adapter acts alike where its alpha is read and where it is not."""
+    with safe_open(adapter, framework="numpy") as file:
+        told = file.metadata() or {}
+    return "alpha" not in told or float(told["alpha"]) == float(told.get("rank", 0))
+
+
+def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
+    """Take over what the run told while it was trained without the studio."""
+    seen = progress(ctx.studio, ctx.job.id)
+    steps = {point.step for point in seen.points}
+    samples = {(sample.step, sample.index) for sample in seen.samples}
+    for event in runfile.events(run.folder):
+        known = event.step in steps if isinstance(event, StepDone) else (event.step, event.index) in samples
+        if not known:
+            _take(ctx, run, event, [], judge)
+
+
+def _owes_previews(ctx: Context, run: TrainRun, step: int) -> bool:
+    drawn = {sample.index for sample in progress(ctx.studio, ctx.job.id).samples if sample.step == step}
+    return len(drawn) < len(run.previews)
+
+
+def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Json], judge: Judge | None) -> None:
+    if isinstance(event, StepDone):
+        ctx.event(**asdict(event))
+    elif isinstance(event, SampleDrawn):
+        preview = run.previews[event.index]
+        item = preview.params if isinstance(preview, EditItem) else preview
+        asked = read_tags(item.headline()) if isinstance(item, GenerateParams) else {}
+        likeness = judge.likeness(event.image) if judge else {}
+        saved = ctx.save(event.image, kind=Kind.PREVIEW, item=item, asked=asked, **likeness)
+        ctx.event(step=event.step, sample=event.index, image=saved.id)
+    elif isinstance(event, CheckpointSaved):
+        checkpoints[:] = [c for c in checkpoints if c["step"] < event.step]
+        checkpoints.append({"step": event.step, "adapter": _inside(ctx.store, event.adapter)})
+        ctx.artifact("checkpoints", list(checkpoints))
+
+
+def _checkpoints(store: Store, job_id: str, artifacts: Json) -> list[Json]:
+    """The run's adapters on the disk, oldest first: those told of, and one that a cancel or crash left."""
+    listed = artifacts.get("checkpoints", [])
+    told = {each["step"]: each["adapter"] for each in listed if (store.folder / each["adapter"]).is_file()}
+    for adapter in store.run_dir(job_id).glob("checkpoints/*/*.safetensors"):
+        step = _CHECKPOINT.fullmatch(adapter.parent.name)
+        if step and int(step[1]):  # a run that was stopped before its first step has learned nothing
+            told[int(step[1])] = _inside(store, adapter)
+    return [{"step": step, "adapter": told[step]} for step in sorted(told)]
+
+
+def _inside(store: Store, file: Path) -> str:
+    return file.resolve().relative_to(store.folder.resolve()).as_posix()
+
+
+def _made(store: Store, job_id: str, checkpoints: Sequence[Json]) -> Version | None:
+    """The version that holds the last checkpoint, if there is one."""
+    last = checkpoints[-1]["step"] if checkpoints else -1
+    return next((v for v in store.versions.find(job=job_id) if v.checkpoints[-1]["step"] == last), None)
+
+
+def ended_checkpoints(studio: Studio, job: Job) -> list[Json]:
+    """The checkpoints of a run that has ended, oldest first. Raises: Busy."""
+    if job.state in (JobState.RUNNING, JobState.QUEUED):
+        raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
+    return _checkpoints(studio.store(job.character), job.id, job.artifacts)
+
+
+def make_version(studio: Studio, job_id: str, checkpoints: Sequence[Json]) -> Version:
+    """A version of the last of these checkpoints, the first version of a character adopted at once.
+
+    Raises: BadInput when there is none.
+    """
+    job = studio.jobs.get(job_id)
+    store = studio.store(job.character)
+    if not checkpoints:
+        raise BadInput("This training has no checkpoint yet.", "Let it run longer, or save checkpoints more often.")
+    made = _made(store, job_id, checkpoints)
+    if made:
+        return made
+    frozen = store.datasets.get(job.payload["dataset"])
+    adopted = store.adopted(frozen.role)
+    last = checkpoints[-1]
+    curve = [point for point in progress(studio, job_id).points if point.step <= last["step"]]
+    version = store.add_version(
+        store.folder / last["adapter"],
+        role=frozen.role,
+        name=_next_name(store, frozen.role),
+        model=job.payload["model"],
+        parent=adopted.id if adopted else "",
+        dataset=frozen.id,
+        job=job_id,
+        params=job.payload["params"],
+        checkpoints=tuple(checkpoints),
+        metrics={
+            "steps": last["step"],
+            "loss": round(curve[-1].smooth, 5) if curve else None,
+            "seconds": round(sum(point.seconds for point in curve), 1),
+            "real_share": round(frozen_share(frozen.entries), 4),
+            "pictures": len(frozen.entries),
+        },
+    )
+    first = frozen.role is Role.CHARACTER and adopted is None
+    return store.adopt(version.id) if first else version
+
+
+def _next_name(store: Store, role: Role) -> str:
+    names = (version.name for version in store.versions.all() if version.role is role)
+    taken = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
+    return f"v{max(taken, default=0) + 1}"
+
+
+def _keep_file(store: Store, job_id: str) -> Path:
+    return store.run_dir(job_id) / _KEEP
+
+
+def _smooth(lines: Iterator[Json]) -> Iterator[Point]:
+    overall = _Mean()
+    bands: list[_Mean] = []
+    for line in lines:
+        told = line.get("bands", ())
+        bands.extend(_Mean() for _ in told[len(bands) :])
+        for band, loss in zip(bands, told, strict=False):
+            band.add(loss)
+        overall.add(line["loss"])
+        yield Point(
+            step=line["step"],
+            loss=line["loss"],
+            smooth=overall.value or 0.0,
+            sigma=line["sigma"],
+            learning_rate=line["learning_rate"],
+            grad_norm=line["grad_norm"],
+            seconds=line["seconds"],
+            bands=tuple(band.value for band in bands),
+            memory=line.get("memory", 0),
+        )
+
+
+@dataclass
+class _Mean:
+    """An exponential running mean, its start not biased towards zero."""
+
+    sum: float = 0.0
+    weight: float = 0.0
+
+    def add(self, value: float | None) -> None:
+        """One more; None says nothing."""
+        if value is not None:
+            self.sum = _SMOOTHING * self.sum + (1 - _SMOOTHING) * value
+            self.weight = _SMOOTHING * self.weight + (1 - _SMOOTHING)
+
+    @property
+    def value(self) -> float | None:
+        """None before the first."""
+        return self.sum / self.weight if self.weight else None

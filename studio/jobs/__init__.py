@@ -1,0 +1,1 @@
+"""The persisted queue, its worker, and what a running job sees."""

@@ -1,0 +1,159 @@
+"""What a running job sees: its records, the studio's engines, and the ways to report, save and lease."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from engines.api.errors import BadInput, Cancelled, UserError
+from engines.api.params import Params
+from engines.api.protocols import EditItem, Plan
+from studio.gpu.lease import CardLease
+from studio.jobs.progress import Meter
+from studio.records.nouns import ImageRecord, Job, Json, Kind, now
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.jobs.queue import Jobs
+    from studio.store import Store
+    from studio.workplace import Studio
+
+
+LEFT_OUT, NOT_COMPARED, AGAIN = "left_out", "not_compared", "again"
+WITHOUT: Final[Mapping[str, str]] = {  # artifacts that name pictures with which a job did not do all, and its words
+    LEFT_OUT: "left out",  # items that could not be done
+    NOT_COMPARED: "not compared with",  # originals that a judge could not look at
+    AGAIN: "drawn again",  # results that were there before
+}
+_SAID = 3
+
+
+def summary(job: Job) -> str:
+    """What a job that is done says of itself: which pictures it did without, and why; nothing where it did all."""
+    words = []
+    for what, done in WITHOUT.items():
+        if found := job.artifacts.get(what, []):
+            each = "; ".join(f"{one['name']}: {one['why']}" for one in found[:_SAID])
+            more = f"; and {len(found) - _SAID} more" if len(found) > _SAID else ""
+            of = f" of {job.total}" if job.total and what != NOT_COMPARED else ""
+            words.append(f"{sum(one['items'] for one in found)}{of} {done}: {each}{more}")
+    return f"done, {'. '.join(words)}" if words else ""
+
+
+class Context:
+    """One job's way to the studio; made by the queue for each run, used by its runner's thread alone."""
+
+    def __init__(self, job: Job, jobs: Jobs, studio: Studio) -> None:
+        self._id = job.id
+        self._jobs = jobs
+        self._meter = Meter(jobs.clock)
+        self._saved: set[str] = set()
+        self._without: dict[str, dict[str, Json]] = {}
+        self.studio = studio
+
+    @property
+    def job(self) -> Job:
+        """The job as it stands, artifacts and all."""
+        return self._jobs.get(self._id)
+
+    @property
+    def store(self) -> Store:
+        """The store of the job's character. Raises: NotFound."""
+        return self.studio.store(self.job.character)
+
+    def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True) -> None:
+        """Report progress; engines take this as their OnStep. Raises: Cancelled when the user wants out.
+
+        Without `repeats_count` the time between two reports of one step counts for nothing.
+        """
+        if self.cancelled():
+            raise Cancelled
+        rate, eta_s = self._meter.step(step, total, repeats_count=repeats_count)
+        self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
+
+    def say(self, message: str) -> None:
+        """Say where the job stands, its step as it is; for its last words."""
+        self._jobs.progress(self._id, message=message)
+
+    def cancelled(self) -> bool:
+        """Whether this run should end; `step` asks it, and so does a wait for the card."""
+        return self._jobs.stopping(self._id)
+
+    def event(self, **data: Any) -> None:
+        """Tell whoever follows the job of something that happened; `data` must be JSON."""
+        self._jobs.add_event(self._id, {"at": now(), **data})
+
+    def artifact(self, name: str, value: Any) -> None:
+        """Keep a result with the job, durably; `value` must be JSON."""
+        self._jobs.keep_artifact(self._id, name, value)
+
+    def leave_out(self, image_id: str, error: UserError, *, what: str = LEFT_OUT, items: int = 1) -> None:
+        """Go on without a picture that cannot be used: an event names it, and the job's result does.
+
+        `items`: how many of the job's items are not done for it.
+        """
+        self._named(what, image_id, error.cause, items)
+        self.event(warning=f"{self._without[what][image_id]['name']} was {WITHOUT[what]}: {error}")
+
+    def demand_some(self, done: Collection[object]) -> None:
+        """Refuse to call a job done of which nothing could be done. Raises: BadInput naming the first trouble."""
+        bad = list(self._without.get(LEFT_OUT, {}).values())
+        if bad and not done:
+            raise BadInput(
+                f"None of the pictures can be used. {bad[0]['name']}: {bad[0]['why']}",
+                "Put the files back from a backup, or trash their records in Curate.",
+            )
+
+    def _named(self, what: str, image_id: str, why: str, items: int = 1) -> None:
+        record = self.store.images.peek(image_id)
+        name = (record and record.name) or image_id[:12]
+        found = self._without.setdefault(what, {})
+        found[image_id] = {"image": image_id, "name": name, "why": why, "items": items}
+        self.artifact(what, list(found.values()))
+
+    def save(
+        self,
+        image: Image | bytes,
+        *,
+        kind: Kind,
+        parent: str = "",
+        item: Params | EditItem | None = None,
+        **fields: Any,
+    ) -> ImageRecord:
+        """Keep a picture with all that made it: the job, the model, the version, the parameters verbatim."""
+        job = self.job
+        made: Json = {"job": job.id, "parent": parent}
+        for name in ("model", "version"):
+            made[name] = job.payload.get(name) or ""
+        params = item.params if isinstance(item, EditItem) else item
+        if params is not None:
+            made["params"] = json.loads(json.dumps(params.to_json()))
+            made["params_kind"] = type(params).__name__
+            made["seed"] = made["params"].get("seed", 0)
+        record = self.store.add_image(image, kind=kind, **{**made, **fields})
+        self.event(image=record.id)
+        again = record.id in self._saved or record.job != job.id  # the same content answers the record that it has
+        if again and kind is not Kind.PREVIEW:
+            where = "it is in the trash" if record.trashed else "it was there before"
+            self._named(AGAIN, record.id, where)
+        self._saved.add(record.id)
+        return record
+
+    @contextmanager
+    def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
+        """Exclusive use of the card; the job says what it waits for, and a cancel ends the wait.
+
+        Raises: OutOfMemory, Cancelled.
+        """
+        with self.studio.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
+            yield lease
+
+    def _waiting(self, words: str) -> None:
+        if words:
+            self._meter.pause()
+        else:
+            self._meter.resume()
+        self._jobs.waits(self._id, words)

@@ -1,0 +1,85 @@
+"""What happened in each job, in order: kept beside the job's own files, so that a restart loses nothing."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from engines.api.errors import UserError
+from studio.records.nouns import Job, Json
+from studio.records.words import mended
+from studio.store.durable import make_folder
+
+_NAME = "events.jsonl"
+_LOG = logging.getLogger(__name__)
+
+
+class EventLog:
+    """One JSON line an event. `folder` answers where a job's run lies, there or not; None for a job that has none.
+
+    Events are a by-product: where the disk refuses them they stay in memory, and are written with the next one.
+    """
+
+    def __init__(self, folder: Callable[[Job], Path | None]) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._events: dict[str, list[Json]] = {}
+        self._unwritten: dict[str, list[str]] = {}
+
+    def add(self, job: Job, event: Json) -> None:
+        """Append; `event` must be JSON."""
+        with self._lock:
+            events, folder = self._read(job), self._folder(job)
+            line = json.dumps(mended(event))
+            events.append(json.loads(line))
+            if folder is None:
+                return
+            waiting = self._unwritten.setdefault(job.id, [])
+            waiting.append(line)
+            try:
+                _append(make_folder(folder) / _NAME, waiting)
+            except (OSError, UserError) as error:
+                if len(waiting) == 1:
+                    _LOG.warning("the events of job %s stay in memory for now: %s", job.id, error)
+            else:
+                waiting.clear()
+
+    def since(self, job: Job, start: int) -> tuple[list[Json], int]:
+        """The events from number `start` (0 = the first) on, and the number to ask from next time."""
+        with self._lock:
+            events = self._read(job)
+            return events[max(0, start) :], len(events)
+
+    def _read(self, job: Job) -> list[Json]:
+        if job.id not in self._events:
+            folder = self._folder(job)
+            path = folder / _NAME if folder is not None else None
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path and path.is_file() else []
+            self._events[job.id] = [event for event in map(_parse, lines) if event is not None]
+        return self._events[job.id]
+
+
+def _append(path: Path, lines: Sequence[str]) -> None:
+    """Write lines, all of them or none. Raises: OSError."""
+    # The newline comes first, so that a line which a crash tore spoils no other.
+    left = memoryview("".join(f"\n{line}" for line in lines).encode())
+    with path.open("ab", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+def _parse(line: str) -> Json | None:
+    try:
+        event = mended(json.loads(line))
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None

@@ -1,0 +1,381 @@
+"""The persisted queue and its one worker: states, progress, cancel, recovery. Holds the only broad except."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from engines.api.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, NotFound, RanOut, UserError
+from studio.jobs.context import WITHOUT, Context, summary
+from studio.jobs.events import EventLog
+from studio.records.nouns import Job, JobState, Json, now
+from studio.records.words import demand_text, mended
+from studio.store import Library
+from studio.store.durable import disk_refusal
+
+__all__ = ["Context", "Jobs", "Runner"]
+
+Runner = Callable[[Context], None]
+Rows = list[Job]  # inside the class, `list` is its method
+Events = tuple[list[Json], int]
+_LOG = logging.getLogger(__name__)
+_RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
+_SAVE_S = 1.0
+_RETRY_S = 2.0
+
+
+class Jobs:
+    """Jobs are rows: submitted from anywhere, run one at a time in order, found again after a crash.
+
+    States and artifacts are durable before the call returns; progress at most once a second. What a full disk
+    refuses of a job's end, a cancel or progress is known at once and stored when there is room, looked for every
+    `retry_s` seconds; until then nothing new is begun. `log` is where a user finds the traceback of a bug.
+    """
+
+    def __init__(
+        self,
+        library: Library,
+        runners: dict[str, Runner],
+        context: Callable[[Job, Jobs], Context],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        log: str = "the studio's log",
+        retry_s: float = _RETRY_S,
+    ) -> None:
+        self.clock = clock
+        self._library = library
+        self._rows = library.records(Job)
+        self._runners = runners
+        self._context = context
+        self._log = log
+        self._retry_s = retry_s
+        self._events = EventLog(lambda job: library.folder(job.character) / "runs" / job.id if job.character else None)
+        self._wake = threading.Condition()
+        self._jobs: dict[str, Job] = {job.id: job for job in self._rows.all()}
+        self._saved_at: dict[str, float] = {}
+        self._unsaved: set[str] = set()  # rows that are further than the disk knows
+        self._cancelling: set[str] = set()
+        self._live: set[str] = set()
+        self._closing = False
+        self._thread: threading.Thread | None = None
+        self._recover()
+
+    def _recover(self) -> None:
+        """What a crash left running is interrupted: offered for resume, never restarted unasked."""
+        lost = [job for job in self._jobs.values() if job.state is JobState.RUNNING]
+        for job in lost:
+            self._note(self._ended(job, {"state": JobState.INTERRUPTED}))
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────
+
+    def get(self, job_id: str) -> Job:
+        """One job, with its progress of this moment. Raises: NotFound."""
+        try:
+            return self._jobs[job_id]
+        except KeyError:
+            raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
+
+    def list(self, character: str | None = None) -> Rows:
+        """Running first, then the queue in its order, then the rest, newest first."""
+        with self._wake:
+            jobs = [job for job in self._jobs.values() if character in (None, job.character)]
+        running = [job for job in jobs if job.state is JobState.RUNNING]
+        queued = sorted((job for job in jobs if job.state is JobState.QUEUED), key=_place)
+        # Backwards, so that of two that ended in the same millisecond the later one comes first.
+        rest = [job for job in reversed(jobs) if job.state not in (JobState.RUNNING, JobState.QUEUED)]
+        rest.sort(key=lambda job: (job.ended_as, job.ended or job.created), reverse=True)
+        return [*sorted(running, key=lambda job: job.started), *queued, *rest]
+
+    def running(self) -> Job | None:
+        """The job that runs now."""
+        first = next(iter(self.list()), None)
+        return first if first is not None and first.state is JobState.RUNNING else None
+
+    def events(self, job_id: str, since: int = 0) -> Events:
+        """The job's events from number `since` on, and the number to ask from next time. Raises: NotFound."""
+        return self._events.since(self.get(job_id), since)
+
+    # ── telling ─────────────────────────────────────────────────────────────────────────────────
+
+    def submit(
+        self,
+        kind: str,
+        character_id: str,
+        payload: Json,
+        *,
+        title: str,
+        total: int = 0,
+        key: str = "",
+        here: bool = False,
+    ) -> Job:
+        """Queue a job; the same kind, character and key again answers the first one.
+
+        `here` runs it at once in the calling thread, with the same bookkeeping.
+        Raises: NotFound, BadInput for text that no page could show.
+        """
+        if kind not in self._runners:
+            raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
+        demand_text("The job", payload)
+        demand_text("The key", key)
+        with self._wake:
+            same = (
+                job
+                for job in self._jobs.values()
+                if key and (job.kind, job.character, job.key) == (kind, character_id, key)
+            )
+            known = next(same, None)
+            if known is not None:
+                return known
+            job = Job(
+                id=f"{kind}-{secrets.token_hex(5)}",
+                kind=kind,
+                character=character_id,
+                title=mended(title),
+                payload=json.loads(json.dumps(payload)),
+                total=total,
+                key=key,
+                position=self._last_position() + 1,
+                state=JobState.RUNNING if here else JobState.QUEUED,
+                started=now() if here else "",
+            )
+            self._keep(job)
+            if here:
+                self._live.add(job.id)
+            self._wake.notify_all()
+        if here:
+            self._run(job)
+        return self.get(job.id)
+
+    def cancel(self, job_id: str) -> Job:
+        """End a job: at once when it waits, within a step when it runs. Raises: NotFound."""
+        with self._wake:
+            job = self.get(job_id)
+            if job.state is JobState.RUNNING:
+                self._cancelling.add(job_id)
+                return self._note(job.replace(message="cancelling"))
+            if job.state in (JobState.QUEUED, JobState.INTERRUPTED):
+                return self._note(self._ended(job, {"state": JobState.CANCELLED}))
+            return job
+
+    def resume(self, job_id: str) -> Job:
+        """Queue again, as it was asked, what did not end well. Raises: NotFound, BadInput."""
+        with self._wake:
+            job = self.get(job_id)
+            if job.state in (JobState.QUEUED, JobState.RUNNING):
+                return job
+            if job.state not in _RESUMABLE:
+                raise BadInput(f"{job.title or job.kind} is {job.state}.", "Submit a new job instead.")
+            return self._note(self._queued_again(job))
+
+    def extend(self, job_id: str, payload: Json, total: int) -> Job:
+        """Queue again what has ended, with more asked of it: one write, so that no crash parts the two.
+
+        Raises: NotFound, BadInput, Busy while it has not ended.
+        """
+        with self._wake:
+            job = self.get(job_id)
+            if job.state in (JobState.QUEUED, JobState.RUNNING):
+                raise Busy(f"{job.title or job.kind} has not ended.", "Stop it, or wait; then extend it.")
+            return self._keep(self._queued_again(job.replace(payload=json.loads(json.dumps(payload)), total=total)))
+
+    def _queued_again(self, job: Job) -> Job:
+        if job.kind not in self._runners:
+            raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
+        self._wake.notify_all()
+        again = {"state": JobState.QUEUED, "position": self._last_position() + 1, "ended": "", "message": ""}
+        kept = {name: value for name, value in job.artifacts.items() if name not in WITHOUT}
+        return job.replace(**again, error={}, artifacts=kept)
+
+    def move(self, job_id: str, before_id: str | None = None) -> None:
+        """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""
+        with self._wake:
+            job = self.get(job_id)
+            queue = [other for other in self.list() if other.state is JobState.QUEUED and other.id != job_id]
+            places = [other.id for other in queue]
+            if job.state is not JobState.QUEUED:
+                raise BadInput(f"{job.title or job.kind} is {job.state}.", "Only queued jobs can be moved.")
+            if before_id is not None and self.get(before_id).id not in places:
+                raise BadInput("A job can only be moved before another queued one.", "Reload the queue.")
+            queue.insert(places.index(before_id) if before_id is not None else len(queue), job)
+            moved = [other.replace(position=float(index)) for index, other in enumerate(queue, 1)]
+            self._rows.put_many(moved)
+            self._jobs.update({other.id: other for other in moved})
+
+    # ── the worker's own ────────────────────────────────────────────────────────────────────────
+
+    def start(self) -> None:
+        """Let the queue run; a second call does nothing."""
+        with self._wake:
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
+                self._thread.start()
+
+    def close(self, patience_s: float = 60.0) -> None:
+        """Stop after the running job's present step; it is found interrupted, not cancelled, next time.
+
+        Raises: Busy when it does not stop in time; the store is still in use then.
+        """
+        with self._wake:
+            self._closing = True
+            self._wake.notify_all()
+            if not self._wake.wait_for(lambda: not self._live, patience_s):
+                raise Busy("The running job has not stopped yet.", "Wait for its step to end, then try again.")
+            self._store_unsaved()
+        if self._thread is not None:
+            self._thread.join(patience_s)
+
+    def _work(self) -> None:
+        while job := self._take():
+            self._run(job)
+
+    def _take(self) -> Job | None:
+        """The next job, once the disk has taken that it runs; None when the studio closes."""
+        with self._wake:
+            while True:
+                patience = self._retry_s if self._unsaved else None
+                self._wake.wait_for(lambda: self._closing or self._next() is not None, patience)
+                self._store_unsaved()
+                job = self._next()
+                if self._closing:
+                    return None
+                if job is None:
+                    continue
+                started = {"state": JobState.RUNNING, "started": now(), "rate": 0.0, "eta_s": 0.0, "waits_for": ""}
+                try:
+                    job = self._keep(job.replace(**started))
+                except UserError as error:
+                    if job.waits_for != error.cause:
+                        _LOG.warning("job %s cannot begin yet: %s", job.id, error)
+                    self._jobs[job.id] = job.replace(waits_for=error.cause)
+                    self._wake.wait(self._retry_s)
+                    continue
+                self._live.add(job.id)
+                return job
+
+    def _run(self, job: Job) -> None:
+        outcome: Json = {"state": JobState.INTERRUPTED}
+        try:
+            self._persist(job)
+            done = self.get(job.id)
+            outcome = {"state": JobState.DONE, "error": {}, "message": summary(done) or done.message}
+        except Cancelled:
+            outcome = self._stopped(job)
+        except UserError as error:
+            refused = isinstance(error, DiskFull | NotAllowed) and self.stopping(job.id)
+            outcome = self._stopped(job) if refused else _failed(job, error)
+        except SystemExit as error:
+            outcome = self._bug(error)
+        except Exception as error:  # noqa: BLE001  whatever a runner does, the worker lives and the user is told
+            told = disk_refusal(error, self._library.root)
+            _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if told else "a bug", exc_info=error)
+            stopped = told and self.stopping(job.id)
+            outcome = self._stopped(job) if stopped else _failed(job, told) if told else self._bug(error)
+        finally:
+            self._end(job.id, outcome)
+
+    def _stopped(self, job: Job) -> Json:
+        """How a job ends that was asked to, also where the disk did not let it keep its last step."""
+        closing = self._closing and job.id not in self._cancelling
+        return {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
+
+    def _bug(self, error: BaseException) -> Json:
+        told = {"code": "bug", "message": f"{type(error).__name__}: {error}"}
+        return {"state": JobState.FAILED, "error": {**told, "hint": f"The traceback is in {self._log}."}}
+
+    def _persist(self, job: Job) -> None:
+        """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
+        while True:
+            try:
+                return self._runners[job.kind](self._context(job, self))
+            except RanOut as error:
+                traceback.clear_frames(error.__traceback__)
+                _LOG.info("job %s goes on: %s", job.id, error)
+                self.add_event(job.id, {"at": now(), "ran_out": error.cause, "remedy": error.hint})
+
+    def _end(self, job_id: str, outcome: Json) -> None:
+        with self._wake:
+            self._cancelling.discard(job_id)
+            self._note(self._ended(self.get(job_id), mended(outcome)))
+            self._saved_at.pop(job_id, None)
+            self._live.discard(job_id)
+            self._wake.notify_all()
+
+    def _ended(self, job: Job, outcome: Json) -> Job:
+        """A job that ends now; a clock that is set back meanwhile changes nothing in the order."""
+        last = max((each.ended_as for each in self._jobs.values()), default=0)
+        return job.replace(**outcome, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
+
+    # ── what a context reports ──────────────────────────────────────────────────────────────────
+
+    def stopping(self, job_id: str) -> bool:
+        """Whether a running job should end now."""
+        return self._closing or job_id in self._cancelling
+
+    def progress(self, job_id: str, **changes: Any) -> None:
+        """Note a step; durable at most once a second."""
+        with self._wake:
+            job = self._jobs[job_id] = self.get(job_id).replace(**mended(changes))
+            if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
+                self._note(job)
+
+    def waits(self, job_id: str, words: str) -> None:
+        """Note what a job waits for; "" when it goes on. Nothing that has to survive."""
+        with self._wake:
+            self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
+
+    def keep_artifact(self, job_id: str, name: str, value: Any) -> None:
+        """Keep a result with a job, durably."""
+        with self._wake:
+            job = self.get(job_id)
+            self._keep(job.replace(artifacts={**job.artifacts, name: mended(json.loads(json.dumps(value)))}))
+
+    def add_event(self, job_id: str, event: Json) -> None:
+        """Append to a job's events."""
+        self._events.add(self.get(job_id), event)
+
+    def _keep(self, job: Job) -> Job:
+        """Store a row, and with it what the disk refused before. Raises: UserError, and then nothing has changed."""
+        waiting = [self._jobs[each] for each in self._unsaved if each != job.id]
+        self._rows.put_many([*waiting, job])
+        self._unsaved.clear()
+        self._jobs[job.id] = job
+        self._saved_at[job.id] = self.clock()
+        return job
+
+    def _note(self, job: Job) -> Job:
+        """Store a row whose news is true whether the disk takes it or not; what it refuses is stored later."""
+        try:
+            return self._keep(job)
+        except UserError as error:
+            if job.id not in self._unsaved:
+                _LOG.warning("job %s is %s, which could not be stored yet: %s", job.id, job.state, error)
+            self._jobs[job.id] = job
+            self._unsaved.add(job.id)
+            self._saved_at[job.id] = self.clock()
+            return job
+
+    def _store_unsaved(self) -> None:
+        if self._unsaved:
+            self._note(self._jobs[next(iter(self._unsaved))])
+
+    def _next(self) -> Job | None:
+        queued = [job for job in self._jobs.values() if job.state is JobState.QUEUED]
+        return min(queued, key=_place, default=None)
+
+    def _last_position(self) -> float:
+        return max((job.position for job in self._jobs.values()), default=0.0)
+
+
+def _place(job: Job) -> tuple[float, str, str]:
+    return (job.position, job.created, job.id)
+
+
+def _failed(job: Job, error: UserError) -> Json:
+    _LOG.info("job %s failed: %s", job.id, mended(str(error)))
+    return {"state": JobState.FAILED, "error": error.to_json()}

@@ -1,0 +1,237 @@
+"""Is this the character? Similarity to the originals, in terms of how alike the originals are to each other."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.api.crops import cut
+from engines.api.errors import ModelMissing, UserError
+from engines.api.params import Json
+from engines.api.protocols import Embedding, NoFace, Scorer
+from studio.judging.statistics import median, percentile
+from studio.records.nouns import ImageRecord, Kind, Verdict
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.store import Store
+    from studio.workplace import Studio
+
+ENOUGH = 3  # fewer originals do not say how alike one person's pictures are
+_TOP = 3
+_FLOOR_PERCENTILE = 10.0
+_BATCH = 8
+_CACHE = "embeddings"
+_ANYTHING, _NOTHING = -1.0, 1.0
+
+_LOG = logging.getLogger(__name__)
+
+Vectors = NDArray[np.float64]
+LeaveOut = Callable[[str, UserError], object]  # a picture's id, and why it cannot be opened
+
+
+def _quietly(image: str, error: UserError) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The originals as a scorer sees them, and what is usual among them.
+
+    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others, the floor
+    never above the scorer's own threshold: originals can be more alike than one person's pictures need be. With
+    fewer than three originals nothing is `calibrated`: the floor lets everything through to a human, the ceiling too,
+    and neither says who it is.
+    """
+
+    version: str
+    ids: tuple[str, ...]
+    vectors: Vectors = field(repr=False, compare=False)
+    floor: float = _ANYTHING
+    ceiling: float = _NOTHING
+    middle: float = 0.0
+    calibrated: bool = False
+
+    def nearest(self, embedding: Embedding) -> str:
+        """The original most like it; "" without originals."""
+        if not self.ids:
+            return ""
+        return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
+
+
+def gallery(studio: Studio, store: Store, leave_out: LeaveOut = _quietly) -> Gallery:
+    """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
+
+    Embeddings are kept with the store by scorer version: only new originals are embedded. An original that cannot be
+    opened is not in it: `leave_out` is told which, and why.
+    """
+    scorer = studio.scorer(store.character.scorer)
+    known = embeddings(store, scorer, [image.id for image in originals(store)], leave_out)
+    found = {image: vector for image, vector in known.items() if vector is not None}
+    return make_gallery(scorer.version, found, scorer.threshold)
+
+
+def gallery_if_any(studio: Studio, store: Store) -> Gallery:
+    """The same, but an empty one where the scorer's weights are missing: then nothing can be told, and no more."""
+    try:
+        return gallery(studio, store)
+    except ModelMissing:
+        return make_gallery("", {})
+
+
+def originals(store: Store) -> list[ImageRecord]:
+    """What a gallery is made of: source pictures that nobody refused."""
+    return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+
+
+def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
+    """A gallery of unit vectors by picture id, calibrated by leaving each one out in turn."""
+    vectors = np.asarray(list(found.values()), dtype=np.float64)
+    ids = tuple(found)
+    if len(ids) < ENOUGH:
+        return Gallery(version, ids, vectors)
+    among = vectors @ vectors.T
+    usual = [_top_mean(np.delete(row, i)) for i, row in enumerate(among)]
+    lowest = percentile(usual, _FLOOR_PERCENTILE)
+    return Gallery(
+        version,
+        ids,
+        vectors,
+        floor=lowest if threshold is None else min(lowest, threshold),
+        ceiling=max(usual),
+        middle=median(usual),
+        calibrated=True,
+    )
+
+
+def similarity(embedding: Embedding, reference: Gallery) -> float | None:
+    """The mean of the three highest cosines with the originals; None where there is no original to compare with."""
+    if not reference.ids:
+        return None
+    return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
+
+
+def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Json]:
+    """Record fields, a picture each: `scores` (version -> similarity, None for "no face"), `nearest` (an original)."""
+    return [
+        {
+            "scores": {scorer.version: _rounded(outcome, reference)},
+            "nearest": "" if isinstance(outcome, NoFace) else reference.nearest(outcome),
+        }
+        for outcome in scorer.embed(pictures)
+    ]
+
+
+def score_images(studio: Studio, store: Store, ids: Iterable[str]) -> dict[str, float | None]:
+    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay.
+
+    Pictures that cannot be opened are left out.
+    """
+    scorer = studio.scorer(store.character.scorer)
+    reference = gallery(studio, store)
+    done: dict[str, float | None] = {}
+    waiting = list(ids)
+    for start in range(0, len(waiting), _BATCH):
+        opened = open_each(waiting[start : start + _BATCH], store.open_image)
+        part, found = list(opened), score_pictures(scorer, reference, list(opened.values()))
+        changes = {
+            image: {**fields, "scores": {**store.images.get(image).scores, **fields["scores"]}}
+            for image, fields in zip(part, found, strict=True)
+        }
+        store.update_images(changes)
+        done.update((image, fields["scores"][scorer.version]) for image, fields in zip(part, found, strict=True))
+    return done
+
+
+def score_of(image: ImageRecord, version: str) -> float | None:
+    """A record's score by one scorer version; None where it has none, or there was no face."""
+    value = image.scores.get(version)
+    return None if value is None else float(value)
+
+
+def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: LeaveOut = _quietly) -> dict[str, Image]:
+    """Pictures by id, without those that cannot be opened: `leave_out` is told of each."""
+    opened: dict[str, Image] = {}
+    for image in ids:
+        try:
+            opened[image] = read(image)
+        except UserError as error:
+            leave_out(image, error)
+    return opened
+
+
+def embeddings(
+    store: Store, scorer: Scorer, ids: Sequence[str], leave_out: LeaveOut = _quietly
+) -> dict[str, tuple[float, ...] | None]:
+    """Unit vectors of stored pictures as cropped, None for "no face"; computed once a crop and scorer version.
+
+    Pictures that cannot be opened are missing in it, and told to `leave_out`.
+    """
+    cache = _cache_file(store, scorer.version)
+    cached = _read_cache(cache)
+    shown = {image: store.images.get(image) for image in ids}
+    missing = [image for image, record in shown.items() if _seen(record) not in cached]
+
+    def seen(image: str) -> Image:
+        return cut(store.open_whole(image), shown[image].crop)
+
+    for start in range(0, len(missing), _BATCH):
+        opened = open_each(missing[start : start + _BATCH], seen, leave_out)
+        for image, outcome in zip(opened, scorer.embed(list(opened.values())), strict=True):
+            cached[_seen(shown[image])] = None if isinstance(outcome, NoFace) else list(outcome.vector)
+    if missing:
+        _write_cache(cache, cached)
+    found = {image: cached[_seen(record)] for image, record in shown.items() if _seen(record) in cached}
+    return {image: None if vector is None else tuple(vector) for image, vector in found.items()}
+
+
+def _seen(image: ImageRecord) -> str:
+    """A name for what a scorer sees of a picture: all of it by its id alone, a part by its box, too."""
+    return " ".join([image.id, *map(str, image.crop)])
+
+
+def _cache_file(store: Store, version: str) -> Path:
+    name = hashlib.sha256(version.encode()).hexdigest()[:16]
+    return store.run_dir(_CACHE) / f"{name}.json"
+
+
+def _read_cache(cache: Path) -> Json:
+    """What is cached; nothing where the file is not there or not whole, since it can be made again."""
+    try:
+        data = json.loads(cache.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write_cache(cache: Path, cached: Json) -> None:
+    """Keep what was computed; where the disk refuses it is computed again next time."""
+    part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
+    try:
+        part.write_text(json.dumps(cached), encoding="utf-8")
+        part.replace(cache)
+    except OSError as error:
+        _LOG.warning("%s could not be written: %s", cache, error)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:
+    value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
+    return None if value is None else round(value, 4)
+
+
+def _top_mean(values: Vectors) -> float:
+    return float(np.sort(values)[-_TOP:].mean())

@@ -1,0 +1,97 @@
+"""Is it the character? Asked of every picture that a job makes, before a human sees it.
+
+Fewer than three originals, no face, no scorer: then nobody can tell, which is neither yes nor no.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from engines.api.errors import ModelMissing
+from engines.api.params import Json
+from engines.api.protocols import Scorer
+from studio.jobs.context import NOT_COMPARED
+from studio.judging.gallery import ENOUGH, gallery, make_gallery, originals, score_pictures
+from studio.judging.outcomes import FAIL, IDENTITY, UNKNOWN
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from studio.jobs.context import Context
+    from studio.store import Store
+
+
+class Judge:
+    """The character's scorer with the gallery of originals, made once for many pictures.
+
+    Without the scorer's weights nothing is scored and nothing set aside: a human sees all, and the job says so.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._scorer: Scorer | None = None
+        self.gallery = make_gallery("", {})
+        try:
+            self._scorer = ctx.studio.scorer(ctx.store.character.scorer)
+            self.gallery = gallery(ctx.studio, ctx.store, partial(ctx.leave_out, what=NOT_COMPARED))
+            if not self.gallery.calibrated:
+                ctx.event(warning=too_few(len(self.gallery.ids)))
+        except ModelMissing as error:
+            self._go_without(error)
+
+    def _go_without(self, error: ModelMissing) -> None:
+        self._scorer, self.gallery = None, make_gallery("", {})
+        self._ctx.event(warning=f"Pictures are not scored: {error}")
+
+    def likeness(self, image: Image) -> Json:
+        """A record's fields that say who this is: its `scores`, None where nothing could be compared, and `nearest`."""
+        try:
+            return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else {}
+        except ModelMissing as error:  # what the originals gave is kept, so the weights may first be wanted here
+            self._go_without(error)
+            return {}
+
+    @property
+    def floor(self) -> float | None:
+        """The least likeness that is still the character; None where too few originals say nothing of it."""
+        return self.gallery.floor if self.gallery.calibrated else None
+
+    def identity(self, scores: Json) -> float | None:
+        """This scorer's value; None when it could not tell."""
+        value = scores.get(self.gallery.version)
+        return None if value is None else float(value)
+
+    def advice(self, scores: Json) -> dict[str, str]:
+        """Words for a reviewer where a score alone would mislead."""
+        value = self.identity(scores)
+        if scores and value is None and self.gallery.ids:
+            return {"no_face": "nothing to compare with the originals was found"}
+        if value is not None and value > self.gallery.ceiling:
+            return {"near_copy": "closer to an original than the originals are to each other"}
+        return {}
+
+    def below(self, scores: Json, floor: float) -> bool:
+        """Whether the filter sets it aside; what cannot be told goes to a human."""
+        value = self.identity(scores)
+        return value is not None and value < floor
+
+
+def too_few(count: int) -> str:
+    """Why identity is not judged, in words."""
+    return (
+        f"Identity is not judged: {count} of the original pictures can be compared with, and it takes {ENOUGH} to know "
+        "how alike they are. Import more originals to have what is made from then on judged."
+    )
+
+
+def judged(store: Store, outcomes: Sequence[Json], made: str) -> list[Json]:
+    """Outcomes of before the number of originals was kept beside them, identity unknown where there were too few.
+
+    They passed everybody then, so one that failed shows that there were enough.
+    """
+    enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
+    if enough or any(each.get(IDENTITY) == FAIL for each in outcomes):
+        return list(outcomes)
+    return [{**each, IDENTITY: UNKNOWN} if IDENTITY in each else each for each in outcomes]

@@ -1,0 +1,190 @@
+"""Advice on a picture: blurred, too dark, too small, seen before. Advice only: nothing here ever deletes."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.api.crops import lost
+from engines.api.errors import NotFound
+from engines.api.params import TrainParams
+from engines.api.protocols import ModelSpec
+from engines.catalogue.registry import Registry
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+Floats = NDArray[np.float64]
+
+CUT = "cut"  # the gate's name
+NOTABLE_CUT = 0.05  # the usual shapes of photos, 2:3, 3:4 and 9:16, lose less: nobody should crop each of these
+_SIDE = 256  # sharpness depends on resolution: always measured at this one, or below
+_HASH_SIDE = 32
+_HASH_KEPT = 8
+_DUPLICATE = 6
+_SIMILAR = 10
+_BLUR_ABSOLUTE = 20.0
+_BLUR_RELATIVE = 0.2
+_DARK_MEAN, _BRIGHT_MEAN = 40.0, 215.0
+_CLIPPED_SHARE = 0.4
+_SMALL_SHARE = 0.75
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measures:
+    """Figures of one picture, kept on its record so that a large library is never measured twice.
+
+    `sharpness` is the variance of the Laplacian at 256 pixels; `brightness` a mean grey of 0…255; `dark` and
+    `bright` the shares of pixels below 5 and above 250: these four of the middle of the picture. `phash` and
+    `mirrored` are 64-bit perceptual hashes in hex, of the picture and of its mirror image.
+    """
+
+    width: int
+    height: int
+    sharpness: float
+    brightness: float
+    dark: float
+    bright: float
+    phash: str
+    mirrored: str
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain dict that `from_json` turns back."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self | None:
+        """Read back; None where a record holds no figures, or older ones."""
+        names = {f.name for f in fields(cls)}
+        return cls(**data) if set(data) == names else None
+
+
+def measure(image: Image) -> Measures:
+    """All figures of one picture; a few milliseconds, whatever its size."""
+    grey = image.convert("L")
+    small = _shrunk(grey, _SIDE)
+    pixels = _middle(np.asarray(small, dtype=np.float64))
+    tiny = np.asarray(grey.resize((_HASH_SIDE, _HASH_SIDE)), dtype=np.float64)
+    return Measures(
+        width=image.width,
+        height=image.height,
+        sharpness=round(_sharpness(pixels), 2),
+        brightness=round(float(pixels.mean()), 1),
+        dark=round(float((pixels < 5).mean()), 4),
+        bright=round(float((pixels > 250).mean()), 4),
+        phash=_phash(tiny),
+        mirrored=_phash(tiny[:, ::-1]),
+    )
+
+
+def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) -> dict[str, str]:
+    """What a user should know before training on a picture: gate -> words; empty when all is well.
+
+    `peers` are the character's other pictures, which say what sharp means here; `wanted` is the model's side
+    in pixels.
+    """
+    advice: dict[str, str] = {}
+    usual = float(np.median([peer.sharpness for peer in peers])) if len(peers) >= 3 else 0.0
+    if measures.sharpness < max(_BLUR_ABSOLUTE, _BLUR_RELATIVE * usual):
+        advice["blurred"] = f"looks blurred (sharpness {measures.sharpness:.0f}; usual here {usual:.0f})"
+    if measures.brightness < _DARK_MEAN or measures.dark > _CLIPPED_SHARE:
+        advice["dark"] = f"very dark (mean {measures.brightness:.0f} of 255, {measures.dark:.0%} black)"
+    elif measures.brightness > _BRIGHT_MEAN and measures.bright > _CLIPPED_SHARE:
+        advice["bright"] = f"overexposed (mean {measures.brightness:.0f} of 255, {measures.bright:.0%} white)"
+    if min(measures.width, measures.height) < _SMALL_SHARE * wanted:
+        size = f"{measures.width}×{measures.height}"
+        advice["small"] = f"small ({size}; the model works at {wanted}): it will be enlarged"
+    return advice
+
+
+def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
+    """The share of a picture, 0…1, that a training of a generator cuts away: the most of its resolutions' buckets.
+
+    A resolution that is no whole number counts nothing; who checks the knobs refuses it.
+    """
+    knobs = params or spec.params(TrainParams)
+    sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
+    return max((lost(size, side**2, spec.multiple) for side in sides), default=0.0)
+
+
+def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
+    """What a user should know of a picture whose shape a generator does not learn: gate -> words; empty for little."""
+    try:
+        share = share_lost(registry.spec(model), size)
+    except NotFound:
+        return {}  # a row that is gone trains nothing; the pre-flight says so
+    if share < NOTABLE_CUT:
+        return {}
+    return {CUT: f"too long: training cuts {share:.0%} of it away at its ends; crop it to the part that matters"}
+
+
+class LookAlikes:
+    """Pictures by perceptual hash: finds the closest one among tens of thousands in well under a millisecond."""
+
+    def __init__(self, known: Mapping[str, Measures] | None = None) -> None:
+        self._ids: list[str] = []
+        self._hashes = np.zeros((16, 2), dtype=np.uint64)
+        for image, measures in (known or {}).items():
+            self.add(image, measures)
+
+    def add(self, image: str, measures: Measures) -> None:
+        """Remember one picture."""
+        if len(self._ids) == len(self._hashes):
+            self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
+        self._hashes[len(self._ids)] = (int(measures.phash, 16), int(measures.mirrored, 16))
+        self._ids.append(image)
+
+    def closest(self, measures: Measures) -> tuple[str, str]:
+        """The id of the closest look-alike and how it is alike; ("", "") when there is none."""
+        if not self._ids:
+            return ("", "")
+        bits = np.bitwise_count(self._hashes[: len(self._ids)] ^ np.uint64(int(measures.phash, 16)))
+        at, side = np.unravel_index(int(bits.argmin()), bits.shape)
+        distance = int(bits[at, side])
+        if distance > _SIMILAR:
+            return ("", "")
+        how = "almost" if distance <= _DUPLICATE else "much like"
+        return (self._ids[at], f"{how} {'a mirror image of' if side else 'the same picture as'}")
+
+
+def _shrunk(grey: Image, side: int) -> Image:
+    scale = side / max(grey.size)
+    if scale >= 1:  # never enlarged: that would read as blur
+        return grey
+    return grey.resize((max(1, round(grey.width * scale)), max(1, round(grey.height * scale))))
+
+
+def _middle(pixels: Floats) -> Floats:
+    """The middle 70 %: a portrait's background may be soft on purpose."""
+    height, width = pixels.shape
+    top, left = int(height * 0.15), int(width * 0.15)
+    return pixels[top : height - top, left : width - left]
+
+
+def _sharpness(pixels: Floats) -> float:
+    if min(pixels.shape) < 3:
+        return 0.0
+    inner = -4 * pixels[1:-1, 1:-1]
+    inner = inner + pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]
+    return float(inner.var())
+
+
+@functools.cache
+def _dct_matrix(size: int) -> Floats:
+    """Rows of the DCT-II."""
+    k, n = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
+    matrix: Floats = np.cos(np.pi * (2 * n + 1) * k / (2 * size))
+    return matrix
+
+
+def _phash(tiny: Floats) -> str:
+    """The perceptual hash that imagehash calls phash: signs of the low frequencies against their median."""
+    matrix = _dct_matrix(_HASH_SIDE)
+    low = (matrix @ tiny @ matrix.T)[:_HASH_KEPT, :_HASH_KEPT].flatten().round(3)
+    bits = low > np.median(low)
+    return f"{int(''.join('1' if bit else '0' for bit in bits), 2):016x}"

@@ -1,0 +1,51 @@
+"""Which text can be kept: text that every store, page and script can read again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from engines.api.errors import BadInput
+
+CAPTION_LETTERS: Final = 4000
+"""The longest caption: about twice what the longest text encoder of the models reads."""
+
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, halves of letters
+
+
+def demand_text(what: str, value: Any) -> None:
+    """Refuse text that no page can show, wherever in a JSON value it stands. Raises: BadInput naming the place."""
+    if isinstance(value, str):
+        if not value.isprintable() and (found := _UNFIT.search(value)):
+            raise BadInput(
+                f"{what} holds a character that is no text (U+{ord(found[0]):04X}): {mended(value)[:60]!r}.",
+                "Type it again, or save it as UTF-8.",
+            )
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            demand_text(f"A name in {what}", name)
+            demand_text(f"{what}[{name!r}]", inner)
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            demand_text(f"{what}[{index}]", inner)
+
+
+def mended(value: Any) -> Any:
+    """A copy of a JSON value in which `?` stands for every character that is no text."""
+    if isinstance(value, str):
+        return value if value.isprintable() else _UNFIT.sub("?", value)
+    if isinstance(value, dict):
+        return {mended(name): mended(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [mended(inner) for inner in value]
+    return tuple(map(mended, value)) if isinstance(value, tuple) else value
+
+
+def demand_caption(words: str) -> None:
+    """Refuse a caption that is too long. Raises: BadInput."""
+    if len(words) > CAPTION_LETTERS:
+        raise BadInput(
+            f"This caption is {len(words)} letters long; at most {CAPTION_LETTERS} are kept.",
+            "Keep it to a few sentences: models read no more.",
+        )

@@ -1,0 +1,56 @@
+"""Which part of a picture counts in training: set, cleared, and every change taken back; the picture stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from engines.api.crops import Crop, checked
+from engines.api.errors import NotFound
+from studio.judging.quality import CUT
+from studio.records.nouns import ImageRecord, Record
+from studio.store.collection import Collection
+from studio.store.tables import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recrop(Record):
+    """A change of a crop, by what it replaced."""
+
+    image: str
+    before: tuple[float, ...]
+
+
+class Crops:
+    """The rules of crops over one character's records; every method is one transaction."""
+
+    def __init__(self, database: Database, images: Collection[ImageRecord]) -> None:
+        self._database = database
+        self._images = images
+        self._changes = Collection(database, "crops", Recrop)
+
+    def set(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
+        """Let a part count, or with an empty crop all of it. Raises: NotFound, BadInput."""
+        with self._database.transaction():
+            image = self._images.get(image_id)
+            kept = checked(crop, (image.width, image.height), image.name or f"the picture {image_id}")
+            if kept == image.crop:
+                return image
+            self._changes.put(Recrop(id=uuid4().hex, image=image_id, before=image.crop))
+            return self._images.put(_recropped(image, kept))
+
+    def undo(self, image_id: str) -> ImageRecord:
+        """Take a picture's last change back. Raises: NotFound when there is none."""
+        with self._database.transaction():
+            image = self._images.get(image_id)
+            last = self._changes.last(lambda change: change.image == image_id)
+            if last is None:
+                raise NotFound(f"The crop of {image.name or image_id} was not changed.", "Set one first.")
+            self._changes.remove(last.id)
+            return self._images.put(_recropped(image, last.before))
+
+
+def _recropped(image: ImageRecord, crop: Crop) -> ImageRecord:
+    """Advice on the shape before is none on the new one."""
+    return image.replace(crop=crop, advice={name: words for name, words in image.advice.items() if name != CUT})

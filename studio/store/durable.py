@@ -1,0 +1,127 @@
+"""Files that survive a crash: written aside, synced, renamed into place, and their folder synced."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import BinaryIO, Final
+from uuid import uuid4
+
+from engines.api.errors import UserError, from_disk
+
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's number
+
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as `written_aside` names what is not whole yet
+
+
+def sweep(folder: Path) -> None:
+    """Delete what a crash left half written in a folder and below it; nobody may be writing there now."""
+    for aside in folder.rglob(".*.tmp"):
+        if _ASIDE.fullmatch(aside.name):
+            with suppress(OSError):  # it may stay: nothing reads it
+                aside.unlink()
+
+
+class Disk:
+    """The calls of which durability is made, in one place, so that their order can be seen from outside."""
+
+    def sync(self, handle: int) -> None:
+        """Push an open file's or folder's contents to the disk."""
+        os.fsync(handle)
+
+    def replace(self, source: Path, target: Path) -> None:
+        """Give a file another's name, at once."""
+        source.replace(target)
+
+    def truncate(self, file: FileIO, size: int) -> None:
+        """Cut a file off."""
+        file.truncate(size)
+
+
+DISK: Final = Disk()
+
+
+def sync_folder(folder: Path, disk: Disk = DISK) -> None:
+    """Make renames and new names in a folder durable; Windows does so by itself."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        disk.sync(handle)
+    finally:
+        os.close(handle)
+
+
+def make_folder(folder: Path, disk: Disk = DISK) -> Path:
+    """Create a folder and its missing parents so that they outlive a power cut. Raises: UserError."""
+    try:
+        if not folder.is_dir():
+            make_folder(folder.parent, disk)
+            folder.mkdir(exist_ok=True)
+            sync_folder(folder.parent, disk)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    return folder
+
+
+@contextmanager
+def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
+    """A file to write into that takes its place at `path` only once it is whole and on the disk.
+
+    Raises: UserError when the disk refuses.
+    """
+    aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
+    try:
+        make_folder(path.parent, disk)
+        try:
+            with aside.open("xb") as file:
+                yield file
+                file.flush()
+                disk.sync(file.fileno())
+            disk.replace(aside, path)
+        finally:
+            aside.unlink(missing_ok=True)
+        sync_folder(path.parent, disk)
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
+    """What a user is told when the disk refuses a write of `need` bytes."""
+    return from_disk(error, path, need) or UserError(
+        f"{path} could not be written: {error.strerror or error}.",
+        "Free some space on that disk, check that the folder may be written to, and try again.",
+    )
+
+
+def disk_refusal(error: BaseException, home: Path) -> UserError | None:
+    """The words for an error behind which a full, read-only or forbidden disk stands; None for any other.
+
+    Libraries raise their own errors while they handle the disk's. `home`: the folder to name where no file is known.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            named = isinstance(cause.filename, str) and cause.filename
+            return from_disk(cause, Path(named) if named else home)
+        if told := _OF_RUST.search(str(cause)):
+            return from_disk(OSError(int(told[1]), ""), home)
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
+    """Replace a file's contents, whole or not at all. Raises: UserError."""
+    with written_aside(path, disk) as file:
+        file.write(data)
+
+
+def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
+    """Copy a file, whole or not at all, without holding it in memory. Raises: UserError."""
+    with source.open("rb") as reader, written_aside(target, disk) as writer:
+        shutil.copyfileobj(reader, writer, 1 << 20)

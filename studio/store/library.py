@@ -1,0 +1,179 @@
+"""The data folder: who there is, what is queued, what was set and measured. One process holds it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final, Self, TypeVar, cast
+
+from engines.api.errors import BadInput, NotFound, UserError
+from studio.records.nouns import Character, Json, Record
+from studio.records.words import demand_text, mended
+from studio.store.character_store import Store
+from studio.store.collection import Collection, changed
+from studio.store.durable import make_folder
+from studio.store.journal import DATABASE_FILES
+from studio.store.lock import FolderLock
+from studio.store.tables import COMPACT_BYTES, Database, JournalTable
+
+R = TypeVar("R", bound=Record)
+_STORES = "stores"  # the table that names every character whose store was ever opened
+
+_DEVICES: Final = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+)  # Windows keeps these names for devices: no folder can have them
+
+_NEEDED: Final = {"name": "a name", "trigger": "a trigger word", "subject": "a word for what it is, such as person"}
+
+
+class Library:
+    """The data folder: characters, the job queue, settings and measured peaks; held by one process.
+
+    Raises: Busy, BadInput, UserError for a folder that cannot be read or written to.
+    """
+
+    def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
+        self.root = make_folder(root)
+        self._compact_bytes = compact_bytes
+        self._lock = FolderLock(root)
+        with ExitStack() as on_failure:
+            on_failure.callback(self._lock.release)
+            try:
+                self._database = Database(root, compact_bytes=compact_bytes)
+            except OSError as error:
+                raise UserError(
+                    f"{root} could not be read: {error.strerror or error}.",
+                    "Check that its files belong to you and that the disk is there, then start again.",
+                ) from error
+            on_failure.pop_all()
+        self._characters = Collection(self._database, "characters", Character)
+        self._collections: dict[type[Record], Collection[Any]] = {}
+        self._stores: dict[str, Store] = {}
+        self._opening = RLock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every store and let another process in."""
+        with self._opening:
+            for store in self._stores.values():
+                store.close()
+            self._database.close()
+            self._lock.release()
+
+    def characters(self) -> list[Character]:
+        """Everyone, oldest first."""
+        return self._characters.all()
+
+    def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
+        """A new character; its id is its name made fit for a folder, its subject a person unless said.
+
+        Raises: BadInput without a name or a trigger word.
+        """
+        who = _who({"name": name, "trigger": trigger, "subject": subject})
+        with self._database.transaction():
+            return self._characters.put(Character(id=self._free_id(who["name"]), **who, **fields))
+
+    def update(self, character_id: str, **changes: Any) -> Character:
+        """Change what is known of a character. Raises: NotFound, BadInput."""
+        with self._database.transaction():
+            return self._characters.put(changed(self._characters.get(character_id), {**changes, **_who(changes)}))
+
+    def folder(self, character_id: str) -> Path:
+        """Where a character's files lie."""
+        return self.root / "characters" / character_id
+
+    def open(self, character_id: str) -> Store:
+        """A character's store, the same object every time.
+
+        Raises: NotFound, BadInput where it is damaged; NotFound, too, where it was there before and its folder is
+        gone: a disk that is not mounted must not come back as an empty character.
+        """
+        with self._opening:
+            if character_id not in self._stores:
+                character = self._characters.get(character_id)
+                folder, known = self.folder(character_id), self._values(_STORES)
+                if character_id in known and not any((folder / name).exists() for name in DATABASE_FILES):
+                    raise NotFound(
+                        f"The files of {character.name} are not in {folder}, though they were before.",
+                        "Mount the disk that holds them, or put the folder back from a backup. Nothing was written.",
+                    )
+                self._stores[character_id] = Store(
+                    folder, lambda: self._characters.get(character_id), compact_bytes=self._compact_bytes
+                )
+                if character_id not in known:
+                    with suppress(UserError):  # on a full disk; it is noted at the next start
+                        self._set_value(_STORES, character_id, True)
+            return self._stores[character_id]
+
+    def trouble(self, character_id: str) -> UserError | None:
+        """Why a character's store cannot be opened, None where it can: the others go on without it."""
+        try:
+            self.open(character_id)
+        except UserError as error:
+            return error
+        return None
+
+    def sound(self) -> list[Character]:
+        """Everyone whose store can be opened, oldest first."""
+        return [character for character in self.characters() if self.trouble(character.id) is None]
+
+    def records(self, record_class: type[R]) -> Collection[R]:
+        """The library's own records of one class, such as the jobs."""
+        with self._opening:
+            if record_class not in self._collections:
+                name = f"{record_class.__name__.lower()}s"
+                self._collections[record_class] = Collection(self._database, name, record_class)
+            return self._collections[record_class]
+
+    def peaks(self) -> dict[str, int]:
+        """Measured peaks of the card, bytes by key."""
+        return {key: int(value) for key, value in self._values("peaks").items()}
+
+    def set_peak(self, key: str, peak: int) -> None:
+        """Remember a measured peak in bytes."""
+        self._set_value("peaks", key, peak)
+
+    def settings(self) -> Json:
+        """What the user has set."""
+        return self._values("settings")
+
+    def set_setting(self, key: str, value: Any) -> None:
+        """Remember a setting; its value is anything that JSON can hold."""
+        self._set_value("settings", key, value)
+
+    def _values(self, table: str) -> Json:
+        return {str(doc.doc_id): mended(doc["value"]) for doc in self._database.table(table).all()}
+
+    def _set_value(self, table: str, key: str, value: Any) -> None:
+        demand_text(f"The value of {key}", [key, value])
+        cast(JournalTable, self._database.table(table)).put(key, {"value": value})
+
+    def _free_id(self, name: str) -> str:
+        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
+        taken = {character.id for character in self.characters()} | _DEVICES
+        numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
+        return next(free for free in (stem, *numbered) if free not in taken)
+
+
+def _who(given: Mapping[str, Any]) -> dict[str, str]:
+    """A character's name and words, as they are kept, of those that were given. Raises: BadInput."""
+    values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
+    if values.get("subject") == "":
+        values["subject"] = "person"
+    for field, value in values.items():
+        demand_text(f"The {field}", value)
+        if not any(unicodedata.category(letter)[0] not in "ZC" for letter in value):
+            raise BadInput(f"A character needs {_NEEDED[field]}.", "Type one; the usual trigger word is ohwx.")
+        if len(value.splitlines()) > 1:
+            raise BadInput(f"The {field} has more than one line.", "Type it on one line.")
+    return values

@@ -1,0 +1,68 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from engines.api.errors import Busy
+from studio.store.durable import disk_error
+
+
+class FolderLock:
+    """Holds a folder from construction to `release`; the system lets go of it when the process dies.
+
+    Where the system can lock the folder itself, deleting the lock's file lets nobody in.
+    Raises: Busy, with the other process's number; UserError where the disk refuses the lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._owner = folder / "flenwheel.pid"  # a file of its own: Windows cannot read one that is locked
+        self._lock = FileLock(folder / "flenwheel.lock", thread_local=False)
+        with ExitStack() as undo:
+            try:
+                self._lock.acquire(timeout=0)
+                undo.callback(self._lock.release)
+                undo.callback(_hold(folder))
+            except (Timeout, BlockingIOError):
+                raise Busy(
+                    f"{folder} is in use by another FLENwheel (process {self._read_owner()}).",
+                    "Close that one first, or set FLENWHEEL_HOME to another folder.",
+                ) from None
+            except OSError as error:
+                raise disk_error(folder / "flenwheel.lock", error) from error
+            with suppress(OSError):  # only said to who comes second
+                self._owner.write_text(str(os.getpid()), "ascii")
+            self._undo = undo.pop_all()
+
+    def release(self) -> None:
+        """Let another process in."""
+        self._undo.close()
+
+    def _read_owner(self) -> str:
+        try:
+            return self._owner.read_text("ascii", "replace") or "unknown"
+        except OSError:
+            return "unknown"
+
+
+def _hold(folder: Path) -> Callable[[], None]:
+    """Lock the folder itself; returns the call that lets go. Raises: BlockingIOError when another process holds it."""
+    if sys.platform == "win32":  # a file that is locked cannot be deleted there
+        return lambda: None
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise
+    except OSError:
+        pass  # a file system that locks no folders, such as NFS; the lock's file holds
+    return lambda: os.close(handle)

@@ -1,0 +1,241 @@
+"""TinyDB on a journal: tables of documents in memory, transactions, migrations."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from threading import RLock
+from typing import Any, Final, cast
+from uuid import uuid4
+
+from tinydb import TinyDB
+from tinydb.storages import Storage
+from tinydb.table import Table
+
+from engines.api.errors import UserError
+from studio.store.journal import Doc, Journal, Op, Tables
+
+Migration = Callable[[Tables], None]
+
+MIGRATIONS: Final[tuple[Migration, ...]] = ()
+"""Append-only: entry n takes tables from schema n + 1 to schema n + 2; none is ever changed or removed."""
+
+COMPACT_BYTES: Final = 4 << 20
+
+_ABSENT: Final[Any] = object()
+
+
+class JournalStorage(Storage):
+    """The tables in memory, and the journal that makes each change durable before the call returns.
+
+    Inside a transaction a removed document leaves None in its place, so that a rollback keeps the order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        migrations: tuple[Migration, ...] = MIGRATIONS,
+        compact_bytes: int = COMPACT_BYTES,
+    ) -> None:
+        self.lock = RLock()
+        known = 1 + len(migrations)
+        self._journal = Journal(folder, schema=known, compact_bytes=compact_bytes)
+        self._tables, schema = self._journal.load()
+        self._open: list[dict[tuple[str, str], Any]] = []
+        for migrate in migrations[schema - 1 :] if schema else ():
+            migrate(self._tables)
+        if schema < known or self._journal.due:
+            self._journal.compact(self._tables)
+
+    @property
+    def revision(self) -> int:
+        """The number of the last commit, counted from the day the database was made."""
+        return self._journal.sequence
+
+    def read(self) -> dict[str, dict[str, Any]]:
+        """All tables, as TinyDB asks for them; a copy of the tables, not of their documents."""
+        with self.lock:
+            return {name: dict(self.documents(name)) for name in self._tables}
+
+    def write(self, data: dict[str, dict[str, Any]]) -> None:
+        """Make the tables equal to `data`, journalling only what differs."""
+        with self.transaction():
+            for name, docs in self.read().items():
+                for key in docs.keys() - data.get(name, {}).keys():
+                    self.stage(name, key, None)
+            for name, docs in data.items():
+                for key, doc in docs.items():
+                    self.stage(name, key, doc)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self.lock:
+            self._journal.close()
+
+    def document(self, table: str, key: str) -> Doc | None:
+        """One document, in constant time; not a copy."""
+        return self._tables.get(table, {}).get(key)
+
+    def documents(self, table: str) -> dict[str, Doc]:
+        """A table's documents in the order in which they were first written; not a copy, so hold the lock."""
+        docs = self._tables.get(table, {})
+        touched = (key for level in self._open for name, key in level if name == table)
+        if any(docs.get(key, _ABSENT) is None for key in touched):
+            return {key: doc for key, doc in docs.items() if doc is not None}
+        return docs
+
+    def stage(self, table: str, key: str, doc: Doc | None) -> None:
+        """Set or remove (None) a document in the open transaction."""
+        docs = cast("dict[str, Any]", self._tables.setdefault(table, {}))
+        before = docs.get(key, _ABSENT)
+        if doc is None and before is _ABSENT:
+            return
+        self._open[-1].setdefault((table, key), before)
+        docs[key] = doc
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Group changes into one journal line; when the body raises, none of them has happened.
+
+        An inner transaction that raises takes back its own changes only. Raises: UserError (disk).
+        """
+        with self.lock:
+            touched: dict[tuple[str, str], Any] = {}
+            self._open.append(touched)
+            kept = False
+            try:
+                yield
+                if len(self._open) == 1:
+                    self._commit(touched)
+                else:
+                    outer = self._open[-2]
+                    for place, before in touched.items():
+                        outer.setdefault(place, before)
+                kept = True
+            finally:
+                self._open.pop()
+                if not kept:
+                    self._take_back(touched)
+            if kept and not self._open:
+                self._compact_if_due()
+
+    def _commit(self, touched: dict[tuple[str, str], Any]) -> None:
+        staged: list[Op] = []
+        for (table, key), before in touched.items():
+            doc: Doc | None = self._tables[table][key]
+            if doc != (None if before is _ABSENT else before):
+                staged.append((table, key, doc))
+        written = self._journal.append(staged) if staged else []
+        for table, key, doc in written:
+            if doc is not None:
+                self._tables[table][key] = doc
+        for table, key in touched:
+            if self._tables[table][key] is None:
+                del self._tables[table][key]
+
+    def _take_back(self, touched: dict[tuple[str, str], Any]) -> None:
+        for (table, key), before in touched.items():
+            if before is _ABSENT:
+                self._tables[table].pop(key, None)
+            else:
+                self._tables[table][key] = before
+
+    def _compact_if_due(self) -> None:
+        if self._journal.due:
+            try:
+                self._journal.compact(self._tables)
+            except UserError:  # the commit itself is safe in the journal
+                self._journal.postpone()
+
+
+class _Changes(MutableMapping[str, Doc]):
+    """A table as TinyDB's own operations change it: what they touch is staged, the rest stays where it is."""
+
+    def __init__(self, storage: JournalStorage, name: str) -> None:
+        self._storage = storage
+        self._name = name
+
+    def __getitem__(self, key: str) -> Doc:
+        doc = self._storage.document(self._name, key)
+        if doc is None:
+            raise KeyError(key)
+        own = copy.deepcopy(doc)
+        self._storage.stage(self._name, key, own)
+        return own
+
+    def __setitem__(self, key: str, doc: Doc) -> None:
+        self._storage.stage(self._name, key, doc)
+
+    def __delitem__(self, key: str) -> None:
+        self._storage.stage(self._name, key, None)
+
+    def __contains__(self, key: object) -> bool:
+        return self._storage.document(self._name, str(key)) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(list(self._storage.documents(self._name)))
+
+    def __len__(self) -> int:
+        return len(self._storage.documents(self._name))
+
+    def clear(self) -> None:
+        """Remove every document."""
+        for key in self:
+            del self[key]
+
+
+class JournalTable(Table):
+    """A TinyDB table whose ids are the records' own, and whose writes touch only what they change."""
+
+    document_id_class = str  # type: ignore[assignment]
+    default_query_cache_capacity = 0  # a rollback would leave stale answers in it
+
+    @property
+    def journal(self) -> JournalStorage:
+        """The storage, by its own type."""
+        return cast(JournalStorage, self._storage)
+
+    def put(self, key: str, doc: Doc) -> None:
+        """Set one document, in constant time."""
+        with self.journal.transaction():
+            self.journal.stage(self.name, key, doc)
+
+    def drop(self, key: str) -> None:
+        """Remove one document, in constant time; one that is not there is no error."""
+        with self.journal.transaction():
+            self.journal.stage(self.name, key, None)
+
+    def read(self, key: str) -> Doc | None:
+        """One document by its id, in constant time; not a copy."""
+        with self.journal.lock:
+            return self.journal.document(self.name, key)
+
+    def _get_next_id(self) -> str:  # type: ignore[no-untyped-def, unused-ignore]
+        return uuid4().hex
+
+    def _read_table(self) -> dict[str, Mapping[Any, Any]]:
+        with self.journal.lock:
+            return dict(self.journal.documents(self.name))
+
+    def _update_table(self, updater: Callable[[Any], None]) -> None:
+        with self.journal.transaction():
+            updater(_Changes(self.journal, self.name))
+
+
+class Database(TinyDB):
+    """One folder's TinyDB: `Database(folder)`; every change is on the disk when the call returns."""
+
+    table_class = JournalTable
+    default_storage_class = JournalStorage  # type: ignore[assignment]
+
+    @property
+    def journal(self) -> JournalStorage:
+        """The storage, by its own type."""
+        return cast(JournalStorage, self.storage)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Group changes into one that happens whole or not at all."""
+        return self.journal.transaction()

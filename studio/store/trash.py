@@ -1,0 +1,83 @@
+"""The trash: nothing is ever deleted, and each throw can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from uuid import uuid4
+
+from studio.records.nouns import ImageRecord, Json, Record, Triplet
+from studio.store.collection import Collection
+from studio.store.tables import Database
+from studio.store.verdicts import Verdicts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throw(Record):
+    """What went into the trash together, and the triplets that went with it."""
+
+    images: tuple[str, ...]
+    triplets: tuple[Json, ...]
+
+
+class Trash:
+    """The rules of the trash over one character's records; every method is one transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        images: Collection[ImageRecord],
+        triplets: Collection[Triplet],
+        verdicts: Verdicts,
+    ) -> None:
+        self._database = database
+        self._images = images
+        self._triplets = triplets
+        self._verdicts = verdicts
+        self._throws = Collection(database, "throws", Throw)
+
+    def throw(self, ids: Iterable[str]) -> None:
+        """Put pictures into the trash; those already there stay. Raises: NotFound."""
+        with self._database.transaction():
+            images = [image for image in map(self._images.get, dict.fromkeys(ids)) if not image.trashed]
+            if not images:
+                return
+            triplets = [t for t in (self._triplets.peek(image.id) for image in images) if t is not None]
+            throw = Throw(
+                id=uuid4().hex,
+                images=tuple(image.id for image in images),
+                triplets=tuple(asdict(triplet) for triplet in triplets),
+            )
+            self._throws.put(throw)
+            for image in images:
+                self._verdicts.follow(self._images.put(image.replace(trashed=throw.created)))
+
+    def restore(self, ids: Iterable[str]) -> list[str]:
+        """Take pictures out of the trash, as they were; answers those that were in it. Raises: NotFound."""
+        with self._database.transaction():
+            images = [image for image in map(self._images.get, dict.fromkeys(ids)) if image.trashed]
+            triplets = {doc["id"]: doc for throw in self._throws.all() for doc in throw.triplets}
+            for image in images:
+                self._verdicts.follow(self._images.put(image.replace(trashed="")))
+                if image.id in triplets and image.id in self._triplets:
+                    self._triplets.put(Triplet.from_json(triplets[image.id]))
+            return [image.id for image in images]
+
+    def last(self) -> list[str]:
+        """What `undo` would bring back: the last throw's pictures that are still in the trash."""
+        for throw in reversed(self._throws.all()):
+            known = [self._images.peek(image) for image in throw.images]
+            if still := [image.id for image in known if image is not None and image.trashed]:
+                return still
+        return []
+
+    def undo(self) -> Sequence[str]:
+        """Take back the last throw of which something is still in the trash; answers what came out of it."""
+        with self._database.transaction():
+            while (last := self._throws.last(lambda throw: True)) is not None:
+                self._throws.remove(last.id)
+                known = [image_id for image_id in last.images if image_id in self._images]
+                restored = self.restore(known)
+                if restored:
+                    return restored
+            return []

@@ -1,0 +1,151 @@
+"""What follows from a verdict: the picture's state, the decision's row, the triplet, and the way back.
+
+A triplet exists exactly as long as its result is good and not in the trash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from uuid import uuid4
+from zlib import crc32
+
+from engines.api.errors import BadInput, NotFound
+from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict, now
+from studio.store.collection import Collection
+from studio.store.tables import Database
+
+HOLD_OUT_EVERY = 6
+
+_SAID = ("state", "reasons", "reviewer", "decided")
+
+
+class Verdicts:
+    """The rules of review over one character's records; every method is one transaction."""
+
+    def __init__(
+        self,
+        database: Database,
+        images: Collection[ImageRecord],
+        decisions: Collection[Decision],
+        triplets: Collection[Triplet],
+    ) -> None:
+        self._database = database
+        self._images = images
+        self._decisions = decisions
+        self._triplets = triplets
+
+    def decide(
+        self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
+    ) -> Decision:
+        """Give a verdict; `correction` is the picture that came with it. Raises: NotFound, BadInput."""
+        verdict = _verdict(verdict)
+        with self._database.transaction():
+            image = self._images.get(image_id)
+            if image.trashed:
+                raise BadInput(f"The picture {image_id} is in the trash.", "Restore it first.")
+            triplet = self._triplets.peek(image_id)
+            decision = Decision(
+                id=uuid4().hex,
+                image=image_id,
+                verdict=verdict,
+                before=image.state,
+                reviewer=reviewer,
+                reasons=tuple(reasons),
+                was={
+                    **{name: getattr(image, name) for name in _SAID},
+                    "triplet": asdict(triplet) if triplet else None,
+                    "correction": correction,
+                },
+            )
+            self._decisions.put(decision)
+            said = image.replace(state=verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created)
+            self.follow(self._images.put(said))
+        return decision
+
+    def undo(self, reviewer: str | None) -> Decision:
+        """Take back the last decision that stands, of one reviewer or of anyone. Raises: NotFound."""
+        with self._database.transaction():
+            last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
+            if last is None:
+                raise NotFound("There is no decision to undo.", "Give a verdict first.")
+            later = self._next_on_same_image(last)
+            undone = self._decisions.put(last.replace(undone=True))
+            if later is not None:  # the later verdict stands; it now replaces what this one had replaced
+                self._decisions.put(later.replace(before=last.before, was={**later.was, **_state_of(last)}))
+            else:
+                self._restore_said(last)
+            self._withdraw_correction(str(last.was["correction"]))
+        return undone
+
+    def follow(self, image: ImageRecord) -> None:
+        """Make a picture's triplet exist exactly when it should; one that exists is left as it is."""
+        wanted = self._triplet_of(image)
+        if wanted is None:
+            self._triplets.remove(image.id)
+        elif image.id not in self._triplets:
+            self._triplets.put(wanted)
+
+    def _next_on_same_image(self, decision: Decision) -> Decision | None:
+        standing = [d.id for d in self._decisions.find(image=decision.image, undone=False)]
+        rest = standing[standing.index(decision.id) + 1 :]
+        return self._decisions.get(rest[0]) if rest else None
+
+    def _restore_said(self, decision: Decision) -> None:
+        was = decision.was
+        image = self._images.get(decision.image)
+        image = self._images.put(
+            image.replace(
+                state=Verdict(was["state"]),
+                reasons=tuple(was["reasons"]),
+                reviewer=was["reviewer"],
+                decided=was["decided"],
+            )
+        )
+        self.follow(image)
+        if was["triplet"] is not None and not image.trashed:
+            self._triplets.put(Triplet.from_json(was["triplet"]))
+
+    def _withdraw_correction(self, correction_id: str) -> None:
+        correction = self._images.peek(correction_id) if correction_id else None
+        if correction is not None:
+            self.follow(self._images.put(correction.replace(trashed=correction.trashed or now())))
+
+    def _triplet_of(self, image: ImageRecord) -> Triplet | None:
+        if image.state != Verdict.GOOD or image.trashed:
+            return None
+        source = self.source_of(image)
+        if source is None:
+            return None
+        golden = image.kind is Kind.CORRECTION
+        return Triplet(
+            id=image.id,
+            created=image.decided or image.created,
+            source=source,
+            result=image.id,
+            params=image.params,
+            golden=golden,
+            wrong=image.parent if golden else "",
+            task=next(iter(image.asked), ""),
+            held_out=not golden and crc32(image.id.encode()) % HOLD_OUT_EVERY == 0,
+        )
+
+    def source_of(self, image: ImageRecord) -> str | None:
+        """The picture that an edit started from; None for what no edit made."""
+        if image.kind is Kind.ENRICHED:
+            return image.parent or None
+        if image.kind is Kind.CORRECTION:
+            wrong = self._images.peek(image.parent)
+            return self.source_of(wrong) if wrong is not None and wrong.id != image.id else None
+        return None
+
+
+def _verdict(verdict: Verdict | str) -> Verdict:
+    given = [v for v in Verdict if v is not Verdict.PENDING]
+    if verdict not in given:
+        raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
+    return Verdict(verdict)
+
+
+def _state_of(decision: Decision) -> Json:
+    return {name: decision.was[name] for name in (*_SAID, "triplet")}

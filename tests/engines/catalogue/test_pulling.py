@@ -1,0 +1,225 @@
+"""From a hub to a folder that the engines can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
+from engines.api.protocols import ModelSpec
+from engines.catalogue.hub import FolderHub
+from engines.catalogue.models import MODELS
+from engines.catalogue.pulling import Pull, missing_bytes
+from engines.catalogue.registry import Registry
+from engines.catalogue.weights import held_forms, is_pulling, pulled_form
+from engines.fake.hub import FakeHub
+
+SPEC = ModelSpec(
+    name="toy", label="toy", role="generator", family="flux", engine="engines.families.flux.engine:Flux",
+    source="maker/toy",
+    licence="Toy Licence", options={"nf4": ("transformer",)},
+)  # fmt: skip
+SHARD = "transformer/model-00002-of-00002.safetensors"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository in diffusers layout, with what a pull should leave alone."""
+    folder = tmp_path / "repository"
+    files = {
+        "model_index.json": b"{}",
+        "transformer/config.json": b"{}",
+        "transformer/model-00001-of-00002.safetensors": b"a" * 4000,
+        SHARD: b"b" * 6000,
+        "vae/model.safetensors": b"c" * 900,
+        "tokenizer/merges.txt": b"m",
+        "toy.safetensors": b"x" * 9999,
+        "vae/model.fp16.safetensors": b"x" * 450,
+        "transformer/model.bin": b"x",
+        "README.md": b"x",
+    }
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+@pytest.fixture
+def pull(tmp_path: Path) -> Callable[..., Pull]:
+    """How a pull of the toy is made; what it quantises is written down instead."""
+
+    def make(hub: Any, spec: ModelSpec = SPEC, free: int = 1 << 40, **more: Any) -> Pull:
+        def write(spec: ModelSpec, home: Path, name: str, form: str, source: Path, *, on_tensor: Any) -> None:
+            assert source.exists()
+            on_tensor("only.weight")
+            target = home / f"{name}.{form}"
+            target.mkdir()
+            (target / "quantised.json").write_text('{"bytes": 7}')
+
+        return Pull(spec, tmp_path / "home", hub, write=write, free=lambda _: free, **more)
+
+    return make
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    assert 0 <= done <= total
+
+
+def test_what_engines_read_comes_and_nothing_else(pull, repository: Path, tmp_path: Path) -> None:
+    """Parts in diffusers layout are fetched; whole checkpoints, variants and other formats stay where they are."""
+    work = pull(FakeHub(repository))
+    home = work.run(work.survey("bf16"), _quiet)
+    there = {file.relative_to(home).as_posix() for file in home.rglob("*") if file.is_file()}
+    assert there == {
+        "model_index.json", "pulled.json", "tokenizer/merges.txt", "transformer/config.json",
+        "transformer/model-00001-of-00002.safetensors", SHARD, "vae/model.safetensors",
+    }  # fmt: skip
+    assert not is_pulling(home)
+
+
+def test_quantised_once(pull, repository: Path) -> None:
+    """A second pull has nothing to do; another form is quantised beside the first, without a download."""
+    work = pull(FakeHub(repository))
+    home = work.run(work.survey("nf4"), _quiet)
+    assert (held_forms(home), pulled_form(home)) == (["nf4"], "nf4")
+    assert work.survey("nf4").nothing_to_do
+
+    again = work.survey("int8")
+    assert (again.download, again.to_quantise) == (0, ("transformer",))
+    work.run(again, _quiet)
+    assert (held_forms(home), pulled_form(home)) == (["nf4", "int8"], "int8")
+
+
+def test_a_cut_connection_goes_on_where_it_broke(pull, repository: Path, tmp_path: Path) -> None:
+    """What had come of a file is kept: the next run asks from that byte on, and no finished file is asked for again."""
+    hub = FakeHub(repository, cut={SHARD: 2500})
+    work = pull(hub)
+    with pytest.raises(Unreachable):
+        work.run(work.survey("nf4"), _quiet)
+    home = tmp_path / "home"
+    assert is_pulling(home)
+    assert missing_bytes(home) == 3500
+    hub.asked.clear()
+
+    survey = work.survey("nf4")
+    assert survey.download == 3500
+    work.run(survey, _quiet)
+    assert hub.asked == [(SHARD, 2500)]
+    assert (home / SHARD).read_bytes() == (repository / SHARD).read_bytes()
+    assert missing_bytes(home) == 0
+
+
+def test_a_wrong_hash_is_thrown_away(pull, repository: Path, tmp_path: Path) -> None:
+    """A file whose bytes are not what the hub lists never gets its name; the next run fetches it anew."""
+    work = pull(FakeHub(repository, spoilt=(SHARD,)))
+    with pytest.raises(ModelMissing, match="damaged"):
+        work.run(work.survey("nf4"), _quiet)
+    assert not (tmp_path / "home" / SHARD).exists()
+    work.run(work.survey("nf4"), _quiet)
+    assert (tmp_path / "home" / SHARD).read_bytes() == (repository / SHARD).read_bytes()
+
+
+def test_no_room_is_said_before_anything_is_fetched(pull, repository: Path, tmp_path: Path) -> None:
+    """Too small a disk is refused with needed and free bytes, and nothing was written."""
+    hub = FakeHub(repository)
+    work = pull(hub, free=1 << 20)
+    with pytest.raises(DiskFull, match=r"needs 1\.0 GiB .* 0\.0 GiB is free"):
+        work.run(work.survey("nf4"), _quiet)
+    assert hub.asked == []
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_gate_without_a_token_gets_three_steps(pull, repository: Path) -> None:
+    """No token for a gated model: licence page, token page, login; nothing is asked for before."""
+    hub = FakeHub(repository, gated=True, token=False)
+    work = pull(hub)
+    with pytest.raises(ModelGated) as refused:
+        work.run(work.survey("nf4"), _quiet)
+    for words in ("1. Accept", "huggingface.co/maker/toy", "2. Create", "3. Run `hf auth login`", "HF_TOKEN"):
+        assert words in refused.value.hint
+    assert hub.asked == []
+
+
+def test_a_licence_not_accepted_is_met_at_the_smallest_file(pull, repository: Path) -> None:
+    """With a token but no accepted licence, the hub's refusal comes after one small request, not after gigabytes."""
+    hub = FakeHub(repository, gated=True, refused=True)
+    work = pull(hub)
+    with pytest.raises(ModelGated, match="403"):
+        work.run(work.survey("nf4"), _quiet)
+    assert hub.asked == [("tokenizer/merges.txt", 0)]
+
+
+def test_offline_is_said(pull, repository: Path) -> None:
+    """Without a network the survey already says so."""
+    with pytest.raises(Unreachable, match="cannot be reached"):
+        pull(FakeHub(repository, offline=True)).survey("nf4")
+
+
+def test_an_unknown_form_names_the_known(pull, repository: Path) -> None:
+    """A form that does not exist is refused with those that do."""
+    with pytest.raises(BadInput, match="int3"):
+        pull(FakeHub(repository)).survey("int3")
+
+
+def test_a_folder_of_this_machine_is_linked(pull, repository: Path, tmp_path: Path) -> None:
+    """From a local folder nothing is downloaded and, on one disk, nothing is copied."""
+    work = pull(FolderHub(repository))
+    survey = work.survey("bf16")
+    assert (survey.download, survey.room) == (0, 0)
+    home = work.run(survey, _quiet)
+    assert (home / SHARD).stat().st_ino == (repository / SHARD).stat().st_ino
+
+
+def test_a_single_file_stands_for_the_transformer(pull, repository: Path, tmp_path: Path) -> None:
+    """With the transformer's own file given, the repository's is not fetched; its configuration is."""
+    file = tmp_path / "flux1-dev.safetensors"
+    file.write_bytes(b"x")
+    hub = FakeHub(repository)
+    work = pull(hub, transformer=file)
+    home = work.run(work.survey("nf4"), _quiet)
+    assert (home / "transformer" / "config.json").is_file()
+    assert not list((home / "transformer").glob("*.safetensors"))
+    assert held_forms(home) == ["nf4"]
+
+
+def test_originals_can_be_forgotten(pull, repository: Path) -> None:
+    """Once quantised, full-width weights may go: nothing is fetched again for that form, and they are for another."""
+    work = pull(FakeHub(repository))
+    home = work.run(work.survey("nf4"), _quiet)
+    assert work.forget_originals("nf4") == 10_000
+    assert (home / "vae" / "model.safetensors").is_file()
+    assert work.survey("nf4").nothing_to_do
+    assert work.survey("int8").download == 10_000
+
+
+def test_the_few_step_adapter_comes_along(pull, repository: Path, tmp_path: Path) -> None:
+    """A row's distilled adapter is fetched from its own repository to where the editor looks for it."""
+    few = {"file": "few_steps/fast.safetensors", "from": "other/fast/vae/model.safetensors"}
+    work = pull(FakeHub(repository), spec=replace(SPEC, few_steps=few))
+    home = work.run(work.survey("bf16"), _quiet)
+    assert (home / "few_steps" / "fast.safetensors").read_bytes() == b"c" * 900
+
+
+def test_a_half_pulled_model_is_not_a_model(tmp_path: Path) -> None:
+    """The registry does not hand out a folder whose pull never ended, and names the command that ends it."""
+    row = next(spec for spec in MODELS if spec.name == "Qwen-Image-Edit-2511")
+    registry = Registry(tmp_path, tmp_path / "models")
+    home = registry.home(row)
+    home.mkdir(parents=True)
+    (home / "pulling.json").write_text(json.dumps({"form": "nf4", "files": {"a": 5}}))
+    with pytest.raises(ModelMissing, match="only partly") as missing:
+        registry.folder(row)
+    assert "launch.py pull Qwen-Image-Edit-2511" in missing.value.hint
+
+
+def test_a_folder_source_is_used_where_it_lies(tmp_path: Path) -> None:
+    """A row whose source is a folder is read from there, with no copy."""
+    (tmp_path / "mine" / "vae").mkdir(parents=True)
+    (tmp_path / "mine" / "model_index.json").write_text('{"vae": ["diffusers", "AutoencoderKL"]}')
+    registry = Registry(tmp_path, tmp_path / "models")
+    assert registry.folder(replace(SPEC, source=f"folder:{tmp_path / 'mine'}")) == tmp_path / "mine"

@@ -1,0 +1,70 @@
+"""A model is a row of data, and what its files say of themselves is part of the row."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from engines.api.errors import ModelMissing
+from engines.api.params import GenerateParams, TrainParams
+from engines.catalogue.models import MODELS
+from engines.catalogue.registry import Registry, declared_family, lora_files
+
+
+@pytest.mark.parametrize(
+    ("said", "family"),
+    [
+        ("flux-1-dev/lora", "flux"),
+        ("Flux.1-dev", "flux"),
+        ("flux1", "flux"),
+        ("Flux.2-klein-4b", "flux2"),
+        ("flux_2", "flux2"),
+        ("Qwen-Image-Edit-Plus", "qwen-edit"),
+        ("qwen_image_edit", "qwen-edit"),
+        ("stable-diffusion-xl-v1-base/lora", ""),
+        ("", ""),
+    ],
+)
+def test_a_file_is_known_by_what_it_says(said: str, family: str) -> None:
+    """The architectures that kohya, musubi and the model specification write lead to a family, or to none."""
+    assert declared_family(said) == family
+
+
+def test_rows_of_a_family_write_the_same_files() -> None:
+    """An adapter belongs to a family, not to one of its models: every row of a family says the same of its files."""
+    for spec in MODELS:
+        assert spec.lora == lora_files(spec.family), spec.name
+
+
+def test_what_can_be_trained_can_be_told_by_others() -> None:
+    """Every row with a trainer says what its adapters' metadata tells other tools, and knows its own words again."""
+    for spec in (spec for spec in MODELS if spec.trainer):
+        files = spec.lora
+        assert all((files.architecture, files.implementation, files.base_version, files.network)), spec.name
+        assert declared_family(files.architecture) == declared_family(files.base_version) == spec.family
+
+
+def test_every_class_that_a_row_names_has_a_file() -> None:
+    """An engine, a trainer or a naming that a row spells wrongly would only be missed when someone asks for it."""
+    for spec in MODELS:
+        for path in filter(None, (spec.engine, spec.trainer, spec.loop, spec.captioner, spec.lora.names)):
+            module, _, name = path.partition(":")
+            found = find_spec(module)
+            assert found is not None and found.origin is not None, path
+            assert re.search(rf"^(class|def) {name}\b", Path(found.origin).read_text(encoding="utf-8"), re.M), path
+
+
+def test_klein_is_offered_beside_flux(tmp_path: Path) -> None:
+    """FLUX.2 is a generator like the others, free of a gate, drawn at 50 steps with a guidance of 4."""
+    registry = Registry(tmp_path, tmp_path)
+    spec = registry.spec("FLUX.2-klein-base-4B")
+    assert spec in registry.role("generator")
+    assert (spec.licence, spec.gated, spec.toy) == ("Apache-2.0", False, False)
+    drawn = spec.params(GenerateParams)
+    assert (drawn.steps, drawn.guidance, drawn.width, drawn.height) == (50, 4.0, 1024, 1024)
+    assert spec.params(TrainParams).timestep_density == "resolution_shift"
+    with pytest.raises(ModelMissing, match=r"FLUX\.2-klein-base-4B is not on this machine"):
+        registry.engine(spec.name)

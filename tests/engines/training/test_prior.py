@@ -1,0 +1,25 @@
+"""The class that a character is one of."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    ("caption", "words"),
+    [
+        ("ohwx person, smiling", "person, smiling"),
+        ("photo of ohwx, smiling", "photo of person, smiling"),
+        ("ohwx personal photo", "person personal photo"),
+        ("ohwxy person", ""),
+        ("a person", ""),
+    ],
+)
+def test_the_class_word_takes_the_triggers_place(caption: str, words: str) -> None:
+    """Once, whether the caption says it beside the trigger or not; a caption without the trigger has no such words."""
+    from engines.training.prior import class_words
+
+    assert class_words(caption, "ohwx", "person") == words
+    assert class_words(caption, "", "person") == ""

@@ -1,0 +1,103 @@
+"""A run's folder: what goes in comes out, wherever the folder is moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engines.api.errors import BadInput, NotFound
+from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
+from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
+from engines.training.runfile import RUN, TOLD, RunFile, events, read, tell, write
+
+_STEP = StepDone(3, 9, 0.5, 0.4, 1e-4, 0.2, 1.5, (0.5, None, None), 1 << 30)
+
+
+def _picture() -> Image.Image:
+    return Image.frombytes("RGB", (4, 2), bytes(range(24)))
+
+
+def _run(home: Path) -> TrainRun:
+    return TrainRun(
+        folder=home / "runs" / "one",
+        items=(TrainItem(home / "images" / "ä b.png", "ohwx “person”", (home / "images" / "c.png",)),),
+        params=TrainParams(rank=3, timestep_density="uniform"),
+        previews=(
+            GenerateParams(prompt="ohwx", loras=(LoraUse(file="x.safetensors", weight=0.5),)),
+            EditItem(_picture(), EditParams(instruction="smile", true_cfg=1.0), (_picture().rotate(180),)),
+        ),
+        trigger="ohwx",
+        start=home / "adapters" / "v1.safetensors",
+        cache=home / "cache",
+    )
+
+
+def _same(one: TrainRun, other: TrainRun) -> bool:
+    """Equal, with previews' pictures compared by their pixels."""
+
+    def bare(run: TrainRun) -> TrainRun:
+        return dataclasses.replace(run, previews=())
+
+    def pixels(run: TrainRun) -> list[object]:
+        return [
+            (each.params, each.source.tobytes(), [image.tobytes() for image in each.references])
+            if isinstance(each, EditItem)
+            else each
+            for each in run.previews
+        ]
+
+    return bare(one) == bare(other) and pixels(one) == pixels(other)
+
+
+def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Every field, previews' pictures to the pixel, the weights' place."""
+    run = _run(tmp_path)
+
+    write(RunFile("mini-flux", tmp_path / "weights", run))
+    found = read(run.folder)
+
+    assert (found.model, found.weights) == ("mini-flux", tmp_path / "weights")
+    assert _same(found.run, run)
+
+
+def test_a_character_that_moved_trains_from_its_new_place(tmp_path: Path) -> None:
+    """Paths follow the folder: nothing in it names where it was, but the weights."""
+    (tmp_path / "old").mkdir()
+    write(RunFile("mini-flux", None, _run(tmp_path / "old")))
+    (tmp_path / "old").rename(tmp_path / "new")
+
+    found = read(tmp_path / "new" / "runs" / "one")
+
+    assert found.weights is None
+    assert _same(found.run, _run(tmp_path / "new"))
+    assert str(tmp_path) not in (tmp_path / "new" / "runs" / "one" / RUN).read_text()
+
+
+def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:
+    """Nothing there, torn, or of another version: cause and remedy, no traceback."""
+    with pytest.raises(NotFound, match=RUN):
+        read(tmp_path)
+    for text in ('{"format": 1', '{"format": 9}', '{"format": 1}'):
+        (tmp_path / RUN).write_text(text)
+        with pytest.raises(BadInput) as error:
+            read(tmp_path)
+        assert "again" in error.value.hint
+
+
+def test_what_was_told_comes_back(tmp_path: Path) -> None:
+    """Steps and previews in their order; a line that a crash tore spoils no other."""
+    tell(tmp_path, _STEP)
+    with (tmp_path / TOLD).open("a") as stream:
+        stream.write("\n" + json.dumps({"step": 4})[:-3])
+    tell(tmp_path, SampleDrawn(4, 1, _picture()))
+
+    step, sample = events(tmp_path)
+
+    assert step == _STEP
+    assert isinstance(sample, SampleDrawn)
+    assert (sample.step, sample.index, sample.image.tobytes()) == (4, 1, _picture().tobytes())
+    assert list(events(tmp_path / "nowhere")) == []
