@@ -253,6 +253,14 @@ class TrainParams(Params):
             raise BadInput("There is no class picture to draw.", "Set prior_pictures to 1 or more.")
 
 
+def params_class(name: str) -> type[Params]:
+    """Return the class of parameters of a name, as records keep it. Raises: BadInput."""
+    classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
+    if name not in classes:
+        raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")
+    return classes[name]
+
+
 def kinds(owner: type[Any]) -> Mapping[str, Any]:
     """A record's fields and what each may be, as `engines.api.values` reads it."""
     return _kinds(cast(Hashable, owner))

@@ -1,4 +1,4 @@
-"""What the studio may ask of an engine: parameters (of engines.params), plans, protocols. Of libraries pydantic."""
+"""What the studio may ask of an engine: plans, stages, protocols."""
 
 from __future__ import annotations
 
@@ -8,13 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from engines.api.params import CaptionParams as CaptionParams
-from engines.api.params import EditParams as EditParams
-from engines.api.params import GenerateParams as GenerateParams
-from engines.api.params import Json as Json
-from engines.api.params import LoraUse as LoraUse
-from engines.api.params import Params as Params
-from engines.api.params import TrainParams as TrainParams
+from engines.api.params import CaptionParams, EditParams, GenerateParams, LoraUse, Params, TrainParams
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,6 +28,7 @@ class LoraFiles:
     network: str = ""  # kohya's ss_network_module
     reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" where none has them
     reads_dotted: bool = False  # whether it reads the makers' own dotted names, too, not kohya's flat ones alone
+    cut_at: int = 0  # the one hidden size at which that converter knows how to part fused layers; 0: none is known
     fused: Mapping[str, int] = field(default_factory=dict)  # ending of their module -> how many ours it holds
     names: str = ""  # "module:function" from our module to its Slot; "" where other tools name it as we do
 

@@ -53,6 +53,7 @@ _FLUX_LORA = LoraFiles(
     base_version="flux1",
     network="networks.lora_flux",
     reader="diffusers.loaders:FluxLoraLoaderMixin",
+    cut_at=3072,
     fused={"img_attn_qkv": 3, "txt_attn_qkv": 3, "linear1": 4},
     names="engines.families.flux.names:flux_slot",
 )

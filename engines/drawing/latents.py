@@ -1,8 +1,9 @@
-"""What both families do to pictures and latents: 2×2 packing, pixels to tensors and back."""
+"""What the families do to pictures and latents: 2×2 packing, pixels to tensors and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,3 +43,8 @@ def resized(image: Image.Image, width: int, height: int) -> Image.Image:
     """The picture in RGB at exactly that size; untouched where it has it already."""
     image = to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def latent_factor(vae_config: Mapping[str, Any]) -> int:
+    """How many pixels a side one latent stands for."""
+    return int(2 ** (len(vae_config["block_out_channels"]) - 1))

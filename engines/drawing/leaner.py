@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
-
-from safetensors import safe_open
 
 from engines.api.protocols import Stage
 
@@ -80,29 +74,6 @@ def tiles(parts: Mapping[str, Any], side: int) -> Iterator[None]:
 
 def _factor(vae: Any) -> int:
     return int(2 ** (len(vae.config.block_out_channels) - 1)) if "block_out_channels" in vae.config else 1
-
-
-def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
-    """What a part of `size` bytes takes on the card when its blocks come one by one: all outside of them, and two.
-
-    A block is what a numbered list holds; what lies outside keeps its full width of `itemsize` bytes. 0 where the
-    files know no blocks. Two, since one is copied in before the allocator has all of the last one back.
-    """
-    outside, blocks = 0, Counter[str]()
-    for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                elements = math.prod(tensors.get_slice(name).get_shape())
-                block = re.match(r"(.*?\.)?[A-Za-z_]+\.\d+(?=\.)", name)
-                if block:
-                    blocks[block.group()] += elements
-                else:
-                    outside += elements * itemsize
-    if len(blocks) < 2 or outside >= size:
-        return 0
-    largest = max(blocks.values()) / blocks.total()
-    least = int(outside + 2 * largest * (size - outside))
-    return least if least < size else 0
 
 
 def _bytes(stage: Stage) -> int:

@@ -20,7 +20,7 @@ from engines.api.params import TrainParams
 from engines.catalogue.registry import lora_files
 from engines.drawing.lora_files import read_adapter
 from engines.drawing.lora_reading import PEFT_CONFIG
-from engines.families.flux.names import CUT_AT, FORMS, Slot, prefixed, slot
+from engines.training.names import FORMS, Slot, prefixed, slot
 
 State = Mapping[str, Tensor]
 _PARTS = {  # of a module, by form; ComfyUI reads kohya's too, and InvokeAI knows its prefix with these alone
@@ -297,14 +297,14 @@ def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tu
 
 def _known_to_diffusers(state: State, info: Info) -> bool:
     """Whether diffusers' converter cuts this model's fused layers where they were joined; small models it does not."""
-    known = CUT_AT.get(info.family)
+    known = lora_files(info.family).cut_at
     places = {module: slot(info.family, module) for module in _modules(state)}
     hidden = {
         state[f"{module}.lora_B.weight"].shape[0] // place.widths[place.index]
         for module, place in places.items()
         if place and len(place.widths) > 1
     }
-    return known is None or hidden <= {known}
+    return not known or hidden <= {known}
 
 
 def _through_diffusers(path: Path, state: State, info: Info, form: str) -> State:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import struct
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,12 +16,12 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from safetensors import safe_open
 
 from engines.api.errors import ModelMissing
 from engines.api.protocols import Component, ModelSpec
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.weights import FULL_WIDTH, held_name, pulled_form
-from engines.drawing.leaner import streamed_bytes
 from engines.weights import originals, store
 from engines.weights.originals import shards, tensors
 from engines.weights.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
@@ -69,6 +71,29 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
     size = spec.component_bytes.get(held) or store.held_bytes(folder / held) or _counted(spec, folder, name, form)
     least = streamed_bytes(held_in(spec, folder, name), size, weight_dtype(spec).itemsize)
     return Component(f"{row_key(spec, name)}/{name}", size, partial(load, spec, folder, name), least)
+
+
+def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
+    """What a part of `size` bytes takes on the card when its blocks come one by one: all outside of them, and two.
+
+    A block is what a numbered list holds; what lies outside keeps its full width of `itemsize` bytes. 0 where the
+    files know no blocks. Two, since one is copied in before the allocator has all of the last one back.
+    """
+    outside, blocks = 0, Counter[str]()
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                elements = math.prod(tensors.get_slice(name).get_shape())
+                block = re.match(r"(.*?\.)?[A-Za-z_]+\.\d+(?=\.)", name)
+                if block:
+                    blocks[block.group()] += elements
+                else:
+                    outside += elements * itemsize
+    if len(blocks) < 2 or outside >= size:
+        return 0
+    largest = max(blocks.values()) / blocks.total()
+    least = int(outside + 2 * largest * (size - outside))
+    return least if least < size else 0
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Any:

@@ -14,9 +14,9 @@ from typing import Any, Final
 from PIL import Image, ImageStat
 from PIL.PngImagePlugin import PngImageFile, PngInfo
 
-from engines.api import protocols as api
 from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput, NotFound, UserError, from_disk
+from engines.api.params import params_class
 from engines.infotext import parameters_text
 from engines.pictures import decode, is_transparent, to_grey, to_rgb
 from studio.store.durable import write_file
@@ -248,12 +248,12 @@ def png_info(provenance: Json, size: tuple[int, int]) -> PngInfo:
 
     `provenance` goes out with the picture: it holds no place on this machine (`lora_names.without_places`).
 
-    Raises: BadInput when `params_kind` names no class of engines.api, or `params` do not fit it.
+    Raises: BadInput when `params_kind` names no parameters, or `params` do not fit it.
     """
     info = PngInfo()
     kind = provenance.get("params_kind", "")
     if kind:
-        params = _params_class(kind).kept(provenance.get("params", {}))
+        params = params_class(kind).kept(provenance.get("params", {}))
         info.add_text("parameters", parameters_text(provenance, params, size))
     info.add_text("flenwheel", json.dumps(provenance, sort_keys=True, separators=(",", ":")))
     return info
@@ -271,8 +271,3 @@ def provenance_text(data: bytes, name: str = "The file") -> str:
     return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""
 
 
-def _params_class(kind: str) -> type[api.Params]:
-    found = getattr(api, kind, None)
-    if not (isinstance(found, type) and issubclass(found, api.Params)):
-        raise BadInput(f"There are no parameters called {kind!r}.", "params_kind names a Params class of engines.api.")
-    return found

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api.params import GenerateParams
-from engines.drawing.latents import from_pixels, pack, to_pixels, unpack
+from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, sigmas
 from engines.drawing.shortcuts import branch
 
@@ -53,11 +53,6 @@ class Conditioning:
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
     """Several conditionings as one batch."""
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
-
-
-def latent_factor(vae_config: Mapping[str, Any]) -> int:
-    """How many pixels a side one latent stands for."""
-    return int(2 ** (len(vae_config["block_out_channels"]) - 1))
 
 
 def image_ids(h: int, w: int) -> Tensor:

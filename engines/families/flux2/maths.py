@@ -16,10 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from engines.api.params import GenerateParams
-from engines.drawing.latents import from_pixels, pack, to_pixels, unpack
+from engines.drawing.latents import from_pixels, latent_factor, pack, to_pixels, unpack
 from engines.drawing.sampling import Tick, euler, noise, shifted_sigmas
 from engines.drawing.shortcuts import branch
-from engines.families.flux.maths import latent_factor
 
 __all__ = [
     "NO_WORDS", "encode_prompts", "latent_factor", "own_shift", "pack", "sample", "to_images", "to_latents", "velocity",

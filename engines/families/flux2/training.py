@@ -12,11 +12,11 @@ from torch import Tensor
 from engines.api.params import GenerateParams
 from engines.drawing.latents import pack
 from engines.drawing.sampling import Tick
-from engines.families.flux.names import BFL_ATTENTION, Names, Slot, bfl_slot
 from engines.families.flux2 import maths as flux2
 from engines.training.captioned import Captioned
 from engines.training.data import Tensors
 from engines.training.family import Preview, narrowed
+from engines.training.names import BFL_ATTENTION, Names, Slot, bfl_slot
 from engines.training.targets import ALL, ATTENTION, JOINT, Targets
 from engines.weights import components
 

@@ -7,9 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from engines.api import protocols as api
 from engines.api.errors import BadInput
-from engines.api.params import Params
+from engines.api.params import EditParams, GenerateParams, Params
 from studio.flywheel.curate.captions import RECIPE
 from studio.records.nouns import Json, Kind
 from studio.records.words import CAPTION_LETTERS, mended
@@ -17,9 +16,9 @@ from studio.store import Store
 from studio.store.pictures import provenance_text
 
 _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
-    Kind.ENRICHED: api.EditParams,
-    Kind.CORRECTION: api.EditParams,
-    Kind.SYNTHETIC: api.GenerateParams,
+    Kind.ENRICHED: EditParams,
+    Kind.CORRECTION: EditParams,
+    Kind.SYNTHETIC: GenerateParams,
 }  # any other kind (a card's picture, a training's sample) is one more drawn picture to look at
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
-from engines.families.flux.names import Slot, flux_slot, prefixed, slot
+from engines.families.flux.names import flux_slot
+from engines.training.names import Slot, prefixed, slot
 
 
 def test_flux_attention_is_fused() -> None:
