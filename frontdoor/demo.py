@@ -22,15 +22,16 @@ from frontdoor import report
 from frontdoor.standin import Opinion, StandIn
 from frontdoor.studio import open_studio, serve
 from studio.flywheel import card, generate
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import captions, importing
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
+from studio.flywheel.train import runs
 from studio.judging.statistics import bootstrap, median, wilson
 from studio.records.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 REVIEWER = (
     "a stand-in that judges with oracles trained on the drawn world's truth; no human took part. "
@@ -70,7 +71,7 @@ def main(options: argparse.Namespace) -> int:
 class Turn:
     """The steps of one turn; each is what a user would click, in the same order."""
 
-    def __init__(self, studio: Studio, out: Path, scale: Scale) -> None:
+    def __init__(self, studio: Workplace, out: Path, scale: Scale) -> None:
         self.studio = studio
         self.out = out
         self.scale = scale
@@ -120,8 +121,8 @@ class Turn:
         self.character = self.studio.library.create(f"{name} (demo)").id
         self.studio.library.set_setting(CHARACTER_SETTING, self.character)
         pictures = [folder / name for name in truths]  # without the words beside them: the captioner finds its own
-        imported = self._wait("import", curate.submit_import(self.studio, self.character, pictures))
-        self._wait("caption", curate.submit_caption(self.studio, self.character))
+        imported = self._wait("import", importing.submit_import(self.studio.desk(self.character), pictures))
+        self._wait("caption", captions.submit_caption(self.studio.desk(self.character)))
         sources = {
             record.id: (truths[record.name], self.store.open_image(record.id))
             for record in self.store.select(kind=Kind.SOURCE)
@@ -136,10 +137,10 @@ class Turn:
 
     def _plan(self, count: int) -> tuple[enrich.PlanRow, ...]:
         """Edits that were never asked for before."""
-        return enrich.plan(self.studio, self.character, limit=count).rows
+        return enrich.plan(self.studio.desk(self.character), limit=count).rows
 
     def _enrich(self, stage: str, rows: tuple[enrich.PlanRow, ...]) -> list[ImageRecord]:
-        return self._saved(self._wait(stage, enrich.submit(self.studio, self.character, rows)))
+        return self._saved(self._wait(stage, enrich.submit(self.studio.desk(self.character), rows)))
 
     def _review_edits(self, stage: str, records: list[ImageRecord]) -> None:
         """Every edit gets a verdict; what was not done as asked is mended by hand, a golden triplet."""
@@ -161,20 +162,20 @@ class Turn:
         """A version on all that is approved by now; one that goes on from another keeps what that one could do."""
         spec = self.studio.registry.spec(self.store.character.generator)
         params = spec.params(TrainParams, **self.scale.train)
-        job = self._wait(f"train {name}", train.submit(self.studio, self.character, params=params, start=start))
-        self.losses[f"character {name}"] = train.losses(self.studio, job.id)
+        job = self._wait(f"train {name}", train.submit(self.studio.desk(self.character), params=params, start=start))
+        self.losses[f"character {name}"] = runs.losses(self.studio, job.id)
         version = self.store.versions.find(job=job.id)[-1]
         return self.store.adopt(version.id)
 
     def _card(self, name: str, version: str) -> CardRun:
         job = self._wait(
             f"card {name}",
-            card.submit(self.studio, self.character, version=version, seeds=self.scale.card_seeds),
+            card.submit(self.studio.desk(self.character), version=version, seeds=self.scale.card_seeds),
         )
         run = self.store.cards.find(job=job.id)[-1]
         records = [self.store.images.get(cell["image"]) for cell in run.cells]
         for cell, opinion in zip(run.cells, self._opinions(records), strict=True):
-            card.set_human(self.studio, self.character, run.id, cell["cell"], cell["seed"], not opinion.reasons)
+            card.set_human(self.studio.desk(self.character), run.id, cell["cell"], cell["seed"], not opinion.reasons)
             self.reviewer.decisions["card"] += 1
         self._sheet(f"card-{name}.png", f"Model card, {name}", records, columns=len(self.scale.card_seeds) * 4)
         return self.store.cards.get(run.id)
@@ -182,18 +183,18 @@ class Turn:
     def _show_what_was_missed(self, run: CardRun) -> None:
         """What a version never draws right nobody can pick from its pictures; the editor shows it, for the next one."""
         if aims := card.lessons(run):
-            rows = enrich.plan(self.studio, self.character, limit=self.scale.shown, aims=aims).rows
+            rows = enrich.plan(self.studio.desk(self.character), limit=self.scale.shown, aims=aims).rows
             self._review_edits("shown", self._enrich("show the missed", rows))
 
     def _generate(self, version: Version) -> list[ImageRecord]:
         """New scenes; half of them show what the card says that the version cannot do yet."""
         half = self.scale.synthetic // 2
-        missed = card.missed(self.studio, self.character, version.id)
+        missed = card.missed(self.studio.desk(self.character), version.id)
         items = [
-            *generate.scene_items(self.studio, self.character, self.scale.synthetic - half, version.id, seed=1000),
-            *generate.scene_items(self.studio, self.character, half, version.id, seed=2000, aims=missed),
+            *generate.scene_items(self.studio.desk(self.character), self.scale.synthetic - half, version.id, seed=1000),
+            *generate.scene_items(self.studio.desk(self.character), half, version.id, seed=2000, aims=missed),
         ]
-        job = generate.submit(self.studio, self.character, items, version=version.id)
+        job = generate.submit(self.studio.desk(self.character), items, version=version.id)
         return self._saved(self._wait("generate", job))
 
     def _review_synthetic(self, records: list[ImageRecord]) -> None:
@@ -206,8 +207,8 @@ class Turn:
 
     def _practise(self) -> None:
         """More edits of what was refused, reviewed and mended like the first."""
-        if any(each.refused for each in practice.standings(self.studio, self.character)):
-            rows = practice.plan(self.studio, self.character, self.scale.practice).rows
+        if any(each.refused for each in practice.standings(self.studio.desk(self.character))):
+            rows = practice.plan(self.studio.desk(self.character), self.scale.practice).rows
             self._review_edits("practised", self._enrich("practise", rows))
 
     def _refine(self) -> dict[str, Any]:
@@ -218,10 +219,10 @@ class Turn:
         base = self._enrich("enrich again, base", rows)
         spec = self.studio.registry.spec(self.store.character.editor)
         params = spec.params(TrainParams, **self.scale.refine)
-        job = self._wait("train editor v1", refine.submit(self.studio, self.character, params=params))
-        self.losses["editor v1"] = train.losses(self.studio, job.id)
+        job = self._wait("train editor v1", refine.submit(self.studio.desk(self.character), params=params))
+        self.losses["editor v1"] = runs.losses(self.studio, job.id)
         version = self.store.versions.find(job=job.id)[-1]
-        refine.adopt(self.studio, self.character, version.id)
+        refine.adopt(self.studio.desk(self.character), version.id)
         after = self._enrich("enrich again, v1", rows)
         new = [(row.source, EditParams.from_json(row.params).headline()) not in asked for row in rows]
         outcome: dict[str, Any] = {"never_asked_before": sum(new)}

@@ -15,8 +15,9 @@ from pathlib import Path
 import assets
 from engines.fake import fake_registry
 from frontdoor.machine import without_proxies
+from studio.open import open_workplace
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def main(options: argparse.Namespace) -> int:
     return serve(studio, port=options.port, browser=not options.no_open)
 
 
-def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Studio:
+def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Workplace:
     """The user's studio, or one in `home`; `fake` swaps the models for the shipped stand-ins.
 
     `compiled`: on a card the transformers' blocks are compiled by torch.
@@ -34,12 +35,12 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
     settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
     if not fake:
-        return Studio(settings)
+        return open_workplace(settings)
     settings = dataclasses.replace(settings, device="fake")
-    return Studio(settings, registry=fake_registry(settings.assets, settings.models_dir))
+    return open_workplace(settings, registry=fake_registry(settings.assets, settings.models_dir))
 
 
-def serve(studio: Studio, *, port: int, browser: bool) -> int:
+def serve(studio: Workplace, *, port: int, browser: bool) -> int:
     """Show the studio until Ctrl-C or a polite kill, then leave everything in order: a training saves where it is."""
     with without_proxies(os.environ):
         from tabs.app import launch

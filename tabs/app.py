@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from studio.api.api import Api
 from studio.records.nouns import CHARACTER_SETTING
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
 from tabs.common.knobs import models
@@ -50,9 +50,9 @@ _ICONS = (
 )
 
 
-def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
+def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     """The whole studio as one Blocks app; all its handlers are private, the scripted surface is not."""
-    link = sharing or ReviewLink(studio)
+    link = sharing or ReviewLink(workplace)
     with gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True) as demo:
         cid, tab, seen = (_hidden() for _ in range(3))
         pulses, beats, drawn = ([_hidden() for _ in TABS] for _ in range(3))
@@ -62,9 +62,9 @@ def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
             gr.Button("New character", size="sm", elem_id="new-character")
             share = gr.Button("Share review", size="sm", elem_id="share-review")
             gr.HTML(_ICONS, apply_default_css=False)
-        forms = _Forms(studio)
+        forms = _Forms(workplace)
         rail, strip, said = html(elem_id="fl-rail"), html(elem_id="fl-strip"), notices()
-        tick = _ticker(studio, link, demo)
+        tick = _ticker(workplace, link, demo)
         inputs, outputs = [cid, tab, seen, *drawn], [seen, strip, rail, character, *pulses, *beats]
 
         def look(trigger: Any) -> Any:
@@ -73,7 +73,7 @@ def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
         def follow(event: Any) -> None:
             look(event.then)
 
-        shell = Shell(studio, cid, said, follow)
+        shell = Shell(workplace, cid, said, follow)
         with gr.Tabs():
             for (name, build_tab), pulse, beat, shown in zip(TABS, pulses, beats, drawn, strict=True):
                 with gr.Tab(name) as item:
@@ -81,10 +81,10 @@ def build(studio: Studio, sharing: ReviewLink | None = None) -> gr.Blocks:
                 look(item.select)
         look(demo.load)
         look(gr.Timer(BEAT_S).tick)
-        follow(character.input(_switch(studio), [character], [cid], js="(id) => window.flen.go(id)", **QUIET))
+        follow(character.input(_switch(workplace), [character], [cid], js="(id) => window.flen.go(id)", **QUIET))
         forms.wire(link, shell, share, look)
         shell.act(strip, strip_act, anywhere=True)
-        scripted.register(Api(studio, link))
+        scripted.register(Api(workplace, link))
     return demo
 
 
@@ -93,16 +93,16 @@ def _hidden() -> gr.Textbox:
     return gr.Textbox(visible="hidden")
 
 
-def launch(studio: Studio, port: int = 0) -> Running:
+def launch(workplace: Workplace, port: int = 0) -> Running:
     """Serve the studio on this machine; `close()` also takes a review link down.
 
     Raises: Busy and BadInput for a port that cannot be had.
     """
-    listener = listen(port or studio.settings.port)
-    pages = studio.settings.data_root / "cache" / "pages"
+    listener = listen(port or workplace.settings.port)
+    pages = workplace.settings.data_root / "cache" / "pages"
     leave = _upload_below(pages)
-    sharing = ReviewLink(studio)
-    demo = build(studio, sharing)
+    sharing = ReviewLink(workplace)
+    demo = build(workplace, sharing)
     demo.queue(api_open=False)
     running = serve(
         demo,
@@ -111,12 +111,12 @@ def launch(studio: Studio, port: int = 0) -> Running:
         lambda app: TrustedHostMiddleware(Guard(app, LIMITS), [HERE, "localhost"]),
         sessions=SESSIONS,
         theme=theme(),
-        head=head(studio.settings.assets),
-        allowed_paths=[str(folder) for folder in open_folders(studio)],
+        head=head(workplace.settings.assets),
+        allowed_paths=[str(folder) for folder in open_folders(workplace)],
         show_error=True,
         max_file_size=UPLOAD_BYTES,
     )
-    studio.jobs.start()
+    workplace.jobs.start()
     return dataclasses.replace(running, ends=(sharing.stop, leave))
 
 
@@ -134,16 +134,16 @@ def _upload_below(pages: Path) -> Callable[[], None]:
     return leave
 
 
-def open_folders(studio: Studio) -> list[Path]:
+def open_folders(workplace: Workplace) -> list[Path]:
     """The only folders that the page may give files from: pictures, and the LoRAs that were written for other tools."""
-    folders = [studio.store(each.id).folder.resolve() for each in studio.library.sound()]
+    folders = [workplace.store(each.id).folder.resolve() for each in workplace.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 
 
 # ── what moves the page ─────────────────────────────────────────────────────────────────────────
 
 
-def _ticker(studio: Studio, link: ReviewLink, demo: gr.Blocks) -> Callable[..., list[Any]]:
+def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable[..., list[Any]]:
     """What looks at the store: it answers what differs from what the page shows.
 
     The page sends what it shows (`seen` of the head, `drawn` of each tab), so that an answer that was lost on the way
@@ -153,22 +153,22 @@ def _ticker(studio: Studio, link: ReviewLink, demo: gr.Blocks) -> Callable[..., 
 
     def tick(cid: str, tab: str, seen: str, *drawn: str) -> list[Any]:
         with Logged():
-            here = current(studio, cid)
-            stamp, beat, shown = fingerprint(studio, here), heartbeat(studio), status.strip(studio, link)
+            here = current(workplace, cid)
+            stamp, beat, shown = fingerprint(workplace.desk(here)), heartbeat(workplace), status.strip(workplace, link)
             now = _Seen(stamp, hashlib.sha256(shown.encode()).hexdigest()[:16], beat)
             before = _Seen.read(seen)
             moved = stamp != before.stamp
             if moved:
                 allowed = set(demo.allowed_paths)
-                demo.allowed_paths += [str(each) for each in open_folders(studio) if str(each) not in allowed]
+                demo.allowed_paths += [str(each) for each in open_folders(workplace) if str(each) not in allowed]
             at = names.index(tab) if tab in names else 0
             stale = drawn[at] != stamp
             pulse = f"{stamp}|{time.monotonic() // RETRY_S:.0f}"
             return [
                 now.written(),
                 shown if now.strip != before.strip else gr.skip(),
-                status.rail(studio, here, cid) if moved else gr.skip(),
-                gr.update(choices=_names(studio), value=here or None) if moved else gr.skip(),
+                status.rail(workplace.desk(here), cid) if moved else gr.skip(),
+                gr.update(choices=_names(workplace), value=here or None) if moved else gr.skip(),
                 *(pulse if stale and each == at else gr.skip() for each in range(len(TABS))),
                 *(beat if beat != before.beat and each == at else gr.skip() for each in range(len(TABS))),
             ]
@@ -194,23 +194,23 @@ class _Seen:
         return cls(*json.loads(text)) if text else cls()
 
 
-def _names(studio: Studio) -> list[tuple[str, str]]:
-    sound = {each.id for each in studio.library.sound()}
-    known = studio.library.characters()
+def _names(workplace: Workplace) -> list[tuple[str, str]]:
+    sound = {each.id for each in workplace.library.sound()}
+    known = workplace.library.characters()
     return [(each.name if each.id in sound else f"{each.name} (damaged)", each.id) for each in known]
 
 
-def _switch(studio: Studio) -> Callable[[str], str]:
+def _switch(workplace: Workplace) -> Callable[[str], str]:
     def switch(chosen: str) -> str:
-        studio.library.set_setting(CHARACTER_SETTING, chosen)
+        workplace.library.set_setting(CHARACTER_SETTING, chosen)
         return chosen
 
     return switch
 
 
-def strip_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
+def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
     """A click in the strip; says what came of it where the strip itself does not show it."""
-    return status.handle(studio, data)
+    return status.handle(desk.workplace, data)
 
 
 # ── the two forms of the head ───────────────────────────────────────────────────────────────────
@@ -219,13 +219,13 @@ def strip_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
 class _Forms:
     """New character, and the review link; the browser opens and closes them."""
 
-    def __init__(self, studio: Studio) -> None:
+    def __init__(self, workplace: Workplace) -> None:
         self.made = _hidden()
         with gr.Column(elem_classes="fl-form", elem_id="new-form"), gr.Row():
             self.name = gr.Textbox(label="Name", elem_id="new-name")
             self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
             self.subject = gr.Textbox("person", label="Kind (person, robot …)")
-            self.models = [gr.Dropdown(models(studio, role), label=label) for role, label in ROLES]
+            self.models = [gr.Dropdown(models(workplace, role), label=label) for role, label in ROLES]
             self.create = gr.Button("Create", variant="primary", elem_id="new-create")
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
@@ -240,13 +240,13 @@ class _Forms:
         def shared(state: dict[str, Any]) -> tuple[str, Any]:
             return share_panel(state), gr.update(visible=state["live"])
 
-        def start(studio: Studio, cid: str, hours: float) -> tuple[str, Any]:
-            return shared(link.start(cid, float(hours or 24)))
+        def start(desk: Desk, hours: float) -> tuple[str, Any]:
+            return shared(link.start(desk.id, float(hours or 24)))
 
-        def stop(studio: Studio, cid: str) -> tuple[str, Any]:
+        def stop(desk: Desk) -> tuple[str, Any]:
             return shared(link.stop())
 
-        def state(studio: Studio, cid: str) -> tuple[str, Any]:
+        def state(desk: Desk) -> tuple[str, Any]:
             return shared(link.state())
 
         told = [self.told, self.shut]
@@ -260,21 +260,21 @@ class _Forms:
         shell.on(self.shut.click, stop, [], told, anywhere=True)
 
 
-def create(studio: Studio, cid: str, name: str, trigger: str, subject: str, *models: str) -> Said:
+def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
     """Make a character; answers its id, at which the page goes there, and the emptied name."""
-    made = create_character(studio, name, trigger, subject, *models)
+    made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
-def create_character(studio: Studio, name: str, trigger: str, subject: str, *models: str | None) -> str:
+def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
     """Make a character and stand on it; `models` are its generator, editor and scorer.
 
     Raises: BadInput without a name or trigger word.
     """
     picked = {role: model for (role, _), model in zip(ROLES, models, strict=False) if model}
-    chosen = {**studio.registry.first(), **picked}
-    made = studio.library.create(name, trigger, subject, **chosen)
-    studio.library.set_setting(CHARACTER_SETTING, made.id)
+    chosen = {**workplace.registry.first(), **picked}
+    made = workplace.library.create(name, trigger, subject, **chosen)
+    workplace.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import gradio as gr
 
+from studio.flywheel.curate import captions
 from studio.flywheel.curate import coverage as curate
 from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import cropping, looks, masking, wording
 from tabs.common.adding import dismiss, import_files, import_folder
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
@@ -105,22 +106,22 @@ def build(page: Page) -> None:
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────
 
 
-def open_drop(studio: Studio, cid: str, place: str) -> tuple[Any, str]:
+def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
     """The drop zone fills a character's empty page and is a bar over its pictures; in between it stays as it was put.
 
     `place` is the character and whether it had pictures when the zone was last put.
     """
-    store = studio.store(cid)
+    store = desk.store
     here = bool(store.select(_USABLE) or store.select(trashed=True))
-    now = f"{cid} {here}"
+    now = f"{desk.id} {here}"
     if now == place:
         return gr.skip(), now
     return gr.update(open=not here), now
 
 
-def offer_undo(studio: Studio, cid: str) -> Any:
+def offer_undo(desk: Desk) -> Any:
     """The button that brings back what was trashed last, while there is something to bring back."""
-    count = len(studio.store(cid).last_thrown())
+    count = len(desk.store.last_thrown())
     return gr.update(visible=count > 0, value=f"Undo trash ({count})")
 
 
@@ -158,13 +159,11 @@ def badges(record: ImageRecord) -> str:
     return "".join(parts) or looks.chip(str(record.tags.get("angle", "")) or "ok")
 
 
-def draw_gallery(
-    studio: Studio, cid: str, kind: str, words: str, shown: int, chosen: str, note: str = ""
-) -> tuple[str, str]:
+def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, note: str = "") -> tuple[str, str]:
     """The gallery below its bar of what is picked, or the note of what was just done; and a running caption job."""
-    store = studio.store(cid)
+    store = desk.store
     found = find(store, kind, words)
-    busy = progress_line(active_job(studio, cid, "caption"))
+    busy = progress_line(active_job(desk, "caption"))
     told = f'<div class="fl-pickbar" role="status">{note}</div>' if note else ""
     if not found:
         return told + _nothing(store, kind, words), busy
@@ -200,9 +199,9 @@ def _nothing(store: Store, kind: str, words: str) -> str:
     return f'<p class="fl-quiet" data-first-pictures>{words}</p>'
 
 
-def draw_cover(studio: Studio, cid: str) -> str:
+def draw_cover(desk: Desk) -> str:
     """The coverage grid, the framings, and the checklist."""
-    coverage = curate.coverage(studio, cid)
+    coverage = curate.coverage(desk)
     cells: Mapping[tuple[str, str], int] = coverage.cells
     head = "".join(f'<span class="head">{looks.esc(angle.replace("-", " "))}</span>' for angle in ANGLES)
     rows = []
@@ -224,9 +223,9 @@ def draw_cover(studio: Studio, cid: str) -> str:
     return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", f'<ul class="fl-checks">{checks}</ul>')
 
 
-def draw_detail(studio: Studio, cid: str, chosen: str, kind: str = "") -> tuple[str, str]:
+def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[str, str]:
     """One picture, large; and what is known of it. What is in the trash is open among the trash alone."""
-    store = studio.store(cid)
+    store = desk.store
     record = _opened(store, chosen, kind)
     if record is None:
         return looks.empty("Click a picture to see it large and to edit its caption."), ""
@@ -238,7 +237,7 @@ def draw_detail(studio: Studio, cid: str, chosen: str, kind: str = "") -> tuple[
     if record.model:
         facts += [("model", record.model), ("seed", str(record.seed))]
     listed = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(words)}</dd>" for name, words in facts if words)
-    leaking = curate.leaks(record.caption, store.character.trigger)
+    leaking = captions.leaks(record.caption, store.character.trigger)
     warning = (
         f'<div class="fl-trouble mild"><b>The caption names {looks.esc(", ".join(leaking))}</b>'
         "<span>What is always true of the character should be learned by the trigger word: leave it out.</span></div>"
@@ -278,21 +277,21 @@ def _family(store: Store, record: ImageRecord) -> str:
     return f'<p class="fl-quiet">{title}</p>{looks.grid(tiles, "small")}'
 
 
-def fill_form(studio: Studio, cid: str, chosen: str, kind: str = "") -> list[Any]:
+def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
     """The caption editor's values for the chosen picture, whose it is, and what it was filled with."""
-    record = _opened(studio.store(cid), chosen, kind)
+    record = _opened(desk.store, chosen, kind)
     if record is None:
         return ["", *("" for _ in TAGS), "", wording.sign(), ()]
     values = wording.values(record)
     return [*values[1:], record.id, wording.sign(), values]
 
 
-def refill_form(studio: Studio, cid: str, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
+def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
     """The same where the store holds other words than the form was filled with, say the captioner's."""
-    record = _opened(studio.store(cid), chosen, kind)
+    record = _opened(desk.store, chosen, kind)
     if (wording.values(record) if record else ()) == filled:
         return [gr.skip() for _ in range(len(TAGS) + 4)]
-    return fill_form(studio, cid, chosen, kind)
+    return fill_form(desk, chosen, kind)
 
 
 def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
@@ -303,11 +302,9 @@ def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
 # ── what a user does with it ────────────────────────────────────────────────────────────────────
 
 
-def gallery_act(
-    studio: Studio, cid: str, data: dict[str, Any], chosen: str, shown: int, note: str = ""
-) -> tuple[str, int, str]:
+def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int, note: str = "") -> tuple[str, int, str]:
     """A click in the gallery or on the open picture: open one, close it, or do something with all that are selected."""
-    store, picks, act = studio.store(cid), list(data.get("picks", [])), data.get("act")
+    store, picks, act = desk.store, list(data.get("picks", [])), data.get("act")
     if act == "open":
         return str(data.get("id", "")), shown, ""
     if act == "close":
@@ -315,7 +312,7 @@ def gallery_act(
     if act == "more":
         return chosen, shown + PAGE, note
     if act == "undo":
-        return chosen, shown, undo_trash(studio, cid)
+        return chosen, shown, undo_trash(desk)
     note = ""
     if act == "trash":
         store.trash(picks)
@@ -324,7 +321,7 @@ def gallery_act(
         store.restore(picks)
         note = f"{looks.plural(len(picks), 'picture')} brought back {looks.close()}"
     elif act == "caption":
-        curate.submit_caption(studio, cid, ids=picks)
+        captions.submit_caption(desk.workplace.desk(desk.id), ids=picks)
     elif act == "star":
         store.update_images({each: {"star": not store.images.get(each).star} for each in picks})
     gone = act in ("trash", "restore") and chosen in picks
@@ -335,34 +332,34 @@ def _thrown(count: int) -> str:
     return f"<b>{looks.plural(count, 'picture')} put into the trash</b>{looks.button('Undo', 'undo')}{looks.close()}"
 
 
-def caption_missing(studio: Studio, cid: str) -> None:
+def caption_missing(desk: Desk) -> None:
     """Let the captioner write all captions that no human wrote."""
-    curate.submit_caption(studio, cid)
+    captions.submit_caption(desk.workplace.desk(desk.id))
 
 
-def caption_one(studio: Studio, cid: str, chosen: str) -> None:
+def caption_one(desk: Desk, chosen: str) -> None:
     """Let the captioner write this caption again, over a human's too: it was asked for."""
-    curate.submit_caption(studio, cid, ids=[chosen], overwrite_human=True)
+    captions.submit_caption(desk.workplace.desk(desk.id), ids=[chosen], overwrite_human=True)
 
 
-def toggle_star(studio: Studio, cid: str, chosen: str) -> None:
+def toggle_star(desk: Desk, chosen: str) -> None:
     """Star a picture, or take the star away."""
-    store = studio.store(cid)
+    store = desk.store
     store.update_image(chosen, star=not store.images.get(chosen).star)
 
 
-def trash_one(studio: Studio, cid: str, chosen: str) -> tuple[str, str]:
+def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
     """Trash the open picture; nothing is open then."""
-    studio.store(cid).trash([chosen])
+    desk.store.trash([chosen])
     return "", _thrown(1)
 
 
-def undo_trash(studio: Studio, cid: str) -> str:
+def undo_trash(desk: Desk) -> str:
     """Bring back what was trashed last; answers the words for it."""
-    back = studio.store(cid).undo_trash()
+    back = desk.store.undo_trash()
     return f"<b>{looks.plural(len(back), 'picture')} brought back</b>{looks.close()}"
 
 
-def cancel(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+def cancel(desk: Desk, data: dict[str, Any]) -> None:
     """Cancel the job whose button was clicked."""
-    studio.jobs.cancel(str(data.get("job", "")))
+    desk.workplace.jobs.cancel(str(data.get("job", "")))

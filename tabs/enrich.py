@@ -14,7 +14,7 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.records.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.knobs import first_block_cache, models
 from tabs.common.shell import Page, active_job, html, progress_line
@@ -76,13 +76,13 @@ def build(page: Page) -> None:
 # ── the plan ────────────────────────────────────────────────────────────────────────────────────
 
 
-def fill_choices(studio: Studio, cid: str, sources: list[str] | None, model: str | None) -> list[Any]:
+def fill_choices(desk: Desk, sources: list[str] | None, model: str | None) -> list[Any]:
     """The pictures and editors that a plan can be made of."""
-    store = studio.store(cid)
+    store = desk.store
     usable = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
     choices = [(each.name or looks.describe(each) or each.id[:8], each.id) for each in usable]
     kept = [each for each in sources or [] if each in {value for _, value in choices}]
-    editors = models(studio, "editor")
+    editors = models(desk.workplace, "editor")
     return [
         gr.update(choices=choices, value=kept),
         gr.update(choices=editors, value=model or store.character.editor),
@@ -90,8 +90,7 @@ def fill_choices(studio: Studio, cid: str, sources: list[str] | None, model: str
 
 
 def make_plan(
-    studio: Studio,
-    cid: str,
+    desk: Desk,
     tasks: Sequence[str],
     limit: float | None,
     seeds: float | None,
@@ -108,8 +107,7 @@ def make_plan(
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
     given = {"few_steps": few, "steps": steps and int(steps), "true_cfg": cfg, "first_block_cache": skip}
     return enrich.plan(
-        studio,
-        cid,
+        desk,
         sources=list(sources or []) or None,
         tasks=list(tasks),
         seeds=int(seeds or 1),
@@ -117,16 +115,16 @@ def make_plan(
         limit=int(limit or 24),
         fill_gaps=aim == GAPS,
         knobs={name: value for name, value in given.items() if value},
-        aims=card.to_show(studio, cid) if aim == MISSED else (),
+        aims=card.to_show(desk) if aim == MISSED else (),
     )
 
 
-def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
+def draw_plan(desk: Desk, *knobs: Any) -> tuple[str, str]:
     """What the plan would cost, and its rows."""
-    store = studio.store(cid)
+    store = desk.store
     if not store.select(Kind.SOURCE):
         return "", looks.empty("Edits need pictures to start from.", looks.go("Add pictures in Curate", "Curate"))
-    plan = make_plan(studio, cid, *knobs)
+    plan = make_plan(desk, *knobs)
     rows = [
         [
             looks.picture(looks.thumb(store, row.source, store.images.get(row.source).crop), "source"),
@@ -138,10 +136,10 @@ def draw_plan(studio: Studio, cid: str, *knobs: Any) -> tuple[str, str]:
     more = f'<p class="fl-quiet">and {plan.count - PLAN_ROWS} more</p>' if plan.count > PLAN_ROWS else ""
     table = looks.table(["source", "words", "for"], rows)
     listed = f'<div class="fl-scroll" tabindex="0" role="region" aria-label="the plan">{table}</div>{more}'
-    return cost_line(studio, cid, plan), looks.panel("The plan", listed)
+    return cost_line(desk, plan), looks.panel("The plan", listed)
 
 
-def cost_line(studio: Studio, cid: str, plan: EnrichPlan) -> str:
+def cost_line(desk: Desk, plan: EnrichPlan) -> str:
     """Count, time, disk and fit, before anything starts."""
     time = f"about {looks.duration(plan.seconds)}" if plan.seconds else "time not measured yet"
     return (
@@ -150,22 +148,22 @@ def cost_line(studio: Studio, cid: str, plan: EnrichPlan) -> str:
     )
 
 
-def run_plan(studio: Studio, cid: str, *knobs: Any) -> None:
+def run_plan(desk: Desk, *knobs: Any) -> None:
     """Queue the plan."""
-    plan = make_plan(studio, cid, *knobs)
+    plan = make_plan(desk, *knobs)
     if not plan.rows:
         raise BadInput("The plan is empty.", "Choose more kinds of edits, or more sources.")
-    enrich.demand_new(studio, cid, plan.rows, knobs[5] or None)
-    enrich.submit(studio, cid, plan.rows, model=knobs[5] or None)
+    enrich.demand_new(desk, plan.rows, knobs[5] or None)
+    enrich.submit(desk, plan.rows, model=knobs[5] or None)
 
 
 # ── the results ─────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_results(studio: Studio, cid: str, chosen: str, shown: int) -> tuple[str, str]:
+def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[str, str]:
     """Newest first: each result beside its source, with its likeness."""
-    store = studio.store(cid)
-    busy = progress_line(active_job(studio, cid, "enrich"))
+    store = desk.store
+    busy = progress_line(active_job(desk, "enrich"))
     made = list(reversed(store.select(Kind.ENRICHED)))
     if not made:
         words = "Results appear here as they are made." if busy else "No edits yet. “Run plan” makes the first ones."
@@ -223,7 +221,7 @@ def large(store: Store, record: ImageRecord) -> str:
     return f'{shown}<div class="fl-under fl-spread">{words}</div>'
 
 
-def results_act(studio: Studio, cid: str, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
+def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
     """A click on a result: again with a new seed, with other words, or show more."""
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "more":
@@ -231,33 +229,33 @@ def results_act(studio: Studio, cid: str, data: dict[str, Any], chosen: str, sho
     if act == "open":
         return image, shown
     if act == "seed":
-        record = studio.store(cid).images.get(image)
-        enrich.retry(studio, cid, image, {"seed": record.seed + 1000})
+        record = desk.store.images.get(image)
+        enrich.retry(desk, image, {"seed": record.seed + 1000})
     return chosen, shown
 
 
-def fill_retry(studio: Studio, cid: str, chosen: str) -> list[Any]:
+def fill_retry(desk: Desk, chosen: str) -> list[Any]:
     """The edit that was opened, large, with its words to be bettered."""
     if not chosen:
         return [gr.update(visible=False), "", ""]
-    store = studio.store(cid)
+    store = desk.store
     record = store.images.get(chosen)
     return [gr.update(visible=True), large(store, record), instruction(record)]
 
 
-def retry_words(studio: Studio, cid: str, chosen: str, words: str) -> str:
+def retry_words(desk: Desk, chosen: str, words: str) -> str:
     """Try an edit again with other words."""
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
-    enrich.retry(studio, cid, chosen, {"instruction": words.strip()})
+    enrich.retry(desk, chosen, {"instruction": words.strip()})
     return ""
 
 
-def close_retry(studio: Studio, cid: str) -> str:
+def close_retry(desk: Desk) -> str:
     """Nothing is to be tried again."""
     return ""
 
 
-def cancel(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+def cancel(desk: Desk, data: dict[str, Any]) -> None:
     """Cancel the job whose button was clicked."""
-    studio.jobs.cancel(str(data.get("job", "")))
+    desk.workplace.jobs.cancel(str(data.get("job", "")))

@@ -9,11 +9,12 @@ import gradio as gr
 
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
+from engines.wording import words
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
 from studio.records.nouns import ANGLES, EXPRESSIONS, POSES, CardRun, ImageRecord, Kind, Role, Verdict, Version
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.knobs import first_block_cache, marked
 from tabs.common.shell import Page, Said, active_job, html, progress_line
@@ -81,18 +82,16 @@ def build(page: Page) -> None:
 # ── choices ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def fill_choices(
-    studio: Studio, cid: str, version: str | None, prompt: str, which: str | None, against: str | None
-) -> list[Any]:
+def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
     """Versions, a first prompt, and the cards there are."""
-    store = studio.store(cid)
+    store = desk.store
     names = [
-        _in_use(studio, store),
+        _in_use(desk),
         *(
-            (marked(studio, each.model, f"{each.name} ({each.state.value})"), each.id)
+            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
             for each in reversed(_versions(store))
         ),
-        (marked(studio, store.character.generator, "base model, no LoRA"), BASE),
+        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
     ]
     chosen = version if version in [value for _, value in names] else IN_USE
     words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
@@ -118,11 +117,11 @@ def _card_name(store: Store, run: CardRun) -> str:
     return f"{named.get(run.version, 'base model')} · {when}"
 
 
-def _in_use(studio: Studio, store: Store) -> tuple[str, str]:
+def _in_use(desk: Desk) -> tuple[str, str]:
     """The choice that follows what is adopted, named by it."""
-    adopted = store.adopted(Role.CHARACTER)
+    adopted = desk.store.adopted(Role.CHARACTER)
     words = f"in use: {adopted.name}" if adopted else "in use: the base model"
-    return (marked(studio, adopted.model if adopted else store.character.generator, words), IN_USE)
+    return (marked(desk.workplace, adopted.model if adopted else desk.store.character.generator, words), IN_USE)
 
 
 def _version_id(store: Store, version: str | None) -> str:
@@ -133,10 +132,10 @@ def _version_id(store: Store, version: str | None) -> str:
     return "" if version == BASE else str(version)
 
 
-def draw_about(studio: Studio, cid: str, version: str | None) -> str:
+def draw_about(desk: Desk, version: str | None) -> str:
     """Which model draws, and what it is."""
-    store = studio.store(cid)
-    spec = generate.model_spec(studio, store, _version_id(store, version))
+    store = desk.store
+    spec = generate.model_spec(desk, _version_id(store, version))
     toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
     own = spec.params(GenerateParams)
     return (
@@ -145,11 +144,11 @@ def draw_about(studio: Studio, cid: str, version: str | None) -> str:
     )
 
 
-def draw_cost(studio: Studio, cid: str, what: str, prompt: str, version: str | None, *knobs: float | None) -> str:
+def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> str:
     """Time and memory, stage by stage, before anything starts."""
-    chosen = _version_id(studio.store(cid), version)
-    items = make_items(studio, cid, what, prompt or "a picture", chosen, *knobs)
-    fit, seconds = generate.preflight(studio, cid, items, chosen)
+    chosen = _version_id(desk.store, version)
+    items = make_items(desk, what, prompt or "a picture", chosen, *knobs)
+    fit, seconds = generate.preflight(desk, items, chosen)
     time = f"about {looks.duration(seconds)}" if seconds else "time not measured yet"
     return (
         f'<div class="fl-line"><b class="fl-big">{looks.plural(len(items), "picture")}</b>'
@@ -161,8 +160,7 @@ def draw_cost(studio: Studio, cid: str, what: str, prompt: str, version: str | N
 
 
 def make_items(
-    studio: Studio,
-    cid: str,
+    desk: Desk,
     what: str,
     prompt: str,
     version: str,
@@ -182,18 +180,17 @@ def make_items(
     if skip:
         knobs["first_block_cache"] = float(skip)
     if what == SCENES:
-        return generate.scene_items(studio, cid, n, version, first, **knobs)
+        return generate.scene_items(desk, n, version, first, **knobs)
     if what == GAPS:
-        aims = card.missed(studio, cid, version)
-        return generate.scene_items(studio, cid, n, version, first, aims, **knobs)
+        aims = card.missed(desk, version)
+        return generate.scene_items(desk, n, version, first, aims, **knobs)
     if not prompt.strip():
         raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
-    return generate.prompt_items(studio, cid, [prompt.strip()], n, version, first, **knobs)
+    return generate.prompt_items(desk, [prompt.strip()], n, version, first, **knobs)
 
 
 def draw_pictures(
-    studio: Studio,
-    cid: str,
+    desk: Desk,
     what: str,
     prompt: str,
     version: str | None,
@@ -201,20 +198,20 @@ def draw_pictures(
     *knobs: float | None,
 ) -> None:
     """Queue the pictures."""
-    chosen = _version_id(studio.store(cid), version)
-    items = make_items(studio, cid, what, prompt, chosen, count, *knobs)
-    generate.submit(studio, cid, items, chosen)
+    chosen = _version_id(desk.store, version)
+    items = make_items(desk, what, prompt, chosen, count, *knobs)
+    generate.submit(desk, items, chosen)
 
 
-def start_card(studio: Studio, cid: str, version: str | None) -> None:
+def start_card(desk: Desk, version: str | None) -> None:
     """Queue the model card of a version."""
-    card.submit(studio, cid, _version_id(studio.store(cid), version))
+    card.submit(desk, _version_id(desk.store, version))
 
 
-def draw_results(studio: Studio, cid: str, shown: int) -> tuple[str, str]:
+def draw_results(desk: Desk, shown: int) -> tuple[str, str]:
     """What was drawn, newest first; what the filter set aside stays visible, dim."""
-    store = studio.store(cid)
-    busy = progress_line(active_job(studio, cid, "generate", "card"))
+    store = desk.store
+    busy = progress_line(active_job(desk, "generate", "card"))
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
     if not drawn:
         return looks.empty("Nothing drawn yet. “Generate” draws with the chosen version."), busy
@@ -243,37 +240,37 @@ def _badges(record: ImageRecord, named: dict[str, str]) -> str:
     return "".join(parts)
 
 
-def results_act(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
+def results_act(desk: Desk, data: dict[str, Any], shown: int) -> int:
     """Show more."""
     return shown + PAGE if data.get("act") == "more" else shown
 
 
-def cancel(studio: Studio, cid: str, data: dict[str, Any]) -> None:
+def cancel(desk: Desk, data: dict[str, Any]) -> None:
     """Cancel the job whose button was clicked."""
-    studio.jobs.cancel(str(data.get("job", "")))
+    desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────
 
 
-def read_floor(studio: Studio, cid: str) -> Any:
+def read_floor(desk: Desk) -> Any:
     """Where the filter stands, once there is something to filter."""
-    if not studio.store(cid).select(Kind.SYNTHETIC):
+    if not desk.store.select(Kind.SYNTHETIC):
         return gr.skip()
-    return min(max(round(generate.threshold(studio, cid), 2), 0.0), 1.0)
+    return min(max(round(generate.threshold(desk), 2), 0.0), 1.0)
 
 
-def move_floor(studio: Studio, cid: str, floor: float) -> None:
+def move_floor(desk: Desk, floor: float) -> None:
     """Move the filter; pictures that nobody judged yet follow."""
-    generate.set_threshold(studio, cid, float(floor))
+    generate.set_threshold(desk, float(floor))
 
 
 # ── the model card ──────────────────────────────────────────────────────────────────────────────
 
 
-def draw_card(studio: Studio, cid: str, which: str | None, against: str | None) -> str:
+def draw_card(desk: Desk, which: str | None, against: str | None) -> str:
     """The 5 × 4 + 3 cells of a card, its first-try rate, and a paired comparison."""
-    store = studio.store(cid)
+    store = desk.store
     if not which:
         return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
     run = card.get(store, which)
@@ -320,7 +317,7 @@ def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
     """Two cards on the same cells and seeds."""
     pair = card.compare(before, after)
     unknown = f" ({pair['unknown']} more could not be judged on both)" if pair["unknown"] else ""
-    why = "; the figure above counts the first seed alone" if pair["pairs"] > len(card.CARD_CELLS) else ""
+    why = "; the figure above counts the first seed alone" if pair["pairs"] > len(words.CARD_CELLS) else ""
     return (
         f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair["rate_a"])} → '
         f"{looks.esc(_card_name(store, after))} {looks.share(pair['rate_b'])} on {pair['judged']} pictures of the same "
@@ -358,21 +355,21 @@ def _switch(cell: dict[str, Any]) -> str:
     return f'<div class="fl-tight">{buttons}{looks.chip("by you") if human is not None else ""}</div>'
 
 
-def card_act(studio: Studio, cid: str, data: dict[str, Any], which: str | None) -> Said | None:
+def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
     """A click on a card: a cell's outcome overruled, or edits queued of all that it missed."""
     if which and data.get("act") == "overrule":
-        overrule(studio, cid, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
+        overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":
-        aims = card.lessons(card.get(studio.store(cid), which))
-        rows = enrich.plan(studio, cid, limit=card.SHOWN, aims=aims).rows
-        enrich.demand_new(studio, cid, rows)
-        job = enrich.submit(studio, cid, rows)
+        aims = card.lessons(card.get(desk.store, which))
+        rows = enrich.plan(desk, limit=card.SHOWN, aims=aims).rows
+        enrich.demand_new(desk, rows)
+        job = enrich.submit(desk, rows)
         return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
     return None
 
 
-def overrule(studio: Studio, cid: str, which: str, cell: str, seed: int, right: bool) -> None:
+def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
     """A human's word on a cell; the same word again takes it back, and the machine's stands."""
-    found: Sequence[dict[str, Any]] = studio.store(cid).cards.get(which).cells
+    found: Sequence[dict[str, Any]] = desk.store.cards.get(which).cells
     human = next((each.get("human") for each in found if each["cell"] == cell and each["seed"] == seed), None)
-    card.set_human(studio, cid, which, cell, seed, None if human is right else right)
+    card.set_human(desk, which, cell, seed, None if human is right else right)

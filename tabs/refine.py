@@ -14,7 +14,7 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import runs
 from studio.records.nouns import Role, Triplet, Version, VersionState
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
@@ -62,9 +62,9 @@ def build(page: Page) -> None:
 # ── what reviews taught ─────────────────────────────────────────────────────────────────────────
 
 
-def draw_counts(studio: Studio, cid: str) -> str:
+def draw_counts(desk: Desk) -> str:
     """How many lessons there are, and task by task how the editor stands with the reviewers."""
-    lessons = refine.lessons(studio, cid)
+    lessons = refine.lessons(desk)
     golden = len(lessons.golden)
     figures = (
         f'<div class="fl-line"><span><b class="fl-big">{golden}</b> golden</span>'
@@ -74,12 +74,12 @@ def draw_counts(studio: Studio, cid: str) -> str:
         f"{golden} of {ENOUGH_GOLDEN} make a strong editor</p>"
     )
     save = exports.elsewhere(Role.EDITOR) if lessons.learned else ""
-    return looks.panel("What your reviews taught", f"{figures}{draw_standings(studio, cid)}{save}")
+    return looks.panel("What your reviews taught", f"{figures}{draw_standings(desk)}{save}")
 
 
-def draw_standings(studio: Studio, cid: str) -> str:
+def draw_standings(desk: Desk) -> str:
     """Every task as reviewers found it, the weakest first, and the way to better it."""
-    found = practice.standings(studio, cid)
+    found = practice.standings(desk)
     if not found:
         return ""
     rows = [
@@ -101,22 +101,22 @@ def draw_standings(studio: Studio, cid: str) -> str:
     return f'{looks.table(["edits of", "accepted", ""], rows)}<div class="fl-buttons">{practise}</div>'
 
 
-def counts_act(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+def counts_act(desk: Desk, data: dict[str, Any]) -> str:
     """Practise what is weak, or write the triplets for another trainer; answers what was done."""
     if data.get("act") != "practise":
-        return exports.export_pictures(studio, cid, data, Role.EDITOR, refine.dataset(studio, cid))
-    rows = practice.plan(studio, cid).rows
-    enrich.demand_new(studio, cid, rows)
-    job = enrich.submit(studio, cid, rows)
+        return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
+    rows = practice.plan(desk).rows
+    enrich.demand_new(desk, rows)
+    job = enrich.submit(desk, rows)
     link = looks.go("Review them as they come ▸", "Review")
     return f'<div class="fl-line"><span>{looks.esc(job.title)} to practise, in the queue.</span>{link}</div>'
 
 
-def draw_triplets(studio: Studio, cid: str, kind: str, shown: int) -> str:
+def draw_triplets(desk: Desk, kind: str, shown: int) -> str:
     """Source, the wrong edit where there was one, and what the editor should have made."""
-    store = studio.store(cid)
+    store = desk.store
     wanted = SHOWN[kind]
-    found = [each for each in refine.triplets(studio, cid) if wanted is None or each.golden is wanted]
+    found = [each for each in refine.triplets(desk) if wanted is None or each.golden is wanted]
     if not found:
         words = "Every edit you approve or correct in Review becomes a lesson for the editor."
         return looks.empty(words, looks.go("Open Review", "Review"))
@@ -149,7 +149,7 @@ def triplet_card(store: Store, triplet: Triplet) -> str:
     )
 
 
-def more(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
+def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
     """Show more lessons."""
     return shown + PAGE if data.get("act") == "more" else shown
 
@@ -157,61 +157,61 @@ def more(studio: Studio, cid: str, data: dict[str, Any], shown: int) -> int:
 # ── training ────────────────────────────────────────────────────────────────────────────────────
 
 
-def fill_knobs(studio: Studio, cid: str, filled: str) -> list[Any]:
+def fill_knobs(desk: Desk, filled: str) -> list[Any]:
     """The preset of the character's editor, once: what the user set stays as long as the editor does."""
-    name = studio.store(cid).character.editor
-    fresh = FORM.preset(studio.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
+    name = desk.store.character.editor
+    fresh = FORM.preset(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
     return [name, *fresh]
 
 
-def fill_sizes(studio: Studio, cid: str, resolution: float | None, chosen: Sequence[int]) -> Any:
+def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
     """What can be learned beside another resolution."""
     return training.smaller_sizes(resolution, chosen)
 
 
-def settle(studio: Studio, cid: str, *values: Any) -> tuple[str, TrainParams]:
+def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
     """The character's editor and its own training preset, with what the user set on top."""
-    name = studio.store(cid).character.editor
-    return name, FORM.settle(studio.registry.spec(name), values)
+    name = desk.store.character.editor
+    return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
-def draw_preflight(studio: Studio, cid: str, *values: Any) -> str:
+def draw_preflight(desk: Desk, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
-    name, params = settle(studio, cid, *values)
-    found = refine.preflight(studio, cid, params, name)
+    name, params = settle(desk, *values)
+    found = refine.preflight(desk, params, name)
     golden = sum(entry["kind"] == "golden" for entry in found.entries)
     return preflight.panel(
         found,
-        studio.registry.spec(name),
+        desk.workplace.registry.spec(name),
         looks.plural(len(found.entries), "lesson"),
         [f"{golden} golden, each seen {refine.GOLDEN_WEIGHT} times"] if golden else [],
         f"a LoRA of {name} · {FORM.told(params)}",
     )
 
 
-def start_training(studio: Studio, cid: str, *values: Any) -> None:
+def start_training(desk: Desk, *values: Any) -> None:
     """Queue the editor's training."""
-    name, params = settle(studio, cid, *values)
-    refine.submit(studio, cid, params, name)
+    name, params = settle(desk, *values)
+    refine.submit(desk, params, name)
 
 
-def draw_live(studio: Studio, cid: str) -> str:
+def draw_live(desk: Desk) -> str:
     """The newest editor training: where it stands, and its loss."""
-    jobs = jobs_of(studio, cid, "refine")
-    return run.panel(studio, jobs[0], runs.progress(studio, jobs[0].id)) if jobs else ""
+    jobs = jobs_of(desk, "refine")
+    return run.panel(desk.workplace, jobs[0], runs.progress(desk.workplace, jobs[0].id)) if jobs else ""
 
 
-def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
+def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
     """What any run can be asked."""
-    return run.act(studio, data)
+    return run.act(desk.workplace, data)
 
 
 # ── versions ────────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_versions(studio: Studio, cid: str) -> str:
+def draw_versions(desk: Desk) -> str:
     """Editor versions, newest first, each with its before and after."""
-    store = studio.store(cid)
+    store = desk.store
     versions = [each for each in store.versions.all() if each.role is Role.EDITOR]
     return "".join(_version(store, each) for each in reversed(versions))
 
@@ -248,6 +248,6 @@ def before_after(store: Store, version: Version) -> str:
     return f'{line}<div class="fl-pairs">{pairs}</div>'
 
 
-def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str | Said:
+def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
     """Adopt an editor version or leave it, or write its LoRA; answers what was written."""
-    return exports.export(studio, cid, data) if data.get("act") == exports.ACT else run.decide(studio, cid, data)
+    return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

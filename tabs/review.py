@@ -15,7 +15,7 @@ from studio.flywheel import review
 from studio.flywheel.review import Reason
 from studio.records.nouns import Decision, ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
 from tabs.common.shell import Page, html
@@ -78,8 +78,7 @@ def build(page: Page) -> None:
 
 
 def draw(
-    studio: Studio,
-    cid: str,
+    desk: Desk,
     opened: str,
     skipped: tuple[str, ...],
     reasons: tuple[str, ...],
@@ -90,12 +89,12 @@ def draw(
 
     `heard` is the last message whose keys are done, `said` what could not be done of them.
     """
-    store = studio.store(cid)
-    queue = upcoming(studio, cid, skipped)
+    store = desk.store
+    queue = upcoming(desk, skipped)
     shown = store.images.peek(opened) if opened else None
     if shown is None or shown.trashed:
         shown = queue[0] if queue else None
-    stage = _all_done(store) if shown is None else _stage(studio, cid, shown, reasons)
+    stage = _all_done(store) if shown is None else _stage(desk, shown, reasons)
     back = standing(store)
     if shown is None and back:
         stage += f'<div class="fl-buttons">{_undo(True)}</div>'
@@ -106,15 +105,15 @@ def draw(
     files = [looks.full(store, each.id, each.crop) for each in ahead[:PREFETCH]]
     soon = "".join(looks.picture(file, "", lazy=False) for file in files if file)
     return (
-        f'<div data-desk data-of="{looks.esc(cid)}" data-token="{looks.esc(token)}" data-n="{number}">'
+        f'<div data-desk data-of="{looks.esc(desk.id)}" data-token="{looks.esc(token)}" data-n="{number}">'
         f'{tally(store)}{told}{stage}<div class="fl-prefetch" aria-hidden="true">{soon}</div>'
         f"{_files(store, order, 'data-ahead')}{_files(store, back, 'data-back')}{history(store)}</div>"
     )
 
 
-def _stage(studio: Studio, cid: str, shown: ImageRecord, reasons: tuple[str, ...]) -> str:
-    store = studio.store(cid)
-    side = beside(store, shown, review.explain(studio, cid, shown.id))
+def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> str:
+    store = desk.store
+    side = beside(store, shown, review.explain(desk, shown.id))
     keys = "".join(
         looks.button(verdict_words(name), name, tone=tone, key=key, id=shown.id)
         for name, (key, tone, _) in VERDICTS.items()
@@ -158,9 +157,9 @@ def _undo(possible: bool) -> str:
     return looks.button("Undo", "undo", key="Backspace", hint=hint, off=not possible)
 
 
-def upcoming(studio: Studio, cid: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
+def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
     """The next pictures; those that were skipped come last."""
-    found = review.next(studio, cid, count=AHEAD + 1 + len(skipped))
+    found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
     return fresh + later
@@ -293,8 +292,7 @@ class Hearing:
 
     def keys(
         self,
-        studio: Studio,
-        cid: str,
+        desk: Desk,
         data: dict[str, Any],
         opened: str,
         skipped: tuple[str, ...],
@@ -312,7 +310,7 @@ class Hearing:
         if number > self._last.get(token, 0):
             for key in data.get("keys", ()):
                 try:
-                    hand = act(studio, str(key.get("character") or cid), key, *hand)
+                    hand = act(desk.workplace.desk(str(key.get("character") or desk.id)), key, *hand)
                 except UserError as error:
                     refused.append(f"{error.cause} {error.hint}")
             self._last[token] = number
@@ -321,8 +319,7 @@ class Hearing:
 
 
 def act(
-    studio: Studio,
-    cid: str,
+    desk: Desk,
     data: dict[str, Any],
     opened: str,
     skipped: tuple[str, ...],
@@ -333,7 +330,7 @@ def act(
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:
         verdict = VERDICTS[name][2]
-        review.decide(studio, cid, image, verdict, reasons=tuple(reasons))
+        review.decide(desk, image, verdict, reasons=tuple(reasons))
         left = tuple(each for each in skipped if each != image)
         return "", left, (), image if verdict is Verdict.NEEDS_CORRECTION else ""
     if name == "skip":
@@ -347,7 +344,7 @@ def act(
             mending,
         )
     if name == "undo":
-        return undo(studio, cid, image), skipped, (), ""
+        return undo(desk, image), skipped, (), ""
     if name == "open":
         return image, skipped, (), mending
     if name == "mend":
@@ -355,11 +352,11 @@ def act(
     raise BadInput("The page has no such key.", "Press ? for the keys.")
 
 
-def undo(studio: Studio, cid: str, meant: str) -> str:
+def undo(desk: Desk, meant: str) -> str:
     """Take the owner's last verdict back; answers its picture. Raises: NotFound, BadInput if it is not `meant`'s."""
-    store = studio.store(cid)
+    store = desk.store
     with store.transaction():
         last = standing(store)
         if meant and last and last[-1].id != meant:
             raise BadInput("Another window gave a verdict meanwhile; nothing was taken back.", "Undo once more.")
-        return review.undo(studio, cid, reviewer=review.OWNER).image
+        return review.undo(desk, reviewer=review.OWNER).image

@@ -15,7 +15,7 @@ from engines.api.errors import UserError
 from studio.flywheel import review
 from studio.records.nouns import ImageRecord, Kind, Verdict
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.shell import html
 from tabs.entrance import Term
@@ -33,14 +33,14 @@ Heard = tuple[str, int]  # a page, and the number of the last message that came 
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
-def build(studio: Studio, character_id: str, alive: Term) -> gr.Blocks:
+def build(desk: Desk, alive: Term) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
     with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
         skipped, heard = gr.State(()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 
         def show(skips: tuple[str, ...], last: Heard, request: gr.Request) -> str:
-            return page(studio, character_id, str(request.username), skips, last) if alive() else closed()
+            return page(desk, str(request.username), skips, last) if alive() else closed()
 
         def act(
             event: gr.EventData, skips: tuple[str, ...], last: Heard, request: gr.Request
@@ -51,8 +51,8 @@ def build(studio: Studio, character_id: str, alive: Term) -> gr.Blocks:
                 if not alive():
                     return closed(), (), last
                 for key in _keys(data) if here != last else ():
-                    skips = vote(studio, character_id, name, key, skips)
-            return page(studio, character_id, name, skips, here), skips, here
+                    skips = vote(desk, name, key, skips)
+            return page(desk, name, skips, here), skips, here
 
         demo.load(show, [skipped, heard], [stage], **_QUIET)
         stage.act(act, [skipped, heard], [stage, skipped, heard], **_QUIET)
@@ -90,16 +90,16 @@ def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
 
 
-def page(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> str:
+def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> str:
     """What the character looks like, the next picture, what was asked, and the buttons."""
     token, number = heard
-    desk = f'<div data-desk data-of="guest" data-token="{looks.esc(token)}" data-n="{number}">'
-    return f'{desk}<p class="fl-said" data-said role="alert"></p>{_desk(studio, character_id, reviewer, skipped)}</div>'
+    stage = f'<div data-desk data-of="guest" data-token="{looks.esc(token)}" data-n="{number}">'
+    return f'{stage}<p class="fl-said" data-said role="alert"></p>{_queue(desk, reviewer, skipped)}</div>'
 
 
-def _desk(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> str:
-    store = studio.store(character_id)
-    queue = waiting(studio, character_id, reviewer, skipped)
+def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> str:
+    store = desk.store
+    queue = waiting(desk, reviewer, skipped)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
     head = f'<div class="fl-line"><b>{len(store.pending())} left</b><span>{len(done)} by you</span></div>'
     undo = looks.button("Undo", "undo", key="Backspace") if done else ""
@@ -157,23 +157,21 @@ def _meaning(subject: str) -> str:
     return f'<p class="fl-quiet">What to choose</p><dl class="fl-facts">{listed}</dl>'
 
 
-def waiting(studio: Studio, character_id: str, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
+def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
     """What this reviewer sees next; skipped ones last."""
-    found = review.next(studio, character_id, reviewer=reviewer, count=len(skipped) + 1)
+    found = review.next(desk, reviewer=reviewer, count=len(skipped) + 1)
     return [each for each in found if each.id not in skipped] or found
 
 
-def vote(
-    studio: Studio, character_id: str, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...]
-) -> tuple[str, ...]:
+def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...]) -> tuple[str, ...]:
     """One vote, skip or undo; only a picture that waits in the queue can be voted on."""
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:
         if act == "undo":
-            review.undo(studio, character_id, reviewer=reviewer)
-        elif image in {each.id for each in studio.store(character_id).pending()}:
+            review.undo(desk, reviewer=reviewer)
+        elif image in {each.id for each in desk.store.pending()}:
             if act in VERDICTS:
-                review.decide(studio, character_id, image, VERDICTS[act][2], reviewer=reviewer)
+                review.decide(desk, image, VERDICTS[act][2], reviewer=reviewer)
             elif act == "skip":
                 return (*(each for each in skipped if each != image), image)
     except UserError:

@@ -17,7 +17,7 @@ from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
 from starlette.types import ASGIApp
 
 from engines.api.errors import BadInput
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import reviewer
 from tabs.common.theme import head, theme
 from tabs.entrance import GUEST, USER, Door, Entrance, Term
@@ -53,8 +53,8 @@ class _Open:
 class ReviewLink:
     """Opens and closes the review-only app; at most one is open."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, workplace: Workplace) -> None:
+        self._studio = workplace
         self._open: _Open | None = None
         self._lock = threading.RLock()
 
@@ -126,7 +126,7 @@ class ReviewLink:
             return Guard(entrance, LIMITS, names)
 
         return serve(
-            reviewer.build(self._studio, character_id, term),
+            reviewer.build(self._studio.desk(character_id), term),
             listen(0),
             settings.data_root / "cache" / "pages" / "review",
             door,

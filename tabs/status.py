@@ -10,20 +10,20 @@ from engines.api.errors import UserError
 from studio.flywheel.next_step import next_step
 from studio.flywheel.train import runs
 from studio.records.nouns import Job, JobState
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 from tabs.common.shell import Said
 
 DISMISSED = "dismissed"
 
 
-def rail(studio: Studio, cid: str, asked: str = "") -> str:
+def rail(desk: Desk, asked: str = "") -> str:
     """The rail as markup; the next step stands out, with a sentence why."""
-    if not cid:
+    if not desk.id:
         return looks.empty("Create your first character with the button above.")
-    if trouble := studio.library.trouble(cid):
+    if trouble := desk.workplace.library.trouble(desk.id):
         return looks.trouble(trouble)
-    found = next_step(studio, cid)
+    found = next_step(desk)
     parts = []
     for at, stop in enumerate(found.stops):
         classes = "next" if at == found.at else ""
@@ -34,17 +34,17 @@ def rail(studio: Studio, cid: str, asked: str = "") -> str:
             f"<b>{looks.esc(stop.label)}</b><span>{looks.esc(stop.figure)}{tick}</span></button>"
         )
     return (
-        f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(cid)}" '
+        f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(desk.id)}" '
         f'data-asked="{looks.esc(asked)}">{"<i>→</i>".join(parts)}</nav>'
         f'<p class="fl-why">Next: <b>{looks.esc(found.stops[found.at].label)}</b>. {looks.esc(found.why)}</p>'
     )
 
 
-def strip(studio: Studio, sharing: Any = None) -> str:
+def strip(workplace: Workplace, sharing: Any = None) -> str:
     """The card, the running job, the queue, what can be resumed, and whether a review link is open."""
-    jobs = studio.jobs.list()
-    parts = [_card(studio), _host(), _running(studio, studio.jobs.running())]
-    gone = set(studio.library.settings().get(DISMISSED, []))
+    jobs = workplace.jobs.list()
+    parts = [_card(workplace), _host(), _running(workplace, workplace.jobs.running())]
+    gone = set(workplace.library.settings().get(DISMISSED, []))
     offered = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
     if offered:
         parts.append(_offered(offered[0]))
@@ -56,8 +56,8 @@ def strip(studio: Studio, sharing: Any = None) -> str:
     return f'<div class="fl-strip">{"".join(parts)}</div>'
 
 
-def _card(studio: Studio) -> str:
-    now = studio.gpu.status()
+def _card(workplace: Workplace) -> str:
+    now = workplace.gpu.status()
     tone = "bad" if now.used > now.budget else ("warn" if now.used > 0.9 * now.budget else "accent")
     names = " · ".join(
         f"{where}: {', '.join(key for key, _ in there)}"
@@ -82,7 +82,7 @@ def _host() -> str:
     return f'<div title="{looks.esc(title)}"><b>RAM</b><span class="{tone}">{figure}</span></div>'
 
 
-def _running(studio: Studio, job: Job | None) -> str:
+def _running(workplace: Workplace, job: Job | None) -> str:
     if job is None:
         return "<div><small>no job is running</small></div>"
     figures = [f"{job.step}/{job.total or '?'}"]
@@ -125,23 +125,23 @@ def _queue(waiting: list[Job]) -> str:
     return f'<details data-fold="queue"><summary>queue {len(waiting)}</summary><div>{"".join(rows)}</div></details>'
 
 
-def handle(studio: Studio, data: dict[str, Any]) -> Said | None:
+def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """A click in the strip; says what follows where that takes a while.
 
     Raises: UserError.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":
-        studio.jobs.cancel(job)
+        workplace.jobs.cancel(job)
         return Said("It stops after its present step; what is finished stays.")
     elif act == "dismiss":
-        gone = list(studio.library.settings().get(DISMISSED, []))
-        studio.library.set_setting(DISMISSED, [*gone, job][-100:])
+        gone = list(workplace.library.settings().get(DISMISSED, []))
+        workplace.library.set_setting(DISMISSED, [*gone, job][-100:])
     elif act == "resume":
-        studio.jobs.resume(job)
+        workplace.jobs.resume(job)
         return Said("It is in the queue again and goes on with what is left.")
     elif act == "up":
-        studio.jobs.move(job, str(data.get("before", "")) or None)
+        workplace.jobs.move(job, str(data.get("before", "")) or None)
     else:
         raise UserError("The strip has no such button.", "Reload the page.")
     return None

@@ -15,7 +15,7 @@ from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import Choice
 from studio.records.nouns import Job, JobState, Role, Version, VersionState
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
 from tabs.common.knobs import models
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
@@ -74,88 +74,84 @@ def build(page: Page) -> None:
 # ── before ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def fill_models(studio: Studio, cid: str, model: str | None, steps: float | None) -> list[Any]:
+def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]:
     """The models that can be trained, and at first the preset of one."""
-    choices = models(studio, "generator", lambda spec: spec.trainer)
-    chosen = model if model in [value for _, value in choices] else studio.store(cid).character.generator
-    values = [gr.skip()] * len(KNOBS) if steps else preset(studio, cid, chosen)
+    choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
+    chosen = model if model in [value for _, value in choices] else desk.store.character.generator
+    values = [gr.skip()] * len(KNOBS) if steps else preset(desk, chosen)
     return [gr.update(choices=choices, value=chosen), *values]
 
 
-def fill_starts(studio: Studio, cid: str, start: str | None) -> Any:
+def fill_starts(desk: Desk, start: str | None) -> Any:
     """The versions that a training can go on from; until one is chosen, the one in use."""
-    versions = [each for each in studio.store(cid).versions.all() if each.role is Role.CHARACTER]
+    versions = [each for each in desk.store.versions.all() if each.role is Role.CHARACTER]
     choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
     return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
 
 
-def begin_with(studio: Studio, cid: str, start: str | None, model: str, params: TrainParams) -> str:
+def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -> str:
     """The version that a choice means; "" for none."""
-    return train.usual_start(studio, cid, model, params) if start == USUAL else start or ""
+    return train.usual_start(desk, model, params) if start == USUAL else start or ""
 
 
-def preset(studio: Studio, cid: str, model: str | None) -> list[Any]:
+def preset(desk: Desk, model: str | None) -> list[Any]:
     """A model's own training parameters, as the widgets show them."""
-    return FORM.preset(studio.registry.spec(model or studio.store(cid).character.generator))
+    return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
-def fill_sizes(studio: Studio, cid: str, resolution: float | None, chosen: Sequence[int]) -> Any:
+def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
     """What can be learned beside another resolution."""
     return training.smaller_sizes(resolution, chosen)
 
 
-def settle(studio: Studio, cid: str, model: str | None, *values: Any) -> tuple[str, TrainParams]:
+def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParams]:
     """The model and its parameters: its own preset, with what the user set on top, in the order of `KNOBS`."""
-    name = model or studio.store(cid).character.generator
-    return name, FORM.settle(studio.registry.spec(name), values)
+    name = model or desk.store.character.generator
+    return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
-def draw_preflight(
-    studio: Studio, cid: str, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
-) -> str:
+def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
-    name, params = settle(studio, cid, model, *values)
-    begun = begin_with(studio, cid, start, name, params)
-    found = train.preflight(studio, cid, params, name, phase=phase, start=begun, scenes=scenes)
+    name, params = settle(desk, model, *values)
+    begun = begin_with(desk, start, name, params)
+    found = train.preflight(desk, params, name, phase=phase, start=begun, scenes=scenes)
     return preflight.panel(
         found,
-        studio.registry.spec(name),
+        desk.workplace.registry.spec(name),
         looks.plural(len(found.entries), "picture"),
         [f"{found.real_share:.0%} of what it sees is yours"],
-        f"{FORM.told(params)} · from {_start_name(studio, cid, begun)}",
+        f"{FORM.told(params)} · from {_start_name(desk, begun)}",
     )
 
 
-def _start_name(studio: Studio, cid: str, start: str) -> str:
-    return studio.store(cid).versions.get(start).name if start else "nothing"
+def _start_name(desk: Desk, start: str) -> str:
+    return desk.store.versions.get(start).name if start else "nothing"
 
 
-def start_training(
-    studio: Studio, cid: str, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
-) -> None:
+def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> None:
     """Queue the training."""
-    name, params = settle(studio, cid, model, *values)
-    begun = begin_with(studio, cid, start, name, params)
-    train.submit(studio, cid, params, name, phase=phase, start=begun, scenes=scenes)
+    name, params = settle(desk, model, *values)
+    begun = begin_with(desk, start, name, params)
+    train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes)
 
 
-def save_pictures(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
     """Write the zip for another trainer; answers where it lies."""
-    return exports.export_pictures(studio, cid, data, Role.CHARACTER, train.dataset(studio, cid))
+    return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk))
 
 
 # ── while it runs ───────────────────────────────────────────────────────────────────────────────
 
 
-def draw_live(studio: Studio, cid: str) -> tuple[str, str]:
+def draw_live(desk: Desk) -> tuple[str, str]:
     """The newest training: where it stands and its loss; and below, its samples."""
-    jobs = jobs_of(studio, cid, "train")
+    jobs = jobs_of(desk, "train")
     if not jobs:
         return looks.empty("No training yet. When the pre-flight is green, “Train” makes the first version."), ""
     job = jobs[0]
-    seen = runs.progress(studio, job.id)
-    choices = choosing.choices(studio, job.id, seen)
-    return run.panel(studio, job, seen), _samples(studio.store(cid), job, seen.samples, choices)
+    seen = runs.progress(desk.workplace, job.id)
+    choices = choosing.choices(desk.workplace, job.id, seen)
+    return run.panel(desk.workplace, job, seen), _samples(desk.store, job, seen.samples, choices)
 
 
 def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> str:
@@ -205,20 +201,20 @@ def _beside(unknown: int) -> str:
     return f", {unknown} unknown" if unknown else ""
 
 
-def live_act(studio: Studio, cid: str, data: dict[str, Any]) -> Said | None:
+def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
     """What any run can be asked, or a version of a checkpoint."""
     if data.get("act") != "choose":
-        return run.act(studio, data)
-    made = choosing.keep_at(studio, str(data.get("job", "")), int(data.get("step", 0)))
+        return run.act(desk.workplace, data)
+    made = choosing.keep_at(desk.workplace, str(data.get("job", "")), int(data.get("step", 0)))
     return Said(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
 
 
 # ── after ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_versions(studio: Studio, cid: str) -> str:
+def draw_versions(desk: Desk) -> str:
     """The character's versions, newest first."""
-    store = studio.store(cid)
+    store = desk.store
     versions = [each for each in store.versions.all() if each.role is Role.CHARACTER]
     if not versions:
         return ""
@@ -240,8 +236,8 @@ def version_table(store: Store, versions: Sequence[Version]) -> str:
     return looks.table(["version", "model", "learned from", "save the LoRA for", ""], rows)
 
 
-def versions_act(studio: Studio, cid: str, data: dict[str, Any]) -> str | Said:
+def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
     """Adopt a version or leave it, or write its LoRA; answers what was written."""
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")
-    return exports.export(studio, cid, data) if data.get("act") == exports.ACT else run.decide(studio, cid, data)
+    return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.world import Scene
+from engines.wording import drawn as vocab
 
 PICTURES_PER_PERSON = 8
 _OTHER = dict(zip(vocab.EXPRESSIONS, (*vocab.EXPRESSIONS[1:], vocab.EXPRESSIONS[0]), strict=True))

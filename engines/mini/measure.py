@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import PICTURES_PER_PERSON, draw_all, edit_pair, held_out_scene
 from engines.mini.export import denormalised, normalised
 from engines.mini.loop import autocast
@@ -21,6 +21,7 @@ from engines.mini.train_edit import edit as sample_edits
 from engines.mini.train_flux import Flux, generate
 from engines.mini.train_readers import auc, embed_identity, equal_error, in_batches
 from engines.mini.train_vae import decode, encode_all
+from engines.wording import drawn as vocab
 
 READ_OF_GENERATOR = ("angle", "expression", "framing", "pose", "outfit", "background", "light", "style")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engines.mini import vocab
+from engines.wording import drawn as vocab
 
 
 class _Block(nn.Module):

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from engines.mini import vocab
+from engines.mini.nets import Judge, Reader
 from engines.pictures import to_rgb
-
-if TYPE_CHECKING:
-    from engines.mini.nets import Judge, Reader
+from engines.wording import drawn as vocab
 
 SIDE = 64
 Reading = dict[str, tuple[str, float]]

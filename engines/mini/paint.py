@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from PIL import Image
 
 from engines.mini.body import bust, figure
 from engines.mini.pen import Pen
 from engines.mini.places import paint_place
-
-if TYPE_CHECKING:
-    from engines.mini.world import Scene
+from engines.mini.world import Scene
 
 SUPERSAMPLE = 4
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from engines.mini.pen import Pen
+from engines.mini.pen import Pen
 
 
 def paint_place(pen: Pen, place: str) -> None:

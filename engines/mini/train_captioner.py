@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-from engines.mini import configs, vocab, words, world
+from engines.mini import configs, words, world
 from engines.mini.attention import spelled_out_attention
 from engines.mini.dataset import Dataset
 from engines.mini.export import VL_SIDE
 from engines.mini.loop import Schedule, autocast, train
+from engines.wording import drawn as vocab
 
 GRID = VL_SIDE // 14
 IMAGE_TOKENS = (GRID // 2) ** 2

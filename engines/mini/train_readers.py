@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engines.mini import configs, vocab
+from engines.mini import configs
 from engines.mini.attention import spelled_out_attention
 from engines.mini.dataset import PICTURES_PER_PERSON, Dataset
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.nets import Judge, Reader
 from engines.mini.train_vae import to_pixels
+from engines.wording import drawn as vocab
 
 _SCALE, _MARGIN = 20.0, 0.15
 

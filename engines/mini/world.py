@@ -9,8 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from engines.mini import vocab
 from engines.mini.paint import paint
+from engines.wording import drawn as vocab
 
 _HOLD_OUT_SHARE = 8
 _TRAITS: dict[str, tuple[float, float]] = {

@@ -1,7 +1,8 @@
-"""Train a run's folder without the studio: `python -m engines.lora.run RUN_DIR`.
+"""Train a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
 
-Under `accelerate launch -m engines.lora.run RUN_DIR` several processes, on one machine or on many that see the folder,
-share each step. The checkpoints lie where the studio looks for them: resumed there, the job ends with its version.
+Under `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on many that see the
+folder, share each step. The checkpoints lie where the studio looks for them: resumed there, the job ends with its
+version.
 """
 
 from __future__ import annotations

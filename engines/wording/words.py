@@ -1,7 +1,7 @@
 """The words that models are asked with, and the tags read back from words: the one place that spells them.
 
 Left and right are the viewer's everywhere. Standard library only. The toy world's wordings are exactly those
-that the embedded models were trained with (`engines.mini.vocab`); real models get plain sentences that name
+that the embedded models were trained with (`engines.wording.drawn`); real models get plain sentences that name
 what must stay.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 from engines.api.params import EditParams, GenerateParams
 from engines.api.protocols import ModelSpec
-from engines.mini import vocab
+from engines.wording import drawn
 
 Tags = dict[str, str]
 
@@ -108,8 +108,8 @@ _REAL_EDITS: dict[str, tuple[str, dict[str, str]]] = {
 def edit_tasks(toy: bool) -> tuple[EditTask, ...]:
     """All edits that a plan is made of; `toy` picks the drawn world's wordings."""
     tasks = []
-    for task in vocab.TASKS:
-        values = vocab.SCENE_VALUES[vocab.TASK_ATTRIBUTE[task]] if toy else tuple(_REAL_EDITS[task][1])
+    for task in drawn.TASKS:
+        values = drawn.SCENE_VALUES[drawn.TASK_ATTRIBUTE[task]] if toy else tuple(_REAL_EDITS[task][1])
         tasks += [_edit_task(task, value, toy) for value in values]
     return tuple(tasks)
 
@@ -135,12 +135,12 @@ def generate_params(spec: ModelSpec, words: str, **knobs: Any) -> GenerateParams
 
 
 def _edit_task(task: str, value: str, toy: bool) -> EditTask:
-    attribute = vocab.TASK_ATTRIBUTE[task]
+    attribute = drawn.TASK_ATTRIBUTE[task]
     expects = {attribute: value}
     if task == "pose":
         expects["framing"] = "full body"
     if toy:
-        words = vocab.INSTRUCTIONS[task][0].format(phrase=vocab.PHRASES[attribute][value], value=value)
+        words = drawn.INSTRUCTIONS[task][0].format(phrase=drawn.PHRASES[attribute][value], value=value)
     else:
         keep, wordings = _REAL_EDITS[task]
         words = f"{wordings[value]}. {keep}."
@@ -235,7 +235,7 @@ def _describe_toy(tags: Mapping[str, str], trigger: str, subject: str) -> str:
     for name in ("expression", "angle", "framing", "pose", "outfit", "background", "light", "style"):
         value = tags.get(name, "")
         if value and not (name == "pose" and tags.get("framing") != "full body"):
-            parts.append(vocab.CAPTION_WORDS.get(name, {}).get(value, value))
+            parts.append(drawn.CAPTION_WORDS.get(name, {}).get(value, value))
     return ", ".join(parts)
 
 
@@ -246,9 +246,9 @@ def _article(words: str) -> str:
 # ── scenes ──────────────────────────────────────────────────────────────────────────────────────
 
 _REAL_SCENES: dict[str, tuple[str, ...]] = {
-    "angle": vocab.ANGLES,
-    "expression": vocab.EXPRESSIONS,
-    "framing": vocab.FRAMINGS,
+    "angle": drawn.ANGLES,
+    "expression": drawn.EXPRESSIONS,
+    "framing": drawn.FRAMINGS,
     "pose": ("standing", "sitting", "walking"),
     "outfit": ("red shirt", "denim jacket", "green hoodie", "black suit", "striped sweater", "raincoat"),
     "background": ("forest", "beach", "city street", "mountain", "café", "library", "night market", "living room"),
@@ -265,7 +265,7 @@ def scene_prompts(
     Each of `aims` is asked for in turn; only what it leaves open varies.
     """
     rng = random.Random(f"scenes {seed}")
-    values: Mapping[str, Sequence[str]] = vocab.SCENE_VALUES if toy else _REAL_SCENES
+    values: Mapping[str, Sequence[str]] = drawn.SCENE_VALUES if toy else _REAL_SCENES
     columns = {name: _shuffled_rounds(rng, choices, n) for name, choices in values.items()}
     columns["framing"] = _shuffled_rounds(rng, _FRAMING_CYCLE, n)
     scenes = []
@@ -317,15 +317,15 @@ _READERS: dict[str, tuple[tuple[str, str], ...]] = {
         (r"head[- ]?shot|head[- ]and[- ]shoulders|close[- ]up|face portrait", "head"),
     ),
     "outfit": (
-        (rf"({'|'.join(vocab.OUTFITS)})", ""),
+        (rf"({'|'.join(drawn.OUTFITS)})", ""),
         (r"(?:wearing|dressed in) (?:an? )?([a-z][a-z -]*)", ""),
     ),
     "background": (
         (rf"{_BEFORE}background", ""),
-        (rf"in (?:an? |the )?({'|'.join(vocab.BACKGROUNDS)})", ""),
+        (rf"in (?:an? |the )?({'|'.join(drawn.BACKGROUNDS)})", ""),
     ),
     "light": ((rf"{_BEFORE}light(?:ing)?", ""),),
-    "style": ((rf"({'|'.join(vocab.STYLES)}) (?:drawing|picture|style)", ""),),
+    "style": ((rf"({'|'.join(drawn.STYLES)}) (?:drawing|picture|style)", ""),),
 }
 
 

@@ -20,12 +20,13 @@ from PIL import Image
 from engines.api.params import EditParams
 from engines.api.protocols import EditItem, ModelSpec
 from engines.families.qwen_edit import maths as qwen
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.weights import components
+from engines.wording import drawn as vocab
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 MODEL = "mini-qwen-edit"
 BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source
@@ -93,7 +94,7 @@ def _block(spec: ModelSpec, number: int) -> list[EditItem]:
     return items
 
 
-def _through_the_studio(studio: Studio, items: Sequence[EditItem]) -> list[Image.Image]:
+def _through_the_studio(studio: Workplace, items: Sequence[EditItem]) -> list[Image.Image]:
     engine = studio.engine(MODEL)
     with studio.gpu.lease(engine.plan(items)) as lease:
         return list(engine.edit(items, lease, lambda step, total, message="": None))

@@ -18,14 +18,15 @@ from PIL import Image
 
 from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, TrainItem, TrainRun
-from engines.mini import measure, vocab, world
+from engines.mini import measure, world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.mini.nets import Judge, Reader
 from engines.mini.oracle import Oracle
+from engines.wording import drawn as vocab
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
 from studio.judging.statistics import median
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 CAPTIONS = 200
 FIRST = 150_000  # the scene of unseen people that its drawings begin at: by none of them were weights chosen
@@ -61,7 +62,7 @@ def measure_family(options: argparse.Namespace) -> list[Row]:
 class Workbench:
     """A studio with the shipped models, and the oracles that judge them."""
 
-    studio: Studio
+    studio: Workplace
     folder: Path
 
     @cached_property

@@ -28,9 +28,10 @@ from engines.catalogue.registry import Registry, load_class
 from engines.device.devices import open_device
 from engines.drawing.leaner import tiles
 from engines.families.flux import maths as flux
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.weights import components
+from engines.wording import drawn as vocab
 from frontdoor.bench.rows import Row
 from studio.gpu.manager import GpuManager
 

@@ -19,11 +19,10 @@ from engines.api.values import Whole, Words, misfit, shortened, shown
 from studio.records.nouns import Character, ImageRecord, Job, JobState, Json
 from studio.records.words import demand_text, mended
 from studio.store import Store
+from studio.workplace.desk import Workplace
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-    from studio.workplace import Studio
 
 P = ParamSpec("P")
 K = TypeVar("K", bound=Params)
@@ -132,8 +131,8 @@ def queue_position(jobs: list[Job], job_id: str) -> int:
 class Answering:
     """What every part of the surface stands on."""
 
-    def __init__(self, studio: Studio) -> None:
-        self._studio = studio
+    def __init__(self, workplace: Workplace) -> None:
+        self._studio = workplace
 
     def _character(self, character_id: str) -> Character:
         return self._studio.store(character_id).character

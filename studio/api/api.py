@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from engines.api.errors import NotFound
 from engines.api.params import GenerateParams, TrainParams
@@ -17,9 +17,7 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import run_folder, runs
 from studio.records.nouns import Json, Role
-
-if TYPE_CHECKING:
-    from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 API_VERSION = 1
 API_NAMES: tuple[str, ...] = (
@@ -85,10 +83,10 @@ class Sharing(Protocol):
 
 
 class Api(PictureApi):
-    """Every name of `API_NAMES` as a plain typed function over one studio."""
+    """Every name of `API_NAMES` as a plain typed function over one workplace."""
 
-    def __init__(self, studio: Studio, sharing: Sharing | None = None) -> None:
-        super().__init__(studio)
+    def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:
+        super().__init__(workplace)
         self._sharing = sharing
 
     @answers
@@ -110,7 +108,7 @@ class Api(PictureApi):
     ) -> Json:
         """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
-        found = train.preflight(self._studio, character_id, settled, name, phase=phase, start=start, scenes=scenes)
+        found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
 
     @answers
@@ -127,7 +125,7 @@ class Api(PictureApi):
         """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
-            self._studio, character_id, settled, model=name, key=key, phase=phase, start=start, scenes=scenes
+            self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
         )
         return self._queued(job)
 
@@ -163,16 +161,16 @@ class Api(PictureApi):
         gaps: bool = False,
     ) -> Json:
         """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
-        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
         knobs(spec, GenerateParams, given)
         if prompts:
-            items = generate.prompt_items(self._studio, character_id, prompts, count, version, **given)
+            items = generate.prompt_items(self._studio.desk(character_id), prompts, count, version, **given)
         else:
-            aims = card.missed(self._studio, character_id, version) if gaps else ()
-            items = generate.scene_items(self._studio, character_id, count, version, aims=aims, **given)
-        return self._queued(generate.submit(self._studio, character_id, items, version=version, key=key))
+            aims = card.missed(self._studio.desk(character_id), version) if gaps else ()
+            items = generate.scene_items(self._studio.desk(character_id), count, version, aims=aims, **given)
+        return self._queued(generate.submit(self._studio.desk(character_id), items, version=version, key=key))
 
     @answers
     def card_submit(
@@ -184,11 +182,15 @@ class Api(PictureApi):
         key: Id = "",
     ) -> Json:
         """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
-        spec = generate.model_spec(self._studio, self._studio.store(character_id), version)
+        spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
         return self._queued(
             card.submit(
-                self._studio, character_id, version, seeds if seeds is not None else (0, 1, 2), key=key, knobs=params
+                self._studio.desk(character_id),
+                version,
+                seeds if seeds is not None else (0, 1, 2),
+                key=key,
+                knobs=params,
             )
         )
 
@@ -207,7 +209,7 @@ class Api(PictureApi):
     def refine_preflight(self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "") -> Json:
         """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
-        return {"preflight": refine.preflight(self._studio, character_id, settled, name).to_json()}
+        return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
     def refine_submit(
@@ -215,7 +217,7 @@ class Api(PictureApi):
     ) -> Json:
         """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
-        return self._queued(refine.submit(self._studio, character_id, settled, model=name, key=key))
+        return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
 
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 
@@ -245,15 +247,15 @@ class Api(PictureApi):
     @answers
     def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Json:
         """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
-        path = export_version(self._studio, character_id, version_id, format)
+        path = export_version(self._studio.desk(character_id), version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Json:
         """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
         wanted = member(Role, role)
-        entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio, character_id)
-        path = export_dataset(self._studio, character_id, layout, wanted, entries)
+        entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
+        path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
         return {"layout": layout, "pictures": len(entries), "file_path": str(path)}
 
     # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────

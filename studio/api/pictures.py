@@ -26,6 +26,7 @@ from studio.api.answers import (
     picture,
 )
 from studio.flywheel import card, review
+from studio.flywheel.curate import captions, importing, inbox
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
@@ -69,7 +70,9 @@ class PictureApi(Answering):
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
         """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
-        job = curate.submit_import(self._studio, character_id, [curate.typed_path(file) for file in files], key=key)
+        job = importing.submit_import(
+            self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
+        )
         return {**self._queued(job), **job.artifacts, "error": job.error}
 
     @answers
@@ -115,8 +118,8 @@ class PictureApi(Answering):
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: Words) -> Json:
         """Write a caption by hand; answers the words in it that name what should stay unnamed."""
-        image = curate.set_caption(self._studio, character_id, image_id, text)
-        return {"image": image.to_json(), "leaks": curate.leaks(text, self._character(character_id).trigger)}
+        image = captions.set_caption(self._studio.desk(character_id), image_id, text)
+        return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
 
     @answers
     def caption_submit(
@@ -129,8 +132,8 @@ class PictureApi(Answering):
     ) -> Json:
         """Queue captions and tags for these pictures, or for all that have none."""
         return self._queued(
-            curate.submit_caption(
-                self._studio, character_id, image_ids, model or None, overwrite_human=overwrite_human, key=key
+            captions.submit_caption(
+                self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
             )
         )
 
@@ -148,22 +151,22 @@ class PictureApi(Answering):
     @answers
     def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Json:
         """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
-        return {"image": curate.crop(self._studio, character_id, image_id, box).to_json()}
+        return {"image": curate.crop(self._studio.desk(character_id), image_id, box).to_json()}
 
     @answers
     def crop_clear(self, character_id: Id, image_id: Id) -> Json:
         """Let the whole picture be trained again."""
-        return {"image": curate.crop(self._studio, character_id, image_id, ()).to_json()}
+        return {"image": curate.crop(self._studio.desk(character_id), image_id, ()).to_json()}
 
     @answers
     def crop_undo(self, character_id: Id, image_id: Id) -> Json:
         """Take the last change of a picture's crop back."""
-        return {"image": curate.undo_crop(self._studio, character_id, image_id).to_json()}
+        return {"image": curate.undo_crop(self._studio.desk(character_id), image_id).to_json()}
 
     @answers
     def coverage(self, character_id: Id) -> Json:
         """Angle × expression counts, what is missing, and the checklist of a good start."""
-        seen = curate.coverage(self._studio, character_id)
+        seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),
             "cells": [{"angle": a, "expression": e, "count": n} for (a, e), n in seen.cells.items()],
@@ -187,8 +190,7 @@ class PictureApi(Answering):
         """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
         return dataclasses.asdict(
             enrich.plan(
-                self._studio,
-                character_id,
+                self._studio.desk(character_id),
                 sources=sources,
                 tasks=tasks,
                 seeds=seeds,
@@ -196,15 +198,15 @@ class PictureApi(Answering):
                 limit=limit or None,
                 fill_gaps=fill_gaps,
                 knobs=params,
-                aims=card.to_show(self._studio, character_id) if missed else (),
+                aims=card.to_show(self._studio.desk(character_id)) if missed else (),
             )
         )
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Json:
         """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
-        standings = practice.standings(self._studio, character_id)
-        planned = practice.plan(self._studio, character_id, limit)
+        standings = practice.standings(self._studio.desk(character_id))
+        planned = practice.plan(self._studio.desk(character_id), limit)
         return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
@@ -215,7 +217,7 @@ class PictureApi(Answering):
             if missing := sorted({"source", "params"} - set(given)):
                 raise BadInput(f"A plan's row lacks {', '.join(missing)}.", "Take the rows of enrich_plan.")
         planned = [PlanRow(**given) for given in rows]
-        return self._queued(enrich.submit(self._studio, character_id, planned, model=model or None, key=key))
+        return self._queued(enrich.submit(self._studio.desk(character_id), planned, model=model or None, key=key))
 
     # ── review ──────────────────────────────────────────────────────────────────────────────────
 
@@ -223,7 +225,7 @@ class PictureApi(Answering):
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Whole = 1) -> Json:
         """The pictures to decide next, the least certain first, and how many are left."""
         store = self._studio.store(character_id)
-        images = review.next(self._studio, character_id, reviewer=reviewer, count=count)
+        images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
 
     @answers
@@ -237,8 +239,7 @@ class PictureApi(Answering):
     ) -> Json:
         """Give a verdict: good, needs_correction or reject."""
         decision = review.decide(
-            self._studio,
-            character_id,
+            self._studio.desk(character_id),
             image_id,
             member(Verdict, verdict),
             reviewer=reviewer,
@@ -249,7 +250,7 @@ class PictureApi(Answering):
     @answers
     def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Json:
         """Take the reviewer's last verdict back."""
-        return {"decision": review.undo(self._studio, character_id, reviewer=reviewer).to_json()}
+        return {"decision": review.undo(self._studio.desk(character_id), reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
@@ -257,5 +258,5 @@ class PictureApi(Answering):
     ) -> Json:
         """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
         mended = open_upload(Path(file))
-        triplet = review.correct(self._studio, character_id, image_id, mended, reviewer=reviewer, reason=reason)
+        triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

@@ -8,34 +8,32 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MaxLen
 
-from engines.api.errors import BadInput, ModelMissing, NotFound
-from engines.api.params import CaptionParams, GenerateParams, Json
+from engines.api.errors import BadInput, NotFound
+from engines.api.params import GenerateParams, Json
 from engines.api.values import Seed, taken
 from engines.wording.words import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
 from studio.flywheel import generate, stacks
 from studio.flywheel.curate.captions import demand_trigger
-from studio.judging.gallery import ENOUGH, open_each
+from studio.judging.gallery import ENOUGH
 from studio.judging.judge import Judge, judged
 from studio.judging.outcomes import FAIL, IDENTITY, MET, OPEN, PASS, UNKNOWN, axes_outcomes, goal, overall, paired, rate
+from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
 from studio.records.nouns import CardRun, ImageRecord, Job, Kind, Role
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
-
 TARGET = 0.8
 SHOWN = 24
-_IN_MEMORY = 8
 _SEEDS = Annotated[list[Seed], MaxLen(100)]
 
 
 def submit(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     version: str = "",
     seeds: Sequence[int] = (0, 1, 2),
     key: str = "",
@@ -49,10 +47,10 @@ def submit(
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
     taken("seeds", list(seeds), _SEEDS)
-    store = studio.store(character_id)
-    character, spec = store.character, generate.model_spec(studio, store, version)
+    store = desk.store
+    character, spec = store.character, generate.model_spec(desk, version)
     drawn_by = generate.character_version(store, version)
-    generate.demand_drawable(studio, store, version)
+    generate.demand_drawable(desk, version)
     demand_trigger(character)
     GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
     words = {cell.name: card_prompt(cell, character.trigger, character.subject, spec.toy) for cell in CARD_CELLS}
@@ -61,11 +59,11 @@ def submit(
         for seed in seeds
         for cell in CARD_CELLS
     ]
-    generate.plan_of(studio, store, items, version)
-    notes = stacks.check(studio, spec.name, [items[0].loras])
-    return studio.jobs.submit(
+    generate.plan_of(desk, items, version)
+    notes = stacks.check(desk.workplace, spec.name, [items[0].loras])
+    return desk.workplace.jobs.submit(
         "card",
-        character_id,
+        desk.id,
         {
             "items": [item.to_json() for item in items],
             "version": version,
@@ -113,9 +111,9 @@ def run(ctx: Context) -> None:
     ctx.artifact("card", card.id)
 
 
-def set_human(studio: Studio, character_id: str, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
+def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
     """A human's word on one cell, kept beside the machine's; None takes it back. Raises: NotFound."""
-    store = studio.store(character_id)
+    store = desk.store
     found = store.cards.get(card_id)
     if not any(each["cell"] == cell and each["seed"] == seed for each in found.cells):
         raise NotFound(f"The card has no cell {cell} with seed {seed}.", "Cells are named as on the card.")
@@ -149,21 +147,21 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
     return run.replace(cells=tuple(cells))
 
 
-def missed(studio: Studio, character_id: str, version: str = "") -> list[Tags]:
+def missed(desk: Desk, version: str = "") -> list[Tags]:
     """What the cells ask for that failed on a version's newest card, the worst first, the base being "".
 
     Without a card of this version it is the newest of any; without one, or where nothing was missed, all cells.
     """
-    newest = _newest(studio.store(character_id), version)
+    newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
 
 
-def to_show(studio: Studio, character_id: str) -> list[Tags]:
+def to_show(desk: Desk) -> list[Tags]:
     """What the editor can show of what the newest card of the version in use missed, for the next version to learn.
 
     Raises: BadInput without a card, or where it missed nothing.
     """
-    store = studio.store(character_id)
+    store = desk.store
     adopted = store.adopted(Role.CHARACTER)
     newest = _newest(store, adopted.id if adopted else "")
     if newest is None:
@@ -283,30 +281,6 @@ def compare(card_a: CardRun, card_b: CardRun) -> Json:
     if not shared:
         raise BadInput("These cards share no seed.", "Run both with the same seeds.")
     return paired([before[place] for place in shared], [after[place] for place in shared])
-
-
-def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    """What the captioner reads off pictures, one set of tags each; nothing where its weights are not here."""
-    character = ctx.store.character
-    try:
-        captioner = ctx.studio.captioner(character.editor)
-    except ModelMissing as error:
-        ctx.event(warning=f"Angle, expression and pose are not read: {error}")
-        return [{} for _ in images]
-    params = ctx.studio.registry.spec(character.editor).params(CaptionParams, trigger=character.trigger)
-    read: list[Mapping[str, str]] = []
-
-    def on_step(step: int, total: int, message: str = "") -> None:
-        ctx.step(ctx.job.total, ctx.job.total, message or f"reading picture {len(read) + step} of {len(images)}")
-
-    with ctx.lease(captioner.plan(len(images), params), f"caption|{character.editor}") as lease:
-        for start in range(0, len(images), _IN_MEMORY):
-            part = [image.id for image in images[start : start + _IN_MEMORY]]
-            opened = open_each(dict.fromkeys(part), ctx.store.open_image, ctx.leave_out)
-            captions = captioner.caption(list(opened.values()), params, lease, on_step)
-            tags = {image: caption.tags for image, caption in zip(opened, captions, strict=True)}
-            read += [tags.get(image, {}) for image in part]
-    return read
 
 
 def _read(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:

@@ -10,22 +10,22 @@ from engines.api.params import GenerateParams, Json, LoraUse
 from engines.api.protocols import Generator, ModelSpec, Plan
 from engines.api.values import Many, Words, later_seed, taken
 from engines.wording.words import read_tags, scene_prompts
-from studio.flywheel import stacks, timing
+from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, demand_trigger
+from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.judge import Judge
 from studio.records.nouns import ImageRecord, Job, Kind, Role, Version
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk, Workplace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
 
-
-def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
+def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
     """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
 
     Raises: BadInput without items or words, for knobs that no picture can have or a version of the editor; NotFound;
@@ -33,18 +33,18 @@ def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], v
     """
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
-    store = studio.store(character_id)
+    store = desk.store
     drawn_by = character_version(store, version)
-    demand_drawable(studio, store, version)
+    demand_drawable(desk, version)
     taken("the number of pictures", len(items), Many)
     for item in items:
         item.checked().demand_words()
-    plan_of(studio, store, items, version)
+    plan_of(desk, items, version)
     model = drawn_by.model if drawn_by else store.character.generator
-    notes = stacks.check(studio, model, [item.loras for item in items])
-    return studio.jobs.submit(
+    notes = stacks.check(desk.workplace, model, [item.loras for item in items])
+    return desk.workplace.jobs.submit(
         "generate",
-        character_id,
+        desk.id,
         {
             "items": [item.to_json() for item in items],
             "version": version,
@@ -57,27 +57,24 @@ def submit(studio: Studio, character_id: str, items: Sequence[GenerateParams], v
     )
 
 
-def preflight(
-    studio: Studio, character_id: str, items: Sequence[GenerateParams], version: str = ""
-) -> tuple[Fit, float | None]:
+def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
     """Memory, stage by stage, and seconds by what the newest finished job of the model took; None without one."""
-    store = studio.store(character_id)
-    spec = model_spec(studio, store, version)
+    spec = model_spec(desk, version)
     try:
-        fit = studio.gpu.check(plan_of(studio, store, items, version), key=_peak_key(spec.name, items))
+        fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
-        fit = Fit(False, 0, studio.gpu.budget, str(error))
-    return fit, _seconds(studio, spec.name, items)
+        fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
+    return fit, _seconds(desk.workplace, spec.name, items)
 
 
-def plan_of(studio: Studio, store: Store, items: Sequence[GenerateParams], version: str) -> Plan:
+def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
     """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
-    engine: Generator = studio.engine(model_spec(studio, store, version).name)
-    return engine.plan([with_adapter(store, item, version) for item in items])
+    engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
+    return engine.plan([with_adapter(desk.store, item, version) for item in items])
 
 
-def _seconds(studio: Studio, model: str, items: Sequence[GenerateParams]) -> float | None:
-    return timing.drawn(studio, model) * sum(map(timing.generated, items)) or None
+def _seconds(workplace: Workplace, model: str, items: Sequence[GenerateParams]) -> float | None:
+    return timing.drawn(workplace, model) * sum(map(timing.generated, items)) or None
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
@@ -89,7 +86,7 @@ def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
 def run(ctx: Context) -> None:
     """Draw what is not drawn yet; each picture is scored before it is shown to a reviewer."""
     judge = Judge(ctx)
-    floor = threshold(ctx.studio, ctx.job.character, judge.gallery)
+    floor = threshold(ctx.desk, judge.gallery)
 
     def keep(_index: int, image: Image, item: GenerateParams) -> ImageRecord:
         likeness = judge.likeness(image)
@@ -121,7 +118,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
     stacks.tell(ctx)
     left = items[len(images) :]
     if left:
-        engine = ctx.studio.engine(payload["model"])
+        engine = ctx.workplace.engine(payload["model"])
         stacked = [with_adapter(ctx.store, item, payload["version"]) for item in left]
 
         def on_step(step: int, of: int, message: str = "") -> None:
@@ -154,21 +151,20 @@ def character_version(store: Store, version: str) -> Version | None:
     return found
 
 
-def threshold(studio: Studio, character_id: str, reference: Gallery | None = None) -> float:
+def threshold(desk: Desk, reference: Gallery | None = None) -> float:
     """Below this a picture is set aside: what the user set, else the originals' own leave-one-out floor."""
-    chosen = studio.library.settings().get(_setting(character_id))
+    chosen = desk.workplace.library.settings().get(_setting(desk.id))
     if chosen is not None:
         return float(chosen)
-    store = studio.store(character_id)
-    return (reference or gallery_if_any(studio, store)).floor
+    return (reference or gallery_if_any(desk)).floor
 
 
-def set_threshold(studio: Studio, character_id: str, value: float | None) -> list[str]:
+def set_threshold(desk: Desk, value: float | None) -> list[str]:
     """Move the filter, None for its own choice; undecided pictures follow. Answers those set aside."""
-    store = studio.store(character_id)
-    scorer = studio.scorer(store.character.scorer).version
-    studio.library.set_setting(_setting(character_id), value)
-    floor = threshold(studio, character_id)
+    store = desk.store
+    scorer = desk.workplace.scorer(store.character.scorer).version
+    desk.workplace.library.set_setting(_setting(desk.id), value)
+    floor = threshold(desk)
     changes: dict[str, Json] = {}
     aside: list[str] = []
     for image in store.select(Kind.SYNTHETIC):
@@ -182,16 +178,15 @@ def set_threshold(studio: Studio, character_id: str, value: float | None) -> lis
     return aside
 
 
-def demand_drawable(studio: Studio, store: Store, version: str) -> None:
+def demand_drawable(desk: Desk, version: str) -> None:
     """Refuse to draw where the model or the version's file is not here. Raises: ModelMissing, NotFound, BadInput."""
-    studio.demand_model(model_spec(studio, store, version).name, "generator")
+    desk.workplace.demand_model(model_spec(desk, version).name, "generator")
     if version:
-        store.adapter_path(version)
+        desk.store.adapter_path(version)
 
 
 def prompt_items(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     prompts: Sequence[str],
     n: int,
     version: str = "",
@@ -201,7 +196,7 @@ def prompt_items(
     """`n` pictures of each prompt with seeds one after another, from the model's defaults. Raises: BadInput."""
     taken("count", n, Many)
     taken("the number of pictures", n * len(prompts), Many)
-    first = model_spec(studio, studio.store(character_id), version).params(GenerateParams, seed=seed, **knobs)
+    first = model_spec(desk, version).params(GenerateParams, seed=seed, **knobs)
     return [
         first.replace(prompt=taken("prompt", words, Words), seed=later_seed(first.seed, at))
         for words in prompts
@@ -210,8 +205,7 @@ def prompt_items(
 
 
 def scene_items(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     n: int,
     version: str = "",
     seed: int = 0,
@@ -224,18 +218,18 @@ def scene_items(
     Raises: BadInput.
     """
     taken("count", n, Many)
-    store = studio.store(character_id)
+    store = desk.store
     demand_trigger(store.character)
-    character, spec = store.character, model_spec(studio, store, version)
+    character, spec = store.character, model_spec(desk, version)
     first = spec.params(GenerateParams, seed=seed, **knobs)
     scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
     return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 
-def model_spec(studio: Studio, store: Store, version: str) -> ModelSpec:
+def model_spec(desk: Desk, version: str) -> ModelSpec:
     """The row of the model that a version belongs to; the character's own generator for the base."""
-    found = character_version(store, version)
-    return studio.registry.spec(found.model if found else store.character.generator)
+    found = character_version(desk.store, version)
+    return desk.workplace.registry.spec(found.model if found else desk.store.character.generator)
 
 
 def _setting(character_id: str) -> str:

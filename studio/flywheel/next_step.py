@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from studio.flywheel import card
 from studio.judging.outcomes import OPEN
 from studio.records.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
-
-if TYPE_CHECKING:
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.store import Store
+from studio.workplace.desk import Desk
 
 ENOUGH_SOURCES = 10
 ENOUGH_LESSONS = 5
@@ -38,9 +35,9 @@ class NextStep:
     why: str
 
 
-def next_step(studio: Studio, character_id: str) -> NextStep:
+def next_step(desk: Desk) -> NextStep:
     """Return the character's next step; figures of a card are those of the version in use. Raises: NotFound."""
-    seen = _look(studio.store(character_id))
+    seen = _look(desk.store)
     stops = _stops(seen)
     at, why = next((at, why) for wanted, at, why in _wants(seen) if wanted)
     return NextStep(stops, at, why)

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
 from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from studio.store import Store
-    from studio.workplace import Studio
 
 ENOUGH_LABELS = 60
 AUDIT_EVERY = 10
@@ -56,42 +54,41 @@ class Tally:
         return self.good + self.needs_correction + self.reject
 
 
-def next(studio: Studio, character_id: str, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
+def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
     """The pictures to decide next: the least certain first, and every tenth one drawn at random.
 
     The random ones keep the labels honest. The same queue and decisions always give the same order.
     """
-    desk = _Desk(studio, studio.store(character_id))
-    wanted = min(max(0, count), len(desk.waiting))
-    lots = {image.id: _lot(image, reviewer) for image in desk.waiting}
+    queue = _Queue(desk)
+    wanted = min(max(0, count), len(queue.waiting))
+    lots = {image.id: _lot(image, reviewer) for image in queue.waiting}
     # Twice as many as wanted: what one stream has shown, the other passes over.
-    uncertain = nsmallest(2 * wanted, desk.waiting, key=lambda image: (desk.certainty(image), lots[image.id]))
-    drawn = nsmallest(2 * wanted, desk.waiting, key=lambda image: lots[image.id])
-    return _interleaved(uncertain, drawn, len(desk.decided), wanted)
+    uncertain = nsmallest(2 * wanted, queue.waiting, key=lambda image: (queue.certainty(image), lots[image.id]))
+    drawn = nsmallest(2 * wanted, queue.waiting, key=lambda image: lots[image.id])
+    return _interleaved(uncertain, drawn, len(queue.decided), wanted)
 
 
-def explain(studio: Studio, character_id: str, image_id: str, reviewer: str = OWNER) -> Reason:
+def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
     """Why this picture, in figures and in words. Raises: NotFound."""
-    store = studio.store(character_id)
-    image, desk = store.images.get(image_id), _Desk(studio, store)
-    score, p_good = desk.score(image), desk.p_good(image)
-    drawn = min(desk.waiting, key=lambda other: _lot(other, reviewer), default=None)
-    audit = _is_audit(len(desk.decided)) and drawn is not None and drawn.id == image_id
-    words = _words(score, desk.gallery, p_good, audit)
-    known = desk.gallery.calibrated
+    image, queue = desk.store.images.get(image_id), _Queue(desk)
+    score, p_good = queue.score(image), queue.p_good(image)
+    drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
+    audit = _is_audit(len(queue.decided)) and drawn is not None and drawn.id == image_id
+    words = _words(score, queue.gallery, p_good, audit)
+    known = queue.gallery.calibrated
     return Reason(
         score,
-        desk.gallery.floor if known else None,
-        desk.gallery.ceiling if known else None,
+        queue.gallery.floor if known else None,
+        queue.gallery.ceiling if known else None,
         p_good,
         audit,
         words,
     )
 
 
-def tally(studio: Studio, character_id: str, reviewer: str | None = None) -> Tally:
+def tally(desk: Desk, reviewer: str | None = None) -> Tally:
     """What is left, and what was decided, by everyone or by one reviewer."""
-    store = studio.store(character_id)
+    store = desk.store
     states = [
         image.state
         for image in store.select(_REVIEWED)
@@ -106,25 +103,23 @@ def tally(studio: Studio, character_id: str, reviewer: str | None = None) -> Tal
 
 
 def decide(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     image_id: str,
     verdict: Verdict,
     reviewer: str = OWNER,
     reasons: Sequence[str] = (),
 ) -> Decision:
     """Give a verdict; a good edit becomes a lesson for the editor in the same moment. Raises: NotFound, BadInput."""
-    return studio.store(character_id).decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
+    return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
 
 
-def undo(studio: Studio, character_id: str, reviewer: str | None = None) -> Decision:
+def undo(desk: Desk, reviewer: str | None = None) -> Decision:
     """Take back the last verdict that stands, of one reviewer or of anyone. Raises: NotFound."""
-    return studio.store(character_id).undo(reviewer)
+    return desk.store.undo(reviewer)
 
 
 def correct(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     image_id: str,
     corrected: Image,
     reviewer: str = OWNER,
@@ -132,20 +127,20 @@ def correct(
     reason: str = "",
 ) -> Triplet:
     """Keep a mended picture beside the wrong one: the editor's most valuable lesson. Raises: NotFound, BadInput."""
-    return studio.store(character_id).correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
+    return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
 # ── the order ───────────────────────────────────────────────────────────────────────────────────
 
 
-class _Desk:
+class _Queue:
     """What waits, what was decided, and what the scorer and past verdicts say of a picture."""
 
-    def __init__(self, studio: Studio, store: Store) -> None:
-        pictures = store.select(_REVIEWED)
+    def __init__(self, desk: Desk) -> None:
+        pictures = desk.store.select(_REVIEWED)
         self.waiting = [image for image in pictures if image.state is Verdict.PENDING and not image.filtered]
         self.decided = [image for image in pictures if image.state is not Verdict.PENDING]
-        self.gallery: Gallery = gallery_if_any(studio, store)
+        self.gallery: Gallery = gallery_if_any(desk)
         self._fit = _calibrated(self.decided, self.gallery.version)
 
     def score(self, image: ImageRecord) -> float | None:

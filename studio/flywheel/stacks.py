@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from engines.api.params import LoraUse
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Workplace
 
 
-def check(studio: Studio, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
+def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
     """In words what a model will not use of these files; each is there, is whole and fits the model.
 
     Raises: NotFound, LoraMismatch, BadInput; ModelMissing where there are files and the model is not on this machine.
     """
     uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
-    return list(studio.engine(model).check_loras(uses)) if uses else []
+    return list(workplace.engine(model).check_loras(uses)) if uses else []
 
 
 def tell(ctx: Context) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from engines.api.protocols import Plan, Stage
 from studio.gpu.residents import MemoryErrors
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a lease and its manager are friends
     from studio.gpu.manager import GpuManager
 
 

@@ -8,20 +8,17 @@ import secrets
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from engines.api.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, NotFound, RanOut, UserError
-from studio.jobs.context import WITHOUT, Context, summary
 from studio.jobs.events import EventLog
-from studio.records.nouns import Job, JobState, Json, now
+from studio.records.nouns import WITHOUT, Job, JobState, Json, now, summary
 from studio.records.words import demand_text, mended
 from studio.store import Library
 from studio.store.durable import disk_refusal
 
-__all__ = ["Context", "Jobs", "Runner"]
-
-Runner = Callable[[Context], None]
+Runner = Callable[[Job], None]
 Rows = list[Job]  # inside the class, `list` is its method
 Events = tuple[list[Json], int]
 _LOG = logging.getLogger(__name__)
@@ -41,8 +38,7 @@ class Jobs:
     def __init__(
         self,
         library: Library,
-        runners: dict[str, Runner],
-        context: Callable[[Job, Jobs], Context],
+        runners: Mapping[str, Runner],
         *,
         clock: Callable[[], float] = time.monotonic,
         log: str = "the studio's log",
@@ -52,7 +48,6 @@ class Jobs:
         self._library = library
         self._rows = library.records(Job)
         self._runners = runners
-        self._context = context
         self._log = log
         self._retry_s = retry_s
         self._events = EventLog(lambda job: library.folder(job.character) / "runs" / job.id if job.character else None)
@@ -292,7 +287,7 @@ class Jobs:
         """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
         while True:
             try:
-                return self._runners[job.kind](self._context(job, self))
+                return self._runners[job.kind](job)
             except RanOut as error:
                 traceback.clear_frames(error.__traceback__)
                 _LOG.info("job %s goes on: %s", job.id, error)

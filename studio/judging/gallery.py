@@ -22,12 +22,11 @@ from engines.api.params import Json
 from engines.api.protocols import Embedding, NoFace, Scorer
 from studio.judging.statistics import median, percentile
 from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.store import Store
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from studio.store import Store
-    from studio.workplace import Studio
 
 ENOUGH = 3  # fewer originals do not say how alike one person's pictures are
 _TOP = 3
@@ -71,22 +70,22 @@ class Gallery:
         return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
 
 
-def gallery(studio: Studio, store: Store, leave_out: LeaveOut = _quietly) -> Gallery:
+def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
     """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
 
     Embeddings are kept with the store by scorer version: only new originals are embedded. An original that cannot be
     opened is not in it: `leave_out` is told which, and why.
     """
-    scorer = studio.scorer(store.character.scorer)
-    known = embeddings(store, scorer, [image.id for image in originals(store)], leave_out)
+    scorer = desk.workplace.scorer(desk.store.character.scorer)
+    known = embeddings(desk.store, scorer, [image.id for image in originals(desk.store)], leave_out)
     found = {image: vector for image, vector in known.items() if vector is not None}
     return make_gallery(scorer.version, found, scorer.threshold)
 
 
-def gallery_if_any(studio: Studio, store: Store) -> Gallery:
+def gallery_if_any(desk: Desk) -> Gallery:
     """The same, but an empty one where the scorer's weights are missing: then nothing can be told, and no more."""
     try:
-        return gallery(studio, store)
+        return gallery(desk)
     except ModelMissing:
         return make_gallery("", {})
 
@@ -134,23 +133,23 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
     ]
 
 
-def score_images(studio: Studio, store: Store, ids: Iterable[str]) -> dict[str, float | None]:
+def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
     """Score stored pictures against the gallery and keep it on their records; scores of other versions stay.
 
     Pictures that cannot be opened are left out.
     """
-    scorer = studio.scorer(store.character.scorer)
-    reference = gallery(studio, store)
+    scorer = desk.workplace.scorer(desk.store.character.scorer)
+    reference = gallery(desk)
     done: dict[str, float | None] = {}
     waiting = list(ids)
     for start in range(0, len(waiting), _BATCH):
-        opened = open_each(waiting[start : start + _BATCH], store.open_image)
+        opened = open_each(waiting[start : start + _BATCH], desk.store.open_image)
         part, found = list(opened), score_pictures(scorer, reference, list(opened.values()))
         changes = {
-            image: {**fields, "scores": {**store.images.get(image).scores, **fields["scores"]}}
+            image: {**fields, "scores": {**desk.store.images.get(image).scores, **fields["scores"]}}
             for image, fields in zip(part, found, strict=True)
         }
-        store.update_images(changes)
+        desk.store.update_images(changes)
         done.update((image, fields["scores"][scorer.version]) for image, fields in zip(part, found, strict=True))
     return done
 

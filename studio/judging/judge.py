@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 from engines.api.errors import ModelMissing
 from engines.api.params import Json
 from engines.api.protocols import Scorer
-from studio.jobs.context import NOT_COMPARED
 from studio.judging.gallery import ENOUGH, gallery, make_gallery, originals, score_pictures
 from studio.judging.outcomes import FAIL, IDENTITY, UNKNOWN
+from studio.records.nouns import NOT_COMPARED
+from studio.store import Store
+from studio.workplace.context import Context
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from studio.jobs.context import Context
-    from studio.store import Store
 
 
 class Judge:
@@ -34,8 +33,8 @@ class Judge:
         self._scorer: Scorer | None = None
         self.gallery = make_gallery("", {})
         try:
-            self._scorer = ctx.studio.scorer(ctx.store.character.scorer)
-            self.gallery = gallery(ctx.studio, ctx.store, partial(ctx.leave_out, what=NOT_COMPARED))
+            self._scorer = ctx.workplace.scorer(ctx.store.character.scorer)
+            self.gallery = gallery(ctx.desk, partial(ctx.leave_out, what=NOT_COMPARED))
             if not self.gallery.calibrated:
                 ctx.event(warning=too_few(len(self.gallery.ids)))
         except ModelMissing as error:

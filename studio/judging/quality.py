@@ -15,13 +15,13 @@ from engines.api.errors import NotFound
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
+from studio.records.nouns import CUT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 Floats = NDArray[np.float64]
 
-CUT = "cut"  # the gate's name
 NOTABLE_CUT = 0.05  # the usual shapes of photos, 2:3, 3:4 and 9:16, lose less: nobody should crop each of these
 _SIDE = 256  # sharpness depends on resolution: always measured at this one, or below
 _HASH_SIDE = 32

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 Json = dict[str, Any]
 
@@ -17,6 +17,7 @@ FRAMINGS = ("head", "bust", "full body")
 POSES = ("standing", "sitting", "T-pose")
 TAGS = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
 
+CUT = "cut"  # the name of the advice that a picture's shape loses its ends in training
 CHARACTER_SETTING = "character"  # the library's setting that names the character a window opens on
 
 
@@ -245,3 +246,24 @@ class Job(Record):
     waits_for: str = ""
     artifacts: Json = field(default_factory=dict)  # name -> ids, paths or figures
     error: Json = field(default_factory=dict)
+
+
+LEFT_OUT, NOT_COMPARED, AGAIN = "left_out", "not_compared", "again"
+WITHOUT: Final[Mapping[str, str]] = {  # artifacts that name pictures with which a job did not do all, and its words
+    LEFT_OUT: "left out",  # items that could not be done
+    NOT_COMPARED: "not compared with",  # originals that a judge could not look at
+    AGAIN: "drawn again",  # results that were there before
+}
+_SAID = 3
+
+
+def summary(job: Job) -> str:
+    """What a job that is done says of itself: which pictures it did without, and why; nothing where it did all."""
+    words = []
+    for what, done in WITHOUT.items():
+        if found := job.artifacts.get(what, []):
+            each = "; ".join(f"{one['name']}: {one['why']}" for one in found[:_SAID])
+            more = f"; and {len(found) - _SAID} more" if len(found) > _SAID else ""
+            of = f" of {job.total}" if job.total and what != NOT_COMPARED else ""
+            words.append(f"{sum(one['items'] for one in found)}{of} {done}: {each}{more}")
+    return f"done, {'. '.join(words)}" if words else ""

@@ -8,8 +8,7 @@ from uuid import uuid4
 
 from engines.api.crops import Crop, checked
 from engines.api.errors import NotFound
-from studio.judging.quality import CUT
-from studio.records.nouns import ImageRecord, Record
+from studio.records.nouns import CUT, ImageRecord, Record
 from studio.store.collection import Collection
 from studio.store.tables import Database
 

@@ -269,5 +269,3 @@ def provenance_text(data: bytes, name: str = "The file") -> str:
     """The chunk `flenwheel` of a picture's bytes as it stands; "" for a picture that is not ours. Raises: BadInput."""
     picture = decode(data, name)
     return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""
-
-

@@ -8,28 +8,28 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.errors import BadInput, NotFound
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import importing, inbox
 from studio.records.nouns import Job
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 
 
-def import_files(studio: Studio, cid: str, files: Sequence[str] | None) -> tuple[str, None]:
+def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
     """Import what was dropped; answers the report and an emptied drop zone."""
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
-    return import_report(curate.submit_import(studio, cid, [Path(each) for each in files])), None
+    return import_report(importing.submit_import(desk.workplace.desk(desk.id), [Path(each) for each in files])), None
 
 
-def import_folder(studio: Studio, cid: str, folder: str) -> str:
+def import_folder(desk: Desk, folder: str) -> str:
     """Import a folder of this machine; answers the report."""
-    path = curate.typed_path(folder)
+    path = inbox.typed_path(folder)
     if not os.path.lexists(path):
         raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
-    return import_report(curate.submit_import(studio, cid, [path]))
+    return import_report(importing.submit_import(desk.workplace.desk(desk.id), [path]))
 
 
-def dismiss(studio: Studio, cid: str, data: dict[str, Any]) -> str:
+def dismiss(desk: Desk, data: dict[str, Any]) -> str:
     """Close a report."""
     return ""
 

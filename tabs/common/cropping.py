@@ -8,7 +8,7 @@ from engines.api.crops import Crop, checked, pixels
 from engines.api.errors import BadInput
 from studio.flywheel.curate import coverage as curate
 from studio.records.nouns import ImageRecord
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.shell import Drawing, Page, html
 
@@ -49,18 +49,18 @@ def _slider(edge: int) -> gr.Slider:
     return gr.Slider(0, 100, value=_WHOLE[edge], step=0.5, label=f"{_EDGES[edge]} %", min_width=120)
 
 
-def fill(studio: Studio, cid: str, chosen: str) -> list[object]:
+def fill(desk: Desk, chosen: str) -> list[object]:
     """The edges of the chosen picture's crop, in percent, and their preview."""
-    image = studio.store(cid).images.peek(chosen) if chosen else None
+    image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
     edges = [100 * side for side in image.crop] or list(_WHOLE)
-    return [*edges, draw(studio, cid, chosen, *edges)]
+    return [*edges, draw(desk, chosen, *edges)]
 
 
-def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
+def draw(desk: Desk, chosen: str, *edges: float | None) -> str:
     """The picture with all that would be left out in the dark, and what would be left in pixels."""
-    store = studio.store(cid)
+    store = desk.store
     image = store.images.peek(chosen) if chosen else None
     if image is None:
         return ""
@@ -75,7 +75,7 @@ def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
         f"left:{100 * left / image.width:.2f}%;top:{100 * top / image.height:.2f}%;"
         f"width:{100 * width / image.width:.2f}%;height:{100 * height / image.height:.2f}%"
     )
-    side = min(studio.registry.spec(store.character.generator).size)
+    side = min(desk.workplace.registry.spec(store.character.generator).size)
     small = looks.chip(f"smaller than the {side} px that are trained", "warn") if min(width, height) < side else ""
     return (
         f'<div class="fl-crop" style="{wide}">{shown}<i style="{box}"></i></div>'
@@ -83,19 +83,19 @@ def draw(studio: Studio, cid: str, chosen: str, *edges: float | None) -> str:
     )
 
 
-def save(studio: Studio, cid: str, chosen: str, *edges: float | None) -> None:
+def save(desk: Desk, chosen: str, *edges: float | None) -> None:
     """Keep what the edges enclose; the whole picture is no crop."""
-    curate.crop(studio, cid, chosen, _crop(studio.store(cid).images.get(chosen), edges))
+    curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 
 
-def clear(studio: Studio, cid: str, chosen: str) -> None:
+def clear(desk: Desk, chosen: str) -> None:
     """All of the picture is trained again."""
-    curate.crop(studio, cid, chosen, ())
+    curate.crop(desk, chosen, ())
 
 
-def undo(studio: Studio, cid: str, chosen: str) -> None:
+def undo(desk: Desk, chosen: str) -> None:
     """Take the picture's last change of crop back."""
-    curate.undo_crop(studio, cid, chosen)
+    curate.undo_crop(desk, chosen)
 
 
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:

@@ -9,7 +9,7 @@ from typing import Any
 from studio.flywheel.export.export import HUB, export_dataset, export_version
 from studio.flywheel.export.layouts import LAYOUTS
 from studio.records.nouns import Json, Role
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import looks
 
 FORMS: Mapping[str, str] = {
@@ -30,13 +30,13 @@ def buttons(version_id: str) -> str:
     return f'<div class="fl-tight">{"".join(each)}</div>'
 
 
-def export(studio: Studio, cid: str, data: Mapping[str, Any]) -> str:
+def export(desk: Desk, data: Mapping[str, Any]) -> str:
     """Write the file that a button asked for; answers where it lies, with a link to fetch it.
 
     Raises: NotFound, BadInput, LoraMismatch.
     """
     form = str(data.get("form", ""))
-    return written(FORMS.get(form, form), export_version(studio, cid, str(data.get("version", "")), form))
+    return written(FORMS.get(form, form), export_version(desk, str(data.get("version", "")), form))
 
 
 def elsewhere(role: Role) -> str:
@@ -49,10 +49,10 @@ def elsewhere(role: Role) -> str:
     return f'<div class="fl-buttons"><span class="fl-quiet">or save these pictures and words for</span>{able}</div>'
 
 
-def export_pictures(studio: Studio, cid: str, data: Mapping[str, Any], role: Role, entries: Sequence[Json]) -> str:
+def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Json]) -> str:
     """Write the zip that a button asked for; answers where it lies. Raises: BadInput."""
     layout = str(data.get("layout", ""))
-    return written(layout, export_dataset(studio, cid, layout, role, entries))
+    return written(layout, export_dataset(desk, layout, role, entries))
 
 
 def written(tool: str, file: Path) -> str:

@@ -8,7 +8,7 @@ import gradio as gr
 
 from engines.api.params import GenerateParams
 from engines.api.protocols import ModelSpec
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 MISSING = "not on this machine"
 
@@ -29,12 +29,14 @@ def first_block_cache(elem_id: str) -> gr.Slider:
 
 
 def models(
-    studio: Studio, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
+    workplace: Workplace, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
 ) -> list[tuple[str, str]]:
     """The models of a role as a drop-down's choices; those whose weights are missing say so."""
-    return [(marked(studio, spec.name, spec.label), spec.name) for spec in studio.registry.role(role) if fitting(spec)]
+    return [
+        (marked(workplace, spec.name, spec.label), spec.name) for spec in workplace.registry.role(role) if fitting(spec)
+    ]
 
 
-def marked(studio: Studio, model: str, label: str) -> str:
+def marked(workplace: Workplace, model: str, label: str) -> str:
     """A label, with the word that the model's weights are missing where they are."""
-    return label if studio.registry.here(model) else f"{label} · {MISSING}"
+    return label if workplace.registry.here(model) else f"{label} · {MISSING}"

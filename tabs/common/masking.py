@@ -12,7 +12,7 @@ from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput
 from studio.store.pictures import open_upload
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import canvas
 from tabs.common.shell import Drawing, Page
 
@@ -53,21 +53,21 @@ class Widgets:
         page.on(self._remove.click, remove, [chosen], then=then)
 
 
-def upload(studio: Studio, cid: str, chosen: str, file: str | None) -> None:
+def upload(desk: Desk, chosen: str, file: str | None) -> None:
     """Keep an uploaded mask; the button is free for another."""
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
-    studio.store(cid).set_mask(chosen, open_upload(Path(file)))
+    desk.store.set_mask(chosen, open_upload(Path(file)))
 
 
-def begin(studio: Studio, cid: str, chosen: str) -> tuple[str, Any, Any]:
+def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
     """The open picture, to paint on."""
-    return chosen, gr.update(visible=True), canvas.enlarged(studio.store(cid).open_whole(chosen))
+    return chosen, gr.update(visible=True), canvas.enlarged(desk.store.open_whole(chosen))
 
 
-def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
+def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
     """Keep what was painted over as the mask, at the picture's own size."""
-    store = studio.store(cid)
+    store = desk.store
     strokes = [layer.convert("RGBA").getchannel("A") for layer in (painted or {}).get("layers", ())]
     covered = reduce(ImageChops.lighter, strokes) if strokes else None
     if covered is None or not covered.getbbox():
@@ -76,6 +76,6 @@ def paint(studio: Studio, cid: str, painting: str, painted: dict[str, Any] | Non
     return gr.update(visible=False), None
 
 
-def remove(studio: Studio, cid: str, chosen: str) -> None:
+def remove(desk: Desk, chosen: str) -> None:
     """All of the picture counts again."""
-    studio.store(cid).set_mask(chosen, None)
+    desk.store.set_mask(chosen, None)

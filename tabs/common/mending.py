@@ -15,16 +15,16 @@ from studio.flywheel import review
 from studio.flywheel.enrich import edits as enrich
 from studio.records.nouns import ImageRecord
 from studio.store.pictures import open_upload
-from studio.workplace import Studio
+from studio.workplace.desk import Desk
 from tabs.common import canvas, looks
 from tabs.common.shell import Said
 
 
-def fill_mend(studio: Studio, cid: str, mending: str) -> list[Any]:
+def fill_mend(desk: Desk, mending: str) -> list[Any]:
     """The correction panel for a picture, or nothing."""
     if not mending:
         return [gr.update(visible=False), "", "", None]
-    store = studio.store(cid)
+    store = desk.store
     record = store.images.get(mending)
     shot = looks.picture(looks.thumb(store, mending), looks.describe(record))
     head = (
@@ -41,41 +41,41 @@ def words_of(record: ImageRecord) -> str:
     return str(params.get("instruction") or params.get("prompt") or "")
 
 
-def later(studio: Studio, cid: str) -> str:
+def later(desk: Desk) -> str:
     """Leave the picture unmended for now."""
     return ""
 
 
-def mend_words(studio: Studio, cid: str, mending: str, words: str) -> Said:
+def mend_words(desk: Desk, mending: str, words: str) -> Said:
     """Queue another try of the edit with better words."""
-    record = studio.store(cid).images.get(mending)
+    record = desk.store.images.get(mending)
     if record.params_kind != EditParams.__name__:
         raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
-    enrich.retry(studio, cid, mending, {"instruction": words.strip()})
+    enrich.retry(desk, mending, {"instruction": words.strip()})
     return Said("Queued. The new try comes up for review when it is done.", "")
 
 
-def mend_upload(studio: Studio, cid: str, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
+def mend_upload(desk: Desk, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
     """Keep an uploaded picture as the correction."""
     if not file:
         raise BadInput("No picture was given.", "Drop the repaired picture.")
-    review.correct(studio, cid, mending, open_upload(Path(file)), reason=", ".join(reasons))
+    review.correct(desk, mending, open_upload(Path(file)), reason=", ".join(reasons))
     return "", None
 
 
-def mend_paint(studio: Studio, cid: str, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
+def mend_paint(desk: Desk, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
     """Keep the painted picture as the correction, at the wrong picture's own size."""
     composite = (painted or {}).get("composite")
     if composite is None:
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    wrong = studio.store(cid).open_whole(mending)
+    wrong = desk.store.open_whole(mending)
     painted_over, shown = to_rgb(composite), canvas.enlarged(wrong)
     if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
     skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
     if skew <= max(wrong.size):  # the same shape but for rounding
         painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
-    review.correct(studio, cid, mending, painted_over, reason=", ".join(reasons))
+    review.correct(desk, mending, painted_over, reason=", ".join(reasons))
     return ""

@@ -7,7 +7,7 @@ from math import ceil
 
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
-from studio.flywheel import timing
+from studio.flywheel.train import timing
 from studio.flywheel.train.preflight import Preflight
 from tabs.common import looks
 

@@ -11,14 +11,14 @@ from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.runs import Progress
 from studio.records.nouns import Job, JobState, Role, Version, VersionState
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 
 _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
-def panel(studio: Studio, job: Job, seen: Progress) -> str:
+def panel(workplace: Workplace, job: Job, seen: Progress) -> str:
     """Progress, curve, the buttons that fit its state, and the command that repeats it."""
     buttons = ""
     if job.state is JobState.RUNNING:
@@ -30,7 +30,7 @@ def panel(studio: Studio, job: Job, seen: Progress) -> str:
         if seen.checkpoints:
             buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
     head = progress_line(job) if job.state in _WAITS else _ended(job, seen)
-    elsewhere = curves.elsewhere(run_folder.commands(studio, job))
+    elsewhere = curves.elsewhere(run_folder.commands(workplace, job))
     body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
     return looks.panel(job.title or "Training", body)
 
@@ -44,12 +44,12 @@ def _ended(job: Job, seen: Progress) -> str:
     return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
 
 
-def act(studio: Studio, data: dict[str, Any]) -> Said | None:
+def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """Cancel, resume, or stop and keep; says what follows, which may take a step of the training."""
     acts = {
-        "cancel": (studio.jobs.cancel, "The training stops after its present step."),
-        "resume": (studio.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
-        "keep": (partial(runs.keep, studio), "The training stops, and what it learned becomes a version."),
+        "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
+        "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
+        "keep": (partial(runs.keep, workplace), "The training stops, and what it learned becomes a version."),
     }
     asked, words = acts.get(str(data.get("act")), (None, ""))
     if asked is None:
@@ -74,7 +74,7 @@ def decisions(version: Version) -> str:
     return f"{leave}{looks.button('Adopt', 'adopt', tone='small accent', version=version.id)}"
 
 
-def decide(studio: Studio, cid: str, data: dict[str, Any]) -> Said:
+def decide(desk: Desk, data: dict[str, Any]) -> Said:
     """Adopt a version, leave it, or go back from it; says which is in use then.
 
     Raises: NotFound, BadInput.
@@ -82,7 +82,7 @@ def decide(studio: Studio, cid: str, data: dict[str, Any]) -> Said:
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:
         raise BadInput("The table has no such button.", "Reload the page.")
-    store = studio.store(cid)
+    store = desk.store
     version = store.adopt(str(data.get("version", "")), on=on)
     used = store.adopted(version.role)
     what = "Edits" if version.role is Role.EDITOR else "New pictures and the model card"
@@ -107,24 +107,24 @@ def longer(page: Page, kind: str) -> Drawing:
     return partial(fill_more, kind=kind), [more], [row, more]
 
 
-def fill_more(studio: Studio, cid: str, more: float | None, *, kind: str) -> tuple[Any, Any]:
+def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
     """A finished run can be trained longer: by half of what it was, until a number is given."""
-    job = finished_run(studio, cid, kind)
+    job = finished_run(desk, kind)
     half = max(1, asked_steps(job) // 2) if job else 0
     return gr.update(visible=job is not None), half if job and not more else gr.skip()
 
 
-def train_longer(studio: Studio, cid: str, more: float | None, *, kind: str) -> None:
+def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
     """Let the newest run, which has ended well, go on for so many steps."""
-    job = finished_run(studio, cid, kind)
+    job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
-    runs.extend(studio, job.id, asked_steps(job) + int(more or 0))
+    runs.extend(desk.workplace, job.id, asked_steps(job) + int(more or 0))
 
 
-def finished_run(studio: Studio, cid: str, kind: str) -> Job | None:
+def finished_run(desk: Desk, kind: str) -> Job | None:
     """The newest training of a kind, if it has ended well."""
-    newest = jobs_of(studio, cid, kind)[:1]
+    newest = jobs_of(desk, kind)[:1]
     return newest[0] if newest and newest[0].state is JobState.DONE else None
 
 

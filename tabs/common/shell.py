@@ -16,7 +16,7 @@ import gradio as gr
 
 from engines.api.errors import NotFound, UserError
 from studio.records.nouns import CHARACTER_SETTING, Job, JobState
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 
 _LOG = logging.getLogger(__name__)
@@ -33,43 +33,44 @@ def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
     return gr.HTML(value, elem_id=elem_id, js_on_load=_HANDS, apply_default_css=False, **more)
 
 
-def current(studio: Studio, cid: str) -> str:
+def current(workplace: Workplace, asked: str) -> str:
     """The character a page stands on: the one asked for, else the last one chosen, else the first; or "".
 
     A damaged one only where it is asked for, or where there is no other.
     """
-    known = [character.id for character in studio.library.characters()]
-    if cid in known:
-        return cid
-    last = studio.library.settings().get(CHARACTER_SETTING, "")
+    known = [character.id for character in workplace.library.characters()]
+    if asked in known:
+        return asked
+    last = workplace.library.settings().get(CHARACTER_SETTING, "")
     order = [*(each for each in known if each == last), *known]
-    return next((each for each in order if studio.library.trouble(each) is None), next(iter(order), ""))
+    return next((each for each in order if workplace.library.trouble(each) is None), next(iter(order), ""))
 
 
-def fingerprint(studio: Studio, cid: str) -> str:
+def fingerprint(desk: Desk) -> str:
     """Changes whenever a page of this character should be drawn again."""
-    jobs = ",".join(f"{job.id}{job.state}" for job in studio.jobs.list())
-    names = ",".join(f"{each.id}{each.name}" for each in studio.library.characters())
-    revision = studio.store(cid).revision if cid and studio.library.trouble(cid) is None else 0
-    return f"{cid}|{revision}|{hash(jobs)}|{hash(names)}"
+    library = desk.workplace.library
+    jobs = ",".join(f"{job.id}{job.state}" for job in desk.workplace.jobs.list())
+    names = ",".join(f"{each.id}{each.name}" for each in library.characters())
+    revision = desk.store.revision if desk.id and library.trouble(desk.id) is None else 0
+    return f"{desk.id}|{revision}|{hash(jobs)}|{hash(names)}"
 
 
-def heartbeat(studio: Studio) -> str:
+def heartbeat(workplace: Workplace) -> str:
     """Changes with every step of the running job."""
-    job = studio.jobs.running()
+    job = workplace.jobs.running()
     return f"{job.id}|{job.step}" if job else ""
 
 
-def jobs_of(studio: Studio, cid: str, *kinds: str) -> list[Job]:
+def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
     """A character's jobs of some kinds, newest first."""
-    jobs = [job for job in studio.jobs.list(cid) if job.kind in kinds]
+    jobs = [job for job in desk.workplace.jobs.list(desk.id) if job.kind in kinds]
     return sorted(jobs, key=lambda job: job.created, reverse=True)
 
 
-def active_job(studio: Studio, cid: str, *kinds: str) -> Job | None:
+def active_job(desk: Desk, *kinds: str) -> Job | None:
     """The running or queued job of some kinds, if there is one."""
     busy = (JobState.RUNNING, JobState.QUEUED)
-    return next((job for job in jobs_of(studio, cid, *kinds) if job.state in busy), None)
+    return next((job for job in jobs_of(desk, *kinds) if job.state in busy), None)
 
 
 def progress_line(job: Job | None) -> str:
@@ -125,12 +126,12 @@ def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outpu
 
 @dataclass(frozen=True)
 class Shell:
-    """What all pages share: the studio, where they say things, and what looks at the store after an event.
+    """What all pages share: the workplace, where they say things, and what looks at the store after an event.
 
-    Handlers are plain functions `(studio, character id, *inputs)`; `anywhere` are those that need no character.
+    Handlers are plain functions `(desk, *inputs)`; `anywhere` are those that need no character.
     """
 
-    studio: Studio
+    workplace: Workplace
     cid: gr.Textbox  # its value comes from the page's address, by the browser
     said: gr.HTML
     tick: Callable[[Any], None]
@@ -164,7 +165,7 @@ class Shell:
         anywhere: bool = False,
         mode: str = "multiple",
     ) -> None:
-        """The same for clicks inside a block of markup: the handler is `(studio, character id, data, *inputs)`.
+        """The same for clicks inside a block of markup: the handler is `(desk, data, *inputs)`.
 
         `mode` is Gradio's trigger mode: a second click while the first is under way counts, unless it is "once".
         """
@@ -191,7 +192,7 @@ class Shell:
         needed = [*inputs, *(block for drawing in then for block in drawing[1])]
         drawn = [*outputs, *(block for drawing in then for block in drawing[2]), self.said]
         unique = [list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn)]
-        return _Call(self.studio, self.said, fn, (inputs, outputs), then, anywhere, *unique)
+        return _Call(self.workplace, self.said, fn, (inputs, outputs), then, anywhere, *unique)
 
     def _listen(self, trigger: Any, handle: Callable[..., Any], call: _Call, **more: Any) -> Any:
         given = [self.cid, *call.inputs]
@@ -233,12 +234,12 @@ class Page:
             self.redraw([self.beat.change], *live)
 
 
-def _stamped(studio: Studio, cid: str) -> str:
+def _stamped(desk: Desk) -> str:
     """What the store was like when a drawing began: it is drawn first."""
-    return fingerprint(studio, cid)
+    return fingerprint(desk)
 
 
-def _nothing(studio: Studio, cid: str) -> tuple[()]:
+def _nothing(desk: Desk) -> tuple[()]:
     return ()
 
 
@@ -257,7 +258,7 @@ class Logged:
 class _Call:
     """A handler and the drawings that follow it, as one function of all their inputs."""
 
-    studio: Studio
+    workplace: Workplace
     said: gr.HTML
     fn: Handler
     own: tuple[Inputs, Inputs]
@@ -274,8 +275,11 @@ class _Call:
         known = {id(block): value for block, value in zip(self.inputs, values, strict=True)}
         found: dict[int, Any] = {}
         try:
-            here = current(self.studio, cid) if self.anywhere else _here(self.studio, cid)
-            done = self.fn(self.studio, here, *data, *(known[id(block)] for block in self.own[0]))
+            here = current(self.workplace, cid)
+            if not (here or self.anywhere):
+                raise NotFound("There is no character yet.", "Create one with the button at the top.")
+            desk = self.workplace.desk(here)
+            done = self.fn(desk, *data, *(known[id(block)] for block in self.own[0]))
         except UserError as error:
             # What was typed and chosen stays as it is; nothing is drawn as if it had been done.
             return {id(self.said): refusal(error)}
@@ -287,7 +291,7 @@ class _Call:
         found.update(own)
         for fn, inputs, outputs in self.then:
             try:
-                found.update(_by_block(outputs, fn(self.studio, here, *(known[id(block)] for block in inputs))))
+                found.update(_by_block(outputs, fn(desk, *(known[id(block)] for block in inputs))))
             except UserError as error:
                 place = next((block for block in outputs if isinstance(block, gr.HTML)), self.said)
                 found[id(place)] = refusal(error) if place is self.said else looks.trouble(error)
@@ -301,10 +305,3 @@ class _Call:
 def _by_block(outputs: Inputs, values: Any) -> dict[int, Any]:
     each = [values] if len(outputs) == 1 else list(values or ())
     return {id(block): value for block, value in zip(outputs, each, strict=True)}
-
-
-def _here(studio: Studio, cid: str) -> str:
-    here = current(studio, cid)
-    if not here:
-        raise NotFound("There is no character yet.", "Create one with the button at the top.")
-    return here

@@ -8,9 +8,9 @@ from typing import Any
 import gradio as gr
 
 from engines.api.errors import NotFound
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import captions
 from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 
 TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
@@ -29,28 +29,28 @@ def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good"
     return f'<div class="fl-line fl-sign" role="status" data-sign="{looks.esc(number)}">{told}{undo}</div>'
 
 
-def act(studio: Studio, cid: str, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
+def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
     """Words that were typed for a picture, or a tag that is taken back; answers the sign, the form's values, tags."""
     if data.get("act") == "untag":
         image, name = str(data["id"]), str(data["tag"])
-        curate.set_tags(studio, cid, image, {name: str(data["was"])})
-        record = studio.store(cid).images.get(image)
+        captions.set_tags(desk, image, {name: str(data["was"])})
+        record = desk.store.images.get(image)
         shown = about == image
         back = list(values(record)[2:]) if shown else [gr.skip() for _ in TAGS]
         return [sign(f"{name} as before"), values(record) if shown else filled, *back]
-    told, record = keep(studio, data)
+    told, record = keep(desk.workplace, data)
     same = record is not None and filled[:1] == (record.id,)
     return [told, values(record) if same else filled, *(gr.skip() for _ in TAGS)]
 
 
-def keep(studio: Studio, data: dict[str, Any]) -> tuple[str, ImageRecord | None]:
+def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[str, ImageRecord | None]:
     """Keep a caption for the picture that it was typed for, whatever is open by now; `by` gives it back to its author.
 
     Words whose picture is gone are told, so that they are not lost.
     """
     image, words, number = str(data["id"]), " ".join(str(data["caption"]).split()), data.get("n", 0)
     try:
-        store = studio.store(str(data["of"]))
+        store = workplace.store(str(data["of"]))
         was = store.images.get(image)
     except NotFound:
         return sign(f"These words have lost their picture: {words}", number, tone="warn"), None
@@ -60,17 +60,17 @@ def keep(studio: Studio, data: dict[str, Any]) -> tuple[str, ImageRecord | None]
         return sign("✓ saved", number), was
     known = {"data-of": data["of"], "data-id": image, "data-was": was.caption, "data-by": was.caption_by}
     undo = f'<button type="button" class="fl-link" data-unword{looks.attributes(known)}>undo</button>'
-    return sign("✓ saved", number, undo), curate.set_caption(studio, str(data["of"]), image, words)
+    return sign("✓ saved", number, undo), captions.set_caption(workplace.desk(str(data["of"])), image, words)
 
 
 def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
     """What keeps one tag of the picture that it was chosen for."""
 
-    def tag(studio: Studio, cid: str, about: str, value: str | None, filled: Filled) -> tuple[Any, Filled]:
-        was = str(studio.store(cid).images.get(about).tags.get(name, ""))
+    def tag(desk: Desk, about: str, value: str | None, filled: Filled) -> tuple[Any, Filled]:
+        was = str(desk.store.images.get(about).tags.get(name, ""))
         if was == (value or ""):  # the widget may say it twice
             return gr.skip(), filled
-        (record,) = curate.set_tags(studio, cid, about, {name: value or ""})
+        (record,) = captions.set_tags(desk, about, {name: value or ""})
         undo = f'<button type="button" class="fl-link" data-act="untag"{_way_back(about, name, was)}>undo</button>'
         return sign(f"✓ {name} saved", undo=undo), values(record) if filled[:1] == (about,) else filled
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import assets
 from engines.fake import FakeDevice
+from studio.open import open_workplace
 from studio.records.nouns import Kind
 from studio.settings import Settings
 from studio.store import Store
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app
 from tests.studio.conftest import WatchedRegistry
 from tests.tabs.colour_blocks import picture, png
@@ -57,7 +58,7 @@ class Gate:
 class Gated:
     """A served studio with one character, Anna, and the gate of its engines."""
 
-    studio: Studio
+    studio: Workplace
     url: str
     gate: Gate
     anna: str
@@ -83,7 +84,7 @@ def gated(folder: Path) -> Iterator[Gated]:
     registry = WatchedRegistry(folder / "assets")
     gate = registry.watch = Gate()
     settings = Settings(data_root=folder / "home", assets=Path(assets.__file__).parent, device="fake")
-    studio = Studio(settings, registry=registry, device=FakeDevice(24 << 30))
+    studio = open_workplace(settings, registry=registry, device=FakeDevice(24 << 30))
     running = app.launch(studio)
     made = Gated(studio, running.url, gate, "anna")
     assert made.character("Anna", 10) == "anna"

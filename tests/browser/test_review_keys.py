@@ -44,7 +44,7 @@ def edits_that_wait(folder: Path, count: int) -> list[str]:
     made = {"params": {"instruction": "smile"}, "params_kind": "EditParams", "asked": {"expression": "smiling"}}
     for at in range(1, count + 1):
         store.add_image(png(picture(at)), kind=Kind.ENRICHED, parent=source, **made)
-    order = [each.id for each in review.next(studio, anna.id, count=count)]
+    order = [each.id for each in review.next(studio.desk(anna.id), count=count)]
     studio.close()
     return order
 

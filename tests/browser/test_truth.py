@@ -32,7 +32,7 @@ def house(tmp_path: Path) -> Iterator[Gated]:
 
 def expect_truth(page: Page, house: Gated, tab: str, job: Job) -> None:
     """The rail, the strip and the open tab show what the store holds now."""
-    for at, stop in enumerate(next_step(house.studio, house.anna).stops):
+    for at, stop in enumerate(next_step(house.studio.desk(house.anna)).stops):
         expect(page.locator(".fl-rail button").nth(at)).to_contain_text(f"{stop.label}{stop.figure}")
     seen = house.studio.jobs.get(job.id)
     expect(page.locator(".fl-strip")).to_contain_text(f"{seen.step}/{seen.total}")
@@ -49,8 +49,8 @@ def expect_truth(page: Page, house: Gated, tab: str, job: Job) -> None:
 
 def test_after_a_reload_at_any_moment_the_page_shows_the_store(house: Gated, page: Page) -> None:
     """Twenty reloads while a job runs, in whichever tab: rail, strip and tab equal the store, and stay live."""
-    plan = enrich.plan(house.studio, house.anna, limit=60, fill_gaps=False, seeds=2)
-    job = enrich.submit(house.studio, house.anna, plan.rows)
+    plan = enrich.plan(house.studio.desk(house.anna), limit=60, fill_gaps=False, seeds=2)
+    job = enrich.submit(house.studio.desk(house.anna), plan.rows)
     moments = random.Random(18)
     page.goto(f"{house.url}/?character=anna&tab=Enrich")
     waited = []
@@ -77,7 +77,7 @@ def test_after_a_reload_at_any_moment_the_page_shows_the_store(house: Gated, pag
 def test_a_deep_link_shows_one_character(house: Gated, page: Page) -> None:
     """While Anna trains, a link to another character's training shows nothing of hers, in a second window too."""
     house.character("Dora", 10)
-    job = train.submit(house.studio, house.anna)
+    job = train.submit(house.studio.desk(house.anna))
     house.gate.let(2)
     house.gate.settled()
     page.goto(f"{house.url}/?character=anna&tab=Train")
@@ -129,7 +129,7 @@ def test_generate_follows_the_version_in_use(house: Gated, page: Page) -> None:
     version = page.locator("#generate-version input")
     expect(version).to_have_value("in use: the base model")
     for name in ("v1", "v2"):
-        train.submit(house.studio, house.anna)
+        train.submit(house.studio.desk(house.anna))
         wait_for_version(page, house, name)
     expect(version).to_have_value("in use: v1")
     two = next(each for each in house.store.versions.all() if each.name == "v2")

@@ -210,7 +210,7 @@ def test_weights_that_cannot_be_read_are_named_as_missing(tmp_path, detector, fi
     """A pointer of Git LFS and a file cut short stand for weights that are not here: which, and where to get them."""
     script = (
         "import sys; from dataclasses import replace; from pathlib import Path; from PIL import Image; "
-        "from engines.errors import ModelMissing; from engines.identity import DeepFaceScorer; "
+        "from engines.api.errors import ModelMissing; from engines.identity import DeepFaceScorer; "
         "from tests.engines.test_identity import FACES\n"
         f"spec = replace(FACES, options={{'detector': {detector!r}}})\n"
         f"try: DeepFaceScorer(spec, Path({str(tmp_path)!r})).embed([Image.new('RGB', (64, 64))])\n"

@@ -12,7 +12,7 @@ import pytest
 
 from frontdoor.studio import open_studio
 from studio.records.nouns import JobState
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,8 +21,7 @@ import sys
 from pathlib import Path
 from engines.fake import fake_registry
 from frontdoor.studio import open_studio, serve
-from studio.api import Api
-from studio.studio import Studio
+from studio.api.api import Api
 
 studio = open_studio(home=Path(sys.argv[1]), fake=True)
 api = Api(studio)
@@ -40,7 +39,7 @@ sys.exit(serve(studio, port=0, browser=False))
 """
 
 
-def ended(studio: Studio) -> tuple[JobState, int, list[int], str]:
+def ended(studio: Workplace) -> tuple[JobState, int, list[int], str]:
     """The training's state, step, checkpoints and last words."""
     (job,) = [each for each in studio.jobs.list() if each.kind == "train"]
     return job.state, job.step, [each["step"] for each in job.artifacts["checkpoints"]], job.message

@@ -16,11 +16,12 @@ from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
 from engines.wording.words import edit_params, edit_tasks
-from studio.jobs.context import Context
+from studio.open import open_workplace
 from studio.records.nouns import Job, JobState, Kind, Verdict
 from studio.settings import Settings
 from studio.store import Library, Store
-from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk, Workplace
 from tests.studio.jobs.queueing import Bench
 
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
@@ -76,7 +77,7 @@ class _Watched:
 class World:
     """What a test does in one line."""
 
-    def __init__(self, studio: Studio, registry: WatchedRegistry) -> None:
+    def __init__(self, studio: Workplace, registry: WatchedRegistry) -> None:
         self.studio = studio
         self._registry = registry
         models = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
@@ -84,6 +85,11 @@ class World:
         self.store = studio.store(self.id)
         caption = {"caption": "ohwx person, front view, neutral", "caption_by": "human"}
         self.sources = [self.picture(Kind.SOURCE, n, name=f"{n}.png", **caption) for n in range(4)]
+
+    @property
+    def desk(self) -> Desk:
+        """The character's desk in the studio that is open now."""
+        return self.studio.desk(self.id)
 
     def picture(self, kind: Kind, n: int, **fields: Any) -> str:
         """A picture of the character, the n-th of its kind."""
@@ -112,7 +118,7 @@ class World:
 
     def context(self, job: Job) -> Context:
         """What the job's runner saw."""
-        return Context(job, self.studio.jobs, self.studio)
+        return Context(job, self.studio)
 
     def finish(self, job: Job, state: JobState = JobState.DONE) -> Job:
         """Wait for a job's end, and say why it ended otherwise than expected."""
@@ -135,7 +141,7 @@ class World:
     def reopen(self) -> None:
         """Close the studio and open it again on the same folder, as after a restart."""
         self.studio.close()
-        self.studio = Studio(self.studio.settings, registry=self._registry, device=FakeDevice(24 << 30))
+        self.studio = open_workplace(self.studio.settings, registry=self._registry, device=FakeDevice(24 << 30))
         self.store = self.studio.store(self.id)
 
     def watch(self, each_step: Callable[[int], object]) -> None:
@@ -154,7 +160,7 @@ def world(tmp_path: Path) -> Iterator[World]:
     """One character with four captioned sources, on fakes."""
     registry = WatchedRegistry(tmp_path / "assets")
     settings = Settings(data_root=tmp_path / "home", assets=tmp_path / "assets", device="fake")
-    studio = Studio(settings, registry=registry, device=FakeDevice(24 << 30))
+    studio = open_workplace(settings, registry=registry, device=FakeDevice(24 << 30))
     made = World(studio, registry)
     yield made
     made.studio.close()

@@ -10,10 +10,11 @@ from pathlib import Path
 from engines.api.params import GenerateParams
 from engines.fake import FAKE_MODELS, FakeDevice, FakeGenerator
 from studio.gpu.manager import GpuManager
-from studio.jobs.context import Context
 from studio.jobs.queue import Jobs
 from studio.records.nouns import ImageRecord, Job, Kind
 from studio.store import Library, Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 
 @dataclass
@@ -21,12 +22,17 @@ class House:
     """As much of a studio as a context needs."""
 
     library: Library
+    jobs: Jobs = field(init=False)
     gpu: GpuManager = field(default_factory=lambda: GpuManager(FakeDevice(1 << 40), 1 << 40, {}))
     engine: FakeGenerator = field(default_factory=lambda: FakeGenerator(FAKE_MODELS[0], Path()))
 
     def store(self, character_id: str) -> Store:
         """A character's store."""
         return self.library.open(character_id)
+
+    def desk(self, character_id: str) -> Desk:
+        """A character's desk."""
+        return Desk(self, character_id)  # type: ignore[arg-type]  # it has what a context asks for
 
 
 def items(count: int) -> list[GenerateParams]:
@@ -39,7 +45,7 @@ def draw(ctx: Context) -> None:
     done = {record.seed for record in drawn(ctx.store, ctx.job)}
     wanted = [GenerateParams.from_json(item) for item in ctx.job.payload["items"]]
     left = [item for item in wanted if item.seed not in done]
-    engine = ctx.studio.engine
+    engine = ctx.workplace.engine
     with ctx.lease(engine.plan(left)) as lease:
         pictures = engine.generate(left, lease, lambda step, total, message="": None)
         for number, (item, picture) in enumerate(zip(left, pictures, strict=True), len(done) + 1):
@@ -59,7 +65,8 @@ def drawn(store: Store, job: Job) -> list[ImageRecord]:
 def open_jobs(library: Library) -> Jobs:
     """A queue that can draw."""
     house = House(library)
-    return Jobs(library, {"draw": draw}, lambda job, jobs: Context(job, jobs, house))  # type: ignore[arg-type]
+    house.jobs = Jobs(library, {"draw": lambda job: draw(Context(job, house))})  # type: ignore[arg-type]
+    return house.jobs
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from studio.records.nouns import Job, JobState, Kind, Verdict
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tests.studio import turning
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def _killed(root: Path, what: str, after: int) -> dict[str, object]:
     return told
 
 
-def _resumed(studio: Studio) -> Job:
+def _resumed(studio: Workplace) -> Job:
     (job,) = studio.jobs.list()
     assert job.state is JobState.INTERRUPTED
     studio.jobs.resume(job.id)
@@ -46,7 +46,7 @@ def _resumed(studio: Studio) -> Job:
     return job
 
 
-def _assert_kept(studio: Studio, told: dict[str, object]) -> None:
+def _assert_kept(studio: Workplace, told: dict[str, object]) -> None:
     kept = turning.facts(studio)
     states: dict[str, str] = told["pictures"]  # type: ignore[assignment]
     decided = {image: state for image, state in states.items() if state != Verdict.PENDING}

@@ -11,10 +11,11 @@ from PIL import Image
 
 from engines.api.errors import Busy, NotFound, UserError
 from engines.fake import FakeDevice, FakeEditor, FakeTrainer, fake_registry
-from studio.jobs.context import Context
+from studio.open import RUNNERS, LibraryPeaks, open_workplace
 from studio.records.nouns import JobState, Kind
 from studio.settings import Settings
-from studio.workplace import RUNNERS, LibraryPeaks, Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Workplace
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -25,10 +26,10 @@ def at(folder: Path, **more: object) -> Settings:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def studio(tmp_path: Path) -> Iterator[Workplace]:
     """A studio on fakes."""
     registry = fake_registry(tmp_path, tmp_path)
-    with Studio(at(tmp_path), registry, FakeDevice(1 << 34), {"draw": draw, "break": crash}) as opened:
+    with open_workplace(at(tmp_path), registry, FakeDevice(1 << 34), {"draw": draw, "break": crash}) as opened:
         yield opened
 
 
@@ -48,7 +49,7 @@ def test_every_job_of_the_flywheels_has_a_runner() -> None:
     assert all(callable(runner) for runner in RUNNERS.values())
 
 
-def test_engines_are_made_once(studio: Studio) -> None:
+def test_engines_are_made_once(studio: Workplace) -> None:
     """An engine, captioner or trainer is the same object every time; an unknown model is named."""
     assert isinstance(studio.engine("fake-edit"), FakeEditor)
     assert studio.engine("fake-edit") is studio.engine("fake-edit")
@@ -59,7 +60,7 @@ def test_engines_are_made_once(studio: Studio) -> None:
         studio.engine("flux-9")
 
 
-def test_warming_up_makes_what_is_there(studio: Studio) -> None:
+def test_warming_up_makes_what_is_there(studio: Workplace) -> None:
     """Every model that a character stands on is made before anybody asks; one that is not here is passed over."""
     studio.library.create("Anna", generator="fake-flux", editor="FLUX.1-dev", scorer="nowhere")
     studio.warm_up()
@@ -68,7 +69,7 @@ def test_warming_up_makes_what_is_there(studio: Studio) -> None:
     assert {name for _, name in studio._engines}.isdisjoint({"FLUX.1-dev", "nowhere"})
 
 
-def test_a_job_reaches_the_characters_store(studio: Studio) -> None:
+def test_a_job_reaches_the_characters_store(studio: Workplace) -> None:
     """A runner's context works on the store that the studio hands out."""
     character = studio.library.create("Mira")
 
@@ -79,7 +80,7 @@ def test_a_job_reaches_the_characters_store(studio: Studio) -> None:
     assert [record.job for record in studio.store(character.id).images.all()] == [job.id]
 
 
-def test_a_bugs_traceback_is_in_the_log_that_the_hint_names(studio: Studio) -> None:
+def test_a_bugs_traceback_is_in_the_log_that_the_hint_names(studio: Workplace) -> None:
     """The job's error says where the log lies, and the log has the traceback."""
     character = studio.library.create("Mira")
 
@@ -95,15 +96,15 @@ def test_closing_lets_go_of_everything(tmp_path: Path) -> None:
     before = list(logging.getLogger("studio").handlers)
 
     with (
-        Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device) as first,
+        open_workplace(at(tmp_path), fake_registry(tmp_path, tmp_path), device) as first,
         pytest.raises(Busy),
-        Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device),
+        open_workplace(at(tmp_path), fake_registry(tmp_path, tmp_path), device),
     ):
         pass
 
     assert logging.getLogger("studio").handlers == before
     assert device.used == first.gpu.status().used == 0
-    Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device).close()
+    open_workplace(at(tmp_path), fake_registry(tmp_path, tmp_path), device).close()
 
 
 def test_a_start_that_fails_holds_nothing(tmp_path: Path) -> None:
@@ -113,22 +114,22 @@ def test_a_start_that_fails_holds_nothing(tmp_path: Path) -> None:
     (tmp_path / "home" / "logs").write_text("in the way")
 
     with pytest.raises(UserError, match="logs could not be written"):
-        Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device)
+        open_workplace(at(tmp_path), fake_registry(tmp_path, tmp_path), device)
     (tmp_path / "home" / "logs").unlink()
 
-    Studio(at(tmp_path), fake_registry(tmp_path, tmp_path), device).close()
+    open_workplace(at(tmp_path), fake_registry(tmp_path, tmp_path), device).close()
 
 
 def test_the_budget_is_the_users_and_on_a_cpu_the_machines(tmp_path: Path) -> None:
     """A card is used up to the budget that was set; without one, RAM is the budget."""
     registry = fake_registry(tmp_path, tmp_path)
-    with Studio(at(tmp_path, device="fake", fake_gib=24.0, budget_gib=22.5), registry) as studio:
+    with open_workplace(at(tmp_path, device="fake", fake_gib=24.0, budget_gib=22.5), registry) as studio:
         assert (studio.gpu.status().device, studio.gpu.status().budget) == ("fake", int(22.5 * (1 << 30)))
-    with Studio(at(tmp_path, device="cpu", budget_gib=0.001), registry) as studio:
+    with open_workplace(at(tmp_path, device="cpu", budget_gib=0.001), registry) as studio:
         assert studio.gpu.status().budget > 1 << 28
 
 
-def test_measured_peaks_are_remembered_by_the_library(studio: Studio) -> None:
+def test_measured_peaks_are_remembered_by_the_library(studio: Workplace) -> None:
     """The GPU manager's memory outlives the process."""
     peaks = LibraryPeaks(studio.library)
     peaks["edit|denoise"] = 7
@@ -140,9 +141,9 @@ def test_measured_peaks_are_remembered_by_the_library(studio: Studio) -> None:
 def test_a_studio_opens_without_torch(tmp_path: Path) -> None:
     """Opening a studio with its real registry and its own choice of device loads no tensor library."""
     code = (
-        "import sys, pathlib; from studio.settings import Settings; from studio.studio import Studio;"
+        "import sys, pathlib; from studio.settings import Settings; from studio.open import open_workplace;"
         f"root = pathlib.Path({str(tmp_path)!r});"
-        "studio = Studio(Settings(data_root=root / 'home', assets=root / 'assets'));"
+        "studio = open_workplace(Settings(data_root=root / 'home', assets=root / 'assets'));"
         "studio.jobs.start(); studio.gpu.status(); studio.close();"
         "print(sorted({'torch', 'diffusers', 'transformers', 'gradio'} & set(sys.modules)))"
     )

@@ -15,12 +15,13 @@ from engines.api.params import TrainParams
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
 from studio.flywheel import generate
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import importing
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.train import character as train
+from studio.open import open_workplace
 from studio.records.nouns import Job, Kind, Verdict
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 MODELS = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
 PICTURES = 60
@@ -62,29 +63,29 @@ class _Slow:
         return slowed
 
 
-def open_studio(root: Path, pause_s: float = 0.0) -> Studio:
+def open_studio(root: Path, pause_s: float = 0.0) -> Workplace:
     """A studio in `root` whose only character is made at the first call."""
     settings = Settings(data_root=root / "home", assets=root / "assets", device="fake")
-    studio = Studio(settings, registry=SlowRegistry(root, pause_s))
+    studio = open_workplace(settings, registry=SlowRegistry(root, pause_s))
     if not studio.library.characters():
         studio.library.create("Mira", **MODELS)
     return studio
 
 
-def work(studio: Studio, what: str, root: Path) -> Job | None:
+def work(studio: Workplace, what: str, root: Path) -> Job | None:
     """Begin one kind of work on a fresh studio; answers its job, None for what has none."""
     who = studio.library.characters()[0].id
     if what == "import":
-        return curate.submit_import(studio, who, [_folder(root)])
+        return importing.submit_import(studio.desk(who), [_folder(root)])
     store = studio.store(who)
     pictures = [store.add_image(_picture(n), kind=Kind.SOURCE, caption="ohwx person, front view") for n in range(4)]
     if what == "edit":
-        return enrich.submit(studio, who, enrich.plan(studio, who, limit=PICTURES, seeds=4).rows)
+        return enrich.submit(studio.desk(who), enrich.plan(studio.desk(who), limit=PICTURES, seeds=4).rows)
     if what == "generate":
-        return generate.submit(studio, who, generate.scene_items(studio, who, PICTURES, "", seed=0))
+        return generate.submit(studio.desk(who), generate.scene_items(studio.desk(who), PICTURES, "", seed=0))
     if what == "train":
         params = studio.registry.spec("fake-flux").params(TrainParams, steps=400, save_every=5, sample_every=50)
-        return train.submit(studio, who, params=params)
+        return train.submit(studio.desk(who), params=params)
     for n in range(PICTURES):
         edit = store.add_image(_picture(100 + n), kind=Kind.ENRICHED, parent=pictures[0].id)
         store.decide(edit.id, (Verdict.GOOD, Verdict.REJECT)[n % 2])
@@ -92,7 +93,7 @@ def work(studio: Studio, what: str, root: Path) -> Job | None:
     return None
 
 
-def facts(studio: Studio) -> dict[str, Any]:
+def facts(studio: Workplace) -> dict[str, Any]:
     """What has been acknowledged by now."""
     store = studio.store(studio.library.characters()[0].id)
     return {

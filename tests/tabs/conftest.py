@@ -10,9 +10,10 @@ import pytest
 
 import assets
 from engines.fake import fake_registry
+from studio.open import open_workplace
 from studio.records.nouns import Character, ImageRecord, Kind
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.serving import Running
 from tests.tabs.colour_blocks import picture, png
@@ -20,13 +21,13 @@ from tests.tabs.colour_blocks import picture, png
 ASSETS = Path(assets.__file__).parent
 
 
-def studio_on_fakes(folder: Path) -> Studio:
+def studio_on_fakes(folder: Path) -> Workplace:
     """A studio in a folder of its own; its queue does not run until someone starts it."""
     settings = Settings(data_root=folder / "home", assets=ASSETS, device="fake", models_dir=folder / "models")
-    return Studio(settings, registry=fake_registry(settings.assets, settings.models_dir))
+    return open_workplace(settings, registry=fake_registry(settings.assets, settings.models_dir))
 
 
-def character_on_fakes(studio: Studio, name: str) -> Character:
+def character_on_fakes(studio: Workplace, name: str) -> Character:
     """A character that stands on the fake models."""
     names = {role: studio.registry.role(role)[0].name for role in ("generator", "editor", "scorer")}
     return studio.library.create(name, trigger="ohwx", subject="person", **names)
@@ -36,7 +37,7 @@ def character_on_fakes(studio: Studio, name: str) -> Character:
 class House:
     """A served studio that tests look at from outside, each with a character of its own."""
 
-    studio: Studio
+    studio: Workplace
     running: Running
 
     @property
@@ -56,7 +57,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def studio(tmp_path: Path) -> Iterator[Workplace]:
     """A studio of the test's own, not served."""
     made = studio_on_fakes(tmp_path)
     yield made
@@ -64,13 +65,13 @@ def studio(tmp_path: Path) -> Iterator[Studio]:
 
 
 @pytest.fixture
-def anna(studio: Studio) -> Character:
+def anna(studio: Workplace) -> Character:
     """A character in the test's own studio."""
     return character_on_fakes(studio, "Anna")
 
 
 @pytest.fixture
-def add(studio: Studio, anna: Character) -> Callable[..., ImageRecord]:
+def add(studio: Workplace, anna: Character) -> Callable[..., ImageRecord]:
     """Adds one picture to Anna's store; each is different."""
     counter = iter(range(1000))
 

@@ -11,7 +11,7 @@ from gradio_client import Client, handle_file
 from engines.api.errors import UserError
 from studio.api.api import API_NAMES
 from studio.records.nouns import Kind
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.scripted import local_path
 from tests.tabs.colour_blocks import picture, png
@@ -77,7 +77,7 @@ def test_six_tabs_in_the_order_of_the_wheel() -> None:
     assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement"]
 
 
-def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Studio) -> None:
+def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Workplace) -> None:
     """The next page load stands on it."""
     for name, trigger in ((" ", "ohwx"), ("Bea", " "), ("Bea\ud800", "ohwx")):
         with pytest.raises(UserError):

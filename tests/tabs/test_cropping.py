@@ -6,59 +6,61 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.records.nouns import Character, ImageRecord
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import curate
 from tabs.common import cropping
 from tests.tabs.conftest import studio_on_fakes
 
 
-def test_what_the_edges_enclose_is_kept(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_what_the_edges_enclose_is_kept(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Percents become the crop; gallery and panel show it, opened again the edges stand where they stood."""
     record = add()
-    cropping.save(studio, anna.id, record.id, 25.0, None, 75.0, 100.0)
+    cropping.save(studio.desk(anna.id), record.id, 25.0, None, 75.0, 100.0)
     kept = studio.store(anna.id).images.get(record.id)
     assert kept.crop == (0.25, 0.0, 0.75, 1.0)
     assert "crop" in curate.badges(kept)
-    assert "what counts in training" in curate.draw_detail(studio, anna.id, record.id)[0]
-    assert cropping.fill(studio, anna.id, record.id)[:4] == [25.0, 0.0, 75.0, 100.0]
+    assert "what counts in training" in curate.draw_detail(studio.desk(anna.id), record.id)[0]
+    assert cropping.fill(studio.desk(anna.id), record.id)[:4] == [25.0, 0.0, 75.0, 100.0]
 
-    cropping.clear(studio, anna.id, record.id)
+    cropping.clear(studio.desk(anna.id), record.id)
     assert studio.store(anna.id).images.get(record.id).crop == ()
-    cropping.undo(studio, anna.id, record.id)
+    cropping.undo(studio.desk(anna.id), record.id)
     assert studio.store(anna.id).images.get(record.id).crop == kept.crop
 
 
-def test_the_preview_says_what_would_be_left(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_the_preview_says_what_would_be_left(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
     """The box and its pixels, before anything is saved; a box that is too small is warned of, one that is none told."""
     record = add()
-    half = cropping.draw(studio, anna.id, record.id, 0, 0, 50, 100)
+    half = cropping.draw(studio.desk(anna.id), record.id, 0, 0, 50, 100)
     assert f"{record.width // 2} × {record.height} of" in half and "width:50.00%" in half
     assert "that are trained" in half
-    assert "that are trained" not in cropping.draw(studio, anna.id, record.id, 0, 0, 100, 100)
-    crossed = cropping.draw(studio, anna.id, record.id, 60, 0, 50, 100)
+    assert "that are trained" not in cropping.draw(studio.desk(anna.id), record.id, 0, 0, 100, 100)
+    crossed = cropping.draw(studio.desk(anna.id), record.id, 60, 0, 50, 100)
     assert "fl-trouble" in crossed and "less than right" in crossed and "<img" in crossed
     assert studio.store(anna.id).images.get(record.id).crop == ()
 
 
-def test_edges_that_cross_are_refused(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_edges_that_cross_are_refused(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The picture is named, and nothing is kept."""
     record = add()
     with pytest.raises(UserError, match=record.name):
-        cropping.save(studio, anna.id, record.id, 60, 0, 50, 100)
+        cropping.save(studio.desk(anna.id), record.id, 60, 0, 50, 100)
     assert studio.store(anna.id).images.get(record.id).crop == ()
 
 
-def test_nothing_is_shown_where_no_picture_is_open(studio: Studio, anna: Character) -> None:
+def test_nothing_is_shown_where_no_picture_is_open(studio: Workplace, anna: Character) -> None:
     """A closed panel stands at the whole picture."""
-    assert cropping.fill(studio, anna.id, "") == [0.0, 0.0, 100.0, 100.0, ""]
-    assert cropping.draw(studio, anna.id, "gone", 0, 0, 50, 50) == ""
+    assert cropping.fill(studio.desk(anna.id), "") == [0.0, 0.0, 100.0, 100.0, ""]
+    assert cropping.draw(studio.desk(anna.id), "gone", 0, 0, 50, 50) == ""
 
 
-def test_a_crop_is_there_after_a_restart(tmp_path, studio: Studio, anna: Character, add) -> None:
+def test_a_crop_is_there_after_a_restart(tmp_path, studio: Workplace, anna: Character, add) -> None:
     """What the tab has saved, the next studio's tab shows."""
     record = add()
-    cropping.save(studio, anna.id, record.id, 0, 10, 90, 100)
+    cropping.save(studio.desk(anna.id), record.id, 0, 10, 90, 100)
     studio.close()
     again = studio_on_fakes(tmp_path)
-    assert cropping.fill(again, anna.id, record.id)[:4] == [0.0, 10.0, 90.0, 100.0]
+    assert cropping.fill(again.desk(anna.id), record.id)[:4] == [0.0, 10.0, 90.0, 100.0]
     again.close()

@@ -7,41 +7,41 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.records.nouns import Character, ImageRecord, Kind
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import curate
 from tabs.common import wording
 from tests.tabs.colour_blocks import picture
 
 
-def test_an_import_reports_what_came_in_and_what_did_not(studio: Studio, anna: Character, tmp_path: Path) -> None:
+def test_an_import_reports_what_came_in_and_what_did_not(studio: Workplace, anna: Character, tmp_path: Path) -> None:
     """The good picture is there; the text in a picture's clothes is named, with what to do."""
     picture(1).save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("no picture at all")
-    report, emptied = curate.import_files(studio, anna.id, [str(tmp_path / "good.png"), str(tmp_path / "bad.jpg")])
+    report, emptied = curate.import_files(studio.desk(anna.id), [str(tmp_path / "good.png"), str(tmp_path / "bad.jpg")])
     assert emptied is None
     assert "1 picture imported" in report
     assert "bad.jpg" in report
     assert len(studio.store(anna.id).select(Kind.SOURCE)) == 1
 
 
-def test_a_folder_that_is_not_there_is_refused(studio: Studio, anna: Character) -> None:
+def test_a_folder_that_is_not_there_is_refused(studio: Workplace, anna: Character) -> None:
     """The path is named."""
     with pytest.raises(UserError, match="/no/such"):
-        curate.import_folder(studio, anna.id, "/no/such")
+        curate.import_folder(studio.desk(anna.id), "/no/such")
 
 
-def test_a_folder_is_found_as_people_give_it(studio: Studio, anna: Character, tmp_path: Path) -> None:
+def test_a_folder_is_found_as_people_give_it(studio: Workplace, anna: Character, tmp_path: Path) -> None:
     """In quotes and as an address; what was decided about a file's words is on the page."""
     (tmp_path / "a b").mkdir()
     picture(1).save(tmp_path / "a b" / "x.png")
     (tmp_path / "a b" / "x.txt").write_bytes("ohwx, café".encode("cp1252"))
-    assert "1 picture imported" in curate.import_folder(studio, anna.id, f'"{tmp_path}/a b"')
-    shown = curate.import_folder(studio, anna.id, f"file://{tmp_path}/a%20b")
+    assert "1 picture imported" in curate.import_folder(studio.desk(anna.id), f'"{tmp_path}/a b"')
+    shown = curate.import_folder(studio.desk(anna.id), f"file://{tmp_path}/a%20b")
     assert "It is here already as x.png" in shown and "not UTF-8" in shown
 
 
 def test_the_gallery_filters_by_words_and_kind(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """All words must be found, in caption, tags, name or advice."""
     add(tags={"angle": "front"})
@@ -54,13 +54,13 @@ def test_the_gallery_filters_by_words_and_kind(
 
 
 def test_selected_pictures_are_trashed_and_come_back(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Trash is undone with one click."""
     ids = [add().id, add().id]
-    curate.gallery_act(studio, anna.id, {"act": "trash", "picks": ids}, "", 120)
+    curate.gallery_act(studio.desk(anna.id), {"act": "trash", "picks": ids}, "", 120)
     assert studio.store(anna.id).select(Kind.SOURCE) == []
-    curate.undo_trash(studio, anna.id)
+    curate.undo_trash(studio.desk(anna.id))
     assert len(studio.store(anna.id).select(Kind.SOURCE)) == 2
 
 
@@ -70,12 +70,12 @@ def typed(image: ImageRecord, words: str, **more: object) -> dict[str, object]:
 
 
 def test_words_belong_to_the_picture_they_were_typed_for(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Another picture is open by now: its form stays, the words are kept where they belong, and are a human's."""
     first, second = add(), add()
     shown = wording.values(second)
-    told, filled, *_ = wording.act(studio, anna.id, typed(first, "ohwx person, \n smiling "), second.id, shown)
+    told, filled, *_ = wording.act(studio.desk(anna.id), typed(first, "ohwx person, \n smiling "), second.id, shown)
     kept = studio.store(anna.id).images.get(first.id)
     assert (kept.caption, kept.caption_by) == ("ohwx person, smiling", "human")
     assert studio.store(anna.id).images.get(second.id) == second
@@ -84,7 +84,7 @@ def test_words_belong_to_the_picture_they_were_typed_for(
 
 
 def test_a_caption_left_as_it_was_keeps_its_author(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """It is a human's only when a human changed it; undo gives the old words back to who wrote them."""
     image = add(caption="ohwx person, sad", caption_by="mini-qwen-edit")
@@ -97,7 +97,7 @@ def test_a_caption_left_as_it_was_keeps_its_author(
     assert (images.get(image.id).caption, images.get(image.id).caption_by) == ("ohwx person, sad", "mini-qwen-edit")
 
 
-def test_words_without_a_picture_are_told_back(studio: Studio, anna: Character) -> None:
+def test_words_without_a_picture_are_told_back(studio: Workplace, anna: Character) -> None:
     """A picture or character that is gone takes no words with it."""
     for gone in ({"id": "gone"}, {"id": "gone", "of": "nobody"}):
         told, record = wording.keep(studio, {"of": anna.id, "caption": "<b>mine</b>", "n": 1, **gone})
@@ -106,108 +106,112 @@ def test_words_without_a_picture_are_told_back(studio: Studio, anna: Character) 
 
 
 def test_a_tag_is_kept_taken_away_and_taken_back(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Each for the picture it was chosen for; an emptied one is gone."""
     image = add(tags={"angle": "front", "background": "forest"})
     images = studio.store(anna.id).images
-    wording.tagging("angle")(studio, anna.id, image.id, "half-left", ())
+    wording.tagging("angle")(studio.desk(anna.id), image.id, "half-left", ())
     assert images.get(image.id).tags == {"angle": "half-left", "background": "forest"}
-    wording.tagging("angle")(studio, anna.id, image.id, "", ())
+    wording.tagging("angle")(studio.desk(anna.id), image.id, "", ())
     assert images.get(image.id).tags == {"background": "forest"}
     back = {"act": "untag", "id": image.id, "tag": "angle", "was": "front"}
-    _, _, *tags = wording.act(studio, anna.id, back, image.id, ())
+    _, _, *tags = wording.act(studio.desk(anna.id), back, image.id, ())
     assert tags[0] == images.get(image.id).tags["angle"] == "front"
 
 
 def test_the_captioners_words_reach_an_open_form(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The form is filled again when the store holds other words than it was filled with, and left alone otherwise."""
     image = add()
-    filled = curate.fill_form(studio, anna.id, image.id)[-1]
-    assert "ohwx" not in str(curate.refill_form(studio, anna.id, image.id, "My pictures", filled))
+    filled = curate.fill_form(studio.desk(anna.id), image.id)[-1]
+    assert "ohwx" not in str(curate.refill_form(studio.desk(anna.id), image.id, "My pictures", filled))
     studio.store(anna.id).update_image(image.id, caption="ohwx person, by the captioner")
-    assert curate.refill_form(studio, anna.id, image.id, "My pictures", filled)[0] == "ohwx person, by the captioner"
+    assert (
+        curate.refill_form(studio.desk(anna.id), image.id, "My pictures", filled)[0] == "ohwx person, by the captioner"
+    )
 
 
 def test_the_drop_zone_fills_an_empty_page_and_folds_over_pictures(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """It moves when the character or its first picture comes, and stays as a hand has put it in between."""
-    moved, place = curate.open_drop(studio, anna.id, "")
+    moved, place = curate.open_drop(studio.desk(anna.id), "")
     assert moved["open"] is True
-    assert "open" not in curate.open_drop(studio, anna.id, place)[0]
+    assert "open" not in curate.open_drop(studio.desk(anna.id), place)[0]
     add()
-    moved, place = curate.open_drop(studio, anna.id, place)
+    moved, place = curate.open_drop(studio.desk(anna.id), place)
     assert moved["open"] is False
-    assert curate.open_drop(studio, "robin", place)[0].get("open") is False
-    assert "data-first-pictures" not in curate.draw_gallery(studio, anna.id, "My pictures", "", 120, "")[0]
+    assert curate.open_drop(studio.desk("robin"), place)[0].get("open") is False
+    assert "data-first-pictures" not in curate.draw_gallery(studio.desk(anna.id), "My pictures", "", 120, "")[0]
 
 
 def test_what_is_trashed_closes_and_undo_is_offered_while_there_is_something(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The open picture closes with its trash, here and in another window; the button goes when all is back."""
     image, other = add(), add()
-    assert curate.offer_undo(studio, anna.id)["visible"] is False
+    assert curate.offer_undo(studio.desk(anna.id))["visible"] is False
     chosen, _, note = curate.gallery_act(
-        studio, anna.id, {"act": "trash", "picks": [image.id, other.id]}, image.id, 120
+        studio.desk(anna.id), {"act": "trash", "picks": [image.id, other.id]}, image.id, 120
     )
     assert chosen == ""
     assert "2 pictures put into the trash" in note
-    assert "Click a picture" in curate.draw_detail(studio, anna.id, image.id, "My pictures")[0]
-    assert "Click a picture" not in curate.draw_detail(studio, anna.id, image.id, "Trash")[0]
-    assert curate.offer_undo(studio, anna.id) == {**curate.offer_undo(studio, anna.id), "visible": True}
+    assert "Click a picture" in curate.draw_detail(studio.desk(anna.id), image.id, "My pictures")[0]
+    assert "Click a picture" not in curate.draw_detail(studio.desk(anna.id), image.id, "Trash")[0]
+    assert curate.offer_undo(studio.desk(anna.id)) == {**curate.offer_undo(studio.desk(anna.id)), "visible": True}
     studio.store(anna.id).restore([image.id])
-    assert curate.offer_undo(studio, anna.id)["value"] == "Undo trash (1)"
-    assert "1 picture brought back" in curate.undo_trash(studio, anna.id)
-    assert curate.offer_undo(studio, anna.id)["visible"] is False
+    assert curate.offer_undo(studio.desk(anna.id))["value"] == "Undo trash (1)"
+    assert "1 picture brought back" in curate.undo_trash(studio.desk(anna.id))
+    assert curate.offer_undo(studio.desk(anna.id))["visible"] is False
 
 
-def test_a_family_is_counted_before_it_is_cut(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_a_family_is_counted_before_it_is_cut(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
     """Twenty-five edits of one picture are 25, of which 12 are shown."""
     source = add()
     for _ in range(25):
         add(Kind.ENRICHED, parent=source.id)
-    _, rest = curate.draw_detail(studio, anna.id, source.id)
+    _, rest = curate.draw_detail(studio.desk(anna.id), source.id)
     assert "25 pictures made from this one; the first 12 of them" in rest
     assert rest.count("fl-tile") == 12
 
 
 def test_rules_for_captions_wait_for_a_caption(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Without one there is nothing that every caption does."""
     add(caption="")
-    assert "every caption begins" not in curate.draw_cover(studio, anna.id)
+    assert "every caption begins" not in curate.draw_cover(studio.desk(anna.id))
     add()
-    assert "every caption begins with ohwx" in curate.draw_cover(studio, anna.id)
+    assert "every caption begins with ohwx" in curate.draw_cover(studio.desk(anna.id))
 
 
 def test_one_picture_shows_its_leak_its_advice_and_its_family(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """A caption that names the eyes is warned of; children are shown."""
     source = add(caption="ohwx person, blue eyes", advice={"blurry": "the face is soft"})
     add(Kind.ENRICHED, parent=source.id)
-    top, rest = curate.draw_detail(studio, anna.id, source.id)
+    top, rest = curate.draw_detail(studio.desk(anna.id), source.id)
     assert "The caption names" in top
     assert "the face is soft" in rest
     assert "1 picture made from this one" in rest
 
 
-def test_a_picture_that_is_gone_closes_its_panel(studio: Studio, anna: Character) -> None:
+def test_a_picture_that_is_gone_closes_its_panel(studio: Workplace, anna: Character) -> None:
     """A stale id is no error."""
-    assert "Click a picture" in curate.draw_detail(studio, anna.id, "gone")[0]
-    assert set(curate.fill_form(studio, anna.id, "gone")[:-2]) == {""}
+    assert "Click a picture" in curate.draw_detail(studio.desk(anna.id), "gone")[0]
+    assert set(curate.fill_form(studio.desk(anna.id), "gone")[:-2]) == {""}
 
 
 def test_coverage_counts_the_grid_and_leads_to_enrich(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """A filled cell is green; the gaps have a button."""
     add(tags={"angle": "front", "expression": "smiling"})
-    shown = curate.draw_cover(studio, anna.id)
+    shown = curate.draw_cover(studio.desk(anna.id))
     assert shown.count('class="has"') == 1
     assert "Fill 19 gaps" in shown

@@ -11,7 +11,7 @@ import pytest
 from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.records.nouns import Kind
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app, status
 from tabs.common import shell
 from tests.tabs.colour_blocks import picture, png
@@ -37,7 +37,7 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def reopened(tmp_path: Path, harm: Callable[[Path], None]) -> tuple[Studio, str, str]:
+def reopened(tmp_path: Path, harm: Callable[[Path], None]) -> tuple[Workplace, str, str]:
     """A studio of Anna, whose store was harmed, and Ben, who is well."""
     with studio_on_fakes(tmp_path) as studio:
         anna, ben = (character_on_fakes(studio, name).id for name in ("Anna", "Ben"))
@@ -62,8 +62,8 @@ def test_the_others_go_on(tmp_path: Path, harm: Callable[[Path], None], kind: ty
         assert ("Ben", ben) in app._names(studio)
         assert shell.current(studio, "") not in ("", anna)
         assert shell.current(studio, anna) == anna
-        assert shell.fingerprint(studio, anna)
-        assert "fl-trouble" in status.rail(studio, anna)
+        assert shell.fingerprint(studio.desk(anna))
+        assert "fl-trouble" in status.rail(studio.desk(anna))
         studio.warm_up()
         listed = {each["id"]: each["trouble"] for each in Api(studio).character_list()["characters"]}
         assert listed[ben] == ""

@@ -13,9 +13,10 @@ from engines.api.errors import ModelMissing
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
 from studio.api.api import Api
+from studio.open import open_workplace
 from studio.records.nouns import Kind
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app, enrich, generate, train
 from tabs.common import knobs
 from tests.tabs.colour_blocks import picture
@@ -28,25 +29,25 @@ NEW = dataclasses.replace(FAKE_MODELS[0], name="brand-new", label="Brand new", l
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[Studio]:
+def studio(tmp_path: Path) -> Iterator[Workplace]:
     """A studio whose registry has one row more."""
     settings = Settings(data_root=tmp_path / "home", assets=ASSETS, device="fake", models_dir=tmp_path / "models")
-    made = Studio(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, NEW)))
+    made = open_workplace(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, NEW)))
     yield made
     made.close()
 
 
-def test_the_pages_offer_it(studio: Studio) -> None:
+def test_the_pages_offer_it(studio: Workplace) -> None:
     """It can be chosen for a new character and for a training; Generate says what it is, with its licence."""
     offered = [choice for part in app.build(studio).config["components"] for choice in _choices(part)]
     assert (NEW.label, NEW.name) in offered
     made = app.create_character(studio, "Mira", "ohwx", "person", NEW.name)
-    assert (NEW.label, NEW.name) in train.fill_models(studio, made, None, 1)[0]["choices"]
-    about = generate.draw_about(studio, made, None)
+    assert (NEW.label, NEW.name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
+    about = generate.draw_about(studio.desk(made), None)
     assert all(word in about for word in (NEW.name, NEW.licence, "7 steps"))
 
 
-def test_scripts_draw_with_it(studio: Studio) -> None:
+def test_scripts_draw_with_it(studio: Workplace) -> None:
     """Named at character_create, it is what generate_submit draws with, at the row's own knobs."""
     api = Api(studio)
     made = api.character_create("Mira", params={"generator": NEW.name})["character"]["id"]
@@ -61,7 +62,7 @@ def test_scripts_draw_with_it(studio: Studio) -> None:
     assert [image["model"] for image in api.image_list(made, kind="synthetic")["images"]] == [NEW.name] * 2
 
 
-def test_it_is_taken_for_nothing_else(studio: Studio) -> None:
+def test_it_is_taken_for_nothing_else(studio: Workplace) -> None:
     """A generator is no editor: its role is the row's."""
     answer = Api(studio).character_create("Mira", params={"editor": NEW.name})
     assert answer["error"]["message"] == "brand-new is no editor."
@@ -76,22 +77,24 @@ def _choices(part: dict[str, object]) -> list[tuple[str, str]]:
 def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tmp_path: Path) -> None:
     """Every drop-down says so; Train, Run plan, Generate and the card answer with the command and queue nothing."""
     settings = Settings(data_root=tmp_path / "home", assets=ASSETS, device="fake", models_dir=tmp_path / "models")
-    with Studio(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, *FAR))) as studio:
+    with open_workplace(settings, registry=Registry(ASSETS, settings.models_dir, (*FAKE_MODELS, *FAR))) as studio:
         offered = [choice for part in app.build(studio).config["components"] for choice in _choices(part)]
         marked = f"Far away · {knobs.MISSING}"
         assert {value for label, value in offered if label == marked} == {row.name for row in FAR}
         made = app.create_character(studio, "Mira", "ohwx", "person", FAR[0].name)
         studio.store(made).add_image(picture(1), kind=Kind.SOURCE, caption="ohwx person", caption_by="human")
-        assert (marked, FAR[0].name) in train.fill_models(studio, made, None, 1)[0]["choices"]
-        assert (marked, FAR[1].name) in enrich.fill_choices(studio, made, [], None)[1]["choices"]
-        assert generate.fill_choices(studio, made, None, "", None, None)[0]["choices"][0][0].endswith(knobs.MISSING)
+        assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
+        assert (marked, FAR[1].name) in enrich.fill_choices(studio.desk(made), [], None)[1]["choices"]
+        assert generate.fill_choices(studio.desk(made), None, "", None, None)[0]["choices"][0][0].endswith(
+            knobs.MISSING
+        )
 
         plan = (list(enrich.TASKS), 4, 1, enrich.GAPS, [], FAR[1].name, 0, 0)
         clicks = [
-            lambda: train.start_training(studio, made, "all", "best", "", None),
-            lambda: enrich.run_plan(studio, made, *plan),
-            lambda: generate.draw_pictures(studio, made, generate.OWN, "ohwx person", None, 1, 0, 0, 0),
-            lambda: generate.start_card(studio, made, None),
+            lambda: train.start_training(studio.desk(made), "all", "best", "", None),
+            lambda: enrich.run_plan(studio.desk(made), *plan),
+            lambda: generate.draw_pictures(studio.desk(made), generate.OWN, "ohwx person", None, 1, 0, 0, 0),
+            lambda: generate.start_card(studio.desk(made), None),
         ]
         for click in clicks:
             with pytest.raises(ModelMissing, match=r"python launch\.py pull far-fake-(flux|edit)"):

@@ -4,89 +4,91 @@ from collections.abc import Callable
 
 from engines.api.params import EditParams
 from studio.records.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import refine
 from tabs.common import run
 from tests.tabs.colour_blocks import picture
 from tests.tabs.waiting import ended
 
 
-def test_lessons_are_counted_and_shown(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_lessons_are_counted_and_shown(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """An approved edit is positive, a mended one golden with its wrong picture beside."""
     store = studio.store(anna.id)
     params = {"params": EditParams(instruction="smile").to_json(), "params_kind": "EditParams"}
     good, wrong = (add(Kind.ENRICHED, parent=add().id, **params) for _ in range(2))
     store.decide(good.id, Verdict.GOOD)
     store.correct(wrong.id, picture(77), reviewer="owner")
-    shown = refine.draw_triplets(studio, anna.id, "Golden", 30)
+    shown = refine.draw_triplets(studio.desk(anna.id), "Golden", 30)
     assert shown.count("<figure>") == 3
     assert "corrected" in shown
-    assert refine.draw_triplets(studio, anna.id, "All", 30).count("<article") == 2
-    assert "golden" in refine.draw_counts(studio, anna.id)
+    assert refine.draw_triplets(studio.desk(anna.id), "All", 30).count("<article") == 2
+    assert "golden" in refine.draw_counts(studio.desk(anna.id))
 
 
-def test_without_lessons_the_tab_leads_to_review(studio: Studio, anna: Character) -> None:
+def test_without_lessons_the_tab_leads_to_review(studio: Workplace, anna: Character) -> None:
     """An empty state has its button."""
-    assert 'data-tab="Review"' in refine.draw_triplets(studio, anna.id, "All", 30)
+    assert 'data-tab="Review"' in refine.draw_triplets(studio.desk(anna.id), "All", 30)
 
 
-def test_what_would_be_trained_is_said(studio: Studio, anna: Character) -> None:
+def test_what_would_be_trained_is_said(studio: Workplace, anna: Character) -> None:
     """The model, how long, whether it fits, and each trouble with its remedy."""
-    shown = refine.draw_preflight(studio, anna.id, 9)
+    shown = refine.draw_preflight(studio.desk(anna.id), 9)
     assert anna.editor in shown
     assert "9 steps" in shown
     assert "free disk" in shown and "GiB" in shown
     assert "mend wrong edits in Review" in shown
 
 
-def test_the_editors_own_values_fill_the_fold_once(studio: Studio, anna: Character) -> None:
+def test_the_editors_own_values_fill_the_fold_once(studio: Workplace, anna: Character) -> None:
     """They are in sight before anything is set, stay as the user leaves them, and change with the editor alone."""
-    editor, *values = refine.fill_knobs(studio, anna.id, "")
+    editor, *values = refine.fill_knobs(studio.desk(anna.id), "")
     shown = dict(zip(refine.FORM.names, values, strict=True))
     assert (editor, shown["steps"], shown["save_every"]) == (anna.editor, 20, 5)
-    assert all(value["__type__"] == "update" for value in refine.fill_knobs(studio, anna.id, anna.editor)[1:])
-    assert refine.fill_knobs(studio, anna.id, "another-editor")[1:] == values
+    assert all(value["__type__"] == "update" for value in refine.fill_knobs(studio.desk(anna.id), anna.editor)[1:])
+    assert refine.fill_knobs(studio.desk(anna.id), "another-editor")[1:] == values
 
 
-def test_what_is_set_in_the_fold_is_trained(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_what_is_set_in_the_fold_is_trained(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
     """A knob lies on the editor's preset, is told before and is in the job."""
     made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
     studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
     given = {"steps": 9, "gradient_accumulation": 2.0, "gradient_checkpointing": False}
     values = [given.get(name) for name in refine.FORM.names]
-    assert "2 batches a step" in refine.draw_preflight(studio, anna.id, *values)
-    refine.start_training(studio, anna.id, *values)
+    assert "2 batches a step" in refine.draw_preflight(studio.desk(anna.id), *values)
+    refine.start_training(studio.desk(anna.id), *values)
     (job,) = studio.jobs.list()
     assert {name: job.payload["params"][name] for name in given} == given
 
 
 def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """As a character's: while it runs it can be stopped and kept, and when it has ended well it can go on."""
     made = add(Kind.ENRICHED, parent=add().id, params=EditParams(instruction="smile").to_json())
     studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
-    assert refine.draw_live(studio, anna.id) == ""
-    refine.start_training(studio, anna.id, 8)
+    assert refine.draw_live(studio.desk(anna.id)) == ""
+    refine.start_training(studio.desk(anna.id), 8)
     (job,) = studio.jobs.list()
-    assert "queued" in refine.draw_live(studio, anna.id)
-    refine.live_act(studio, anna.id, {"act": "cancel", "job": job.id})
-    assert 'data-act="resume"' in refine.draw_live(studio, anna.id)
-    refine.live_act(studio, anna.id, {"act": "resume", "job": job.id})
+    assert "queued" in refine.draw_live(studio.desk(anna.id))
+    refine.live_act(studio.desk(anna.id), {"act": "cancel", "job": job.id})
+    assert 'data-act="resume"' in refine.draw_live(studio.desk(anna.id))
+    refine.live_act(studio.desk(anna.id), {"act": "resume", "job": job.id})
     studio.jobs.start()
     ended(studio, job)
-    assert "8 of 8 steps" in refine.draw_live(studio, anna.id)
+    assert "8 of 8 steps" in refine.draw_live(studio.desk(anna.id))
 
-    row, more = run.fill_more(studio, anna.id, None, kind="refine")
+    row, more = run.fill_more(studio.desk(anna.id), None, kind="refine")
     assert (row["visible"], more) == (True, 4)
-    run.train_longer(studio, anna.id, more, kind="refine")
+    run.train_longer(studio.desk(anna.id), more, kind="refine")
     ended(studio, job)
 
     assert [version.metrics["steps"] for version in studio.store(anna.id).versions.all()] == [8, 12]
 
 
 def test_the_weakest_task_is_named_and_practised(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Tasks stand weakest first with their acceptance; one click queues new edits of what was refused."""
     store = studio.store(anna.id)
@@ -96,27 +98,27 @@ def test_the_weakest_task_is_named_and_practised(
         made = add(Kind.ENRICHED, parent=source.id, asked={task: "sitting"})
         store.decide(made.id, verdict)
 
-    shown = refine.draw_counts(studio, anna.id)
+    shown = refine.draw_counts(studio.desk(anna.id))
     assert shown.index("pose") < shown.index("outfit")
     assert "0 of 1" in shown and "1 of 1" in shown
     assert "Practise pose" in shown
 
-    said = refine.counts_act(studio, anna.id, {"act": "practise"})
+    said = refine.counts_act(studio.desk(anna.id), {"act": "practise"})
     assert 'data-tab="Review"' in said
     (job,) = studio.jobs.list()
     assert {row["task"] for row in job.payload["rows"]} == {"pose"}
 
 
 def test_an_editor_without_fault_has_nothing_to_practise(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The button is there only where something was refused."""
     made = add(Kind.ENRICHED, parent=add().id, asked={"pose": "sitting"})
     studio.store(anna.id).decide(made.id, Verdict.GOOD)
-    assert "Practise" not in refine.draw_counts(studio, anna.id)
+    assert "Practise" not in refine.draw_counts(studio.desk(anna.id))
 
 
-def test_before_and_after_say_what_could_be_judged(studio: Studio, anna: Character) -> None:
+def test_before_and_after_say_what_could_be_judged(studio: Workplace, anna: Character) -> None:
     """Rates of what was judged on each side, the pairs judged on both, and a p that is never 0."""
     side = {"accepted": 1.0, "judged": 3, "unknown": 1, "low": 0.4, "high": 1.0, "outcomes": [], "identity_median": 0.5}
     nobody = {**side, "accepted": None, "judged": 0, "unknown": 4}

@@ -9,7 +9,7 @@ import pytest
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.records.nouns import Character, Decision, ImageRecord, Kind, Verdict
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import review
 from tabs.common import looks
 from tests.tabs.colour_blocks import picture
@@ -27,41 +27,41 @@ def edit(add: Callable[..., ImageRecord], words: str = "make the person smile") 
 
 
 def test_a_key_decides_exactly_the_picture_that_was_shown(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The act carries the id, so a late key never hits the next picture."""
     first, second = edit(add), edit(add)
-    review.act(studio, anna.id, {"act": "good", "id": first.id}, *NOTHING)
+    review.act(studio.desk(anna.id), {"act": "good", "id": first.id}, *NOTHING)
     store = studio.store(anna.id)
     assert store.images.get(first.id).state is Verdict.GOOD
     assert store.images.get(second.id).state is Verdict.PENDING
 
 
 def test_reasons_toggle_and_go_with_the_verdict(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """1 to 4 are remembered until the verdict, then forgotten."""
     image = edit(add)
-    _, _, reasons, _ = review.act(studio, anna.id, {"act": "reason", "reason": "artifact"}, *NOTHING)
+    _, _, reasons, _ = review.act(studio.desk(anna.id), {"act": "reason", "reason": "artifact"}, *NOTHING)
     assert reasons == ("artifact",)
-    after = review.act(studio, anna.id, {"act": "reject", "id": image.id}, "", (), reasons, "")
+    after = review.act(studio.desk(anna.id), {"act": "reject", "id": image.id}, "", (), reasons, "")
     assert after[2] == ()
     assert studio.store(anna.id).images.get(image.id).reasons == ("artifact",)
 
 
 def test_undo_brings_the_picture_back_on_the_stage(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """One key takes the last verdict back."""
     image = edit(add)
-    review.act(studio, anna.id, {"act": "reject", "id": image.id}, *NOTHING)
-    opened = review.act(studio, anna.id, {"act": "undo"}, *NOTHING)[0]
+    review.act(studio.desk(anna.id), {"act": "reject", "id": image.id}, *NOTHING)
+    opened = review.act(studio.desk(anna.id), {"act": "undo"}, *NOTHING)[0]
     assert opened == image.id
     assert studio.store(anna.id).images.get(image.id).state is Verdict.PENDING
 
 
 def test_keys_of_one_message_count_once_and_one_that_fails_stops_no_other(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """A message that comes again changes nothing; what could not be done is said."""
     first, second = edit(add), edit(add)
@@ -69,53 +69,53 @@ def test_keys_of_one_message_count_once_and_one_that_fails_stops_no_other(
     keys = [{"act": name, "id": image, "character": anna.id} for name, image in pressed]
     data = {"act": "keys", "token": "page", "n": 1, "keys": keys, "shown": ""}
     hearing = review.Hearing()
-    *_, heard, said = hearing.keys(studio, anna.id, data, *NOTHING, ("", 0), "")
-    hearing.keys(studio, anna.id, data, *NOTHING, ("", 0), "")
+    *_, heard, said = hearing.keys(studio.desk(anna.id), data, *NOTHING, ("", 0), "")
+    hearing.keys(studio.desk(anna.id), data, *NOTHING, ("", 0), "")
     given = [(each.image, each.verdict) for each in studio.store(anna.id).decisions.all()]
     assert given == [(first.id, Verdict.GOOD), (second.id, Verdict.REJECT)]
     assert heard == ("page", 1)
     assert "gone" in said
-    assert "gone" in review.draw(studio, anna.id, "", (), (), heard, said)
+    assert "gone" in review.draw(studio.desk(anna.id), "", (), (), heard, said)
 
 
 def test_undo_takes_back_only_what_it_was_meant_for(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Another window has judged meanwhile: its verdict stays, and that is said."""
     first, second = edit(add), edit(add)
     for image in (first, second):
-        review.act(studio, anna.id, {"act": "good", "id": image.id}, *NOTHING)
+        review.act(studio.desk(anna.id), {"act": "good", "id": image.id}, *NOTHING)
     with pytest.raises(BadInput, match="Another window"):
-        review.act(studio, anna.id, {"act": "undo", "id": first.id}, *NOTHING)
+        review.act(studio.desk(anna.id), {"act": "undo", "id": first.id}, *NOTHING)
     assert studio.store(anna.id).images.get(second.id).state is Verdict.GOOD
 
 
 def test_undo_is_off_with_nothing_to_undo_and_counts_are_grammar(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """One needs correction, two need it; rejected ones are rejected."""
     images = [edit(add) for _ in range(4)]
-    assert " disabled><kbd>⌫</kbd>Undo" in review.draw(studio, anna.id, "", (), ())
+    assert " disabled><kbd>⌫</kbd>Undo" in review.draw(studio.desk(anna.id), "", (), ())
     for image, verdict in zip(images, ("correct", "reject", "correct"), strict=False):
-        review.act(studio, anna.id, {"act": verdict, "id": image.id}, *NOTHING)
-    shown = review.draw(studio, anna.id, "", (), ())
+        review.act(studio.desk(anna.id), {"act": verdict, "id": image.id}, *NOTHING)
+    shown = review.draw(studio.desk(anna.id), "", (), ())
     assert "2 need correction" in shown and "1 rejected" in shown
     assert " disabled" not in shown
-    review.act(studio, anna.id, {"act": "undo"}, *NOTHING)
+    review.act(studio.desk(anna.id), {"act": "undo"}, *NOTHING)
     assert "1 needs correction" in review.tally(studio.store(anna.id))
 
 
-def test_a_skipped_picture_comes_last(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_a_skipped_picture_comes_last(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Skip is no verdict."""
     for _ in range(3):
         edit(add)
-    first = review.upcoming(studio, anna.id, ())[0]
-    _, skipped, _, _ = review.act(studio, anna.id, {"act": "skip", "id": first.id}, *NOTHING)
-    assert review.upcoming(studio, anna.id, skipped)[-1].id == first.id
+    first = review.upcoming(studio.desk(anna.id), ())[0]
+    _, skipped, _, _ = review.act(studio.desk(anna.id), {"act": "skip", "id": first.id}, *NOTHING)
+    assert review.upcoming(studio.desk(anna.id), skipped)[-1].id == first.id
 
 
 def test_the_reference_is_the_original_that_it_is_most_like(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """What the scorer found nearest is shown, but never the picture's own source twice, nor one that is gone."""
     store = studio.store(anna.id)
@@ -128,55 +128,55 @@ def test_the_reference_is_the_original_that_it_is_most_like(
 
 
 def test_needs_correction_opens_the_mending_panel_with_the_words(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The words that were used are there to be bettered."""
     image = edit(add, "make the person smile")
-    mending = review.act(studio, anna.id, {"act": "correct", "id": image.id}, *NOTHING)[3]
-    _, _, words, canvas = review.fill_mend(studio, anna.id, mending)
+    mending = review.act(studio.desk(anna.id), {"act": "correct", "id": image.id}, *NOTHING)[3]
+    _, _, words, canvas = review.fill_mend(studio.desk(anna.id), mending)
     assert words == "make the person smile"
     assert max(canvas.size) >= 512
 
 
 def test_a_painted_picture_becomes_a_golden_lesson(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """It is kept at the size of the picture that it replaces."""
     image = edit(add)
-    review.mend_paint(studio, anna.id, image.id, {"composite": picture(99, 512)}, ("artifact",))
+    review.mend_paint(studio.desk(anna.id), image.id, {"composite": picture(99, 512)}, ("artifact",))
     store = studio.store(anna.id)
     (lesson,) = store.triplets.all()
     assert (lesson.golden, lesson.wrong) == (True, image.id)
     assert store.images.get(lesson.result).width == image.width
 
 
-def test_better_words_queue_another_try(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_better_words_queue_another_try(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The same edit, with the new words verbatim."""
     image = edit(add)
     image = studio.store(anna.id).update_image(image.id, model=anna.editor)
-    review.mend_words(studio, anna.id, image.id, "smile with closed lips")
+    review.mend_words(studio.desk(anna.id), image.id, "smile with closed lips")
     (job,) = [each for each in studio.jobs.list() if each.kind == "enrich"]
     assert "smile with closed lips" in str(job.payload)
 
 
 def test_the_stage_shows_keys_source_words_and_the_next_pictures(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """Everything needed for a verdict is on one screen, the next pictures already on their way."""
     edit(add), edit(add)
-    shown = review.draw(studio, anna.id, "", (), ())
+    shown = review.draw(studio.desk(anna.id), "", (), ())
     assert all(f'data-key="{key}"' in shown for key in ("a", "c", "x", " ", "1", "4"))
     assert "hold s" in shown
     assert "make the person smile" in shown
     assert "fl-prefetch" in shown
 
 
-def test_nothing_left_says_what_comes_next(studio: Studio, anna: Character, add: Callable[..., ImageRecord]) -> None:
+def test_nothing_left_says_what_comes_next(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Without edits: enrich. With all decided: train."""
-    assert "Open Enrich" in review.draw(studio, anna.id, "", (), ())
+    assert "Open Enrich" in review.draw(studio.desk(anna.id), "", (), ())
     image = edit(add)
-    review.act(studio, anna.id, {"act": "good", "id": image.id}, *NOTHING)
-    assert "Open Train" in review.draw(studio, anna.id, "", (), ())
+    review.act(studio.desk(anna.id), {"act": "good", "id": image.id}, *NOTHING)
+    assert "Open Train" in review.draw(studio.desk(anna.id), "", (), ())
 
 
 def test_the_pace_ignores_pauses() -> None:
@@ -191,30 +191,30 @@ def test_the_pace_ignores_pauses() -> None:
 
 
 def test_a_mended_picture_must_differ_and_fit(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
 ) -> None:
     """A canvas that nobody painted, the same file and one of another shape are refused; a repaired one is a lesson."""
     image = edit(add)
     store = studio.store(anna.id)
-    *_, canvas = review.fill_mend(studio, anna.id, image.id)
+    *_, canvas = review.fill_mend(studio.desk(anna.id), image.id)
     with pytest.raises(BadInput, match="Nothing was painted"):
-        review.mend_paint(studio, anna.id, image.id, {"composite": canvas.convert("RGBA")}, ())
+        review.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.convert("RGBA")}, ())
     with pytest.raises(BadInput, match="64×64"):
-        review.mend_paint(studio, anna.id, image.id, {"composite": canvas.resize((300, 100))}, ())
+        review.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.resize((300, 100))}, ())
     for name, mended in (("same", store.open_whole(image.id)), ("wide", picture(99, 128)), ("fine", picture(99))):
         mended.save(tmp_path / f"{name}.png")
     with pytest.raises(BadInput, match="same as the wrong one"):
-        review.mend_upload(studio, anna.id, image.id, str(tmp_path / "same.png"), ())
+        review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "same.png"), ())
     with pytest.raises(BadInput, match="128×128, the wrong one 64×64"):
-        review.mend_upload(studio, anna.id, image.id, str(tmp_path / "wide.png"), ())
+        review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "wide.png"), ())
     assert not store.triplets.all()
 
-    review.mend_upload(studio, anna.id, image.id, str(tmp_path / "fine.png"), ())
+    review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "fine.png"), ())
     assert [lesson.wrong for lesson in store.triplets.all()] == [image.id]
 
 
 def test_the_stage_compares_with_what_was_edited(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The part of the source that the edit was made from; the reference as it is cropped now."""
     image = edit(add)
@@ -223,7 +223,7 @@ def test_the_stage_compares_with_what_was_edited(
     other = store.set_crop(add().id, top)
     store.update_image(image.id, source_crop=left, nearest=other.id)
 
-    stage = review.draw(studio, anna.id, image.id, (), ())
+    stage = review.draw(studio.desk(anna.id), image.id, (), ())
 
     assert looks.file_url(store.view(image.parent, left)) in stage
     assert looks.file_url(store.view(other.id, top)) in stage

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from engines.api.errors import BadInput, Busy
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.serving import HERE, Running, listen
 from tests.tabs.conftest import House
@@ -20,7 +20,7 @@ NAMES = ("http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
 
 
 @pytest.fixture(params=PROXIES)
-def running(request: pytest.FixtureRequest, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
+def running(request: pytest.FixtureRequest, studio: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Running]:
     """A studio that is launched behind a proxy which leads nowhere."""
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -55,7 +55,7 @@ def test_a_port_that_does_not_exist_is_told(port: int) -> None:
 
 
 @pytest.mark.slow
-def test_an_open_page_does_not_hold_up_the_end(studio: Studio) -> None:
+def test_an_open_page_does_not_hold_up_the_end(studio: Workplace) -> None:
     """Closing takes about a second, though pages beat and one request is only half sent; then the port is silent."""
     served = app.launch(studio)
     client = httpx.Client(base_url=served.url, trust_env=False)

@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 
 from engines.api.errors import BadInput
 from studio.records.nouns import Character, ImageRecord, Kind, Verdict
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import reviewer
 from tabs.entrance import Door, Entrance, Term
 from tabs.sharing import ReviewLink, local_time
@@ -151,12 +151,12 @@ def test_a_reviewer_reads_no_file_of_the_studio(link: dict[str, Any], house: Hou
 
 
 def test_the_page_holds_pictures_but_no_path_and_no_metadata(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """What a reviewer sees lies in the page itself."""
     source = add()
     add(Kind.ENRICHED, parent=source.id, asked={"expression": "smiling"}, params={"instruction": "secret words"})
-    shown = reviewer.page(studio, anna.id, "guest:reviewer", ())
+    shown = reviewer.page(studio.desk(anna.id), "guest:reviewer", ())
     assert shown.count("data:image/webp;base64,") == 2
     assert "smiling" in shown
     for secret in (str(studio.settings.data_root), "file=", anna.name, "secret words", source.name):
@@ -164,14 +164,14 @@ def test_the_page_holds_pictures_but_no_path_and_no_metadata(
 
 
 def test_a_reviewer_votes_in_their_own_name_and_only_on_the_queue(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """A source, or a picture that is decided already, cannot be voted on."""
     source = add()
     edit = add(Kind.ENRICHED, parent=source.id)
-    reviewer.vote(studio, anna.id, "guest:reviewer", {"act": "good", "id": edit.id}, ())
-    reviewer.vote(studio, anna.id, "guest:reviewer", {"act": "reject", "id": source.id}, ())
-    reviewer.vote(studio, anna.id, "guest:reviewer", {"act": "trash", "id": edit.id}, ())
+    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "good", "id": edit.id}, ())
+    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "reject", "id": source.id}, ())
+    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "trash", "id": edit.id}, ())
     store = studio.store(anna.id)
     assert store.images.get(edit.id).state is Verdict.GOOD
     assert store.images.get(edit.id).reviewer == "guest:reviewer"
@@ -179,12 +179,12 @@ def test_a_reviewer_votes_in_their_own_name_and_only_on_the_queue(
 
 
 def test_a_reviewer_undoes_only_their_own_votes(
-    studio: Studio, anna: Character, add: Callable[..., ImageRecord]
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
     """The owner's verdict stays."""
     edit = add(Kind.ENRICHED, parent=add().id)
     studio.store(anna.id).decide(edit.id, Verdict.REJECT, reviewer="owner")
-    reviewer.vote(studio, anna.id, "guest:reviewer", {"act": "undo"}, ())
+    reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "undo"}, ())
     assert studio.store(anna.id).images.get(edit.id).state is Verdict.REJECT
 
 
@@ -341,7 +341,7 @@ def test_no_vote_counts_after_the_stop(house: House) -> None:
     assert house.studio.store(who.id).images.get(edits[0]).state is Verdict.PENDING
 
 
-def test_a_page_that_is_open_is_told_the_end(studio: Studio, anna: Character) -> None:
+def test_a_page_that_is_open_is_told_the_end(studio: Workplace, anna: Character) -> None:
     """Between the end of the time and the end of the server everything is answered that it has ended."""
     term = Term(datetime.now(UTC) + timedelta(hours=1))
     entrance = Entrance(
@@ -413,7 +413,7 @@ def test_closing_takes_app_and_tunnel_down(house: House, vera: Character) -> Non
     assert [each for each in tunneling.CURRENT_TUNNELS if str(each.local_port) in url] == []
 
 
-def test_a_link_has_an_end(studio: Studio, anna: Character) -> None:
+def test_a_link_has_an_end(studio: Workplace, anna: Character) -> None:
     """Neither for ever nor for no time."""
     for hours in (0.0, 1000.0):
         with pytest.raises(BadInput):

@@ -10,11 +10,11 @@ import pytest
 
 from engines.api.errors import BadInput
 from studio.records.nouns import Character
-from studio.workplace import Studio
+from studio.workplace.desk import Desk, Workplace
 from tabs.common.shell import Said, Shell
 
 
-def answer(studio: Studio, anna: Character, fn: Any, then: Any = ()) -> dict[str, Any]:
+def answer(studio: Workplace, anna: Character, fn: Any, then: Any = ()) -> dict[str, Any]:
     """What one handler with one output gives: the output's value, and what is said."""
     with gr.Blocks():
         field, said, cid = gr.Textbox(), gr.HTML(), gr.Textbox()
@@ -23,10 +23,10 @@ def answer(studio: Studio, anna: Character, fn: Any, then: Any = ()) -> dict[str
     return {"field": own, "said": words}
 
 
-def test_a_refusal_is_answered_and_touches_nothing(studio: Studio, anna: Character) -> None:
+def test_a_refusal_is_answered_and_touches_nothing(studio: Workplace, anna: Character) -> None:
     """Cause and remedy are said; what was typed stays."""
 
-    def refuse(studio: Studio, cid: str) -> str:
+    def refuse(desk: Desk) -> str:
         raise BadInput("The prompt is empty.", "Say what it should show.")
 
     found = answer(studio, anna, refuse)
@@ -35,10 +35,10 @@ def test_a_refusal_is_answered_and_touches_nothing(studio: Studio, anna: Charact
     assert found["field"] == gr.skip()
 
 
-def test_a_success_can_be_said(studio: Studio, anna: Character) -> None:
+def test_a_success_can_be_said(studio: Workplace, anna: Character) -> None:
     """Beside the values that go into the outputs; the same words twice are two notices."""
 
-    def done(studio: Studio, cid: str) -> Said:
+    def done(desk: Desk) -> Said:
         return Said("Queued.", "new")
 
     one, two = answer(studio, anna, done), answer(studio, anna, done)
@@ -47,10 +47,10 @@ def test_a_success_can_be_said(studio: Studio, anna: Character) -> None:
     assert one["said"] != two["said"]
 
 
-def test_a_bug_goes_to_the_log(studio: Studio, anna: Character, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_bug_goes_to_the_log(studio: Workplace, anna: Character, caplog: pytest.LogCaptureFixture) -> None:
     """With its traceback, and is raised on: the browser shows that one happened."""
 
-    def broken(studio: Studio, cid: str) -> str:
+    def broken(desk: Desk) -> str:
         raise KeyError("seed")
 
     with caplog.at_level(logging.ERROR, "tabs"), pytest.raises(KeyError):

@@ -6,23 +6,23 @@ from engines.api.errors import UserError
 from engines.api.protocols import Component, Plan, Stage
 from engines.fake import FakeWeights
 from studio.records.nouns import Character, Job, JobState
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tabs import status
 
 
-def test_the_rail_says_why_and_marks_one_step(studio: Studio, anna: Character) -> None:
+def test_the_rail_says_why_and_marks_one_step(studio: Workplace, anna: Character) -> None:
     """Exactly one step stands out, with a sentence."""
-    shown = status.rail(studio, anna.id)
+    shown = status.rail(studio.desk(anna.id))
     assert shown.count('class="next"') == 1
     assert "Drop 10 to 20 pictures" in shown
 
 
-def test_without_a_character_the_rail_says_what_to_do(studio: Studio) -> None:
+def test_without_a_character_the_rail_says_what_to_do(studio: Workplace) -> None:
     """An empty studio is not an empty page."""
-    assert "Create your first character" in status.rail(studio, "")
+    assert "Create your first character" in status.rail(studio.desk(""))
 
 
-def test_the_strip_shows_card_queue_and_interrupted_jobs(studio: Studio, anna: Character) -> None:
+def test_the_strip_shows_card_queue_and_interrupted_jobs(studio: Workplace, anna: Character) -> None:
     """The card's budget, what waits, and what a crash left."""
     studio.jobs.submit("caption", anna.id, {}, title="Caption 3 pictures", total=3)
     studio.jobs.submit("caption", anna.id, {}, title="Caption 4 pictures", total=4)
@@ -32,7 +32,7 @@ def test_the_strip_shows_card_queue_and_interrupted_jobs(studio: Studio, anna: C
     assert 'data-act="up"' in shown
 
 
-def test_the_strip_says_what_is_where(studio: Studio) -> None:
+def test_the_strip_says_what_is_where(studio: Workplace) -> None:
     """A part on the card has its master in RAM; what was unloaded is read from disk next time."""
     parts = [Component(f"fake/{name}", 1 << 20, lambda: FakeWeights("x")) for name in ("vae", "transformer")]
     for part in parts:
@@ -43,7 +43,7 @@ def test_the_strip_says_what_is_where(studio: Studio) -> None:
     assert "disk: fake/vae, fake/transformer" in status.strip(studio)
 
 
-def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Studio, anna: Character) -> None:
+def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Workplace, anna: Character) -> None:
     """The buttons act on the job they stand beside."""
     first = studio.jobs.submit("caption", anna.id, {}, title="first")
     second = studio.jobs.submit("caption", anna.id, {}, title="second")
@@ -53,7 +53,7 @@ def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Studio, 
     assert studio.jobs.get(second.id).state is JobState.CANCELLED
 
 
-def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Studio, anna: Character) -> None:
+def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Workplace, anna: Character) -> None:
     """Its cause is in sight; a dismissed one stays away."""
     failed = studio.library.records(Job).put(
         Job(id="j1", kind="train", character=anna.id, title="Train Anna", state=JobState.INTERRUPTED)
@@ -64,7 +64,7 @@ def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Studio, anna: Cha
     assert "was interrupted" not in status.strip(studio)
 
 
-def test_an_unknown_button_is_refused(studio: Studio) -> None:
+def test_an_unknown_button_is_refused(studio: Workplace) -> None:
     """A forged act changes nothing."""
     with pytest.raises(UserError):
         status.handle(studio, {"act": "format_disk", "job": "x"})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 
 from studio.records.nouns import Job, JobState
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 
-def ended(studio: Studio, job: Job) -> Job:
+def ended(studio: Workplace, job: Job) -> Job:
     """A job, once it has ended."""
     while studio.jobs.get(job.id).state in (JobState.QUEUED, JobState.RUNNING):
         threading.Event().wait(0.02)

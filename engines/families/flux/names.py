@@ -27,5 +27,3 @@ _SINGLE: Names = {
 def flux_slot(module: str) -> Slot | None:
     """Where a diffusers FLUX module lies in Black Forest Labs' layout; none if it has no place there."""
     return bfl_slot(module, _DOUBLE, _SINGLE)
-
-

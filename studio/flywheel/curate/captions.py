@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase, ascii_uppercase
-from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
@@ -15,11 +14,9 @@ from engines.wording.words import describe
 from studio.judging.gallery import open_each
 from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, Character, ImageRecord, Job, Json, Kind, Verdict
 from studio.records.words import demand_caption
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
 BY_PEOPLE = (HUMAN, SIDECAR)
@@ -152,21 +149,21 @@ def _features(low: str) -> Iterator[tuple[int, int]]:
 # ── by hand ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def set_caption(studio: Studio, character_id: str, image_id: str, text: str) -> ImageRecord:
+def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
     """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
     words = " ".join(text.split())
     demand_caption(words)
-    return studio.store(character_id).update_image(image_id, caption=words, caption_by=HUMAN if words else "")
+    return desk.store.update_image(image_id, caption=words, caption_by=HUMAN if words else "")
 
 
-def set_tags(studio: Studio, character_id: str, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
+def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
     """Set tags of one picture or of many; an empty value takes a tag away. Raises: BadInput, NotFound."""
     for name, value in tags.items():
         if name not in TAGS:
             raise BadInput(f"There is no tag {name}.", f"There are: {', '.join(TAGS)}.")
         if value and value not in _TAG_VALUES.get(name, (value,)):
             raise BadInput(f"{value} is no {name}.", f"Use one of: {', '.join(_TAG_VALUES[name])}.")
-    store = studio.store(character_id)
+    store = desk.store
     wanted = [ids] if isinstance(ids, str) else list(ids)
     changes = {image: {"tags": _merged(store.images.get(image).tags, tags)} for image in wanted}
     return store.update_images(changes)
@@ -194,8 +191,7 @@ def demand_trigger(character: Character) -> None:
 
 
 def submit_caption(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     ids: Sequence[str] | None = None,
     model: str | None = None,
     overwrite_human: bool = False,
@@ -206,7 +202,7 @@ def submit_caption(
     Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
     BadInput when every caption would be kept or the character has no trigger word.
     """
-    store = studio.store(character_id)
+    store = desk.store
     demand_trigger(store.character)
     chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
     todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
@@ -215,7 +211,7 @@ def submit_caption(
             "There is nothing to caption: people wrote all of these captions.",
             "Choose pictures without a caption, or overwrite the captions by people too.",
         )
-    spec = studio.demand_model(model or store.character.editor, "editor")
+    spec = desk.workplace.demand_model(model or store.character.editor, "editor")
     params = spec.params(CaptionParams, trigger=store.character.trigger)
     payload = {
         "ids": todo,
@@ -223,8 +219,8 @@ def submit_caption(
         "params": params.to_json(),
         "overwrite_human": overwrite_human,
     }
-    return studio.jobs.submit(
-        "caption", character_id, payload, title=f"Caption {len(todo)} pictures", total=len(todo), key=key
+    return desk.workplace.jobs.submit(
+        "caption", desk.id, payload, title=f"Caption {len(todo)} pictures", total=len(todo), key=key
     )
 
 
@@ -234,7 +230,7 @@ def run_caption(ctx: Context) -> None:
     done: dict[str, list[str]] = dict(ctx.job.artifacts.get("captioned", {}))
     todo = [image for image in payload["ids"] if image not in done]
     params = CaptionParams.from_json(payload["params"])
-    captioner = ctx.studio.captioner(payload["model"])
+    captioner = ctx.workplace.captioner(payload["model"])
     count = len(payload["ids"])
 
     def on_step(step: int, total: int, message: str = "") -> None:

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engines.api.crops import cut_size
 from engines.api.triggers import says
@@ -15,38 +14,11 @@ from studio.flywheel.curate.captions import (
     SIDECAR,
     leaks,
     missing_words,
-    run_caption,
-    set_caption,
-    set_tags,
-    submit_caption,
 )
-from studio.flywheel.curate.importing import run_import, submit_import
-from studio.flywheel.curate.inbox import typed_path
 from studio.judging import quality
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, ImageRecord, Kind, Verdict
-
-if TYPE_CHECKING:
-    from studio.records.nouns import Character
-    from studio.store import Store
-    from studio.workplace import Studio
-
-__all__ = [
-    "Check",
-    "Coverage",
-    "coverage",
-    "crop",
-    "ensure_sample",
-    "leaks",
-    "run_caption",
-    "run_import",
-    "set_caption",
-    "set_tags",
-    "submit_caption",
-    "submit_import",
-    "typed_path",
-    "undo_crop",
-    "usable",
-]
+from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, Character, ImageRecord, Kind, Verdict
+from studio.store import Store
+from studio.workplace.desk import Desk, Workplace
 
 ENOUGH, ENOUGH_ANGLES = 10, 2
 _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
@@ -82,32 +54,32 @@ def usable(store: Store) -> list[ImageRecord]:
     ]
 
 
-def crop(studio: Studio, character_id: str, image_id: str, box: Sequence[float]) -> ImageRecord:
+def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
     """Let a part of a picture be learned, an empty box all of it; what training cuts off that is advised anew.
 
     Raises: NotFound, BadInput for a box that is no part of the picture.
     """
-    store = studio.store(character_id)
+    store = desk.store
     with store.transaction():
-        return _advised(studio, store, store.set_crop(image_id, box))
+        return _advised(desk, store.set_crop(image_id, box))
 
 
-def undo_crop(studio: Studio, character_id: str, image_id: str) -> ImageRecord:
+def undo_crop(desk: Desk, image_id: str) -> ImageRecord:
     """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
-    store = studio.store(character_id)
+    store = desk.store
     with store.transaction():
-        return _advised(studio, store, store.undo_crop(image_id))
+        return _advised(desk, store.undo_crop(image_id))
 
 
-def _advised(studio: Studio, store: Store, image: ImageRecord) -> ImageRecord:
+def _advised(desk: Desk, image: ImageRecord) -> ImageRecord:
     size = cut_size(image.crop, (image.width, image.height))
-    cut = quality.advise_cut(studio.registry, store.character.generator, size)
-    return store.update_image(image.id, advice={**image.advice, **cut}) if cut else image
+    cut = quality.advise_cut(desk.workplace.registry, desk.store.character.generator, size)
+    return desk.store.update_image(image.id, advice={**image.advice, **cut}) if cut else image
 
 
-def coverage(studio: Studio, character_id: str) -> Coverage:
+def coverage(desk: Desk) -> Coverage:
     """The grid angle × expression, framings, poses, what is missing, and the seed's success rules."""
-    store = studio.store(character_id)
+    store = desk.store
     return cover(usable(store), store.character.trigger)
 
 
@@ -134,18 +106,18 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
     )
 
 
-def ensure_sample(studio: Studio) -> Character | None:
+def ensure_sample(workplace: Workplace) -> Character | None:
     """The sample character, made at the very first start and never again; None where there is none to make.
 
     A start that was killed half-way is completed by the next one.
     """
-    library, folder = studio.library, studio.settings.assets / "sample"
+    library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.settings()
     made = next((c for c in library.characters() if c.id == known.get(_SAMPLE)), None)
     if known.get(_SAMPLE_DONE) or not folder.is_dir() or (library.characters() and made is None):
         return made
     if made is None:
-        made = library.create(**_who(folder), **studio.registry.first())
+        made = library.create(**_who(folder), **workplace.registry.first())
         library.set_setting(_SAMPLE, made.id)
     if library.trouble(made.id):
         return made

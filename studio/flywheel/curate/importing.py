@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageChops
 
@@ -22,10 +21,8 @@ from studio.flywheel.curate.origins import origin
 from studio.judging import quality
 from studio.records.nouns import ImageRecord, Job, Json, Kind
 from studio.records.words import demand_text, mended
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 _FIRST_REPORT = 25  # after so many files, and then at twice as many each time, so that all reports cost a few
 _PEERS = 200  # how many of the latest pictures say what is usual
@@ -34,9 +31,7 @@ _GREY_SPREAD = 16  # by how much channels of a grey picture may differ, as JPEG 
 _TWO_TONED = 0.8  # of the pixels of what looks like a mask this share is almost black or almost white
 
 
-def submit_import(
-    studio: Studio, character_id: str, paths: Sequence[Path], key: str = "", limits: Limits | None = None
-) -> Job:
+def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limits | None = None) -> Job:
     """Import pictures, folders and zips now, in this thread; the job's artifacts say what became of each file.
 
     Artifacts: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and
@@ -48,12 +43,12 @@ def submit_import(
     limits = limits or Limits()
     for path in paths:
         demand_text("The path", str(path))
-    home = studio.settings.data_root
+    home = desk.workplace.settings.data_root
     inbox.demand_outside(paths, home)
-    inbox.demand_room(paths, home, limits, studio.store(character_id).folder)
+    inbox.demand_room(paths, home, limits, desk.store.folder)
     names = ", ".join(mended(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
     payload = {"paths": [str(path) for path in paths], "limits": asdict(limits)}
-    return studio.jobs.submit("import", character_id, payload, title=f"Import {names}", key=key, here=True)
+    return desk.workplace.jobs.submit("import", desk.id, payload, title=f"Import {names}", key=key, here=True)
 
 
 def run_import(ctx: Context) -> None:
@@ -62,7 +57,7 @@ def run_import(ctx: Context) -> None:
     folder = ctx.store.run_dir(ctx.job.id) / "inbox"
     report = Report()
     paths = [Path(path) for path in ctx.job.payload["paths"]]
-    slots = inbox.fill(paths, folder, ctx.studio.settings.data_root, limits, report.refused)
+    slots = inbox.fill(paths, folder, ctx.workplace.settings.data_root, limits, report.refused)
     with ExitStack() as stack:
         found = list(members(list(slots), limits, stack, slots))
         report.refused += [item for item in found if isinstance(item, Refusal)]
@@ -98,7 +93,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
     """Take the pictures; a file that may be the mask of one is looked at with it, and is a picture if it is none."""
     found = belonging.families(files)
     report.refused += found.refused
-    desk = Desk(ctx, limits, found, report)
+    intake = Intake(ctx, limits, found, report)
     todo, undecided, masks = deque(found.pictures), dict.fromkeys(found.candidates), set[Member]()
     total, done, due = len(todo) + len(undecided), 0, _FIRST_REPORT
     try:
@@ -106,12 +101,12 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
             file = todo.popleft() if todo else next(iter(undecided))
             undecided.pop(file, None)
             ctx.step(done, total, file.shown)
-            image = desk.take(file)
+            image = intake.take(file)
             for mask in found.masks.get(file, ()):
                 if image is None or (mask not in masks and mask not in undecided):
                     continue  # it has come in as a picture, or is about to
                 undecided.pop(mask, None)
-                if desk.take_mask(mask, image.id):
+                if intake.take_mask(mask, image.id):
                     masks.add(mask)
                 elif mask not in masks:
                     todo.append(mask)
@@ -119,13 +114,13 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
             if done == due:
                 report.publish(ctx)
                 due *= 2
-        desk.name_lost_words()
+        intake.name_lost_words()
     finally:
         report.publish(ctx)
     ctx.step(total, total)
 
 
-class Desk:
+class Intake:
     """Where each picture is looked at once: is it one, is it new, what should the user know of it."""
 
     def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
@@ -135,7 +130,7 @@ class Desk:
         self._words = families.words
         self._told_of: set[Member] = set()  # the words that were read, or named
         self._report = report
-        self._side = min(ctx.studio.registry.spec(ctx.store.character.editor).size)
+        self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all()}
         self._seen: set[str] = set()
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
@@ -262,7 +257,7 @@ class Desk:
     def _advice(self, measures: quality.Measures) -> dict[str, str]:
         advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
         generator, size = self._ctx.store.character.generator, (measures.width, measures.height)
-        advice |= quality.advise_cut(self._ctx.studio.registry, generator, size)
+        advice |= quality.advise_cut(self._ctx.workplace.registry, generator, size)
         twin, how = self._looks.closest(measures)
         if twin:
             advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"

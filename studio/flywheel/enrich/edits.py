@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MaxLen
 from PIL import Image
@@ -16,18 +16,17 @@ from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
 from engines.api.values import Many, later_seed, taken
 from engines.wording.words import Tags, edit_params, edit_tasks
-from studio.flywheel import stacks, timing
+from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, recipe_caption
 from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
+from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.judging.gallery import open_each
 from studio.judging.judge import Judge
 from studio.records.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk, Workplace
 
 EDITS_A_SOURCE = 4.5
 _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
@@ -60,8 +59,7 @@ class EnrichPlan:
 
 
 def plan(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     sources: Sequence[str] | None = None,
     tasks: Sequence[str] | None = None,
     seeds: int = 1,
@@ -82,8 +80,8 @@ def plan(
     """
     taken("seeds", seeds, _Seeds)
     taken("limit", limit, _Limit | None)
-    store = studio.store(character_id)
-    spec = _editor(studio, model or store.character.editor)
+    store = desk.store
+    spec = _editor(desk.workplace, model or store.character.editor)
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
     edit_params(spec, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
     chosen = _sources(store, sources)
@@ -103,25 +101,25 @@ def plan(
     before_now = _taken(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
     rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
-    return estimate(studio, character_id, rows[:most], spec.name)
+    return estimate(desk, rows[:most], spec.name)
 
 
-def estimate(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
+def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
     """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
-    store = studio.store(character_id)
-    spec = _editor(studio, model or store.character.editor)
-    seconds = _seconds(studio, spec.name, rows)
+    store = desk.store
+    spec = _editor(desk.workplace, model or store.character.editor)
+    seconds = _seconds(desk.workplace, spec.name, rows)
     return EnrichPlan(
         rows=tuple(rows),
         count=len(rows),
         seconds=None if seconds is None else round(seconds, 1),
         disk_bytes=len(rows) * _picture_bytes(store, spec),
-        fit=_fit(studio, spec, rows),
+        fit=_fit(desk.workplace, spec, rows),
         model=spec.name,
     )
 
 
-def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
+def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
     """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
 
     Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing;
@@ -130,13 +128,13 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
     taken("the number of rows", len(rows), Many)
-    store = studio.store(character_id)
-    spec = studio.demand_model(model or store.character.editor, "editor")
+    store = desk.store
+    spec = desk.workplace.demand_model(model or store.character.editor, "editor")
     checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
-    notes = stacks.check(studio, spec.name, [EditParams.from_json(row.params).loras for row in checked])
+    notes = stacks.check(desk.workplace, spec.name, [EditParams.from_json(row.params).loras for row in checked])
     used = adopted(store, spec.name)
     own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
-    _plan_of(studio, spec, checked, own)
+    _plan_of(desk.workplace, spec, checked, own)
     payload = {
         "rows": [asdict(row) for row in checked],
         "model": spec.name,
@@ -144,18 +142,18 @@ def submit(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: st
         "notes": notes,
     }
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
-    return studio.jobs.submit("enrich", character_id, payload, title=title, total=len(rows), key=key)
+    return desk.workplace.jobs.submit("enrich", desk.id, payload, title=title, total=len(rows), key=key)
 
 
-def demand_new(studio: Studio, character_id: str, rows: Sequence[PlanRow], model: str | None = None) -> None:
+def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> None:
     """Refuse edits that wait in the queue or are being made already: asked for twice, they would be made twice.
 
     For whoever may have clicked twice; a script that means it may submit the same again. Raises: BadInput, NotFound.
     """
-    name = model or studio.store(character_id).character.editor
+    name = model or desk.store.character.editor
     waiting = {
         _fingerprint(row["source"], row["params"])
-        for job in studio.jobs.list(character_id)
+        for job in desk.workplace.jobs.list(desk.id)
         if job.kind == "enrich" and job.state in _WAITS and job.payload["model"] == name
         for row in job.payload["rows"]
     }
@@ -179,20 +177,20 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
     return row
 
 
-def _editor(studio: Studio, name: str) -> ModelSpec:
+def _editor(workplace: Workplace, name: str) -> ModelSpec:
     """A row that edits, here or not: a plan says what is missing. Raises: NotFound, BadInput."""
     try:
-        return studio.demand_model(name, "editor")
+        return workplace.demand_model(name, "editor")
     except ModelMissing:
-        return studio.registry.spec(name)
+        return workplace.registry.spec(name)
 
 
-def retry(studio: Studio, character_id: str, image_id: str, params_changes: Mapping[str, object]) -> Job:
+def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Job:
     """Do one result's edit again with a new seed, or with whatever else is changed.
 
     Raises: NotFound; BadInput for a picture that no edit made, or a knob that the editor does not have.
     """
-    store = studio.store(character_id)
+    store = desk.store
     image = store.images.get(image_id)
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
@@ -201,7 +199,7 @@ def retry(studio: Studio, character_id: str, image_id: str, params_changes: Mapp
     if changed == before:
         changed = before.replace(seed=later_seed(before.seed, 1))
     row = PlanRow(image.parent, changed.to_json(), image.asked, next(iter(image.asked), ""))
-    return submit(studio, character_id, [row], model=image.model)
+    return submit(desk, [row], model=image.model)
 
 
 # ── doing it ────────────────────────────────────────────────────────────────────────────────────
@@ -222,7 +220,7 @@ def run(ctx: Context) -> None:
         judge = Judge(ctx)
         crops = {source: ctx.store.images.get(source).crop for source in {rows[index].source for index in left}}
         left, items = _items(ctx, rows, left, crops)
-        editor = ctx.studio.engine(ctx.job.payload["model"])
+        editor = ctx.workplace.engine(ctx.job.payload["model"])
         with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
             for index, result in zip(left, results, strict=True):
@@ -262,7 +260,7 @@ def _items(
 def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
-    toy = ctx.studio.registry.spec(ctx.job.payload["model"]).toy
+    toy = ctx.workplace.registry.spec(ctx.job.payload["model"]).toy
     # The record keeps the parameters as they were asked: the version's id stands for its adapter's file.
     return ctx.save(
         result,
@@ -342,10 +340,10 @@ def adopted(store: Store, model: str) -> Version | None:
     return version if version is not None and version.model == model else None
 
 
-def _seconds(studio: Studio, model: str, rows: Sequence[PlanRow]) -> float | None:
+def _seconds(workplace: Workplace, model: str, rows: Sequence[PlanRow]) -> float | None:
     """How long rows will take, by what a walk through the model took in its newest pictures; None without any."""
-    walked = sum(timing.edited(studio, model, EditParams.from_json(row.params)) for row in rows)
-    return timing.drawn(studio, model) * walked or None
+    walked = sum(timing.edited(workplace, model, EditParams.from_json(row.params)) for row in rows)
+    return timing.drawn(workplace, model) * walked or None
 
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:
@@ -355,17 +353,17 @@ def _picture_bytes(store: Store, spec: ModelSpec) -> int:
     return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
 
 
-def _fit(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
+def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
     """Whether the editor would fit on the card; a model that is not on this machine does not."""
     try:
-        return studio.gpu.check(_plan_of(studio, spec, rows), key=f"enrich|{spec.name}")
+        return workplace.gpu.check(_plan_of(workplace, spec, rows), key=f"enrich|{spec.name}")
     except UserError as error:
-        return Fit(False, 0, studio.gpu.budget, str(error))
+        return Fit(False, 0, workplace.gpu.budget, str(error))
 
 
-def _plan_of(studio: Studio, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
+def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
     """What edits will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be edited."""
-    editor: Editor = studio.engine(spec.name)
+    editor: Editor = workplace.engine(spec.name)
     blank = Image.new("RGB", spec.size)
     params = [EditParams.from_json(row.params) for row in rows]
     return editor.plan([EditItem(blank, each.replace(loras=(*each.loras, *own))) for each in params])

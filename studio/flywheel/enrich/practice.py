@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from math import ceil
-from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput
 from engines.api.values import Many, taken
@@ -13,9 +12,7 @@ from engines.wording.words import edit_tasks
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.records.nouns import ImageRecord, Kind, Verdict
-
-if TYPE_CHECKING:
-    from studio.workplace import Studio
+from studio.workplace.desk import Desk
 
 EDITS = 24
 
@@ -34,10 +31,10 @@ class Standing:
         return 1 - self.accepted / self.reviewed
 
 
-def standings(studio: Studio, character_id: str) -> list[Standing]:
+def standings(desk: Desk) -> list[Standing]:
     """Every reviewed task, the weakest first: of the editor in use, and while nothing of it was reviewed, of any."""
-    store = studio.store(character_id)
-    spec = studio.registry.spec(store.character.editor)
+    store = desk.store
+    spec = desk.workplace.registry.spec(store.character.editor)
     seen = [image for image in store.select(Kind.ENRICHED) if image.asked and image.state is not Verdict.PENDING]
     used = enrich.adopted(store, spec.name)
     seen = [image for image in seen if image.version == (used.id if used else "")] or seen
@@ -53,21 +50,19 @@ def standings(studio: Studio, character_id: str) -> list[Standing]:
     return sorted(found, key=lambda each: (-each.refused, each.task))
 
 
-def plan(studio: Studio, character_id: str, limit: int = EDITS) -> EnrichPlan:
+def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
     """Edits of the tasks that were refused, each as often as it was refused, never asked for before. Starts nothing.
 
     Raises: BadInput where nothing was refused, NotFound.
     """
     taken("limit", limit, Many)
-    weak = [each for each in standings(studio, character_id) if each.refused]
+    weak = [each for each in standings(desk) if each.refused]
     if not weak:
         raise BadInput("No edit was refused: there is nothing to practise.", "Review what Enrich made first.")
     whole = sum(each.refused for each in weak)
     rows = [
         row
         for each in weak
-        for row in enrich.plan(
-            studio, character_id, tasks=[each.task], limit=ceil(limit * each.refused / whole), fill_gaps=False
-        ).rows
+        for row in enrich.plan(desk, tasks=[each.task], limit=ceil(limit * each.refused / whole), fill_gaps=False).rows
     ]
-    return enrich.estimate(studio, character_id, rows[:limit])
+    return enrich.estimate(desk, rows[:limit])

@@ -21,15 +21,14 @@ from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
 from studio.flywheel.export.layouts import LAYOUTS, Folder, Layout, plain_name
 from studio.flywheel.train import runs
 from studio.records.nouns import ImageRecord, Role, Version
+from studio.store import Store
 from studio.store.durable import written_aside
 from studio.store.lora_names import as_it_leaves
 from studio.store.pictures import to_png
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from studio.store import Store
-    from studio.workplace import Studio
 
 HUB = "hub"
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
@@ -112,7 +111,7 @@ _FACES = {
 }
 
 
-def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, entries: Sequence[Json]) -> Path:
+def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Json]) -> Path:
     """A zip of pictures, captions, masks and the trainer's own description of them; whole or not there.
 
     Where one picture has a mask all have, white for all of it: some trainers refuse a folder in which one is missing.
@@ -126,8 +125,8 @@ def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, e
     if any(entry.get("references") for entry in entries) and not form.references:
         usable = ", ".join(name for name, each in LAYOUTS.items() if each.references)
         raise BadInput(f"{layout} has no place for the pictures that edits start from.", f"Choose one of: {usable}.")
-    store = studio.store(character_id)
-    spec = studio.registry.spec(store.character.generator if role is Role.CHARACTER else store.character.editor)
+    store = desk.store
+    spec = desk.workplace.registry.spec(store.character.generator if role is Role.CHARACTER else store.character.editor)
     name = plain_name(store.character.trigger)
     target = store.run_dir("exports") / f"{name}-{role.value}-{layout}.zip"
     with _archive(target) as archive:
@@ -137,30 +136,30 @@ def export_dataset(studio: Studio, character_id: str, layout: str, role: Role, e
     return target
 
 
-def export_version(studio: Studio, character_id: str, version_id: str, form: str) -> Path:
+def export_version(desk: Desk, version_id: str, form: str) -> Path:
     """A version's LoRA in another tool's form, or as a whole repository for the hub.
 
     Raises: NotFound, BadInput for an unknown form, LoraMismatch.
     """
     write = export_hub if form == HUB else partial(runs.export, form=form)
-    return write(studio, character_id, version_id)
+    return write(desk, version_id)
 
 
-def export_hub(studio: Studio, character_id: str, version_id: str) -> Path:
+def export_hub(desk: Desk, version_id: str) -> Path:
     """A zip to upload as a Hugging Face repository: LoRA, model card, previews with their prompts; whole or not there.
 
     Raises: NotFound, LoraMismatch.
     """
-    store = studio.store(character_id)
+    store = desk.store
     version = store.versions.get(version_id)
-    shown = _previews(studio, store, version)
-    lora = runs.export(studio, character_id, version_id)
+    shown = _previews(desk, version)
+    lora = runs.export(desk, version_id)
     target = lora.with_name(lora.stem + "-hub.zip")
     with _archive(target) as archive:
         archive.write(lora, _WEIGHTS)
         for number, image in enumerate(shown.pictures):
             archive.writestr(f"images/{number}{store.path(image.id).suffix}", as_it_leaves(store.path(image.id)))
-        archive.writestr("README.md", _model_card(studio, store, version, shown))
+        archive.writestr("README.md", _model_card(desk, version, shown))
     return target
 
 
@@ -179,12 +178,12 @@ class _Shown:
     pictures: tuple[ImageRecord, ...]
 
 
-def _previews(studio: Studio, store: Store, version: Version) -> _Shown:
+def _previews(desk: Desk, version: Version) -> _Shown:
     """Those of the step that was kept, or the nearest earlier ones; those of step 0 show no LoRA at all."""
     kept = version.checkpoints[-1]["step"] if version.checkpoints else version.metrics.get("steps", 0)
-    samples = runs.progress(studio, version.job).samples
+    samples = runs.progress(desk.workplace, version.job).samples
     step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
-    told = [store.images.get(each.image) for each in samples if each.step == step > 0]
+    told = [desk.store.images.get(each.image) for each in samples if each.step == step > 0]
     return _Shown(step, tuple(each for each in told if _words(version.role, each))[:_SHOWN])
 
 
@@ -192,13 +191,13 @@ def _words(role: Role, preview: ImageRecord) -> str:
     return _FACES[role].params.kept(preview.params).headline()
 
 
-def _model_card(studio: Studio, store: Store, version: Version, shown: _Shown) -> str:
+def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
     """The hub's card: its YAML header, whose values are written as JSON, then words for people.
 
     Source: huggingface/hub-docs modelcard.md, and diffusers' own LoRA scripts.
     """
-    spec, character, face = studio.registry.spec(version.model), store.character, _FACES[version.role]
-    images = [f"images/{number}{store.path(each.id).suffix}" for number, each in enumerate(shown.pictures)]
+    spec, character, face = desk.workplace.registry.spec(version.model), desk.store.character, _FACES[version.role]
+    images = [f"images/{number}{desk.store.path(each.id).suffix}" for number, each in enumerate(shown.pictures)]
     words = [_words(version.role, each) for each in shown.pictures]
     facts = {
         "name": character.name,
@@ -212,7 +211,7 @@ def _model_card(studio: Studio, store: Store, version: Version, shown: _Shown) -
     header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))
     told = "\n".join(f"{name}: {_yaml(value)}" for name, value in header.items())
     drawn = shown.pictures[0].params if shown.pictures else {}
-    said = instance or store.datasets.get(version.dataset).entries[0]["caption"]
+    said = instance or desk.store.datasets.get(version.dataset).entries[0]["caption"]
     code = snippet(spec, version.role, drawn, said, images[0] if images else "picture.png")
     return (
         f"---\n{told}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"

@@ -11,21 +11,21 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams, Json, LoraUse, TrainParams
 from engines.api.protocols import EditItem, ModelSpec, TrainRun
 from engines.wording.words import edit_params
-from studio.flywheel import card
+from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
+from studio.flywheel.train.preflight import Preflight
 from studio.judging.judge import Judge, judged
 from studio.judging.outcomes import axes_outcomes, overall, paired, rate
+from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
 from studio.records.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-    from studio.flywheel.train.preflight import Preflight
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
 
 GOLDEN_WEIGHT = 3
 HELD_OUT = 12
@@ -47,14 +47,14 @@ class Lessons:
         return (*self.golden, *self.positive)
 
 
-def triplets(studio: Studio, character_id: str) -> list[Triplet]:
+def triplets(desk: Desk) -> list[Triplet]:
     """Every (source, words, result) that reviews have taught, oldest first."""
-    return studio.store(character_id).triplets.all()
+    return desk.store.triplets.all()
 
 
-def lessons(studio: Studio, character_id: str) -> Lessons:
+def lessons(desk: Desk) -> Lessons:
     """The same, sorted into what is learned and what is kept aside for the before/after."""
-    known = triplets(studio, character_id)
+    known = triplets(desk)
     return Lessons(
         golden=tuple(t for t in known if t.golden and not t.held_out),
         positive=tuple(t for t in known if not t.golden and not t.held_out),
@@ -62,12 +62,12 @@ def lessons(studio: Studio, character_id: str) -> Lessons:
     )
 
 
-def dataset(studio: Studio, character_id: str) -> list[Json]:
+def dataset(desk: Desk) -> list[Json]:
     """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice.
 
     An edit of which a file cannot be read is left out; the pre-flight names it.
     """
-    store = studio.store(character_id)
+    store = desk.store
     return [
         {
             "image": triplet.result,
@@ -77,7 +77,7 @@ def dataset(studio: Studio, character_id: str) -> list[Json]:
             "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
             **_cuts(store.images.get(triplet.result)),
         }
-        for triplet in lessons(studio, character_id).learned
+        for triplet in lessons(desk).learned
         if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2
     ]
 
@@ -88,21 +88,18 @@ def _cuts(result: ImageRecord) -> Json:
     return {**run_folder.shown(result), **edited}
 
 
-def preflight(
-    studio: Studio, character_id: str, params: TrainParams | None = None, model: str | None = None
-) -> Preflight:
+def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
     """Memory, disk, time, lessons, and what they are measured by, each with its remedy."""
-    name = model or studio.store(character_id).character.editor
-    settled = params or studio.registry.spec(name).params(TrainParams)
-    store, entries = studio.store(character_id), dataset(studio, character_id)
-    found = preflights.look_at_lessons(studio, character_id, settled, name, entries, _held_out(studio, character_id))
-    known = (image for each in triplets(studio, character_id) for image in (each.source, each.result))
+    name = model or desk.store.character.editor
+    settled = params or desk.workplace.registry.spec(name).params(TrainParams)
+    store, entries = desk.store, dataset(desk)
+    found = lessons_preflight.look(desk, settled, name, entries, _held_out(desk))
+    known = (image for each in triplets(desk) for image in (each.source, each.result))
     return replace(found, checks=(*found.checks, *preflights.files(store, dict.fromkeys(known))))
 
 
 def submit(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     params: TrainParams | None = None,
     model: str | None = None,
     key: str = "",
@@ -112,24 +109,24 @@ def submit(
     Raises: BadInput without triplets, for knobs that no training can have and for a model that edits nothing; NotFound
     for an unknown model or a picture that is gone; ModelMissing.
     """
-    store = studio.store(character_id)
+    store = desk.store
     name = model or store.character.editor
-    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
-    if trouble := preflights.model_trouble(studio, name, Role.EDITOR):
+    settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()
+    if trouble := preflights.model_trouble(desk.workplace, name, Role.EDITOR):
         raise trouble
-    studio.demand_model(name, "editor")
+    desk.workplace.demand_model(name, "editor")
     settled.demand_sense()
-    entries = [entry for entry in dataset(studio, character_id) if entry["caption"].strip()]
+    entries = [entry for entry in dataset(desk) if entry["caption"].strip()]
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
     run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
-    held_out = _held_out(studio, character_id)
-    previews = _previews(studio, character_id, name, held_out)
-    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
-    job = studio.jobs.submit(
+    held_out = _held_out(desk)
+    previews = _previews(desk, name, held_out)
+    desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
+    job = desk.workplace.jobs.submit(
         "refine",
-        character_id,
+        desk.id,
         {
             "params": settled.to_json(),
             "model": name,
@@ -140,14 +137,14 @@ def submit(
         total=settled.steps,
         key=key,
     )
-    run_folder.prepare(studio, job, previews)
+    run_folder.prepare(desk.workplace, job, previews)
     return job
 
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
     asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
-    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"], asked))
+    version = runs.follow(ctx, _previews(ctx.desk, ctx.job.payload["model"], asked))
     if ctx.job.artifacts.get("version", version.id) != version.id:
         ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
     ctx.artifact("version", version.id)
@@ -159,9 +156,9 @@ def run(ctx: Context) -> None:
     ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
 
 
-def _previews(studio: Studio, character_id: str, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
+def _previews(desk: Desk, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
     """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
-    store, spec = studio.store(character_id), studio.registry.spec(model)
+    store, spec = desk.store, desk.workplace.registry.spec(model)
     shown = _there(store, held_out[:_PREVIEWS])
     return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in shown]
 
@@ -171,9 +168,9 @@ def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
     return [each for each in held_out if store.trouble(each.source) is None]
 
 
-def _held_out(studio: Studio, character_id: str) -> list[Triplet]:
+def _held_out(desk: Desk) -> list[Triplet]:
     """The edits kept aside that a training is measured by."""
-    return _there(studio.store(character_id), lessons(studio, character_id).held_out)[:HELD_OUT]
+    return _there(desk.store, lessons(desk).held_out)[:HELD_OUT]
 
 
 def _readable(ctx: Context) -> list[Triplet]:
@@ -185,18 +182,18 @@ def _readable(ctx: Context) -> list[Triplet]:
     return _there(ctx.store, asked)
 
 
-def adopt(studio: Studio, character_id: str, version_id: str) -> Version:
+def adopt(desk: Desk, version_id: str) -> Version:
     """Let this version make the next enrichments. Raises: NotFound, BadInput."""
-    return studio.store(character_id).adopt(_editor_version(studio, character_id, version_id).id)
+    return desk.store.adopt(_editor_version(desk, version_id).id)
 
 
-def roll_back(studio: Studio, character_id: str, version_id: str) -> Version:
+def roll_back(desk: Desk, version_id: str) -> Version:
     """Go back to what was used before this version. Raises: NotFound, BadInput."""
-    return studio.store(character_id).adopt(_editor_version(studio, character_id, version_id).id, on=False)
+    return desk.store.adopt(_editor_version(desk, version_id).id, on=False)
 
 
-def _editor_version(studio: Studio, character_id: str, version_id: str) -> Version:
-    version = studio.store(character_id).versions.get(version_id)
+def _editor_version(desk: Desk, version_id: str) -> Version:
+    version = desk.store.versions.get(version_id)
     if version.role is not Role.EDITOR:
         raise BadInput(f"{version.name} is a LoRA of the character.", "Choose a version of the editor.")
     return version
@@ -226,9 +223,9 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
     left = held_out[len(images) :]
     if left:
         judge = Judge(ctx)
-        spec = ctx.studio.registry.spec(ctx.job.payload["model"])
+        spec = ctx.workplace.registry.spec(ctx.job.payload["model"])
         items = [_redo(ctx.store, spec, triplet, version) for triplet in left]
-        engine = ctx.studio.engine(ctx.job.payload["model"])
+        engine = ctx.workplace.engine(ctx.job.payload["model"])
 
         def on_step(step: int, of: int, message: str = "") -> None:
             ctx.step(len(images), len(held_out), message or f"held-out edits {side}: step {step} of {of}")
@@ -258,7 +255,7 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: dict[str, list[I
     judge = Judge(ctx)
     sides: dict[str, Json] = {}
     for side in _SIDES:
-        read = card.read_pictures(ctx, redone[side])
+        read = read_pictures(ctx, redone[side])
         identities = [judge.identity(image.scores) for image in redone[side]]
         sides[side] = {
             "identity_median": round(median(known), 4) if (known := [v for v in identities if v is not None]) else None,

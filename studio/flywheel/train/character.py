@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams, Json, TrainParams
@@ -19,28 +18,10 @@ from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.entries import demand_class
 from studio.flywheel.train.preflight import REAL_SHARE, Preflight, model_trouble, start_trouble
 from studio.flywheel.train.run_folder import shown
-from studio.flywheel.train.runs import Progress, export, extend, keep, losses, progress
 from studio.records.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
-
-__all__ = [
-    "Preflight",
-    "Progress",
-    "dataset",
-    "export",
-    "extend",
-    "keep",
-    "losses",
-    "preflight",
-    "progress",
-    "run",
-    "submit",
-    "usual_start",
-]
+from studio.store import Store
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk
 
 PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns from; none for all
     "all": frozenset(),
@@ -57,7 +38,7 @@ SCENES = ("best", "all", "none")  # which of the approved scenes that a version 
 _TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # what an editor made, what a version drew
 
 
-def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str = "best") -> list[Json]:
+def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Json]:
     """Originals always, then what a human approved; originals repeat until they are 30 % of what is seen.
 
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
@@ -69,7 +50,7 @@ def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str =
     """
     _one_of("phase", phase, tuple(PHASES))
     _one_of("choice of scenes", scenes, SCENES)
-    store = studio.store(character_id)
+    store = desk.store
     there = set(run_folder.usable(store, (image.id for image in _candidates(store, phase))))
     originals = [image for image in _originals(store) if image.id in there]
     sources = originals if phase == "body" else [image for image in originals if _shows(image, phase)] or originals
@@ -82,19 +63,18 @@ def dataset(studio: Studio, character_id: str, phase: str = "all", scenes: str =
     ]
 
 
-def usual_start(studio: Studio, character_id: str, model: str, params: TrainParams) -> str:
+def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
     """The version that a training goes on from unless told otherwise: the one in use, or "" where it does not fit.
 
     So the whole body starts from the chosen head, and a later version keeps what an earlier one could do: trained anew
     on more pictures in as many steps, it forgets some of it.
     """
-    adopted = studio.store(character_id).adopted(Role.CHARACTER)
+    adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
 
 
 def preflight(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     params: TrainParams | None = None,
     model: str | None = None,
     entries: Sequence[Json] | None = None,
@@ -103,21 +83,20 @@ def preflight(
     scenes: str = "best",
 ) -> Preflight:
     """Memory, disk, time, pictures, captions, and what a training would go on from, each with its remedy."""
-    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
-    name = model or studio.store(character_id).character.generator
-    settled = params or studio.registry.spec(name).params(TrainParams)
-    found = preflights.look(studio, character_id, settled, name, chosen, start)
+    chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
+    name = model or desk.store.character.generator
+    settled = params or desk.workplace.registry.spec(name).params(TrainParams)
+    found = preflights.look(desk, settled, name, chosen, start)
     told = [_AFTER_HEAD] if phase == "body" and not start else []
     if entries is None:
-        store = studio.store(character_id)
+        store = desk.store
         told += _left_out(_approved(store, _TAUGHT[1], phase), chosen)
         told += preflights.files(store, (image.id for image in _candidates(store, phase)))
     return replace(found, checks=(*found.checks, *told))
 
 
 def submit(
-    studio: Studio,
-    character_id: str,
+    desk: Desk,
     params: TrainParams | None = None,
     model: str | None = None,
     entries: Sequence[Json] | None = None,
@@ -132,13 +111,13 @@ def submit(
     choice of scenes, for a model that draws nothing from words or a start on another one; NotFound for an unknown model
     or version; ModelMissing.
     """
-    store = studio.store(character_id)
+    store = desk.store
     name = model or store.character.generator
-    settled = (params or studio.registry.spec(name).params(TrainParams)).checked()
-    chosen = list(entries) if entries is not None else dataset(studio, character_id, phase, scenes)
-    if trouble := model_trouble(studio, name, Role.CHARACTER):
+    settled = (params or desk.workplace.registry.spec(name).params(TrainParams)).checked()
+    chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
+    if trouble := model_trouble(desk.workplace, name, Role.CHARACTER):
         raise trouble
-    studio.demand_model(name, "generator")
+    desk.workplace.demand_model(name, "generator")
     demand_trigger(store.character)
     demand_words(store.character, chosen)
     settled.demand_sense(store.character.trigger)
@@ -148,32 +127,32 @@ def submit(
         raise trouble
     if begun:
         store.adapter_path(begun.id)
-    previews = _previews(studio, character_id, name)
-    studio.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
+    previews = _previews(desk, name)
+    desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
     frozen = store.freeze(Role.CHARACTER, chosen)
     run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
-    job = studio.jobs.submit(
+    job = desk.workplace.jobs.submit(
         "train",
-        character_id,
+        desk.id,
         {"params": settled.to_json(), "model": name, "dataset": frozen.id, "start": start},
         title=f"Train {store.character.name} on {len(chosen)} pictures{f', from {begun.name}' if begun else ''}",
         total=settled.steps,
         key=key,
     )
-    run_folder.prepare(studio, job, previews)
+    run_folder.prepare(desk.workplace, job, previews)
     return job
 
 
 def run(ctx: Context) -> None:
     """Train, draw fixed-seed previews on the way, and make the version."""
-    version = runs.follow(ctx, _previews(ctx.studio, ctx.job.character, ctx.job.payload["model"]))
+    version = runs.follow(ctx, _previews(ctx.desk, ctx.job.payload["model"]))
     ctx.artifact("version", version.id)
     choosing.read(ctx)
 
 
-def _previews(studio: Studio, character_id: str, model: str) -> list[GenerateParams]:
+def _previews(desk: Desk, model: str) -> list[GenerateParams]:
     """Some cells of the model card, each with a seed of its own."""
-    spec, character = studio.registry.spec(model), studio.store(character_id).character
+    spec, character = desk.workplace.registry.spec(model), desk.store.character
     return [
         generate_params(spec, card_prompt(CARD_CELLS[cell], character.trigger, character.subject, spec.toy), seed=seed)
         for seed, cell in enumerate(_PREVIEW_CELLS)

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput
 from engines.api.params import Json
-from studio.flywheel import card
 from studio.flywheel.train import runs
 from studio.flywheel.train.runs import Progress
 from studio.judging.gallery import Gallery, gallery_if_any, make_gallery, score_of
+from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
 from studio.records.nouns import ImageRecord, Version
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Workplace
 
 SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be proposed
 
@@ -47,16 +44,16 @@ class Choice:
         return asdict(self)
 
 
-def choices(studio: Studio, job_id: str, seen: Progress | None = None) -> list[Choice]:
+def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
     """The run's checkpoints, oldest first, at most one of them proposed; `seen` spares reading its events again.
 
     Raises: NotFound.
     """
-    job = studio.jobs.get(job_id)
-    store = studio.store(job.character)
-    seen = seen or runs.progress(studio, job_id)
+    job = workplace.jobs.get(job_id)
+    store = workplace.store(job.character)
+    seen = seen or runs.progress(workplace, job_id)
     made = {version.checkpoints[-1]["step"]: version.id for version in store.versions.find(job=job_id)}
-    reference = gallery_if_any(studio, store) if seen.samples else make_gallery("", {})
+    reference = gallery_if_any(workplace.desk(job.character)) if seen.samples else make_gallery("", {})
     found = []
     for checkpoint in seen.checkpoints:
         step = checkpoint["step"]
@@ -67,27 +64,27 @@ def choices(studio: Studio, job_id: str, seen: Progress | None = None) -> list[C
     return _with_proposal(found, reference.ceiling)
 
 
-def keep_at(studio: Studio, job_id: str, step: int) -> Version:
+def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
     """Make a version of one checkpoint of a run that has ended; the same one again is answered, not doubled.
 
     Raises: NotFound, BadInput for a step without a checkpoint, Busy while the run has not ended.
     """
-    job = studio.jobs.get(job_id)
-    checkpoints = runs.ended_checkpoints(studio, job)
+    job = workplace.jobs.get(job_id)
+    checkpoints = runs.ended_checkpoints(workplace, job)
     upto = [each for each in checkpoints if each["step"] <= step]
     if not upto or upto[-1]["step"] != step:
         known = ", ".join(str(each["step"]) for each in checkpoints) or "none"
         raise BadInput(f"There is no checkpoint at step {step}.", f"There are checkpoints at: {known}.")
-    return runs.make_version(studio, job_id, upto)
+    return runs.make_version(workplace, job_id, upto)
 
 
 def read(ctx: Context) -> None:
     """Read what the run's previews show, once, so that checkpoints can be compared by what they obey."""
-    samples = runs.progress(ctx.studio, ctx.job.id).samples
+    samples = runs.progress(ctx.workplace, ctx.job.id).samples
     previews = [ctx.store.images.get(sample.image) for sample in samples]
     unread = [each for each in previews if each.asked and not each.tags]
     if unread:
-        found = card.read_pictures(ctx, unread)
+        found = read_pictures(ctx, unread)
         ctx.store.update_images({each.id: {"tags": dict(tags)} for each, tags in zip(unread, found, strict=True)})
 
 

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput, UserError
 from engines.api.params import Json, TrainParams
 from engines.api.triggers import says
 from studio.flywheel.curate.coverage import Check
 from studio.records.nouns import Character, Triplet
-
-if TYPE_CHECKING:
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.store import Store
+from studio.workplace.desk import Desk
 
 _FEW = 5  # of many pictures that are named
 
 
-def read_whole(studio: Studio, store: Store, model: str, entries: Sequence[Json]) -> Iterable[Check]:
+def read_whole(desk: Desk, model: str, entries: Sequence[Json]) -> Iterable[Check]:
     """Whether the model's encoders read every caption to its end: what comes after is not learned."""
     label = "every caption is read whole"
     try:
-        cut = set(studio.trainer(model).cut([entry["caption"] for entry in entries]))
+        cut = set(desk.workplace.trainer(model).cut([entry["caption"] for entry in entries]))
     except UserError as error:
         yield Check(label, False, f"Not known yet: {error}")
         return
-    names = [named(store, entry["image"]) for at, entry in enumerate(entries) if at in cut]
+    names = [named(desk.store, entry["image"]) for at, entry in enumerate(entries) if at in cut]
     told = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
     hint = f"{model} does not read these captions to their end: {told}. What is behind it is not learned: shorten them."
     yield Check(label, not names, hint)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from studio.flywheel.train.runs import Point
 from studio.judging.statistics import median
-
-if TYPE_CHECKING:
-    from studio.flywheel.train.runs import Point
 
 _WINDOW = 20  # steps: several of every bucket's size
 _SLOWER = 1.5

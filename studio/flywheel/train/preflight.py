@@ -6,35 +6,26 @@ import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
 
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, UserError
 from engines.api.params import Json, TrainParams
 from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
 from engines.api.triggers import says
-from studio.flywheel import timing
 from studio.flywheel.curate.captions import demand_trigger, leaks
 from studio.flywheel.curate.coverage import ENOUGH_ANGLES, Check
-from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import practice
-from studio.flywheel.train import runs
+from studio.flywheel.train import runs, timing
 from studio.flywheel.train.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu.budget import Fit, in_gib
 from studio.judging import quality
-from studio.records.nouns import ANGLES, Character, Role, Triplet, Version
-from studio.store.verdicts import HOLD_OUT_EVERY
-
-if TYPE_CHECKING:
-    from studio.flywheel.enrich.practice import Standing
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.records.nouns import ANGLES, Character, Role, Version
+from studio.store import Store
+from studio.workplace.desk import Desk, Workplace
 
 REAL_SHARE = 0.3
-_MANY = 10
-_MENDED = 5
+MANY = 10
 _LEAST_SHARE = 0.02  # of a picture that a mask must leave
-_LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
+LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
@@ -66,74 +57,34 @@ class Preflight:
         return {"ok": self.ok, **asdict(self)}
 
 
-def look(
-    studio: Studio, character_id: str, params: TrainParams, model: str, entries: Sequence[Json], start: str = ""
-) -> Preflight:
+def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Json], start: str = "") -> Preflight:
     """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
-    store = studio.store(character_id)
+    store = desk.store
     musts = (
-        *_mask_files(store, entries),
-        *_role(studio, model, Role.CHARACTER),
-        *_here(studio, model),
+        *mask_files(store, entries),
+        *role(desk.workplace, model, Role.CHARACTER),
+        *here(desk.workplace, model),
         *_called(store.character),
-        *_sense(params, store.character.trigger),
+        *sense(params, store.character.trigger),
         *_class(store.character, params, entries),
         *([_start(store.versions.get(start), model, params)] if start else []),
     )
     checks = (
         *_checks(store.character, entries, runs.frozen_share(entries)),
-        *read_whole(studio, store, model, entries),
+        *read_whole(desk, model, entries),
         *thrown_away(store, entries),
         _angles(store, entries),
-        *_mirror(params, entries),
-        *_masks(store, params, entries),
-        *_cut_off(store, studio.registry.spec(model), params, entries),
+        *mirror(params, entries),
+        *masks(store, params, entries),
+        *_cut_off(store, desk.workplace.registry.spec(model), params, entries),
         *musts,
     )
-    found = _weighed(studio, store, params, model, entries, checks, store.character.trigger)
+    found = weighed(desk, params, model, entries, checks, store.character.trigger)
     return replace(found, musts=musts)
 
 
-def look_at_lessons(
-    studio: Studio,
-    character_id: str,
-    params: TrainParams,
-    model: str,
-    entries: Sequence[Json],
-    held_out: Sequence[Triplet],
-) -> Preflight:
-    """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
-
-    Raises: NotFound for an unknown model.
-    """
-    store = studio.store(character_id)
-    worded = [entry for entry in entries if entry["caption"].strip()]
-    musts = (
-        *_mask_files(store, worded),
-        *_role(studio, model, Role.EDITOR),
-        *_here(studio, model),
-        *_sense(params, ""),
-    )
-    checks = (
-        *_lessons(entries, worded),
-        *read_whole(studio, store, model, worded),
-        *thrown_away(store, entries, held_out),
-        _refused(practice.standings(studio, character_id)),
-        _measured(held_out),
-        *_mirror(params, worded),
-        *_masks(store, params, worded),
-        *musts,
-    )
-    found = _weighed(studio, store, params, model, worded, checks)
-    redone = [enrich.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
-    edits = studio.registry.spec(model).role == _LEARNERS[Role.EDITOR]
-    after = enrich.estimate(studio, character_id, redone, model).seconds if redone and edits else None
-    return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
-
-
-def _weighed(
-    studio: Studio,
-    store: Store,
+def weighed(
+    desk: Desk,
     params: TrainParams,
     model: str,
     entries: Sequence[Json],
@@ -141,9 +92,9 @@ def _weighed(
     trigger: str = "",
 ) -> Preflight:
     """The checks, and after them memory, disk and time."""
-    fit, use = _needs(studio, store, model, params, entries, trigger)
-    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(store.folder).free
-    pace = timing.expected(studio, model, params)
+    fit, use = _needs(desk, model, params, entries, trigger)
+    disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
+    pace = timing.expected(desk.workplace, model, params)
     return Preflight(
         checks=(
             *checks,
@@ -164,12 +115,12 @@ def _weighed(
     )
 
 
-def model_trouble(studio: Studio, model: str, role: Role) -> BadInput | None:
+def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | None:
     """Why a model cannot learn what a role asks of it; None where it can. Raises: NotFound for an unknown model."""
-    spec, wanted = studio.registry.spec(model), _LEARNERS[role]
+    spec, wanted = workplace.registry.spec(model), LEARNERS[role]
     if spec.role == wanted and spec.trainer:
         return None
-    fitting = [each.name for each in studio.registry.role(wanted) if each.trainer]
+    fitting = [each.name for each in workplace.registry.role(wanted) if each.trainer]
     cause = "cannot be trained" if spec.role == wanted else f"is no {wanted}: its kind is {spec.role}"
     remedy = f"Choose one of: {', '.join(fitting)}." if fitting else f"No {wanted} here can be trained."
     return BadInput(f"{model} {cause}.", remedy)
@@ -198,16 +149,14 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> in
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
 
 
-def _needs(
-    studio: Studio, store: Store, model: str, params: TrainParams, entries: Sequence[Json], trigger: str
-) -> tuple[Fit, DiskUse]:
+def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Json], trigger: str) -> tuple[Fit, DiskUse]:
     try:
-        trainer = studio.trainer(model)
-        items = tuple(_shown(store, entry) for entry in entries if entry.get("references"))
-        plan = trainer.plan(TrainRun(store.folder, items, params, trigger=trigger))
-        return studio.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
+        trainer = desk.workplace.trainer(model)
+        items = tuple(_shown(desk.store, entry) for entry in entries if entry.get("references"))
+        plan = trainer.plan(TrainRun(desk.store.folder, items, params, trigger=trigger))
+        return desk.workplace.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
     except UserError as error:
-        return Fit(ok=False, needed=0, budget=studio.gpu.status().budget, words=str(error)), DiskUse(0, 0)
+        return Fit(ok=False, needed=0, budget=desk.workplace.gpu.status().budget, words=str(error)), DiskUse(0, 0)
 
 
 def _shown(store: Store, entry: Json) -> TrainItem:
@@ -223,7 +172,7 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
         yield Check("every picture's file can be read", False, f"Left out: {said} Put it back, or trash its record.")
 
 
-def _mask_files(store: Store, entries: Sequence[Json]) -> Iterable[Check]:
+def mask_files(store: Store, entries: Sequence[Json]) -> Iterable[Check]:
     """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
     masked = [entry for entry in entries if entry.get("mask")]
     bad = [_name(store, entry["image"]) for entry in masked if not _is_there(store, entry["mask"])]
@@ -238,16 +187,16 @@ def _is_there(store: Store, file: str) -> bool:
         return False
 
 
-def _role(studio: Studio, model: str, role: Role) -> Iterable[Check]:
+def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
     """Told only where it is wrong: the page offers none but those that fit, a script may name any."""
-    if trouble := model_trouble(studio, model, role):
+    if trouble := model_trouble(workplace, model, role):
         yield Check(f"{model} can learn this", False, str(trouble))
 
 
-def _here(studio: Studio, model: str) -> Iterable[Check]:
+def here(workplace: Workplace, model: str) -> Iterable[Check]:
     """Told only where weights are missing, with the command that fetches them."""
     try:
-        studio.registry.folder(studio.registry.spec(model))
+        workplace.registry.folder(workplace.registry.spec(model))
     except UserError as error:
         yield Check(f"{model} is on this machine", False, str(error))
 
@@ -259,7 +208,7 @@ def _called(character: Character) -> Iterable[Check]:
         yield Check("the character has a trigger word", False, str(error))
 
 
-def _sense(params: TrainParams, trigger: str) -> Iterable[Check]:
+def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
     """Told only where knobs cannot be, or don't go together."""
     try:
         params.checked().demand_sense(trigger)
@@ -290,7 +239,7 @@ def _angles(store: Store, entries: Sequence[Json]) -> Check:
     )
 
 
-def _mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+def mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
     """Seen in a mirror, what lies to the left lies to the right, whatever the caption says."""
     sided = sum(bool(_SIDES.search(entry["caption"])) for entry in entries)
     if params.flip:
@@ -298,7 +247,7 @@ def _mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
         yield Check("with flip on, no caption says left or right", not sided, hint)
 
 
-def _masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+def masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
     """How many pictures have a mask, and which of these leave nearly nothing to learn."""
     masked = [entry for entry in entries if entry.get("mask")]
     if not masked:
@@ -348,7 +297,7 @@ def _checks(character: Character, entries: Sequence[Json], share: float) -> Iter
     worded = [entry for entry in entries if entry["caption"].strip()]
     uncalled = [entry for entry in worded if not says(entry["caption"], character.trigger)]
     leaking = {word for entry in worded for word in leaks(entry["caption"], character.trigger)}
-    yield Check(f"at least {_MANY} pictures", len(entries) >= _MANY, f"{len(entries)} now; import or approve more.")
+    yield Check(f"at least {MANY} pictures", len(entries) >= MANY, f"{len(entries)} now; import or approve more.")
     yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
     yield Check(
         f"every caption says {character.trigger}",
@@ -365,34 +314,3 @@ def _checks(character: Character, entries: Sequence[Json], share: float) -> Iter
         share >= REAL_SHARE - 1e-9,
         f"{share:.0%} now; import more source pictures.",
     )
-
-
-def _lessons(entries: Sequence[Json], worded: Sequence[Json]) -> Iterable[Check]:
-    bare, mended = len(entries) - len(worded), sum(entry["kind"] == "golden" for entry in worded)
-    yield Check(f"at least {_MANY} lessons", len(worded) >= _MANY, f"{len(worded)} now: review more edits.")
-    yield Check(
-        f"at least {_MENDED} of them mended by hand",
-        mended >= _MENDED,
-        f"{mended} now: mend wrong edits in Review; these alone show the editor what it cannot do yet.",
-    )
-    yield Check(
-        "every lesson has the words of its edit",
-        not bare,
-        f"{bare} have none and are left out: make these edits in Enrich, and approve them there.",
-    )
-
-
-def _refused(standings: Sequence[Standing]) -> Check:
-    """Where the editor was never wrong it has nothing to learn."""
-    weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
-    if not weak:
-        hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."
-        return Check("some edits were refused", False, hint)
-    spared = f"; nothing to learn in {', '.join(able)}" if able else ""
-    return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
-
-
-def _measured(held_out: Sequence[Triplet]) -> Check:
-    """One in so many approved edits is never learned."""
-    hint = f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review."
-    return Check("held-out edits to measure by", bool(held_out), hint)

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import engines
 from engines.api.errors import BadInput, ModelMissing, NotFound
@@ -19,10 +18,8 @@ from engines.api.protocols import EditItem, TrainItem, TrainRun
 from engines.training import runfile
 from engines.training.runfile import RunFile
 from studio.records.nouns import Dataset, ImageRecord, Job, Json, Role
-
-if TYPE_CHECKING:
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.store import Store
+from studio.workplace.desk import Workplace
 
 _MODULE = "engines.training.run"
 
@@ -55,12 +52,12 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
     return tuple(items)
 
 
-def prepare(studio: Studio, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
+def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
     """The run that a job asks for, its folder written so that it can be trained from there alone.
 
     Raises: NotFound for a picture or a start that is gone, BadInput.
     """
-    store = studio.store(job.character)
+    store = workplace.store(job.character)
     frozen = store.datasets.get(job.payload["dataset"])
     start = job.payload.get("start")
     params = TrainParams.from_json(job.payload["params"])
@@ -73,7 +70,7 @@ def prepare(studio: Studio, job: Job, previews: Sequence[GenerateParams | EditIt
         start=store.adapter_path(start) if start else None,
         cache=store.cache_dir(),
     )
-    runfile.write(RunFile(job.payload["model"], _weights(studio, job.payload["model"]), run))
+    runfile.write(RunFile(job.payload["model"], _weights(workplace, job.payload["model"]), run))
     return run
 
 
@@ -84,9 +81,9 @@ def ask_for(folder: Path, params: TrainParams) -> None:
         runfile.write(replace(file, run=replace(file.run, folder=folder, params=params)))
 
 
-def commands(studio: Studio, job: Job) -> tuple[str, ...]:
+def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
     """What trains a job's run without the studio: in one process, and on all cards; () before it was written."""
-    folder = studio.store(job.character).run_dir(job.id)
+    folder = workplace.store(job.character).run_dir(job.id)
     if not (folder / runfile.RUN).is_file():
         return ()
     return tuple(
@@ -103,8 +100,8 @@ def _in_our_folder(words: Sequence[str]) -> str:
     return f"cd {shlex.quote(root)} && {shlex.join(words)}"
 
 
-def _weights(studio: Studio, model: str) -> Path | None:
+def _weights(workplace: Workplace, model: str) -> Path | None:
     try:
-        return studio.registry.folder(studio.registry.spec(model))
+        return workplace.registry.folder(workplace.registry.spec(model))
     except ModelMissing:
         return None

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from safetensors import safe_open
 
@@ -19,13 +18,10 @@ from engines.wording.words import read_tags
 from studio.flywheel.train import run_folder
 from studio.judging.judge import Judge
 from studio.records.nouns import Job, JobState, Kind, Role, Version
-from studio.store import durable
+from studio.store import Store, durable
 from studio.store.lora_names import version_lora_name
-
-if TYPE_CHECKING:
-    from studio.jobs.context import Context
-    from studio.store import Store
-    from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Desk, Workplace
 
 OUR_FORM = "diffusers"
 _KEEP = "keep"
@@ -100,15 +96,15 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     finished = bool(checkpoints) and checkpoints[-1]["step"] >= params.steps
     if finished and (made := _made(ctx.store, ctx.job.id, checkpoints)):
         return made
-    run = run_folder.prepare(ctx.studio, ctx.job, previews)
+    run = run_folder.prepare(ctx.workplace, ctx.job, previews)
     judge = Judge(ctx) if previews else None
     _collect(ctx, run, judge)
     if finished and not _owes_previews(ctx, run, checkpoints[-1]["step"]):
         ctx.step(params.steps, params.steps, "trained already")
         ctx.artifact("checkpoints", checkpoints)
-        return make_version(ctx.studio, ctx.job.id, checkpoints)
+        return make_version(ctx.workplace, ctx.job.id, checkpoints)
     _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
-    trainer = ctx.studio.trainer(ctx.job.payload["model"])
+    trainer = ctx.workplace.trainer(ctx.job.payload["model"])
     try:
         with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
@@ -118,12 +114,12 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
         ctx.artifact("checkpoints", saved)
         if saved and _keep_file(ctx.store, ctx.job.id).exists():
-            make_version(ctx.studio, ctx.job.id, saved)
+            make_version(ctx.workplace, ctx.job.id, saved)
         ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
         raise
     saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
     ctx.artifact("checkpoints", saved)
-    return make_version(ctx.studio, ctx.job.id, saved)
+    return make_version(ctx.workplace, ctx.job.id, saved)
 
 
 def resume_words(job: Job) -> str:
@@ -134,31 +130,31 @@ def resume_words(job: Job) -> str:
     return f"Resume from step {saved[-1]['step']}" if saved else "Resume from the start"
 
 
-def keep(studio: Studio, job_id: str) -> Version | None:
+def keep(workplace: Workplace, job_id: str) -> Version | None:
     """Stop a training and make a version of its last checkpoint.
 
     None while the run is still stopping: the version is there when the job has ended.
     Raises: NotFound, BadInput when nothing has been learned yet, Busy while it is still queued.
     """
-    job = studio.jobs.get(job_id)
-    store = studio.store(job.character)
+    job = workplace.jobs.get(job_id)
+    store = workplace.store(job.character)
     if job.state is JobState.RUNNING:
         _keep_file(store, job_id).touch()
-        studio.jobs.cancel(job_id)
+        workplace.jobs.cancel(job_id)
         return None
     if job.state is JobState.QUEUED:
         raise Busy(f"{job.title} has not started.", "Cancel it, or wait until it has a checkpoint.")
-    return make_version(studio, job_id, _checkpoints(store, job_id, job.artifacts))
+    return make_version(workplace, job_id, _checkpoints(store, job_id, job.artifacts))
 
 
-def extend(studio: Studio, job_id: str, steps: int) -> Job:
+def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
     """Queue an ended training again until it has done `steps` in all, from its newest checkpoint on.
 
     The job's row, which the run's folder is written from, changes first and at once: a crash after it costs nothing.
     Raises: NotFound, Busy while it has not ended, BadInput for no training, one without a checkpoint or too few steps.
     """
-    job = training(studio, job_id)
-    checkpoints = ended_checkpoints(studio, job)
+    job = training(workplace, job_id)
+    checkpoints = ended_checkpoints(workplace, job)
     if not checkpoints:
         raise BadInput("This training has no checkpoint to go on from.", "Resume it, or start a new one.")
     done = checkpoints[-1]["step"]
@@ -167,28 +163,28 @@ def extend(studio: Studio, job_id: str, steps: int) -> Job:
             f"{done} steps are done; {steps} are no more.",
             f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
         )
-    store = studio.store(job.character)
+    store = workplace.store(job.character)
     run_folder.train_items(store, store.datasets.get(job.payload["dataset"]))  # what is gone is said now
     params = TrainParams.kept(job.payload["params"]).replace(steps=steps).checked()
-    longer = studio.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
+    longer = workplace.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
     run_folder.ask_for(store.run_dir(job_id), params)
     return longer
 
 
-def training(studio: Studio, job_id: str) -> Job:
+def training(workplace: Workplace, job_id: str) -> Job:
     """A job that trains. Raises: NotFound, BadInput for any other."""
-    job = studio.jobs.get(job_id)
+    job = workplace.jobs.get(job_id)
     if "dataset" not in job.payload:
         raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
     return job
 
 
-def progress(studio: Studio, job_id: str) -> Progress:
+def progress(workplace: Workplace, job_id: str) -> Progress:
     """The curve and the samples so far; steps that were done again after a stop count once."""
-    job = studio.jobs.get(job_id)
+    job = workplace.jobs.get(job_id)
     steps: dict[int, Json] = {}
     samples: dict[tuple[int, int], Sample] = {}
-    for event in studio.jobs.events(job_id, 0)[0]:
+    for event in workplace.jobs.events(job_id, 0)[0]:
         if "loss" in event:
             steps[event["step"]] = event
         elif "sample" in event:
@@ -202,24 +198,24 @@ def progress(studio: Studio, job_id: str) -> Progress:
     )
 
 
-def losses(studio: Studio, job_id: str) -> list[tuple[int, float]]:
+def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
     """The smoothed curve alone: (step, loss)."""
-    return [(point.step, point.smooth) for point in progress(studio, job_id).points]
+    return [(point.step, point.smooth) for point in progress(workplace, job_id).points]
 
 
-def export(studio: Studio, character_id: str, version_id: str, form: str = OUR_FORM) -> Path:
+def export(desk: Desk, version_id: str, form: str = OUR_FORM) -> Path:
     """A version's LoRA as a file of its own, its parts named as another tool names them.
 
     Raises: NotFound, BadInput for an unknown form, LoraMismatch.
     """
-    store = studio.store(character_id)
+    store = desk.store
     version = store.versions.get(version_id)
     adapter = store.adapter_path(version_id)
     target = store.run_dir("exports") / f"{version_lora_name(store.character.trigger, version)}-{form}.safetensors"
     if form == OUR_FORM and _alpha_is_rank(adapter):
         durable.copy_file(adapter, target)  # it was read back when it was written
     else:
-        studio.registry.export(adapter, target, form)
+        desk.workplace.registry.export(adapter, target, form)
     return target
 
 
@@ -231,8 +227,8 @@ def _alpha_is_rank(adapter: Path) -> bool:
 
 
 def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
-    """Take over what the run told while it was trained without the studio."""
-    seen = progress(ctx.studio, ctx.job.id)
+    """Take over what the run told while it was trained without the workplace."""
+    seen = progress(ctx.workplace, ctx.job.id)
     steps = {point.step for point in seen.points}
     samples = {(sample.step, sample.index) for sample in seen.samples}
     for event in runfile.events(run.folder):
@@ -242,7 +238,7 @@ def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
 
 
 def _owes_previews(ctx: Context, run: TrainRun, step: int) -> bool:
-    drawn = {sample.index for sample in progress(ctx.studio, ctx.job.id).samples if sample.step == step}
+    drawn = {sample.index for sample in progress(ctx.workplace, ctx.job.id).samples if sample.step == step}
     return len(drawn) < len(run.previews)
 
 
@@ -283,20 +279,20 @@ def _made(store: Store, job_id: str, checkpoints: Sequence[Json]) -> Version | N
     return next((v for v in store.versions.find(job=job_id) if v.checkpoints[-1]["step"] == last), None)
 
 
-def ended_checkpoints(studio: Studio, job: Job) -> list[Json]:
+def ended_checkpoints(workplace: Workplace, job: Job) -> list[Json]:
     """The checkpoints of a run that has ended, oldest first. Raises: Busy."""
     if job.state in (JobState.RUNNING, JobState.QUEUED):
         raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
-    return _checkpoints(studio.store(job.character), job.id, job.artifacts)
+    return _checkpoints(workplace.store(job.character), job.id, job.artifacts)
 
 
-def make_version(studio: Studio, job_id: str, checkpoints: Sequence[Json]) -> Version:
+def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Json]) -> Version:
     """A version of the last of these checkpoints, the first version of a character adopted at once.
 
     Raises: BadInput when there is none.
     """
-    job = studio.jobs.get(job_id)
-    store = studio.store(job.character)
+    job = workplace.jobs.get(job_id)
+    store = workplace.store(job.character)
     if not checkpoints:
         raise BadInput("This training has no checkpoint yet.", "Let it run longer, or save checkpoints more often.")
     made = _made(store, job_id, checkpoints)
@@ -305,7 +301,7 @@ def make_version(studio: Studio, job_id: str, checkpoints: Sequence[Json]) -> Ve
     frozen = store.datasets.get(job.payload["dataset"])
     adopted = store.adopted(frozen.role)
     last = checkpoints[-1]
-    curve = [point for point in progress(studio, job_id).points if point.step <= last["step"]]
+    curve = [point for point in progress(workplace, job_id).points if point.step <= last["step"]]
     version = store.add_version(
         store.folder / last["adapter"],
         role=frozen.role,

@@ -22,8 +22,8 @@ WEIGHTS = bytes(range(256)) * 40
 _CLIENT = """
 import json, sys
 from pathlib import Path
-from engines.errors import UserError
-from engines.hub import HuggingFace
+from engines.api.errors import UserError
+from engines.catalogue.hub import HuggingFace
 hub, part, seen = HuggingFace(sys.argv[1]), Path(sys.argv[2]), []
 try:
     listing = hub.listing("maker/toy")

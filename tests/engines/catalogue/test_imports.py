@@ -37,7 +37,7 @@ def test_only_what_comes_in_with_torch_is_passed_over() -> None:
     """Garbage of later imports is still collected: there may be models in it."""
     script = (
         "import gc, sys, types, weakref\n"
-        "from engines.imports import bringing_in\n"
+        "from engines.catalogue.imports import bringing_in\n"
         "class Node: pass\n"
         "def ring():\n    node = Node(); node.self = node; return weakref.ref(node)\n"
         "with bringing_in():\n    sys.modules['torch'] = types.ModuleType('torch')\n"
@@ -54,7 +54,7 @@ def test_only_what_comes_in_with_torch_is_passed_over() -> None:
 def test_libraries_keep_their_small_talk_to_themselves() -> None:
     """Loading a model on any CPU prints neither a bar for each file nor a note on a kernel that nobody asked for."""
     script = (
-        "from engines.registry import load_class\n"
+        "from engines.catalogue.registry import load_class\n"
         "load_class('bitsandbytes.nn:Linear4bit')\n"
         "load_class('transformers:CLIPTextModel').from_pretrained('assets/mini/flux/text_encoder')\n"
     )

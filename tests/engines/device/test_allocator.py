@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[3]
 STEPS = """
 import resource, sys
-from engines.allocator import give_back, keep_small_blocks
+from engines.device.allocator import give_back, keep_small_blocks
 
 def faults(steps):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[3]
 def test_opening_a_device_imports_no_torch() -> None:
     """The studio starts without torch, whatever device it is set to find."""
     code = (
-        "import sys, engines.device as d; auto = d.open_device('auto'); auto.total_bytes();"
+        "import sys, engines.device.devices as d; auto = d.open_device('auto'); auto.total_bytes();"
         "d.open_device('cpu').free_bytes(); print('torch' in sys.modules)"
     )
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import held_out_scene
+from engines.wording import drawn as vocab
 
 pytestmark = pytest.mark.slow
 ASSETS = Path(__file__).parents[3] / "assets" / "mini"

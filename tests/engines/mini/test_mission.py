@@ -14,9 +14,10 @@ from PIL import Image
 from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, TrainItem, TrainRun
 from engines.catalogue.registry import Registry
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import Pair, edit_pair, held_out_scene, train_scene
 from engines.mini.oracle import Oracle
+from engines.wording import drawn as vocab
 from studio.judging.statistics import bootstrap
 
 pytestmark = pytest.mark.slow

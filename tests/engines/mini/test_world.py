@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines.mini import vocab, world
+from engines.mini import world
 from engines.mini.dataset import FORGETFUL, edit_pair, forgetful, train_scene
 from engines.mini.world import Scene
+from engines.wording import drawn as vocab
 
 
 def _scenes(count: int) -> list[Scene]:

@@ -1,8 +1,8 @@
 """Trains runs' folders in processes that die by SIGKILL, each at a step and a call drawn beforehand, until it is done.
 
-`python -m tests.engines.lora.killing '[[RUN_DIR, [[step, calls], ...], stale], ...]'` prints how each process ended,
-run by run; a stale run finds its oldest optimiser state in its newest checkpoint. Each process is a fork of one that
-has imported everything and computed nothing, so that it costs its training alone.
+`python -m tests.engines.training.killing '[[RUN_DIR, [[step, calls], ...], stale], ...]'` prints how each process
+ended, run by run; a stale run finds its oldest optimiser state in its newest checkpoint. Each process is a fork of one
+that has imported everything and computed nothing, so that it costs its training alone.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ import sys
 from pathlib import Path
 import psutil
 from engines.parts import components, store
-from engines.registry import MODELS
+from engines.catalogue.registry import MODELS
 from diffusers import FluxTransformer2DModel
 import bitsandbytes
 folder, row = Path(sys.argv[1]), MODELS[1]

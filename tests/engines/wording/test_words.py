@@ -6,7 +6,8 @@ import pytest
 
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
-from engines.mini import vocab, world
+from engines.mini import world
+from engines.wording import drawn as vocab
 from engines.wording import words as prompts
 
 SPEC = ModelSpec(

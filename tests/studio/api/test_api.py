@@ -227,7 +227,7 @@ def test_a_training_is_looked_at_stopped_resumed_kept_and_extended(world) -> Non
 def test_keeping_a_running_training_by_script_stops_it(world) -> None:
     """There is no version yet when it is asked for, and one when the job has ended."""
     call = _Script(Api(world.studio))
-    job = train.submit(world.studio, world.id)
+    job = train.submit(world.desk)
     answered: list[dict] = []
     world.watch(lambda step: step == 7 and answered.append(call("train_keep", job.id)))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card, generate
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import captions
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -56,7 +56,7 @@ def ruined(world: Any, ruin: Ruin) -> str:
 @RUINS
 def test_captions_are_written_for_the_others(world: Any, ruined: str) -> None:
     """Three of four are captioned; event, artifact and message name the fourth and say why."""
-    job = world.finish(curate.submit_caption(world.studio, world.id, world.sources, overwrite_human=True))
+    job = world.finish(captions.submit_caption(world.studio.desk(world.id), world.sources, overwrite_human=True))
 
     assert set(job.artifacts["captioned"]) == set(world.sources) - {ruined}
     assert [left["name"] for left in job.artifacts["left_out"]] == ["1.png"]
@@ -68,31 +68,31 @@ def test_captions_are_written_for_the_others(world: Any, ruined: str) -> None:
 @RUINS
 def test_edits_are_made_of_the_others(world: Any, ruined: str) -> None:
     """A source that cannot be opened costs its own rows, each counted."""
-    rows = enrich.plan(world.studio, world.id, limit=8).rows
+    rows = enrich.plan(world.desk, limit=8).rows
     lost = sum(row.source == ruined for row in rows)
 
-    job = world.finish(enrich.submit(world.studio, world.id, rows))
+    job = world.finish(enrich.submit(world.desk, rows))
 
     assert lost > 0
     assert len(job.artifacts["images"]) == len(rows) - lost
     assert job.message.startswith(f"done, {lost} of {len(rows)} left out: 1.png")
     assert ruined not in {world.store.images.get(image).parent for image in job.artifacts["images"]}
-    assert enrich.plan(world.studio, world.id, limit=2).count == 2
+    assert enrich.plan(world.desk, limit=2).count == 2
 
 
 @RUINS
 def test_pictures_and_cards_are_judged_by_the_others(world: Any, ruined: str) -> None:
     """An original that cannot be opened is no part of the gallery; the job says so and is done."""
-    items = generate.scene_items(world.studio, world.id, 2)
+    items = generate.scene_items(world.desk, 2)
 
-    job = world.finish(generate.submit(world.studio, world.id, items))
-    shown = world.finish(card.submit(world.studio, world.id, seeds=(0,)))
+    job = world.finish(generate.submit(world.desk, items))
+    shown = world.finish(card.submit(world.desk, seeds=(0,)))
 
     for each in (job, shown):
         assert [left["name"] for left in each.artifacts["not_compared"]] == ["1.png"]
         assert "1 not compared with: 1.png" in each.message
-    assert set(scoring.gallery(world.studio, world.store).ids) == set(world.sources) - {ruined}
-    done = scoring.score_images(world.studio, world.store, [*job.artifacts["images"], ruined])
+    assert set(scoring.gallery(world.desk).ids) == set(world.sources) - {ruined}
+    done = scoring.score_images(world.desk, [*job.artifacts["images"], ruined])
     assert set(done) == set(job.artifacts["images"])
 
 
@@ -116,13 +116,13 @@ def test_a_training_does_without_it_and_its_preflight_says_so(world: Any, ruined
 def test_an_editor_learns_from_the_other_edits(world: Any, ruin: Ruin) -> None:
     """A lesson without one of its pictures is left out and named, also one that the editor would be measured by."""
     world.review(approved=16)
-    lessons = refine.lessons(world.studio, world.id)
+    lessons = refine.lessons(world.desk)
     assert lessons.held_out
     result = lessons.learned[0].result
     ruin(world.store.path(result))
 
-    told = refine.preflight(world.studio, world.id)
-    job = world.finish(refine.submit(world.studio, world.id))
+    told = refine.preflight(world.desk)
+    job = world.finish(refine.submit(world.desk))
 
     assert told.ok
     assert any(not check.ok and result[:12] in check.hint for check in told.checks)
@@ -134,7 +134,9 @@ def test_an_editor_learns_from_the_other_edits(world: Any, ruin: Ruin) -> None:
 @RUINS
 def test_nothing_left_is_a_failure_in_words(world: Any, ruined: str) -> None:
     """A job of which nothing could be done is not done."""
-    job = world.finish(curate.submit_caption(world.studio, world.id, [ruined], overwrite_human=True), JobState.FAILED)
+    job = world.finish(
+        captions.submit_caption(world.studio.desk(world.id), [ruined], overwrite_human=True), JobState.FAILED
+    )
 
     assert job.error["code"] == "bad_input"
     assert "1.png" in job.error["message"]
@@ -165,7 +167,7 @@ def test_a_mask_that_is_gone_stops_preflight_and_submit(world: Any) -> None:
     record = world.store.set_mask(world.sources[0], Image.new("L", (64, 64), 255))
     world.store.file(record.mask).unlink()
 
-    told = train.preflight(world.studio, world.id)
+    told = train.preflight(world.desk)
 
     assert not told.ok
     assert any(not check.ok and "0.png" in check.hint for check in told.musts)
@@ -195,11 +197,11 @@ def test_trouble_is_seen_when_it_comes_and_when_it_goes(world: Any) -> None:
 
 def test_a_picture_that_is_drawn_again_is_said_to_be(world: Any) -> None:
     """The same content answers the record that it has: the result says so, and whether it lies in the trash."""
-    items = generate.scene_items(world.studio, world.id, 2)
-    first = world.finish(generate.submit(world.studio, world.id, items))
+    items = generate.scene_items(world.desk, 2)
+    first = world.finish(generate.submit(world.desk, items))
     world.store.trash(first.artifacts["images"][:1])
 
-    second = world.finish(generate.submit(world.studio, world.id, items))
+    second = world.finish(generate.submit(world.desk, items))
 
     assert "again" not in first.artifacts
     assert second.artifacts["images"] == first.artifacts["images"]

@@ -6,6 +6,7 @@ from PIL import Image
 from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
+from studio.judging import outcomes
 from studio.records.nouns import CardRun, Kind
 
 
@@ -19,7 +20,7 @@ def _card(*cells: dict, seeds: tuple[int, ...] = (0, 1)) -> CardRun:
 
 def test_a_card_has_every_cell_with_every_seed(world) -> None:
     """23 cells × seeds, each with a picture of kind card and an outcome on each axis that it asks for."""
-    job = world.finish(card.submit(world.studio, world.id, seeds=(5, 6)))
+    job = world.finish(card.submit(world.desk, seeds=(5, 6)))
 
     found = world.store.cards.get(job.artifacts["card"])
     assert len(found.cells) == 46
@@ -34,12 +35,12 @@ def test_an_axis_is_unknown_when_nobody_says() -> None:
     """No face and no tag are outcomes of their own, never failures."""
     asked = {"angle": "front", "expression": "sad"}
 
-    assert card.axes_outcomes(asked, {"angle": "front"}, None, 0.5) == {
+    assert outcomes.axes_outcomes(asked, {"angle": "front"}, None, 0.5) == {
         "identity": "unknown",
         "angle": "pass",
         "expression": "unknown",
     }
-    assert card.axes_outcomes(asked, {"angle": "half-left", "expression": "sad"}, 0.5, 0.5) == {
+    assert outcomes.axes_outcomes(asked, {"angle": "half-left", "expression": "sad"}, 0.5, 0.5) == {
         "identity": "pass",
         "angle": "fail",
         "expression": "pass",
@@ -48,15 +49,15 @@ def test_an_axis_is_unknown_when_nobody_says() -> None:
 
 def test_a_cell_passes_only_if_all_axes_pass() -> None:
     """One failure fails it; else one unknown leaves it unknown."""
-    assert card.overall(["pass", "pass"]) == "pass"
-    assert card.overall(["pass", "unknown"]) == "unknown"
-    assert card.overall(["fail", "unknown"]) == "fail"
+    assert outcomes.overall(["pass", "pass"]) == "pass"
+    assert outcomes.overall(["pass", "unknown"]) == "unknown"
+    assert outcomes.overall(["fail", "unknown"]) == "fail"
 
 
 def _drawn_with(world, originals: int) -> CardRun:
     """A card drawn while so many of the four originals were there."""
     world.store.trash(world.sources[originals:])
-    job = world.finish(card.submit(world.studio, world.id, seeds=(0,)))
+    job = world.finish(card.submit(world.desk, seeds=(0,)))
     return card.get(world.store, job.artifacts["card"])
 
 
@@ -136,7 +137,7 @@ def test_a_humans_word_makes_an_unknown_cell_judged(world) -> None:
     before = card.summary(found)
     unknown = next(cell for cell in found.cells if cell["verdict"] == "unknown")
 
-    after = card.summary(card.set_human(world.studio, world.id, found.id, unknown["cell"], 0, True))
+    after = card.summary(card.set_human(world.desk, found.id, unknown["cell"], 0, True))
 
     assert after["first_try"]["unknown"] == before["first_try"]["unknown"] - 1
     assert (after["first_try"]["k"], after["human"], after["agreement"]) == (1, 1, None)
@@ -166,7 +167,7 @@ def test_what_nobody_could_judge_was_not_missed(world) -> None:
     assert card.lessons(_card(*cells)) == poses
     world.store.cards.put(_card(cells[1]))
     with pytest.raises(BadInput, match="could be judged"):
-        card.to_show(world.studio, world.id)
+        card.to_show(world.desk)
 
 
 def test_cards_are_compared_on_the_cells_that_both_could_judge() -> None:
@@ -193,20 +194,20 @@ def test_first_try_counts_the_first_seed_alone() -> None:
 
 def test_the_human_word_is_the_headline_and_the_machine_stays(world) -> None:
     """Setting and taking back a human's word changes the headline, never the machine's verdict."""
-    job = world.finish(card.submit(world.studio, world.id, seeds=(0,)))
+    job = world.finish(card.submit(world.desk, seeds=(0,)))
     before = world.store.cards.get(job.artifacts["card"])
     cell = before.cells[0]
     other = cell["verdict"] != "pass"
 
-    after = card.set_human(world.studio, world.id, before.id, cell["cell"], 0, other)
-    back = card.set_human(world.studio, world.id, before.id, cell["cell"], 0, None)
+    after = card.set_human(world.desk, before.id, cell["cell"], 0, other)
+    back = card.set_human(world.desk, before.id, cell["cell"], 0, None)
 
     assert card.verdict_of(after.cells[0]) == ("pass" if other else "fail")
     assert after.cells[0]["verdict"] == cell["verdict"]
     assert (after.summary["human"], after.summary["agreement"]) == (1, 0.0)
     assert back.summary == before.summary
     with pytest.raises(NotFound):
-        card.set_human(world.studio, world.id, before.id, "no such cell", 0, True)
+        card.set_human(world.desk, before.id, "no such cell", 0, True)
 
 
 def test_two_cards_are_compared_pair_by_pair() -> None:
@@ -231,33 +232,33 @@ def test_what_a_card_missed_is_what_to_draw_more_of(world) -> None:
         _cell("sitting", 1, "fail"),
         _cell("T-pose", 1, "fail"),
     )
-    assert len(card.missed(world.studio, world.id)) == 23
+    assert len(card.missed(world.desk)) == 23
     world.store.cards.put(_card(*cells))
 
-    missed = card.missed(world.studio, world.id, "v9")
+    missed = card.missed(world.desk, "v9")
 
     assert missed == [{"pose": pose, "framing": "full body"} for pose in ("T-pose", "sitting")]
     world.store.cards.put(CardRun(id="d", version="v9", job="", seeds=(0,), cells=(_cell("front sad", 0, "fail"),)))
-    assert [each["expression"] for each in card.missed(world.studio, world.id, "v9")] == ["sad"]
+    assert [each["expression"] for each in card.missed(world.desk, "v9")] == ["sad"]
 
 
 def test_a_card_needs_a_seed(world) -> None:
     """No seed, no card."""
     with pytest.raises(BadInput, match="at least one seed"):
-        card.submit(world.studio, world.id, seeds=())
+        card.submit(world.desk, seeds=())
 
 
 def test_what_the_editor_should_show_is_what_the_version_in_use_missed(world) -> None:
     """Without a card, or where it missed nothing, there is nothing to show, and it says what to do instead."""
     with pytest.raises(BadInput, match="no model card yet"):
-        card.to_show(world.studio, world.id)
+        card.to_show(world.desk)
     world.store.cards.put(_card(_cell("T-pose", 0, "fail"), _cell("front sad", 0, "pass")))
 
-    assert card.to_show(world.studio, world.id) == [{"pose": "T-pose", "framing": "full body"}]
+    assert card.to_show(world.desk) == [{"pose": "T-pose", "framing": "full body"}]
 
     world.store.cards.put(_card(_cell("T-pose", 0, "fail", human=True), _cell("front sad", 0, "pass")))
     with pytest.raises(BadInput, match="missed nothing"):
-        card.to_show(world.studio, world.id)
+        card.to_show(world.desk)
 
 
 def test_what_was_missed_is_shown_beside_what_it_was_taken_for() -> None:

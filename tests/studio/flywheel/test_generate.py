@@ -12,9 +12,9 @@ from studio.records.nouns import JobState, Kind, Verdict
 
 def test_every_item_becomes_a_scored_picture(world) -> None:
     """Pictures keep their words, seed, asked tags and score, and wait for a verdict."""
-    items = generate.scene_items(world.studio, world.id, 6, seed=3)
+    items = generate.scene_items(world.desk, 6, seed=3)
 
-    job = world.finish(generate.submit(world.studio, world.id, items))
+    job = world.finish(generate.submit(world.desk, items))
 
     images = [world.store.images.get(image) for image in job.artifacts["images"]]
     assert [image.params["seed"] for image in images] == [item.seed for item in items]
@@ -24,23 +24,23 @@ def test_every_item_becomes_a_scored_picture(world) -> None:
 
 def test_an_approved_picture_can_be_learned_from_at_once(world) -> None:
     """The words that drew a picture are its caption, so that nothing has to be captioned before the next training."""
-    items = generate.scene_items(world.studio, world.id, 2)
-    job = world.finish(generate.submit(world.studio, world.id, items))
+    items = generate.scene_items(world.desk, 2)
+    job = world.finish(generate.submit(world.desk, items))
     for image in job.artifacts["images"]:
         world.store.decide(image, Verdict.GOOD)
 
-    learned = {entry["image"]: entry["caption"] for entry in train.dataset(world.studio, world.id)}
+    learned = {entry["image"]: entry["caption"] for entry in train.dataset(world.desk)}
 
     assert [learned[image] for image in job.artifacts["images"]] == [item.prompt for item in items]
-    assert train.preflight(world.studio, world.id).ok
+    assert train.preflight(world.desk).ok
 
 
 def test_strangers_are_set_aside_and_never_deleted(world) -> None:
     """Below the threshold a picture is flagged, stays in the store, and leaves the review queue."""
-    generate.set_threshold(world.studio, world.id, 0.999)
-    items = generate.scene_items(world.studio, world.id, 5)
+    generate.set_threshold(world.desk, 0.999)
+    items = generate.scene_items(world.desk, 5)
 
-    job = world.finish(generate.submit(world.studio, world.id, items))
+    job = world.finish(generate.submit(world.desk, items))
 
     images = [world.store.images.get(image) for image in job.artifacts["images"]]
     assert [image.filtered for image in images] == [True] * 5
@@ -50,26 +50,26 @@ def test_strangers_are_set_aside_and_never_deleted(world) -> None:
 
 def test_moving_the_threshold_moves_undecided_pictures(world) -> None:
     """A lower threshold brings pictures back; without one the originals set their own floor."""
-    generate.set_threshold(world.studio, world.id, 0.999)
-    items = generate.scene_items(world.studio, world.id, 4)
-    world.finish(generate.submit(world.studio, world.id, items))
+    generate.set_threshold(world.desk, 0.999)
+    items = generate.scene_items(world.desk, 4)
+    world.finish(generate.submit(world.desk, items))
 
-    aside = generate.set_threshold(world.studio, world.id, -1.0)
+    aside = generate.set_threshold(world.desk, -1.0)
 
     assert aside == []
     assert len(world.store.pending()) == 4
-    generate.set_threshold(world.studio, world.id, None)
-    assert generate.threshold(world.studio, world.id) == gallery(world.studio, world.store).floor
+    generate.set_threshold(world.desk, None)
+    assert generate.threshold(world.desk) == gallery(world.desk).floor
 
 
 def test_a_version_draws_with_its_adapter_and_is_remembered(world) -> None:
     """With a version the picture is not the base's, and its record names the version, not a file."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
-    items = generate.scene_items(world.studio, world.id, 1, version.id)
+    items = generate.scene_items(world.desk, 1, version.id)
 
-    base = world.finish(generate.submit(world.studio, world.id, items))
-    ours = world.finish(generate.submit(world.studio, world.id, items, version=version.id))
+    base = world.finish(generate.submit(world.desk, items))
+    ours = world.finish(generate.submit(world.desk, items, version=version.id))
 
     drawn = world.store.images.get(ours.artifacts["images"][0])
     assert base.artifacts["images"] != ours.artifacts["images"]
@@ -78,7 +78,7 @@ def test_a_version_draws_with_its_adapter_and_is_remembered(world) -> None:
 
 def test_a_picture_that_copies_an_original_is_named(world) -> None:
     """Above the originals' own likeness a picture carries the advice near_copy."""
-    job = world.finish(generate.submit(world.studio, world.id, generate.scene_items(world.studio, world.id, 1)))
+    job = world.finish(generate.submit(world.desk, generate.scene_items(world.desk, 1)))
     judge = Judge(world.context(job))
 
     assert "near_copy" in judge.advice({"fake-identity-1": judge.gallery.ceiling + 0.001})
@@ -89,9 +89,9 @@ def test_a_picture_that_copies_an_original_is_named(world) -> None:
 
 def test_a_stopped_job_goes_on_with_what_is_not_drawn(world) -> None:
     """Resuming draws the rest: all pictures, each once, the same as in one go."""
-    items = generate.scene_items(world.studio, world.id, 4)
-    whole = world.finish(generate.submit(world.studio, world.id, items)).artifacts["images"]
-    stopped = world.cancel_at(generate.submit(world.studio, world.id, items), step=5)
+    items = generate.scene_items(world.desk, 4)
+    whole = world.finish(generate.submit(world.desk, items)).artifacts["images"]
+    stopped = world.cancel_at(generate.submit(world.desk, items), step=5)
     assert stopped.state is JobState.CANCELLED
     assert stopped.artifacts["images"] == whole[:2]
 
@@ -103,17 +103,17 @@ def test_a_stopped_job_goes_on_with_what_is_not_drawn(world) -> None:
 def test_nothing_to_draw_is_refused(world) -> None:
     """An empty list is an error that says so."""
     with pytest.raises(BadInput, match="nothing to draw"):
-        generate.submit(world.studio, world.id, [])
+        generate.submit(world.desk, [])
 
 
 def test_without_the_scorer_a_human_sees_all(world) -> None:
     """Missing weights of the scorer are told in the job's events; nothing is set aside."""
     world.studio.library.update(world.id, scorer="far-away")
 
-    job = world.finish(generate.submit(world.studio, world.id, generate.scene_items(world.studio, world.id, 2)))
+    job = world.finish(generate.submit(world.desk, generate.scene_items(world.desk, 2)))
 
     events, _ = world.studio.jobs.events(job.id, 0)
     assert any("not scored" in event.get("warning", "") for event in events)
     assert len(world.store.pending()) == 2
     assert not any(world.store.images.get(image).filtered for image in job.artifacts["images"])
-    assert generate.threshold(world.studio, world.id) == -1.0
+    assert generate.threshold(world.desk) == -1.0

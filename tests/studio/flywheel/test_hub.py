@@ -23,10 +23,10 @@ from studio.records.nouns import Role
 
 def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
     """The zip holds the very LoRA, the newest previews, and a card whose header and links name what is in it."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
 
-    with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
+    with zipfile.ZipFile(export_hub(world.desk, version.id)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
 
     adapter = world.store.adapter_path(version.id)
@@ -42,7 +42,7 @@ def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
 
 def hub(world: Any, version: Any) -> tuple[dict[str, bytes], dict[str, Any], str]:
     """The zip's members, the card's header, and what it says below."""
-    with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
+    with zipfile.ZipFile(export_hub(world.desk, version.id)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     _, header, said = members["README.md"].decode().split("---\n", 2)
     return (
@@ -65,7 +65,7 @@ def code_of(card: str) -> str:
 
 def test_the_card_shows_the_kept_checkpoint(world: Any) -> None:
     """A version that was kept at step 10 ships the pictures of step 10, though the run went on to 20."""
-    job = train.submit(world.studio, world.id, world.train_params(steps=20, save_every=10, sample_every=10))
+    job = train.submit(world.desk, world.train_params(steps=20, save_every=10, sample_every=10))
     world.finish(job)
     early = keep_at(world.studio, job.id, 10)
     last = next(version for version in world.store.versions.all() if version.id != early.id)
@@ -80,7 +80,7 @@ def test_the_card_shows_the_kept_checkpoint(world: Any) -> None:
 
 def test_the_card_says_where_its_pictures_are_of_an_earlier_step(world: Any) -> None:
     """Without previews at the kept step the nearest earlier ones are shown, and said to be; without any, none."""
-    job = train.submit(world.studio, world.id, world.train_params(steps=20, save_every=5, sample_every=10))
+    job = train.submit(world.desk, world.train_params(steps=20, save_every=5, sample_every=10))
     world.finish(job)
     shipped = {step: hub(world, keep_at(world.studio, job.id, step)) for step in (5, 15)}
 
@@ -96,7 +96,7 @@ def test_an_editors_card_speaks_of_edits(world: Any) -> None:
     """No trigger and no share of originals: what it learned is edits, its pictures' words are instructions, and its
     code loads an editing pipeline with a picture to change."""
     world.review(approved=30)
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
     (version,) = [each for each in world.store.versions.all() if each.role is Role.EDITOR]
     members, header, said = hub(world, version)
 
@@ -114,11 +114,11 @@ def test_an_editors_card_speaks_of_edits(world: Any) -> None:
 def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: Any) -> None:
     """Without held-out edits there are no previews: the words are those of an edit that it learned, never a trigger."""
     world.review(corrected=1)
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
     (version,) = [each for each in world.store.versions.all() if each.role is Role.EDITOR]
     _, header, said = hub(world, version)
 
-    (learned,) = refine.dataset(world.studio, world.id)
+    (learned,) = refine.dataset(world.desk)
     assert header["widget"] == []
     assert json.dumps(learned["caption"]) in code_of(said) and "ohwx" not in said
 

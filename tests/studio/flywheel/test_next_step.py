@@ -9,13 +9,13 @@ from studio.records.nouns import CardRun, Kind, Role, Triplet, Verdict, Version,
 
 def following(world) -> str:
     """The label of the next step."""
-    found = next_step(world.studio, world.id)
+    found = next_step(world.desk)
     return f"{found.stops[found.at].label} {found.at}"
 
 
 def why(world) -> str:
     """The sentence beside it."""
-    return next_step(world.studio, world.id).why
+    return next_step(world.desk).why
 
 
 def run_card(world, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
@@ -73,7 +73,7 @@ def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world) -> None:
     """What could not be judged stands beside the figure, is not called missed, and the goal is not ticked."""
     first_version(world)
     run_card(world, "c1", "character-v1", 15, "2999-01-02", other="unknown")
-    stop = next_step(world.studio, world.id).stops[6]
+    stop = next_step(world.desk).stops[6]
     assert (stop.label, stop.figure, stop.done) == ("Card", "15/15 · 8 ?", False)
     assert "leaves 8 of 23 cells open" in why(world)
 
@@ -88,13 +88,13 @@ def test_a_trained_version_is_compared_then_adopted_or_left(world) -> None:
     run_card(world, "c2", two.id, 22, "2999-02-02")
     assert following(world) == "Train 3"
     assert "v2 has 22/23 cells right, v1 20/23. Adopt v2, or leave it" in why(world)
-    assert next_step(world.studio, world.id).stops[6].figure == "20/23"  # of the one in use
+    assert next_step(world.desk).stops[6].figure == "20/23"  # of the one in use
 
     assert world.store.adopt(two.id, on=False).state is VersionState.RETIRED
     assert following(world) == "Generate 4"
     world.store.adopt(two.id)
     assert following(world) == "Generate 4"
-    assert next_step(world.studio, world.id).stops[6].figure == "22/23"
+    assert next_step(world.desk).stops[6].figure == "22/23"
 
 
 def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world) -> None:
@@ -102,7 +102,7 @@ def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world) -> None:
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
     world.store.adopt(trained(world, "v2", Role.CHARACTER, "2999-02-01").id)
-    found = next_step(world.studio, world.id)
+    found = next_step(world.desk)
     assert (found.stops[6].figure, found.stops[6].done) == ("–", False)
     assert found.why == "Run the model card to see what v2 can do."
 

@@ -29,17 +29,17 @@ def decided(world: Any, count: int, good_from: float) -> None:
 
 def order(world: Any, count: int = 1000) -> list[str]:
     """Ids in the order of the queue."""
-    return [image.id for image in review.next(world.studio, world.id, count=count)]
+    return [image.id for image in review.next(world.desk, count=count)]
 
 
 def test_an_empty_queue_is_empty(world: Any) -> None:
     """Nothing to review is no error."""
-    assert review.next(world.studio, world.id) == []
+    assert review.next(world.desk) == []
 
 
 def test_the_least_certain_comes_first(world: Any) -> None:
     """Before there are labels, what lies nearest the floor is asked first."""
-    floor = gallery(world.studio, world.store).floor
+    floor = gallery(world.desk).floor
     far, near, middle = waiting(world, floor + 0.4, floor + 0.01, floor - 0.2)
     assert order(world) == [near, middle, far]
 
@@ -55,15 +55,15 @@ def test_labels_calibrate_the_order(world: Any) -> None:
     decided(world, 60, good_from=0.7)
     low, edge, high = waiting(world, 0.2, 0.7, 1.0)
     assert order(world)[0] == edge
-    reason = review.explain(world.studio, world.id, edge)
+    reason = review.explain(world.desk, edge)
     assert reason.p_good == pytest.approx(0.5, abs=0.2)
-    ends = [review.explain(world.studio, world.id, image).p_good for image in (low, high)]
+    ends = [review.explain(world.desk, image).p_good for image in (low, high)]
     assert ends[0] < 0.1 < 0.8 < ends[1]
 
 
 def test_every_tenth_is_drawn_at_random(world: Any) -> None:
     """The tenth decision is an audit, whatever the scores, and the queue still holds everything once."""
-    floor = gallery(world.studio, world.store).floor
+    floor = gallery(world.desk).floor
     images = waiting(world, *(floor + n / 100 for n in range(30)))
     found = order(world)
     assert sorted(found) == sorted(images)
@@ -76,10 +76,10 @@ def test_the_audit_comes_round_one_by_one_too(world: Any) -> None:
     """Asked for one picture at a time, a reviewer sees the same order as asked for all at once."""
     waiting(world, *(n / 40 for n in range(25)))
     wanted, seen, audits = order(world), [], []
-    while found := review.next(world.studio, world.id):
+    while found := review.next(world.desk):
         seen.append(found[0].id)
-        audits.append(review.explain(world.studio, world.id, found[0].id).audit)
-        review.decide(world.studio, world.id, found[0].id, Verdict.REJECT)
+        audits.append(review.explain(world.desk, found[0].id).audit)
+        review.decide(world.desk, found[0].id, Verdict.REJECT)
     assert seen == wanted
     assert [n for n, audit in enumerate(audits) if audit] == [9, 19]
 
@@ -103,7 +103,7 @@ def test_what_the_filter_set_aside_is_not_asked(world: Any) -> None:
 def test_a_reason_is_told(world: Any, score: float | None, words: str) -> None:
     """Why a picture is shown is said in figures and words."""
     image, *_ = waiting(world, score, 0.5, 0.6)
-    assert words in review.explain(world.studio, world.id, image).words
+    assert words in review.explain(world.desk, image).words
 
 
 def test_with_too_few_originals_no_score_is_surer_than_another(world: Any) -> None:
@@ -115,7 +115,7 @@ def test_with_too_few_originals_no_score_is_surer_than_another(world: Any) -> No
         world.store.update_image(image, scores={SCORER: score})
 
     assert order(world) == before
-    reason = review.explain(world.studio, world.id, images[0])
+    reason = review.explain(world.desk, images[0])
     assert (reason.floor, reason.ceiling) == (None, None)
     assert "too few originals" in reason.words
 
@@ -126,26 +126,26 @@ def test_without_the_scorers_weights_review_goes_on(world: Any) -> None:
     images = waiting(world, 0.1, 0.2)
 
     assert sorted(order(world)) == sorted(images)
-    assert review.explain(world.studio, world.id, images[0]).floor is None
+    assert review.explain(world.desk, images[0]).floor is None
 
 
 def test_the_tally_follows_verdicts_and_their_undoing(world: Any) -> None:
     """Counts are those of the store at this moment."""
     first, second, _third = waiting(world, 0.1, 0.2, 0.3)
-    review.decide(world.studio, world.id, first, Verdict.GOOD)
-    review.decide(world.studio, world.id, second, Verdict.REJECT, reviewer="ann", reasons=["identity"])
-    assert review.tally(world.studio, world.id) == review.Tally(1, 1, 0, 1)
-    assert review.tally(world.studio, world.id, "ann").decided == 1
-    assert review.undo(world.studio, world.id, reviewer="ann").image == second
-    assert review.tally(world.studio, world.id) == review.Tally(2, 1, 0, 0)
+    review.decide(world.desk, first, Verdict.GOOD)
+    review.decide(world.desk, second, Verdict.REJECT, reviewer="ann", reasons=["identity"])
+    assert review.tally(world.desk) == review.Tally(1, 1, 0, 1)
+    assert review.tally(world.desk, "ann").decided == 1
+    assert review.undo(world.desk, reviewer="ann").image == second
+    assert review.tally(world.desk) == review.Tally(2, 1, 0, 0)
     with pytest.raises(NotFound):
-        review.undo(world.studio, world.id, reviewer="ann")
+        review.undo(world.desk, reviewer="ann")
 
 
 def test_a_correction_is_a_golden_lesson(world: Any) -> None:
     """The mended picture is good, the wrong one needs correction, and the editor has a lesson."""
     edit = world.picture(Kind.ENRICHED, 1, parent=world.sources[0], params_kind="EditParams", params={"seed": 1})
-    triplet = review.correct(world.studio, world.id, edit, Image.new("RGB", (64, 64), "red"), reason="artifact")
+    triplet = review.correct(world.desk, edit, Image.new("RGB", (64, 64), "red"), reason="artifact")
     assert (triplet.golden, triplet.source, triplet.wrong) == (True, world.sources[0], edit)
     assert world.store.images.get(triplet.result).state is Verdict.GOOD
-    assert review.tally(world.studio, world.id).needs_correction == 1
+    assert review.tally(world.desk).needs_correction == 1

@@ -114,7 +114,7 @@ def test_a_good_file_is_drawn_with(submit: Any, lora: str, world: Any) -> None:
 
 def test_what_a_file_holds_in_vain_is_told(lora: str, world: Any) -> None:
     """Words of the engine's check reach who submits, and who follows the job."""
-    (row,) = enrich.plan(world.studio, world.id, limit=1, loras=[LoraUse(file=lora)]).rows
+    (row,) = enrich.plan(world.desk, limit=1, loras=[LoraUse(file=lora)]).rows
     engine = world.studio.engine("fake-edit")
     engine.check_loras = lambda uses: [f"{len(uses)} file: its text encoder is not used."]
     answer = Api(world.studio).enrich_submit(world.id, [{"source": row.source, "params": row.params}])
@@ -131,6 +131,6 @@ def test_a_plan_keeps_the_loras_of_its_knobs(world: Any) -> None:
     answer = Api(world.studio).enrich_plan(world.id, limit=2, params={"loras": [first]})
     assert [list(row["params"]["loras"]) for row in answer["rows"]] == [[first], [first]]
 
-    both = enrich.plan(world.studio, world.id, limit=1, knobs={"loras": [first]}, loras=[second])
+    both = enrich.plan(world.desk, limit=1, knobs={"loras": [first]}, loras=[second])
     stack = EditParams.from_json(both.rows[0].params).loras
     assert stack == (LoraUse(file="a.safetensors", weight=0.5), second)

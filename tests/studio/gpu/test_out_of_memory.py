@@ -20,10 +20,11 @@ from engines.catalogue.models import MODELS
 from engines.catalogue.registry import Registry
 from engines.fake import FakeCard
 from studio.flywheel import generate
-from studio.jobs.context import Context
+from studio.open import open_workplace
 from studio.records.nouns import Job, JobState
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.context import Context
+from studio.workplace.desk import Workplace
 
 pytestmark = pytest.mark.slow
 
@@ -42,7 +43,7 @@ def _draw(ctx: Context) -> None:
 def _edit(ctx: Context) -> None:
     """Edit what is not edited yet."""
     images: list[str] = list(ctx.job.artifacts.get("images", []))
-    engine = ctx.studio.engine(ctx.job.payload["model"])
+    engine = ctx.workplace.engine(ctx.job.payload["model"])
     source = Image.open(SOURCE).convert("RGB")
     items = [EditItem(source, EditParams.from_json(item)) for item in ctx.job.payload["items"]][len(images) :]
     with ctx.lease(engine.plan(items)) as lease:
@@ -54,7 +55,7 @@ def _edit(ctx: Context) -> None:
 class House:
     """A studio on a card whose every allocation can fail."""
 
-    studio: Studio
+    studio: Workplace
     card: FakeCard
     character: str
 
@@ -75,7 +76,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     settings = Settings(data_root=home, assets=Path(assets.__file__).parent, device="cpu")
     forgetful = [replace(spec, options={**spec.options, "encoding_cache_bytes": 0}) for spec in MODELS]
     registry = Registry(settings.assets, settings.models_dir, forgetful)  # so that every job asks for its encoders
-    with Studio(settings, registry, device=card, runners={"draw": _draw, "edit": _edit}) as studio:
+    with open_workplace(settings, registry, device=card, runners={"draw": _draw, "edit": _edit}) as studio:
         yield House(studio, card, studio.library.characters()[0].id)
 
 

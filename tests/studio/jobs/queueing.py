@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from studio.jobs.context import Context
 from studio.jobs.queue import Jobs, Runner
 from studio.records.nouns import Job, JobState
 from studio.store import Library
+from studio.workplace.context import Context
 from tests.studio.card import Clock
 from tests.studio.drawing import House
 
@@ -26,15 +26,12 @@ class Bench:
 
     def open(self) -> Jobs:
         """A queue on the same library."""
-        runners: dict[str, Runner] = {"do": lambda ctx: self.does(ctx), "say": lambda ctx: None}
-        return Jobs(
-            self.library,
-            runners,
-            lambda job, jobs: Context(job, jobs, self.house),  # type: ignore[arg-type]
-            clock=self.clock,
-            log="the-log",
-            retry_s=0.01,
-        )
+        runners: dict[str, Runner] = {
+            "do": lambda job: self.does(Context(job, self.house)),  # type: ignore[arg-type]
+            "say": lambda job: None,
+        }
+        self.house.jobs = Jobs(self.library, runners, clock=self.clock, log="the-log", retry_s=0.01)
+        return self.house.jobs
 
     def submit(self, title: str = "a job", **more: object) -> Job:
         """Queue a job of kind `do`."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError
-from studio.jobs.context import Context
 from studio.records.nouns import JobState
+from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
 
 ROOT = Path(__file__).resolve().parents[3]

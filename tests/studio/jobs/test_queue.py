@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput
-from studio.jobs.context import Context
 from studio.records.nouns import Job, JobState
+from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench, titles
 
 ROOT = Path(__file__).resolve().parents[3]

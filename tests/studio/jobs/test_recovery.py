@@ -11,9 +11,9 @@ import pytest
 from engines.api.errors import Busy
 from engines.api.protocols import Plan, Stage
 from engines.fake import FakeDevice
-from studio.jobs.context import Context
 from studio.records.nouns import Job, JobState
 from studio.store import Library
+from studio.workplace.context import Context
 from tests.studio import drawing
 from tests.studio.card import MIB, manager, one, part, run
 from tests.studio.jobs.queueing import Bench

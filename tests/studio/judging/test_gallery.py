@@ -67,15 +67,15 @@ def test_only_originals_that_nobody_rejected_are_in_the_gallery(world: Any) -> N
     world.store.decide(world.sources[0], Verdict.REJECT)
     world.store.decide(world.sources[1], Verdict.GOOD)
     world.store.trash([world.sources[2]])
-    assert set(scoring.gallery(world.studio, world.store).ids) == {world.sources[1], world.sources[3]}
+    assert set(scoring.gallery(world.desk).ids) == {world.sources[1], world.sources[3]}
 
 
 def test_no_face_leaves_the_gallery_and_scores_null(world: Any) -> None:
     """An original without a face isn't compared with, a result without one has no score."""
     black = world.store.add_image(Image.new("RGB", (64, 64)), kind=Kind.SOURCE).id
-    assert black not in scoring.gallery(world.studio, world.store).ids
+    assert black not in scoring.gallery(world.desk).ids
     result = world.store.add_image(Image.new("RGB", (64, 60)), kind=Kind.ENRICHED).id
-    assert scoring.score_images(world.studio, world.store, [result]) == {result: None}
+    assert scoring.score_images(world.desk, [result]) == {result: None}
     image = world.store.images.get(result)
     assert image.scores == {"fake-identity-1": None}
     assert scoring.score_of(image, "fake-identity-1") is None
@@ -84,7 +84,7 @@ def test_no_face_leaves_the_gallery_and_scores_null(world: Any) -> None:
 def test_scores_of_other_versions_stay(world: Any) -> None:
     """A new scorer adds its score beside the old one's."""
     image = world.picture(Kind.SYNTHETIC, 1, scores={"older-1": 0.5})
-    scoring.score_images(world.studio, world.store, [image])
+    scoring.score_images(world.desk, [image])
     scores = world.store.images.get(image).scores
     assert scores["older-1"] == 0.5
     assert 0.5 < scores["fake-identity-1"] <= 1.0
@@ -150,7 +150,7 @@ def test_a_cropped_result_is_scored_by_its_crop(world: Any) -> None:
     beside = Image.new("RGB", (128, 64))
     beside.paste(world.store.open_image(world.sources[0]), (0, 0))
     image = world.store.add_image(beside, kind=Kind.ENRICHED).id
-    whole = scoring.score_images(world.studio, world.store, [image])[image]
+    whole = scoring.score_images(world.desk, [image])[image]
     world.store.set_crop(image, (0.0, 0.0, 0.5, 1.0))
-    part = scoring.score_images(world.studio, world.store, [image])[image]
+    part = scoring.score_images(world.desk, [image])[image]
     assert whole is not None and part is not None and part > whole + 0.2

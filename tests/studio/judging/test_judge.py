@@ -10,9 +10,9 @@ from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice, FakeScorer
 from studio.flywheel import generate
 from studio.judging.judge import Judge
+from studio.open import open_workplace
 from studio.records.nouns import JobState
 from studio.settings import Settings
-from studio.workplace import Studio
 from tests.tabs.waiting import ended
 
 
@@ -30,10 +30,10 @@ def test_a_scorer_that_fails_at_the_first_picture_costs_the_scores_alone(tmp_pat
     unplugged = replace(fakes["scorer"], name="unplugged", engine=f"{__name__}:Unplugged")
     registry = Registry(tmp_path / "assets", tmp_path / "models", (*FAKE_MODELS, unplugged))
     settings = Settings(data_root=tmp_path / "home", assets=tmp_path / "assets", device="fake")
-    studio = Studio(settings, registry=registry, device=FakeDevice(24 << 30))
+    studio = open_workplace(settings, registry=registry, device=FakeDevice(24 << 30))
     models = {"generator": fakes["generator"].name, "editor": fakes["editor"].name, "scorer": "unplugged"}
     who = studio.library.create("Mira", **models).id
-    job = generate.submit(studio, who, generate.scene_items(studio, who, 2))
+    job = generate.submit(studio.desk(who), generate.scene_items(studio.desk(who), 2))
 
     studio.jobs.start()
     job = ended(studio, job)
@@ -49,7 +49,7 @@ def test_a_scorer_that_fails_at_the_first_picture_costs_the_scores_alone(tmp_pat
 def test_too_few_originals_set_nobody_aside(world, originals: int) -> None:
     """There is no floor to fall below, and nothing is called faceless for want of somebody to compare with."""
     world.store.trash(world.sources[originals:])
-    job = world.finish(generate.submit(world.studio, world.id, generate.scene_items(world.studio, world.id, 3)))
+    job = world.finish(generate.submit(world.desk, generate.scene_items(world.desk, 3)))
     drawn = [world.store.images.get(image) for image in job.artifacts["images"]]
     judge = Judge(world.context(job))
 

@@ -11,12 +11,12 @@ import pytest
 
 from engines.api.errors import BadInput, UserError
 from studio.api.api import API_NAMES, Api
-from studio.flywheel.curate import coverage as curate
-from studio.jobs.context import Context
+from studio.flywheel.curate import captions
 from studio.records.nouns import Job, JobState, Kind, Verdict
 from studio.records.words import demand_text, mended
 from studio.store import Library
 from studio.store.journal import Journal
+from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
 
 BAD = ("a\0b", "Mira\ud800", "\udce9", "\x1b[31m", "\x7f", "\x85")
@@ -70,8 +70,8 @@ def test_no_record_holds_such_text(world: Any) -> None:
     edit = world.review(approved=1)[0]
     before = store.revision
     for attempt in (
-        lambda: curate.set_caption(world.studio, world.id, image, "ohwx \ud800"),
-        lambda: curate.set_tags(world.studio, world.id, image, {"outfit": "red\ud800"}),
+        lambda: captions.set_caption(world.studio.desk(world.id), image, "ohwx \ud800"),
+        lambda: captions.set_tags(world.studio.desk(world.id), image, {"outfit": "red\ud800"}),
         lambda: store.decide(edit, Verdict.GOOD, reviewer="\ud800"),
         lambda: store.decide(edit, Verdict.REJECT, reasons=["\ud800"]),
         lambda: library.create("Mira\ud800"),
@@ -121,7 +121,7 @@ def test_a_home_that_holds_such_text_opens_and_answers(tmp_path: Path, world: An
     json.dumps(answers, ensure_ascii=False).encode()
     assert (answers[0]["characters"][0]["name"], answers[1]["images"][0]["name"]) == ("Mira?", "caf?.png")
     assert world.studio.library.settings()["x"] == "?"
-    assert curate.set_caption(world.studio, world.id, image.id, "ohwx").name == "caf?.png"
+    assert captions.set_caption(world.studio.desk(world.id), image.id, "ohwx").name == "caf?.png"
     assert len(world.store.select(Kind.SOURCE)) == 4
 
 

@@ -16,7 +16,7 @@ from studio.store.lock import FolderLock
 _HOLDER = """
 import sys, time
 from pathlib import Path
-from studio.lock import FolderLock
+from studio.store.lock import FolderLock
 lock = FolderLock(Path(sys.argv[1]))
 print("held", flush=True)
 sys.stdin.read()

@@ -139,15 +139,15 @@ def test_nothing_that_leaves_names_a_place_on_this_machine(world: Any, tmp_path:
     save_file({"fake.mean": np.zeros((4, 4, 3), dtype=np.uint8)}, tmp_path / "hers.safetensors")
     uses = [{"file": str(tmp_path / "hers.safetensors"), "weight": 0.5}]
     api = Api(world.studio)
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
-    plan = enrich.plan(world.studio, world.id, limit=3, knobs={"loras": uses})
-    world.finish(enrich.submit(world.studio, world.id, plan.rows))
+    plan = enrich.plan(world.desk, limit=3, knobs={"loras": uses})
+    world.finish(enrich.submit(world.desk, plan.rows))
     drawn = api.generate_submit(world.id, ["ohwx"], 2, version.id, params={"loras": uses})
     world.finish(world.studio.jobs.get(drawn["job_id"]))
     for image in world.store.select((Kind.ENRICHED, Kind.SYNTHETIC)):
         api.review_decide(world.id, image.id, "good")
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
 
     left = [world.store.path(image.id) for image in world.store.select()]
     for each in world.store.versions.all():

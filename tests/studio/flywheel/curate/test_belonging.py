@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import importing
 from studio.records.nouns import ImageRecord, Job, Kind
 from tests.studio.drops import encoded, photo, turned
 
@@ -58,7 +58,7 @@ def test_twins_keep_their_own_words(world: Any, tmp_path: Path, twins: dict[str,
     files |= {f"{name}.txt": f"ohwx person, words {n}" for name, n in twins.items()}
     folder = lay(tmp_path / "in", files)
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    job = curate.submit_import(world.studio, world.id, paths if alone else [folder])
+    job = importing.submit_import(world.studio.desk(world.id), paths if alone else [folder])
     found = came(world, job)
     for name, n in twins.items():
         data = (folder / f"{name}.png").read_bytes()
@@ -79,7 +79,7 @@ def test_twins_keep_their_own_words(world: Any, tmp_path: Path, twins: dict[str,
 def test_one_picture_and_its_words_find_each_other(world: Any, tmp_path: Path, picture: str, words: str) -> None:
     """Where nothing else has the name, systems' spellings of it and trainers' endings are one."""
     folder = lay(tmp_path / "in", {picture: photo(1), words: "ohwx person, found"})
-    job = curate.submit_import(world.studio, world.id, [folder])
+    job = importing.submit_import(world.studio.desk(world.id), [folder])
     assert (set(came(world, job)), job.artifacts["refused"]) == ({"ohwx person, found"}, [])
 
 
@@ -88,7 +88,9 @@ def upload(world: Any, files: list[tuple[str, bytes | str]]) -> Job:
     cache = world.studio.settings.data_root / "cache" / "pages"
     for index, (name, data) in enumerate(files):
         lay(cache / f"{index}", {name: data})
-    return curate.submit_import(world.studio, world.id, [cache / f"{n}" / name for n, (name, _) in enumerate(files)])
+    return importing.submit_import(
+        world.studio.desk(world.id), [cache / f"{n}" / name for n, (name, _) in enumerate(files)]
+    )
 
 
 def test_uploads_of_one_name_pair_in_turn(world: Any) -> None:
@@ -138,7 +140,7 @@ def test_uploads_of_names_of_their_own_pair_in_any_order(world: Any) -> None:
 def test_words_of_one_folder_serve_all_forms_of_a_picture(world: Any, tmp_path: Path) -> None:
     """`a.png` and `a.jpg` read one `a.txt`, as trainers do; a second file of words is named."""
     files = {"a.png": photo(1), "a.jpg": photo(2, form="JPEG"), "a.txt": "ohwx person, a", "a.caption": "ohwx, b"}
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     captions = {world.store.images.get(each).caption for each in job.artifacts["imported"]}
     assert (captions, set(refused(job))) == ({"ohwx person, a"}, {"in/a.caption"})
 
@@ -146,7 +148,7 @@ def test_words_of_one_folder_serve_all_forms_of_a_picture(world: Any, tmp_path: 
 def test_a_file_within_a_dropped_folder_comes_once(world: Any, tmp_path: Path) -> None:
     """A folder and a file of it, chosen together, are one picture with its words."""
     folder = lay(tmp_path / "in", {"a.png": photo(1), "a.txt": "ohwx person, a"})
-    job = curate.submit_import(world.studio, world.id, [folder / "a.png", folder, folder / "a.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [folder / "a.png", folder, folder / "a.png"])
     assert (set(came(world, job)), job.artifacts["duplicates"]) == ({"ohwx person, a"}, [])
 
 
@@ -164,7 +166,7 @@ def test_a_file_within_a_dropped_folder_comes_once(world: Any, tmp_path: Path) -
 def test_a_mask_is_found_where_trainers_put_it(world: Any, tmp_path: Path, place: str) -> None:
     """Beside its picture by an ending, or in a folder of masks above or beside its picture's."""
     folder = lay(tmp_path, {"in/images/a.png": photo(1), "in/images/b.png": photo(2), place: mask()})
-    job = curate.submit_import(world.studio, world.id, [folder / "in"])
+    job = importing.submit_import(world.studio.desk(world.id), [folder / "in"])
     found = came(world, job)
     assert (set(found), job.artifacts["refused"]) == ({"a.png", "b.png"}, [])
     assert found["a.png"].mask and not found["b.png"].mask
@@ -174,12 +176,12 @@ def test_folders_of_pictures_and_masks_may_be_dropped_side_by_side(world: Any, t
     """`images` and `masks` belong together as two drops, too, and as two zips."""
     files = {"images/a.png": photo(1), "masks/a.png": mask()}
     lay(tmp_path, files)
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "images", tmp_path / "masks"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "images", tmp_path / "masks"])
     assert came(world, job)["a.png"].mask
     for name, data in {"pics": photo(2), "masks": mask()}.items():
         with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
             archive.writestr("b.png", data)
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "pics.zip", tmp_path / "masks.zip"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "pics.zip", tmp_path / "masks.zip"])
     assert came(world, job)["b.png"].mask
 
 
@@ -193,7 +195,7 @@ def test_photos_of_a_mask_are_photos(world: Any, tmp_path: Path) -> None:
         "02.png": photo(3),
         "02_mask.png": grey,
     }
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     assert (len(job.artifacts["imported"]), job.artifacts["masked"], job.artifacts["refused"]) == (4, [], [])
     assert "ohwx person, in a mask" in came(world, job)
     assert not any(image.mask for image in came(world, job).values())
@@ -202,7 +204,7 @@ def test_photos_of_a_mask_are_photos(world: Any, tmp_path: Path) -> None:
 def test_a_mask_is_as_large_as_its_picture_is_shown(world: Any, tmp_path: Path) -> None:
     """A phone's picture stands upright, and so does its mask."""
     files = {"a.jpg": photo(1, (120, 80), "JPEG", exif=turned()), "masks/a.png": mask((80, 120))}
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     assert job.artifacts["masked"] == job.artifacts["imported"] != []
 
 
@@ -216,7 +218,7 @@ def test_masks_without_a_place_never_become_pictures(world: Any, tmp_path: Path)
         "masks/gone.png": mask(),
         "masks/gone.txt": "words of a mask",
     }
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     assert len(job.artifacts["imported"]) == 2
     assert set(refused(job)) >= {"in/x/a_mask.png", "in/masks/a.png", "in/masks/gone.png"}
     assert "48×36" in refused(job)["in/x/a_mask.png"]
@@ -225,7 +227,7 @@ def test_masks_without_a_place_never_become_pictures(world: Any, tmp_path: Path)
 def test_a_coloured_masklabel_is_named(world: Any, tmp_path: Path) -> None:
     """OneTrainer's ending can mean nothing else, so a picture in colour under it is a mistake to tell."""
     files = {"a.png": photo(1), "a-masklabel.png": photo(2)}
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     assert (len(job.artifacts["imported"]), list(refused(job))) == (1, ["in/a-masklabel.png"])
     assert "in colour" in refused(job)["in/a-masklabel.png"]
 
@@ -244,18 +246,18 @@ def test_control_and_regularisation_pictures_stay_out(world: Any, tmp_path: Path
     """Beside the character's pictures they are left out, each named with what it is; alone they are pictures."""
     files = {"images/a.png": photo(1), f"{place}/a.png": photo(2), f"{place}/a.txt": "a person"}
     folder = lay(tmp_path / "in", files)
-    job = curate.submit_import(world.studio, world.id, [folder])
+    job = importing.submit_import(world.studio.desk(world.id), [folder])
     assert set(came(world, job)) == {"a.png"}
     assert set(refused(job)) == {f"in/{place}/a.png", f"in/{place}/a.txt"}
     assert any(word in refused(job)[f"in/{place}/a.png"] for word in ("control picture", "regularisation"))
-    alone = curate.submit_import(world.studio, world.id, [folder / place.split("/")[0]])
+    alone = importing.submit_import(world.studio.desk(world.id), [folder / place.split("/")[0]])
     assert set(came(world, alone)) == {"a person"}
 
 
 def test_a_control_picture_beside_its_picture_stays_out(world: Any, tmp_path: Path) -> None:
     """`a-condlabel` and `a_depth` belong to `a`; without one of that name they are pictures."""
     files = {"a.png": photo(1), "a-condlabel.png": photo(2), "a_depth.png": photo(3), "in_depth.png": photo(4)}
-    job = curate.submit_import(world.studio, world.id, [lay(tmp_path / "in", files)])
+    job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
     assert set(came(world, job)) == {"a.png", "in_depth.png"}
     assert set(refused(job)) == {"in/a-condlabel.png", "in/a_depth.png"}
 
@@ -263,8 +265,8 @@ def test_a_control_picture_beside_its_picture_stays_out(world: Any, tmp_path: Pa
 @pytest.mark.parametrize("folder", ["control room", "depth of field", "Regina", "mask", "masked ball", "images"])
 def test_folders_that_only_sound_alike_hold_pictures(world: Any, tmp_path: Path, folder: str) -> None:
     """A word within a longer name says nothing about what is in a folder."""
-    job = curate.submit_import(
-        world.studio, world.id, [lay(tmp_path / "in", {"a.png": photo(1), f"{folder}/b.png": photo(2)})]
+    job = importing.submit_import(
+        world.studio.desk(world.id), [lay(tmp_path / "in", {"a.png": photo(1), f"{folder}/b.png": photo(2)})]
     )
     assert (len(came(world, job)), job.artifacts["refused"]) == (2, [])
 
@@ -275,7 +277,7 @@ def test_folders_that_only_sound_alike_hold_pictures(world: Any, tmp_path: Path,
 def test_words_in_other_forms_are_told(world: Any, tmp_path: Path, name: str) -> None:
     """A list of captions beside pictures is named for what it is, with the form that is read."""
     folder = lay(tmp_path / "in", {"a.png": photo(1), name: '{"a.png": {"caption": "ohwx person"}}'})
-    job = curate.submit_import(world.studio, world.id, [folder])
+    job = importing.submit_import(world.studio.desk(world.id), [folder])
     (line,) = job.artifacts["refused"]
     assert line["file"] == f"in/{name}"
     assert "not read here" in line["reason"] and "words" in line["reason"] and ".txt" in line["hint"]

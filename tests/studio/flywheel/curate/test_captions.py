@@ -145,29 +145,29 @@ def test_the_trigger_comes_first(text: str, result: str) -> None:
 
 def test_a_caption_by_hand_is_a_humans(world: Any) -> None:
     """What is typed is kept as one line and known as a human's; nothing typed is nobody's."""
-    image = captions.set_caption(world.studio, world.id, world.sources[0], " ohwx person,\n sad ")
+    image = captions.set_caption(world.desk, world.sources[0], " ohwx person,\n sad ")
     assert (image.caption, image.caption_by) == ("ohwx person, sad", "human")
-    assert captions.set_caption(world.studio, world.id, world.sources[0], " ").caption_by == ""
+    assert captions.set_caption(world.desk, world.sources[0], " ").caption_by == ""
 
 
 def test_a_caption_has_an_end(world: Any) -> None:
     """What no model would read is refused with the limit, and what was there stays."""
     before = world.store.images.get(world.sources[0])
     with pytest.raises(BadInput, match=f"at most {CAPTION_LETTERS}"):
-        captions.set_caption(world.studio, world.id, world.sources[0], "a" * (CAPTION_LETTERS + 1))
+        captions.set_caption(world.desk, world.sources[0], "a" * (CAPTION_LETTERS + 1))
     assert world.store.images.get(world.sources[0]) == before
 
 
 def test_tags_are_set_in_bulk_and_checked(world: Any) -> None:
     """Tags merge, an empty one goes, and a value that is none is refused before anything is written."""
-    captions.set_tags(world.studio, world.id, world.sources, {"angle": "front", "outfit": "red shirt"})
-    captions.set_tags(world.studio, world.id, world.sources[0], {"outfit": "", "expression": "sad"})
+    captions.set_tags(world.desk, world.sources, {"angle": "front", "outfit": "red shirt"})
+    captions.set_tags(world.desk, world.sources[0], {"outfit": "", "expression": "sad"})
     tags = [world.store.images.get(image).tags for image in world.sources]
     assert tags[0] == {"angle": "front", "expression": "sad"}
     assert tags[1] == {"angle": "front", "outfit": "red shirt"}
     for wrong in ({"angle": "sideways"}, {"mood": "sad"}):
         with pytest.raises(BadInput):
-            captions.set_tags(world.studio, world.id, world.sources, wrong)
+            captions.set_tags(world.desk, world.sources, wrong)
     assert world.store.images.get(world.sources[0]).tags == tags[0]
 
 
@@ -180,7 +180,7 @@ def test_the_captioner_writes_what_nobody_wrote(world: Any) -> None:
     """Pictures without a caption get one with tags; captions by humans and sidecars stay."""
     new = uncaptioned(world, 10)
     sidecar = world.picture(Kind.SOURCE, 50, caption="ohwx by hand", caption_by="sidecar")
-    job = world.finish(captions.submit_caption(world.studio, world.id))
+    job = world.finish(captions.submit_caption(world.desk))
     assert set(job.artifacts["captioned"]) == set(new)
     for image in map(world.store.images.get, new):
         assert image.caption.startswith("ohwx person, ")
@@ -196,15 +196,15 @@ def test_the_captioner_sees_what_is_trained(world: Any) -> None:
     part = world.store.open_image(image).crop((0, 0, 32, 64))
     alone = world.store.add_image(part, kind=Kind.SOURCE).id
     world.store.set_crop(image, (0, 0, 0.5, 1))
-    world.finish(captions.submit_caption(world.studio, world.id, [image, alone]))
+    world.finish(captions.submit_caption(world.desk, [image, alone]))
     assert world.store.images.get(image).caption == world.store.images.get(alone).caption != ""
 
 
 def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
     """Naming a picture isn't enough to lose what someone typed; saying so is."""
     with pytest.raises(BadInput, match="nothing to caption"):
-        captions.submit_caption(world.studio, world.id, world.sources)
-    job = captions.submit_caption(world.studio, world.id, world.sources, overwrite_human=True)
+        captions.submit_caption(world.desk, world.sources)
+    job = captions.submit_caption(world.desk, world.sources, overwrite_human=True)
     world.finish(job)
     assert {world.store.images.get(image).caption_by for image in world.sources} == {"fake-edit"}
 
@@ -212,7 +212,7 @@ def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
 def test_known_tags_outlive_the_captioner(world: Any) -> None:
     """Tags that are there win, new ones are added."""
     image = world.picture(Kind.SOURCE, 100, caption="", tags={"angle": "front", "outfit": "red shirt"})
-    world.finish(captions.submit_caption(world.studio, world.id, [image]))
+    world.finish(captions.submit_caption(world.desk, [image]))
     tags = world.store.images.get(image).tags
     assert (tags["angle"], tags["outfit"]) == ("front", "red shirt")
     assert "expression" in tags
@@ -221,8 +221,8 @@ def test_known_tags_outlive_the_captioner(world: Any) -> None:
 def test_a_caption_typed_while_the_job_waited_stays(world: Any) -> None:
     """Who types last before the captioner comes is not overruled by it."""
     (image,) = uncaptioned(world, 1)
-    job = captions.submit_caption(world.studio, world.id)
-    captions.set_caption(world.studio, world.id, image, "ohwx person, mine")
+    job = captions.submit_caption(world.desk)
+    captions.set_caption(world.desk, image, "ohwx person, mine")
     world.finish(job)
     assert world.store.images.get(image).caption == "ohwx person, mine"
 
@@ -231,5 +231,5 @@ def test_a_missing_model_is_refused_with_its_remedy(world: Any) -> None:
     """Weights that are not there are told when captions are asked for, with the command that fetches them."""
     (image,) = uncaptioned(world, 1)
     with pytest.raises(ModelMissing, match=r"python launch\.py pull far-away"):
-        captions.submit_caption(world.studio, world.id, [image], model="far-away")
+        captions.submit_caption(world.desk, [image], model="far-away")
     assert world.studio.jobs.list() == []

@@ -9,11 +9,13 @@ import pytest
 from PIL import Image
 
 from engines.fake import FakeDevice, fake_registry
+from studio.flywheel.curate import captions, importing
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.train import character as train
+from studio.open import open_workplace
 from studio.records.nouns import Kind, Verdict
 from studio.settings import Settings
-from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 from tests.studio.drops import photo
 
 
@@ -32,7 +34,7 @@ def test_the_grid_counts_what_may_be_trained_on(world: Any) -> None:
     ):
         world.picture(kind, 20 + n, tags=tags, state=state)
     world.store.trash([world.picture(Kind.SOURCE, 40, tags=tags)])
-    seen = curate.coverage(world.studio, world.id)
+    seen = curate.coverage(world.desk)
     assert seen.cells["half-left", "sad"] == 3
     assert len(seen.cells) == 20
     assert len(seen.missing) == 19
@@ -43,21 +45,21 @@ def test_poses_count_where_the_whole_body_is_seen(world: Any) -> None:
     """A head shot that says "standing" covers no pose."""
     world.picture(Kind.SOURCE, 20, tags={"pose": "standing", "framing": "head"})
     world.picture(Kind.SOURCE, 21, tags={"pose": "sitting", "framing": "full body"})
-    seen = curate.coverage(world.studio, world.id)
+    seen = curate.coverage(world.desk)
     assert seen.poses == {"standing": 0, "sitting": 1, "T-pose": 0}
     assert seen.missing_poses == ("standing", "T-pose")
 
 
 def checks(world: Any) -> dict[str, bool]:
     """The checklist: label -> met."""
-    return {check.label: check.ok for check in curate.coverage(world.studio, world.id).checklist}
+    return {check.label: check.ok for check in curate.coverage(world.desk).checklist}
 
 
 def test_a_bad_start_fails_every_rule_with_a_hint(world: Any) -> None:
     """Few pictures of one angle, without words or with telling ones, are told one by one."""
     world.picture(Kind.SOURCE, 20, caption="")
     world.picture(Kind.SOURCE, 21, caption="someone with blue eyes")
-    checklist = curate.coverage(world.studio, world.id).checklist
+    checklist = curate.coverage(world.desk).checklist
     assert [check.ok for check in checklist] == [False] * 5
     assert all(check.hint for check in checklist)
 
@@ -80,10 +82,10 @@ def sample(folder: Path) -> Path:
     return folder
 
 
-def studio_on(assets: Path, home: Path) -> Studio:
+def studio_on(assets: Path, home: Path) -> Workplace:
     """A studio of fakes on a folder."""
     settings = Settings(data_root=home, assets=assets, device="fake")
-    return Studio(settings, registry=fake_registry(assets, assets / "models"), device=FakeDevice(8 << 30))
+    return open_workplace(settings, registry=fake_registry(assets, assets / "models"), device=FakeDevice(8 << 30))
 
 
 def test_the_sample_is_there_at_the_first_start_and_made_once(tmp_path: Path) -> None:
@@ -127,13 +129,13 @@ def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) 
     """Told with its share at the import, gone with a crop that fits, told of one that does not; the rest stays."""
     Image.effect_noise((64, 192), 90).convert("RGB").save(tmp_path / "body.png")
     Image.effect_noise((96, 128), 90).convert("RGB").save(tmp_path / "phone.png")
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "body.png", tmp_path / "phone.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "body.png", tmp_path / "phone.png"])
     body, phone = (world.store.images.get(image) for image in job.artifacts["imported"])
     world.store.update_image(body.id, advice={**body.advice, "dark": "very dark"})
 
-    fits = curate.crop(world.studio, world.id, body.id, (0, 0, 1, 0.5)).advice
-    long = curate.crop(world.studio, world.id, body.id, (0, 0, 0.3, 1)).advice
-    back = [curate.undo_crop(world.studio, world.id, body.id).advice for _ in range(2)]
+    fits = curate.crop(world.desk, body.id, (0, 0, 1, 0.5)).advice
+    long = curate.crop(world.desk, body.id, (0, 0, 0.3, 1)).advice
+    back = [curate.undo_crop(world.desk, body.id).advice for _ in range(2)]
 
     assert "39%" in body.advice["cut"] and "cut" not in phone.advice
     assert fits == {"dark": "very dark"} and "82%" in long["cut"]
@@ -154,15 +156,15 @@ def test_all_checks_agree_on_who_is_called(world: Any, trigger: str, caption: st
     """Curate's checklist and the pre-flight answer alike: whole words, wherever they stand."""
     world.studio.library.update(world.id, trigger=trigger)
     for image in world.sources:
-        curate.set_caption(world.studio, world.id, image, caption)
-    listed = [each.ok for each in curate.coverage(world.studio, world.id).checklist if trigger in each.label]
-    checked = [each.ok for each in train.preflight(world.studio, world.id).checks if f"says {trigger}" in each.label]
+        captions.set_caption(world.studio.desk(world.id), image, caption)
+    listed = [each.ok for each in curate.coverage(world.desk).checklist if trigger in each.label]
+    checked = [each.ok for each in train.preflight(world.desk).checks if f"says {trigger}" in each.label]
 
     assert (listed, checked) == ([said], [said])
 
 
 def test_a_triggers_own_words_are_no_leak(world: Any) -> None:
     """Whoever is called “redhead anna” may be named; red hair beside it may not."""
-    assert curate.leaks("redhead anna woman, smiling", "redhead anna") == []
-    assert curate.leaks("redhead anna woman with red hair", "redhead anna") == ["red hair"]
-    assert curate.leaks("redhead woman", "redhead anna") == ["redhead"]
+    assert captions.leaks("redhead anna woman, smiling", "redhead anna") == []
+    assert captions.leaks("redhead anna woman with red hair", "redhead anna") == ["red hair"]
+    assert captions.leaks("redhead woman", "redhead anna") == ["redhead"]

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import BadInput
-from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.intake import Limits
 from studio.records.nouns import Job, JobState, Kind, Verdict
@@ -64,7 +63,7 @@ def mess(tmp_path: Path) -> Path:
 
 def test_a_messy_folder_brings_in_what_is_good(world: Any, mess: Path) -> None:
     """Every good picture of the folder, its subfolder and its zip is there, each file that is not is named."""
-    job = curate.submit_import(world.studio, world.id, [mess])
+    job = importing.submit_import(world.studio.desk(world.id), [mess])
     assert job.state is JobState.DONE
     names = imported(world.store)
     assert set(names) == {"good.png", "phone.jpg", "print.tif", "deep.png", "zipped.png"}
@@ -84,10 +83,10 @@ def test_a_messy_folder_brings_in_what_is_good(world: Any, mess: Path) -> None:
 
 def test_duplicates_are_named_and_not_added_again(world: Any, mess: Path) -> None:
     """The same bytes under another name, and a whole folder dropped twice, add nothing."""
-    first = curate.submit_import(world.studio, world.id, [mess])
+    first = importing.submit_import(world.studio.desk(world.id), [mess])
     assert [item["file"] for item in first.artifacts["duplicates"]] == ["mess/same.png"]
     before = len(world.store.images.all())
-    again = curate.submit_import(world.studio, world.id, [mess])
+    again = importing.submit_import(world.studio.desk(world.id), [mess])
     assert again.artifacts["imported"] == []
     assert len(again.artifacts["duplicates"]) == 6
     assert len(world.store.images.all()) == before
@@ -96,15 +95,15 @@ def test_duplicates_are_named_and_not_added_again(world: Any, mess: Path) -> Non
 def test_a_duplicate_in_the_trash_says_so(world: Any, tmp_path: Path) -> None:
     """A picture that was thrown away is restored by its owner, not by an import."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     world.store.trash(first.artifacts["imported"])
-    again = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    again = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     assert "trash" in again.artifacts["duplicates"][0]["hint"]
 
 
 def test_originals_are_kept_byte_for_byte(world: Any, mess: Path) -> None:
     """JPEG and PNG files lie in the store as they came; a phone's turn is applied on reading."""
-    curate.submit_import(world.studio, world.id, [mess])
+    importing.submit_import(world.studio.desk(world.id), [mess])
     names = imported(world.store)
     assert world.store.path(names["phone.jpg"]).read_bytes() == (mess / "phone.jpg").read_bytes()
     assert world.store.open_image(names["phone.jpg"]).size == (80, 120)
@@ -114,7 +113,7 @@ def test_originals_are_kept_byte_for_byte(world: Any, mess: Path) -> None:
 
 def test_sidecars_become_captions_and_tags(world: Any, mess: Path) -> None:
     """A .txt beside a picture is its caption, in a zip too, and the tags are read from it."""
-    curate.submit_import(world.studio, world.id, [mess])
+    importing.submit_import(world.studio.desk(world.id), [mess])
     names = imported(world.store)
     good, zipped = (world.store.images.get(names[name]) for name in ("good.png", "zipped.png"))
     assert (good.caption, good.caption_by) == ("ohwx person, smiling, half-left view", "sidecar")
@@ -126,7 +125,7 @@ def test_a_broken_sidecar_costs_only_the_words(world: Any, tmp_path: Path) -> No
     """The picture comes in without a caption, and the file with the words is named."""
     (tmp_path / "a.png").write_bytes(photo(1))
     (tmp_path / "a.txt").write_bytes(b"\0\1\2")
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png", tmp_path / "a.txt"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
     assert len(job.artifacts["imported"]) == 1
     assert set(refused(job)) == {"a.txt"}
 
@@ -137,7 +136,7 @@ def test_look_alikes_and_blur_are_advice(world: Any, tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "c.png")
-    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("?.png")))
+    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.png")))
     assert len(job.artifacts["imported"]) == 3
     advice = {world.store.images.get(item["id"]).name: item["words"] for item in job.artifacts["advice"]}
     assert "mirror image of a.png" in advice["b.png"]
@@ -147,7 +146,7 @@ def test_look_alikes_and_blur_are_advice(world: Any, tmp_path: Path) -> None:
 def test_sources_wait_for_nobody(world: Any, tmp_path: Path) -> None:
     """Imported pictures are usable at once and don't enter the review queue."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     image = world.store.images.get(job.artifacts["imported"][0])
     assert (image.kind, image.state, image.job) == (Kind.SOURCE, Verdict.PENDING, job.id)
     assert world.store.pending() == []
@@ -181,7 +180,7 @@ class Killed:
         """The end."""
 
     def __init__(self, world: Any, job: Job, at: int) -> None:
-        self.job, self.store, self.studio = job, world.store, world.studio
+        self.job, self.store, self.workplace = job, world.store, world.studio
         self.artifacts: dict[str, Any] = {}
         self._at = at
 
@@ -212,7 +211,7 @@ def test_a_half_copied_slot_is_copied_again(world: Any, tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(world: Any, tmp_path: Path) -> None:
     """A path that vanished costs itself alone."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "gone.png", tmp_path / "a.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "gone.png", tmp_path / "a.png"])
     assert len(job.artifacts["imported"]) == 1
     assert refused(job) == {"gone.png": "It is not there."}
 
@@ -222,7 +221,7 @@ def test_files_too_large_are_named_uncopied(world: Any, tmp_path: Path) -> None:
     (tmp_path / "film.mov").write_bytes(bytes(5000))
     (tmp_path / "a.png").write_bytes(photo(1, (8, 8)))
     paths = [tmp_path / "film.mov", tmp_path / "a.png"]
-    job = curate.submit_import(world.studio, world.id, paths, limits=Limits(file_bytes=2000))
+    job = importing.submit_import(world.studio.desk(world.id), paths, limits=Limits(file_bytes=2000))
     assert len(job.artifacts["imported"]) == 1
     assert "MiB" in refused(job)["film.mov"]
 
@@ -233,17 +232,17 @@ def test_too_much_at_once_is_an_error_before_anything_is_copied(world: Any, tmp_
     for n in range(4):
         (tmp_path / "in" / f"{n}.png").write_bytes(photo(n))
     with pytest.raises(BadInput, match="4 files"):
-        curate.submit_import(world.studio, world.id, [tmp_path / "in"], limits=Limits(files=3))
+        importing.submit_import(world.studio.desk(world.id), [tmp_path / "in"], limits=Limits(files=3))
     with pytest.raises(BadInput, match="nothing to import"):
-        curate.submit_import(world.studio, world.id, [])
+        importing.submit_import(world.studio.desk(world.id), [])
     assert world.studio.jobs.list() == []
 
 
 def test_a_key_makes_an_import_happen_once(world: Any, tmp_path: Path) -> None:
     """The same key again answers the first job."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"], key="k")
-    assert curate.submit_import(world.studio, world.id, [tmp_path / "a.png"], key="k").id == first.id
+    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"], key="k")
+    assert importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"], key="k").id == first.id
 
 
 def _mask(size: tuple[int, int] = (96, 72)) -> bytes:
@@ -260,7 +259,7 @@ def test_masks_come_with_their_pictures(world: Any, tmp_path: Path) -> None:
         (folder / name).write_bytes(photo(n))
     for name in ("a-masklabel.png", "b.mask.png", "masks/c.png"):
         (folder / name).write_bytes(_mask())
-    job = curate.submit_import(world.studio, world.id, [folder])
+    job = importing.submit_import(world.studio.desk(world.id), [folder])
     taken = imported(world.store)
     assert set(taken) == {"a.png", "b.jpg", "c.png", "bare.png"}
     assert sorted(job.artifacts["masked"]) == sorted(taken[name] for name in ("a.png", "b.jpg", "c.png"))
@@ -273,9 +272,9 @@ def test_masks_come_with_their_pictures(world: Any, tmp_path: Path) -> None:
 def test_a_mask_may_come_later(world: Any, tmp_path: Path) -> None:
     """Imported once more with a mask beside it, the picture that is here already has it."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     (tmp_path / "a-masklabel.png").write_bytes(_mask())
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png", tmp_path / "a-masklabel.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a-masklabel.png"])
     assert [item["file"] for item in job.artifacts["duplicates"]] == ["a.png"]
     assert world.store.images.get(imported(world.store)["a.png"]).mask
 
@@ -285,10 +284,10 @@ def test_a_white_mask_is_none(world: Any, tmp_path: Path) -> None:
     for n, name in enumerate(("a", "b")):
         (tmp_path / f"{name}.png").write_bytes(photo(n))
     (tmp_path / "b-masklabel.png").write_bytes(_mask())
-    curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("b*")))
+    importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("b*")))
     for name in ("a", "b"):
         (tmp_path / f"{name}-masklabel.png").write_bytes(encoded(Image.new("L", (96, 72), 255), "PNG"))
-    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("*.png")))
+    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("*.png")))
     taken = imported(world.store)
     assert (set(taken), job.artifacts["masked"], job.artifacts["refused"]) == ({"a.png", "b.png"}, [], [])
     assert not world.store.images.get(taken["a.png"]).mask
@@ -303,7 +302,7 @@ def test_a_mask_that_does_not_fit_is_named(world: Any, tmp_path: Path) -> None:
     (folder / "a-masklabel.png").write_bytes(_mask((48, 36)))
     (folder / "gone-masklabel.png").write_bytes(_mask())
     (folder / "masks" / "carnival.png").write_bytes(photo(2))
-    job = curate.submit_import(world.studio, world.id, [folder])
+    job = importing.submit_import(world.studio.desk(world.id), [folder])
     taken = imported(world.store)
     assert set(taken) == {"a.png", "carnival.png"}
     assert "48×36, its picture 96×72" in refused(job)["in/a-masklabel.png"]

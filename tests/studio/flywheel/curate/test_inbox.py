@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput
-from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.inbox import typed_path
 from studio.flywheel.curate.intake import Limits
@@ -35,7 +34,7 @@ def test_a_folder_that_holds_the_home_brings_what_lies_outside(world: Any, tmp_p
     assert home.parent == tmp_path
     for n in range(3):
         (tmp_path / f"{n}.png").write_bytes(photo(n))
-    job = curate.submit_import(world.studio, world.id, [tmp_path])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path])
     assert (job.state, taken(world)) == (JobState.DONE, {"0.png", "1.png", "2.png"})
     assert "own data folder" in refused(job)[f"{tmp_path.name}/{home.name}"]
     assert not list(home.rglob("inbox"))
@@ -53,14 +52,14 @@ def test_the_home_and_folders_in_it_are_refused(world: Any, tmp_path: Path, insi
         (tmp_path / "other").mkdir()
         folder = tmp_path / "other" / ".." / folder.relative_to(tmp_path)
     with pytest.raises(BadInput, match="own data folder"):
-        curate.submit_import(world.studio, world.id, [folder])
+        importing.submit_import(world.studio.desk(world.id), [folder])
     assert world.studio.jobs.list() == []
 
 
 def test_a_file_of_the_home_may_be_imported(world: Any) -> None:
     """Another character's picture, or a zip that was exported, is a file like any other."""
     other = world.studio.library.create("Other", editor="fake-edit").id
-    job = curate.submit_import(world.studio, other, [world.store.path(world.sources[0])])
+    job = importing.submit_import(world.studio.desk(other), [world.store.path(world.sources[0])])
     assert len(job.artifacts["imported"]) == 1
 
 
@@ -76,7 +75,7 @@ def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:
         listening.bind(str(folder / "s"))
         (tmp_path / "empty").mkdir()
         os.mkfifo(tmp_path / "alone")
-        job = curate.submit_import(world.studio, world.id, [folder, tmp_path / "empty", tmp_path / "alone"])
+        job = importing.submit_import(world.studio.desk(world.id), [folder, tmp_path / "empty", tmp_path / "alone"])
     assert taken(world) == {"a.png"}
     reasons = refused(job)
     expected = {"in/pipe.png": "pipe", "in/link.png": "link", "in/home": "link", "in/s": "socket"}
@@ -88,7 +87,7 @@ def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:
 def test_paths_that_lead_nowhere_are_lines(world: Any, tmp_path: Path, name: str) -> None:
     """A path that is not there or longer than any system keeps costs itself alone."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    job = curate.submit_import(world.studio, world.id, [tmp_path / name, tmp_path / "a.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / name, tmp_path / "a.png"])
     assert (taken(world), refused(job)) == ({"a.png"}, {name: "It is not there."})
 
 
@@ -96,7 +95,7 @@ def test_paths_that_lead_nowhere_are_lines(world: Any, tmp_path: Path, name: str
 def test_paths_that_are_no_text_are_refused(world: Any, tmp_path: Path, name: str) -> None:
     """NUL and half letters never reach the queue."""
     with pytest.raises(BadInput, match="no text"):
-        curate.submit_import(world.studio, world.id, [tmp_path / name])
+        importing.submit_import(world.studio.desk(world.id), [tmp_path / name])
     assert world.studio.jobs.list() == []
 
 
@@ -112,7 +111,7 @@ def test_names_in_old_code_pages_become_text(world: Any, tmp_path: Path) -> None
     }.items():
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(data)
     for _ in range(2):
-        job = curate.submit_import(world.studio, world.id, [tmp_path / "in"])
+        job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "in"])
         str(job.to_json()["artifacts"]).encode()
     assert {(image.name, image.caption) for image in world.store.select(Kind.SOURCE) if image.job} == {
         ("caf?.png", "ohwx a")
@@ -158,7 +157,7 @@ class Kept:
     """A job's context that counts the bytes of what it is asked to keep."""
 
     def __init__(self, world: Any) -> None:
-        self.store, self.studio = world.store, world.studio
+        self.store, self.workplace = world.store, world.studio
         self.artifacts: dict[str, Any] = {}
         self.nbytes = 0
 

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from studio.flywheel import review
 from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import importing
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.export.export import export_dataset
 from studio.flywheel.train import character as train
@@ -37,7 +38,7 @@ def chunk(text: str) -> bytes:
 def bring(world: Any, folder: Path, data: bytes) -> Any:
     """Import one picture; answers the job and its record."""
     (folder / "x.png").write_bytes(data)
-    job = curate.submit_import(world.studio, world.id, [folder / "x.png"])
+    job = importing.submit_import(world.studio.desk(world.id), [folder / "x.png"])
     return job, world.store.images.get(job.artifacts["imported"][0])
 
 
@@ -50,13 +51,13 @@ def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Ki
     made = {"params": params, "params_kind": "EditParams" if edited else "GenerateParams", "seed": 3}
     image = world.picture(kind, 77, model="fake-flux", asked={"expression": "smiling"}, caption="", **made)
     drawn = world.store.path(image)
-    job = curate.submit_import(world.studio, other, [drawn])
+    job = importing.submit_import(world.studio.desk(other), [drawn])
     store = world.studio.store(other)
     back = store.images.get(job.artifacts["imported"][0])
     shown = kind if kind in (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION) else Kind.SYNTHETIC
     assert (back.kind, back.params, back.seed, back.model) == (shown, params, 3, "fake-flux")
     assert (back.asked, back.state) == ({"expression": "smiling"}, Verdict.PENDING)
-    assert [each.id for each in review.next(world.studio, other)] == [back.id]
+    assert [each.id for each in review.next(world.studio.desk(other))] == [back.id]
     assert store.select(Kind.SOURCE) == curate.usable(store) == []
     assert any(str(shown) in each["words"] and "review" in each["words"] for each in job.artifacts["advice"])
 
@@ -65,11 +66,11 @@ def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: Any, tmp_pa
     """Without a human's verdict it is in no training set, and it is no original to be like."""
     _, image = bring(world, tmp_path, ours(kind="synthetic", params=PARAMS, params_kind="GenerateParams"))
     assert image.caption == PARAMS["prompt"]
-    assert image.id not in {entry["image"] for entry in train.dataset(world.studio, world.id)}
+    assert image.id not in {entry["image"] for entry in train.dataset(world.desk)}
     world.store.decide(image.id, Verdict.GOOD)
-    entries = {entry["image"]: entry["kind"] for entry in train.dataset(world.studio, world.id)}
+    entries = {entry["image"]: entry["kind"] for entry in train.dataset(world.desk)}
     assert entries[image.id] == "synthetic"
-    assert gallery(world.studio, world.store).ids == tuple(world.sources)
+    assert gallery(world.desk).ids == tuple(world.sources)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_a_stranger_is_no_parent(world: Any, tmp_path: Path) -> None:
     for known, made in ((world.sources[0], lesson), ("", {}), ("", {**lesson, "params_kind": "GenerateParams"})):
         _, image = bring(world, tmp_path, ours(kind="enriched", parent=world.sources[0], **made))
         assert image.parent == known
-    assert enrich.plan(world.studio, world.id).rows
+    assert enrich.plan(world.desk).rows
 
 
 def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
@@ -111,11 +112,11 @@ def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
     drawn = world.picture(Kind.SYNTHETIC, 5, params=PARAMS, params_kind="GenerateParams")
     world.store.decide(drawn, Verdict.GOOD)
     (tmp_path / "photo.jpg").write_bytes(photo(1, form="JPEG"))
-    curate.submit_import(world.studio, world.id, [tmp_path / "photo.jpg"])
-    entries = train.dataset(world.studio, world.id)
-    path = export_dataset(world.studio, world.id, "onetrainer", Role.CHARACTER, entries)
+    importing.submit_import(world.studio.desk(world.id), [tmp_path / "photo.jpg"])
+    entries = train.dataset(world.desk)
+    path = export_dataset(world.desk, "onetrainer", Role.CHARACTER, entries)
     other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id
-    curate.submit_import(world.studio, other, [path])
+    importing.submit_import(world.studio.desk(other), [path])
     back = {image.id: image for image in world.studio.store(other).images.all()}
     assert {image: each.kind.value for image, each in back.items()} == {e["image"]: e["kind"] for e in entries}
     assert {image: each.caption for image, each in back.items()} == {e["image"]: e["caption"] for e in entries}

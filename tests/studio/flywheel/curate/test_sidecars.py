@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import BadInput
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import importing
 from studio.flywheel.curate.sidecars import caption, decoded
 from studio.records.nouns import Kind
 from studio.records.words import CAPTION_LETTERS
@@ -106,7 +106,7 @@ def test_one_caption_is_kept_and_the_rest_told(text: str, kept: str, told: list[
 def _import(world: Any, folder: Path, words: bytes) -> Any:
     (folder / "a.png").write_bytes(photo(1))
     (folder / "a.txt").write_bytes(words)
-    job = curate.submit_import(world.studio, world.id, [folder / "a.png", folder / "a.txt"])
+    job = importing.submit_import(world.studio.desk(world.id), [folder / "a.png", folder / "a.txt"])
     return job, world.store.images.get(job.artifacts["imported"][0])
 
 
@@ -133,7 +133,7 @@ def test_words_of_a_picture_that_did_not_come_in_are_named(world: Any, tmp_path:
     """A broken picture's words are not dropped in silence; those of another form of it serve that one."""
     for name, data in {"a.png": b"", "a.txt": b"ohwx a", "b.png": b"", "b.jpg": photo(1), "b.txt": b"ohwx b"}.items():
         (tmp_path / name).write_bytes(data)
-    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("?.*")))
+    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
     assert {item["file"] for item in job.artifacts["refused"]} == {"a.png", "a.txt", "b.png"}
     assert [world.store.images.get(each).caption for each in job.artifacts["imported"]] == ["ohwx b"]
 
@@ -145,11 +145,11 @@ def test_words_of_a_picture_that_did_not_come_in_are_named(world: Any, tmp_path:
 def test_words_that_come_later_are_taken(world: Any, tmp_path: Path, by: str) -> None:
     """A picture without words, or with a machine's, takes those that come with it the next time."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     (image,) = first.artifacts["imported"]
     world.store.update_image(image, caption="machine" if by else "", caption_by=by, tags={"expression": "sad"})
     (tmp_path / "a.txt").write_text("ohwx person, front view, smiling")
-    job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png", tmp_path / "a.txt"])
+    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
     kept = world.store.images.get(image)
     assert (kept.caption, kept.caption_by) == ("ohwx person, front view, smiling", "sidecar")
     assert kept.tags == {"angle": "front", "expression": "sad"}
@@ -160,12 +160,12 @@ def test_words_that_come_later_are_taken(world: Any, tmp_path: Path, by: str) ->
 def test_words_by_people_stay_and_the_report_says_so(world: Any, tmp_path: Path, by: str) -> None:
     """What somebody wrote is not replaced; the file whose words were left is named. The same words are no news."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = curate.submit_import(world.studio, world.id, [tmp_path / "a.png"])
+    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     (image,) = first.artifacts["imported"]
     world.store.update_image(image, caption="ohwx, mine", caption_by=by)
     for words, named in (("ohwx, other", ["a.txt"]), ("ohwx, mine", [])):
         (tmp_path / "a.txt").write_text(words)
-        job = curate.submit_import(world.studio, world.id, [tmp_path / "a.png", tmp_path / "a.txt"])
+        job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
         assert [item["file"] for item in job.artifacts["refused"]] == named
         assert world.store.images.get(image).caption == "ohwx, mine"
 
@@ -176,7 +176,7 @@ def test_the_same_picture_twice_takes_the_words_of_the_second(world: Any, tmp_pa
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "b.txt").write_text("ohwx person, sad")
-    job = curate.submit_import(world.studio, world.id, sorted(tmp_path.glob("?.*")))
+    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
     assert world.store.images.get(job.artifacts["imported"][0]).caption == "ohwx person, sad"
 
 
@@ -188,7 +188,7 @@ def test_a_mask_that_comes_later_replaces_none(world: Any, tmp_path: Path) -> No
         mask = Image.new("L", (96, 72))
         mask.paste(255, (0, 0, white, white))
         mask.save(paths[1])
-        job = curate.submit_import(world.studio, world.id, paths)
+        job = importing.submit_import(world.studio.desk(world.id), paths)
         assert [item["file"] for item in job.artifacts["refused"]] == named
     with Image.open(world.store.file(world.store.select(Kind.SOURCE)[-1].mask)) as kept:
         assert kept.getbbox() == (0, 0, 10, 10)

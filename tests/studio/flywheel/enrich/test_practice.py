@@ -20,8 +20,8 @@ from studio.records.nouns import JobState, Kind, Role, Verdict
 
 def review(world: Any, task: str, verdicts: Sequence[Verdict]) -> None:
     """Edits of a task, each with its verdict."""
-    rows = enrich.plan(world.studio, world.id, tasks=[task], limit=len(verdicts), fill_gaps=False).rows
-    job = world.finish(enrich.submit(world.studio, world.id, rows))
+    rows = enrich.plan(world.desk, tasks=[task], limit=len(verdicts), fill_gaps=False).rows
+    job = world.finish(enrich.submit(world.desk, rows))
     for image, verdict in zip(job.artifacts["images"], verdicts, strict=True):
         world.store.decide(image, verdict)
 
@@ -35,7 +35,7 @@ def test_the_weakest_task_comes_first(world: Any) -> None:
     review(world, "pose", [WRONG, WRONG, GOOD])
     review(world, "outfit", [GOOD])
 
-    found = practice.standings(world.studio, world.id)
+    found = practice.standings(world.desk)
 
     assert [(each.task, each.accepted, each.reviewed) for each in found] == [
         ("pose", 1, 3),
@@ -51,7 +51,7 @@ def test_practice_asks_for_what_was_refused_and_for_nothing_twice(world: Any) ->
     review(world, "outfit", [GOOD])
     asked = enrich.asked(world.store)
 
-    plan = practice.plan(world.studio, world.id, limit=6)
+    plan = practice.plan(world.desk, limit=6)
 
     assert Counter(row.task for row in plan.rows) == {"pose": 4, "lighting": 2}
     assert not asked & {(row.source, EditParams.from_json(row.params).headline()) for row in plan.rows}
@@ -63,11 +63,11 @@ def test_a_new_editor_is_judged_by_its_own_edits(world: Any, tmp_path: Path) -> 
     save_file({"fake.mean": np.full((4, 4, 3), 200, dtype=np.uint8)}, tmp_path / "a.safetensors")
     version = world.store.add_version(tmp_path / "a.safetensors", role=Role.EDITOR, name="e1", model="fake-edit")
     world.store.adopt(version.id)
-    assert [each.task for each in practice.standings(world.studio, world.id)] == ["pose"]
+    assert [each.task for each in practice.standings(world.desk)] == ["pose"]
 
     review(world, "style", [GOOD])
 
-    assert [(each.task, each.refused) for each in practice.standings(world.studio, world.id)] == [("style", 0.0)]
+    assert [(each.task, each.refused) for each in practice.standings(world.desk)] == [("style", 0.0)]
 
 
 @pytest.mark.parametrize("verdicts", [[], [GOOD, GOOD]])
@@ -76,6 +76,6 @@ def test_without_a_refusal_there_is_nothing_to_practise(world: Any, verdicts: li
     if verdicts:
         review(world, "pose", verdicts)
     with pytest.raises(BadInput, match="nothing to practise"):
-        practice.plan(world.studio, world.id)
+        practice.plan(world.desk)
     assert all(job.state is JobState.DONE for job in world.studio.jobs.list())
     assert len(world.store.select(Kind.ENRICHED)) == len(verdicts)

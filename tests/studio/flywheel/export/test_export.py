@@ -26,7 +26,7 @@ from studio.records.nouns import Kind, Role, Verdict
 def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:
     """The zip's members by name."""
     of = {Role.CHARACTER: train.dataset, Role.EDITOR: refine.dataset}[role]
-    file = export_dataset(world.studio, world.id, layout, role, of(world.studio, world.id))
+    file = export_dataset(world.desk, layout, role, of(world.desk))
     with zipfile.ZipFile(file) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -44,7 +44,7 @@ def test_every_picture_lies_beside_its_words(world: Any, layout: str) -> None:
     approve(world, 9)
     members = exported(world, layout)
 
-    for entry in train.dataset(world.studio, world.id):
+    for entry in train.dataset(world.desk):
         data = world.store.path(entry["image"]).read_bytes()
         (name,) = [each for each, found in members.items() if found == data]
         assert members[name.rpartition(".")[0] + ".txt"].decode() == entry["caption"] + "\n"
@@ -89,7 +89,7 @@ def several(world: Any) -> list[dict[str, Any]]:
 
 def written(world: Any, layout: str, entries: list[dict[str, Any]]) -> dict[str, bytes]:
     """The zip's members by name, of entries of our own."""
-    with zipfile.ZipFile(export_dataset(world.studio, world.id, layout, Role.EDITOR, entries)) as archive:
+    with zipfile.ZipFile(export_dataset(world.desk, layout, Role.EDITOR, entries)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
@@ -214,10 +214,10 @@ def test_the_description_names_the_masks(world: Any) -> None:
 def test_what_left_comes_back(world: Any, layout: str) -> None:
     """Another character that imports the zip has pictures, words and masks, and no mask where there was none."""
     world.store.set_mask(world.sources[0], left_half())
-    entries = train.dataset(world.studio, world.id)
-    file = export_dataset(world.studio, world.id, layout, Role.CHARACTER, entries)
+    entries = train.dataset(world.desk)
+    file = export_dataset(world.desk, layout, Role.CHARACTER, entries)
     other = world.studio.store(world.studio.library.create("Ada", editor="fake-edit").id)
-    job = submit_import(world.studio, other.character.id, [file])
+    job = submit_import(world.studio.desk(other.character.id), [file])
 
     assert set(job.artifacts["imported"]) == set(world.sources)
     assert job.artifacts["masked"] == world.sources[:1]
@@ -229,7 +229,7 @@ def test_what_left_comes_back(world: Any, layout: str) -> None:
 def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:
     """Both with what to do."""
     with pytest.raises(BadInput, match="no pictures"):
-        export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, [])
+        export_dataset(world.desk, "kohya", Role.CHARACTER, [])
     with pytest.raises(BadInput, match="no layout"):
         exported(world, "fluxgym")
 
@@ -287,11 +287,9 @@ def test_a_lessons_source_leaves_as_it_was_edited(world: Any) -> None:
 
 def test_two_may_export_at_once(world: Any) -> None:
     """Each writes a file of its own, and the last takes the place of the others: all find a whole one, and no rest."""
-    entries = train.dataset(world.studio, world.id)
+    entries = train.dataset(world.desk)
     with ThreadPoolExecutor(8) as pool:
-        jobs = [
-            pool.submit(export_dataset, world.studio, world.id, "kohya", Role.CHARACTER, entries) for _ in range(16)
-        ]
+        jobs = [pool.submit(export_dataset, world.desk, "kohya", Role.CHARACTER, entries) for _ in range(16)]
         files = {job.result() for job in jobs}
 
     (file,) = files
@@ -302,14 +300,14 @@ def test_two_may_export_at_once(world: Any) -> None:
 
 def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
     """It says to free space; the file of before stays whole, and nothing lies beside it."""
-    entries = train.dataset(world.studio, world.id)
-    file = export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, entries)
+    entries = train.dataset(world.desk)
+    file = export_dataset(world.desk, "kohya", Role.CHARACTER, entries)
     before = file.read_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
     try:
         with pytest.raises(UserError, match="could not be written") as refused:
-            export_dataset(world.studio, world.id, "kohya", Role.CHARACTER, entries)
+            export_dataset(world.desk, "kohya", Role.CHARACTER, entries)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
@@ -373,12 +371,12 @@ def named(described: Any) -> set[str]:
 @pytest.mark.parametrize("trigger", HARD)
 def test_any_trigger_leaves_the_hubs_header_whole(world: Any, trigger: str) -> None:
     """The card's header is YAML that says the very words, and the LoRA's file has a plain name."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     as_kept_before(world, trigger)
     (version,) = world.store.versions.all()
-    with zipfile.ZipFile(export_hub(world.studio, world.id, version.id)) as archive:
+    with zipfile.ZipFile(export_hub(world.desk, version.id)) as archive:
         card = archive.read("README.md").decode()
 
     header = yaml.safe_load(card.split("---\n")[1])
     assert header["instance_prompt"].split() == f"{trigger} person".split()
-    assert re.fullmatch(r"[\w-]+\.safetensors", runs.export(world.studio, world.id, version.id).name)
+    assert re.fullmatch(r"[\w-]+\.safetensors", runs.export(world.desk, version.id).name)

@@ -14,7 +14,7 @@ def test_golden_lessons_count_three_times(world) -> None:
     """A corrected edit is in the dataset thrice, with the edit's own words and its source as reference."""
     world.review(approved=1, corrected=1)
 
-    golden, positive = sorted(refine.dataset(world.studio, world.id), key=lambda entry: entry["kind"])
+    golden, positive = sorted(refine.dataset(world.desk), key=lambda entry: entry["kind"])
 
     assert (golden["kind"], golden["repeats"]) == ("golden", 3)
     assert (positive["kind"], positive["repeats"]) == ("positive", 1)
@@ -26,8 +26,8 @@ def test_held_out_edits_are_never_learned(world) -> None:
     """What the before/after is measured on is in no dataset."""
     world.review(approved=40)
 
-    known = refine.lessons(world.studio, world.id)
-    learned = {entry["image"] for entry in refine.dataset(world.studio, world.id)}
+    known = refine.lessons(world.desk)
+    learned = {entry["image"] for entry in refine.dataset(world.desk)}
 
     assert known.held_out
     assert not learned & {triplet.result for triplet in known.held_out}
@@ -38,7 +38,7 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world) -> No
     """The version is a candidate; the same held-out edits were done without and with it."""
     world.review(approved=40)
 
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
 
     (version,) = world.store.versions.all()
     edits = version.metrics["edits"]
@@ -54,7 +54,7 @@ def test_a_run_ends_with_an_editor_version_and_its_before_and_after(world) -> No
 def _trained(world, originals: int = 4):
     world.review(approved=40)
     world.store.trash(world.sources[originals:])
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
     (version,) = world.store.versions.all()
     return version
 
@@ -112,7 +112,7 @@ def _hold_out_drafts(world, model: str) -> None:
 def test_drafts_are_previewed_with_the_models_own_steps(world) -> None:
     """A training has no few-step adapter, and not every schedule can be followed in one step: words and seed stay."""
     _hold_out_drafts(world, "fake-edit")
-    job = refine.submit(world.studio, world.id)
+    job = refine.submit(world.desk)
 
     held_out = [EditParams.from_json(triplet["params"]) for triplet in job.payload["held_out"]]
     previews = [each.params for each in runfile.read(world.store.run_dir(job.id)).run.previews]
@@ -124,7 +124,7 @@ def test_drafts_are_previewed_with_the_models_own_steps(world) -> None:
 def test_the_before_and_after_asks_again_as_its_model_can(world, model: str, steps: int) -> None:
     """With the knobs of the edit where this model made it, with its own where another did."""
     _hold_out_drafts(world, model)
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
 
     redone = [world.store.images.get(image).params for side in ("before", "after") for image in job.artifacts[side]]
 
@@ -135,7 +135,7 @@ def test_without_held_out_edits_the_version_says_so(world) -> None:
     """Nothing is measured on what was learned."""
     world.review(corrected=2)
 
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
 
     (version,) = world.store.versions.all()
     assert version.metrics["edits"]["n"] == 0
@@ -144,9 +144,7 @@ def test_without_held_out_edits_the_version_says_so(world) -> None:
 def test_a_stopped_before_and_after_goes_on(world) -> None:
     """A cancel after the training keeps the version; resume finishes the comparison without a second one."""
     world.review(approved=40)
-    job = world.cancel_when(
-        refine.submit(world.studio, world.id), lambda now: len(now.artifacts.get("before", [])) >= 2
-    )
+    job = world.cancel_when(refine.submit(world.desk), lambda now: len(now.artifacts.get("before", [])) >= 2)
     assert job.state is JobState.CANCELLED
 
     done = world.finish(world.studio.jobs.resume(job.id))
@@ -159,12 +157,12 @@ def test_a_stopped_before_and_after_goes_on(world) -> None:
 def test_adopt_and_roll_back(world) -> None:
     """An adopted editor is used until it is rolled back."""
     world.review(corrected=1)
-    world.finish(refine.submit(world.studio, world.id))
+    world.finish(refine.submit(world.desk))
     (version,) = world.store.versions.all()
 
-    refine.adopt(world.studio, world.id, version.id)
+    refine.adopt(world.desk, version.id)
     adopted = world.store.adopted(Role.EDITOR)
-    refine.roll_back(world.studio, world.id, version.id)
+    refine.roll_back(world.desk, version.id)
 
     assert adopted is not None
     assert adopted.id == version.id
@@ -176,9 +174,9 @@ def test_an_undone_verdict_takes_its_lesson_back(world) -> None:
     (image,) = world.review(approved=1)
     world.store.decide(image, Verdict.REJECT)
 
-    assert refine.dataset(world.studio, world.id) == []
+    assert refine.dataset(world.desk) == []
     with pytest.raises(BadInput, match="no edit to learn from"):
-        refine.submit(world.studio, world.id)
+        refine.submit(world.desk)
 
 
 def cropped_edits(world, count: int) -> list[str]:
@@ -195,7 +193,7 @@ def test_a_lesson_starts_from_the_part_that_was_edited(world) -> None:
     left = world.store.open_whole(source).crop((0, 0, 32, 64))
     world.store.set_crop(source, (0.0, 0.0, 1.0, 0.5))
 
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
 
     run = runfile.read(world.store.run_dir(job.id)).run
     assert {item.source_crop for item in run.items} == {(0.0, 0.0, 0.5, 1.0)}

@@ -6,6 +6,7 @@ from safetensors.numpy import load_file
 
 from engines.api.errors import BadInput
 from studio.flywheel.train import character as train
+from studio.flywheel.train import runs
 from studio.records.nouns import JobState, Kind, Role, Verdict, VersionState
 
 
@@ -19,7 +20,7 @@ def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:
     rejected = world.sources[0]
     world.store.update_image(rejected, state=Verdict.REJECT)
 
-    images = [entry["image"] for entry in train.dataset(world.studio, world.id)]
+    images = [entry["image"] for entry in train.dataset(world.desk)]
 
     assert images == [*world.sources[1:], good, synthetic]
 
@@ -34,15 +35,13 @@ def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world) -> None:
         for n, framing in enumerate(("head", "full body"))
     }
 
-    first, second = (
-        {entry["image"] for entry in train.dataset(world.studio, world.id, phase)} for phase in ("head", "body")
-    )
+    first, second = ({entry["image"] for entry in train.dataset(world.desk, phase)} for phase in ("head", "body"))
 
     assert head in first and body not in first
     assert first & set(drawn.values()) == {drawn["head"]}
     assert second == {*world.sources, drawn["full body"]}
     with pytest.raises(BadInput, match="no phase"):
-        train.dataset(world.studio, world.id, "feet")
+        train.dataset(world.desk, "feet")
 
 
 def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
@@ -53,16 +52,13 @@ def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
         for n, value in enumerate(likeness)
     ]
     edit = world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
-    taught = {
-        scenes: [entry["image"] for entry in train.dataset(world.studio, world.id, scenes=scenes)]
-        for scenes in train.SCENES
-    }
+    taught = {scenes: [entry["image"] for entry in train.dataset(world.desk, scenes=scenes)] for scenes in train.SCENES}
 
     assert taught["best"] == [*world.sources, edit, drawn[0], drawn[1], drawn[4], drawn[5]]
     assert taught["all"] == [*world.sources, edit, *drawn]
     assert taught["none"] == [*world.sources, edit]
     with pytest.raises(BadInput, match="no choice of scenes worst"):
-        train.dataset(world.studio, world.id, scenes="worst")
+        train.dataset(world.desk, scenes="worst")
 
 
 def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
@@ -70,7 +66,7 @@ def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
     for n in range(6):
         world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD)
 
-    best, every = (train.preflight(world.studio, world.id, scenes=scenes) for scenes in ("best", "all"))
+    best, every = (train.preflight(world.desk, scenes=scenes) for scenes in ("best", "all"))
 
     assert ("the best 4 of 6 approved scenes teach", True) in [(check.label, check.ok) for check in best.checks]
     assert not any("scenes teach" in check.label for check in every.checks)
@@ -79,17 +75,17 @@ def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
 
 def test_a_training_goes_on_from_a_version(world) -> None:
     """What that version has learned is there from the first step; a version of another model is refused."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (first,) = world.store.versions.all()
 
-    job = world.finish(train.submit(world.studio, world.id, world.train_params(seed=2), start=first.id))
+    job = world.finish(train.submit(world.desk, world.train_params(seed=2), start=first.id))
 
     learned = [load_file(world.store.folder / each["adapter"])["fake.mean"] for each in job.artifacts["checkpoints"]]
     assert job.title.endswith(", from v1")
     assert np.array_equal(learned[0], load_file(world.store.adapter_path(first.id))["fake.mean"])
     world.store.versions.put(first.replace(model="another"))
     with pytest.raises(BadInput, match="no character LoRA of fake-flux"):
-        train.submit(world.studio, world.id, start=first.id)
+        train.submit(world.desk, start=first.id)
 
 
 def test_originals_repeat_until_they_are_thirty_percent(world) -> None:
@@ -97,8 +93,8 @@ def test_originals_repeat_until_they_are_thirty_percent(world) -> None:
     for index in range(30):
         world.picture(Kind.ENRICHED, index, state=Verdict.GOOD)
 
-    entries = train.dataset(world.studio, world.id)
-    checked = train.preflight(world.studio, world.id, entries=entries)
+    entries = train.dataset(world.desk)
+    checked = train.preflight(world.desk, entries=entries)
 
     assert {entry["repeats"] for entry in entries if entry["kind"] == "source"} == {4}
     assert 0.3 <= checked.real_share < 0.4
@@ -109,21 +105,21 @@ def test_a_missing_caption_is_named_before_the_card_is_taken(world) -> None:
     """Preflight names it with its remedy, and submit refuses."""
     world.store.update_image(world.sources[0], caption="")
 
-    checked = train.preflight(world.studio, world.id)
+    checked = train.preflight(world.desk)
 
     assert not checked.ok
     assert [(check.ok, "Curate" in check.hint) for check in checked.checks if "has a caption" in check.label] == [
         (False, True)
     ]
     with pytest.raises(BadInput, match="1 of 4 pictures have no caption"):
-        train.submit(world.studio, world.id)
+        train.submit(world.desk)
 
 
 def test_preflight_tells_memory_and_time(world) -> None:
     """A run that fits says so with its numbers; its time is known once a run was measured."""
-    before = train.preflight(world.studio, world.id)
-    world.finish(train.submit(world.studio, world.id))
-    after = train.preflight(world.studio, world.id)
+    before = train.preflight(world.desk)
+    world.finish(train.submit(world.desk))
+    after = train.preflight(world.desk)
 
     assert (before.ok, before.fit.ok, before.seconds) == (True, True, 0)
     assert after.seconds >= 0
@@ -131,7 +127,7 @@ def test_preflight_tells_memory_and_time(world) -> None:
 
 def test_a_model_that_is_not_here_fails_the_preflight_with_its_remedy(world) -> None:
     """Missing weights are a check that fails, not an error in the page."""
-    checked = train.preflight(world.studio, world.id, model="far-away")
+    checked = train.preflight(world.desk, model="far-away")
 
     assert not checked.ok
     assert "not on this machine" in checked.fit.words
@@ -139,7 +135,7 @@ def test_a_model_that_is_not_here_fails_the_preflight_with_its_remedy(world) -> 
 
 def test_a_run_becomes_the_first_version(world) -> None:
     """The first version is v1, adopted, with its dataset, checkpoints and figures."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
     (version,) = world.store.versions.all()
     assert job.state is JobState.DONE
@@ -154,8 +150,8 @@ def test_a_run_becomes_the_first_version(world) -> None:
 
 def test_later_versions_are_candidates_of_the_adopted_one(world) -> None:
     """v2 waits for the user to adopt it, and knows its parent."""
-    world.finish(train.submit(world.studio, world.id))
-    world.finish(train.submit(world.studio, world.id, world.train_params(seed=1)))
+    world.finish(train.submit(world.desk))
+    world.finish(train.submit(world.desk, world.train_params(seed=1)))
 
     first, second = world.store.versions.all()
 
@@ -164,21 +160,21 @@ def test_later_versions_are_candidates_of_the_adopted_one(world) -> None:
 
 def test_progress_reads_the_curve_and_the_samples(world) -> None:
     """Each step is in the curve once, smoothed, and each preview is a picture in the store."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
-    seen = train.progress(world.studio, job.id)
+    seen = runs.progress(world.studio, job.id)
 
     assert [point.step for point in seen.points] == list(range(1, 21))
     assert seen.points[0].smooth == pytest.approx(seen.points[0].loss)
     assert seen.points[-1].smooth < seen.points[0].smooth
     assert {sample.step for sample in seen.samples} == {10, 20}
     assert all(world.store.images.get(sample.image).kind is Kind.PREVIEW for sample in seen.samples)
-    assert train.losses(world.studio, job.id)[-1] == (20, seen.points[-1].smooth)
+    assert runs.losses(world.studio, job.id)[-1] == (20, seen.points[-1].smooth)
 
 
 def test_a_cancel_keeps_the_checkpoint_and_resume_goes_on(world) -> None:
     """A stopped run makes no version; resumed, it ends with each step done once and one version."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    job = world.cancel_at(train.submit(world.desk), step=7)
     assert job.state is JobState.CANCELLED
     assert world.store.versions.all() == []
 
@@ -186,34 +182,34 @@ def test_a_cancel_keeps_the_checkpoint_and_resume_goes_on(world) -> None:
 
     assert done.state is JobState.DONE
     assert [version.name for version in world.store.versions.all()] == ["v1"]
-    assert len(train.progress(world.studio, job.id).points) == 20
+    assert len(runs.progress(world.studio, job.id).points) == 20
 
 
 def test_stop_and_keep_makes_a_version_of_the_last_checkpoint(world) -> None:
     """What a cancelled run has learned can be kept, once."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    job = world.cancel_at(train.submit(world.desk), step=7)
 
-    kept = train.keep(world.studio, job.id)
+    kept = runs.keep(world.studio, job.id)
 
     assert kept is not None
     assert kept.metrics["steps"] == kept.checkpoints[-1]["step"] == 6
-    assert train.keep(world.studio, job.id) == world.store.versions.get(kept.id)
+    assert runs.keep(world.studio, job.id) == world.store.versions.get(kept.id)
 
 
 def test_nothing_learned_is_nothing_to_keep(world) -> None:
     """Keeping a run without a checkpoint says what to do."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=1)
+    job = world.cancel_at(train.submit(world.desk), step=1)
 
     with pytest.raises(BadInput, match="no checkpoint"):
-        train.keep(world.studio, job.id)
+        runs.keep(world.studio, job.id)
 
 
 def test_a_version_is_exported_under_its_name(world) -> None:
     """Our own form is a copy of the adapter, named after character and version."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
 
-    path = train.export(world.studio, world.id, version.id)
+    path = runs.export(world.studio.desk(world.id), version.id)
 
     assert path.name == "ohwx-character-v1-diffusers.safetensors"
     assert path.read_bytes() == world.store.adapter_path(version.id).read_bytes()
@@ -224,14 +220,14 @@ def test_a_character_without_pictures_cannot_be_trained(world) -> None:
     empty = world.studio.library.create("Nobody", generator="fake-flux", editor="fake-edit", scorer="fake-identity")
 
     with pytest.raises(BadInput, match="no pictures") as error:
-        train.submit(world.studio, empty.id)
+        train.submit(world.studio.desk(empty.id))
     assert "Curate" in error.value.hint
 
 
 def test_without_intervals_only_the_end_is_kept_and_shown(world) -> None:
     """0 for both: one checkpoint and one row of samples, at the last step."""
-    job = world.finish(train.submit(world.studio, world.id, world.train_params(save_every=0, sample_every=0)))
+    job = world.finish(train.submit(world.desk, world.train_params(save_every=0, sample_every=0)))
 
-    seen = train.progress(world.studio, job.id)
+    seen = runs.progress(world.studio, job.id)
     assert [each["step"] for each in seen.checkpoints] == [20]
     assert {sample.step for sample in seen.samples} == {20}

@@ -13,7 +13,7 @@ from studio.records.nouns import JobState
 
 def test_each_checkpoint_is_judged_by_its_own_previews(world: Any) -> None:
     """Identity and what was obeyed come from the previews of that step; a step without previews has no figures."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
     found = choosing.choices(world.studio, job.id)
 
@@ -26,7 +26,7 @@ def test_each_checkpoint_is_judged_by_its_own_previews(world: Any) -> None:
 
 def test_the_earliest_that_is_as_good_as_any_is_proposed(world: Any) -> None:
     """Later training that adds no likeness is not worth its risk; one that does is."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     early, late = [c for c in choosing.choices(world.studio, job.id) if c.samples]
 
     def proposed(first: float, second: float) -> int:
@@ -42,9 +42,9 @@ def test_the_earliest_that_is_as_good_as_any_is_proposed(world: Any) -> None:
 
 def test_a_near_copy_holds_no_more_identity_than_the_originals_do(world: Any) -> None:
     """A later checkpoint that has learned an original by heart looks most like her, and is not proposed for it."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     early, late = [c for c in choosing.choices(world.studio, job.id) if c.samples]
-    ceiling = gallery(world.studio, world.store).ceiling
+    ceiling = gallery(world.desk).ceiling
 
     for choice, score in ((early, ceiling - choosing.SLACK / 2), (late, ceiling + 2 * choosing.SLACK)):
         for image in choice.samples:
@@ -57,7 +57,7 @@ def test_a_near_copy_holds_no_more_identity_than_the_originals_do(world: Any) ->
 
 def test_a_version_is_made_of_any_checkpoint_once(world: Any) -> None:
     """It holds that step's adapter and figures, waits to be adopted, and asking twice makes no second one."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
     version = choosing.keep_at(world.studio, job.id, 10)
 
@@ -71,10 +71,10 @@ def test_a_version_is_made_of_any_checkpoint_once(world: Any) -> None:
 
 def test_a_step_without_a_checkpoint_names_those_there_are(world: Any) -> None:
     """A wrong step is answered with the right ones, and a run that waits is not chosen from."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     with pytest.raises(BadInput, match="no checkpoint at step 7"):
         choosing.keep_at(world.studio, job.id, 7)
-    waiting = train.submit(world.studio, world.id, world.train_params(seed=9))
+    waiting = train.submit(world.desk, world.train_params(seed=9))
     assert waiting.state is JobState.QUEUED
     with pytest.raises(Busy):
         choosing.keep_at(world.studio, waiting.id, 10)
@@ -83,7 +83,7 @@ def test_a_step_without_a_checkpoint_names_those_there_are(world: Any) -> None:
 def test_without_the_scorer_checkpoints_have_no_identity_and_none_is_proposed(world: Any) -> None:
     """Missing weights cost the figures, not the choice."""
     world.studio.library.update(world.id, scorer="far-away")
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
     found = choosing.choices(world.studio, job.id)
 
@@ -96,7 +96,7 @@ def test_without_the_scorer_checkpoints_have_no_identity_and_none_is_proposed(wo
 def test_with_too_few_originals_no_checkpoint_is_more_like_her_than_another(world: Any, originals: int) -> None:
     """The one most like a single picture has learned that picture: identity is unknown, and none is proposed."""
     world.store.trash(world.sources[originals:])
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
 
     shown = [choice for choice in choosing.choices(world.studio, job.id) if choice.samples]
 
@@ -106,7 +106,7 @@ def test_with_too_few_originals_no_checkpoint_is_more_like_her_than_another(worl
 
 def test_previews_without_a_face_or_an_answer_are_counted_beside(world: Any) -> None:
     """Figures are of the previews that could be judged, and how many could not is said."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     samples = next(choice.samples for choice in choosing.choices(world.studio, job.id) if choice.samples)
     for image in samples:
         world.store.update_image(image, asked={"angle": "front", "pose": "T-pose"}, tags={"angle": "front"})

@@ -10,6 +10,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput
 from engines.api.protocols import DiskUse
+from studio.flywheel.curate import coverage
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -19,7 +20,7 @@ from studio.gpu.budget import Fit
 from studio.records.nouns import Job, JobState, Kind, Role, Verdict
 
 
-def _check(found: preflights.Preflight, words: str) -> preflights.Check:
+def _check(found: preflights.Preflight, words: str) -> coverage.Check:
     (check,) = [each for each in found.checks if words in each.label]
     return check
 
@@ -36,7 +37,7 @@ def test_a_head_seen_from_one_side_is_told(world) -> None:
     for name, angles in cases.items():
         for image, angle in zip(world.sources[:2], angles, strict=True):
             world.store.update_image(image, tags={"angle": angle})
-        told[name] = _check(train.preflight(world.studio, world.id), "head angles")
+        told[name] = _check(train.preflight(world.desk), "head angles")
 
     assert {name: check.ok for name, check in told.items()} == {"one": False, "odd": False, "two": True}
     assert "Enrich" in told["one"].hint
@@ -57,24 +58,24 @@ def test_a_full_disk_stops_a_training_before_it_starts(world) -> None:
     free = shutil.disk_usage(world.store.folder).free
     many = free // 1024 + 10_000  # a fake's checkpoint is a KiB
 
-    found = train.preflight(world.studio, world.id, world.train_params(steps=many, save_every=1))
+    found = train.preflight(world.desk, world.train_params(steps=many, save_every=1))
 
     assert not found.ok and found.disk > found.free
     assert "keep fewer checkpoints" in _check(found, "disk").hint
-    assert train.preflight(world.studio, world.id).ok
+    assert train.preflight(world.desk).ok
 
 
 def test_masks_are_counted_and_looked_at(world) -> None:
     """How many there are; one that leaves next to nothing, or nothing within its crop, is named with its remedy."""
-    assert not [each for each in train.preflight(world.studio, world.id).checks if "mask" in each.label]
+    assert not [each for each in train.preflight(world.desk).checks if "mask" in each.label]
     half, speck = Image.new("L", (64, 64)), Image.new("L", (64, 64))
     half.paste(255, (0, 0, 32, 64))
     speck.paste(255, (0, 0, 4, 4))
     world.store.set_mask(world.sources[0], half)
-    fine = train.preflight(world.studio, world.id)
+    fine = train.preflight(world.desk)
     world.store.set_mask(world.sources[1], speck)
     world.store.set_crop(world.sources[0], (0.5, 0, 1, 1))
-    found = train.preflight(world.studio, world.id)
+    found = train.preflight(world.desk)
 
     assert _check(fine, "1 of 4 pictures have a mask").ok and _check(fine, "every mask leaves").ok
     told = _check(found, "every mask leaves")
@@ -87,49 +88,49 @@ def test_masks_that_are_ignored_are_said_to_be(world) -> None:
     speck = Image.new("L", (64, 64))
     speck.paste(255, (0, 0, 4, 4))
     world.store.set_mask(world.sources[0], speck)
-    found = train.preflight(world.studio, world.id, world.train_params(mask_outside=1.0))
+    found = train.preflight(world.desk, world.train_params(mask_outside=1.0))
     assert _check(found, "ignored").ok and _check(found, "every mask leaves").ok
 
 
 def test_time_follows_from_what_was_measured(world) -> None:
     """Four times the pixels and twice the examples take eight times as long; a run of the same size is preferred."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     rate = _rate(world, job)
     asked = world.train_params(steps=10, resolution=128, gradient_accumulation=2)
 
     assert rate > 0
-    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * 8 * rate)
-    world.finish(train.submit(world.studio, world.id, asked.replace(steps=30)))
+    assert train.preflight(world.desk, asked).seconds == pytest.approx(10 * 8 * rate)
+    world.finish(train.submit(world.desk, asked.replace(steps=30)))
     (own,) = [each for each in world.studio.jobs.list() if each.payload["params"]["resolution"] == 128]
-    world.finish(train.submit(world.studio, world.id, world.train_params(seed=9)))
-    assert train.preflight(world.studio, world.id, asked).seconds == pytest.approx(10 * _rate(world, own))
+    world.finish(train.submit(world.desk, world.train_params(seed=9)))
+    assert train.preflight(world.desk, asked).seconds == pytest.approx(10 * _rate(world, own))
 
 
 def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
     """Another model, another rank or alpha, other layers: a check with its remedy, and no job."""
-    world.finish(train.submit(world.studio, world.id))
+    world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
     ranked = world.train_params(rank=8)
 
-    fits = train.preflight(world.studio, world.id, start=version.id)
-    other = train.preflight(world.studio, world.id, ranked, start=version.id)
-    elsewhere = train.preflight(world.studio, world.id, world.train_params(targets="attention"), start=version.id)
-    foreign = train.preflight(world.studio, world.id, model="far-away", start=version.id)
+    fits = train.preflight(world.desk, start=version.id)
+    other = train.preflight(world.desk, ranked, start=version.id)
+    elsewhere = train.preflight(world.desk, world.train_params(targets="attention"), start=version.id)
+    foreign = train.preflight(world.desk, model="far-away", start=version.id)
 
     assert _check(fits, "go on from v1").ok
     assert not other.ok and "rank 4 and alpha 4" in _check(other, "go on from v1").hint
     assert not elsewhere.ok and "its targets are all" in _check(elsewhere, "go on from v1").hint
     assert "Train fake-flux" in _check(foreign, "go on from v1").hint
     with pytest.raises(BadInput, match="rank 4"):
-        train.submit(world.studio, world.id, ranked, start=version.id)
+        train.submit(world.desk, ranked, start=version.id)
     world.store.versions.put(version.replace(role=Role.EDITOR))
     with pytest.raises(BadInput, match="no character LoRA"):
-        train.submit(world.studio, world.id, start=version.id)
+        train.submit(world.desk, start=version.id)
 
 
 def test_too_little_to_learn_from_is_told(world) -> None:
     """Few lessons, few mended by hand, none held out, nothing refused: each with what to do in Review."""
-    found = refine.preflight(world.studio, world.id)
+    found = refine.preflight(world.desk)
 
     told = [_check(found, words) for words in ("10 lessons", "mended by hand", "held-out", "some edits were refused")]
     assert not found.ok
@@ -140,9 +141,9 @@ def test_too_little_to_learn_from_is_told(world) -> None:
 def test_enough_lessons_pass(world) -> None:
     """What is held out counts for the measuring, not for the learning; tasks without a fault are named."""
     edits = world.review(approved=40, corrected=5)
-    known = refine.lessons(world.studio, world.id)
+    known = refine.lessons(world.desk)
     world.store.update_image(edits[0], asked={"light": "soft"})
-    found = refine.preflight(world.studio, world.id)
+    found = refine.preflight(world.desk)
 
     assert found.ok and all(check.ok for check in found.checks), found.checks
     assert len(found.entries) == 45 - len(known.held_out)
@@ -156,7 +157,7 @@ def test_lessons_without_words_are_told_and_left_out(world) -> None:
     bare = world.picture(Kind.ENRICHED, 9, parent=world.sources[0])
     world.store.decide(bare, Verdict.GOOD)
     world.store.triplets.put(world.store.triplets.get(bare).replace(held_out=False))
-    found = refine.preflight(world.studio, world.id)
+    found = refine.preflight(world.desk)
 
     assert len(found.entries) == 2
     assert "1 have none" in _check(found, "words of its edit").hint
@@ -165,11 +166,11 @@ def test_lessons_without_words_are_told_and_left_out(world) -> None:
 def test_an_editors_memory_is_that_of_its_references(world) -> None:
     """As many as the lessons have: the plan is made for these, and a picture that is gone is said to be."""
     world.review(corrected=2)
-    entries, params = refine.dataset(world.studio, world.id), world.train_params()
+    entries, params = refine.dataset(world.desk), world.train_params()
 
     def fit(*references: str) -> Fit:
         shown = [{**entry, "references": references} for entry in entries]
-        return preflights.look_at_lessons(world.studio, world.id, params, "fake-edit", shown, ()).fit
+        return preflights.look_at_lessons(world.desk, params, "fake-edit", shown, ()).fit
 
     assert fit(*world.sources[:3]).needed - fit(world.sources[0]).needed == 2 * (8 << 20)
     assert not fit("gone").ok and "gone" in fit("gone").words
@@ -178,50 +179,50 @@ def test_an_editors_memory_is_that_of_its_references(world) -> None:
 def test_an_editors_time_has_its_before_and_after(world) -> None:
     """By the steps of the last training, not by the edits that it ended with, and by an edit's own time for these."""
     world.review(approved=40)
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
     steps = job.payload["params"]["steps"]
-    alone = refine.preflight(world.studio, world.id).seconds
+    alone = refine.preflight(world.desk).seconds
     assert alone == pytest.approx(steps * _rate(world, job))
 
     world.watch(lambda _: time.sleep(0.02))
-    world.finish(enrich.submit(world.studio, world.id, enrich.plan(world.studio, world.id, limit=3).rows))
+    world.finish(enrich.submit(world.desk, enrich.plan(world.desk, limit=3).rows))
     redone = 2 * len(job.payload["held_out"])
     (drawn,) = [each for each in world.studio.jobs.list() if each.kind == "enrich" and each.state is JobState.DONE]
-    assert refine.preflight(world.studio, world.id).seconds == pytest.approx(alone + redone * drawn.rate, abs=0.06)
+    assert refine.preflight(world.desk).seconds == pytest.approx(alone + redone * drawn.rate, abs=0.06)
 
 
 def test_an_editor_is_no_generator(world) -> None:
     """A character trained on an editor, or on what learns nothing: no job, and a check that names what fits."""
     for model in ("fake-edit", "fake-identity"):
-        found = train.preflight(world.studio, world.id, model=model)
+        found = train.preflight(world.desk, model=model)
         told = _check(found, f"{model} can learn this")
         assert not found.ok and not told.ok
         assert "fake-flux" in told.hint and "fake-edit" not in told.hint.partition("Choose")[2]
         with pytest.raises(BadInput, match="no generator") as error:
-            train.submit(world.studio, world.id, model=model)
+            train.submit(world.desk, model=model)
         assert "fake-flux" in error.value.hint
     assert world.studio.jobs.list() == []
-    assert not [each for each in train.preflight(world.studio, world.id).checks if "can learn" in each.label]
+    assert not [each for each in train.preflight(world.desk).checks if "can learn" in each.label]
 
 
 def test_a_generator_is_no_editor(world) -> None:
     """The same the other way round, before a lesson is frozen."""
     world.review(approved=40, corrected=5)
-    found = refine.preflight(world.studio, world.id, model="fake-flux")
+    found = refine.preflight(world.desk, model="fake-flux")
 
     assert not found.ok and "fake-edit" in _check(found, "fake-flux can learn this").hint
     with pytest.raises(BadInput, match="no editor"):
-        refine.submit(world.studio, world.id, model="fake-flux")
+        refine.submit(world.desk, model="fake-flux")
     assert (world.studio.jobs.list(), world.store.datasets.all()) == ([], [])
-    assert refine.preflight(world.studio, world.id).ok
+    assert refine.preflight(world.desk).ok
 
 
 def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
     """The words that give the character away are named with the remedy: a warning, as it can still be trained."""
-    assert _check(train.preflight(world.studio, world.id), "names what is constant").ok
+    assert _check(train.preflight(world.desk), "names what is constant").ok
     world.store.update_image(world.sources[0], caption="ohwx person with blue eyes and freckles, front view")
 
-    found = train.preflight(world.studio, world.id)
+    found = train.preflight(world.desk)
 
     told = _check(found, "names what is constant")
     assert not told.ok and found.ok
@@ -230,13 +231,13 @@ def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
 
 def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
     """A picture far too long, until it is cropped; nothing is said where nothing is lost."""
-    assert not [each for each in train.preflight(world.studio, world.id).checks if "cut" in each.label]
+    assert not [each for each in train.preflight(world.desk).checks if "cut" in each.label]
     tall = world.store.add_image(Image.linear_gradient("L").resize((64, 192)), kind=Kind.SOURCE, name="body.png").id
     params = world.train_params(resolution=1024)
 
-    told = _check(train.preflight(world.studio, world.id, params), "cut")
+    told = _check(train.preflight(world.desk, params), "cut")
     world.store.set_crop(tall, (0.0, 0.0, 1.0, 0.5))
-    after = train.preflight(world.studio, world.id, params)
+    after = train.preflight(world.desk, params)
 
     assert not told.ok and "body.png 30%" in told.hint and "Curate" in told.hint and "0.png" not in told.hint
     assert not [each for each in after.checks if "cut" in each.label]
@@ -244,12 +245,12 @@ def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
 
 def test_what_is_not_read_to_its_end_is_named(world) -> None:
     """A caption longer than the encoders read: the picture's name and what to do; not known where the model is not."""
-    assert _check(train.preflight(world.studio, world.id), "read whole").ok
+    assert _check(train.preflight(world.desk), "read whole").ok
     world.store.update_image(world.sources[2], caption="ohwx person, " + "smiling " * 100)
 
-    found = _check(train.preflight(world.studio, world.id), "read whole")
+    found = _check(train.preflight(world.desk), "read whole")
     assert not found.ok and "2.png" in found.hint and "1.png" not in found.hint
-    unknown = _check(train.preflight(world.studio, world.id, model="far-away"), "read whole")
+    unknown = _check(train.preflight(world.desk, model="far-away"), "read whole")
     assert not unknown.ok and "Not known yet" in unknown.hint and "pull far-away" in unknown.hint
 
 
@@ -258,17 +259,17 @@ def test_what_comes_from_the_trash_is_told(world) -> None:
     edits = world.review(approved=20, corrected=2)
     again = world.picture(Kind.ENRICHED, 99, parent=edits[0])
     world.store.decide(again, Verdict.GOOD)
-    lessons = refine.lessons(world.studio, world.id)
-    told = [train.preflight(world.studio, world.id), refine.preflight(world.studio, world.id)]
+    lessons = refine.lessons(world.desk)
+    told = [train.preflight(world.desk), refine.preflight(world.desk)]
     assert not [check for found in told for check in found.checks if "trash" in check.label]
 
     world.store.trash([world.sources[0]])
-    mine = _check(train.preflight(world.studio, world.id), "trash")
-    editors = _check(refine.preflight(world.studio, world.id), "trash")
+    mine = _check(train.preflight(world.desk), "trash")
+    editors = _check(refine.preflight(world.desk), "trash")
 
-    teaching = sum(entry["kind"] != "source" for entry in train.dataset(world.studio, world.id))
+    teaching = sum(entry["kind"] != "source" for entry in train.dataset(world.desk))
     assert not mine.ok and mine.hint.startswith(f"{teaching} of ")
     assert f"{len(lessons.learned)} of {len(lessons.learned)} that teach" in editors.hint
     assert f"{len(lessons.held_out)} of {len(lessons.held_out)} that the editor is measured by" in editors.hint
     world.store.restore([world.sources[0]])
-    assert not [check for check in train.preflight(world.studio, world.id).checks if "trash" in check.label]
+    assert not [check for check in train.preflight(world.desk).checks if "trash" in check.label]

@@ -17,7 +17,7 @@ from engines.training import runfile
 from engines.training.runfile import RUN, RunFile
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
-from studio.flywheel.train import run_folder
+from studio.flywheel.train import run_folder, runs
 from studio.records.nouns import Job, JobState, Kind, Verdict
 
 
@@ -42,7 +42,7 @@ def _train_elsewhere(world, job: Job) -> RunFile:
 
 def test_a_queued_training_has_its_folder(world) -> None:
     """Before anything runs, all that it needs is in there, the model's place too."""
-    job = train.submit(world.studio, world.id, world.train_params(seed=7))
+    job = train.submit(world.desk, world.train_params(seed=7))
 
     file = runfile.read(world.store.run_dir(job.id))
 
@@ -55,7 +55,7 @@ def test_a_queued_training_has_its_folder(world) -> None:
 def test_an_editors_previews_are_in_its_folder(world) -> None:
     """The pictures that held-out edits start from are kept to the pixel."""
     world.review(approved=12)
-    job = refine.submit(world.studio, world.id)
+    job = refine.submit(world.desk)
 
     previews = runfile.read(world.store.run_dir(job.id)).run.previews
 
@@ -66,14 +66,14 @@ def test_an_editors_previews_are_in_its_folder(world) -> None:
 
 def test_trained_elsewhere_is_a_version_here(world) -> None:
     """A cancelled job whose folder was trained by command: a resume makes its version, curve and samples, no step."""
-    job = world.studio.jobs.cancel(train.submit(world.studio, world.id).id)
+    job = world.studio.jobs.cancel(train.submit(world.desk).id)
     _train_elsewhere(world, job)
     world.watch(lambda step: pytest.fail("it was trained again"))
 
     done = world.finish(world.studio.jobs.resume(job.id))
 
     (version,) = world.store.versions.all()
-    seen = train.progress(world.studio, job.id)
+    seen = runs.progress(world.studio, job.id)
     assert (done.step, done.artifacts["version"], version.metrics["steps"]) == (20, version.id, 20)
     assert [point.step for point in seen.points] == list(range(1, 21))
     assert {sample.step for sample in seen.samples} == {10, 20}
@@ -83,7 +83,7 @@ def test_trained_elsewhere_is_a_version_here(world) -> None:
 
 def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
     """All steps are done and one of four pictures is drawn: a resume trains nothing, and the version has all four."""
-    job = world.studio.jobs.cancel(train.submit(world.studio, world.id).id)
+    job = world.studio.jobs.cancel(train.submit(world.desk).id)
     file = runfile.read(world.store.run_dir(job.id))
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
@@ -95,25 +95,25 @@ def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
 
     world.finish(world.studio.jobs.resume(job.id))
 
-    samples = train.progress(world.studio, job.id).samples
+    samples = runs.progress(world.studio, job.id).samples
     assert sorted(sample.index for sample in samples if sample.step == 20) == [0, 1, 2, 3]
     assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
 
 
 def test_begun_here_and_ended_elsewhere_counts_each_step_once(world) -> None:
     """Steps 1 to 6 here, the rest by command; one curve, one version."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    job = world.cancel_at(train.submit(world.desk), step=7)
     _train_elsewhere(world, job)
 
     world.finish(world.studio.jobs.resume(job.id))
 
-    assert [point.step for point in train.progress(world.studio, job.id).points] == list(range(1, 21))
+    assert [point.step for point in runs.progress(world.studio, job.id).points] == list(range(1, 21))
     assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
 
 
 def test_the_command_names_the_folder(world) -> None:
     """One line for one process, one for all cards; none for a job whose folder was never written."""
-    job = train.submit(world.studio, world.id)
+    job = train.submit(world.desk)
 
     alone, together = run_folder.commands(world.studio, job)
 
@@ -126,10 +126,10 @@ def test_the_command_names_the_folder(world) -> None:
 
 def test_a_picture_that_is_gone_is_told_at_once(world) -> None:
     """What could only fail later is refused before a job is queued."""
-    entries = train.dataset(world.studio, world.id)
+    entries = train.dataset(world.desk)
 
     with pytest.raises(UserError, match="nowhere"):
-        train.submit(world.studio, world.id, entries=[*entries, {**entries[0], "image": "nowhere"}])
+        train.submit(world.desk, entries=[*entries, {**entries[0], "image": "nowhere"}])
 
     assert [job for job in world.studio.jobs.list() if job.state is JobState.QUEUED] == []
 
@@ -137,7 +137,7 @@ def test_a_picture_that_is_gone_is_told_at_once(world) -> None:
 def test_runs_of_a_character_share_what_they_encoded(world) -> None:
     """Both name the same cache, which lies beside their folders."""
     world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
-    jobs = [train.submit(world.studio, world.id, world.train_params(seed=seed)) for seed in (1, 2)]
+    jobs = [train.submit(world.desk, world.train_params(seed=seed)) for seed in (1, 2)]
 
     caches = {runfile.read(world.store.run_dir(job.id)).run.cache for job in jobs}
 
@@ -150,7 +150,7 @@ def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
     mask = world.store.set_mask(one, Image.linear_gradient("L").resize((64, 64))).mask
 
     used, plain = (
-        runfile.read(world.store.run_dir(train.submit(world.studio, world.id, world.train_params(**knobs)).id)).run
+        runfile.read(world.store.run_dir(train.submit(world.desk, world.train_params(**knobs)).id)).run
         for knobs in ({}, {"mask_outside": 1.0})
     )
 
@@ -163,16 +163,16 @@ def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
 def test_a_cropped_picture_is_trained_cropped(world) -> None:
     """The dataset names the crop as it was and the run's folder has it; another crop is another dataset."""
     one = world.sources[0]
-    plain = train.submit(world.studio, world.id).payload["dataset"]
+    plain = train.submit(world.desk).payload["dataset"]
     world.store.set_crop(one, (0.25, 0, 1, 0.5))
-    job = train.submit(world.studio, world.id)
+    job = train.submit(world.desk)
     world.store.set_crop(one, (0, 0, 1, 0.5))
 
     crops = {item.image: item.crop for item in runfile.read(world.store.run_dir(job.id)).run.items}
 
     assert crops.pop(world.store.path(one)) == (0.25, 0, 1, 0.5)
     assert set(crops.values()) == {()}
-    assert len({plain, job.payload["dataset"], train.submit(world.studio, world.id).payload["dataset"]}) == 3
+    assert len({plain, job.payload["dataset"], train.submit(world.desk).payload["dataset"]}) == 3
     world.finish(job)
 
 
@@ -182,18 +182,18 @@ def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
     world.store.file(record.mask).unlink()
 
     with pytest.raises(UserError, match="masks"):
-        train.submit(world.studio, world.id)
+        train.submit(world.desk)
 
 
 def test_an_editor_learns_what_counts_of_a_result(world) -> None:
     """The mask and the crop of an approved edit go with it; its source's own crop says nothing of the edit."""
     world.review(approved=12)
-    learned = refine.lessons(world.studio, world.id).learned[0].result
+    learned = refine.lessons(world.desk).learned[0].result
     mask = world.store.set_mask(learned, Image.new("L", (64, 64), 255)).mask
     world.store.set_crop(learned, (0, 0, 1, 0.5))
     world.store.set_crop(world.sources[0], (0, 0, 0.5, 1))
 
-    dataset = refine.dataset(world.studio, world.id)
+    dataset = refine.dataset(world.desk)
     shown = {entry["image"]: (entry.get("mask"), entry.get("crop")) for entry in dataset}
 
     assert shown.pop(learned) == (mask, [0, 0, 1, 0.5])

@@ -5,7 +5,7 @@ import pytest
 from engines.api.errors import BadInput, Busy, UserError
 from engines.api.protocols import TrainItem
 from engines.training import runfile
-from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate import captions
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
@@ -46,7 +46,7 @@ def test_the_real_share_counts_repeats(world) -> None:
 
 def test_a_checkpoint_that_nobody_told_of_is_found(world) -> None:
     """A crash between a checkpoint and its record loses nothing; a draft is no checkpoint."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    job = world.cancel_at(train.submit(world.desk), step=7)
     home = world.store.run_dir(job.id) / "checkpoints"
     for name in ("step-000009", ".step-000011.tmp"):
         (home / name).mkdir()
@@ -61,7 +61,7 @@ def test_a_checkpoint_that_nobody_told_of_is_found(world) -> None:
 
 def test_keeping_a_running_training_stops_it_with_a_version(world) -> None:
     """Asked while it runs, the version is there when the job has ended; resumed, it goes on to its end."""
-    job = train.submit(world.studio, world.id)
+    job = train.submit(world.desk)
     world.watch(lambda step: step == 7 and runs.keep(world.studio, job.id))
 
     world.finish_cancelled(job)
@@ -90,7 +90,7 @@ def test_more_references_have_a_peak_of_their_own(world) -> None:
 
 def test_a_finished_training_is_extended(world) -> None:
     """It goes on from its last checkpoint, no step twice, and what it learned becomes a version beside the first."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     done: list[int] = []
     world.watch(done.append)
 
@@ -108,7 +108,7 @@ def test_a_finished_training_is_extended(world) -> None:
 
 def test_a_stopped_training_may_end_sooner_or_later(world) -> None:
     """What was asked for changes, not what was done: six steps of twenty become eight, and then no fewer than that."""
-    job = world.cancel_at(train.submit(world.studio, world.id), step=7)
+    job = world.cancel_at(train.submit(world.desk), step=7)
 
     world.finish(runs.extend(world.studio, job.id, 8))
 
@@ -119,13 +119,13 @@ def test_a_stopped_training_may_end_sooner_or_later(world) -> None:
 
 def test_what_cannot_be_extended_says_why(world) -> None:
     """One that has not ended, one that has learned nothing, one that is no training; none of them is changed."""
-    waiting = train.submit(world.studio, world.id)
+    waiting = train.submit(world.desk)
     with pytest.raises(Busy, match="has not ended"):
         runs.extend(world.studio, waiting.id, 40)
     bare = world.cancel_at(waiting, step=1)
     with pytest.raises(BadInput, match="no checkpoint"):
         runs.extend(world.studio, bare.id, 40)
-    other = world.finish(curate.submit_caption(world.studio, world.id, world.sources[:1], overwrite_human=True))
+    other = world.finish(captions.submit_caption(world.studio.desk(world.id), world.sources[:1], overwrite_human=True))
     with pytest.raises(BadInput, match="no training"):
         runs.extend(world.studio, other.id, 40)
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_extended_says_why(world) -> None:
 
 def test_what_is_gone_is_told_before_a_training_is_extended(world) -> None:
     """Without one of its pictures it is not the same training: it stays as it ended."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     world.store.path(world.sources[0]).unlink()
 
     with pytest.raises(UserError):
@@ -146,7 +146,7 @@ def test_what_is_gone_is_told_before_a_training_is_extended(world) -> None:
 
 def test_the_row_of_an_extended_training_is_whole_at_once(world) -> None:
     """A crash after the first write costs nothing: state, steps and total are one row, and the rest follows from it."""
-    job = world.finish(train.submit(world.studio, world.id))
+    job = world.finish(train.submit(world.desk))
     file = world.store.run_dir(job.id) / runfile.RUN
     before = file.read_bytes()
     world.studio.jobs.close()
@@ -166,7 +166,7 @@ def test_the_row_of_an_extended_training_is_whole_at_once(world) -> None:
 def test_an_extended_training_can_be_repeated_by_its_command(world) -> None:
     """Its folder asks for the new steps at once, with the previews it had; a folder from before is written at start."""
     world.review(approved=12)
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
     folder = world.store.run_dir(job.id)
     asked = runfile.read(folder).run.previews
     world.studio.jobs.close()
@@ -184,7 +184,7 @@ def test_an_extended_training_can_be_repeated_by_its_command(world) -> None:
 def test_an_extended_editor_is_measured_anew(world) -> None:
     """Its held-out edits are made again with what it has learned since; those of the base are as they were."""
     world.review(approved=40)
-    job = world.finish(refine.submit(world.studio, world.id))
+    job = world.finish(refine.submit(world.desk))
     before, after = job.artifacts["before"], job.artifacts["after"]
 
     ended = world.finish(runs.extend(world.studio, job.id, 30))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from studio.flywheel.timing import DRAWING, TRAINING
 
 from engines.api.params import GenerateParams
-from studio.flywheel import generate, timing
-from studio.flywheel.timing import DRAWING, TRAINING
+from studio.flywheel import generate
 from studio.flywheel.train import character as train
-from studio.flywheel.train import runs
+from studio.flywheel.train import runs, timing
 
 
 def test_nothing_measured_is_no_guess(world) -> None:
@@ -19,7 +19,7 @@ def test_nothing_measured_is_no_guess(world) -> None:
 def test_before_the_first_training_drawing_tells(world) -> None:
     """A step walks through the model forward, again where blocks are computed again, and back, at its own size."""
     item = world.studio.registry.spec("fake-flux").params(GenerateParams, prompt="mira", steps=5, width=64, height=32)
-    job = world.finish(generate.submit(world.studio, world.id, [item, item, item]))
+    job = world.finish(generate.submit(world.desk, [item, item, item]))
     pixel = job.rate / (5 * 64 * 32)
     plain = world.train_params(resolution=128, batch_size=2, gradient_checkpointing=False)
     guess = timing.expected(world.studio, "fake-flux", plain)
@@ -34,8 +34,8 @@ def test_a_training_that_was_stopped_tells_too(world) -> None:
     """What ran long enough before it was stopped was measured, and tells more than drawing does."""
     params = world.train_params(steps=40)
     item = world.studio.registry.spec("fake-flux").params(GenerateParams, prompt="mira")
-    world.finish(generate.submit(world.studio, world.id, [item]))
-    job = world.cancel_at(train.submit(world.studio, world.id, params), step=20)
+    world.finish(generate.submit(world.desk, [item]))
+    job = world.cancel_at(train.submit(world.desk, params), step=20)
     points = runs.progress(world.studio, job.id).points
     assert len(points) >= 10
     found = timing.expected(world.studio, "fake-flux", params)

@@ -3,56 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from engines.api.errors import BadInput, Cancelled, UserError
 from engines.api.params import Params
 from engines.api.protocols import EditItem, Plan
 from studio.gpu.lease import CardLease
 from studio.jobs.progress import Meter
-from studio.records.nouns import ImageRecord, Job, Json, Kind, now
+from studio.records.nouns import AGAIN, LEFT_OUT, WITHOUT, ImageRecord, Job, Json, Kind, now
+from studio.store import Store
+from studio.workplace.desk import Workplace
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from studio.jobs.queue import Jobs
-    from studio.store import Store
-    from studio.workplace import Studio
 
-
-LEFT_OUT, NOT_COMPARED, AGAIN = "left_out", "not_compared", "again"
-WITHOUT: Final[Mapping[str, str]] = {  # artifacts that name pictures with which a job did not do all, and its words
-    LEFT_OUT: "left out",  # items that could not be done
-    NOT_COMPARED: "not compared with",  # originals that a judge could not look at
-    AGAIN: "drawn again",  # results that were there before
-}
-_SAID = 3
-
-
-def summary(job: Job) -> str:
-    """What a job that is done says of itself: which pictures it did without, and why; nothing where it did all."""
-    words = []
-    for what, done in WITHOUT.items():
-        if found := job.artifacts.get(what, []):
-            each = "; ".join(f"{one['name']}: {one['why']}" for one in found[:_SAID])
-            more = f"; and {len(found) - _SAID} more" if len(found) > _SAID else ""
-            of = f" of {job.total}" if job.total and what != NOT_COMPARED else ""
-            words.append(f"{sum(one['items'] for one in found)}{of} {done}: {each}{more}")
-    return f"done, {'. '.join(words)}" if words else ""
+Runner = Callable[["Context"], None]
 
 
 class Context:
     """One job's way to the studio; made by the queue for each run, used by its runner's thread alone."""
 
-    def __init__(self, job: Job, jobs: Jobs, studio: Studio) -> None:
+    def __init__(self, job: Job, workplace: Workplace) -> None:
         self._id = job.id
-        self._jobs = jobs
-        self._meter = Meter(jobs.clock)
+        self._jobs = workplace.jobs
+        self._meter = Meter(self._jobs.clock)
         self._saved: set[str] = set()
         self._without: dict[str, dict[str, Json]] = {}
-        self.studio = studio
+        self.workplace = workplace
+        self.desk = workplace.desk(job.character)
 
     @property
     def job(self) -> Job:
@@ -62,7 +43,7 @@ class Context:
     @property
     def store(self) -> Store:
         """The store of the job's character. Raises: NotFound."""
-        return self.studio.store(self.job.character)
+        return self.desk.store
 
     def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True) -> None:
         """Report progress; engines take this as their OnStep. Raises: Cancelled when the user wants out.
@@ -148,7 +129,7 @@ class Context:
 
         Raises: OutOfMemory, Cancelled.
         """
-        with self.studio.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
+        with self.workplace.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
             yield lease
 
     def _waiting(self, words: str) -> None:

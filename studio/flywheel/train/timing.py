@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from engines.api.params import EditParams, GenerateParams, TrainParams
 from studio.flywheel.train import runs
 from studio.records.nouns import Job, JobState, Json
-
-if TYPE_CHECKING:
-    from studio.workplace import Studio
+from studio.workplace.desk import Workplace
 
 TRAINING, DRAWING = "training", "drawing"
 _TRAININGS = ("train", "refine")
@@ -27,42 +24,42 @@ class Pace:
     by: str
 
 
-def expected(studio: Studio, model: str, params: TrainParams) -> Pace:
+def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
     """By the model's latest training, of the same size where there is one; else by its latest pictures.
 
     Another size counts by its share of the work: pixels × examples × what each is shown for.
     """
-    if rate := _trained(studio, _measured(studio, model), params):
+    if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
-    if rate := drawn(studio, model):
+    if rate := drawn(workplace, model):
         return Pace(rate * _work(params) * _walks(params), DRAWING)
     return Pace(0.0, "")
 
 
-def _trained(studio: Studio, jobs: list[Job], params: TrainParams) -> float:
+def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> float:
     wanted = _work(params)
     known = [(job, _work(_params(job))) for job in jobs if job.kind in _TRAININGS]
     for job, work in sorted(known, key=lambda each: (each[1] == wanted, each[0].ended), reverse=True):
-        points = runs.progress(studio, job.id).points
+        points = runs.progress(workplace, job.id).points
         # By the curve: a job's own rate is that of what it did last, and an editor's ends with the before and after.
         if len(points) >= _ENOUGH or (points and job.state is JobState.DONE):
             return sum(point.seconds for point in points) / len(points) * wanted / work
     return 0.0
 
 
-def drawn(studio: Studio, model: str) -> float:
+def drawn(workplace: Workplace, model: str) -> float:
     """Seconds that a pixel took for one walk through the transformer in the newest pictures; 0 without any."""
-    done = [job for job in _measured(studio, model) if job.kind in _PICTURES and job.state is JobState.DONE]
+    done = [job for job in _measured(workplace, model) if job.kind in _PICTURES and job.state is JobState.DONE]
     if not done:
         return 0.0
     last = max(done, key=lambda job: job.ended)
     pictures = last.payload[_PICTURES[last.kind]]
-    return last.rate * len(pictures) / sum(_walked(studio, model, item) for item in pictures)
+    return last.rate * len(pictures) / sum(_walked(workplace, model, item) for item in pictures)
 
 
-def _walked(studio: Studio, model: str, item: Json) -> int:
+def _walked(workplace: Workplace, model: str, item: Json) -> int:
     if "params" in item:
-        return edited(studio, model, EditParams.kept(item["params"]))
+        return edited(workplace, model, EditParams.kept(item["params"]))
     return generated(GenerateParams.kept(item))
 
 
@@ -71,14 +68,14 @@ def generated(item: GenerateParams) -> int:
     return item.steps * item.width * item.height
 
 
-def edited(studio: Studio, model: str, params: EditParams) -> int:
+def edited(workplace: Workplace, model: str, params: EditParams) -> int:
     """The same of an edit, which has its model's size."""
-    width, height = studio.registry.spec(model).size
+    width, height = workplace.registry.spec(model).size
     return params.passes() * width * height
 
 
-def _measured(studio: Studio, model: str) -> list[Job]:
-    return [job for job in studio.jobs.list() if job.payload.get("model") == model and job.rate]
+def _measured(workplace: Workplace, model: str) -> list[Job]:
+    return [job for job in workplace.jobs.list() if job.payload.get("model") == model and job.rate]
 
 
 def _walks(params: TrainParams) -> int:

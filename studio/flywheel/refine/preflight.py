@@ -1,0 +1,86 @@
+"""What a user should know before an editor's training takes the card: its lessons, and what measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from engines.api.params import Json, TrainParams
+from studio.flywheel.curate.coverage import Check
+from studio.flywheel.enrich import edits, practice
+from studio.flywheel.enrich.practice import Standing
+from studio.flywheel.train import preflight
+from studio.flywheel.train.entries import read_whole, thrown_away
+from studio.flywheel.train.preflight import MANY
+from studio.records.nouns import Role, Triplet
+from studio.store.verdicts import HOLD_OUT_EVERY
+from studio.workplace.desk import Desk
+
+_MENDED = 5
+
+
+def look(
+    desk: Desk,
+    params: TrainParams,
+    model: str,
+    entries: Sequence[Json],
+    held_out: Sequence[Triplet],
+) -> preflight.Preflight:
+    """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
+
+    Raises: NotFound for an unknown model.
+    """
+    store = desk.store
+    worded = [entry for entry in entries if entry["caption"].strip()]
+    musts = (
+        *preflight.mask_files(store, worded),
+        *preflight.role(desk.workplace, model, Role.EDITOR),
+        *preflight.here(desk.workplace, model),
+        *preflight.sense(params, ""),
+    )
+    checks = (
+        *_lessons(entries, worded),
+        *read_whole(desk, model, worded),
+        *thrown_away(store, entries, held_out),
+        _refused(practice.standings(desk)),
+        _measured(held_out),
+        *preflight.mirror(params, worded),
+        *preflight.masks(store, params, worded),
+        *musts,
+    )
+    found = preflight.weighed(desk, params, model, worded, checks)
+    redone = [edits.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
+    can_edit = desk.workplace.registry.spec(model).role == preflight.LEARNERS[Role.EDITOR]
+    after = edits.estimate(desk, redone, model).seconds if redone and can_edit else None
+    return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
+
+
+def _lessons(entries: Sequence[Json], worded: Sequence[Json]) -> Iterable[Check]:
+    bare, mended = len(entries) - len(worded), sum(entry["kind"] == "golden" for entry in worded)
+    yield Check(f"at least {MANY} lessons", len(worded) >= MANY, f"{len(worded)} now: review more edits.")
+    yield Check(
+        f"at least {_MENDED} of them mended by hand",
+        mended >= _MENDED,
+        f"{mended} now: mend wrong edits in Review; these alone show the editor what it cannot do yet.",
+    )
+    yield Check(
+        "every lesson has the words of its edit",
+        not bare,
+        f"{bare} have none and are left out: make these edits in Enrich, and approve them there.",
+    )
+
+
+def _refused(standings: Sequence[Standing]) -> Check:
+    """Where the editor was never wrong it has nothing to learn."""
+    weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
+    if not weak:
+        hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."
+        return Check("some edits were refused", False, hint)
+    spared = f"; nothing to learn in {', '.join(able)}" if able else ""
+    return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
+
+
+def _measured(held_out: Sequence[Triplet]) -> Check:
+    """One in so many approved edits is never learned."""
+    hint = f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review."
+    return Check("held-out edits to measure by", bool(held_out), hint)

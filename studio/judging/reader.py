@@ -1,0 +1,37 @@
+"""What pictures show, read off them by the editor's own captioner."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from engines.api.errors import ModelMissing
+from engines.api.params import CaptionParams
+from studio.judging.gallery import open_each
+from studio.records.nouns import ImageRecord
+from studio.workplace.context import Context
+
+_IN_MEMORY = 8  # pictures at once
+
+
+def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
+    """What the captioner reads off pictures, one set of tags each; nothing where its weights are not here."""
+    character = ctx.store.character
+    try:
+        captioner = ctx.workplace.captioner(character.editor)
+    except ModelMissing as error:
+        ctx.event(warning=f"Angle, expression and pose are not read: {error}")
+        return [{} for _ in images]
+    params = ctx.workplace.registry.spec(character.editor).params(CaptionParams, trigger=character.trigger)
+    read: list[Mapping[str, str]] = []
+
+    def on_step(step: int, total: int, message: str = "") -> None:
+        ctx.step(ctx.job.total, ctx.job.total, message or f"reading picture {len(read) + step} of {len(images)}")
+
+    with ctx.lease(captioner.plan(len(images), params), f"caption|{character.editor}") as lease:
+        for start in range(0, len(images), _IN_MEMORY):
+            part = [image.id for image in images[start : start + _IN_MEMORY]]
+            opened = open_each(dict.fromkeys(part), ctx.store.open_image, ctx.leave_out)
+            captions = captioner.caption(list(opened.values()), params, lease, on_step)
+            tags = {image: caption.tags for image, caption in zip(opened, captions, strict=True)}
+            read += [tags.get(image, {}) for image in part]
+    return read

@@ -1,0 +1,127 @@
+"""The composition root: settings in, one workplace out, with a runner for every kind of job."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from functools import partial
+from logging.handlers import RotatingFileHandler
+from typing import Final
+
+from engines.api.errors import UserError
+from engines.api.protocols import Device
+from engines.catalogue.registry import Registry
+from engines.device.devices import open_device
+from engines.device.host import host_bytes
+from studio.flywheel import card, generate
+from studio.flywheel.curate import captions, coverage, importing
+from studio.flywheel.enrich import edits
+from studio.flywheel.refine import editor
+from studio.flywheel.train import character
+from studio.gpu.manager import GpuManager
+from studio.jobs.queue import Jobs
+from studio.records.nouns import Job
+from studio.settings import Settings
+from studio.store import Library
+from studio.store.durable import make_folder
+from studio.workplace.context import Context, Runner
+from studio.workplace.desk import Workplace
+
+RUNNERS: Final[Mapping[str, Runner]] = {
+    "import": importing.run_import,
+    "caption": captions.run_caption,
+    "enrich": edits.run,
+    "train": character.run,
+    "generate": generate.run,
+    "card": card.run,
+    "refine": editor.run,
+}
+_LOG = logging.getLogger(__name__)
+_LOG_BYTES = 2 << 20
+_HOST_SHARE = 0.5
+
+
+def open_workplace(
+    settings: Settings,
+    registry: Registry | None = None,
+    device: Device | None = None,
+    runners: Mapping[str, Runner] = RUNNERS,
+) -> Workplace:
+    """Open a data folder with its card and its queue; a new one gets the sample character.
+
+    Raises: Busy when another process holds the folder, NotFound when the card asked for is not there.
+    """
+    card_device = device or open_device(settings.device, settings.fake_bytes)
+    ends = ExitStack()
+    with ExitStack() as undo:
+        undo.callback(ends.close)
+        library = Library(settings.data_root)
+        ends.callback(library.close)
+        ends.callback(_log_to(settings))
+        gpu = GpuManager(
+            card_device,
+            card_device.total_bytes() if card_device.name == "cpu" else settings.budget_bytes,
+            LibraryPeaks(library),
+            host_bytes=int(_HOST_SHARE * host_bytes()),
+        )
+
+        def run(runner: Runner, job: Job) -> None:
+            runner(Context(job, workplace))
+
+        jobs = Jobs(
+            library,
+            {kind: partial(run, runner) for kind, runner in runners.items()},
+            log=str(settings.log_file),
+        )
+        models = registry or Registry(settings.assets, settings.models_dir, compile_with=settings.compile)
+        workplace = Workplace(settings, models, library, gpu, jobs, ends)
+        coverage.ensure_sample(workplace)
+        undo.pop_all()
+    return workplace
+
+
+class LibraryPeaks:
+    """The library's measured peaks, as the GPU manager asks for them."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+
+    def get(self, key: str, default: int, /) -> int:
+        """The bytes remembered under a key."""
+        return self._library.peaks().get(key, default)
+
+    def __setitem__(self, key: str, nbytes: int, /) -> None:
+        try:
+            self._library.set_peak(key, nbytes)
+        except UserError as error:  # it is measured again next time; the job that measured it goes on
+            _LOG.warning("the peak of %s could not be stored: %s", key, error)
+
+
+class _Log(RotatingFileHandler):
+    """The log's file; what a full disk refuses of it is said on the console instead."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say one line; the work goes on."""
+        sys.stderr.write(f"{self.format(record)}\n")
+
+
+def _log_to(settings: Settings) -> Callable[[], None]:
+    """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
+    make_folder(settings.log_file.parent)
+    handler = _Log(
+        settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True, errors="backslashreplace"
+    )
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    loggers = [logging.getLogger(name) for name in ("studio", "engines", "tabs")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+    def end() -> None:
+        for logger in loggers:
+            logger.removeHandler(handler)
+        handler.close()
+
+    return end
