@@ -15,7 +15,7 @@ from engines.api.errors import NotFound
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
-from studio.records.nouns import CUT
+from studio.records.image import CUT
 
 if TYPE_CHECKING:
     from PIL.Image import Image

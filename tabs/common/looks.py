@@ -11,7 +11,7 @@ from engines.api.errors import UserError
 from engines.api.params import Params
 from engines.api.protocols import ModelSpec
 from studio.gpu.budget import Fit
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.words import mended
 from studio.store import Store
 

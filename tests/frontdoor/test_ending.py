@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 
 from frontdoor.studio import open_studio
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.workplace.desk import Workplace
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may ignore it, as nohup does
 from engines.fake import fake_registry
 from frontdoor.studio import open_studio, serve
 from studio.api.api import Api

@@ -10,7 +10,8 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.api.answers import answers
-from studio.records.nouns import Job, JobState, Json
+from studio.records.base import Json
+from studio.records.job import Job, JobState
 from studio.workplace.context import Context
 from tests.studio.full_disk import full
 from tests.studio.jobs.queueing import Bench, titles

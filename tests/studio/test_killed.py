@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 from tests.studio import turning
 

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 from engines.api.params import EditParams
-from studio.records.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
+from studio.records.character import Character
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.version import Version
 from studio.workplace.desk import Workplace
 from tabs import refine
 from tabs.common import run

@@ -6,7 +6,9 @@ import pytest
 
 from engines.api.errors import BadInput, Busy, UserError
 from studio.flywheel import generate as drawing
-from studio.records.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 from tabs import generate, train
 from tabs.app import open_folders

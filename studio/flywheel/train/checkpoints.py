@@ -12,7 +12,8 @@ from studio.flywheel.train.runs import Progress
 from studio.judging.gallery import Gallery, gallery_if_any, make_gallery, score_of
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
-from studio.records.nouns import ImageRecord, Version
+from studio.records.image import ImageRecord
+from studio.records.version import Version
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
 
@@ -52,14 +53,14 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
     seen = seen or runs.progress(workplace, job_id)
-    made = {version.checkpoints[-1]["step"]: version.id for version in store.versions.find(job=job_id)}
+    made = {version.checkpoints[-1].step: version.id for version in store.versions.find(job=job_id)}
     reference = gallery_if_any(workplace.desk(job.character)) if seen.samples else make_gallery("", {})
     found = []
     for checkpoint in seen.checkpoints:
-        step = checkpoint["step"]
+        step = checkpoint.step
         samples = tuple(sample.image for sample in seen.samples if sample.step == step)
         previews = [store.images.get(image) for image in samples]
-        choice = Choice(step, checkpoint["adapter"], samples, version=made.get(step, ""))
+        choice = Choice(step, checkpoint.adapter, samples, version=made.get(step, ""))
         found.append(_judged(choice, previews, reference))
     return _with_proposal(found, reference.ceiling)
 
@@ -71,9 +72,9 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
     """
     job = workplace.jobs.get(job_id)
     checkpoints = runs.ended_checkpoints(workplace, job)
-    upto = [each for each in checkpoints if each["step"] <= step]
-    if not upto or upto[-1]["step"] != step:
-        known = ", ".join(str(each["step"]) for each in checkpoints) or "none"
+    upto = [each for each in checkpoints if each.step <= step]
+    if not upto or upto[-1].step != step:
+        known = ", ".join(str(each.step) for each in checkpoints) or "none"
         raise BadInput(f"There is no checkpoint at step {step}.", f"There are checkpoints at: {known}.")
     return runs.make_version(workplace, job_id, upto)
 

@@ -7,7 +7,8 @@ from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
 from studio.judging import outcomes
-from studio.records.nouns import CardRun, Kind
+from studio.records.card import CardRun
+from studio.records.image import Kind
 
 
 def _cell(cell: str, seed: int, verdict: str, human: bool | None = None, **axes: str) -> dict:

@@ -7,7 +7,8 @@ from studio.flywheel import generate
 from studio.flywheel.train import character as train
 from studio.judging.gallery import gallery
 from studio.judging.judge import Judge
-from studio.records.nouns import JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
 
 
 def test_every_item_becomes_a_scored_picture(world) -> None:

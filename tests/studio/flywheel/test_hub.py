@@ -18,7 +18,7 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import keep_at
-from studio.records.nouns import Role
+from studio.records.dataset import Role
 
 
 def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:

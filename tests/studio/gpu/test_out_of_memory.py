@@ -21,7 +21,7 @@ from engines.catalogue.registry import Registry
 from engines.fake import FakeCard
 from studio.flywheel import generate
 from studio.open import open_workplace
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.settings import Settings
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace

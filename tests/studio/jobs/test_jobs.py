@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
 

@@ -11,7 +11,7 @@ import pytest
 from engines.api.errors import Busy
 from engines.api.protocols import Plan, Stage
 from engines.fake import FakeDevice
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.store import Library
 from studio.workplace.context import Context
 from tests.studio import drawing

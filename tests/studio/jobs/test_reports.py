@@ -8,7 +8,7 @@ from PIL import Image
 from engines.api.params import EditParams, GenerateParams
 from engines.api.protocols import Component, EditItem, Plan, Stage
 from engines.fake import FakeWeights
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Store
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench

@@ -11,7 +11,7 @@ from engines.fake import FAKE_MODELS, FakeDevice, FakeScorer
 from studio.flywheel import generate
 from studio.judging.judge import Judge
 from studio.open import open_workplace
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.settings import Settings
 from tests.tabs.waiting import ended
 

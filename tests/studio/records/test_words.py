@@ -12,7 +12,8 @@ import pytest
 from engines.api.errors import BadInput, UserError
 from studio.api.api import API_NAMES, Api
 from studio.flywheel.curate import captions
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.records.words import demand_text, mended
 from studio.store import Library
 from studio.store.journal import Journal

@@ -11,7 +11,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Library, Store
 from studio.store.pictures import read_provenance
 

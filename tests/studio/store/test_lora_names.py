@@ -21,7 +21,9 @@ from studio.api.api import Api
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
-from studio.records.nouns import Kind, Role, Verdict, Version
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.version import Version
 from studio.store import Store
 from studio.store.lora_names import version_lora_name, without_places
 from studio.store.pictures import read_provenance, to_png

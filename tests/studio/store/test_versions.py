@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Kind, Role, Version, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind
+from studio.records.version import Version, VersionState
 from studio.store import Store
 
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from studio.flywheel.curate import importing
-from studio.records.nouns import ImageRecord, Job, Kind
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
 from tests.studio.drops import encoded, photo, turned
 
 

@@ -13,7 +13,7 @@ from studio.flywheel.curate import captions, importing
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.train import character as train
 from studio.open import open_workplace
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 from tests.studio.drops import photo

@@ -14,7 +14,8 @@ from PIL import Image
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.intake import Limits
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.store import Store
 from tests.studio.drops import animated, encoded, huge_png, photo, turned
 

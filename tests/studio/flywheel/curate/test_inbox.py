@@ -14,7 +14,8 @@ from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.inbox import typed_path
 from studio.flywheel.curate.intake import Limits
-from studio.records.nouns import Job, JobState, Kind
+from studio.records.image import Kind
+from studio.records.job import Job, JobState
 from tests.studio.drops import photo
 
 

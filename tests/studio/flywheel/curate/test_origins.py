@@ -17,7 +17,8 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.export.export import export_dataset
 from studio.flywheel.train import character as train
 from studio.judging.gallery import gallery
-from studio.records.nouns import Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
 from tests.studio.drops import encoded, photo
 
 PARAMS = {"prompt": "photo of ohwx person, smiling", "steps": 7, "seed": 3, "width": 64, "height": 64}

@@ -11,7 +11,7 @@ from PIL import Image
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.sidecars import caption, decoded
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS
 from tests.studio.drops import photo
 

@@ -20,7 +20,8 @@ from studio.flywheel.export.layouts import LAYOUTS
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
-from studio.records.nouns import Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
 
 
 def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:

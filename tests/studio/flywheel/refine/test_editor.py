@@ -7,7 +7,10 @@ from engines.api.params import EditParams
 from engines.training import runfile
 from studio.api.api import Api
 from studio.flywheel.refine import editor as refine
-from studio.records.nouns import JobState, Kind, Role, Verdict, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
+from studio.records.version import VersionState
 
 
 def test_golden_lessons_count_three_times(world) -> None:

@@ -7,7 +7,10 @@ from safetensors.numpy import load_file
 from engines.api.errors import BadInput
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
-from studio.records.nouns import JobState, Kind, Role, Verdict, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
+from studio.records.version import VersionState
 
 
 def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:

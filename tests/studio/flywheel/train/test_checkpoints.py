@@ -8,7 +8,7 @@ from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.judging.gallery import gallery
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 
 
 def test_each_checkpoint_is_judged_by_its_own_previews(world: Any) -> None:

@@ -17,7 +17,9 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import runs
 from studio.gpu.budget import Fit
-from studio.records.nouns import Job, JobState, Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 
 
 def _check(found: preflights.Preflight, words: str) -> coverage.Check:

@@ -18,7 +18,8 @@ from engines.training.runfile import RUN, RunFile
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 
 
 class _Lease:

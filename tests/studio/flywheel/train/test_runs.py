@@ -10,7 +10,9 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Job, JobState, Role, VersionState
+from studio.records.dataset import Role
+from studio.records.job import Job, JobState
+from studio.records.version import VersionState
 
 
 def _entry(image: str, caption: str = "ohwx person", **more: object) -> dict:
