@@ -184,7 +184,9 @@ def pair(store: Store, record: ImageRecord, chosen: bool = False) -> str:
         source = looks.picture(looks.thumb(store, record.parent, record.source_crop), "source", classes="fl-shot")
         shots = f"<figure>{source}<span>source</span></figure>{shots}"
     buttons = looks.button("New seed", "seed", tone="small", hint="the same words, another seed", id=record.id)
-    buttons += looks.button("Compare", "open", tone="small", hint="large, and with other words", scroll="#retry", id=record.id)
+    buttons += looks.button(
+        "Compare", "open", tone="small", hint="large, and with other words", scroll="#retry", id=record.id
+    )
     classes = f"fl-pair {looks.TONES[record.state]}{' chosen' if chosen else ''}"
     return (
         f'<article class="{classes}"><button type="button" class="fl-both" data-act="open" '

@@ -87,7 +87,7 @@ def test_a_bugs_traceback_is_in_the_log_that_the_hint_names(studio: Workplace) -
 
     job = studio.jobs.submit("break", character.id, {}, title="", here=True)
 
-    assert str(studio.settings.log_file) in job.error["hint"]
+    assert str(studio.settings.log_file) in job.error.hint
     assert "KeyError: 'oops'" in studio.settings.log_file.read_text()
 
 

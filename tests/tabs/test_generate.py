@@ -110,7 +110,7 @@ def test_a_cell_is_overruled_by_its_own_buttons_and_says_so(
     for says, human in (("right", True), ("wrong", False), ("wrong", None), ("right", True), ("right", None)):
         act = {"act": "overrule", "cell": "T-pose", "seed": "0", "says": says}
         generate.card_act(studio.desk(anna.id), act, "c1")
-        assert cards.get("c1").cells[0]["human"] is human
+        assert cards.get("c1").cells[0].human is human
         assert ("by you" in generate.draw_card(studio.desk(anna.id), "c1", None)) is (human is not None)
 
 

@@ -87,7 +87,7 @@ def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
     run.train_longer(studio.desk(anna.id), more, kind="refine")
     ended(studio, job)
 
-    assert [version.metrics["steps"] for version in studio.store(anna.id).versions.all()] == [8, 12]
+    assert [version.metrics.steps for version in studio.store(anna.id).versions.all()] == [8, 12]
 
 
 def test_the_weakest_task_is_named_and_practised(

@@ -30,7 +30,7 @@ def test_an_approved_picture_can_be_learned_from_at_once(world) -> None:
     for image in job.artifacts["images"]:
         world.store.decide(image, Verdict.GOOD)
 
-    learned = {entry["image"]: entry["caption"] for entry in train.dataset(world.desk)}
+    learned = {entry.image: entry.caption for entry in train.dataset(world.desk)}
 
     assert [learned[image] for image in job.artifacts["images"]] == [item.prompt for item in items]
     assert train.preflight(world.desk).ok

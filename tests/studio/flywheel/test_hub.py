@@ -120,7 +120,7 @@ def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: Any) ->
 
     (learned,) = refine.dataset(world.desk)
     assert header["widget"] == []
-    assert json.dumps(learned["caption"]) in code_of(said) and "ohwx" not in said
+    assert json.dumps(learned.caption) in code_of(said) and "ohwx" not in said
 
 
 @pytest.mark.parametrize(

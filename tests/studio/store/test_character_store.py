@@ -52,8 +52,8 @@ def test_result_says_how_it_was_made(store: Store) -> None:
         params_kind="EditParams",
     )
     made = read_provenance(store.path(record.id))
-    assert (made["model"], made["version"], made["seed"], made["parent"]) == ("mini-qwen-edit", "v", 4, "p")
-    assert EditParams.from_json(made["params"]) == params
+    assert (made.model, made.version, made.seed, made.parent) == ("mini-qwen-edit", "v", 4, "p")
+    assert EditParams.from_json(made.params) == params
     with Image.open(store.path(record.id)) as picture:
         assert picture.info["parameters"].startswith("turn left\nSteps: 40, ")
 

@@ -95,7 +95,7 @@ def test_dataset_is_frozen_by_content(store: Store) -> None:
     assert store.freeze(Role.CHARACTER, entries[:1]).id != dataset.id
     assert store.freeze(Role.EDITOR, entries).id != dataset.id
     entries[0]["caption"] = "changed"
-    assert store.datasets.get(dataset.id).entries[0]["caption"] == "x"
+    assert store.datasets.get(dataset.id).entries[0].caption == "x"
 
 
 def test_a_candidate_can_be_left(store: Store, tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_a_version_is_made_of_any_checkpoint_once(world: Any) -> None:
 
     version = choosing.keep_at(world.studio, job.id, 10)
 
-    assert version.metrics["steps"] == 10
-    assert [each["step"] for each in version.checkpoints] == [5, 10]
+    assert version.metrics.steps == 10
+    assert [each.step for each in version.checkpoints] == [5, 10]
     kept = world.store.run_dir(job.id) / "checkpoints" / "000010" / "adapter.safetensors"
     assert world.store.adapter_path(version.id).read_bytes() == kept.read_bytes()
     assert choosing.keep_at(world.studio, job.id, 10) == version
@@ -89,7 +89,7 @@ def test_without_the_scorer_checkpoints_have_no_identity_and_none_is_proposed(wo
 
     assert [choice.identity for choice in found] == [None] * 4
     assert not any(choice.proposed for choice in found)
-    assert choosing.keep_at(world.studio, job.id, 5).metrics["steps"] == 5
+    assert choosing.keep_at(world.studio, job.id, 5).metrics.steps == 5
 
 
 @pytest.mark.parametrize("originals", [1, 2])

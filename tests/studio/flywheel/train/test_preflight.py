@@ -269,7 +269,7 @@ def test_what_comes_from_the_trash_is_told(world) -> None:
     mine = _check(train.preflight(world.desk), "trash")
     editors = _check(refine.preflight(world.desk), "trash")
 
-    teaching = sum(entry["kind"] != "source" for entry in train.dataset(world.desk))
+    teaching = sum(entry.kind != "source" for entry in train.dataset(world.desk))
     assert not mine.ok and mine.hint.startswith(f"{teaching} of ")
     assert f"{len(lessons.learned)} of {len(lessons.learned)} that teach" in editors.hint
     assert f"{len(lessons.held_out)} of {len(lessons.held_out)} that the editor is measured by" in editors.hint

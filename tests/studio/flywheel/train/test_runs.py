@@ -57,7 +57,7 @@ def test_a_checkpoint_that_nobody_told_of_is_found(world) -> None:
     kept = runs.keep(world.studio, job.id)
 
     assert kept is not None
-    assert [checkpoint["step"] for checkpoint in kept.checkpoints] == [5, 6, 9]
+    assert [checkpoint.step for checkpoint in kept.checkpoints] == [5, 6, 9]
     assert world.store.adapter_path(kept.id).read_bytes() == b"weights"
 
 
