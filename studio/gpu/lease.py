@@ -26,7 +26,7 @@ class Active:
     stage: Stage
     rung: int
     lease: CardLease
-    parts: dict[str, Any]
+    parts: Mapping[str, Any]
     base: int
     high: int
 

@@ -223,7 +223,7 @@ class GpuManager:
             return Active(stage, rung.form, number, lease, parts, now, now)
         raise refusal
 
-    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> dict[str, Any]:
+    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> Mapping[str, Any]:
         form = rung.form
         self._make_room(rung, stage, lease)
         return {part.key.rpartition("/")[2]: self._load(part, form, lease) for part in form.components}

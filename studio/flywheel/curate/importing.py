@@ -147,7 +147,7 @@ class Intake:
         self._known = {image.id: image for image in ctx.store.images.all()}
         self._seen: set[str] = set()
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
-        measured = ((image.id, quality.Measures.from_json(image.measures)) for image in sources)
+        measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}
         self._peers = list(known.values())
         self._looks = quality.LookAlikes(known)

@@ -37,43 +37,17 @@ _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks f
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _APACHE = "Apache-2.0"
-_LOADING = """\
-import torch
-from diffusers import {pipeline}
-%s
-pipeline = {pipeline}.from_pretrained({source}, torch_dtype=torch.{dtype})
-pipeline.load_lora_weights(".", weight_name={weights})
-if torch.cuda.is_available():
-    pipeline.enable_model_cpu_offload()
-"""
-_CHARACTER_CODE = (
-    _LOADING % ""
-    + """\
-image = pipeline(
-    prompt={words},
-    width={width},
-    height={height},
-    num_inference_steps={steps},
-    guidance_scale={guidance},
-    generator=torch.Generator("cpu").manual_seed({seed}),
-).images[0]
-image.save("drawn.png")
-"""
-)
-_EDITOR_CODE = (
-    _LOADING % "from diffusers.utils import load_image\n"
-    + """\
-image = pipeline(
-    image=load_image({picture}),  # the picture to change
-    prompt={words},
-    negative_prompt={negative},
-    true_cfg_scale={true_cfg},
-    num_inference_steps={steps},
-    generator=torch.Generator("cpu").manual_seed({seed}),
-).images[0]
-image.save("edited.png")
-"""
-)
+_ARGUMENTS = {  # knob -> what diffusers' pipelines call it
+    "prompt": "prompt",
+    "instruction": "prompt",
+    "negative": "negative_prompt",
+    "width": "width",
+    "height": "height",
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "true_cfg": "true_cfg_scale",
+}
+_LOADED = ("loras",)  # knobs that the published LoRA stands for
 
 
 _SOURCES = {"assets": "assets/{place}", "folder": "{name}"}  # what a row's source is called elsewhere, by its scheme
@@ -88,7 +62,9 @@ class _Face:
     instance: str  # what to say for the trained subject; "" where there is none
     title: str
     about: str
-    code: str
+    imports: str  # lines of the code
+    given: str  # arguments of the pipeline beside its knobs; `picture` is a file to start from
+    saved: str
 
 
 _FACES = {
@@ -99,7 +75,9 @@ _FACES = {
         "{name}, {version}",
         "A LoRA of {label}, trained with FLENwheel on {pictures} pictures, {real_share:.0%} of what it saw being "
         "originals.\n\nSay `{said}` in the prompt.",
-        _CHARACTER_CODE,
+        imports="",
+        given="",
+        saved="drawn.png",
     ),
     Role.EDITOR: _Face(
         "image-to-image",
@@ -108,7 +86,9 @@ _FACES = {
         "Edits of {name}, {version}",
         "A LoRA of {label}, trained with FLENwheel on {pictures} edits that a human approved or corrected.\n\n"
         "Give it a picture and say what to change; no word is needed to call it.",
-        _EDITOR_CODE,
+        imports="from diffusers.utils import load_image\n",
+        given="    image=load_image({picture}),  # the picture to change\n",
+        saved="edited.png",
     ),
 }
 
@@ -264,22 +244,39 @@ def _told_of(version: Version, shown: _Shown) -> str:
 
 
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
-    """Python that uses the LoRA as it is published, to be run in its folder; it draws what a preview was drawn with.
+    """Return Python that uses the LoRA as it is published, to be run in its folder, with every knob of a preview.
 
-    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown.
+    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown. A knob that
+    diffusers' pipelines do not take is named in a comment where it was used.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)
+    usual = face.params().to_json()
+    words = {params.worded: params.headline() or said}
+    knobs = {name: value for name, value in {**params.to_json(), **words}.items() if name not in _LOADED}
+    arguments = "".join(f"    {_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in _ARGUMENTS if name in knobs)
+    further = [name for name in knobs if name not in (*_ARGUMENTS, "seed") and knobs[name] != usual[name]]
+    comment = "".join(f"    # {name}={_python(knobs[name])} was set in FLENwheel, too\n" for name in further)
     scheme, _, place = spec.source.partition(":")
-    return face.code.format(
-        pipeline=spec.pipeline,
-        source=json.dumps(_SOURCES.get(scheme, scheme).format(place=place, name=spec.name)),
-        dtype="float32" if spec.toy else "bfloat16",
-        weights=json.dumps(_WEIGHTS),
-        words=json.dumps(params.headline() or said, ensure_ascii=False),
-        picture=json.dumps(picture),
-        **{name: json.dumps(value) for name, value in params.to_json().items()},
+    source = _SOURCES.get(scheme, scheme).format(place=place, name=spec.name)
+    return (
+        f"import torch\nfrom diffusers import {spec.pipeline}\n{face.imports}\n"
+        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{_dtype(spec)})\n"
+        f'pipeline.load_lora_weights(".", weight_name={_python(_WEIGHTS)})\n'
+        "if torch.cuda.is_available():\n    pipeline.enable_model_cpu_offload()\n"
+        f"image = pipeline(\n{face.given.format(picture=_python(picture))}{arguments}{comment}"
+        f'    generator=torch.Generator("cpu").manual_seed({params.seed}),\n'
+        f").images[0]\nimage.save({_python(face.saved)})\n"
     )
+
+
+def _python(value: object) -> str:
+    """Return a value as Python and JSON both write it; true and false as Python does."""
+    return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+
+
+def _dtype(spec: ModelSpec) -> str:
+    return "float32" if spec.toy else "bfloat16"
 
 
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Entry]) -> list[Folder]:

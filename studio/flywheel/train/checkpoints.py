@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from engines.api.errors import BadInput
-from engines.api.params import Json
 from studio.flywheel.train import runs
 from studio.flywheel.train.runs import Progress
 from studio.judging.gallery import Gallery, gallery_if_any, make_gallery, score_of
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
+from studio.records.base import Part
 from studio.records.image import ImageRecord
 from studio.records.version import Version
 from studio.workplace.context import Context
@@ -21,7 +21,7 @@ SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be pr
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Part):
     """One checkpoint as its previews show it; None is what nobody could tell.
 
     `identity` is the median likeness, `obeyed` the share of asked attributes that the previews have, `copies` the
@@ -39,10 +39,6 @@ class Choice:
     unread: int = 0
     proposed: bool = False
     version: str = ""  # the version that was made of it
-
-    def to_json(self) -> Json:
-        """Plain data."""
-        return asdict(self)
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, UserError
-from engines.api.params import Json, TrainParams
+from engines.api.params import TrainParams
 from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
 from engines.api.triggers import says
 from studio.flywheel.curate.captions import demand_trigger, leaks
@@ -18,6 +18,7 @@ from studio.flywheel.train import runs, timing
 from studio.flywheel.train.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu.budget import Fit, in_gib
 from studio.judging import quality
+from studio.records.base import Json, Part
 from studio.records.character import Character
 from studio.records.dataset import Entry, Role, real_share
 from studio.records.nouns import ANGLES
@@ -33,7 +34,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Preflight:
+class Preflight(Part):
     """`seconds` is 0 until the model has been measured by what `timed_by` says; `disk` and `free` are bytes.
 
     `musts` are those of the checks without which nothing may start.
@@ -56,8 +57,8 @@ class Preflight:
         return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
 
     def to_json(self) -> Json:
-        """Plain data."""
-        return {"ok": self.ok, **asdict(self), "entries": [entry.to_json() for entry in self.entries]}
+        """Return the pre-flight as scripts see it, with whether a training may start."""
+        return {"ok": self.ok, **super().to_json()}
 
 
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:

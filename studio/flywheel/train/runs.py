@@ -11,12 +11,13 @@ from pathlib import Path
 from safetensors import safe_open
 
 from engines.api.errors import BadInput, Busy, Cancelled
-from engines.api.params import GenerateParams, Json, TrainParams
+from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
 from engines.training import runfile
 from engines.wording.words import read_tags
 from studio.flywheel.train import run_folder
 from studio.judging.judge import Judge
+from studio.records.base import Part
 from studio.records.dataset import Role, real_share
 from studio.records.event import PreviewKept, StepTrained
 from studio.records.image import Kind
@@ -62,17 +63,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Part):
     """All that a page shows of a run, finished or not."""
 
     total: int
     points: tuple[Point, ...]
     samples: tuple[Sample, ...]
     checkpoints: tuple[Checkpoint, ...]  # oldest first
-
-    def to_json(self) -> Json:
-        """Plain data."""
-        return asdict(self)
 
 
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
