@@ -79,4 +79,4 @@ def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
 
 
 def _way_back(image: str, name: str, was: str) -> str:
-    return looks.attributes({"data-id": image, "data-tag": name}) + f' data-was="{looks.esc(was)}"'
+    return f'{looks.attributes({"data-id": image, "data-tag": name})} data-was="{looks.esc(was)}"'
