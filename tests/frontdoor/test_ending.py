@@ -20,7 +20,9 @@ SCRIPT = """
 import signal
 import sys
 from pathlib import Path
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever started the tests may ignore it, as nohup does
+# Whoever started the tests may ignore these, as nohup and a shell's background do.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from engines.fake import fake_registry
 from frontdoor.studio import open_studio, serve
 from studio.api.api import Api
