@@ -6,15 +6,15 @@ Imports no other library than pydantic, through `engines.api.values`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, cast, get_type_hints
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 
 from engines.api.errors import BadInput
-from engines.api.values import Annotation, Seed, Words, limits, shortened, shown, taken
+from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
 Json = dict[str, Any]  # a JSON object
 _LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
@@ -264,9 +264,13 @@ def params_class(name: str) -> type[Params]:
     return classes[name]
 
 
-@cache
-def kinds(owner: type[LoraUse | Params]) -> Mapping[str, Annotation]:
+def kinds(owner: type[LoraUse] | type[Params]) -> Mapping[str, Any]:
     """Returns the annotation of each field of a class, as `engines.api.values` reads it."""
+    return _kinds(cast(Hashable, owner))
+
+
+@cache
+def _kinds(owner: Any) -> Mapping[str, Any]:  # apart from `kinds`, because the cache accepts arguments of any type
     hints = get_type_hints(owner, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
 

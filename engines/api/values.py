@@ -1,6 +1,7 @@
 """Checks values by annotations: the type and the bounds of a value are written once, with its field or argument.
 
-The checks, the sliders and the error messages all read them from there.
+The checks, the sliders and the error messages all read them from there. Python has no type for annotations, so that
+every `kind` here is Any.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from pydantic import AllowInfNan, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
@@ -19,15 +20,13 @@ from engines.api.errors import BadInput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-Annotation: TypeAlias = Any  # a type as annotations write it (`Annotated[int, Ge(1)]`), for which Python has no type
-
 SEEDS = 1 << 64  # the number of different seeds of torch's generators
 Seed = Annotated[int, Ge(0), Le(SEEDS - 1)]
 Many = Annotated[int, Ge(0), Le(10_000)]  # pictures or edits of one job
 Words = Annotated[str, MaxLen(10_000)]  # several times the length that any encoder here reads
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
-_KINDS: Mapping[Annotation, str] = {
+_KINDS: Mapping[Any, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
@@ -45,7 +44,7 @@ def later_seed(seed: int, places: int) -> int:
     return (seed + places) % SEEDS
 
 
-def taken(name: str, value: object, kind: Annotation) -> Any:
+def taken(name: str, value: object, kind: Any) -> Any:
     """Returns the value once its type and its bounds are checked.
 
     `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number is accepted where a float is
@@ -59,7 +58,7 @@ def taken(name: str, value: object, kind: Annotation) -> Any:
         raise misfit(name, kind, error.errors(include_url=False)[0]) from None
 
 
-def misfit(name: str, kind: Annotation, found: ErrorDetails) -> BadInput:
+def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
     """Converts an error of pydantic's to a BadInput; `loc` in `found` is the place inside the value called `name`."""
     where = "".join(f"[{each!r}]" for each in found["loc"])
     if found["type"] == "literal_error" and isinstance(found["input"], str):
@@ -86,7 +85,7 @@ def shortened(name: str) -> str:
     return name if len(name) <= _SHOWN.maxstring else shown(name)
 
 
-def allowed(kind: Annotation) -> str:
+def allowed(kind: Any) -> str:
     """Describes in words the values that an annotation allows."""
     bare, marks = _parted(kind)
     if get_origin(bare) is Literal:
@@ -100,7 +99,7 @@ def allowed(kind: Annotation) -> str:
     return f"{told}{_range(marks)}".rstrip(",")
 
 
-def limits(kind: Annotation) -> tuple[Any, Any]:
+def limits(kind: Any) -> tuple[Any, Any]:
     """Returns the least and the greatest number that an annotation allows, None where it sets no such bound."""
     marks = _parted(kind)[1]
     low = next((mark.ge if isinstance(mark, Ge) else mark.gt for mark in marks if isinstance(mark, Ge | Gt)), None)
@@ -118,11 +117,11 @@ def _range(marks: Sequence[Any]) -> str:
     return f" of at most {_figure(high)}" if high is not None else ""
 
 
-def _figure(number: float) -> str:
+def _figure(number: Any) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-def _inside(kind: Annotation, places: Sequence[int | str]) -> Annotation:
+def _inside(kind: Any, places: Sequence[int | str]) -> Any:
     """Returns the annotation of the value at a place inside a list or a mapping."""
     for _ in places:
         inner = get_args(_parted(kind)[0])
@@ -132,7 +131,7 @@ def _inside(kind: Annotation, places: Sequence[int | str]) -> Annotation:
     return kind
 
 
-def _parted(kind: Annotation) -> tuple[Annotation, tuple[Any, ...]]:
+def _parted(kind: Any) -> tuple[Any, tuple[Any, ...]]:
     """Splits an annotation into its bare type, without the None of an optional one, and its metadata."""
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
@@ -143,7 +142,7 @@ def _parted(kind: Annotation) -> tuple[Annotation, tuple[Any, ...]]:
 
 
 @cache
-def _adapter(kind: Annotation) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind, config=_STRICT)
 
 
