@@ -173,7 +173,7 @@ class QwenEdit:
             return params.loras
         if not self.spec.few_steps:
             raise BadInput(f"{self.spec.name} has no few-step adapter.", "Leave few steps off.")
-        file = self._folder / self.spec.few_steps["file"]
+        file = self._folder / self.spec.few_steps.file
         if not file.is_file():
             raise ModelMissing(f"The few-step adapter of {self.spec.name} is not here.", f"Put it at {file}.")
         return (LoraUse(file=str(file)), *params.loras)
@@ -187,7 +187,8 @@ class QwenEdit:
 
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
         """The model's noise schedule, or the one that its few-step adapter was distilled on."""
-        return {**self._schedule, **self.spec.few_steps.get("scheduler", {})} if params.few_steps else self._schedule
+        few = self.spec.few_steps if params.few_steps else None
+        return {**self._schedule, **few.scheduler} if few else self._schedule
 
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():

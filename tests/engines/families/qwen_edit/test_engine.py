@@ -11,7 +11,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.api.params import EditParams, LoraUse
-from engines.api.protocols import EditItem
+from engines.api.protocols import EditItem, FewSteps
 
 pytestmark = pytest.mark.slow
 
@@ -174,8 +174,8 @@ def test_few_steps_take_the_adapter_and_its_schedule(
     """The distilled adapter lies under the user's own stack, on the schedule that it was distilled on."""
     file = save_lora(qwen_folder, tmp_path / "few.safetensors", "QwenImageTransformer2DModel")
     schedule = {"base_shift": 3.0, "max_shift": 3.0, "shift_terminal": None}
-    spec = dataclasses.replace(toy_qwen, few_steps={"file": str(file), "knobs": {"steps": 2}, "scheduler": schedule})
-    same = dataclasses.replace(spec, few_steps={**spec.few_steps, "scheduler": {}})
+    spec = dataclasses.replace(toy_qwen, few_steps=FewSteps(file=str(file), knobs={"steps": 2}, scheduler=schedule))
+    same = dataclasses.replace(spec, few_steps=dataclasses.replace(spec.few_steps, scheduler={}))
     fast, by_hand = _items(1, few_steps=True), _items(1, loras=(LoraUse(file=str(file)),))
 
     (plain,) = _edit(spec, qwen_folder, _items(1), host_lease, steps)
@@ -196,7 +196,7 @@ def test_too_few_steps_for_the_schedule_are_refused(
     """A schedule stretched to a last level has no single step, and says so before any weight is read; the few-step
     adapter's own, which is not stretched, has."""
     file = save_lora(qwen_folder, tmp_path / "few.safetensors", "QwenImageTransformer2DModel")
-    few = {"file": str(file), "knobs": {}, "scheduler": {"shift_terminal": None}}
+    few = FewSteps(file=str(file), scheduler={"shift_terminal": None})
     spec = dataclasses.replace(toy_qwen, few_steps=few)
 
     with pytest.raises(BadInput, match="1 step cannot follow"):
@@ -212,7 +212,7 @@ def test_few_steps_without_an_adapter_are_refused(toy_qwen, qwen_folder) -> None
     """A model that has none, and one whose file is not here, each say what to do, before the card is taken."""
     from engines.families.qwen_edit.engine import QwenEdit
 
-    listed = dataclasses.replace(toy_qwen, few_steps={"file": "few_steps/none.safetensors", "scheduler": {}})
+    listed = dataclasses.replace(toy_qwen, few_steps=FewSteps(file="few_steps/none.safetensors"))
     with pytest.raises(BadInput, match="no few-step adapter"):
         QwenEdit(toy_qwen, qwen_folder).plan(_items(1, few_steps=True))
     with pytest.raises(ModelMissing, match="not here"):
