@@ -1,8 +1,8 @@
-"""What Black Forest Labs call the modules of FLUX.1."""
+"""Translates module names of FLUX.1 into Black Forest Labs' own."""
 
 from __future__ import annotations
 
-from engines.training.names import BFL_ATTENTION, Names, Slot, bfl_slot
+from engines.training.module_names import BFL_ATTENTION, Names, Slot, bfl_slot
 
 _LINEAR1 = (1, 1, 1, 4)
 _DOUBLE: Names = {
@@ -25,5 +25,5 @@ _SINGLE: Names = {
 
 
 def flux_slot(module: str) -> Slot | None:
-    """Where a diffusers FLUX module lies in Black Forest Labs' layout; none if it has no place there."""
+    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout, or None."""
     return bfl_slot(module, _DOUBLE, _SINGLE)

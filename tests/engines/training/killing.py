@@ -54,7 +54,7 @@ def train(folder: Path, fuse: _Fuse) -> None:
     trainer = LoraTrainer(ROWS[file.model], file.weights)
     for event in trainer.train(file.run, HostLease(trainer.plan(file.run)), fuse.on_step):
         if not isinstance(event, CheckpointSaved):
-            runfile.tell(folder, event)
+            runfile.append_event(folder, event)
 
 
 def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:

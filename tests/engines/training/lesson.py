@@ -72,7 +72,7 @@ def school(trainer: Any, folder: Path, lease: Any) -> Path:
     optimizer = torch.optim.Adam(transformer.parameters(), lr=_SCHOOL.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _SCHOOL.learning_rate, _SCHOOL.steps, pct_start=0.1)
     for number in range(_SCHOOL.steps):
-        term.losses(transformer, term.draw(number, range(100), torch.device("cpu"))).mean().backward()
+        term.losses(transformer, term.batch(number, range(100), torch.device("cpu"))).mean().backward()
         torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

@@ -164,7 +164,7 @@ def test_another_library_version_finds_nothing(make_trainer, make_run, host_leas
 def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp_path: Path) -> None:
     """What draws and what reads them is in their names, the libraries' versions too."""
     from engines.training.data import read_sources
-    from engines.training.prior import class_pictures
+    from engines.training.prior_preservation import class_pictures
 
     run = make_run(tmp_path, prior_weight=1.0, prior_pictures=2)
     one, again, other = (
@@ -185,7 +185,7 @@ def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp
 def test_class_pictures_drawn_otherwise_are_others(family, kind, knobs, make_trainer, make_run, tmp_path: Path) -> None:
     """With the model's drawing defaults changed, what was drawn with the old ones is not taken for it."""
     from engines.training.data import read_sources
-    from engines.training.prior import class_pictures
+    from engines.training.prior_preservation import class_pictures
 
     run = make_run(tmp_path, family, prior_weight=1.0, prior_pictures=2)
     items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items)

@@ -131,5 +131,5 @@ def test_captions_longer_than_the_encoder_reads_are_told(trainer: Any) -> None:
     """The chat around a caption counts: two captions of which both are cut off alike are read as the same."""
     most = trainer.family.text_tokens()
     short, long = "red", "red " * (2 * most)
-    assert list(trainer.cut([short, long])) == ([1] if trainer.family.reads_whole(short) else [0, 1])
+    assert list(trainer.cut([short, long])) == ([1] if trainer.family.fits_encoder(short) else [0, 1])
     assert trainer.cut([long]) == [0]

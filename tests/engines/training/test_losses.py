@@ -50,15 +50,15 @@ def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, 
         references = [Image.open(path).convert("RGB") for path in run.items[0].references]
         *said, unsaid = (_read(trainer.family.encode_words(parts, words, references)) for words in (*captions, ""))
 
-    drawn = [[_read(row) for row in _rows(term.draw(number, ALL, device).batch)] for number in range(100)]
+    drawn = [[_read(row) for row in _rows(term.batch(number, ALL, device).tensors)] for number in range(100)]
     wordless = [[row == unsaid for row in rows] for rows in drawn]
 
     assert {row for rows in drawn for row in rows} == {*said, unsaid}
     assert sum(map(sum, wordless)) / 400 == pytest.approx(0.3, abs=0.06)
-    assert drawn[7] == [_read(row) for row in _rows(again.draw(7, ALL, device).batch)]
+    assert drawn[7] == [_read(row) for row in _rows(again.batch(7, ALL, device).tensors)]
     other = _terms(trainer, dataclasses.replace(run, params=run.params.replace(seed=6)), lease)[0]
     assert wordless != [
-        [_read(row) == unsaid for row in _rows(other.draw(number, ALL, device).batch)] for number in range(100)
+        [_read(row) == unsaid for row in _rows(other.batch(number, ALL, device).tensors)] for number in range(100)
     ]
 
 
@@ -109,7 +109,7 @@ def test_a_mask_goes_the_way_of_its_picture(family, make_trainer, make_run, host
     trainer = make_trainer(family)
     run = _masked(make_run(tmp_path, family, previews=False, mask_outside=0.25), tmp_path, (32, 0, 64, 64))
     (term,) = _terms(trainer, run, host_lease(trainer.plan(run)))
-    masks = [term.draw(number, ALL, torch.device("cpu")).batch["mask"] for number in range(6)]
+    masks = [term.batch(number, ALL, torch.device("cpu")).tensors["mask"] for number in range(6)]
     rows = torch.cat(masks)
     half = [row for row in rows if row.min() < 1]
 
@@ -163,15 +163,15 @@ def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_pat
         transformer = parts["transformer"]
         with trainable(transformer, run.params, trainer.family.targeted(run.params)) as weights:
             device = torch.device("cpu")
-            asked, draw = flow.draw(3, ALL, device), kept.draw(3, ALL, device)
+            plain, of_class = flow.batch(3, ALL, device), kept.batch(3, ALL, device)
             assert kept.weight == 0.5
-            assert torch.equal(asked.noise, draw.noise) and torch.equal(asked.sigma, draw.sigma)
-            assert torch.equal(asked.batch["latents"], draw.batch["latents"])
-            assert not torch.equal(asked.batch["prompt_embeds"], draw.batch["prompt_embeds"])
-            assert kept.losses(transformer, draw).mean().item() == 0.0
+            assert torch.equal(plain.noise, of_class.noise) and torch.equal(plain.sigma, of_class.sigma)
+            assert torch.equal(plain.tensors["latents"], of_class.tensors["latents"])
+            assert not torch.equal(plain.tensors["prompt_embeds"], of_class.tensors["prompt_embeds"])
+            assert kept.losses(transformer, of_class).mean().item() == 0.0
             for weight in weights:
                 weight.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-            loss = kept.losses(transformer, draw).mean()
+            loss = kept.losses(transformer, of_class).mean()
             loss.backward()
             assert loss.item() > 0
             assert all(weight.grad is not None for weight in weights)
@@ -187,8 +187,8 @@ def test_only_captions_with_the_trigger_are_preserved(make_trainer, make_run, ho
     run = dataclasses.replace(run, items=(*silent, *run.items[6:]))
     _, kept = _terms(trainer, run, host_lease(trainer.plan(run)))
 
-    drawn = [kept.draw(number, ALL, torch.device("cpu")) for number in range(12)]
-    assert sum(draw is None for draw in drawn) == 6
+    batches = [kept.batch(number, ALL, torch.device("cpu")) for number in range(12)]
+    assert sum(batch is None for batch in batches) == 6
 
 
 @both

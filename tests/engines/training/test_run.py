@@ -95,12 +95,12 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
 def test_too_few_examples_for_all_are_refused() -> None:
     """A process without an example would only wait: what to raise is named."""
     from engines.api.errors import BadInput
-    from engines.training.workers import Several
+    from engines.training.workers import DistributedWorkers
 
     class Three:
         num_processes, process_index, is_main_process = 3, 1, False
 
-    workers = Several(Three())  # type: ignore[arg-type]
+    workers = DistributedWorkers(Three())  # type: ignore[arg-type]
 
     assert [workers.share(0, 4), workers.share(4, 4)] == [[1], [0, 3]]
     with pytest.raises(BadInput, match="2 examples for 3 processes") as error:
@@ -110,19 +110,19 @@ def test_too_few_examples_for_all_are_refused() -> None:
 
 def test_every_example_is_somebodys() -> None:
     """Over all processes each row of each part is there once, however they divide."""
-    from engines.training.workers import Several
+    from engines.training.workers import DistributedWorkers
 
     for processes in (1, 2, 3, 5):
         ours = []
         for index in range(processes):
             me = type("Me", (), {"num_processes": processes, "process_index": index, "is_main_process": not index})()
-            ours += [(part, row) for part in range(3) for row in Several(me).share(part * 4, 4)]
+            ours += [(part, row) for part in range(3) for row in DistributedWorkers(me).share(part * 4, 4)]
         assert sorted(ours) == [(part, row) for part in range(3) for row in range(4)]
 
 
 def test_what_cannot_be_trained_says_why(make_run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """No run, no such model, weights elsewhere, a folder that is in use: two lines and exit code 1."""
-    from engines.training.checkpoint import claimed
+    from engines.training.checkpoint import locked
     from engines.training.run import main
 
     folder = _write(make_run(tmp_path / "run", previews=False, **_KNOBS))
@@ -130,7 +130,7 @@ def test_what_cannot_be_trained_says_why(make_run, tmp_path: Path, caplog: pytes
     write(RunFile("nobody-knows", _MINI, strange))
 
     codes = [main([str(tmp_path)]), main([str(strange.folder)]), main([str(folder), "--weights", str(tmp_path / "no")])]
-    with claimed(folder):
+    with locked(folder):
         codes.append(main([str(folder)]))
 
     assert codes == [1, 1, 1, 1]

@@ -12,7 +12,7 @@ from PIL import Image
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
-from engines.training.runfile import RUN, TOLD, RunFile, events, read, tell, write
+from engines.training.runfile import EVENTS, RUN, RunFile, append_event, events, read, write
 
 _STEP = StepDone(3, 9, 0.5, 0.4, 1e-4, 0.2, 1.5, (0.5, None, None), 1 << 30)
 
@@ -90,10 +90,10 @@ def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:
 
 def test_what_was_told_comes_back(tmp_path: Path) -> None:
     """Steps and previews in their order; a line that a crash tore spoils no other."""
-    tell(tmp_path, _STEP)
-    with (tmp_path / TOLD).open("a") as stream:
+    append_event(tmp_path, _STEP)
+    with (tmp_path / EVENTS).open("a") as stream:
         stream.write("\n" + json.dumps({"step": 4})[:-3])
-    tell(tmp_path, SampleDrawn(4, 1, _picture()))
+    append_event(tmp_path, SampleDrawn(4, 1, _picture()))
 
     step, sample = events(tmp_path)
 

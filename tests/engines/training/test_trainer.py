@@ -138,11 +138,11 @@ def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, 
     learned = adapter_of(train(trainer, run, lease))
     encoded = encode(trainer.family, run, read_sources(items), lease, lambda *_: None)
     (term,) = terms(trainer.family, encoded, run.params)
-    draw = term.draw(0, range(2), torch.device("cpu"))
-    changed = [{}, *({name: draw.batch[name].flip(0)} for name in ("reference_0", "reference_1", "prompt_embeds"))]
+    batch = term.batch(0, range(2), torch.device("cpu"))
+    changed = [{}, *({name: batch.tensors[name].flip(0)} for name in ("reference_0", "reference_1", "prompt_embeds"))]
     with lease.stage("train") as parts, torch.no_grad():
         losses = [
-            term.losses(parts["transformer"], dataclasses.replace(draw, batch={**draw.batch, **other})).tolist()
+            term.losses(parts["transformer"], dataclasses.replace(batch, tensors={**batch.tensors, **other})).tolist()
             for other in changed
         ]
 
@@ -151,18 +151,47 @@ def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, 
 
 
 @pytest.mark.parametrize(
-    ("knobs", "word"),
+    ("knobs", "words"),
     [
         ({"optimizer": "lion"}, "adamw8bit"),
-        ({"timestep_density": "cosmap"}, "uniform"),
+        ({"optimizer": "prodigy"}, "Set learning_rate to 1"),
+        ({"timestep_density": "cosmap"}, "weighted"),
+        ({"base": "int3"}, "nf4, int8"),
         ({"rank": 0}, "rank"),
         ({"steps": 0}, "steps"),
+        ({"alpha": float("inf")}, "alpha"),
+        ({"guidance": float("nan")}, "guidance"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"resolutions": (5, "x")}, "resolutions"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"mask_outside": -0.1}, "mask_outside"),
+        ({"resolution": 1024, "resolutions": (512, 1024)}, "below the resolution, 1024"),
+        ({"dop_weight": 1.0, "class_word": " "}, "class word"),
+        ({"prior_weight": 1.0, "prior_pictures": 0}, "prior_pictures"),
     ],
 )
-def test_impossible_settings_are_refused(knobs, word, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """What could only fail later is refused before the card is asked for, naming what would do."""
-    with pytest.raises(BadInput, match=word):
-        train(make_trainer("flux"), make_run(tmp_path, **knobs))
+def test_impossible_knobs_are_refused(knobs, words, make_trainer, make_run, tmp_path: Path) -> None:
+    """The plan refuses what could only fail later, and names what is allowed."""
+    with pytest.raises(BadInput, match=words):
+        make_trainer("flux").plan(make_run(tmp_path, **knobs))
+
+
+def test_impossible_knobs_are_refused_before_anything_is_loaded(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A run that comes from a file is checked by the training itself, before it leases a stage."""
+    with pytest.raises(BadInput, match="rank"):
+        train(make_trainer("flux"), make_run(tmp_path, rank=0), lease=object())
+
+
+def test_preserving_a_class_needs_a_trigger(make_trainer, make_run, tmp_path: Path) -> None:
+    """Without the character's trigger word there is nothing that the class word could replace."""
+    trainer, run = make_trainer("flux"), make_run(tmp_path, dop_weight=1.0)
+    trainer.plan(run)
+    with pytest.raises(BadInput, match="trigger"):
+        trainer.plan(dataclasses.replace(run, trigger=""))
 
 
 def test_what_is_saved_and_shown_is_the_average(make_trainer, make_run, train, tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""What other tools call the same modules: pure names, no tensors.
+"""Translates module names of a transformer into those of other tools; no tensors.
 
-`diffusers` is our own naming. `kohya` flattens module paths behind "lora_unet_"; `comfyui` keeps the dots
-behind "diffusion_model.". Both use Black Forest Labs' modules for FLUX, where q, k and v are one; Qwen's are
-as in diffusers.
+Our own names are those of `diffusers`. `kohya` writes module paths with underscores behind "lora_unet_"; `comfyui`
+keeps the dots behind "diffusion_model.". Both use the layout of a model's makers, where that differs from diffusers':
+in Black Forest Labs' layout q, k and v are one module.
 Sources: networks/convert_flux_lora.py in kohya-ss/sd-scripts, convert_lora.py in kohya-ss/musubi-tuner,
 comfy/lora.py in comfyanonymous/ComfyUI.
 """
@@ -20,9 +20,9 @@ FORMS = ("diffusers", "kohya", "comfyui")
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one of our modules lies in another tool's: which of the fused outputs, of what widths.
+    """Describes the place of one of our modules in another layout: a module there, and which of its fused outputs.
 
-    Widths are in hidden sizes; a module that is not fused has one, and its size does not matter.
+    `widths`: those of all outputs, in hidden sizes; a module that is not fused has one, whose size does not matter.
     """
 
     module: str
@@ -30,7 +30,7 @@ class Slot:
     widths: tuple[int, ...] = (1,)
 
 
-Names = Mapping[str, tuple[str, int, tuple[int, ...]]]  # our module in a block -> theirs, which output, widths
+Names = Mapping[str, tuple[str, int, tuple[int, ...]]]  # our module in a block -> theirs, output, widths
 
 _QKV = (1, 1, 1)
 BFL_ATTENTION: Names = {
@@ -48,7 +48,7 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 
 
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
-    """Where a diffusers module of double and single blocks lies in Black Forest Labs' layout; none without a place."""
+    """Returns the place of a diffusers module in Black Forest Labs' double or single blocks, or None."""
     match = _BLOCK.fullmatch(module)
     if not match:
         return None
@@ -60,12 +60,12 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 
 
 def slot(family: str, module: str) -> Slot | None:
-    """Where a module lies in the layout that other tools have for a family; none if it has no place there."""
+    """Returns the place of a module in the layout that other tools use for a family, or None."""
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)
     return found
 
 
 def prefixed(form: str, module: str) -> str:
-    """A module's name in a form, ready for ".lora_down.weight" or ".lora_A.weight"."""
+    """Returns a module's name in a form, to be followed by ".lora_down.weight" or ".lora_A.weight"."""
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

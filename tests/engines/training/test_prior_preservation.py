@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 )
 def test_the_class_word_takes_the_triggers_place(caption: str, words: str) -> None:
     """Once, whether the caption says it beside the trigger or not; a caption without the trigger has no such words."""
-    from engines.training.prior import class_words
+    from engines.training.prior_preservation import class_words
 
     assert class_words(caption, "ohwx", "person") == words
     assert class_words(caption, "", "person") == ""

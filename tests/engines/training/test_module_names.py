@@ -9,7 +9,7 @@ import pytest
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.families.flux.names import flux_slot
-from engines.training.names import Slot, prefixed, slot
+from engines.training.module_names import Slot, prefixed, slot
 
 
 def test_flux_attention_is_fused() -> None:

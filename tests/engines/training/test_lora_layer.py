@@ -19,7 +19,7 @@ def _layer(lean: bool, base: Any) -> Any:
     from peft import LoraConfig, inject_adapter_in_model
     from torch import nn
 
-    from engines.training.layers import use_lean_layers
+    from engines.training.lora_layer import use_lean_layers
 
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"], init_lora_weights=False)
     torch.manual_seed(3)
@@ -51,7 +51,7 @@ def test_it_computes_what_pefts_layer_does(held: str, narrow: bool) -> None:
     import torch
     from torch import nn
 
-    from engines.training.layers import LeanLinear
+    from engines.training.lora_layer import LeanLinear
     from engines.weights.quantise import in_form
 
     torch.manual_seed(0)
@@ -91,7 +91,7 @@ def test_its_gradients_are_those_of_its_forward() -> None:
     """Against finite differences, in double precision."""
     import torch
 
-    from engines.training.layers import _Update
+    from engines.training.lora_layer import _Update
 
     torch.manual_seed(1)
     shapes = ((2, 3, OUT), (2, 3, IN), (RANK, IN), (OUT, RANK))
