@@ -39,7 +39,7 @@ class Term(Protocol):
     weight: float
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns this process's rows `ours` of a batch; None where the term has none of them.
+        """Returns the rows `ours` of a batch, those of this process; None where the term has none of them.
 
         Batches are numbered from the start of the training.
         """
@@ -118,7 +118,7 @@ class _Batches:
         self._order = BatchOrder(examples.shapes(), params.batch_size, params.seed)
 
     def captioned(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns examples with their captions, or the empty one as often as `caption_dropout` says.
+        """Returns examples with their captions, or with the empty one in a share of `caption_dropout`.
 
         Outside a mask the weight of the loss is `mask_outside`.
         """

@@ -242,7 +242,7 @@ class _Session:
         checkpoint.mark_previews_done(self._run.folder, step)
 
     def _save(self) -> CheckpointSaved:
-        """Saves a checkpoint, its adapter read back before it counts, and deletes those that nobody asked for."""
+        """Saves a checkpoint, after its adapter was read back, and deletes those that `save_every` does not keep."""
         info = Info(
             family=self._family.spec.family,
             base_model=self._family.spec.name,

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engines.mini.build import Build, main, parser
-from engines.mini.plan import SCHEDULES, STAGES, Size, later_stages
+from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 SIZE = Size(
-    scenes=40, untold=16, paths=4, looked_at=8, read=16, told_apart=16,
+    scenes=40, empty_prompts=16, paths=4, vae_pictures=8, reader_pictures=16, identity_pictures=16,
     generated=4, generator_steps=2, edits_a_task=1, editor_steps=2,
 )  # fmt: skip
 PLANS = {stage: replace(plan, steps=2, batch=4) for stage, plan in SCHEDULES.items()}

@@ -37,7 +37,7 @@ def test_the_template_is_sixty_four_tokens() -> None:
     from diffusers import QwenImageEditPlusPipeline
     from transformers import PreTrainedTokenizerFast
 
-    from engines.mini.words import QWEN_TEMPLATE
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(QWEN / "tokenizer")
     head = QWEN_TEMPLATE.split("{}")[0]
@@ -68,7 +68,7 @@ def test_the_processor_gives_three_dimensional_positions() -> None:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     from engines.families.qwen_edit.processor import QwenEditProcessor
-    from engines.mini.words import QWEN_TEMPLATE
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(0))
@@ -111,8 +111,8 @@ def test_the_training_shortcut_equals_the_processor() -> None:
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     from engines.families.qwen_edit.processor import QwenEditProcessor
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
     from engines.mini.train_captioner import embed_edits, vl_pixels
-    from engines.mini.words import QWEN_TEMPLATE
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(3))
