@@ -37,7 +37,7 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes, with outlines where there is ink; coordinates are in a frame of 64 units that can be moved and scaled."""
+    """Draws shapes in a frame of 64 units that can be moved and scaled; with `ink`, shapes have outlines."""
 
     def __init__(self, image: Image.Image, ink: bool) -> None:
         self._draw = ImageDraw.Draw(image)
