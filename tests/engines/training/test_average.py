@@ -1,4 +1,4 @@
-"""The average of what is being trained."""
+"""Tests the exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_the_average_follows_slowly() -> None:
 
 
 def test_without_decay_there_is_no_average() -> None:
-    """What is shown is what is trained, and nothing is held beside it."""
+    """The weights stand for themselves, and no copy of them is kept."""
     import torch
 
     from engines.training.average import Average

@@ -1,4 +1,4 @@
-"""States on disk are whole, or not there."""
+"""Tests that checkpoints are complete or absent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _save(run: Path, step: int, **knobs: Any) -> Any:
 
 
 def test_newest_complete_state_is_found(tmp_path: Path) -> None:
-    """The highest step counts; drafts and folders without a state do not."""
+    """The checkpoint with the highest step is the newest; drafts and folders without a state are ignored."""
     from engines.training.checkpoint import latest
 
     assert latest(tmp_path) is None
@@ -44,7 +44,7 @@ def test_newest_complete_state_is_found(tmp_path: Path) -> None:
 
 
 def test_failed_adapter_leaves_no_checkpoint(tmp_path: Path) -> None:
-    """What raises while it is written never gets a name, and the next try starts clean."""
+    """An error while the adapter is written leaves no checkpoint, and the next attempt succeeds."""
     from engines.training.checkpoint import latest, save
 
     def broken(path: Path) -> None:
@@ -58,7 +58,7 @@ def test_failed_adapter_leaves_no_checkpoint(tmp_path: Path) -> None:
 
 
 def test_prune_keeps_the_newest_and_those_asked_for(tmp_path: Path) -> None:
-    """Multiples of `save_every` stay, and the last, whatever its step."""
+    """Multiples of `save_every` stay, and the newest checkpoint, whatever its step."""
     from engines.training.checkpoint import prune
 
     for step in (100, 130, 200, 210):
@@ -70,7 +70,7 @@ def test_prune_keeps_the_newest_and_those_asked_for(tmp_path: Path) -> None:
 
 
 def test_other_identity_is_refused_by_name(tmp_path: Path) -> None:
-    """The refusal says which knob differs, and from what to what."""
+    """The refusal names the knob that differs and both of its values."""
     from engines.training.checkpoint import check_same
 
     saved = _save(tmp_path, 1, rank=4, learning_rate=1e-4)
@@ -80,7 +80,7 @@ def test_other_identity_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_knob_that_is_new_is_no_other_training(tmp_path: Path) -> None:
-    """A checkpoint from before the knob goes on with its default, and not with another value."""
+    """A checkpoint from before a knob existed resumes with its default value, and with no other."""
     from engines.training.checkpoint import check_same
 
     saved = _save(tmp_path, 100, rank=4)

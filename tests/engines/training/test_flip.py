@@ -1,4 +1,4 @@
-"""Pictures as seen in a mirror."""
+"""Tests mirrored examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_mirrored_item_is_mirrored_whole(tmp_path: Path) -> None:
-    """Its crop, its mask and every reference; whoever asks for it by content does not get the other."""
+    """Its crop, its mask and every reference are mirrored, and its hashes differ from those of the original."""
     from engines.api.protocols import TrainItem
     from engines.training.data import read_sources
 
@@ -31,7 +31,7 @@ def test_a_mirrored_item_is_mirrored_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 def test_half_of_the_examples_are_mirrored(family, make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """Drawn from the seed, picture and mask and reference as one; the noise is that of a run without flip."""
+    """The seed decides, for picture, mask and references together; the noise is that of a run without flip."""
     import torch
 
     from engines.training.data import read_sources
@@ -82,7 +82,7 @@ def test_half_of_the_examples_are_mirrored(family, make_trainer, make_run, host_
 
 
 def test_a_plain_run_needs_no_mirror(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """Off, nothing more is encoded; on, what was encoded before is found, and its mirror images alone are new."""
+    """Without flip nothing more is encoded; with it only the mirror images are new."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 

@@ -1,4 +1,4 @@
-"""The terms of the loss, and what each is shown."""
+"""Tests the terms of the loss and their batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _terms(trainer: Any, run: Any, lease: Any) -> Any:
 
 
 def _masked(run: Any, folder: Path, box: tuple[int, int, int, int]) -> Any:
-    """The run with a mask that is white in a box, on its first item alone."""
+    """Returns the run with a mask on its first item that is white in a box."""
     mask = Image.new("L", (64, 64))
     mask.paste(255, box)
     mask.save(folder / "mask.png")
@@ -37,7 +37,7 @@ def _masked(run: Any, folder: Path, box: tuple[int, int, int, int]) -> Any:
 
 @both
 def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """A wordless row has the encoding of no words at all, the others their own; who it is hangs on seed and number."""
+    """A dropped caption is encoded as the empty one; which are dropped depends on the seed and the batch's number."""
     import torch
 
     trainer, device = make_trainer(family), torch.device("cpu")
@@ -67,19 +67,19 @@ def _rows(batch: Any) -> list[dict[str, Any]]:
 
 
 def _read(row: Any) -> bytes:
-    """What a row says, without what pads it."""
+    """Returns a row's embedding without its padding."""
     embeds = row["prompt_embeds"][0]
     return (embeds[row["prompt_mask"][0].bool()] if "prompt_mask" in row else embeds).numpy().tobytes()
 
 
 def test_a_mask_weighs_places(make_trainer) -> None:
-    """An error outside counts as much as the mask says there; the mean is over what counts, so size does not matter."""
+    """Errors are weighted by the mask, and divided by its mean, so that the mask's size does not matter."""
     import torch
 
     from engines.families.flux.training import FluxAdapter
 
     class Off(FluxAdapter):
-        """Wrong by 1 in the left half, by 3 in the right."""
+        """Predicts with an error of 1 in the left half and of 3 in the right."""
 
         def predict(self, transformer: Any, batch: Any, noise: Any, sigma: Any, guidance: float) -> Any:
             from engines.drawing.latents import pack
@@ -103,7 +103,7 @@ def test_a_mask_weighs_places(make_trainer) -> None:
 
 @both
 def test_a_mask_goes_the_way_of_its_picture(family, make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """It is scaled and cropped alike and lies on the latents; items without one count everywhere."""
+    """It is scaled and cropped like its picture; items without one have weight 1 everywhere."""
     import torch
 
     trainer = make_trainer(family)
@@ -120,7 +120,7 @@ def test_a_mask_goes_the_way_of_its_picture(family, make_trainer, make_run, host
 
 
 def test_a_wide_picture_and_its_mask_lose_the_same_ends(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """What is cropped from the one is cropped from the other."""
+    """Both are cropped alike."""
     import torch
 
     trainer = make_trainer("flux")
@@ -137,7 +137,7 @@ def test_a_wide_picture_and_its_mask_lose_the_same_ends(make_trainer, make_run, 
 
 
 def test_unusable_masks_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """One of another size, or without a white place."""
+    """A mask of another size, or without a white place, is refused."""
     run = _masked(make_run(tmp_path, previews=False), tmp_path, (0, 0, 0, 0))
     with pytest.raises(BadInput, match="is black"):
         train(make_trainer("flux"), run)
@@ -147,9 +147,9 @@ def test_unusable_masks_are_refused(make_trainer, make_run, train, tmp_path: Pat
 
 
 def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """With the adapter off the answers are the base's: nothing to lower while the adapter says nothing, then there is.
+    """With the adapter off the predictions are the base model's: the term is 0 for a new adapter, and above 0 later.
 
-    It is shown the class's words with the same picture, noise and levels, and leaves the adapter on.
+    Its batch has the class's words with the same pictures, noise and levels, and the adapter is on afterwards.
     """
     import torch
 
@@ -178,7 +178,7 @@ def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_pat
 
 
 def test_only_captions_with_the_trigger_are_preserved(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """The others have no class words: a batch of them gives the term nothing to say."""
+    """The other captions have no class words, and a batch of these alone is None."""
     import torch
 
     trainer = make_trainer("flux")
@@ -193,7 +193,7 @@ def test_only_captions_with_the_trigger_are_preserved(make_trainer, make_run, ho
 
 @both
 def test_class_pictures_are_drawn_once(family, make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """By the base model, into the run's folder; a resume finds them there, and asks for no encoder."""
+    """The base model draws them into the run's folder; a resume finds them and leases no encoder."""
     trainer = make_trainer(family)
     run = make_run(tmp_path, family, previews=False, steps=2, save_every=0, prior_weight=1.0, prior_pictures=3)
     items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items)
@@ -212,7 +212,7 @@ def test_class_pictures_are_drawn_once(family, make_trainer, make_run, train, ho
 
 
 def test_no_caption_to_make_a_class_of(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Where no caption says the trigger, prior preservation says so instead of drawing anything."""
+    """Prior preservation without a caption that has the trigger is refused before anything is drawn."""
     run = make_run(tmp_path, previews=False, prior_weight=1.0)
     with pytest.raises(BadInput, match="No caption says"):
         train(make_trainer("flux"), dataclasses.replace(run, trigger="sks"))
