@@ -47,7 +47,7 @@ def _likeness(oracle: Oracle, pictures: list[Image.Image], originals: list[Image
 def test_a_lora_learns_a_person_nobody_has_seen(
     oracle: Oracle, registry: Registry, host_lease: Any, steps: Any, tmp_path: Path
 ) -> None:
-    """After training on twelve pictures of a held-out person, prompts at the same seeds draw that person more closely."""
+    """Trained on twelve pictures of a held-out person, it draws that person more closely at the same seeds."""
     scenes = world.sample_scenes(STRANGER)
     originals = [world.draw(scene) for scene in scenes]
     items = []

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @both
 def test_events_come_when_due(family, make_trainer, make_run, train, steps, tmp_path: Path) -> None:
-    """Previews come at the start, when due and at the end, checkpoints when due and at the end; each step is reported."""
+    """Previews come first, when due and at the end, checkpoints when due and at the end; each step is reported."""
     run = make_run(tmp_path, family, steps=5, save_every=2, sample_every=2)
 
     events = train(make_trainer(family), run)
