@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from engines.catalogue.registry import load_class, lora_files
 
@@ -30,18 +30,18 @@ class Slot:
     widths: tuple[int, ...] = (1,)
 
 
-Names = Mapping[str, tuple[str, int, tuple[int, ...]]]  # our module in a block -> theirs, output, widths
+Names = Mapping[str, Slot]  # our module in a block -> its place in the other layout's block
 
 _QKV = (1, 1, 1)
 BFL_ATTENTION: Names = {
-    "attn.to_q": ("img_attn.qkv", 0, _QKV),
-    "attn.to_k": ("img_attn.qkv", 1, _QKV),
-    "attn.to_v": ("img_attn.qkv", 2, _QKV),
-    "attn.to_out.0": ("img_attn.proj", 0, (1,)),
-    "attn.add_q_proj": ("txt_attn.qkv", 0, _QKV),
-    "attn.add_k_proj": ("txt_attn.qkv", 1, _QKV),
-    "attn.add_v_proj": ("txt_attn.qkv", 2, _QKV),
-    "attn.to_add_out": ("txt_attn.proj", 0, (1,)),
+    "attn.to_q": Slot("img_attn.qkv", 0, _QKV),
+    "attn.to_k": Slot("img_attn.qkv", 1, _QKV),
+    "attn.to_v": Slot("img_attn.qkv", 2, _QKV),
+    "attn.to_out.0": Slot("img_attn.proj"),
+    "attn.add_q_proj": Slot("txt_attn.qkv", 0, _QKV),
+    "attn.add_k_proj": Slot("txt_attn.qkv", 1, _QKV),
+    "attn.add_v_proj": Slot("txt_attn.qkv", 2, _QKV),
+    "attn.to_add_out": Slot("txt_attn.proj"),
 }
 _BLOCK = re.compile(r"(single_transformer_blocks|transformer_blocks)\.(\d+)\.(.+)")
 _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "single_blocks"}
@@ -55,8 +55,8 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
     table = double if match[1] == "transformer_blocks" else single
     if match[3] not in table:
         return None
-    name, index, widths = table[match[3]]
-    return Slot(f"{_STACKS[match[1]]}.{match[2]}.{name}", index, widths)
+    found = table[match[3]]
+    return replace(found, module=f"{_STACKS[match[1]]}.{match[2]}.{found.module}")
 
 
 def slot(family: str, module: str) -> Slot | None:

@@ -7,20 +7,20 @@ from engines.training.module_names import BFL_ATTENTION, Names, Slot, bfl_slot
 _LINEAR1 = (1, 1, 1, 4)
 _DOUBLE: Names = {
     **BFL_ATTENTION,
-    "ff.net.0.proj": ("img_mlp.0", 0, (1,)),
-    "ff.net.2": ("img_mlp.2", 0, (1,)),
-    "ff_context.net.0.proj": ("txt_mlp.0", 0, (1,)),
-    "ff_context.net.2": ("txt_mlp.2", 0, (1,)),
-    "norm1.linear": ("img_mod.lin", 0, (1,)),
-    "norm1_context.linear": ("txt_mod.lin", 0, (1,)),
+    "ff.net.0.proj": Slot("img_mlp.0"),
+    "ff.net.2": Slot("img_mlp.2"),
+    "ff_context.net.0.proj": Slot("txt_mlp.0"),
+    "ff_context.net.2": Slot("txt_mlp.2"),
+    "norm1.linear": Slot("img_mod.lin"),
+    "norm1_context.linear": Slot("txt_mod.lin"),
 }
 _SINGLE: Names = {
-    "attn.to_q": ("linear1", 0, _LINEAR1),
-    "attn.to_k": ("linear1", 1, _LINEAR1),
-    "attn.to_v": ("linear1", 2, _LINEAR1),
-    "proj_mlp": ("linear1", 3, _LINEAR1),
-    "proj_out": ("linear2", 0, (1,)),
-    "norm.linear": ("modulation.lin", 0, (1,)),
+    "attn.to_q": Slot("linear1", 0, _LINEAR1),
+    "attn.to_k": Slot("linear1", 1, _LINEAR1),
+    "attn.to_v": Slot("linear1", 2, _LINEAR1),
+    "proj_mlp": Slot("linear1", 3, _LINEAR1),
+    "proj_out": Slot("linear2"),
+    "norm.linear": Slot("modulation.lin"),
 }
 
 

@@ -22,12 +22,12 @@ from engines.weights import components
 
 _DOUBLE: Names = {
     **BFL_ATTENTION,
-    "ff.linear_in": ("img_mlp.0", 0, (1,)),
-    "ff.linear_out": ("img_mlp.2", 0, (1,)),
-    "ff_context.linear_in": ("txt_mlp.0", 0, (1,)),
-    "ff_context.linear_out": ("txt_mlp.2", 0, (1,)),
+    "ff.linear_in": Slot("img_mlp.0"),
+    "ff.linear_out": Slot("img_mlp.2"),
+    "ff_context.linear_in": Slot("txt_mlp.0"),
+    "ff_context.linear_out": Slot("txt_mlp.2"),
 }
-_SINGLE: Names = {"attn.to_qkv_mlp_proj": ("linear1", 0, (1,)), "attn.to_out": ("linear2", 0, (1,))}
+_SINGLE: Names = {"attn.to_qkv_mlp_proj": Slot("linear1"), "attn.to_out": Slot("linear2")}
 
 _FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # attention and MLP in one layer
 
