@@ -37,7 +37,7 @@ def _train_elsewhere(world, job: Job) -> RunFile:
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
     return file
 
 
@@ -89,7 +89,7 @@ def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
         if isinstance(event, SampleDrawn) and event.step == 20:
             break
     world.watch(lambda step: pytest.fail("it was trained again"))
