@@ -46,7 +46,8 @@ class Scale:
     """The size of a turn, by which tests run a smaller one through the same code.
 
     `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
-    changes to the two trainings' parameters. With `control` v1 is also trained on for as long as v2, on its own pictures.
+    changes to the two trainings' parameters. With `control` v1 is also trained on its own pictures for as
+    long as v2.
     """
 
     edits: int = 56

@@ -67,7 +67,7 @@ def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
 
 @contextmanager
 def _signals_as_ctrl_c() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt; signals that this process was started to ignore stay ignored."""
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, except where this process was started to ignore them."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for name in names if signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
 
