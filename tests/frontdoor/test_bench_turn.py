@@ -61,9 +61,7 @@ def test_edits_that_were_asked_before_do_not_count_as_unseen() -> None:
     """One edit that was asked before shows in the share, and misses the goal."""
     new = turn(0.2, 0.3, 0.4, 0.5)
     seen = replace(new, editor=replace(new.editor, never_asked_before=39))
-    shares = [
-        next(row for row in compare(turns) if "never asked before" in row.name) for turns in ([new], [new, seen])
-    ]
+    shares = [next(row for row in compare(turns) if "never asked before" in row.name) for turns in ([new], [new, seen])]
     assert [(share.value, share.ok) for share in shares] == [(1.0, True), (79 / 80, False)]
 
 
