@@ -29,7 +29,12 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.judging.statistics import bootstrap, median, wilson
-from studio.records.nouns import CHARACTER_SETTING, CardRun, ImageRecord, Job, JobState, Kind, Role, Verdict, Version
+from studio.records.card import CardRun
+from studio.records.character import CHARACTER_SETTING
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job, JobState
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Workplace
 
@@ -128,7 +133,7 @@ class Turn:
             for record in self.store.select(kind=Kind.SOURCE)
         }
         if len(sources) != len(truths):
-            raise UserError(f"{len(sources)} of {len(truths)} pictures came in.", str(imported.artifacts))
+            raise UserError(f"{len(sources)} of {len(truths)} pictures came in.", str(imported.artifacts.to_json()))
         manifest = json.loads((self.studio.settings.assets / "mini" / "manifest.json").read_text())
         self.reviewer = StandIn.hire(self.studio.settings.assets, float(manifest["thresholds"]["judge"]), sources)
         for image_id in sources:
@@ -173,9 +178,9 @@ class Turn:
             card.submit(self.studio.desk(self.character), version=version, seeds=self.scale.card_seeds),
         )
         run = self.store.cards.find(job=job.id)[-1]
-        records = [self.store.images.get(cell["image"]) for cell in run.cells]
+        records = [self.store.images.get(cell.image) for cell in run.cells]
         for cell, opinion in zip(run.cells, self._opinions(records), strict=True):
-            card.set_human(self.studio.desk(self.character), run.id, cell["cell"], cell["seed"], not opinion.reasons)
+            card.set_human(self.studio.desk(self.character), run.id, cell.cell, cell.seed, not opinion.reasons)
             self.reviewer.decisions["card"] += 1
         self._sheet(f"card-{name}.png", f"Model card, {name}", records, columns=len(self.scale.card_seeds) * 4)
         return self.store.cards.get(run.id)
@@ -263,10 +268,10 @@ class Turn:
         }
 
     def _first_try(self, run: CardRun) -> dict[str, Any]:
-        first = [cell for cell in run.cells if cell["seed"] == self.scale.card_seeds[0]]
-        right = sum(cell["human"] is True for cell in first)
+        first = [cell for cell in run.cells if cell.seed == self.scale.card_seeds[0]]
+        right = sum(cell.human is True for cell in first)
         low, high = wilson(right, len(first))
-        every = sum(cell["human"] is True for cell in run.cells)
+        every = sum(cell.human is True for cell in run.cells)
         return {
             "first_try_rate": round(right / len(first), 4),
             "n": len(first),
@@ -277,7 +282,7 @@ class Turn:
 
     def _identity(self, cards: dict[str, CardRun]) -> dict[str, Any]:
         """Judge-encoder similarity to the originals over the card's pictures; the judge never filtered."""
-        values = {name: [self.seen[cell["image"]].similarity for cell in run.cells] for name, run in cards.items()}
+        values = {name: [self.seen[cell.image].similarity for cell in run.cells] for name, run in cards.items()}
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
         margin, low, high = bootstrap(pairs)
         return {
@@ -298,7 +303,7 @@ class Turn:
         return self.studio.store(self.character)
 
     def _saved(self, job: Job) -> list[ImageRecord]:
-        return [self.store.images.get(image) for image in dict.fromkeys(job.artifacts["images"])]
+        return [self.store.images.get(image) for image in dict.fromkeys(job.artifacts.images or ())]
 
     def _opinions(self, records: list[ImageRecord]) -> list[Opinion]:
         pictures = [self.store.open_image(record.id) for record in records]
@@ -331,9 +336,7 @@ class Turn:
             time.sleep(0.2)
         self.seconds[stage] = round(time.monotonic() - started, 1)
         if job.state is not JobState.DONE:
-            raise UserError(
-                f"The step '{stage}' ended {job.state}: {job.error.get('message', '')}", job.error.get("hint", "")
-            )
+            raise UserError(f"The step '{stage}' ended {job.state}: {job.error.message}", job.error.hint)
         _bar(stage, job, f"{self.seconds[stage]:.0f} s\n")
         return job
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from engines.catalogue.registry import load_class
-from studio.records.nouns import Verdict
+from studio.records.image import Verdict
 
 T = TypeVar("T")
 Truth = dict[str, Any]

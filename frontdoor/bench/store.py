@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from frontdoor.bench.rows import Row
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Library
 
 _DECISIONS = 30

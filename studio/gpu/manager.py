@@ -14,7 +14,7 @@ from typing import Any
 from engines.api.errors import BadInput, Cancelled, OutOfMemory, RanOut
 from engines.api.protocols import Component, Device, Plan, Stage
 from studio.gpu.budget import GIB, Arithmetic, Fit, Peaks, in_gib, slot
-from studio.gpu.lease import Active, CardLease, never, silent
+from studio.gpu.lease import Active, CardLease, Parts, never, silent
 from studio.gpu.oom_ladder import Ladder, Rung
 from studio.gpu.residents import Residents
 
@@ -223,7 +223,7 @@ class GpuManager:
             return Active(stage, rung.form, number, lease, parts, now, now)
         raise refusal
 
-    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> dict[str, Any]:
+    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> Parts:
         form = rung.form
         self._make_room(rung, stage, lease)
         return {part.key.rpartition("/")[2]: self._load(part, form, lease) for part in form.components}

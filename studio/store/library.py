@@ -11,7 +11,8 @@ from threading import RLock
 from typing import Any, Final, Self, TypeVar, cast
 
 from engines.api.errors import BadInput, NotFound, UserError
-from studio.records.nouns import Character, Json, Record
+from studio.records.base import Record
+from studio.records.character import Character
 from studio.records.words import demand_text, mended
 from studio.store.character_store import Store
 from studio.store.collection import Collection, changed
@@ -21,6 +22,8 @@ from studio.store.lock import FolderLock
 from studio.store.tables import COMPACT_BYTES, Database, JournalTable
 
 R = TypeVar("R", bound=Record)
+V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of whatever JSON can hold
+Setting = str | bool | float | None | list[str]
 _STORES = "stores"  # the table that names every character whose store was ever opened
 
 _DEVICES: Final = frozenset(
@@ -142,15 +145,16 @@ class Library:
         """Remember a measured peak in bytes."""
         self._set_value("peaks", key, peak)
 
-    def settings(self) -> Json:
-        """What the user has set."""
-        return self._values("settings")
+    def setting(self, key: str, kind: type[V]) -> V | None:
+        """Return what the user has set under a key; None where nothing is, or something of another kind."""
+        value = self._values("settings").get(key)
+        return value if isinstance(value, kind) else None
 
-    def set_setting(self, key: str, value: Any) -> None:
-        """Remember a setting; its value is anything that JSON can hold."""
+    def set_setting(self, key: str, value: Setting) -> None:
+        """Remember a setting."""
         self._set_value("settings", key, value)
 
-    def _values(self, table: str) -> Json:
+    def _values(self, table: str) -> Mapping[str, Any]:
         return {str(doc.doc_id): mended(doc["value"]) for doc in self._database.table(table).all()}
 
     def _set_value(self, table: str, key: str, value: Any) -> None:

@@ -55,12 +55,12 @@ class JournalStorage(Storage):
         """The number of the last commit, counted from the day the database was made."""
         return self._journal.sequence
 
-    def read(self) -> dict[str, dict[str, Any]]:
+    def read(self) -> Tables:
         """All tables, as TinyDB asks for them; a copy of the tables, not of their documents."""
         with self.lock:
             return {name: dict(self.documents(name)) for name in self._tables}
 
-    def write(self, data: dict[str, dict[str, Any]]) -> None:
+    def write(self, data: Tables) -> None:
         """Make the tables equal to `data`, journalling only what differs."""
         with self.transaction():
             for name, docs in self.read().items():

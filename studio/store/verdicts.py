@@ -6,18 +6,17 @@ A triplet exists exactly as long as its result is good and not in the trash.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from uuid import uuid4
 from zlib import crc32
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict, now
+from studio.records.base import now
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Before, Decision, Triplet
 from studio.store.collection import Collection
 from studio.store.tables import Database
 
 HOLD_OUT_EVERY = 6
-
-_SAID = ("state", "reasons", "reviewer", "decided")
 
 
 class Verdicts:
@@ -44,7 +43,6 @@ class Verdicts:
             image = self._images.get(image_id)
             if image.trashed:
                 raise BadInput(f"The picture {image_id} is in the trash.", "Restore it first.")
-            triplet = self._triplets.peek(image_id)
             decision = Decision(
                 id=uuid4().hex,
                 image=image_id,
@@ -52,11 +50,14 @@ class Verdicts:
                 before=image.state,
                 reviewer=reviewer,
                 reasons=tuple(reasons),
-                was={
-                    **{name: getattr(image, name) for name in _SAID},
-                    "triplet": asdict(triplet) if triplet else None,
-                    "correction": correction,
-                },
+                was=Before(
+                    state=image.state,
+                    reasons=image.reasons,
+                    reviewer=image.reviewer,
+                    decided=image.decided,
+                    triplet=self._triplets.peek(image_id),
+                    correction=correction,
+                ),
             )
             self._decisions.put(decision)
             said = image.replace(state=verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created)
@@ -72,10 +73,11 @@ class Verdicts:
             later = self._next_on_same_image(last)
             undone = self._decisions.put(last.replace(undone=True))
             if later is not None:  # the later verdict stands; it now replaces what this one had replaced
-                self._decisions.put(later.replace(before=last.before, was={**later.was, **_state_of(last)}))
+                replaced = last.was.replace(correction=later.was.correction)
+                self._decisions.put(later.replace(before=last.before, was=replaced))
             else:
                 self._restore_said(last)
-            self._withdraw_correction(str(last.was["correction"]))
+            self._withdraw_correction(last.was.correction)
         return undone
 
     def follow(self, image: ImageRecord) -> None:
@@ -95,16 +97,11 @@ class Verdicts:
         was = decision.was
         image = self._images.get(decision.image)
         image = self._images.put(
-            image.replace(
-                state=Verdict(was["state"]),
-                reasons=tuple(was["reasons"]),
-                reviewer=was["reviewer"],
-                decided=was["decided"],
-            )
+            image.replace(state=was.state, reasons=was.reasons, reviewer=was.reviewer, decided=was.decided)
         )
         self.follow(image)
-        if was["triplet"] is not None and not image.trashed:
-            self._triplets.put(Triplet.from_json(was["triplet"]))
+        if was.triplet is not None and not image.trashed:
+            self._triplets.put(was.triplet)
 
     def _withdraw_correction(self, correction_id: str) -> None:
         correction = self._images.peek(correction_id) if correction_id else None
@@ -145,7 +142,3 @@ def _verdict(verdict: Verdict | str) -> Verdict:
     if verdict not in given:
         raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
     return Verdict(verdict)
-
-
-def _state_of(decision: Decision) -> Json:
-    return {name: decision.was[name] for name in (*_SAID, "triplet")}

@@ -9,7 +9,7 @@ import pytest
 
 from frontdoor.demo import Scale, Turn
 from frontdoor.studio import open_studio
-from studio.records.nouns import CHARACTER_SETTING
+from studio.records.character import CHARACTER_SETTING
 
 SMALL = Scale(
     edits=6,

@@ -11,14 +11,18 @@ from pathlib import Path
 import pytest
 
 from frontdoor.studio import open_studio
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.workplace.desk import Workplace
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
+import signal
 import sys
 from pathlib import Path
+# Whoever started the tests may ignore these, as nohup and a shell's background do.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from engines.fake import fake_registry
 from frontdoor.studio import open_studio, serve
 from studio.api.api import Api
@@ -42,7 +46,7 @@ sys.exit(serve(studio, port=0, browser=False))
 def ended(studio: Workplace) -> tuple[JobState, int, list[int], str]:
     """The training's state, step, checkpoints and last words."""
     (job,) = [each for each in studio.jobs.list() if each.kind == "train"]
-    return job.state, job.step, [each["step"] for each in job.artifacts["checkpoints"]], job.message
+    return job.state, job.step, [each["step"] for each in job.artifacts.checkpoints], job.message
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])

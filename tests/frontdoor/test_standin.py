@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from frontdoor.standin import StandIn
-from studio.records.nouns import Verdict
+from studio.records.image import Verdict
 
 RED = Image.new("RGB", (8, 8), (255, 0, 0))
 BLUE = Image.new("RGB", (8, 8), (0, 0, 255))

@@ -11,7 +11,8 @@ from engines.api.params import GenerateParams
 from engines.fake import FAKE_MODELS, FakeDevice, FakeGenerator
 from studio.gpu.manager import GpuManager
 from studio.jobs.queue import Jobs
-from studio.records.nouns import ImageRecord, Job, Kind
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
 from studio.store import Library, Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk

@@ -10,7 +10,8 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.api.answers import answers
-from studio.records.nouns import Job, JobState, Json
+from studio.records.base import Json
+from studio.records.job import Job, JobState
 from studio.workplace.context import Context
 from tests.studio.full_disk import full
 from tests.studio.jobs.queueing import Bench, titles
@@ -137,10 +138,10 @@ def test_a_disk_that_refuses_is_no_bug(bench: Bench, tmp_path: Path, number: int
     for over in (None, RuntimeError("PytorchStreamWriter failed")):
         error = bench.here(raising(OSError(number, "raw words", file), over)).error
 
-        assert error["code"] == code
-        assert words in error["message"]
-        assert file in error["message"]
-        assert str(tmp_path / "runs") in error["hint"]
+        assert error.code == code
+        assert words in error.message
+        assert file in error.message
+        assert str(tmp_path / "runs") in error.hint
         assert "raw words" not in str(error)
 
 
@@ -148,7 +149,7 @@ def test_a_disk_that_refuses_behind_a_library_is_no_bug(bench: Bench) -> None:
     """What a library in Rust tells in its own words is known by the system's number."""
     error = bench.here(raising(ValueError("I/O error: No space left on device (os error 28)"))).error
 
-    assert (error["code"], "The disk is full" in error["message"]) == ("disk_full", True)
+    assert (error.code, "The disk is full" in error.message) == ("disk_full", True)
 
 
 def test_a_job_that_cannot_keep_its_last_step_stops_all_the_same(bench: Bench) -> None:
@@ -163,7 +164,7 @@ def test_a_job_that_cannot_keep_its_last_step_stops_all_the_same(bench: Bench) -
 
 def test_any_other_failure_of_the_system_stays_a_bug(bench: Bench) -> None:
     """Nobody is sent to free space because a connection broke."""
-    assert bench.here(raising(ConnectionResetError(errno.ECONNRESET, "reset"))).error["code"] == "bug"
+    assert bench.here(raising(ConnectionResetError(errno.ECONNRESET, "reset"))).error.code == "bug"
 
 
 def test_a_library_that_ends_the_program_ends_its_job_alone(bench: Bench) -> None:
@@ -173,7 +174,7 @@ def test_a_library_that_ends_the_program_ends_its_job_alone(bench: Bench) -> Non
     bench.jobs.start()
 
     bench.until(good, JobState.DONE)
-    assert bench.jobs.get(bad.id).error["message"] == "SystemExit: 2"
+    assert bench.jobs.get(bad.id).error.message == "SystemExit: 2"
 
 
 def test_what_ended_is_listed_by_its_ending_not_by_the_clock(bench: Bench) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 from engines.api.errors import Busy, NotFound, UserError
 from engines.fake import FakeDevice, FakeEditor, FakeTrainer, fake_registry
 from studio.open import RUNNERS, LibraryPeaks, open_workplace
-from studio.records.nouns import JobState, Kind
+from studio.records.image import Kind
+from studio.records.job import JobState
 from studio.settings import Settings
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
@@ -86,7 +87,7 @@ def test_a_bugs_traceback_is_in_the_log_that_the_hint_names(studio: Workplace) -
 
     job = studio.jobs.submit("break", character.id, {}, title="", here=True)
 
-    assert str(studio.settings.log_file) in job.error["hint"]
+    assert str(studio.settings.log_file) in job.error.hint
     assert "KeyError: 'oops'" in studio.settings.log_file.read_text()
 
 

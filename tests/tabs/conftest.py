@@ -11,7 +11,8 @@ import pytest
 import assets
 from engines.fake import fake_registry
 from studio.open import open_workplace
-from studio.records.nouns import Character, ImageRecord, Kind
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 from tabs import app

@@ -10,7 +10,7 @@ from gradio_client import Client, handle_file
 
 from engines.api.errors import UserError
 from studio.api.api import API_NAMES
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.scripted import local_path

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import UserError
-from studio.records.nouns import Character, ImageRecord, Kind
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import curate
 from tabs.common import wording

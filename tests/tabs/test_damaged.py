@@ -10,7 +10,7 @@ import pytest
 
 from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.workplace.desk import Workplace
 from tabs import app, status
 from tabs.common import shell

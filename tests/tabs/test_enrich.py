@@ -6,7 +6,9 @@ import pytest
 
 from engines.api.errors import UserError
 from engines.api.params import EditParams
-from studio.records.nouns import CardRun, Character, ImageRecord, Kind
+from studio.records.card import CardRun
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import enrich
 from tabs.common import looks

@@ -6,7 +6,9 @@ import pytest
 
 from engines.api.errors import UserError
 from engines.wording.words import CARD_CELLS
-from studio.records.nouns import CardRun, Character, ImageRecord, Kind
+from studio.records.card import CardRun
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import generate
 
@@ -108,7 +110,7 @@ def test_a_cell_is_overruled_by_its_own_buttons_and_says_so(
     for says, human in (("right", True), ("wrong", False), ("wrong", None), ("right", True), ("right", None)):
         act = {"act": "overrule", "cell": "T-pose", "seed": "0", "says": says}
         generate.card_act(studio.desk(anna.id), act, "c1")
-        assert cards.get("c1").cells[0]["human"] is human
+        assert cards.get("c1").cells[0].human is human
         assert ("by you" in generate.draw_card(studio.desk(anna.id), "c1", None)) is (human is not None)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import assets
 from engines.api.errors import BadInput
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from tabs.common import looks
 
 

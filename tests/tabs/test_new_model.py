@@ -14,7 +14,7 @@ from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
 from studio.api.api import Api
 from studio.open import open_workplace
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 from tabs import app, enrich, generate, train

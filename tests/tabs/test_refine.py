@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 from engines.api.params import EditParams
-from studio.records.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
+from studio.records.character import Character
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.version import Version
 from studio.workplace.desk import Workplace
 from tabs import refine
 from tabs.common import run
@@ -84,7 +87,7 @@ def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
     run.train_longer(studio.desk(anna.id), more, kind="refine")
     ended(studio, job)
 
-    assert [version.metrics["steps"] for version in studio.store(anna.id).versions.all()] == [8, 12]
+    assert [version.metrics.steps for version in studio.store(anna.id).versions.all()] == [8, 12]
 
 
 def test_the_weakest_task_is_named_and_practised(

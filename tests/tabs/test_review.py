@@ -8,7 +8,9 @@ import pytest
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
-from studio.records.nouns import Character, Decision, ImageRecord, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Decision
 from studio.workplace.desk import Workplace
 from tabs import review
 from tabs.common import looks

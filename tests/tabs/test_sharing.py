@@ -25,7 +25,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 
 from engines.api.errors import BadInput
-from studio.records.nouns import Character, ImageRecord, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.workplace.desk import Workplace
 from tabs import reviewer
 from tabs.entrance import Door, Entrance, Term

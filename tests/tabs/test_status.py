@@ -5,7 +5,8 @@ import pytest
 from engines.api.errors import UserError
 from engines.api.protocols import Component, Plan, Stage
 from engines.fake import FakeWeights
-from studio.records.nouns import Character, Job, JobState
+from studio.records.character import Character
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 from tabs import status
 

@@ -13,7 +13,8 @@ from itertools import chain, cycle, zip_longest
 
 from engines.wording.words import EditTask, Tags, combined
 from studio.flywheel.curate.coverage import cover
-from studio.records.nouns import ANGLES, ImageRecord
+from studio.records.image import ImageRecord
+from studio.records.nouns import ANGLES
 
 VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "style")
 _AROUND = ("profile-left", "half-left", "front", "half-right", "profile-right")

@@ -12,7 +12,7 @@ import pytest
 
 from engines.api.params import EditParams, GenerateParams, TrainParams
 from studio.api.api import API_NAMES, Api
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 
 _LONG = "x" * 1_000_000
 ABSURD: dict[str, Any] = {

@@ -21,7 +21,7 @@ from engines.catalogue.registry import Registry
 from engines.fake import FakeCard
 from studio.flywheel import generate
 from studio.open import open_workplace
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.settings import Settings
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
@@ -100,14 +100,14 @@ def test_running_out_at_any_point_changes_no_picture(house: House, kind: str, pa
     plain = house.run(kind, payload)
     asked = house.card.asked.copy()
     assert (plain.state, plain.error) == (JobState.DONE, {})
-    assert len(set(plain.artifacts["images"])) == len(payload["items"])
+    assert len(set(plain.artifacts.images)) == len(payload["items"])
 
     points = sorted({asked.index(who) for who in asked} | {len(asked) - 1})
     for point in points:
         house.card.fail_at = frozenset({house.card.puts + point + 1})
         job = house.run(kind, payload)
         assert (job.state, job.error) == (JobState.DONE, {})
-        assert job.artifacts["images"] == plain.artifacts["images"]
+        assert job.artifacts.images == plain.artifacts.images
         assert house.card.used == house.studio.gpu.status().used
         assert house.card.litter == 0
     assert len(points) > 20
@@ -123,8 +123,8 @@ def test_no_room_at_all_is_told_with_the_numbers(house: House, kind: str, payloa
     house.studio.gpu.unload_all()
     house.card.fail_at = frozenset(range(house.card.puts + 12, house.card.puts + 10_000))
     failed = house.run(kind, payload)
-    assert (failed.state, failed.error["code"]) == (JobState.FAILED, "out_of_memory")
-    assert " needs " in failed.error["message"]
+    assert (failed.state, failed.error.code) == (JobState.FAILED, "out_of_memory")
+    assert " needs " in failed.error.message
     assert house.card.used == house.studio.gpu.status().used
 
     house.card.fail_at = frozenset()
@@ -133,4 +133,4 @@ def test_no_room_at_all_is_told_with_the_numbers(house: House, kind: str, payloa
     while (job := house.studio.jobs.get(failed.id)).state in (JobState.QUEUED, JobState.RUNNING):
         threading.Event().wait(0.002)
 
-    assert job.artifacts["images"] == plain.artifacts["images"]
+    assert job.artifacts.images == plain.artifacts.images

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from studio.jobs.queue import Jobs, Runner
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.store import Library
 from studio.workplace.context import Context
 from tests.studio.card import Clock

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
 
@@ -78,8 +78,8 @@ def test_a_bug_ends_the_job_and_not_the_worker(bench: Bench, caplog: pytest.LogC
         bench.until(good, JobState.DONE)
 
     error = bench.jobs.get(bad.id).error
-    assert (error["code"], error["message"]) == ("bug", "IndexError: list index out of range")
-    assert error["hint"] == "The traceback is in the-log."
+    assert (error.code, error.message) == ("bug", "IndexError: list index out of range")
+    assert error.hint == "The traceback is in the-log."
     assert "Traceback" in caplog.text
 
 

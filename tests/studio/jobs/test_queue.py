@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench, titles
 

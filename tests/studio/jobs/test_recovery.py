@@ -11,7 +11,7 @@ import pytest
 from engines.api.errors import Busy
 from engines.api.protocols import Plan, Stage
 from engines.fake import FakeDevice
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.store import Library
 from studio.workplace.context import Context
 from tests.studio import drawing
@@ -111,8 +111,8 @@ def test_a_job_that_ran_out_goes_on_with_what_is_left(bench: Bench) -> None:
     assert (job.state, job.error, job.artifacts) == (JobState.DONE, {}, {"drawn": [0, 1, 2, 3]})
     assert runs == [0, 2]
     (event,) = bench.jobs.events(job.id)[0]
-    assert event["ran_out"].startswith("draw: go ran out of memory.")
-    assert "40.0 MiB were unloaded" in event["remedy"]
+    assert event.ran_out.startswith("draw: go ran out of memory.")
+    assert "40.0 MiB were unloaded" in event.remedy
 
 
 def test_a_job_that_cannot_fit_ends_with_the_numbers(bench: Bench) -> None:
@@ -127,8 +127,8 @@ def test_a_job_that_cannot_fit_ends_with_the_numbers(bench: Bench) -> None:
 
     job = bench.here(does)
 
-    assert (job.state, job.error["code"], len(runs)) == (JobState.FAILED, "out_of_memory", 2)
-    assert "go needs 30.0 MiB" in job.error["message"]
+    assert (job.state, job.error.code, len(runs)) == (JobState.FAILED, "out_of_memory", 2)
+    assert "go needs 30.0 MiB" in job.error.message
 
 
 def test_a_killed_process_loses_nothing_acknowledged(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 from engines.api.params import EditParams, GenerateParams
 from engines.api.protocols import Component, EditItem, Plan, Stage
 from engines.fake import FakeWeights
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Store
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
@@ -101,14 +101,14 @@ def test_events_are_read_from_where_one_left_off(bench: Bench) -> None:
     job = bench.here(lambda ctx: [ctx.event(loss=loss) for loss in (3, 2)])
 
     events, after = bench.jobs.events(job.id, 0)
-    assert ([event["loss"] for event in events], after) == ([3, 2], 2)
+    assert ([event.loss for event in events], after) == ([3, 2], 2)
     assert bench.jobs.events(job.id, after) == ([], 2)
 
     log = bench.library.open(bench.character).run_dir(job.id) / "events.jsonl"
     with log.open("a") as file:
         file.write('\n{"loss": 1, "at')
     reopened = bench.open()
-    assert [event["loss"] for event in reopened.events(job.id, 1)[0]] == [2]
+    assert [event.loss for event in reopened.events(job.id, 1)[0]] == [2]
 
 
 def test_a_saved_picture_knows_what_made_it(bench: Bench, store: Store) -> None:
@@ -135,4 +135,4 @@ def test_a_saved_picture_knows_what_made_it(bench: Bench, store: Store) -> None:
     assert (edited.params_kind, edited.seed, edited.model, edited.parent) == ("EditParams", 7, "fake-edit", source.id)
     assert (edited.state, edited.asked) == (Verdict.PENDING, {"angle": "front"})
     assert (drawn.version, drawn.params_kind, drawn.seed) == ("v2", "GenerateParams", 3)
-    assert [event["image"] for event in bench.jobs.events(job.id)[0]] == [edited.id, drawn.id]
+    assert [event.image for event in bench.jobs.events(job.id)[0]] == [edited.id, drawn.id]

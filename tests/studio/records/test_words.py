@@ -12,7 +12,8 @@ import pytest
 from engines.api.errors import BadInput, UserError
 from studio.api.api import API_NAMES, Api
 from studio.flywheel.curate import captions
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.records.words import demand_text, mended
 from studio.store import Library
 from studio.store.journal import Journal
@@ -96,7 +97,7 @@ def test_a_job_may_say_anything(bench: Bench) -> None:
         raise UserError("caf\udce9.png is broken.", "\0")
 
     ended = bench.here(does)
-    assert (ended.state, ended.error["message"]) == (JobState.FAILED, "caf?.png is broken.")
+    assert (ended.state, ended.error.message) == (JobState.FAILED, "caf?.png is broken.")
     assert ended.artifacts == bench.stored(ended).artifacts == {"file": ["caf?.png"]}
     assert bench.jobs.events(ended.id)[0][0]["file"] == "caf?.png"
     assert bench.here(lambda ctx: None).state is JobState.DONE

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Decision, ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Decision
 from studio.store.collection import Collection, changed
 from studio.store.tables import Database
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Busy, NotFound, UserError
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.store import Library
 
 

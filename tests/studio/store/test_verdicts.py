@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Decision, ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Decision
 from studio.store import Library, Store
 
 PARAMS = {"instruction": "at night", "loras": []}

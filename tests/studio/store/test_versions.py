@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Kind, Role, Version, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind
+from studio.records.version import Version, VersionState
 from studio.store import Store
 
 
@@ -93,7 +95,7 @@ def test_dataset_is_frozen_by_content(store: Store) -> None:
     assert store.freeze(Role.CHARACTER, entries[:1]).id != dataset.id
     assert store.freeze(Role.EDITOR, entries).id != dataset.id
     entries[0]["caption"] = "changed"
-    assert store.datasets.get(dataset.id).entries[0]["caption"] == "x"
+    assert store.datasets.get(dataset.id).entries[0].caption == "x"
 
 
 def test_a_candidate_can_be_left(store: Store, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from engines.mini import world
 from engines.wording.words import edit_tasks, read_tags
 from studio.flywheel.enrich import plan as planning
-from studio.records.nouns import ImageRecord, Kind
+from studio.records.image import ImageRecord, Kind
 
 TOY = edit_tasks(toy=True)
 

@@ -18,7 +18,8 @@ from engines.training.runfile import RUN, RunFile
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 
 
 class _Lease:
@@ -194,7 +195,7 @@ def test_an_editor_learns_what_counts_of_a_result(world) -> None:
     world.store.set_crop(world.sources[0], (0, 0, 0.5, 1))
 
     dataset = refine.dataset(world.desk)
-    shown = {entry["image"]: (entry.get("mask"), entry.get("crop")) for entry in dataset}
+    shown = {entry.image: (entry.get("mask"), entry.get("crop")) for entry in dataset}
 
     assert shown.pop(learned) == (mask, [0, 0, 1, 0.5])
     assert set(shown.values()) == {(None, None)}
