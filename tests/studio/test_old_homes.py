@@ -148,22 +148,27 @@ def test_records_written_again_keep_their_stored_form(home: Opened) -> None:
     assert list(differences(after, before)) == []
 
 
-def test_characters_and_settings(home: Opened) -> None:
-    """Both characters are there with their models, and what the user set is set."""
+def test_characters(home: Opened) -> None:
+    """Both characters are there with their names, words and models."""
     mira, other = home("character_list")["characters"]
-    settings = home.workplace.library.settings()
 
-    assert (mira["id"], mira["name"], mira["trigger"], mira["notes"]) == (
-        MIRA,
-        "Mira",
-        "ohwx",
-        "drawn; likes Größe and 名前",
-    )
-    assert (other["id"], other["name"], other["trigger"], other["subject"]) == (OTHER, "Zoë Two", "zoe", "cat")
+    assert [mira[name] for name in ("id", "name", "trigger")] == [MIRA, "Mira", "ohwx"]
+    assert mira["notes"] == "drawn; likes Größe and 名前"
+    assert [other[name] for name in ("id", "name", "trigger", "subject")] == [OTHER, "Zoë Two", "zoe", "cat"]
     assert {mira[role] for role in ("generator", "editor", "scorer")} == {"fake-flux", "fake-edit", "fake-identity"}
-    assert (settings["character"], settings["threshold:mira"]) == (MIRA, 0.25)
-    assert settings["dismissed"] == [job["job_id"] for job in home.jobs("generate", "done") if job["total"] == 8]
-    assert home.workplace.library.peaks() == {"train|fake-flux|64": 123_456_789}
+
+
+def test_settings_and_measured_peaks_stay(home: Opened) -> None:
+    """What the user set and what the card was measured to need is still stored after the home was opened."""
+    stored = tables(home.folder)
+    eight = [job["job_id"] for job in home.jobs("generate", "done") if job["total"] == 8]
+
+    assert {name: each["value"] for name, each in stored["settings"].items()} == {
+        "character": MIRA,
+        "threshold:mira": 0.25,
+        "dismissed": eight,
+    }
+    assert {name: each["value"] for name, each in stored["peaks"].items()} == {"train|fake-flux|64": 123_456_789}
 
 
 def test_pictures_by_kind_and_state(home: Opened) -> None:
@@ -184,9 +189,8 @@ def test_captions_tags_crops_and_masks(home: Opened) -> None:
     """The sources have their captions, authors, tags, star, mask and crops."""
     sources = home.images(kind="source")
 
-    assert {
-        each["name"]: (each["caption"], each["caption_by"], " ".join(each["tags"].values())) for each in sources
-    } == CAPTIONS
+    told = {each["name"]: (each["caption"], each["caption_by"], " ".join(each["tags"].values())) for each in sources}
+    assert told == CAPTIONS
     assert [each["name"] for each in sources if each["star"]] == ["00.png"]
     assert [(each["name"], each["crop"]) for each in sources if each["crop"]] == [("04.png", [0.0, 0.0, 0.75, 1.0])]
     assert [each["name"] for each in sources if each["mask"]] == ["06.png"]
@@ -237,12 +241,8 @@ def test_triplets(home: Opened) -> None:
     """Lessons are golden, positive or held out as they were, each with its source, its words and its result."""
     triplets = home.store.triplets.all()
 
-    golden, positive, held_out = TRIPLETS[home.commit]
-    assert Counter("held out" if t.held_out else "golden" if t.golden else "positive" for t in triplets) == {
-        "golden": golden,
-        "positive": positive,
-        "held out": held_out,
-    }
+    counts = Counter("held out" if t.held_out else "golden" if t.golden else "positive" for t in triplets)
+    assert (counts["golden"], counts["positive"], counts["held out"]) == TRIPLETS[home.commit]
     images = {image["id"]: image for image in home.images()}
     assert {images[t.result]["state"] for t in triplets} == {"good"}
     assert {images[t.source]["kind"] for t in triplets} == {"source"}
@@ -345,6 +345,8 @@ def test_unfinished_jobs_are_resumed_and_queued_ones_run(home: Opened) -> None:
         assert after["artifacts"].get("images", [])[: len(made)] == made
     assert home.jobs(state="queued") == []
     assert [len(job["artifacts"]["images"]) for job in ended if job["total"] in (3, 4, 5)] == [5, 4, 3]
+    drawn = [job for job in ended if job["kind"] == "generate" and job["character"] == MIRA]
+    assert [job["artifacts"]["threshold"] for job in drawn] == [0.25, 0.25]  # what the user set
     trained = [job for job in ended if job["kind"] == "train"]
     assert [job["artifacts"]["checkpoints"][-1]["step"] for job in trained] == [6, 10]
     assert home.states() == ["retired", "candidate", "adopted", "adopted", "candidate", "candidate"]
