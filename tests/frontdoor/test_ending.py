@@ -44,7 +44,7 @@ sys.exit(serve(studio, port=0, browser=False))
 def ended(studio: Workplace) -> tuple[JobState, int, list[int], str]:
     """The training's state, step, checkpoints and last words."""
     (job,) = [each for each in studio.jobs.list() if each.kind == "train"]
-    return job.state, job.step, [each["step"] for each in job.artifacts.checkpoints], job.message
+    return job.state, job.step, [each.step for each in job.artifacts.checkpoints or ()], job.message
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
