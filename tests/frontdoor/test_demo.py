@@ -31,7 +31,8 @@ def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> No
     scale = replace(SMALL, control=seed is not None)
     with closing(open_studio(tmp_path / "home")) as workplace:
         turned = Turn(workplace, tmp_path, scale).run(seed=seed)
-        opens_on = workplace.library.settings()[CHARACTER_SETTING]
+        opens_on = workplace.library.setting(CHARACTER_SETTING, str)
+        assert opens_on is not None
         assert workplace.store(opens_on).character.name == ("Robin (demo)" if seed is None else "Character 3 (demo)")
 
     assert Report.read(tmp_path / "report.json") == turned
