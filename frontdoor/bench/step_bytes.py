@@ -73,7 +73,7 @@ def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
     return live.peak - frozen + trained * kept
 
 
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's class has no types
+class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages that are alive: `now`, and `peak`, the most since the last `restart`."""
 
     def __init__(self) -> None:
