@@ -182,7 +182,7 @@ class _Changes(MutableMapping[str, Doc]):
 class JournalTable(Table):
     """A TinyDB table whose ids are the records' own, and whose writes touch only what they change."""
 
-    document_id_class = str  # type: ignore[assignment]
+    document_id_class = str  # type: ignore[assignment]  # TinyDB numbers documents, the studio names them
     default_query_cache_capacity = 0  # a rollback would leave stale answers in it
 
     @property
@@ -205,7 +205,7 @@ class JournalTable(Table):
         with self.journal.lock:
             return self.journal.document(self.name, key)
 
-    def _get_next_id(self) -> str:  # type: ignore[no-untyped-def, unused-ignore]
+    def _get_next_id(self) -> str:  # type: ignore[no-untyped-def, unused-ignore]  # TinyDB returns a number
         return uuid4().hex
 
     def _read_table(self) -> dict[str, Mapping[Any, Any]]:
@@ -221,7 +221,7 @@ class Database(TinyDB):
     """One folder's TinyDB: `Database(folder)`; every change is on the disk when the call returns."""
 
     table_class = JournalTable
-    default_storage_class = JournalStorage  # type: ignore[assignment]
+    default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own class
 
     @property
     def journal(self) -> JournalStorage:
