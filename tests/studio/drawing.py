@@ -21,14 +21,14 @@ from studio.workplace.desk import Desk
 
 @dataclass(frozen=True, kw_only=True)
 class Numbered(Payload):
-    """What a job is asked for where it does not matter."""
+    """Holds a number alone, for jobs whose request does not matter."""
 
     n: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawSlowly(DrawPayload):
-    """Pictures to draw, and whether to pause after each."""
+    """Names the pictures to draw, and whether to pause after each."""
 
     slow: bool = False
 

@@ -1,4 +1,4 @@
-"""A review link that is used as a guest uses it: raw HTTP against its port."""
+"""Uses a review link as a guest does: raw HTTP against its port."""
 
 from __future__ import annotations
 
