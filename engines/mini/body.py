@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engines.mini.head import hair_behind, head
 from engines.mini.pen import CLOTH, SKIN, TURN, Colour, Pen, Point, oval, shade
-from engines.mini.world import Scene
+
+if TYPE_CHECKING:
+    from engines.mini.world import Scene
 
 
 def bust(pen: Pen, scene: Scene, x: float, y: float, r: float) -> None:

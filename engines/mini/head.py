@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from engines.mini.pen import EYE, HAIR, SKIN, TURN, Colour, Pen, Point, between, oval, shade
-from engines.mini.world import Scene
+
+if TYPE_CHECKING:
+    from engines.mini.world import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from PIL import Image
 
 from engines.mini.body import bust, figure
 from engines.mini.pen import Pen
 from engines.mini.places import paint_place
-from engines.mini.world import Scene
+
+if TYPE_CHECKING:
+    from engines.mini.world import Scene
 
 SUPERSAMPLE = 4
 
