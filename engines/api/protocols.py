@@ -45,14 +45,14 @@ class ModelSpec:
     source: str  # a hub repository, or "assets:FOLDER" for what ships with us
     licence: str
     gated: bool = False
-    toy: bool = False
+    toy: bool = False  # a label in tabs, `doctor` and `models`: the embedded toy world; no engine reads it
+    wording: str = "photographs"  # a row of engines/wording/registry.py: what the model is asked with
+    dtype: str = "bfloat16"  # torch's name of what a generator's or an editor's weights are held in
     size: tuple[int, int] = (1024, 1024)
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
     loop: str = "engines.training.trainer:LoraTrainer"  # "module:Class" of the training loop
-    captioner: str = (
-        "engines.families.qwen_edit.captioner:QwenCaptioner"  # "module:Class" over an editor's own text encoder
-    )
+    captioner: str = "engines.families.qwen_edit.captioner:QwenCaptioner"  # over an editor's own text encoder
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
     few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
@@ -63,15 +63,18 @@ class ModelSpec:
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 
-    def params(self, kind: type[P], **changes: Any) -> P:
+    def params(self, kind: type[P], /, **changes: Any) -> P:
         """A model's own defaults of one kind of parameters, with `changes` on top."""
         few = self.few_steps.get("knobs", {}) if changes.get("few_steps") else {}
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
 
+    def worded(self, kind: type[P], words: str, /, **changes: Any) -> P:
+        """Returns a model's own defaults with these words, in whichever field this kind of parameters has for them."""
+        return self.params(kind, **{kind.worded: words}, **changes)
+
 
 def _nothing(loaded: Any) -> int:
     """A part holds no RAM beside its weights."""
-    del loaded
     return 0
 
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from engines.api.axes import EXPRESSIONS
 from engines.mini import world
 from engines.mini.world import Scene
 from engines.wording import drawn as vocab
 
 PICTURES_PER_PERSON = 8
-_OTHER = dict(zip(vocab.EXPRESSIONS, (*vocab.EXPRESSIONS[1:], vocab.EXPRESSIONS[0]), strict=True))
+_OTHER = dict(zip(EXPRESSIONS, (*EXPRESSIONS[1:], EXPRESSIONS[0]), strict=True))
 _TASK_WEIGHTS = {
     "background": 1,
     "lighting": 1,

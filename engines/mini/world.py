@@ -9,7 +9,9 @@ from typing import Any
 
 from PIL import Image
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.mini.paint import paint
+from engines.mini.people import PERSON_VALUES
 from engines.wording import drawn as vocab
 
 _HOLD_OUT_SHARE = 8
@@ -44,12 +46,12 @@ class Person:
     mouth_height: float = 0.58
 
     def __post_init__(self) -> None:
-        _check(self, vocab.PERSON_VALUES)
+        _check(self, PERSON_VALUES)
 
     @classmethod
     def random(cls, rng: random.Random) -> Person:
         """Draw any person, training and held-out ones alike."""
-        words = {name: rng.choice(values) for name, values in vocab.PERSON_VALUES.items()}
+        words = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
         floats = {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
         return cls(**words, **floats)
 
@@ -79,7 +81,7 @@ class Scene:
         """Draw a scene at random, with the given person and the attributes in `fixed`."""
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
-        words["framing"] = rng.choices(vocab.FRAMINGS, (0.45, 0.25, 0.30))[0]
+        words["framing"] = rng.choices(FRAMINGS, (0.45, 0.25, 0.30))[0]
         words["jitter"] = (round(rng.uniform(-1.5, 1.5), 1), round(rng.uniform(-1, 1), 1), round(rng.uniform(-4, 4), 1))
         words.update(fixed)
         if words["framing"] != "full body":
@@ -96,7 +98,7 @@ def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
 def is_held_out(person: Person) -> bool:
     """Say whether a person's named traits belong to the eighth that no model was trained on."""
     index = 0
-    for name, values in vocab.PERSON_VALUES.items():
+    for name, values in PERSON_VALUES.items():
         index = index * len(values) + values.index(getattr(person, name))
     return (index * 2654435761 >> 9) % _HOLD_OUT_SHARE == 0
 
@@ -121,7 +123,7 @@ def _person(rng: random.Random, held_out: bool) -> Person:
 def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
     """Give somebody of the same kind, training or held out, who differs from a person in all these words."""
     while True:
-        words = {n: rng.choice([v for v in vocab.PERSON_VALUES[n] if v != getattr(person, n)]) for n in names}
+        words = {n: rng.choice([v for v in PERSON_VALUES[n] if v != getattr(person, n)]) for n in names}
         other = replace(person, **words)
         if is_held_out(other) == is_held_out(person):
             return other
@@ -134,10 +136,10 @@ def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
     framings = ("head", "head", "bust", "full body")
     scenes = []
     for i in range(n):
-        pose = vocab.POSES[(i // 4) % 2] if framings[i % 4] == "full body" else "standing"
+        pose = POSES[(i // 4) % 2] if framings[i % 4] == "full body" else "standing"
         fixed = {
-            "angle": vocab.ANGLES[(i * 2) % 5],
-            "expression": vocab.EXPRESSIONS[(i + i // 4) % 4],
+            "angle": ANGLES[(i * 2) % 5],
+            "expression": EXPRESSIONS[(i + i // 4) % 4],
             "framing": framings[i % 4],
             "pose": pose,
             "outfit": vocab.OUTFITS[(i * 3) % 7],

@@ -30,8 +30,9 @@ _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2
 
 
 def weight_dtype(spec: ModelSpec) -> torch.dtype:
-    """What a model's weights are held in: the embedded ones float32, exact on any CPU; the large ones bfloat16."""
-    return torch.float32 if spec.toy else torch.bfloat16
+    """Returns what a model's weights are held in: what its row names."""
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return dtype
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:

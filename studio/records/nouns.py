@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, Self
 
-Json = dict[str, Any]
+from engines.api.axes import ANGLES as ANGLES
+from engines.api.axes import EXPRESSIONS as EXPRESSIONS
+from engines.api.axes import FRAMINGS as FRAMINGS
+from engines.api.axes import POSES as POSES
+from engines.api.axes import TAGS as TAGS
 
-ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
-EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
-FRAMINGS = ("head", "bust", "full body")
-POSES = ("standing", "sitting", "T-pose")
-TAGS = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
+Json = dict[str, Any]
 
 CUT = "cut"  # the name of the advice that a picture's shape loses its ends in training
 CHARACTER_SETTING = "character"  # the library's setting that names the character a window opens on

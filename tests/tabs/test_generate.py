@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from engines.api.errors import UserError
-from engines.wording.words import CARD_CELLS
+from engines.wording.cells import CARD_CELLS
 from studio.records.nouns import CardRun, Character, ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import generate

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engines.api.crops import cut_size
 from engines.api.triggers import says
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate.captions import (
     SIDECAR,
     leaks,

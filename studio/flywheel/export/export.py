@@ -272,7 +272,7 @@ def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -
     return face.code.format(
         pipeline=spec.pipeline,
         source=json.dumps(_SOURCES.get(scheme, scheme).format(place=place, name=spec.name)),
-        dtype="float32" if spec.toy else "bfloat16",
+        dtype=spec.dtype,
         weights=json.dumps(_WEIGHTS),
         words=json.dumps(params.headline() or said, ensure_ascii=False),
         picture=json.dumps(picture),
