@@ -16,7 +16,7 @@ import gradio as gr
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from studio.api.api import Api
-from studio.records.nouns import CHARACTER_SETTING
+from studio.records.character import CHARACTER_SETTING
 from studio.workplace.desk import Desk, Workplace
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks

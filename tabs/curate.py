@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
 from studio.flywheel.curate import captions
 from studio.flywheel.curate import coverage as curate
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import cropping, looks, masking, wording
@@ -177,8 +178,8 @@ def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, not
     else:
         tools = looks.button("Caption", "caption") + looks.button("Star", "star")
         tools += looks.button("Trash", "trash", key="Delete", hint="throw the selected pictures away", unpick=1)
-    tools += '<i></i><button type="button" class="fl-button" data-pick-all title="Ctrl+A">Select all</button>'
-    tools += '<button type="button" class="fl-button" data-pick-none title="Esc">Select none</button>'
+    tools += Markup('<i></i><button type="button" class="fl-button" data-pick-all title="Ctrl+A">Select all</button>')
+    tools += Markup('<button type="button" class="fl-button" data-pick-none title="Esc">Select none</button>')
     pickbar = f'<div class="fl-pickbar" data-picked-bar hidden><b data-picked-count></b>{tools}</div>'
     more = looks.button(f"Show {min(PAGE, len(found) - shown)} more", "more") if len(found) > shown else ""
     count = f'<p class="fl-quiet">{looks.plural(len(found), "picture")}</p>'

@@ -12,7 +12,7 @@ from engines.api.params import EditParams
 from studio.flywheel import card
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich.edits import EnrichPlan
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
@@ -183,9 +183,10 @@ def pair(store: Store, record: ImageRecord, chosen: bool = False) -> str:
     if record.parent:
         source = looks.picture(looks.thumb(store, record.parent, record.source_crop), "source", classes="fl-shot")
         shots = f"<figure>{source}<span>source</span></figure>{shots}"
-    own = {"tone": "small", "id": record.id}
-    buttons = looks.button("New seed", "seed", hint="the same words, another seed", **own)
-    buttons += looks.button("Compare", "open", hint="large, and with other words", scroll="#retry", **own)
+    buttons = looks.button("New seed", "seed", tone="small", hint="the same words, another seed", id=record.id)
+    buttons += looks.button(
+        "Compare", "open", tone="small", hint="large, and with other words", scroll="#retry", id=record.id
+    )
     classes = f"fl-pair {looks.TONES[record.state]}{' chosen' if chosen else ''}"
     return (
         f'<article class="{classes}"><button type="button" class="fl-both" data-act="open" '

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,7 +12,11 @@ from engines.api.params import GenerateParams
 from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
-from studio.records.nouns import CardRun, ImageRecord, Kind, Role, Verdict, Version
+from studio.records.card import CardRun, Cell
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.outcome import Rate
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
@@ -277,14 +280,14 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> str:
     run = card.get(store, which)
     head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else "")
     show = looks.button("Let the editor show what it missed", "show", hint=f"{card.SHOWN} edits, for you to review")
-    by_name = {str(cell["cell"]): cell for cell in run.cells if cell["seed"] == run.seeds[0]}
+    by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
     parts = ["<span></span>", *(f"<span>{looks.esc(angle)}</span>" for angle in ANGLES)]
     for mood in EXPRESSIONS:
         parts.append(f"<span>{looks.esc(mood)}</span>")
         parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
     parts.append("<span>full body</span>")
     parts += [_cell(store, by_name.get(pose), pose) for pose in CARD_POSES]
-    axes = "".join(_axis(name, rate) for name, rate in card.summary(run)["axes"].items())
+    axes = "".join(_axis(name, rate) for name, rate in card.summary(run).axes.items())
     buttons = axes + (show if card.misses(run) else "")
     return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
 
@@ -292,67 +295,65 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> str:
 def rate_line(run: CardRun) -> str:
     """The first-try rate of the cells that could be judged, with its interval, against the target."""
     found = card.summary(run)
-    first = found["first_try"]
-    tone, reached = _GOALS[found["goal"]]
-    notes = "".join(f'<p class="fl-quiet">{looks.esc(note)}</p>' for note in found["notes"])
+    first = found.first_try
+    tone, reached = _GOALS[found.goal]
+    notes = "".join(f'<p class="fl-quiet">{looks.esc(note)}</p>' for note in found.notes)
     return (
-        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{looks.share(first["rate"])}</b>'
-        f"</span><span>{looks.bar(first['rate'] or 0, 1, tone)}</span>"
-        f"<small>{judged_words(first)}, 95 % interval {first['low']:.0%}–{first['high']:.0%} · "
+        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{looks.share(first.rate)}</b>'
+        f"</span><span>{looks.bar(first.rate or 0, 1, tone)}</span>"
+        f"<small>{judged_words(first)}, 95 % interval {first.low:.0%}–{first.high:.0%} · "
         f"target {card.TARGET:.0%}: {reached}</small></div>{notes}"
     )
 
 
-def judged_words(rate: dict[str, Any]) -> str:
+def judged_words(rate: Rate) -> str:
     """`18 of 20 judged cells right, 3 unknown`."""
-    unknown = f", {rate['unknown']} unknown" if rate["unknown"] else ""
-    return f"{rate['k']} of {rate['judged']} judged cells right{unknown}"
+    unknown = f", {rate.unknown} unknown" if rate.unknown else ""
+    return f"{rate.k} of {rate.judged} judged cells right{unknown}"
 
 
-def _axis(name: str, rate: dict[str, Any]) -> str:
-    unknown = f" · {rate['unknown']} unknown" if rate["unknown"] else ""
-    return looks.chip(f"{name} {rate['k']}/{rate['judged']}{unknown}", "", "right of what could be judged, first try")
+def _axis(name: str, rate: Rate) -> str:
+    unknown = f" · {rate.unknown} unknown" if rate.unknown else ""
+    return looks.chip(f"{name} {rate.k}/{rate.judged}{unknown}", "", "right of what could be judged, first try")
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
     """Two cards on the same cells and seeds."""
     pair = card.compare(before, after)
-    unknown = f" ({pair['unknown']} more could not be judged on both)" if pair["unknown"] else ""
-    why = "; the figure above counts the first seed alone" if pair["pairs"] > len(CARD_CELLS) else ""
+    unknown = f" ({pair.unknown} more could not be judged on both)" if pair.unknown else ""
+    why = "; the figure above counts the first seed alone" if pair.pairs > len(CARD_CELLS) else ""
     return (
-        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair["rate_a"])} → '
-        f"{looks.esc(_card_name(store, after))} {looks.share(pair['rate_b'])} on {pair['judged']} pictures of the same "
-        f"cell and seed{unknown}{why} · {pair['only_b']} gained, {pair['only_a']} lost · "
-        f"{looks.esc(looks.chance(pair['p']))}</p>"
+        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair.rate_a)} → '
+        f"{looks.esc(_card_name(store, after))} {looks.share(pair.rate_b)} on {pair.judged} pictures of the same "
+        f"cell and seed{unknown}{why} · {pair.only_b} gained, {pair.only_a} lost · "
+        f"{looks.esc(looks.chance(pair.p))}</p>"
     )
 
 
-def _cell(store: Store, cell: dict[str, Any] | None, label: str = "") -> str:
+def _cell(store: Store, cell: Cell | None, label: str = "") -> str:
     """A picture with its verdict; `label` where its column does not say what it shows."""
     if cell is None:
         return '<div class="fl-cell"></div>'
-    verdict = card.verdict_of(cell)
+    verdict = cell.headline
     mark, tone = _MARKS.get(verdict, ("?", "warn"))
-    axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell["axes"].items())
-    hint = f"{cell['cell']} – {axes}"
+    axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell.axes.items())
+    hint = f"{cell.cell} – {axes}"
     below = f"<em>{looks.esc(label)}</em>" if label else ""
     return (
         f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
-        f"{looks.picture(looks.thumb(store, cell['image']), cell['cell'])}<b class='{tone}'>{mark}</b>"
+        f"{looks.picture(looks.thumb(store, cell.image), cell.cell)}<b class='{tone}'>{mark}</b>"
         f"{below}{_switch(cell)}</div>"
     )
 
 
-def _switch(cell: dict[str, Any]) -> str:
+def _switch(cell: Cell) -> str:
     """Two buttons for a human's word on a cell; the one that stands is lit, and takes it back."""
-    human, buttons = cell.get("human"), ""
+    human, buttons = cell.human, ""
     for word, says in _WORDS.items():
         stands = human is says
-        hint = "You said so. Press again to take it back." if stands else f"Overrule: {cell['cell']} is {word}."
+        hint = "You said so. Press again to take it back." if stands else f"Overrule: {cell.cell} is {word}."
         tone = "small on" if stands else "small"
-        buttons += looks.button(
-            word, "overrule", tone=tone, hint=hint, cell=cell["cell"], seed=str(cell["seed"]), says=word
-        )
+        buttons += looks.button(word, "overrule", tone=tone, hint=hint, cell=cell.cell, seed=str(cell.seed), says=word)
     return f'<div class="fl-tight">{buttons}{looks.chip("by you") if human is not None else ""}</div>'
 
 
@@ -371,6 +372,6 @@ def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None
 
 def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
     """A human's word on a cell; the same word again takes it back, and the machine's stands."""
-    found: Sequence[dict[str, Any]] = desk.store.cards.get(which).cells
-    human = next((each.get("human") for each in found if each["cell"] == cell and each["seed"] == seed), None)
+    cells = desk.store.cards.get(which).cells
+    human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
     card.set_human(desk, which, cell, seed, None if human is right else right)

@@ -12,7 +12,9 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import runs
-from studio.records.nouns import Role, Triplet, Version, VersionState
+from studio.records.dataset import Lesson, Role
+from studio.records.review import Triplet
+from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
@@ -179,7 +181,7 @@ def draw_preflight(desk: Desk, *values: Any) -> str:
     """Everything to know before the card is taken, each trouble with its remedy."""
     name, params = settle(desk, *values)
     found = refine.preflight(desk, params, name)
-    golden = sum(entry["kind"] == "golden" for entry in found.entries)
+    golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
     return preflight.panel(
         found,
         desk.workplace.registry.spec(name),
@@ -225,25 +227,25 @@ def _version(store: Store, version: Version) -> str:
 
 def before_after(store: Store, version: Version) -> str:
     """The held-out edits made again, with and without the LoRA, on the same seeds."""
-    edits = refine.as_judged(store, version).metrics.get("edits") or {}
-    if not edits.get("n"):
-        return f'<p class="fl-quiet">{looks.esc(edits.get("note", "Not compared yet."))}</p>'
-    before, after = edits["before"], edits["after"]
+    edits = refine.as_judged(store, version).metrics.edits
+    if edits is None or not edits.n:
+        return f'<p class="fl-quiet">{looks.esc((edits and edits.note) or "Not compared yet.")}</p>'
+    before, after = edits.before, edits.after
     line = (
-        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{looks.share(before["accepted"])}</b></span>'
-        f'<span>→ {looks.esc(version.name)} <b class="fl-big">{looks.share(after["accepted"])}</b></span>'
-        f"<small>of {before['judged']} and {after['judged']} judged of {edits['n']} held-out edits, same seeds · "
-        f"{edits['judged']} judged on both: {edits['better']} better, {edits['worse']} worse · "
-        f"{looks.esc(looks.chance(edits['p']))}</small></div>"
+        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{looks.share(before.accepted)}</b></span>'
+        f'<span>→ {looks.esc(version.name)} <b class="fl-big">{looks.share(after.accepted)}</b></span>'
+        f"<small>of {before.judged} and {after.judged} judged of {edits.n} held-out edits, same seeds · "
+        f"{edits.judged} judged on both: {edits.better} better, {edits.worse} worse · "
+        f"{looks.esc(looks.chance(edits.p))}</small></div>"
     )
     pairs = "".join(
         '<article class="fl-pair"><div>'
         + "".join(
             f"<figure>{looks.picture(looks.thumb(store, image), words, classes='fl-shot')}<span>{words}</span></figure>"
-            for image, words in ((pair["before"], "base"), (pair["after"], version.name))
+            for image, words in ((pair.before, "base"), (pair.after, version.name))
         )
-        + f'</div><div class="fl-under">{looks.chip(pair.get("task") or "edit")}</div></article>'
-        for pair in edits.get("pairs", [])
+        + f'</div><div class="fl-under">{looks.chip(pair.task or "edit")}</div></article>'
+        for pair in edits.pairs
     )
     return f'{line}<div class="fl-pairs">{pairs}</div>'
 

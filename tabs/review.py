@@ -13,7 +13,8 @@ import gradio as gr
 from engines.api.errors import BadInput, NotFound, UserError
 from studio.flywheel import review
 from studio.flywheel.review import Reason
-from studio.records.nouns import Decision, ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Decision
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks

@@ -13,7 +13,7 @@ import gradio as gr
 from engines.api.crops import Crop, cut
 from engines.api.errors import UserError
 from studio.flywheel import review
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks

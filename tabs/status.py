@@ -9,7 +9,7 @@ import psutil
 from engines.api.errors import UserError
 from studio.flywheel.next_step import next_step
 from studio.flywheel.train import runs
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 from tabs.common.shell import Said
@@ -44,7 +44,7 @@ def strip(workplace: Workplace, sharing: Any = None) -> str:
     """The card, the running job, the queue, what can be resumed, and whether a review link is open."""
     jobs = workplace.jobs.list()
     parts = [_card(workplace), _host(), _running(workplace, workplace.jobs.running())]
-    gone = set(workplace.library.settings().get(DISMISSED, []))
+    gone = set(workplace.library.setting(DISMISSED, list) or ())
     offered = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
     if offered:
         parts.append(_offered(offered[0]))
@@ -100,8 +100,7 @@ def _running(workplace: Workplace, job: Job | None) -> str:
 
 def _offered(job: Job) -> str:
     tone = "bad" if job.state is JobState.FAILED else "warn"
-    cause = str(job.error.get("message", "")) if job.error else ""
-    hint = str(job.error.get("hint", "")) if job.error else ""
+    cause, hint = job.error.message, job.error.hint
     words = f"{job.title or job.kind} {'failed' if tone == 'bad' else 'was interrupted'}"
     short = cause if len(cause) <= 70 else f"{cause[:68]}…"
     return (
@@ -135,7 +134,7 @@ def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
         workplace.jobs.cancel(job)
         return Said("It stops after its present step; what is finished stays.")
     elif act == "dismiss":
-        gone = list(workplace.library.settings().get(DISMISSED, []))
+        gone = workplace.library.setting(DISMISSED, list) or []
         workplace.library.set_setting(DISMISSED, [*gone, job][-100:])
     elif act == "resume":
         workplace.jobs.resume(job)

@@ -13,7 +13,9 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import Choice
-from studio.records.nouns import Job, JobState, Role, Version, VersionState
+from studio.records.dataset import Role
+from studio.records.job import Job, JobState
+from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
@@ -225,10 +227,10 @@ def version_table(store: Store, versions: Sequence[Version]) -> str:
     """Versions with what they learned from, and the way to use or leave them."""
     rows = []
     for each in reversed(versions):
-        loss = each.metrics.get("loss")
-        learned = [f"{each.metrics.get('pictures', '?')} pictures", f"{each.metrics.get('steps', '?')} steps"]
-        if isinstance(loss, int | float):
-            learned.append(f"loss {loss:.{_DIGITS}f}")
+        known = each.metrics
+        learned = [f"{_known(known.pictures)} pictures", f"{_known(known.steps)} steps"]
+        if known.loss is not None:
+            learned.append(f"loss {known.loss:.{_DIGITS}f}")
         name = f"<b>{looks.esc(each.name)}</b> {looks.chip(each.state.value, _STATES[each.state])}"
         rows.append(
             [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), run.decisions(each)]
@@ -241,3 +243,7 @@ def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)
+
+
+def _known(figure: int | None) -> str:
+    return "?" if figure is None else str(figure)

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studio.flywheel import card
-from studio.judging.outcomes import OPEN
-from studio.records.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
+from studio.records.card import CardRun
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.outcome import Goal
+from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
 
@@ -123,7 +126,7 @@ CURATE, ENRICH, REVIEW, TRAIN, GENERATE, REVIEW_DRAWN, CARD, REFINE = range(8)
 def _stops(seen: _Seen) -> tuple[Stop, ...]:
     version = seen.in_use or (seen.versions[-1] if seen.versions else None)
     curated = seen.sources >= ENOUGH_SOURCES and not seen.bare
-    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    met = seen.card is not None and card.summary(seen.card).met
     return (
         Stop("Curate", str(seen.sources), "Curate", curated),
         Stop("Enrich", str(seen.enriched), "Enrich", seen.enriched > 0),
@@ -188,7 +191,7 @@ def _judging(seen: _Seen) -> list[Want]:
 def _next_turn(seen: _Seen) -> list[Want]:
     """What makes the next version better than the one in use, and the editor with it."""
     now = seen.in_use.name if seen.in_use else ""
-    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    met = seen.card is not None and card.summary(seen.card).met
     tally = _tally(seen.card) if seen.card else ""
     editor = seen.editor_candidate.name if seen.editor_candidate else ""
     scenes = _count(seen.left_drawn, "new scene waits", "new scenes wait")
@@ -222,8 +225,8 @@ def _decision(seen: _Seen) -> str:
 
 def _tally(run: CardRun) -> str:
     """How many of the cells that could be judged are right on the first try."""
-    first = card.summary(run)["first_try"]
-    return f"{first['k']}/{first['judged']}"
+    first = card.summary(run).first_try
+    return f"{first.k}/{first.judged}"
 
 
 def _unmet(now: str, run: CardRun | None) -> str:
@@ -231,9 +234,9 @@ def _unmet(now: str, run: CardRun | None) -> str:
     if run is None:
         return ""
     found = card.summary(run)
-    first = found["first_try"]
-    if found["goal"] == OPEN:
-        return f"The card leaves {first['unknown']} of {first['n']} cells open: look at them and say right or wrong."
+    first = found.first_try
+    if found.goal is Goal.OPEN:
+        return f"The card leaves {first.unknown} of {first.n} cells open: look at them and say right or wrong."
     return f"{now} has {_tally(run)} cells right: let the editor show what it missed, so that the next one learns it."
 
 
@@ -245,7 +248,7 @@ def _figure(run: CardRun | None) -> str:
     """The tally, and beside it how many cells are unknown."""
     if run is None:
         return "–"
-    unknown = card.summary(run)["first_try"]["unknown"]
+    unknown = card.summary(run).first_try.unknown
     return _tally(run) + (f" · {unknown} ?" if unknown else "")
 
 

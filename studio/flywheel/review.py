@@ -6,11 +6,12 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.statistics import Logistic, fit_logistic
-from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Decision, Triplet
 from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ def correct(
     image_id: str,
     corrected: Image,
     reviewer: str = OWNER,
-    params: Json | None = None,
+    params: Mapping[str, Any] | None = None,
     reason: str = "",
 ) -> Triplet:
     """Keep a mended picture beside the wrong one: the editor's most valuable lesson. Raises: NotFound, BadInput."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from engines.api.errors import BadInput, NotFound
 from studio.flywheel.curate import importing, inbox
-from studio.records.nouns import Job
+from studio.records.job import Job
 from studio.workplace.desk import Desk
 from tabs.common import looks
 
@@ -37,29 +37,20 @@ def dismiss(desk: Desk, data: dict[str, Any]) -> str:
 def import_report(job: Job) -> str:
     """What came in, what did not and why, with the remedy."""
     if job.error:
-        cause, hint = job.error.get("message", "The import failed."), job.error.get("hint", "")
+        cause, hint = job.error.message, job.error.hint
         return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span>{looks.close()}</div>'
-    done = list(job.artifacts.get("imported", []))
-    twins = list(job.artifacts.get("duplicates", []))
-    notes = [(each, each.get("words", "")) for each in job.artifacts.get("advice", [])]
-    notes += [(each, each.get("hint", "")) for each in twins]
-    refused = list(job.artifacts.get("refused", []))
+    made = job.artifacts
+    done, twins, refused = made.imported or (), made.duplicates or (), made.refused or ()
+    notes = [(each.file, each.words) for each in made.advice or ()] + [(each.file, each.hint) for each in twins]
     parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
-    if masks := job.artifacts.get("masked"):
+    if masks := made.masked:
         parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
     if twins:
         parts.append(looks.chip(f"{len(twins)} already here"))
     if refused:
         parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
-    rows = [
-        [
-            looks.esc(each.get("file", "")),
-            looks.esc(each.get("reason", "")),
-            looks.esc(each.get("hint", "")),
-        ]
-        for each in refused
-    ]
+    rows = [[looks.esc(each.file), looks.esc(each.reason), looks.esc(each.hint)] for each in refused]
     table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
-    told = [[looks.esc(each.get("file", "")), looks.esc(words)] for each, words in notes]
+    told = [[looks.esc(file), looks.esc(words)] for file, words in notes]
     table += looks.table(["file", "worth knowing"], told) if told else ""
     return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}', looks.close())

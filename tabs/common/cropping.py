@@ -7,7 +7,7 @@ import gradio as gr
 from engines.api.crops import Crop, checked, pixels
 from engines.api.errors import BadInput
 from studio.flywheel.curate import coverage as curate
-from studio.records.nouns import ImageRecord
+from studio.records.image import ImageRecord
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.shell import Drawing, Page, html

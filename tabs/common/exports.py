@@ -8,7 +8,7 @@ from typing import Any
 
 from studio.flywheel.export.export import HUB, export_dataset, export_version
 from studio.flywheel.export.layouts import LAYOUTS
-from studio.records.nouns import Json, Role
+from studio.records.dataset import Entry, Role
 from studio.workplace.desk import Desk
 from tabs.common import looks
 
@@ -49,7 +49,7 @@ def elsewhere(role: Role) -> str:
     return f'<div class="fl-buttons"><span class="fl-quiet">or save these pictures and words for</span>{able}</div>'
 
 
-def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Json]) -> str:
+def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Entry]) -> str:
     """Write the zip that a button asked for; answers where it lies. Raises: BadInput."""
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))

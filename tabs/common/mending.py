@@ -13,7 +13,7 @@ from engines.api.params import EditParams
 from engines.pictures import to_rgb
 from studio.flywheel import review
 from studio.flywheel.enrich import edits as enrich
-from studio.records.nouns import ImageRecord
+from studio.records.image import ImageRecord
 from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import canvas, looks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,9 @@ import gradio as gr
 from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.runs import Progress
-from studio.records.nouns import Job, JobState, Role, Version, VersionState
+from studio.records.dataset import Role
+from studio.records.job import Job, JobState
+from studio.records.version import Version, VersionState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
@@ -39,21 +42,21 @@ def _ended(job: Job, seen: Progress) -> str:
     """Of the training's own steps; an editor's job goes on to count the edits that it is judged by."""
     tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
     words = f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps"
-    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
+    trouble = f"{job.error.message} {job.error.hint}".strip()
     chip = looks.chip(job.state.value, tone)
     return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """Cancel, resume, or stop and keep; says what follows, which may take a step of the training."""
-    acts = {
+    acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
         "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
         "keep": (partial(runs.keep, workplace), "The training stops, and what it learned becomes a version."),
     }
-    asked, words = acts.get(str(data.get("act")), (None, ""))
-    if asked is None:
+    if (name := str(data.get("act"))) not in acts:
         return None
+    asked, words = acts[name]
     asked(str(data.get("job", "")))
     return Said(words)
 
@@ -110,7 +113,7 @@ def longer(page: Page, kind: str) -> Drawing:
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
     """A finished run can be trained longer: by half of what it was, until a number is given."""
     job = finished_run(desk, kind)
-    half = max(1, asked_steps(job) // 2) if job else 0
+    half = max(1, runs.asked_steps(job) // 2) if job else 0
     return gr.update(visible=job is not None), half if job and not more else gr.skip()
 
 
@@ -119,15 +122,10 @@ def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
     job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
-    runs.extend(desk.workplace, job.id, asked_steps(job) + int(more or 0))
+    runs.extend(desk.workplace, job.id, runs.asked_steps(job) + int(more or 0))
 
 
 def finished_run(desk: Desk, kind: str) -> Job | None:
     """The newest training of a kind, if it has ended well."""
     newest = jobs_of(desk, kind)[:1]
     return newest[0] if newest and newest[0].state is JobState.DONE else None
-
-
-def asked_steps(job: Job) -> int:
-    """How many steps a training was to do: what it does after them counts on its own."""
-    return int(job.payload["params"]["steps"])

@@ -15,7 +15,8 @@ from typing import Any
 import gradio as gr
 
 from engines.api.errors import NotFound, UserError
-from studio.records.nouns import CHARACTER_SETTING, Job, JobState
+from studio.records.character import CHARACTER_SETTING
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 
@@ -41,7 +42,7 @@ def current(workplace: Workplace, asked: str) -> str:
     known = [character.id for character in workplace.library.characters()]
     if asked in known:
         return asked
-    last = workplace.library.settings().get(CHARACTER_SETTING, "")
+    last = workplace.library.setting(CHARACTER_SETTING, str)
     order = [*(each for each in known if each == last), *known]
     return next((each for each in order if workplace.library.trouble(each) is None), next(iter(order), ""))
 

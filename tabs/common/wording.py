@@ -10,7 +10,7 @@ import gradio as gr
 from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.errors import NotFound
 from studio.flywheel.curate import captions
-from studio.records.nouns import ImageRecord
+from studio.records.image import ImageRecord
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 
@@ -39,9 +39,9 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
         shown = about == image
         back = list(values(record)[2:]) if shown else [gr.skip() for _ in TAGS]
         return [sign(f"{name} as before"), values(record) if shown else filled, *back]
-    told, record = keep(desk.workplace, data)
-    same = record is not None and filled[:1] == (record.id,)
-    return [told, values(record) if same else filled, *(gr.skip() for _ in TAGS)]
+    told, kept = keep(desk.workplace, data)
+    same = kept is not None and filled[:1] == (kept.id,)
+    return [told, values(kept) if kept is not None and same else filled, *(gr.skip() for _ in TAGS)]
 
 
 def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[str, ImageRecord | None]:
@@ -79,4 +79,4 @@ def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
 
 
 def _way_back(image: str, name: str, was: str) -> str:
-    return looks.attributes({"data-id": image, "data-tag": name}) + f' data-was="{looks.esc(was)}"'
+    return f'{looks.attributes({"data-id": image, "data-tag": name})} data-was="{looks.esc(was)}"'

@@ -17,7 +17,8 @@ from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
 from engines.wording.drawn import DRAWN
 from studio.open import open_workplace
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.settings import Settings
 from studio.store import Library, Store
 from studio.workplace.context import Context

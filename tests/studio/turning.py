@@ -19,7 +19,8 @@ from studio.flywheel.curate import importing
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.train import character as train
 from studio.open import open_workplace
-from studio.records.nouns import Job, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 

@@ -14,7 +14,7 @@ from itertools import chain, cycle, zip_longest
 from engines.api.axes import ANGLES, ANGLES_LEFT_TO_RIGHT, Tags
 from engines.wording.vocabulary import EditTask, Vocabulary
 from studio.flywheel.curate.coverage import cover
-from studio.records.nouns import ImageRecord
+from studio.records.image import ImageRecord
 
 VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "style")
 

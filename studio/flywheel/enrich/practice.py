@@ -11,7 +11,7 @@ from engines.api.values import Many, taken
 from engines.wording.registry import vocabulary
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich.edits import EnrichPlan
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.workplace.desk import Desk
 
 EDITS = 24

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.api.params import EditParams, GenerateParams, TrainParams
 from studio.flywheel.train import runs
-from studio.records.nouns import Job, JobState, Json
+from studio.records.job import Job, JobState
+from studio.records.payload import DrawPayload, EnrichPayload, ModelPayload, TrainPayload
 from studio.workplace.desk import Workplace
 
 TRAINING, DRAWING = "training", "drawing"
 _TRAININGS = ("train", "refine")
-_PICTURES: Mapping[str, str] = {"generate": "items", "card": "items", "enrich": "rows"}  # where a payload has them
+_DRAWINGS = ("generate", "card", "enrich")
 _ENOUGH = 10  # steps of a training that did not end
 
 
@@ -49,18 +49,15 @@ def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> floa
 
 def drawn(workplace: Workplace, model: str) -> float:
     """Seconds that a pixel took for one walk through the transformer in the newest pictures; 0 without any."""
-    done = [job for job in _measured(workplace, model) if job.kind in _PICTURES and job.state is JobState.DONE]
+    done = [job for job in _measured(workplace, model) if job.kind in _DRAWINGS and job.state is JobState.DONE]
     if not done:
         return 0.0
     last = max(done, key=lambda job: job.ended)
-    pictures = last.payload[_PICTURES[last.kind]]
-    return last.rate * len(pictures) / sum(_walked(workplace, model, item) for item in pictures)
-
-
-def _walked(workplace: Workplace, model: str, item: Json) -> int:
-    if "params" in item:
-        return edited(workplace, model, EditParams.kept(item["params"]))
-    return generated(GenerateParams.kept(item))
+    walked = [
+        *(generated(GenerateParams.kept(item)) for item in DrawPayload.of(last).items),
+        *(edited(workplace, model, EditParams.kept(row.params)) for row in EnrichPayload.of(last).rows),
+    ]
+    return last.rate * len(walked) / sum(walked)
 
 
 def generated(item: GenerateParams) -> int:
@@ -75,7 +72,7 @@ def edited(workplace: Workplace, model: str, params: EditParams) -> int:
 
 
 def _measured(workplace: Workplace, model: str) -> list[Job]:
-    return [job for job in workplace.jobs.list() if job.payload.get("model") == model and job.rate]
+    return [job for job in workplace.jobs.list() if job.rate and ModelPayload.of(job).model == model]
 
 
 def _walks(params: TrainParams) -> int:
@@ -84,7 +81,7 @@ def _walks(params: TrainParams) -> int:
 
 
 def _params(job: Job) -> TrainParams:
-    return TrainParams.kept(job.payload["params"])
+    return TrainParams.kept(TrainPayload.of(job).params)
 
 
 def _work(params: TrainParams) -> int:

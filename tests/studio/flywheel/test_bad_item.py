@@ -17,7 +17,8 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.judging import gallery as scoring
-from studio.records.nouns import JobState, Kind
+from studio.records.image import Kind
+from studio.records.job import JobState
 
 
 def gone(path: Path) -> None:

@@ -7,7 +7,8 @@ from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
 from studio.judging import outcomes
-from studio.records.nouns import CardRun, Kind
+from studio.records.card import CardRun
+from studio.records.image import Kind
 
 
 def _cell(cell: str, seed: int, verdict: str, human: bool | None = None, **axes: str) -> dict:
@@ -67,8 +68,8 @@ def test_too_few_originals_recognise_nobody(world, originals: int) -> None:
     found = _drawn_with(world, originals)
 
     summary = card.summary(found)
-    assert {cell["axes"]["identity"] for cell in found.cells} == {"unknown"}
-    assert summary["axes"]["identity"] | {"low": 0, "high": 0} == {
+    assert {cell.axes.identity for cell in found.cells} == {"unknown"}
+    assert summary.axes["identity"] | {"low": 0, "high": 0} == {
         "k": 0,
         "n": 23,
         "judged": 0,
@@ -78,8 +79,8 @@ def test_too_few_originals_recognise_nobody(world, originals: int) -> None:
         "low": 0,
         "high": 0,
     }
-    assert (summary["first_try"]["k"], summary["met"]) == (0, False)
-    assert any("Identity was not judged" in note for note in summary["notes"])
+    assert (summary.first_try.k, summary.met) == (0, False)
+    assert any("Identity was not judged" in note for note in summary.notes)
     events, _ = world.studio.jobs.events(found.job)
     assert any("Identity is not judged" in event.get("warning", "") for event in events)
 
@@ -88,8 +89,8 @@ def test_three_originals_are_enough(world) -> None:
     """From three on everybody is judged, and nothing is said of it."""
     found = _drawn_with(world, 3)
 
-    assert "unknown" not in {cell["axes"]["identity"] for cell in found.cells}
-    assert not any("Identity" in note for note in card.summary(found)["notes"])
+    assert "unknown" not in {cell.axes.identity for cell in found.cells}
+    assert not any("Identity" in note for note in card.summary(found).notes)
 
 
 def test_originals_without_a_face_are_no_originals(world) -> None:
@@ -97,7 +98,7 @@ def test_originals_without_a_face_are_no_originals(world) -> None:
     for n in range(3):
         world.store.add_image(Image.new("RGB", (64, 60 + n)), kind=Kind.SOURCE)
 
-    assert {cell["axes"]["identity"] for cell in _drawn_with(world, 2).cells} == {"unknown"}
+    assert {cell.axes.identity for cell in _drawn_with(world, 2).cells} == {"unknown"}
 
 
 def _older(world, *cells: dict, **fields) -> CardRun:
@@ -128,19 +129,19 @@ def test_an_older_card_that_recognised_somebody_stays(world) -> None:
     _older(world, *cells, created="2000-01-01")
     assert card.newest(world.store).cells == cells
     _older(world, cells[0])
-    assert card.summary(card.newest(world.store))["met"]
+    assert card.summary(card.newest(world.store)).met
 
 
 def test_a_humans_word_makes_an_unknown_cell_judged(world) -> None:
     """Rates count it, and as the machine said nothing, it neither agreed nor differed."""
     found = _drawn_with(world, 2)
     before = card.summary(found)
-    unknown = next(cell for cell in found.cells if cell["verdict"] == "unknown")
+    unknown = next(cell for cell in found.cells if cell.verdict == "unknown")
 
-    after = card.summary(card.set_human(world.desk, found.id, unknown["cell"], 0, True))
+    after = card.summary(card.set_human(world.desk, found.id, unknown.cell, 0, True))
 
-    assert after["first_try"]["unknown"] == before["first_try"]["unknown"] - 1
-    assert (after["first_try"]["k"], after["human"], after["agreement"]) == (1, 1, None)
+    assert after.first_try.unknown == before.first_try.unknown - 1
+    assert (after.first_try.k, after.human, after.agreement) == (1, 1, None)
 
 
 def test_a_perfect_model_whose_profiles_show_no_face_has_neither_failed_nor_met_the_goal() -> None:
@@ -149,10 +150,10 @@ def test_a_perfect_model_whose_profiles_show_no_face_has_neither_failed_nor_met_
 
     summary = card.summary(_card(*cells))
 
-    assert (summary["first_try_rate"], summary["goal"], summary["met"]) == (1.0, "open", False)
-    assert any("8 of 23 cells" in note for note in summary["notes"])
+    assert (summary.first_try_rate, summary.goal, summary.met) == (1.0, "open", False)
+    assert any("8 of 23 cells" in note for note in summary.notes)
     seen = [_cell(str(n), 0, "pass" if n < 15 else "unknown", human=None if n < 15 else True) for n in range(23)]
-    assert (card.summary(_card(*seen))["goal"], card.summary(_card(*seen))["notes"]) == ("met", [])
+    assert (card.summary(_card(*seen)).goal, card.summary(_card(*seen)).notes) == ("met", [])
 
 
 def test_what_nobody_could_judge_was_not_missed(world) -> None:
@@ -177,8 +178,8 @@ def test_cards_are_compared_on_the_cells_that_both_could_judge() -> None:
 
     compared = card.compare(before, after)
 
-    assert (compared["pairs"], compared["judged"], compared["unknown"]) == (3, 2, 1)
-    assert (compared["rate_a"], compared["rate_b"], compared["only_b"]) == (0.5, 1.0, 1)
+    assert (compared.pairs, compared.judged, compared.unknown) == (3, 2, 1)
+    assert (compared.rate_a, compared.rate_b, compared.only_b) == (0.5, 1.0, 1)
 
 
 def test_first_try_counts_the_first_seed_alone() -> None:
@@ -187,9 +188,9 @@ def test_first_try_counts_the_first_seed_alone() -> None:
 
     summary = card.summary(found)
 
-    assert summary["first_try_rate"] == 0.5
-    assert summary["first_try"]["low"] < 0.5 < summary["first_try"]["high"]
-    assert summary["all_seeds"]["k"] == 3
+    assert summary.first_try_rate == 0.5
+    assert summary.first_try.low < 0.5 < summary.first_try.high
+    assert summary.all_seeds.k == 3
 
 
 def test_the_human_word_is_the_headline_and_the_machine_stays(world) -> None:
@@ -203,7 +204,7 @@ def test_the_human_word_is_the_headline_and_the_machine_stays(world) -> None:
     back = card.set_human(world.desk, before.id, cell["cell"], 0, None)
 
     assert card.verdict_of(after.cells[0]) == ("pass" if other else "fail")
-    assert after.cells[0]["verdict"] == cell["verdict"]
+    assert after.cells[0].verdict == cell.verdict
     assert (after.summary["human"], after.summary["agreement"]) == (1, 0.0)
     assert back.summary == before.summary
     with pytest.raises(NotFound):
@@ -217,8 +218,8 @@ def test_two_cards_are_compared_pair_by_pair() -> None:
 
     compared = card.compare(before, after)
 
-    assert (compared["pairs"], compared["only_a"], compared["only_b"]) == (10, 0, 10)
-    assert compared["p"] < 0.01
+    assert (compared.pairs, compared.only_a, compared.only_b) == (10, 0, 10)
+    assert compared.p < 0.01
     with pytest.raises(BadInput, match="share no seed"):
         card.compare(before, _card(_cell("0", 9, "pass")))
 

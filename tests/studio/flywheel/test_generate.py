@@ -7,7 +7,8 @@ from studio.flywheel import generate
 from studio.flywheel.train import character as train
 from studio.judging.gallery import gallery
 from studio.judging.judge import Judge
-from studio.records.nouns import JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
 
 
 def test_every_item_becomes_a_scored_picture(world) -> None:
@@ -29,7 +30,7 @@ def test_an_approved_picture_can_be_learned_from_at_once(world) -> None:
     for image in job.artifacts["images"]:
         world.store.decide(image, Verdict.GOOD)
 
-    learned = {entry["image"]: entry["caption"] for entry in train.dataset(world.desk)}
+    learned = {entry.image: entry.caption for entry in train.dataset(world.desk)}
 
     assert [learned[image] for image in job.artifacts["images"]] == [item.prompt for item in items]
     assert train.preflight(world.desk).ok

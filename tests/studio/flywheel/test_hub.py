@@ -18,7 +18,7 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import keep_at
-from studio.records.nouns import Role
+from studio.records.dataset import Role
 
 
 def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
@@ -120,7 +120,7 @@ def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: Any) ->
 
     (learned,) = refine.dataset(world.desk)
     assert header["widget"] == []
-    assert json.dumps(learned["caption"]) in code_of(said) and "ohwx" not in said
+    assert json.dumps(learned.caption) in code_of(said) and "ohwx" not in said
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,11 @@ from typing import Any
 
 from engines.wording.cells import CARD_CELLS
 from studio.flywheel.next_step import next_step
-from studio.records.nouns import CardRun, Kind, Role, Triplet, Verdict, Version, VersionState
+from studio.records.card import CardRun
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.review import Triplet
+from studio.records.version import Version, VersionState
 
 
 def following(world) -> str:

@@ -10,7 +10,7 @@ from PIL import Image
 from engines.api.errors import NotFound
 from studio.flywheel import review
 from studio.judging.gallery import gallery
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 
 SCORER = "fake-identity-1"
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from engines.api.protocols import Embedding
 from studio.judging import gallery as scoring
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 
 
 def unit(*values: float) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from engines.fake import FAKE_MODELS, FakeDevice, FakeScorer
 from studio.flywheel import generate
 from studio.judging.judge import Judge
 from studio.open import open_workplace
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 from studio.settings import Settings
 from tests.tabs.waiting import ended
 
@@ -39,8 +39,8 @@ def test_a_scorer_that_fails_at_the_first_picture_costs_the_scores_alone(tmp_pat
     job = ended(studio, job)
 
     assert job.state is JobState.DONE, job.error
-    assert [studio.store(who).images.get(image).scores for image in job.artifacts["images"]] == [{}, {}]
-    told = [event["warning"] for event in studio.jobs.events(job.id)[0] if "warning" in event]
+    assert [studio.store(who).images.get(image).scores for image in job.artifacts.images] == [{}, {}]
+    told = [event.warning for event in studio.jobs.events(job.id)[0] if "warning" in event]
     assert sum("not scored" in words for words in told) == 1
     studio.close()
 

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from studio.flywheel.curate import importing
-from studio.records.nouns import ImageRecord, Job, Kind
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
 from tests.studio.drops import encoded, photo, turned
 
 
@@ -34,13 +35,13 @@ def lay(folder: Path, files: Mapping[str, bytes | str]) -> Path:
 
 def came(world: Any, job: Job) -> dict[str, ImageRecord]:
     """Caption or else name -> the pictures that an import took in."""
-    images = [world.store.images.get(each) for each in job.artifacts["imported"]]
+    images = [world.store.images.get(each) for each in job.artifacts.imported]
     return {image.caption or image.name: image for image in images}
 
 
 def refused(job: Job) -> dict[str, str]:
     """File -> reason."""
-    return {item["file"]: item["reason"] for item in job.artifacts["refused"]}
+    return {item["file"]: item["reason"] for item in job.artifacts.refused}
 
 
 TWINS = {
@@ -63,7 +64,7 @@ def test_twins_keep_their_own_words(world: Any, tmp_path: Path, twins: dict[str,
     for name, n in twins.items():
         data = (folder / f"{name}.png").read_bytes()
         assert world.store.path(found[f"ohwx person, words {n}"].id).read_bytes() == data
-    assert job.artifacts["refused"] == []
+    assert job.artifacts.refused == []
 
 
 @pytest.mark.parametrize(
@@ -80,7 +81,7 @@ def test_one_picture_and_its_words_find_each_other(world: Any, tmp_path: Path, p
     """Where nothing else has the name, systems' spellings of it and trainers' endings are one."""
     folder = lay(tmp_path / "in", {picture: photo(1), words: "ohwx person, found"})
     job = importing.submit_import(world.studio.desk(world.id), [folder])
-    assert (set(came(world, job)), job.artifacts["refused"]) == ({"ohwx person, found"}, [])
+    assert (set(came(world, job)), job.artifacts.refused) == ({"ohwx person, found"}, [])
 
 
 def upload(world: Any, files: list[tuple[str, bytes | str]]) -> Job:
@@ -110,9 +111,9 @@ def test_what_could_be_anyones_is_nobodys(world: Any, order: str) -> None:
         ("01.png", photo(n)) if kind == "P" else ("01.txt", f"ohwx person, {n}") for n, kind in enumerate(kinds)
     ]
     job = upload(world, files)
-    assert len(job.artifacts["imported"]) == kinds.count("P")
+    assert len(job.artifacts.imported) == kinds.count("P")
     assert set(came(world, job)) == {"01.png"}
-    assert [item["file"] for item in job.artifacts["refused"]] == ["01.txt"] * kinds.count("T")
+    assert [item["file"] for item in job.artifacts.refused] == ["01.txt"] * kinds.count("T")
     assert "01.png" in refused(job)["01.txt"]
 
 
@@ -126,7 +127,7 @@ def test_zips_of_one_name_keep_their_own_words(world: Any) -> None:
             archive.writestr("01.txt", f"ohwx person, {n}")
         zips.append(("set.zip", held.getvalue()))
     job = upload(world, zips)
-    assert (set(came(world, job)), job.artifacts["refused"]) == ({"ohwx person, 1", "ohwx person, 2"}, [])
+    assert (set(came(world, job)), job.artifacts.refused) == ({"ohwx person, 1", "ohwx person, 2"}, [])
 
 
 def test_uploads_of_names_of_their_own_pair_in_any_order(world: Any) -> None:
@@ -141,7 +142,7 @@ def test_words_of_one_folder_serve_all_forms_of_a_picture(world: Any, tmp_path: 
     """`a.png` and `a.jpg` read one `a.txt`, as trainers do; a second file of words is named."""
     files = {"a.png": photo(1), "a.jpg": photo(2, form="JPEG"), "a.txt": "ohwx person, a", "a.caption": "ohwx, b"}
     job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
-    captions = {world.store.images.get(each).caption for each in job.artifacts["imported"]}
+    captions = {world.store.images.get(each).caption for each in job.artifacts.imported}
     assert (captions, set(refused(job))) == ({"ohwx person, a"}, {"in/a.caption"})
 
 
@@ -149,7 +150,7 @@ def test_a_file_within_a_dropped_folder_comes_once(world: Any, tmp_path: Path) -
     """A folder and a file of it, chosen together, are one picture with its words."""
     folder = lay(tmp_path / "in", {"a.png": photo(1), "a.txt": "ohwx person, a"})
     job = importing.submit_import(world.studio.desk(world.id), [folder / "a.png", folder, folder / "a.png"])
-    assert (set(came(world, job)), job.artifacts["duplicates"]) == ({"ohwx person, a"}, [])
+    assert (set(came(world, job)), job.artifacts.duplicates) == ({"ohwx person, a"}, [])
 
 
 # ── masks ───────────────────────────────────────────────────────────────────────────────────────
@@ -168,7 +169,7 @@ def test_a_mask_is_found_where_trainers_put_it(world: Any, tmp_path: Path, place
     folder = lay(tmp_path, {"in/images/a.png": photo(1), "in/images/b.png": photo(2), place: mask()})
     job = importing.submit_import(world.studio.desk(world.id), [folder / "in"])
     found = came(world, job)
-    assert (set(found), job.artifacts["refused"]) == ({"a.png", "b.png"}, [])
+    assert (set(found), job.artifacts.refused) == ({"a.png", "b.png"}, [])
     assert found["a.png"].mask and not found["b.png"].mask
 
 
@@ -196,7 +197,7 @@ def test_photos_of_a_mask_are_photos(world: Any, tmp_path: Path) -> None:
         "02_mask.png": grey,
     }
     job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
-    assert (len(job.artifacts["imported"]), job.artifacts["masked"], job.artifacts["refused"]) == (4, [], [])
+    assert (len(job.artifacts.imported), job.artifacts.masked, job.artifacts.refused) == (4, [], [])
     assert "ohwx person, in a mask" in came(world, job)
     assert not any(image.mask for image in came(world, job).values())
 
@@ -205,7 +206,7 @@ def test_a_mask_is_as_large_as_its_picture_is_shown(world: Any, tmp_path: Path) 
     """A phone's picture stands upright, and so does its mask."""
     files = {"a.jpg": photo(1, (120, 80), "JPEG", exif=turned()), "masks/a.png": mask((80, 120))}
     job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
-    assert job.artifacts["masked"] == job.artifacts["imported"] != []
+    assert job.artifacts.masked == job.artifacts.imported != []
 
 
 def test_masks_without_a_place_never_become_pictures(world: Any, tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_masks_without_a_place_never_become_pictures(world: Any, tmp_path: Path)
         "masks/gone.txt": "words of a mask",
     }
     job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
-    assert len(job.artifacts["imported"]) == 2
+    assert len(job.artifacts.imported) == 2
     assert set(refused(job)) >= {"in/x/a_mask.png", "in/masks/a.png", "in/masks/gone.png"}
     assert "48×36" in refused(job)["in/x/a_mask.png"]
 
@@ -228,7 +229,7 @@ def test_a_coloured_masklabel_is_named(world: Any, tmp_path: Path) -> None:
     """OneTrainer's ending can mean nothing else, so a picture in colour under it is a mistake to tell."""
     files = {"a.png": photo(1), "a-masklabel.png": photo(2)}
     job = importing.submit_import(world.studio.desk(world.id), [lay(tmp_path / "in", files)])
-    assert (len(job.artifacts["imported"]), list(refused(job))) == (1, ["in/a-masklabel.png"])
+    assert (len(job.artifacts.imported), list(refused(job))) == (1, ["in/a-masklabel.png"])
     assert "in colour" in refused(job)["in/a-masklabel.png"]
 
 
@@ -268,7 +269,7 @@ def test_folders_that_only_sound_alike_hold_pictures(world: Any, tmp_path: Path,
     job = importing.submit_import(
         world.studio.desk(world.id), [lay(tmp_path / "in", {"a.png": photo(1), f"{folder}/b.png": photo(2)})]
     )
-    assert (len(came(world, job)), job.artifacts["refused"]) == (2, [])
+    assert (len(came(world, job)), job.artifacts.refused) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -278,7 +279,7 @@ def test_words_in_other_forms_are_told(world: Any, tmp_path: Path, name: str) ->
     """A list of captions beside pictures is named for what it is, with the form that is read."""
     folder = lay(tmp_path / "in", {"a.png": photo(1), name: '{"a.png": {"caption": "ohwx person"}}'})
     job = importing.submit_import(world.studio.desk(world.id), [folder])
-    (line,) = job.artifacts["refused"]
+    (line,) = job.artifacts.refused
     assert line["file"] == f"in/{name}"
     assert "not read here" in line["reason"] and "words" in line["reason"] and ".txt" in line["hint"]
     assert world.store.select(Kind.SOURCE)[-1].caption == ""

@@ -12,7 +12,7 @@ from engines.api.errors import BadInput, ModelMissing
 from engines.mini import world as drawn
 from engines.wording.reading import read_tags
 from studio.flywheel.curate import captions
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS
 
 

@@ -13,7 +13,7 @@ from studio.flywheel.curate import captions, importing
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.train import character as train
 from studio.open import open_workplace
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 from tests.studio.drops import photo
@@ -130,7 +130,7 @@ def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) 
     Image.effect_noise((64, 192), 90).convert("RGB").save(tmp_path / "body.png")
     Image.effect_noise((96, 128), 90).convert("RGB").save(tmp_path / "phone.png")
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "body.png", tmp_path / "phone.png"])
-    body, phone = (world.store.images.get(image) for image in job.artifacts["imported"])
+    body, phone = (world.store.images.get(image) for image in job.artifacts.imported)
     world.store.update_image(body.id, advice={**body.advice, "dark": "very dark"})
 
     fits = curate.crop(world.desk, body.id, (0, 0, 1, 0.5)).advice

@@ -14,7 +14,8 @@ from PIL import Image
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.intake import Limits
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.store import Store
 from tests.studio.drops import animated, encoded, huge_png, photo, turned
 
@@ -26,7 +27,7 @@ def imported(store: Store) -> dict[str, str]:
 
 def refused(job: Job) -> dict[str, str]:
     """File -> reason."""
-    return {item["file"]: item["reason"] for item in job.artifacts["refused"]}
+    return {item["file"]: item["reason"] for item in job.artifacts.refused}
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def test_a_messy_folder_brings_in_what_is_good(world: Any, mess: Path) -> None:
     assert job.state is JobState.DONE
     names = imported(world.store)
     assert set(names) == {"good.png", "phone.jpg", "print.tif", "deep.png", "zipped.png"}
-    assert sorted(job.artifacts["imported"]) == sorted(names.values())
+    assert sorted(job.artifacts.imported) == sorted(names.values())
     reasons = refused(job)
     assert set(reasons) == {
         f"mess/{name}"
@@ -78,17 +79,17 @@ def test_a_messy_folder_brings_in_what_is_good(world: Any, mess: Path) -> None:
     }  # fmt: skip
     for file, word in {"cut.jpg": "cut short", "words.jpg": "text", "huge.png": "30000×30000"}.items():
         assert word in reasons[f"mess/{file}"]
-    assert all(item["hint"] for item in job.artifacts["refused"])
+    assert all(item["hint"] for item in job.artifacts.refused)
 
 
 def test_duplicates_are_named_and_not_added_again(world: Any, mess: Path) -> None:
     """The same bytes under another name, and a whole folder dropped twice, add nothing."""
     first = importing.submit_import(world.studio.desk(world.id), [mess])
-    assert [item["file"] for item in first.artifacts["duplicates"]] == ["mess/same.png"]
+    assert [item["file"] for item in first.artifacts.duplicates] == ["mess/same.png"]
     before = len(world.store.images.all())
     again = importing.submit_import(world.studio.desk(world.id), [mess])
-    assert again.artifacts["imported"] == []
-    assert len(again.artifacts["duplicates"]) == 6
+    assert again.artifacts.imported == []
+    assert len(again.artifacts.duplicates) == 6
     assert len(world.store.images.all()) == before
 
 
@@ -96,9 +97,9 @@ def test_a_duplicate_in_the_trash_says_so(world: Any, tmp_path: Path) -> None:
     """A picture that was thrown away is restored by its owner, not by an import."""
     (tmp_path / "a.png").write_bytes(photo(1))
     first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    world.store.trash(first.artifacts["imported"])
+    world.store.trash(first.artifacts.imported)
     again = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    assert "trash" in again.artifacts["duplicates"][0]["hint"]
+    assert "trash" in again.artifacts.duplicates[0]["hint"]
 
 
 def test_originals_are_kept_byte_for_byte(world: Any, mess: Path) -> None:
@@ -126,7 +127,7 @@ def test_a_broken_sidecar_costs_only_the_words(world: Any, tmp_path: Path) -> No
     (tmp_path / "a.png").write_bytes(photo(1))
     (tmp_path / "a.txt").write_bytes(b"\0\1\2")
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
-    assert len(job.artifacts["imported"]) == 1
+    assert len(job.artifacts.imported) == 1
     assert set(refused(job)) == {"a.txt"}
 
 
@@ -137,8 +138,8 @@ def test_look_alikes_and_blur_are_advice(world: Any, tmp_path: Path) -> None:
     picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "b.png")
     Image.linear_gradient("L").convert("RGB").save(tmp_path / "c.png")
     job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.png")))
-    assert len(job.artifacts["imported"]) == 3
-    advice = {world.store.images.get(item["id"]).name: item["words"] for item in job.artifacts["advice"]}
+    assert len(job.artifacts.imported) == 3
+    advice = {world.store.images.get(item["id"]).name: item["words"] for item in job.artifacts.advice}
     assert "mirror image of a.png" in advice["b.png"]
     assert "blurred" in advice["c.png"]
 
@@ -147,7 +148,7 @@ def test_sources_wait_for_nobody(world: Any, tmp_path: Path) -> None:
     """Imported pictures are usable at once and don't enter the review queue."""
     (tmp_path / "a.png").write_bytes(photo(1))
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    image = world.store.images.get(job.artifacts["imported"][0])
+    image = world.store.images.get(job.artifacts.imported[0])
     assert (image.kind, image.state, image.job) == (Kind.SOURCE, Verdict.PENDING, job.id)
     assert world.store.pending() == []
 
@@ -212,7 +213,7 @@ def test_what_is_not_there_is_named(world: Any, tmp_path: Path) -> None:
     """A path that vanished costs itself alone."""
     (tmp_path / "a.png").write_bytes(photo(1))
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "gone.png", tmp_path / "a.png"])
-    assert len(job.artifacts["imported"]) == 1
+    assert len(job.artifacts.imported) == 1
     assert refused(job) == {"gone.png": "It is not there."}
 
 
@@ -222,7 +223,7 @@ def test_files_too_large_are_named_uncopied(world: Any, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(photo(1, (8, 8)))
     paths = [tmp_path / "film.mov", tmp_path / "a.png"]
     job = importing.submit_import(world.studio.desk(world.id), paths, limits=Limits(file_bytes=2000))
-    assert len(job.artifacts["imported"]) == 1
+    assert len(job.artifacts.imported) == 1
     assert "MiB" in refused(job)["film.mov"]
 
 
@@ -262,7 +263,7 @@ def test_masks_come_with_their_pictures(world: Any, tmp_path: Path) -> None:
     job = importing.submit_import(world.studio.desk(world.id), [folder])
     taken = imported(world.store)
     assert set(taken) == {"a.png", "b.jpg", "c.png", "bare.png"}
-    assert sorted(job.artifacts["masked"]) == sorted(taken[name] for name in ("a.png", "b.jpg", "c.png"))
+    assert sorted(job.artifacts.masked) == sorted(taken[name] for name in ("a.png", "b.jpg", "c.png"))
     masks = {name: world.store.images.get(image).mask for name, image in taken.items()}
     assert not masks["bare.png"]
     with Image.open(world.store.file(masks["a.png"])) as kept:
@@ -275,7 +276,7 @@ def test_a_mask_may_come_later(world: Any, tmp_path: Path) -> None:
     importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
     (tmp_path / "a-masklabel.png").write_bytes(_mask())
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a-masklabel.png"])
-    assert [item["file"] for item in job.artifacts["duplicates"]] == ["a.png"]
+    assert [item["file"] for item in job.artifacts.duplicates] == ["a.png"]
     assert world.store.images.get(imported(world.store)["a.png"]).mask
 
 
@@ -289,7 +290,7 @@ def test_a_white_mask_is_none(world: Any, tmp_path: Path) -> None:
         (tmp_path / f"{name}-masklabel.png").write_bytes(encoded(Image.new("L", (96, 72), 255), "PNG"))
     job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("*.png")))
     taken = imported(world.store)
-    assert (set(taken), job.artifacts["masked"], job.artifacts["refused"]) == ({"a.png", "b.png"}, [], [])
+    assert (set(taken), job.artifacts.masked, job.artifacts.refused) == ({"a.png", "b.png"}, [], [])
     assert not world.store.images.get(taken["a.png"]).mask
     assert world.store.images.get(taken["b.png"]).mask
 

@@ -14,7 +14,8 @@ from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.inbox import typed_path
 from studio.flywheel.curate.intake import Limits
-from studio.records.nouns import Job, JobState, Kind
+from studio.records.image import Kind
+from studio.records.job import Job, JobState
 from tests.studio.drops import photo
 
 
@@ -60,7 +61,7 @@ def test_a_file_of_the_home_may_be_imported(world: Any) -> None:
     """Another character's picture, or a zip that was exported, is a file like any other."""
     other = world.studio.library.create("Other", editor="fake-edit").id
     job = importing.submit_import(world.studio.desk(other), [world.store.path(world.sources[0])])
-    assert len(job.artifacts["imported"]) == 1
+    assert len(job.artifacts.imported) == 1
 
 
 def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.export.export import export_dataset
 from studio.flywheel.train import character as train
 from studio.judging.gallery import gallery
-from studio.records.nouns import Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
 from tests.studio.drops import encoded, photo
 
 PARAMS = {"prompt": "photo of ohwx person, smiling", "steps": 7, "seed": 3, "width": 64, "height": 64}
@@ -39,7 +40,7 @@ def bring(world: Any, folder: Path, data: bytes) -> Any:
     """Import one picture; answers the job and its record."""
     (folder / "x.png").write_bytes(data)
     job = importing.submit_import(world.studio.desk(world.id), [folder / "x.png"])
-    return job, world.store.images.get(job.artifacts["imported"][0])
+    return job, world.store.images.get(job.artifacts.imported[0])
 
 
 @pytest.mark.parametrize("kind", [Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION, Kind.CARD, Kind.PREVIEW])
@@ -53,22 +54,22 @@ def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Ki
     drawn = world.store.path(image)
     job = importing.submit_import(world.studio.desk(other), [drawn])
     store = world.studio.store(other)
-    back = store.images.get(job.artifacts["imported"][0])
+    back = store.images.get(job.artifacts.imported[0])
     shown = kind if kind in (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION) else Kind.SYNTHETIC
     assert (back.kind, back.params, back.seed, back.model) == (shown, params, 3, "fake-flux")
     assert (back.asked, back.state) == ({"expression": "smiling"}, Verdict.PENDING)
     assert [each.id for each in review.next(world.studio.desk(other))] == [back.id]
     assert store.select(Kind.SOURCE) == curate.usable(store) == []
-    assert any(str(shown) in each["words"] and "review" in each["words"] for each in job.artifacts["advice"])
+    assert any(str(shown) in each["words"] and "review" in each["words"] for each in job.artifacts.advice)
 
 
 def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: Any, tmp_path: Path) -> None:
     """Without a human's verdict it is in no training set, and it is no original to be like."""
     _, image = bring(world, tmp_path, ours(kind="synthetic", params=PARAMS, params_kind="GenerateParams"))
     assert image.caption == PARAMS["prompt"]
-    assert image.id not in {entry["image"] for entry in train.dataset(world.desk)}
+    assert image.id not in {entry.image for entry in train.dataset(world.desk)}
     world.store.decide(image.id, Verdict.GOOD)
-    entries = {entry["image"]: entry["kind"] for entry in train.dataset(world.desk)}
+    entries = {entry.image: entry.kind for entry in train.dataset(world.desk)}
     assert entries[image.id] == "synthetic"
     assert gallery(world.desk).ids == tuple(world.sources)
 
@@ -118,5 +119,5 @@ def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
     other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id
     importing.submit_import(world.studio.desk(other), [path])
     back = {image.id: image for image in world.studio.store(other).images.all()}
-    assert {image: each.kind.value for image, each in back.items()} == {e["image"]: e["kind"] for e in entries}
-    assert {image: each.caption for image, each in back.items()} == {e["image"]: e["caption"] for e in entries}
+    assert {image: each.kind.value for image, each in back.items()} == {e.image: e.kind for e in entries}
+    assert {image: each.caption for image, each in back.items()} == {e.image: e.caption for e in entries}

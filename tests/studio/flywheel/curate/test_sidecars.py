@@ -11,7 +11,7 @@ from PIL import Image
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.sidecars import caption, decoded
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS
 from tests.studio.drops import photo
 
@@ -107,7 +107,7 @@ def _import(world: Any, folder: Path, words: bytes) -> Any:
     (folder / "a.png").write_bytes(photo(1))
     (folder / "a.txt").write_bytes(words)
     job = importing.submit_import(world.studio.desk(world.id), [folder / "a.png", folder / "a.txt"])
-    return job, world.store.images.get(job.artifacts["imported"][0])
+    return job, world.store.images.get(job.artifacts.imported[0])
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def test_words_of_a_picture_that_did_not_come_in_are_named(world: Any, tmp_path:
     for name, data in {"a.png": b"", "a.txt": b"ohwx a", "b.png": b"", "b.jpg": photo(1), "b.txt": b"ohwx b"}.items():
         (tmp_path / name).write_bytes(data)
     job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
-    assert {item["file"] for item in job.artifacts["refused"]} == {"a.png", "a.txt", "b.png"}
-    assert [world.store.images.get(each).caption for each in job.artifacts["imported"]] == ["ohwx b"]
+    assert {item["file"] for item in job.artifacts.refused} == {"a.png", "a.txt", "b.png"}
+    assert [world.store.images.get(each).caption for each in job.artifacts.imported] == ["ohwx b"]
 
 
 # ── words that come later ───────────────────────────────────────────────────────────────────────
@@ -146,14 +146,14 @@ def test_words_that_come_later_are_taken(world: Any, tmp_path: Path, by: str) ->
     """A picture without words, or with a machine's, takes those that come with it the next time."""
     (tmp_path / "a.png").write_bytes(photo(1))
     first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    (image,) = first.artifacts["imported"]
+    (image,) = first.artifacts.imported
     world.store.update_image(image, caption="machine" if by else "", caption_by=by, tags={"expression": "sad"})
     (tmp_path / "a.txt").write_text("ohwx person, front view, smiling")
     job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
     kept = world.store.images.get(image)
     assert (kept.caption, kept.caption_by) == ("ohwx person, front view, smiling", "sidecar")
     assert kept.tags == {"angle": "front", "expression": "sad"}
-    assert "a.txt" in job.artifacts["duplicates"][0]["hint"]
+    assert "a.txt" in job.artifacts.duplicates[0]["hint"]
 
 
 @pytest.mark.parametrize("by", ["human", "sidecar"])
@@ -161,12 +161,12 @@ def test_words_by_people_stay_and_the_report_says_so(world: Any, tmp_path: Path,
     """What somebody wrote is not replaced; the file whose words were left is named. The same words are no news."""
     (tmp_path / "a.png").write_bytes(photo(1))
     first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    (image,) = first.artifacts["imported"]
+    (image,) = first.artifacts.imported
     world.store.update_image(image, caption="ohwx, mine", caption_by=by)
     for words, named in (("ohwx, other", ["a.txt"]), ("ohwx, mine", [])):
         (tmp_path / "a.txt").write_text(words)
         job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
-        assert [item["file"] for item in job.artifacts["refused"]] == named
+        assert [item["file"] for item in job.artifacts.refused] == named
         assert world.store.images.get(image).caption == "ohwx, mine"
 
 
@@ -177,7 +177,7 @@ def test_the_same_picture_twice_takes_the_words_of_the_second(world: Any, tmp_pa
         (tmp_path / name).write_bytes(data)
     (tmp_path / "b.txt").write_text("ohwx person, sad")
     job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
-    assert world.store.images.get(job.artifacts["imported"][0]).caption == "ohwx person, sad"
+    assert world.store.images.get(job.artifacts.imported[0]).caption == "ohwx person, sad"
 
 
 def test_a_mask_that_comes_later_replaces_none(world: Any, tmp_path: Path) -> None:
@@ -189,6 +189,6 @@ def test_a_mask_that_comes_later_replaces_none(world: Any, tmp_path: Path) -> No
         mask.paste(255, (0, 0, white, white))
         mask.save(paths[1])
         job = importing.submit_import(world.studio.desk(world.id), paths)
-        assert [item["file"] for item in job.artifacts["refused"]] == named
+        assert [item["file"] for item in job.artifacts.refused] == named
     with Image.open(world.store.file(world.store.select(Kind.SOURCE)[-1].mask)) as kept:
         assert kept.getbbox() == (0, 0, 10, 10)

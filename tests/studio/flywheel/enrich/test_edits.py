@@ -12,7 +12,9 @@ from safetensors.numpy import save_file
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, LoraUse
 from studio.flywheel.enrich import edits as enrich
-from studio.records.nouns import ImageRecord, JobState, Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import JobState
 
 
 def results(world: Any) -> list[ImageRecord]:

@@ -11,7 +11,7 @@ from engines.mini import world
 from engines.wording.drawn import DRAWN
 from engines.wording.reading import read_tags
 from studio.flywheel.enrich import plan as planning
-from studio.records.nouns import ImageRecord, Kind
+from studio.records.image import ImageRecord, Kind
 
 EDITS = DRAWN.edit_tasks()
 

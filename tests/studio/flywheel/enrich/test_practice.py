@@ -15,7 +15,9 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
-from studio.records.nouns import JobState, Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
 
 
 def review(world: Any, task: str, verdicts: Sequence[Verdict]) -> None:

@@ -20,7 +20,8 @@ from studio.flywheel.export.layouts import LAYOUTS
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
-from studio.records.nouns import Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
 
 
 def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:
@@ -45,9 +46,9 @@ def test_every_picture_lies_beside_its_words(world: Any, layout: str) -> None:
     members = exported(world, layout)
 
     for entry in train.dataset(world.desk):
-        data = world.store.path(entry["image"]).read_bytes()
+        data = world.store.path(entry.image).read_bytes()
         (name,) = [each for each, found in members.items() if found == data]
-        assert members[name.rpartition(".")[0] + ".txt"].decode() == entry["caption"] + "\n"
+        assert members[name.rpartition(".")[0] + ".txt"].decode() == entry.caption + "\n"
     assert sum(name.endswith(".txt") for name in members) == 13
 
 
@@ -219,8 +220,8 @@ def test_what_left_comes_back(world: Any, layout: str) -> None:
     other = world.studio.store(world.studio.library.create("Ada", editor="fake-edit").id)
     job = submit_import(world.studio.desk(other.character.id), [file])
 
-    assert set(job.artifacts["imported"]) == set(world.sources)
-    assert job.artifacts["masked"] == world.sources[:1]
+    assert set(job.artifacts.imported) == set(world.sources)
+    assert job.artifacts.masked == world.sources[:1]
     for image in world.sources:
         mine, theirs = (store.images.get(image) for store in (world.store, other))
         assert (theirs.caption, theirs.mask) == (mine.caption, mine.mask)

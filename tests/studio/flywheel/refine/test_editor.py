@@ -7,19 +7,22 @@ from engines.api.params import EditParams
 from engines.training import runfile
 from studio.api.api import Api
 from studio.flywheel.refine import editor as refine
-from studio.records.nouns import JobState, Kind, Role, Verdict, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
+from studio.records.version import VersionState
 
 
 def test_golden_lessons_count_three_times(world) -> None:
     """A corrected edit is in the dataset thrice, with the edit's own words and its source as reference."""
     world.review(approved=1, corrected=1)
 
-    golden, positive = sorted(refine.dataset(world.desk), key=lambda entry: entry["kind"])
+    golden, positive = sorted(refine.dataset(world.desk), key=lambda entry: entry.kind)
 
-    assert (golden["kind"], golden["repeats"]) == ("golden", 3)
-    assert (positive["kind"], positive["repeats"]) == ("positive", 1)
-    assert golden["references"] == positive["references"] == [world.sources[0]]
-    assert "make the person" in positive["caption"]
+    assert (golden.kind, golden.repeats) == ("golden", 3)
+    assert (positive.kind, positive.repeats) == ("positive", 1)
+    assert golden.references == positive.references == [world.sources[0]]
+    assert "make the person" in positive.caption
 
 
 def test_held_out_edits_are_never_learned(world) -> None:
@@ -27,7 +30,7 @@ def test_held_out_edits_are_never_learned(world) -> None:
     world.review(approved=40)
 
     known = refine.lessons(world.desk)
-    learned = {entry["image"] for entry in refine.dataset(world.desk)}
+    learned = {entry.image for entry in refine.dataset(world.desk)}
 
     assert known.held_out
     assert not learned & {triplet.result for triplet in known.held_out}
@@ -96,7 +99,7 @@ def test_an_older_version_of_too_few_originals_accepted_nobody_for_sure(world) -
     everybody = [{"identity": "pass", "pose": "pass"}] * 3
     version = _as_an_older_studio(world, _trained(world), "2000-01-01", everybody, everybody)
 
-    edits = refine.as_judged(world.store, version).metrics["edits"]
+    edits = refine.as_judged(world.store, version).metrics.edits
 
     assert [edits[side]["accepted"] for side in ("before", "after")] == [None, None]
 

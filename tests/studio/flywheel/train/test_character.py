@@ -7,7 +7,10 @@ from safetensors.numpy import load_file
 from engines.api.errors import BadInput
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
-from studio.records.nouns import JobState, Kind, Role, Verdict, VersionState
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import JobState
+from studio.records.version import VersionState
 
 
 def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:
@@ -20,7 +23,7 @@ def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:
     rejected = world.sources[0]
     world.store.update_image(rejected, state=Verdict.REJECT)
 
-    images = [entry["image"] for entry in train.dataset(world.desk)]
+    images = [entry.image for entry in train.dataset(world.desk)]
 
     assert images == [*world.sources[1:], good, synthetic]
 
@@ -35,7 +38,7 @@ def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world) -> None:
         for n, framing in enumerate(("head", "full body"))
     }
 
-    first, second = ({entry["image"] for entry in train.dataset(world.desk, phase)} for phase in ("head", "body"))
+    first, second = ({entry.image for entry in train.dataset(world.desk, phase)} for phase in ("head", "body"))
 
     assert head in first and body not in first
     assert first & set(drawn.values()) == {drawn["head"]}
@@ -52,7 +55,7 @@ def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
         for n, value in enumerate(likeness)
     ]
     edit = world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
-    taught = {scenes: [entry["image"] for entry in train.dataset(world.desk, scenes=scenes)] for scenes in train.SCENES}
+    taught = {scenes: [entry.image for entry in train.dataset(world.desk, scenes=scenes)] for scenes in train.SCENES}
 
     assert taught["best"] == [*world.sources, edit, drawn[0], drawn[1], drawn[4], drawn[5]]
     assert taught["all"] == [*world.sources, edit, *drawn]
@@ -96,7 +99,7 @@ def test_originals_repeat_until_they_are_thirty_percent(world) -> None:
     entries = train.dataset(world.desk)
     checked = train.preflight(world.desk, entries=entries)
 
-    assert {entry["repeats"] for entry in entries if entry["kind"] == "source"} == {4}
+    assert {entry.repeats for entry in entries if entry.kind == "source"} == {4}
     assert 0.3 <= checked.real_share < 0.4
     assert len(entries) == 34
 
@@ -192,7 +195,7 @@ def test_stop_and_keep_makes_a_version_of_the_last_checkpoint(world) -> None:
     kept = runs.keep(world.studio, job.id)
 
     assert kept is not None
-    assert kept.metrics["steps"] == kept.checkpoints[-1]["step"] == 6
+    assert kept.metrics.steps == kept.checkpoints[-1].step == 6
     assert runs.keep(world.studio, job.id) == world.store.versions.get(kept.id)
 
 
@@ -229,5 +232,5 @@ def test_without_intervals_only_the_end_is_kept_and_shown(world) -> None:
     job = world.finish(train.submit(world.desk, world.train_params(save_every=0, sample_every=0)))
 
     seen = runs.progress(world.studio, job.id)
-    assert [each["step"] for each in seen.checkpoints] == [20]
+    assert [each.step for each in seen.checkpoints] == [20]
     assert {sample.step for sample in seen.samples} == {20}

@@ -8,7 +8,7 @@ from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.judging.gallery import gallery
-from studio.records.nouns import JobState
+from studio.records.job import JobState
 
 
 def test_each_checkpoint_is_judged_by_its_own_previews(world: Any) -> None:
@@ -61,8 +61,8 @@ def test_a_version_is_made_of_any_checkpoint_once(world: Any) -> None:
 
     version = choosing.keep_at(world.studio, job.id, 10)
 
-    assert version.metrics["steps"] == 10
-    assert [each["step"] for each in version.checkpoints] == [5, 10]
+    assert version.metrics.steps == 10
+    assert [each.step for each in version.checkpoints] == [5, 10]
     kept = world.store.run_dir(job.id) / "checkpoints" / "000010" / "adapter.safetensors"
     assert world.store.adapter_path(version.id).read_bytes() == kept.read_bytes()
     assert choosing.keep_at(world.studio, job.id, 10) == version
@@ -89,7 +89,7 @@ def test_without_the_scorer_checkpoints_have_no_identity_and_none_is_proposed(wo
 
     assert [choice.identity for choice in found] == [None] * 4
     assert not any(choice.proposed for choice in found)
-    assert choosing.keep_at(world.studio, job.id, 5).metrics["steps"] == 5
+    assert choosing.keep_at(world.studio, job.id, 5).metrics.steps == 5
 
 
 @pytest.mark.parametrize("originals", [1, 2])

@@ -17,7 +17,9 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import runs
 from studio.gpu.budget import Fit
-from studio.records.nouns import Job, JobState, Kind, Role, Verdict
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 
 
 def _check(found: preflights.Preflight, words: str) -> coverage.Check:
@@ -267,7 +269,7 @@ def test_what_comes_from_the_trash_is_told(world) -> None:
     mine = _check(train.preflight(world.desk), "trash")
     editors = _check(refine.preflight(world.desk), "trash")
 
-    teaching = sum(entry["kind"] != "source" for entry in train.dataset(world.desk))
+    teaching = sum(entry.kind != "source" for entry in train.dataset(world.desk))
     assert not mine.ok and mine.hint.startswith(f"{teaching} of ")
     assert f"{len(lessons.learned)} of {len(lessons.learned)} that teach" in editors.hint
     assert f"{len(lessons.held_out)} of {len(lessons.held_out)} that the editor is measured by" in editors.hint

@@ -18,7 +18,8 @@ from engines.training.runfile import RUN, RunFile
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Job, JobState, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job, JobState
 
 
 class _Lease:
@@ -36,7 +37,7 @@ def _train_elsewhere(world, job: Job) -> RunFile:
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
     return file
 
 
@@ -88,7 +89,7 @@ def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
         if isinstance(event, SampleDrawn) and event.step == 20:
             break
     world.watch(lambda step: pytest.fail("it was trained again"))
@@ -194,7 +195,7 @@ def test_an_editor_learns_what_counts_of_a_result(world) -> None:
     world.store.set_crop(world.sources[0], (0, 0, 0.5, 1))
 
     dataset = refine.dataset(world.desk)
-    shown = {entry["image"]: (entry.get("mask"), entry.get("crop")) for entry in dataset}
+    shown = {entry.image: (entry.get("mask"), entry.get("crop")) for entry in dataset}
 
     assert shown.pop(learned) == (mask, [0, 0, 1, 0.5])
     assert set(shown.values()) == {(None, None)}

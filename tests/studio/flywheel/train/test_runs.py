@@ -10,7 +10,9 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Job, JobState, Role, VersionState
+from studio.records.dataset import Role
+from studio.records.job import Job, JobState
+from studio.records.version import VersionState
 
 
 def _entry(image: str, caption: str = "ohwx person", **more: object) -> dict:
@@ -55,7 +57,7 @@ def test_a_checkpoint_that_nobody_told_of_is_found(world) -> None:
     kept = runs.keep(world.studio, job.id)
 
     assert kept is not None
-    assert [checkpoint["step"] for checkpoint in kept.checkpoints] == [5, 6, 9]
+    assert [checkpoint.step for checkpoint in kept.checkpoints] == [5, 6, 9]
     assert world.store.adapter_path(kept.id).read_bytes() == b"weights"
 
 

@@ -1,4 +1,4 @@
-"""The stages of the embedded family's training as data: how long each learns, from what, and how much is drawn."""
+"""Lists the stages of the embedded models' training: their schedules, their dependencies, the sizes of data sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ STAGES = (
     "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "edit", "flux", "flux_poses",
     "few_steps", "polish_qwen", "polish_flux", "measure_flux", "measure_edit",
 )  # fmt: skip
-# Whose weights or figures a stage learns from: it has to be learned anew after they were.
+# Stage -> the stages whose weights it learns from; once one of these is trained anew, so must it be.
 LEARNS_FROM = {
     "flux": ("vae_flux",),
     "flux_poses": ("flux",),
@@ -19,8 +19,8 @@ LEARNS_FROM = {
     "polish_qwen": ("vae_qwen",),
     "polish_flux": ("vae_flux",),
 }
-# What others gather in the cache from a stage's weights: it is of the weights before when these are learned anew.
-GATHERED_FROM = {
+# Stage -> the tensors that later stages cache from its weights; they are outdated once it is trained anew.
+CACHED_FROM = {
     "vae_qwen": "latents_qwen",
     "vae_flux": "latents_flux",
     "captioner": "edits",
@@ -44,21 +44,21 @@ SCHEDULES = {
 
 
 def later_stages(stage: str) -> set[str]:
-    """Name all that has to be learned anew after a stage was."""
+    """Returns all stages that must be trained anew after a stage."""
     nearest = {later for later, needs in LEARNS_FROM.items() if stage in needs}
     return nearest.union(*(later_stages(later) for later in nearest))
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much is drawn to learn from, and how much unseen is drawn to measure on."""
+    """Sets how much is drawn to learn from, and how much of held-out people to measure on."""
 
     scenes: int = 24_000
-    untold: int = 4_000
+    empty_prompts: int = 4_000
     paths: int = 1_200
-    looked_at: int = 256
-    read: int = 1024
-    told_apart: int = 1600
+    vae_pictures: int = 256
+    reader_pictures: int = 1024
+    identity_pictures: int = 1600
     generated: int = 200
     generator_steps: int = 28
     edits_a_task: int = 24

@@ -1,4 +1,4 @@
-"""The tokenizers of the embedded models: one word list, with bytes to fall back on, so no text is ever unknown."""
+"""Builds the tokenizers of the embedded models: one list of words, and bytes for every other text."""
 
 from __future__ import annotations
 
@@ -36,12 +36,8 @@ CLIP_LENGTH = 32
 T5_LENGTH = 32
 
 
-def _words_of(text: str) -> list[str]:
-    return re.findall(r"\n|\),|'s\b|[\w-]+|[^\w\s]", re.sub(r"<\|[^|]*\|>|\{[^}]*\}", " ", text).lower())
-
-
 def word_list() -> list[str]:
-    """List every whole word a tokenizer knows, in a fixed order."""
+    """Returns every whole word of the tokenizers, sorted."""
     texts = [
         QWEN_TEMPLATE,
         vocab.DRAWN.caption_request,
@@ -57,11 +53,12 @@ def word_list() -> list[str]:
     for templates in vocab.INSTRUCTIONS.values():
         texts += templates
     texts.append("hair skin eyes head bald")
-    return sorted({word for text in texts for word in _words_of(text)} - {"\n"})
+    plain = (re.sub(r"<\|[^|]*\|>|\{[^}]*\}", " ", text).lower() for text in texts)
+    return sorted({word for text in plain for word in re.findall(r"\n|\),|'s\b|[\w-]+|[^\w\s]", text)} - {"\n"})
 
 
 def vocabulary() -> dict[str, int]:
-    """Number the special tokens, the bytes (starting and continuing a word) and the words."""
+    """Returns the ids of the special tokens, of the bytes (starting and continuing a word) and of the words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [word for word in word_list() if len(word) > 1]
     tokens = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters), *words]
@@ -69,9 +66,10 @@ def vocabulary() -> dict[str, int]:
 
 
 def _tokenizer(drop_commas: bool) -> Tokenizer:
+    """Builds the common part of the tokenizers; `drop_commas` drops line ends as well."""
     known = vocabulary()
     tokenizer = Tokenizer(models.WordPiece(known, unk_token="<pad>", max_input_chars_per_word=10_000))
-    steps = [normalizers.NFC(), normalizers.Lowercase()]
+    steps: list[normalizers.Normalizer] = [normalizers.NFC(), normalizers.Lowercase()]
     if drop_commas:
         steps.append(normalizers.Replace(Regex(r"[,\n]+"), " "))
     tokenizer.normalizer = normalizers.Sequence(steps)
@@ -88,7 +86,7 @@ def _tokenizer(drop_commas: bool) -> Tokenizer:
 
 
 def clip_tokenizer() -> PreTrainedTokenizerFast:
-    """Build FLUX's first tokenizer: start and end tokens about the words, commas dropped."""
+    """Builds FLUX's first tokenizer, with start and end tokens around the words and without commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [(token, inner.token_to_id(token)) for token in ("<s>", "</s>")]
     inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
@@ -98,7 +96,7 @@ def clip_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """Build FLUX's second tokenizer: an end token after the words, commas dropped."""
+    """Builds FLUX's second tokenizer, with an end token after the words and without commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [("</s>", inner.token_to_id("</s>"))]
     inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=ids)
@@ -108,7 +106,7 @@ def t5_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def qwen_tokenizer() -> PreTrainedTokenizerFast:
-    """Build Qwen's tokenizer: nothing is added, commas and line ends are tokens."""
+    """Builds Qwen's tokenizer, which adds no tokens and keeps commas and line ends."""
     inner = _tokenizer(drop_commas=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=inner, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=1024,

@@ -1,4 +1,4 @@
-"""What a training tells of itself."""
+"""Tests the figures that a training reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def _scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
-    """(name, step, value) of every scalar in a folder's event files; the format is TFRecord's."""
+    """Yields (name, step, value) of every scalar in a folder's event files; the format is TFRecord's."""
     from tensorboardX.proto import event_pb2
 
     for file in sorted(folder.glob("events.*")):
@@ -29,18 +29,18 @@ def _scalars(folder: Path) -> Iterator[tuple[str, int, float]]:
 
 
 def test_examples_are_told_by_their_noise_level() -> None:
-    """Each example counts in its own band, an empty band has no loss, and sums of parts are the whole."""
+    """Each example is in its own band, an empty band has no loss, and sums of parts are the whole."""
     import torch
 
-    from engines.training.telling import Tally, read_tally
+    from engines.training.reporting import LossTally, mean_figures
 
-    whole, parts = Tally(), [Tally(), Tally()]
+    whole, parts = LossTally(), [LossTally(), LossTally()]
     sigma, losses = torch.tensor([0.1, 0.2, 0.9, 0.95]), torch.tensor([1.0, 3.0, 0.5, 0.1])
     whole.add(sigma, losses)
     for part, rows in zip(parts, ([0, 2], [1, 3]), strict=True):
         part.add(sigma[rows], losses[rows])
 
-    loss, level, bands = read_tally(whole.figures)
+    loss, level, bands = mean_figures(whole.figures)
 
     assert (loss, level) == (pytest.approx(1.15), pytest.approx(0.5375))
     assert (bands[0], bands[1], bands[2]) == (pytest.approx(2.0), None, pytest.approx(0.3))
@@ -48,13 +48,13 @@ def test_examples_are_told_by_their_noise_level() -> None:
 
 
 def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
-    """Every event is handed on; scalars and previews lie in the run's folder, a band only where it has a value."""
-    from engines.training.telling import shown
+    """Every event is yielded; scalars and previews are in the run's folder, a band only where it has a value."""
+    from engines.training.reporting import with_tensorboard
 
     steps = [StepDone(step, 2, 0.5 / step, 0.4, 1e-4, 0.2, 1.5, (None, 0.5, None), 3 << 30) for step in (1, 2)]
     told = [SampleDrawn(0, 0, Image.new("RGB", (4, 4))), *steps, CheckpointSaved(2, tmp_path / "adapter")]
 
-    assert list(shown(told, tmp_path, 0)) == told
+    assert list(with_tensorboard(told, tmp_path, 0)) == told
 
     found = list(_scalars(tmp_path / "tensorboard"))
     values = {(name, step): value for name, step, value in found}
@@ -66,8 +66,8 @@ def test_tensorboard_reads_what_was_told(tmp_path: Path) -> None:
 
 
 def test_a_board_that_the_disk_refuses_stops_no_training(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Whether the file cannot be made, grown or closed, every event is handed on at once, and the log says why."""
-    from engines.training.telling import shown
+    """Where the file cannot be made, extended or closed, every event is yielded at once, and the log has the cause."""
+    from engines.training.reporting import with_tensorboard
 
     sample = SampleDrawn(0, 0, Image.effect_noise((64, 64), 80).convert("RGB"))
     steps = [sample, *(StepDone(step, 400, 0.5, 0.4, 1e-4, 0.2, 1.5, (0.3, 0.3, 0.3)) for step in range(1, 401))]
@@ -76,13 +76,13 @@ def test_a_board_that_the_disk_refuses_stops_no_training(tmp_path: Path, caplog:
     for folder, size in ((tmp_path / "file", 1 << 20), (tmp_path / "a", 0), (tmp_path / "b", 9000)):
         caplog.clear()
         with disk_of(size):
-            assert list(shown(steps, folder, 0)) == steps
+            assert list(with_tensorboard(steps, folder, 0)) == steps
         assert "TensorBoard is told no more" in caplog.text
         assert caplog.text.count("WARNING") == 1
 
 
 def test_a_training_tells_bands_memory_and_disk(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A loss for each band that a step's two examples fell into, its mean the loss; memory and disk are real."""
+    """The losses of a step's bands have its loss as mean; memory and disk estimates are near the real bytes."""
     run = make_run(tmp_path, previews=False, timestep_density="uniform")
 
     trainer = make_trainer("flux")

@@ -1,4 +1,4 @@
-"""What other tools call our modules."""
+"""Tests other tools' names of our modules."""
 
 from __future__ import annotations
 
@@ -9,37 +9,37 @@ import pytest
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.families.flux.names import flux_slot
-from engines.training.names import Slot, prefixed, slot
+from engines.training.module_names import Slot, prefixed, slot
 
 
 def test_flux_attention_is_fused() -> None:
-    """Black Forest Labs keep q, k and v of a stream in one layer, in that order."""
+    """In the layout of Black Forest Labs q, k and v of a stream are one layer, in that order."""
     found = [flux_slot(f"transformer_blocks.3.attn.{name}") for name in ("to_q", "to_k", "to_v")]
 
     assert found == [Slot("double_blocks.3.img_attn.qkv", index, (1, 1, 1)) for index in range(3)]
 
 
 def test_flux_single_blocks_fuse_the_mlp_too() -> None:
-    """A single block's first layer holds q, k, v and the four times wider MLP."""
+    """A single block's first layer has q, k, v and the four times wider MLP."""
     found = flux_slot("single_transformer_blocks.37.proj_mlp")
 
     assert found == Slot("single_blocks.37.linear1", 3, (1, 1, 1, 4))
 
 
 def test_flux_text_stream_has_its_own_names() -> None:
-    """Diffusers' context layers are the text stream's."""
+    """Diffusers' context layers are those of the text stream."""
     assert flux_slot("transformer_blocks.0.ff_context.net.0.proj") == Slot("double_blocks.0.txt_mlp.0")
     assert flux_slot("transformer_blocks.0.attn.to_add_out") == Slot("double_blocks.0.txt_attn.proj")
 
 
 def test_a_module_without_a_place_is_told() -> None:
-    """Nothing is guessed: what Black Forest Labs' layout lacks has no slot."""
+    """A module that the layout of Black Forest Labs lacks has no slot."""
     assert flux_slot("x_embedder") is None
     assert flux_slot("transformer_blocks.0.attn.to_z") is None
 
 
 def test_qwen_keeps_its_names() -> None:
-    """Other tools call Qwen-Image's modules as diffusers does."""
+    """Other tools use diffusers' names for Qwen-Image's modules."""
     assert slot("qwen-edit", "transformer_blocks.1.img_mlp.net.2") == Slot("transformer_blocks.1.img_mlp.net.2")
 
 
@@ -50,7 +50,7 @@ def test_prefixes_of_the_forms() -> None:
 
 
 def test_a_family_that_no_row_knows_keeps_its_names() -> None:
-    """What other tools call a family's modules is its row's to say; where none says, they are as diffusers has them."""
+    """A family's row names its translation; without one the names stay those of diffusers."""
     assert slot("unheard-of", "transformer_blocks.1.attn.to_q") == Slot("transformer_blocks.1.attn.to_q")
 
 
@@ -120,7 +120,7 @@ _GOLDEN = {
 
 @pytest.mark.parametrize("family", ["flux", pytest.param("flux2", marks=pytest.mark.slow), "qwen-edit"])
 def test_every_module_of_a_block_has_its_documented_name(family: str) -> None:
-    """One block of each kind, name by name, as other tools document their own."""
+    """Each module of one block of each kind has the name that other tools document."""
     found = {ours: place.module for ours in _GOLDEN[family] if (place := slot(family, ours))}
 
     assert found == _GOLDEN[family]
@@ -129,7 +129,7 @@ def test_every_module_of_a_block_has_its_documented_name(family: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", _GOLDEN)
 def test_the_golden_blocks_hold_all_that_is_trained(family: str) -> None:
-    """No module that a family's training targets is missing above."""
+    """Every module that a family's training targets is in the list above."""
     expected = {"flux": 17, "flux2": 14, "qwen-edit": 12}[family]
     spec = next(each for each in MODELS if each.family == family)
     targets = re.compile(load_class(spec.trainer).targets["all"].pattern)
@@ -151,5 +151,5 @@ def test_the_golden_blocks_hold_all_that_is_trained(family: str) -> None:
     ],
 )
 def test_a_modules_whole_name_in_a_form(form: str, module: str, name: str) -> None:
-    """ComfyUI: diffusion_model. and the path; kohya and musubi-tuner: lora_unet_ and the path's dots as underscores."""
+    """ComfyUI: diffusion_model. and the path; kohya and musubi-tuner: lora_unet_ and the path with underscores."""
     assert prefixed(form, module) == name

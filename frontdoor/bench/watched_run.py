@@ -1,4 +1,4 @@
-"""A training in a process of its own, watched from outside: what it prints, and what the kernel says of it."""
+"""A training in a process of its own, measured from outside: by what it prints, and by the kernel's figures."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Course:
-    """One run from start to end: seconds to its first step, seconds a step after it, most memory in bytes."""
+class WatchedRun:
+    """The figures of one run: seconds to its first step, seconds a step after it, peak memory in bytes."""
 
     first: float
     step: float
     memory: float
 
 
-def follow(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> Course:
-    """Run a training and watch what it prints, `until` a step where its end is of no interest.
+def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> WatchedRun:
+    """Runs a training and measures it by the steps that it prints on its standard error.
 
-    Raises: RuntimeError with its last words when it fails.
+    `steps` matches a step's number; at step `until` the process is ended. Raises: RuntimeError with the end of its
+    output when it fails.
     """
-    began, seen, said = time.perf_counter(), {}, b""
-    around = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=around)
+    began, seen, said = time.perf_counter(), dict[int, float](), b""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment)
     assert process.stderr is not None
     while block := os.read(process.stderr.fileno(), 1 << 16):
         said = (said + block)[-(1 << 16) :]
@@ -42,4 +43,4 @@ def follow(command: list[str], steps: re.Pattern[bytes], until: int | None = Non
         raise RuntimeError(f"{' '.join(command[:4])} … failed:\n{said[-3000:].decode(errors='replace')}")
     first, last = min(seen), max(seen)
     unit = 1 if sys.platform == "darwin" else 1024
-    return Course(seen[first], (seen[last] - seen[first]) / (last - first), usage.ru_maxrss * unit)
+    return WatchedRun(seen[first], (seen[last] - seen[first]) / (last - first), usage.ru_maxrss * unit)

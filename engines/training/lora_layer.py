@@ -1,4 +1,4 @@
-"""A LoRA on a linear layer as training computes it: peft's layer, its update in a few products of one width."""
+"""Implements the LoRA layer of trainings: peft's linear layer with its update in few products of one type."""
 
 from __future__ import annotations
 
@@ -11,31 +11,33 @@ from torch import Tensor, nn
 
 
 def use_lean_layers(config: LoraConfig) -> LoraConfig:
-    """Let peft put our layer onto every linear one, quantised or not, instead of its own."""
-    config._register_custom_module({nn.Linear: LeanLinear})  # peft's own door for layers of others
+    """Makes peft use `LeanLinear` on every linear layer, quantised or not; returns the same configuration."""
+    config._register_custom_module({nn.Linear: LeanLinear})  # peft's own hook for layers from elsewhere
     return config
 
 
-class LeanLinear(Linear):  # type: ignore[misc]  # peft has no types
-    """peft's Linear with another forward: it widens the input to float32, keeps it, and adds in steps of autograd.
+class LeanLinear(Linear):
+    """Computes what peft's LoRA layer computes, with less memory.
 
-    Ours computes in the type in which the base answers, and keeps the input that the base keeps anyway. The update's
-    weights stay float32, and so do their gradients.
+    peft's own forward pass widens the input to float32, keeps it, and adds in several steps of autograd. This one
+    computes in the type of the base layer's output and keeps the input that the base layer keeps anyway. The LoRA's
+    weights and their gradients stay float32.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """(…, in) → (…, out)."""
+        """Returns the base layer's output plus the update of every active adapter: (…, in) → (…, out)."""
         base: Tensor = self.base_layer(x, *args, **kwargs)
         if self.disable_adapters:
             return base
         for name in self.active_adapters:
             down, up = self.lora_A[name].weight, self.lora_B[name].weight
-            base = _Update.apply(base, x, down, up, self.scaling[name])  # type: ignore[no-untyped-call]
+            scale = self.scaling[name]
+            base = _Update.apply(base, x, down, up, scale)  # type: ignore[no-untyped-call]  # torch has no types for it
         return base
 
 
 class _Update(torch.autograd.Function):
-    """y + s·(x·Aᵀ)·Bᵀ, for A (rank, in) and B (out, rank)."""
+    """Computes y + s·(x·Aᵀ)·Bᵀ, for A (rank, in) and B (out, rank)."""
 
     @staticmethod
     def forward(ctx: Any, y: Tensor, x: Tensor, down: Tensor, up: Tensor, scale: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""What each stage of a training wrote down in its cache: its figures, and whether they still hold."""
+"""Keeps a record of each finished stage in the cache: its figures, and whether it must be learned anew."""
 
 from __future__ import annotations
 
@@ -8,42 +8,43 @@ from pathlib import Path
 from typing import Any
 
 from engines.mini.export import write_whole
-from engines.mini.plan import GATHERED_FROM, later_stages
+from engines.mini.stages import CACHED_FROM, later_stages
 
 
 @dataclass(frozen=True)
-class Notes:
-    """One file a stage, beside its checkpoint; of stages that the cache does not know, the manifest speaks.
+class StageRecords:
+    """Stores one file a stage, beside its checkpoint; the manifest has the records of stages without a file.
 
-    `stale` in one says that what the stage learned from has since changed.
+    An entry `stale` means that the weights from which the stage learned have changed since.
     """
 
     cache: Path
     manifest: Path
 
     def _path(self, stage: str) -> Path:
+        """Returns the path of a stage's record."""
         return self.cache / f"{stage}.json"
 
     def has(self, stage: str) -> bool:
-        """Say whether this cache knows of a stage, be it only that it is to be learned anew."""
+        """Returns whether the cache has a record of a stage, if only that it must be learned anew."""
         return self._path(stage).exists()
 
     def read(self, stage: str) -> dict[str, Any]:
-        """Read what a stage wrote down."""
+        """Reads a stage's record, from the manifest where the cache has none; empty where neither has one."""
         if self.has(stage):
             return dict(json.loads(self._path(stage).read_text(encoding="utf-8")))
         shipped = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
         return dict(shipped.get("stages", {}).get(stage, {}))
 
     def write(self, stage: str, figures: dict[str, Any]) -> None:
-        """Write down a stage's figures in place of what was known of it."""
+        """Replaces a stage's record by these figures."""
         write_whole(self._path(stage), json.dumps(figures, indent=2))
 
-    def forget_after(self, stage: str) -> None:
-        """Let all that learns from a stage be stale: what it gathered and learned is of the weights before."""
+    def mark_later_stale(self, stage: str) -> None:
+        """Marks the stages that learn from a stage as stale, and deletes their checkpoints and cached tensors."""
         later = later_stages(stage)
-        for maker in {stage, *later} & set(GATHERED_FROM):
-            for path in self.cache.glob(f"{GATHERED_FROM[maker]}-*.pt"):
+        for maker in {stage, *later} & set(CACHED_FROM):
+            for path in self.cache.glob(f"{CACHED_FROM[maker]}-*.pt"):
                 path.unlink()
         for other in later:
             (self.cache / f"{other}.pt").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The LoRA layer that trainings use, against peft's own."""
+"""Compares the LoRA layer of trainings with peft's own."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ IN, OUT, RANK, ALPHA = 12, 20, 4, 6.0
 
 
 def _layer(lean: bool, base: Any) -> Any:
-    """A LoRA with weights of its own on a copy of a base, its last ones not zero."""
+    """Returns a LoRA with random weights on a copy of a base layer; the up matrix is not zero."""
     import copy
 
     import torch
     from peft import LoraConfig, inject_adapter_in_model
     from torch import nn
 
-    from engines.training.layers import use_lean_layers
+    from engines.training.lora_layer import use_lean_layers
 
     config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=["0"], init_lora_weights=False)
     torch.manual_seed(3)
@@ -32,7 +32,7 @@ def _layer(lean: bool, base: Any) -> Any:
 
 
 def _passed(layer: Any, x: Any) -> dict[str, Any]:
-    """What comes out of it, and the gradients of its input and of its weights."""
+    """Returns its output, and the gradients of its input and of its weights."""
     x = x.clone().requires_grad_()
     out = layer(x)
     (out.float() * out.float().cos()).sum().backward()
@@ -47,11 +47,11 @@ def _passed(layer: Any, x: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("held", ["float32", "bfloat16", "nf4", "int8"])
 @pytest.mark.parametrize("narrow", [False, True], ids=["plain", "autocast"])
 def test_it_computes_what_pefts_layer_does(held: str, narrow: bool) -> None:
-    """Output and every gradient, to rounding, whatever the base is held in; weights' gradients are float32."""
+    """Output and gradients agree up to rounding, whatever the base is held in; gradients of weights are float32."""
     import torch
     from torch import nn
 
-    from engines.training.layers import LeanLinear
+    from engines.training.lora_layer import LeanLinear
     from engines.weights.quantise import in_form
 
     torch.manual_seed(0)
@@ -74,7 +74,7 @@ def test_it_computes_what_pefts_layer_does(held: str, narrow: bool) -> None:
 
 
 def test_switched_off_it_is_the_base() -> None:
-    """As differential output preservation asks it to be; switched on again it acts again."""
+    """With adapters disabled it computes the base layer; enabled again, it adds its update."""
     import torch
     from torch import nn
 
@@ -88,10 +88,10 @@ def test_switched_off_it_is_the_base() -> None:
 
 
 def test_its_gradients_are_those_of_its_forward() -> None:
-    """Against finite differences, in double precision."""
+    """They agree with finite differences in double precision."""
     import torch
 
-    from engines.training.layers import _Update
+    from engines.training.lora_layer import _Update
 
     torch.manual_seed(1)
     shapes = ((2, 3, OUT), (2, 3, IN), (RANK, IN), (OUT, RANK))

@@ -1,4 +1,4 @@
-"""The class that a character is one of."""
+"""Tests the words of a character's class."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.slow
     ],
 )
 def test_the_class_word_takes_the_triggers_place(caption: str, words: str) -> None:
-    """Once, whether the caption says it beside the trigger or not; a caption without the trigger has no such words."""
-    from engines.training.prior import class_words
+    """It occurs once, also where the caption has it beside the trigger; without the trigger there are no such words."""
+    from engines.training.prior_preservation import class_words
 
     assert class_words(caption, "ohwx", "person") == words
     assert class_words(caption, "", "person") == ""
