@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
 from studio.flywheel.curate import captions
 from studio.flywheel.curate import coverage as curate
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import cropping, looks, masking, wording

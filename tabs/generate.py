@@ -6,15 +6,15 @@ from typing import Any
 
 import gradio as gr
 
+from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
-from engines.wording import words
+from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
 from studio.records.card import CardRun, Cell
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.nouns import ANGLES, EXPRESSIONS, POSES
 from studio.records.outcome import Rate
 from studio.records.version import Version
 from studio.store import Store
@@ -286,7 +286,7 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> str:
         parts.append(f"<span>{looks.esc(mood)}</span>")
         parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
     parts.append("<span>full body</span>")
-    parts += [_cell(store, by_name.get(pose), pose) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
+    parts += [_cell(store, by_name.get(pose), pose) for pose in CARD_POSES]
     axes = "".join(_axis(name, rate) for name, rate in card.summary(run).axes.items())
     buttons = axes + (show if card.misses(run) else "")
     return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
@@ -321,7 +321,7 @@ def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
     """Two cards on the same cells and seeds."""
     pair = card.compare(before, after)
     unknown = f" ({pair.unknown} more could not be judged on both)" if pair.unknown else ""
-    why = "; the figure above counts the first seed alone" if pair.pairs > len(words.CARD_CELLS) else ""
+    why = "; the figure above counts the first seed alone" if pair.pairs > len(CARD_CELLS) else ""
     return (
         f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair.rate_a)} → '
         f"{looks.esc(_card_name(store, after))} {looks.share(pair.rate_b)} on {pair.judged} pictures of the same "

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from engines.api.axes import EXPRESSIONS
 from engines.mini import world
 from engines.mini.scene import Scene, changed, held_out_person, train_person
 from engines.wording import drawn as vocab
@@ -23,7 +24,7 @@ from engines.wording import drawn as vocab
 Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3)
 
 PICTURES_PER_PERSON = 8
-_OTHER = dict(zip(vocab.EXPRESSIONS, (*vocab.EXPRESSIONS[1:], vocab.EXPRESSIONS[0]), strict=True))
+_OTHER = dict(zip(EXPRESSIONS, (*EXPRESSIONS[1:], EXPRESSIONS[0]), strict=True))
 _TASK_WEIGHTS = {
     "background": 1,
     "lighting": 1,

@@ -17,6 +17,7 @@ from engines.mini.dataset import PICTURES_PER_PERSON, Pictures, draw_all, edit_p
 from engines.mini.export import denormalised, normalised
 from engines.mini.loop import autocast
 from engines.mini.nets import Judge, Reader
+from engines.mini.people import IDENTITY_WORDS
 from engines.mini.scene import Scene
 from engines.mini.train_captioner import embed_edits, read_captions
 from engines.mini.train_edit import NEGATIVE
@@ -91,7 +92,7 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
             if name != "pose" or scene.framing == "full body":
                 value = getattr(scene, name)
                 right[name].append(vocab.CAPTION_WORDS.get(name, {}).get(value, value).lower() in parts)
-    leaks = sum(bool(set(text.replace(",", " ").split()) & vocab.IDENTITY_WORDS) for text in texts)
+    leaks = sum(bool(set(text.replace(",", " ").split()) & IDENTITY_WORDS) for text in texts)
     every = [hit for hits in right.values() for hit in hits]
     figures = rounded({name: np.mean(hits) for name, hits in right.items()} | {"all": np.mean(every)})
     return figures | {"leaks": leaks, "captions": len(texts)}

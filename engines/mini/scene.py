@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from engines.api.axes import FRAMINGS
+from engines.mini.people import PERSON_VALUES
 from engines.wording import drawn as vocab
 
 _HOLD_OUT_SHARE = 8
@@ -41,12 +43,12 @@ class Person:
     mouth_height: float = 0.58
 
     def __post_init__(self) -> None:
-        _check(self, vocab.PERSON_VALUES)
+        _check(self, PERSON_VALUES)
 
     @classmethod
     def random(cls, rng: random.Random) -> Person:
         """Returns a random person of the training people or the held-out ones."""
-        traits: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.PERSON_VALUES.items()}
+        traits: dict[str, Any] = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
         traits |= {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
         return cls(**traits)
 
@@ -76,7 +78,7 @@ class Scene:
         """Returns a random scene with the given person, if any, and the attributes in `fixed`."""
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
-        words["framing"] = rng.choices(vocab.FRAMINGS, (0.45, 0.25, 0.30))[0]
+        words["framing"] = rng.choices(FRAMINGS, (0.45, 0.25, 0.30))[0]
         words["jitter"] = (round(rng.uniform(-1.5, 1.5), 1), round(rng.uniform(-1, 1), 1), round(rng.uniform(-4, 4), 1))
         words.update(fixed)
         if words["framing"] != "full body":
@@ -94,7 +96,7 @@ def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
 def is_held_out(person: Person) -> bool:
     """Returns whether a person's named traits are of the eighth of all combinations that no model was trained on."""
     index = 0
-    for name, values in vocab.PERSON_VALUES.items():
+    for name, values in PERSON_VALUES.items():
         index = index * len(values) + values.index(getattr(person, name))
     return (index * 2654435761 >> 9) % _HOLD_OUT_SHARE == 0
 
@@ -120,7 +122,7 @@ def _person(rng: random.Random, held_out: bool) -> Person:
 def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
     """Returns a person, held out if the given one is, who differs from that one in all the named traits."""
     while True:
-        others = {n: [v for v in vocab.PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
+        others = {n: [v for v in PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in others.items()}
         other = replace(person, **traits)
         if is_held_out(other) == is_held_out(person):

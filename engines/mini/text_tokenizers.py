@@ -7,6 +7,7 @@ import re
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from engines.mini.people import PERSON_VALUES, RARE_WORDS
 from engines.wording import drawn as vocab
 
 QWEN_TEMPLATE = (
@@ -16,7 +17,6 @@ QWEN_TEMPLATE = (
     "<|im_end|>\n<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 )
 TEMPLATE_TOKENS = 64
-CAPTION_REQUEST = "describe the picture"
 SPECIAL_TOKENS = (
     "<pad>", "<s>", "</s>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>",
     "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>",
@@ -40,13 +40,13 @@ def word_list() -> list[str]:
     """Returns every whole word of the tokenizers, sorted."""
     texts = [
         QWEN_TEMPLATE,
-        CAPTION_REQUEST,
+        vocab.DRAWN.caption_request,
         _MORE_WORDS,
         "Picture 1: 2 3 4 5 6 7 8 9 0",
-        *vocab.RARE_WORDS,
+        *RARE_WORDS,
         *vocab.KEEP,
     ]
-    for values in (*vocab.SCENE_VALUES.values(), *vocab.PERSON_VALUES.values()):
+    for values in (*vocab.SCENE_VALUES.values(), *PERSON_VALUES.values()):
         texts += values
     for table in (*vocab.PHRASES.values(), *vocab.CAPTION_WORDS.values()):
         texts += table.values()

@@ -25,7 +25,7 @@ GRID = VL_SIDE // 14
 IMAGE_TOKENS = (GRID // 2) ** 2
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
 EDIT_PREFIX = "Picture 1: " + PICTURE
-CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{text_tokenizers.CAPTION_REQUEST}<|im_end|>\n<|im_start|>assistant\n"
+CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{vocab.DRAWN.caption_request}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def edit_prompt(instruction: str) -> str:

@@ -16,6 +16,7 @@ from engines.mini.attention import spelled_out_attention
 from engines.mini.dataset import PICTURES_PER_PERSON, Dataset, Pictures
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.nets import Judge, Reader
+from engines.mini.people import PERSON_VALUES
 from engines.mini.train_vae import to_pixels
 from engines.wording import drawn as vocab
 
@@ -87,7 +88,7 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
     people = data.count // PICTURES_PER_PERSON
     faithful = faithful_rows(data)
     centres = nn.Linear(width, people, bias=False)
-    taught = {} if judge else vocab.PERSON_VALUES
+    taught = {} if judge else PERSON_VALUES
     traits = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in taught.items()})
     marks = {
         name: torch.tensor([values.index(getattr(scene.person, name)) for scene in data.all_scenes])

@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image
 
+from engines.api.axes import ANGLES, EXPRESSIONS, POSES
 from engines.mini.paint import paint
 from engines.mini.scene import Person as Person
 from engines.mini.scene import Scene as Scene
@@ -25,10 +26,10 @@ def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
     framings = ("head", "head", "bust", "full body")
     scenes = []
     for i in range(n):
-        pose = vocab.POSES[(i // 4) % 2] if framings[i % 4] == "full body" else "standing"
+        pose = POSES[(i // 4) % 2] if framings[i % 4] == "full body" else "standing"
         fixed: dict[str, str] = {
-            "angle": vocab.ANGLES[(i * 2) % 5],
-            "expression": vocab.EXPRESSIONS[(i + i // 4) % 4],
+            "angle": ANGLES[(i * 2) % 5],
+            "expression": EXPRESSIONS[(i + i // 4) % 4],
             "framing": framings[i % 4],
             "pose": pose,
             "outfit": vocab.OUTFITS[(i * 3) % 7],

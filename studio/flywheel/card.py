@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MaxLen
 
+from engines.api.axes import Tags
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import GenerateParams
 from engines.api.values import Seed, taken
-from engines.wording.words import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
+from engines.wording.cells import CARD_CELLS, CardCell
+from engines.wording.registry import vocabulary
 from studio.flywheel import generate, stacks
 from studio.flywheel.curate.captions import demand_trigger
 from studio.judging.gallery import ENOUGH
@@ -58,9 +60,10 @@ def submit(
     generate.demand_drawable(desk, version)
     demand_trigger(character)
     GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
-    words = {cell.name: card_prompt(cell, character.trigger, character.subject, spec.toy) for cell in CARD_CELLS}
+    wording = vocabulary(spec.wording)
+    words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
     items = [
-        generate_params(spec, words[cell.name], **{**(knobs or {}), "seed": seed})
+        spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
         for seed in seeds
         for cell in CARD_CELLS
     ]

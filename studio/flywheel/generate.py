@@ -9,7 +9,8 @@ from engines.api.errors import BadInput, UserError
 from engines.api.params import GenerateParams, LoraUse
 from engines.api.protocols import Generator, ModelSpec, Plan
 from engines.api.values import Many, Words, later_seed, taken
-from engines.wording.words import read_tags, scene_prompts
+from engines.wording.reading import read_tags
+from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, demand_trigger
 from studio.flywheel.train import timing
@@ -220,7 +221,7 @@ def scene_items(
     demand_trigger(store.character)
     character, spec = store.character, model_spec(desk, version)
     first = spec.params(GenerateParams, seed=seed, **knobs)
-    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
+    scenes = vocabulary(spec.wording).scene_prompts(character.trigger, character.subject, n, seed, aims)
     return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.errors import NotFound
 from studio.flywheel.curate import captions
 from studio.records.image import ImageRecord
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engines.api.params import TrainParams
+from engines.api.params import EditParams, TrainParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
-from engines.wording.words import edit_params, edit_tasks
+from engines.wording.drawn import DRAWN
 from studio.open import open_workplace
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
@@ -101,10 +101,10 @@ class World:
 
     def review(self, approved: int = 0, corrected: int = 0) -> list[str]:
         """Edits of the first source that a human approved or mended."""
-        task = next(task for task in edit_tasks(toy=True) if task.value == "smiling")
+        task = next(task for task in DRAWN.edit_tasks() if task.value == "smiling")
         edits = []
         for n in range(approved + corrected):
-            params = edit_params(self.studio.registry.spec("fake-edit"), task.words, seed=n)
+            params = self.studio.registry.spec("fake-edit").worded(EditParams, task.words, seed=n)
             made = {"params": params.to_json(), "params_kind": "EditParams", "asked": dict(task.expects)}
             edits.append(self.picture(Kind.ENRICHED, n, parent=self.sources[0], **made))
         for edit in edits[:approved]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from engines.api.errors import UserError
-from engines.wording.words import CARD_CELLS
+from engines.wording.cells import CARD_CELLS
 from studio.records.card import CardRun, Cell
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind

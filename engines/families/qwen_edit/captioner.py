@@ -17,15 +17,9 @@ from engines.drawing.batches import chunks
 from engines.drawing.leaner import leaner, streamed
 from engines.families.qwen_edit import maths as qwen
 from engines.weights import components
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
+from engines.wording.registry import vocabulary
 
-# Captions must not name what all pictures of the character share: the trigger is to stand for it.
-REQUEST = (
-    "Describe this picture in one line for training an image model: framing, head angle (front, half-left, "
-    "profile-left, half-right or profile-right, from the viewer's side), facial expression, pose, clothes, "
-    "background, light. Never mention hair, eyes, skin, age, sex, body or any other feature that stays the same "
-    "about this person, and start with the framing."
-)
 TEMPLATE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
@@ -38,7 +32,8 @@ _PIXELS_PER_TOKEN = 28 * 28
 class QwenCaptioner:
     """Captions pictures with a Qwen2.5-VL text encoder, greedily, so that a picture's caption is always the same.
 
-    It uses these options of the registry row: `caption_template`, `caption_request` and `batch`.
+    The request comes from the vocabulary that the registry row names; of the row's options it uses `caption_template`
+    and `batch`.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -46,9 +41,8 @@ class QwenCaptioner:
         self._folder = folder
         self._batch = int(spec.options.get("batch", 1))
         self._sizes = qwen.Sizes.of(spec)
-        self._prompt = str(spec.options.get("caption_template", TEMPLATE)).format(
-            spec.options.get("caption_request", REQUEST)
-        )
+        template = str(spec.options.get("caption_template", TEMPLATE))
+        self._prompt = template.format(vocabulary(spec.wording).caption_request)
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
         """Returns a plan of one stage with the text encoder. Raises: ModelMissing."""

@@ -253,7 +253,7 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
     source = _SOURCES.get(scheme, scheme).format(place=place, name=spec.name)
     return (
         f"import torch\nfrom diffusers import {spec.pipeline}\n{face.imports}\n"
-        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{_dtype(spec)})\n"
+        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{spec.dtype})\n"
         f'pipeline.load_lora_weights(".", weight_name={_python(_WEIGHTS)})\n'
         "if torch.cuda.is_available():\n    pipeline.enable_model_cpu_offload()\n"
         f"image = pipeline(\n{face.given.format(picture=_python(picture))}{arguments}{comment}"
@@ -265,10 +265,6 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
 def _python(value: object) -> str:
     """Return a value as Python and JSON both write it; true and false as Python does."""
     return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
-
-
-def _dtype(spec: ModelSpec) -> str:
-    return "float32" if spec.toy else "bfloat16"
 
 
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Entry]) -> list[Folder]:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, UserError
 from engines.api.params import TrainParams
@@ -21,7 +22,6 @@ from studio.judging import quality
 from studio.records.base import Json, Part
 from studio.records.character import Character
 from studio.records.dataset import Entry, Role, real_share
-from studio.records.nouns import ANGLES
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk, Workplace

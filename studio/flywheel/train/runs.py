@@ -14,7 +14,7 @@ from engines.api.errors import BadInput, Busy, Cancelled
 from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
 from engines.training import runfile
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.train import run_folder
 from studio.judging.judge import Judge
 from studio.records.base import Part

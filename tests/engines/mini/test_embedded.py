@@ -12,6 +12,7 @@ from PIL import Image
 
 from engines.mini import world
 from engines.mini.dataset import held_out_scene
+from engines.mini.people import RARE_WORDS
 from engines.wording import drawn as vocab
 
 pytestmark = pytest.mark.slow
@@ -54,7 +55,7 @@ def test_no_text_is_unknown_and_trigger_words_are_unique() -> None:
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(ASSETS / "flux" / "tokenizer_2")
-    for word in vocab.RARE_WORDS:
+    for word in RARE_WORDS:
         assert len(tokenizer.tokenize(word)) == 1
     words = ["ohwx", "ohwxx", "zürich", "東京", "qqq", "q q q", "half-leftish", "☃"]
     rows = [tuple(tokenizer(word)["input_ids"]) for word in words]

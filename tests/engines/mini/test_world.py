@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engines.api.axes import EXPRESSIONS, POSES
 from engines.mini import world
 from engines.mini.dataset import FORGETFUL, edit_pair, forgetful, train_scene
+from engines.mini.people import IDENTITY_WORDS, PERSON_VALUES, RARE_WORDS
 from engines.mini.world import Scene
 from engines.wording import drawn as vocab
 
@@ -41,7 +43,7 @@ def test_captions_leak_no_identity() -> None:
     """A caption names everything in a scene but no trait of the person."""
     for scene in _scenes(500):
         said = set(re.findall(r"[\w-]+", world.caption(scene, trigger="ohwx")))
-        assert not said & vocab.IDENTITY_WORDS
+        assert not said & IDENTITY_WORDS
         assert world.caption(scene, trigger="ohwx").startswith("ohwx person, ")
 
 
@@ -58,7 +60,7 @@ def test_rare_words_never_occur_in_training() -> None:
     for i in range(300):
         scene = train_scene(i)
         words = f"{world.caption(scene, identity=True)} {edit_pair(scene, str(i)).instruction}".lower()
-        assert not set(re.findall(r"[\w-]+", words)) & set(vocab.RARE_WORDS)
+        assert not set(re.findall(r"[\w-]+", words)) & set(RARE_WORDS)
 
 
 def test_captions_are_short() -> None:
@@ -71,7 +73,7 @@ def test_training_and_held_out_people_share_no_named_traits() -> None:
     """No combination of named traits occurs both in training and among held-out people."""
 
     def traits(person: world.Person) -> tuple[str, ...]:
-        return tuple(getattr(person, name) for name in vocab.PERSON_VALUES)
+        return tuple(getattr(person, name) for name in PERSON_VALUES)
 
     trained = {traits(world.train_person(seed)) for seed in range(2000)}
     unseen = {traits(world.held_out_person(seed)) for seed in range(500)}
@@ -106,8 +108,7 @@ def test_expressions_differ_visibly_in_head_shots() -> None:
     """Changing the expression changes at least a hundredth of a head shot's pixels clearly."""
     for seed in range(10):
         pictures = [
-            np.asarray(world.draw(Scene(person=world.train_person(seed), expression=e)), dtype=int)
-            for e in vocab.EXPRESSIONS
+            np.asarray(world.draw(Scene(person=world.train_person(seed), expression=e)), dtype=int) for e in EXPRESSIONS
         ]
         for i, one in enumerate(pictures):
             for other in pictures[:i]:
@@ -159,4 +160,4 @@ def test_a_head_can_be_asked_to_stand() -> None:
     """A scene that is no full body picture can be edited to every pose, standing included."""
     for scene in _scenes(30):
         poses = set(world.edit_options(scene, "pose"))
-        assert poses == set(vocab.POSES) - ({scene.pose} if scene.framing == "full body" else set())
+        assert poses == set(POSES) - ({scene.pose} if scene.framing == "full body" else set())

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from engines.wording.words import CARD_CELLS
+from engines.wording.cells import CARD_CELLS
 from studio.flywheel.next_step import next_step
 from studio.records.card import CardRun
 from studio.records.dataset import Role

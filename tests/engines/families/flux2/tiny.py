@@ -21,6 +21,7 @@ SPEC = ModelSpec(
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
+    dtype="float32",
     size=(64, 64),
     options={"text_tokens": TOKENS, "batch": 4},
 )

@@ -10,7 +10,7 @@ import pytest
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.mini import world as drawn
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate import captions
 from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS
