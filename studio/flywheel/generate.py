@@ -24,7 +24,7 @@ from studio.records.payload import DrawPayload
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
-from studio.workplace.desk import Desk, Workplace
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -64,17 +64,14 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
         fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
-    return fit, _seconds(desk.workplace, spec.name, items)
+    seconds = timing.drawn(desk.workplace, spec.name) * sum(map(timing.generated, items))
+    return fit, seconds or None
 
 
 def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
     """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
     engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
     return engine.plan([with_adapter(desk.store, item, version) for item in items])
-
-
-def _seconds(workplace: Workplace, model: str, items: Sequence[GenerateParams]) -> float | None:
-    return timing.drawn(workplace, model) * sum(map(timing.generated, items)) or None
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
