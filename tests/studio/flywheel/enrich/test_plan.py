@@ -10,6 +10,7 @@ from engines.mini import world
 from engines.wording.words import edit_tasks, read_tags
 from studio.flywheel.enrich import plan as planning
 from studio.records.image import ImageRecord, Kind
+from studio.records.nouns import ANGLES, EXPRESSIONS
 
 TOY = edit_tasks(toy=True)
 
@@ -43,7 +44,7 @@ def test_empty_cells_come_first() -> None:
     tags = {source.id: source.tags for source in sources}
     asks = planning.asks(sources, sources, TOY, 54, True, True)
     shown = {(t.get("angle"), t.get("expression")) for t in tags.values()}
-    missing = [(a, e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS if (a, e) not in shown]
+    missing = [(a, e) for a in ANGLES for e in EXPRESSIONS if (a, e) not in shown]
     reached = [{**tags[ask.source], **ask.edit.expects} for ask in asks[: len(missing)]]
     assert [(cell["angle"], cell["expression"]) for cell in reached] == missing
 
@@ -51,7 +52,7 @@ def test_empty_cells_come_first() -> None:
 def test_one_step_is_preferred_to_two() -> None:
     """A smiling front view is turned to smile at half-left; nothing else is asked of it."""
     sources = [record("a", angle="front", expression="smiling")]
-    existing = [record(f"{a} {e}", angle=a, expression=e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS]
+    existing = [record(f"{a} {e}", angle=a, expression=e) for a in ANGLES for e in EXPRESSIONS]
     existing = [image for image in existing if image.id != "half-left smiling"]
     (ask,) = planning.asks(sources, existing, TOY, 1, True, True)
     assert ask.edit.words == "turn the head to half-left"
@@ -60,7 +61,7 @@ def test_one_step_is_preferred_to_two() -> None:
 def test_the_nearest_head_is_turned() -> None:
     """Of two smiling pictures, the one that has to turn less is chosen."""
     sources = [record("far", angle="profile-right", expression="sad"), record("near", angle="front", expression="sad")]
-    existing = [record(f"{a} {e}", angle=a, expression=e) for a in world.vocab.ANGLES for e in world.vocab.EXPRESSIONS]
+    existing = [record(f"{a} {e}", angle=a, expression=e) for a in ANGLES for e in EXPRESSIONS]
     existing = [image for image in existing if image.id != "half-left sad"]
     (ask,) = planning.asks(sources, existing, TOY, 1, True, True)
     assert ask.source == "near"
