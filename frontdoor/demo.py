@@ -161,8 +161,8 @@ class Turn:
             for record in self.store.select(kind=Kind.SOURCE)
         }
         if len(originals) != len(truths):
-            told = str(imported.artifacts.to_json())
-            raise UserError(f"Only {len(originals)} of {len(truths)} pictures were imported.", told)
+            artifacts = str(imported.artifacts.to_json())
+            raise UserError(f"Only {len(originals)} of {len(truths)} pictures were imported.", artifacts)
         manifest = json.loads((self.workplace.settings.assets / "mini" / "manifest.json").read_text())
         threshold = float(manifest["thresholds"]["judge"])
         self.reviewer = StandIn.for_originals(self.workplace.settings.assets, threshold, originals)

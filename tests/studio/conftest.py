@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from PIL import Image
@@ -17,6 +17,7 @@ from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
 from engines.wording.drawn import DRAWN
 from studio.open import open_workplace
+from studio.records.event import Warned
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
 from studio.settings import Settings
@@ -25,6 +26,7 @@ from studio.workplace.context import Context
 from studio.workplace.desk import Desk, Workplace
 from tests.studio.jobs.queueing import Bench
 
+T = TypeVar("T")
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
 _FAR_AWAY = ModelSpec(
     name="far-away",
@@ -37,6 +39,12 @@ _FAR_AWAY = ModelSpec(
     trainer="engines.fake:FakeTrainer",
     loop="engines.fake:FakeTrainer",
 )
+
+
+def present(found: T | None) -> T:
+    """Returns a value that may be None, such as an artifact of a job; fails the test where it is None."""
+    assert found is not None
+    return found
 
 
 class WatchedRegistry(Registry):
@@ -116,6 +124,10 @@ class World:
     def train_params(self, **changes: Any) -> TrainParams:
         """The fake model's own, with changes."""
         return self.studio.registry.spec("fake-flux").params(TrainParams, **changes)
+
+    def warnings(self, job_id: str) -> list[str]:
+        """Returns the warnings among a job's events, oldest first."""
+        return [event.warning for event in self.studio.jobs.events(job_id)[0] if isinstance(event, Warned)]
 
     def context(self, job: Job) -> Context:
         """What the job's runner saw."""

@@ -12,6 +12,7 @@ from engines.wording.drawn import DRAWN
 from engines.wording.reading import read_tags
 from studio.flywheel.enrich import plan as planning
 from studio.records.image import ImageRecord, Kind
+from studio.records.nouns import ANGLES, EXPRESSIONS
 
 EDITS = DRAWN.edit_tasks()
 
