@@ -42,7 +42,8 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_pro
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with demo:
         skipped, heard = gr.State(()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 

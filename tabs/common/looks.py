@@ -169,7 +169,7 @@ def go(text: str, tab: str) -> Markup:
 
 def empty(sentence: str, extra: str = "") -> Markup:
     """Return what stands where nothing is yet: the next step in one sentence."""
-    return view("looks", "empty", sentence=sentence, extra=Markup(extra))
+    return view("looks", "empty", sentence=sentence, extra=extra)
 
 
 def waiting() -> Markup:
@@ -267,21 +267,21 @@ def tile(
         title=record.name,
         act=act,
         shown=shown,
-        badges=Markup(badges),
+        badges=badges,
         pick=pick,
     )
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
     """Return tiles in as many columns as fit."""
-    return view("looks", "grid", tiles=[Markup(tile) for tile in tiles], size=size)
+    return view("looks", "grid", tiles=list(tiles), size=size)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a quiet table; a cell that is markup stays so."""
-    return view("looks", "table", headers=headers, rows=[[Markup(cell) for cell in row] for row in rows])
+    return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
     """Return a titled block."""
-    return view("looks", "panel", title=title, body=Markup(body), aside=Markup(aside))
+    return view("looks", "panel", title=title, body=body, aside=aside)

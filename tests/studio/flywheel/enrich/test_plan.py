@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
+from studio.records.nouns import ANGLES, EXPRESSIONS
 
 from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.mini import world
@@ -12,7 +13,6 @@ from engines.wording.drawn import DRAWN
 from engines.wording.reading import read_tags
 from studio.flywheel.enrich import plan as planning
 from studio.records.image import ImageRecord, Kind
-from studio.records.nouns import ANGLES, EXPRESSIONS
 
 EDITS = DRAWN.edit_tasks()
 
