@@ -17,6 +17,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from gradio.route_utils import FnIndexInferError
+from gradio.routes import App
 from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.types import ASGIApp
@@ -115,7 +116,7 @@ def serve(
         app_kwargs={"exception_handlers": dict.fromkeys((KeyError, FnIndexInferError), _unknown)},
         **more,
     )
-    inner = cast(Mount, outer.routes[-1]).app  # Gradio mounts itself last
+    inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last
     demo.app = demo.server_app = inner
     demo.has_launched = True  # from now on Gradio looks where files come from
     demo.config = demo.get_config_file()  # with the theme, which mounting sets after it

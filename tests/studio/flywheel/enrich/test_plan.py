@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from studio.records.nouns import ANGLES, EXPRESSIONS
 
 from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.mini import world
