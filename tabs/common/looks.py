@@ -52,7 +52,7 @@ GONE = "The file of this picture is missing or damaged. Put it back from a backu
 
 
 def view(template: str, name: str, /, **values: Any) -> Markup:
-    """Return what a macro of a template makes of values: `view("curate", "detail", record=...)`."""
+    """Returns what a macro of a template makes of values."""
     macro = getattr(_environment().get_template(f"{template}.html").module, name)
     return Markup(macro(**values))
 
