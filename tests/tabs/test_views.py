@@ -11,6 +11,7 @@ import pytest
 from jinja2 import Environment, FileSystemLoader, nodes
 
 from engines.api.errors import BadInput
+from studio.flywheel.train.runs import Progress
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
@@ -118,7 +119,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "tile": lambda: looks.tile(a_record(), None, badges=BAD),
     "picture": lambda: looks.picture(None, BAD),
     "progress": lambda: shell.progress_line(a_job(state=JobState.RUNNING)),
-    "failed run": lambda: run._ended(a_job(state=JobState.FAILED), run.Progress(1, (), (), ())),
+    "failed run": lambda: run._ended(a_job(state=JobState.FAILED), Progress(1, (), (), ())),
     "running": lambda: status._running(a_job(state=JobState.RUNNING)),
     "offered": lambda: status._offered(a_job(state=JobState.FAILED)),
     "queue": lambda: looks.view("frame", "queue", jobs=[a_job(), a_job(id="k")]),
