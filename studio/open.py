@@ -22,7 +22,7 @@ from studio.flywheel.refine import editor
 from studio.flywheel.train import character
 from studio.gpu.manager import GpuManager
 from studio.jobs.queue import Jobs
-from studio.records.nouns import Job
+from studio.records.job import Job
 from studio.settings import Settings
 from studio.store import Library
 from studio.store.durable import make_folder

@@ -27,6 +27,16 @@ Guidance = Annotated[float, Ge(0), Le(100)]
 Side = Annotated[int, Ge(16), Le(4096)]  # pixels; the least is two latents of the real models
 Share = Annotated[float, Ge(0), Le(1)]
 Word = Annotated[str, MaxLen(200)]
+PIPELINE_ARGUMENTS: Mapping[str, str] = {  # knob -> the argument of diffusers' pipelines that takes it
+    "prompt": "prompt",
+    "instruction": "prompt",
+    "negative": "negative_prompt",
+    "width": "width",
+    "height": "height",
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "true_cfg": "true_cfg_scale",
+}
 LEAST_RATES: Mapping[str, float] = {"prodigy": 0.1}  # optimiser -> the learning rate below which it learns nothing
 _MOST = (1 << 31) - 1  # training steps
 _FEW = 5  # unknown names that an error lists

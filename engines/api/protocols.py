@@ -59,7 +59,9 @@ class ModelSpec:
     source: str  # a hub repository, or "assets:FOLDER" for what ships with us
     licence: str
     gated: bool = False
-    toy: bool = False
+    toy: bool = False  # a label in tabs, `doctor` and `models`: the embedded toy world; no engine reads it
+    wording: str = "photographs"  # a row of engines/wording/registry.py: what the model is asked with
+    dtype: str = "bfloat16"  # torch's name of what a generator's or an editor's weights are held in
     size: tuple[int, int] = (1024, 1024)
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
@@ -77,10 +79,14 @@ class ModelSpec:
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 
-    def params(self, kind: type[P], **changes: Any) -> P:
+    def params(self, kind: type[P], /, **changes: Any) -> P:
         """Returns the model's default parameters of one kind, with `changes` applied."""
         few = self.few_steps.knobs if self.few_steps and changes.get("few_steps") else {}
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
+
+    def worded(self, kind: type[P], words: str, /, **changes: Any) -> P:
+        """Returns the model's default parameters of one kind with these words as its prompt or instruction."""
+        return self.params(kind, **{kind.worded: words}, **changes)
 
 
 @dataclass(frozen=True)

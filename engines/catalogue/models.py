@@ -132,6 +132,8 @@ MODELS: tuple[ModelSpec, ...] = (
         source="assets:mini/flux",
         licence=_APACHE,
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         multiple=8,
         defaults={
@@ -213,6 +215,8 @@ MODELS: tuple[ModelSpec, ...] = (
         source="assets:mini/qwen_edit",
         licence=_APACHE,
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         defaults={
             "EditParams": {"steps": 12, "true_cfg": 3.0, "negative": " "},
@@ -240,7 +244,6 @@ MODELS: tuple[ModelSpec, ...] = (
             "batch": 8,
             "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
             "<|im_start|>assistant\n",
-            "caption_request": "describe the picture",
         },
         lora=_QWEN_LORA,
         pipeline=_QWEN_PIPELINE,

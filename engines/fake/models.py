@@ -19,6 +19,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.api.crops import cut
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
 from engines.api.params import CaptionParams, GenerateParams, LoraUse, Params
@@ -49,8 +50,6 @@ _GRID = (4, 4)
 _TOLD = "previews.told"
 _WORDS_READ = 77
 _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
-_ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
-_EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
 
 
 def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pictures: int = 1) -> Plan:
@@ -183,7 +182,7 @@ class FakeCaptioner(_Fake):
         with lease.stage("caption"):
             for index, image in enumerate(images):
                 byte = hashlib.sha256(to_rgb(image).tobytes()).digest()
-                tags = {"angle": _ANGLES[byte[0] % 5], "expression": _EXPRESSIONS[byte[1] % 4]}
+                tags = {"angle": ANGLES[byte[0] % 5], "expression": EXPRESSIONS[byte[1] % 4]}
                 on_step(index + 1, len(images))
                 yield Caption(f"{params.trigger} person, {tags['angle']}, {tags['expression']}", tags)
 
@@ -319,6 +318,8 @@ def _row(name: str, role: str, engine: str) -> ModelSpec:
         source="assets:fake",
         licence="Apache-2.0",
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         multiple=8,
         trainer="" if role == "scorer" else "engines.fake:FakeTrainer",

@@ -34,7 +34,8 @@ _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2
 
 def weight_dtype(spec: ModelSpec) -> torch.dtype:
     """Returns the type of a model's weights: float32 for the embedded models, exact on any CPU; else bfloat16."""
-    return torch.float32 if spec.toy else torch.bfloat16
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return dtype
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:

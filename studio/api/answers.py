@@ -16,7 +16,11 @@ from engines.api.errors import BadInput, UserError, from_disk
 from engines.api.params import Params
 from engines.api.protocols import ModelSpec
 from engines.api.values import Whole, Words, misfit, shortened, shown
-from studio.records.nouns import Character, ImageRecord, Job, JobState, Json
+from studio.records.base import Json
+from studio.records.character import Character
+from studio.records.image import ImageRecord
+from studio.records.job import Job, JobState
+from studio.records.payload import ModelPayload
 from studio.records.words import demand_text, mended
 from studio.store import Store
 from studio.workplace.desk import Workplace
@@ -143,5 +147,5 @@ class Answering:
             "job_id": job.id,
             "state": job.state.value,
             "position": queue_position(self._studio.jobs.list(), job.id),
-            "notes": list(job.payload.get("notes", ())),
+            "notes": list(ModelPayload.of(job).notes or ()),
         }

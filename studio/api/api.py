@@ -16,7 +16,9 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import run_folder, runs
-from studio.records.nouns import Json, Role
+from studio.records.base import Json
+from studio.records.dataset import Role
+from studio.records.payload import TrainPayload
 from studio.workplace.desk import Workplace
 
 API_VERSION = 1
@@ -133,7 +135,7 @@ class Api(PictureApi):
     def train_extend(self, job_id: Id, steps: Whole) -> Json:
         """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
         job = runs.training(self._studio, job_id)
-        settled = knobs(self._studio.registry.spec(job.payload["model"]), TrainParams, {"steps": steps})
+        settled = knobs(self._studio.registry.spec(TrainPayload.of(job).model), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
@@ -201,8 +203,8 @@ class Api(PictureApi):
         found = card.get(store, card_id) if card_id else card.newest(store)
         if found is None:
             raise NotFound("This character has no card yet.", "Run card_submit first.")
-        compared = card.compare(card.get(store, against), found) if against else {}
-        summary = card.summary(found)
+        compared = card.compare(card.get(store, against), found).to_json() if against else {}
+        summary = card.summary(found).to_json()
         return {"card": found.replace(summary=summary).to_json(), "summary": summary, "compared": compared}
 
     @answers
@@ -273,7 +275,7 @@ class Api(PictureApi):
         job = self._studio.jobs.get(job_id)
         events, after = self._studio.jobs.events(job_id, since)
         position = queue_position(self._studio.jobs.list(), job_id)
-        return {**row(job), "position": position, "events": events, "next": after}
+        return {**row(job), "position": position, "events": [event.to_json() for event in events], "next": after}
 
     @answers
     def job_cancel(self, job_id: Id) -> Json:

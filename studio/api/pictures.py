@@ -30,8 +30,9 @@ from studio.flywheel.curate import captions, importing, inbox
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
-from studio.flywheel.enrich.edits import PlanRow
-from studio.records.nouns import Json, Kind, Verdict
+from studio.records.base import Json
+from studio.records.image import Kind, Verdict
+from studio.records.payload import PlanRow
 from studio.store.pictures import open_upload
 
 _MODEL_ROLES = ("scorer", "generator", "editor")
@@ -73,7 +74,7 @@ class PictureApi(Answering):
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )
-        return {**self._queued(job), **job.artifacts, "error": job.error}
+        return {**self._queued(job), **job.artifacts.to_json(), "error": job.error.to_json()}
 
     @answers
     def image_list(
@@ -188,26 +189,24 @@ class PictureApi(Answering):
         missed: bool = False,
     ) -> Json:
         """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
-        return dataclasses.asdict(
-            enrich.plan(
-                self._studio.desk(character_id),
-                sources=sources,
-                tasks=tasks,
-                seeds=seeds,
-                model=model or None,
-                limit=limit or None,
-                fill_gaps=fill_gaps,
-                knobs=params,
-                aims=card.to_show(self._studio.desk(character_id)) if missed else (),
-            )
-        )
+        return enrich.plan(
+            self._studio.desk(character_id),
+            sources=sources,
+            tasks=tasks,
+            seeds=seeds,
+            model=model or None,
+            limit=limit or None,
+            fill_gaps=fill_gaps,
+            knobs=params,
+            aims=card.to_show(self._studio.desk(character_id)) if missed else (),
+        ).to_json()
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Json:
         """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
-        return {**dataclasses.asdict(planned), "standings": [dataclasses.asdict(each) for each in standings]}
+        return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Json:

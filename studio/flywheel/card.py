@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MaxLen
 
+from engines.api.axes import Tags
 from engines.api.errors import BadInput, NotFound
-from engines.api.params import GenerateParams, Json
+from engines.api.params import GenerateParams
 from engines.api.values import Seed, taken
-from engines.wording.words import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
+from engines.wording.cells import CARD_CELLS, CardCell
+from engines.wording.registry import vocabulary
 from studio.flywheel import generate, stacks
 from studio.flywheel.curate.captions import demand_trigger
 from studio.judging.gallery import ENOUGH
 from studio.judging.judge import Judge, judged
-from studio.judging.outcomes import FAIL, IDENTITY, MET, OPEN, PASS, UNKNOWN, axes_outcomes, goal, overall, paired, rate
+from studio.judging.outcomes import IDENTITY, axes_outcomes, goal, overall, paired, rate
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
-from studio.records.nouns import CardRun, ImageRecord, Job, Kind, Role
+from studio.records.card import CardRun, Cell, Summary
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
+from studio.records.outcome import Goal, Outcome, Paired, Rate
+from studio.records.payload import DrawPayload
 from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
@@ -53,9 +60,10 @@ def submit(
     generate.demand_drawable(desk, version)
     demand_trigger(character)
     GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
-    words = {cell.name: card_prompt(cell, character.trigger, character.subject, spec.toy) for cell in CARD_CELLS}
+    wording = vocabulary(spec.wording)
+    words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
     items = [
-        generate_params(spec, words[cell.name], **{**(knobs or {}), "seed": seed})
+        spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
         for seed in seeds
         for cell in CARD_CELLS
     ]
@@ -64,13 +72,13 @@ def submit(
     return desk.workplace.jobs.submit(
         "card",
         desk.id,
-        {
-            "items": [item.to_json() for item in items],
-            "version": version,
-            "model": spec.name,
-            "seeds": list(seeds),
-            "notes": notes,
-        },
+        DrawPayload(
+            items=tuple(item.to_json() for item in items),
+            version=version,
+            model=spec.name,
+            seeds=tuple(seeds),
+            notes=tuple(notes),
+        ),
         title=f"Card of {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),
         key=key,
@@ -79,7 +87,8 @@ def submit(
 
 def run(ctx: Context) -> None:
     """Draw every cell with every seed, then judge each on all the axes that its cell asks for."""
-    seeds: list[int] = ctx.job.payload["seeds"]
+    asked = DrawPayload.of(ctx.job)
+    seeds = asked.seeds or ()
     places = [(cell, seed) for seed in seeds for cell in CARD_CELLS]
     judge = Judge(ctx)
 
@@ -89,39 +98,40 @@ def run(ctx: Context) -> None:
             image,
             kind=Kind.CARD,
             item=item,
-            version=ctx.job.payload["version"],
+            version=asked.version,
             asked=cell.asked,
-            **judge.likeness(image),
+            likeness=judge.likeness(image),
         )
 
     images = [ctx.store.images.get(image) for image in generate.draw(ctx, keep)]
-    read = _read(ctx, images)
+    read = read_pictures(ctx, images)
+    ctx.store.update_images({image.id: {"tags": dict(tags)} for image, tags in zip(images, read, strict=True)})
     cells = tuple(
         _cell(cell, seed, image, tags, judge) for (cell, seed), image, tags in zip(places, images, read, strict=True)
     )
     card = CardRun(
         id=ctx.job.id,
-        version=ctx.job.payload["version"],
+        version=asked.version or "",
         job=ctx.job.id,
-        seeds=tuple(seeds),
+        seeds=seeds,
         cells=cells,
         originals=len(judge.gallery.ids),
     )
-    ctx.store.cards.put(card.replace(summary=summary(card)))
-    ctx.artifact("card", card.id)
+    ctx.store.cards.put(card.replace(summary=summary(card).to_json()))
+    ctx.keep(card=card.id)
 
 
 def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
     """A human's word on one cell, kept beside the machine's; None takes it back. Raises: NotFound."""
     store = desk.store
     found = store.cards.get(card_id)
-    if not any(each["cell"] == cell and each["seed"] == seed for each in found.cells):
+    if not any((each.cell, each.seed) == (cell, seed) for each in found.cells):
         raise NotFound(f"The card has no cell {cell} with seed {seed}.", "Cells are named as on the card.")
     cells = tuple(
-        {**each, "human": passed} if each["cell"] == cell and each["seed"] == seed else each for each in found.cells
+        each.replace(human=passed) if (each.cell, each.seed) == (cell, seed) else each for each in found.cells
     )
     changed = found.replace(cells=cells)
-    return _as_judged(store, store.cards.put(changed.replace(summary=summary(_as_judged(store, changed)))))
+    return _as_judged(store, store.cards.put(changed.replace(summary=summary(_as_judged(store, changed)).to_json())))
 
 
 def get(store: Store, card_id: str) -> CardRun:
@@ -139,9 +149,9 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
     """A card by the rule of today: an older one may have passed everybody, for want of originals."""
     if run.originals is not None:
         return run
-    axes = judged(store, [cell["axes"] for cell in run.cells], run.created)
+    axes = judged(store, [cell.axes for cell in run.cells], run.created)
     cells = [
-        cell if cell["axes"] == found else {**cell, "axes": found, "verdict": overall(found.values())}
+        cell if cell.axes == found else cell.replace(axes=found, verdict=overall(found.values()))
         for cell, found in zip(run.cells, axes, strict=True)
     ]
     return run.replace(cells=tuple(cells))
@@ -185,10 +195,10 @@ def misses(run: CardRun) -> list[Tags]:
 
     What nobody could judge was not missed.
     """
-    verdicts = Counter((cell["cell"], verdict_of(cell)) for cell in run.cells)
+    verdicts = Counter((cell.cell, cell.headline) for cell in run.cells)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
-    failed = [name for name, verdict in verdicts if verdict == FAIL and name in asked]
-    worst = sorted(failed, key=lambda name: (-verdicts[name, FAIL], -verdicts[name, UNKNOWN]))
+    failed = [name for name, verdict in verdicts if verdict is Outcome.FAIL and name in asked]
+    worst = sorted(failed, key=lambda name: (-verdicts[name, Outcome.FAIL], -verdicts[name, Outcome.UNKNOWN]))
     return [asked[name] for name in worst]
 
 
@@ -197,107 +207,81 @@ def lessons(run: CardRun) -> list[Tags]:
 
     Shown nothing but T-poses, a version draws them where somebody stands, too: what a word means shows by contrast.
     """
-    lost, right = misses(run), {cell["cell"] for cell in run.cells if verdict_of(cell) == PASS}
+    lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
-    found = [*lost, *(beside for aim in lost for beside in _beside(run, aim, passed))]
+    found = list(lost)
+    for aim in lost:  # the first cell beside it that differs in nothing but an axis on which it went wrong
+        names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
+        pictures = [cell.axes for cell in run.cells if cell.cell in names]
+        wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome is not Outcome.PASS}
+        apart = [{name for name in had | aim if had.get(name) != aim.get(name)} for had in passed]
+        found += [had for had, axes in zip(passed, apart, strict=True) if len(axes) == 1 and axes <= wrong][:1]
     return [tags for at, tags in enumerate(found) if tags not in found[:at]]
 
 
-def _beside(run: CardRun, aim: Tags, passed: Sequence[Tags]) -> Sequence[Tags]:
-    """The first cell that differs from a missed one in nothing but an axis on which that went wrong; none or one."""
-    names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
-    pictures = [cell["axes"] for cell in run.cells if cell["cell"] in names]
-    wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome != PASS}
-    return [had for had in passed if len(apart := _apart(had, aim)) == 1 and apart <= wrong][:1]
+def summary(card: CardRun) -> Summary:
+    """Return a card's figures: rates over what could be judged, the first seed alone as first try, per axis too."""
+    first = [cell for cell in card.cells if cell.seed == card.seeds[0]]
+    axes = sorted({axis for cell in card.cells for axis in cell.axes})
+    told = [cell for cell in card.cells if cell.human is not None]
+    compared = [cell for cell in told if cell.verdict is not Outcome.UNKNOWN]
+    agreed = [Outcome.PASS if cell.headline is cell.verdict else Outcome.FAIL for cell in compared]
+    identities = [cell.identity for cell in card.cells if cell.identity is not None]
+    first_try = rate([cell.headline for cell in first])
+    reached = goal(first_try, TARGET)
+    return Summary(
+        first_try_rate=first_try.rate,
+        first_try=first_try,
+        all_seeds=rate([cell.headline for cell in card.cells]),
+        machine=rate([cell.verdict for cell in first]),
+        axes={axis: rate([cell.axes[axis] for cell in first if axis in cell.axes]) for axis in axes},
+        target=TARGET,
+        goal=reached,
+        met=reached is Goal.MET,
+        notes=tuple(_notes(card, first_try, reached)),
+        identity_median=round(median(identities), 4) if identities else None,
+        human=len(told),
+        agreement=rate(agreed).rate,
+    )
 
 
-def _apart(one: Tags, other: Tags) -> set[str]:
-    """The axes on which two cells differ."""
-    return {name for name in one | other if one.get(name) != other.get(name)}
-
-
-def verdict_of(cell: Json) -> str:
-    """A cell's headline: the human's word where there is one."""
-    if cell.get("human") is None:
-        return str(cell["verdict"])
-    return PASS if cell["human"] else FAIL
-
-
-def summary(card: CardRun) -> Json:
-    """First-try rate (first seed alone) with its Wilson interval, per axis too, and human against machine.
-
-    Rates are over what could be judged (`outcomes.rate`), None where nothing could; `goal` is met, missed or open, and
-    `agreement` is over the cells on which both gave a verdict.
-    """
-    first = [cell for cell in card.cells if cell["seed"] == card.seeds[0]]
-    axes = sorted({axis for cell in card.cells for axis in cell["axes"]})
-    told = [cell for cell in card.cells if cell.get("human") is not None]
-    agreed = [PASS if verdict_of(cell) == cell["verdict"] else FAIL for cell in told if cell["verdict"] != UNKNOWN]
-    identities = [cell["identity"] for cell in card.cells if cell.get("identity") is not None]
-    headline = rate([verdict_of(cell) for cell in first])
-    reached = goal(headline, TARGET)
-    return {
-        "first_try_rate": headline["rate"],
-        "first_try": headline,
-        "all_seeds": rate([verdict_of(cell) for cell in card.cells]),
-        "machine": rate([cell["verdict"] for cell in first]),
-        "axes": {axis: rate([cell["axes"][axis] for cell in first if axis in cell["axes"]]) for axis in axes},
-        "target": TARGET,
-        "goal": reached,
-        "met": reached == MET,
-        "notes": _notes(card, headline, reached),
-        "identity_median": round(median(identities), 4) if identities else None,
-        "human": len(told),
-        "agreement": rate(agreed)["rate"],
-    }
-
-
-def _notes(card: CardRun, headline: Json, reached: str) -> list[str]:
-    """What to know of a card's figures, and what to do about it."""
-    notes = []
-    likened = [cell["axes"].get(IDENTITY) for cell in card.cells if cell.get("identity") is not None]
-    if UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
-        notes.append(
+def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
+    """Yield what to know of a card's figures, and what to do about it."""
+    likened = [cell.axes.get(IDENTITY) for cell in card.cells if cell.identity is not None]
+    if Outcome.UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
+        yield (
             f"Identity was not judged: it takes {ENOUGH} originals that the scorer can compare with to know how alike "
             "they are. Import more originals (or get the scorer's files, where they were missing), then run the card "
             "again."
         )
-    if reached == OPEN and headline["unknown"]:
-        notes.append(
-            f"The goal of {TARGET:.0%} is neither met nor missed: {headline['unknown']} of {headline['n']} cells could "
+    if reached is Goal.OPEN and first_try.unknown:
+        yield (
+            f"The goal of {TARGET:.0%} is neither met nor missed: {first_try.unknown} of {first_try.n} cells could "
             "not be judged, and they decide it. Look at those marked “?” and say right or wrong under each."
         )
-    return notes
 
 
-def compare(card_a: CardRun, card_b: CardRun) -> Json:
-    """Two versions on the same cells and seeds, compared where both could be judged (`outcomes.paired`).
+def compare(card_a: CardRun, card_b: CardRun) -> Paired:
+    """Compare two versions on the same cells and seeds, where both could be judged.
 
     Raises: BadInput when they share no seed.
     """
-    before = {(cell["cell"], cell["seed"]): verdict_of(cell) for cell in card_a.cells}
-    after = {(cell["cell"], cell["seed"]): verdict_of(cell) for cell in card_b.cells}
+    before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
+    after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}
     shared = sorted(before.keys() & after.keys())
     if not shared:
         raise BadInput("These cards share no seed.", "Run both with the same seeds.")
     return paired([before[place] for place in shared], [after[place] for place in shared])
 
 
-def _read(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    read = read_pictures(ctx, images)
-    ctx.store.update_images({image.id: {"tags": dict(tags)} for image, tags in zip(images, read, strict=True)})
-    return read
-
-
-def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str], judge: Judge) -> Json:
+def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str], judge: Judge) -> Cell:
     identity = judge.identity(image.scores)
     outcomes = axes_outcomes(cell.axes, tags, identity, judge.floor)
-    return {
-        "cell": cell.name,
-        "seed": seed,
-        "image": image.id,
-        "identity": identity,
-        "axes": outcomes,
-        "verdict": overall(outcomes.values()),
-        "human": None,
-    }
+    return Cell(
+        cell=cell.name,
+        seed=seed,
+        image=image.id,
+        identity=identity,
+        axes=outcomes,
+        verdict=overall(outcomes.values()),
+    )

@@ -6,20 +6,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from engines.api.errors import BadInput, UserError
-from engines.api.params import GenerateParams, Json, LoraUse
+from engines.api.params import GenerateParams, LoraUse
 from engines.api.protocols import Generator, ModelSpec, Plan
 from engines.api.values import Many, Words, later_seed, taken
-from engines.wording.words import read_tags, scene_prompts
+from engines.wording.reading import read_tags
+from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, demand_trigger
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.judge import Judge
-from studio.records.nouns import ImageRecord, Job, Kind, Role, Version
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
+from studio.records.payload import DrawPayload
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
-from studio.workplace.desk import Desk, Workplace
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,12 +50,7 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
     return desk.workplace.jobs.submit(
         "generate",
         desk.id,
-        {
-            "items": [item.to_json() for item in items],
-            "version": version,
-            "model": model,
-            "notes": notes,
-        },
+        DrawPayload(items=tuple(item.to_json() for item in items), version=version, model=model, notes=tuple(notes)),
         title=f"Draw {len(items)} pictures with {drawn_by.name if drawn_by else 'the base model'}",
         total=len(items),
         key=key,
@@ -64,17 +64,14 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
         fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
-    return fit, _seconds(desk.workplace, spec.name, items)
+    seconds = timing.drawn(desk.workplace, spec.name) * sum(map(timing.generated, items))
+    return fit, seconds or None
 
 
 def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
     """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
     engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
     return engine.plan([with_adapter(desk.store, item, version) for item in items])
-
-
-def _seconds(workplace: Workplace, model: str, items: Sequence[GenerateParams]) -> float | None:
-    return timing.drawn(workplace, model) * sum(map(timing.generated, items)) or None
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
@@ -85,51 +82,50 @@ def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
 
 def run(ctx: Context) -> None:
     """Draw what is not drawn yet; each picture is scored before it is shown to a reviewer."""
-    judge = Judge(ctx)
+    judge, asked = Judge(ctx), DrawPayload.of(ctx.job)
     floor = threshold(ctx.desk, judge.gallery)
 
     def keep(_index: int, image: Image, item: GenerateParams) -> ImageRecord:
         likeness = judge.likeness(image)
-        scores = likeness.get("scores", {})
+        scores = likeness.scores if likeness else {}
         return ctx.save(
             image,
             kind=Kind.SYNTHETIC,
             item=item,
-            version=ctx.job.payload["version"],
+            version=asked.version,
             asked=read_tags(item.headline()),
             caption=item.headline(),
             caption_by=RECIPE,
-            **likeness,
+            likeness=likeness,
             advice=judge.advice(scores),
             filtered=judge.below(scores, floor),
         )
 
     images = draw(ctx, keep)
     aside = sum(ctx.store.images.get(image).filtered for image in images)
-    ctx.artifact("filtered", aside)
-    ctx.artifact("threshold", floor)
+    ctx.keep(filtered=aside, threshold=floor)
 
 
 def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]) -> list[str]:
     """Draw the items that have no picture yet; answers all ids in item order."""
-    payload = ctx.job.payload
-    items = [GenerateParams.from_json(item) for item in payload["items"]]
-    images: list[str] = list(ctx.job.artifacts.get("images", []))
+    asked = DrawPayload.of(ctx.job)
+    items = [GenerateParams.from_json(item) for item in asked.items]
+    images = list(ctx.job.artifacts.images or ())
     stacks.tell(ctx)
     left = items[len(images) :]
     if left:
-        engine = ctx.workplace.engine(payload["model"])
-        stacked = [with_adapter(ctx.store, item, payload["version"]) for item in left]
+        engine = ctx.workplace.engine(asked.model)
+        stacked = [with_adapter(ctx.store, item, asked.version or "") for item in left]
 
         def on_step(step: int, of: int, message: str = "") -> None:
             ctx.step(len(images), len(items), message or f"step {step} of {of}")
 
-        with ctx.lease(engine.plan(stacked), _peak_key(payload["model"], left)) as lease:
+        with ctx.lease(engine.plan(stacked), _peak_key(asked.model, left)) as lease:
             drawn: Iterator[Image] = engine.generate(stacked, lease, on_step)
             # The record keeps the item as it was asked: the version's id stands for its file.
             for image, item in zip(drawn, left, strict=True):
                 images.append(keep(len(images), image, item).id)
-                ctx.artifact("images", list(images))
+                ctx.keep(images=tuple(images))
                 ctx.step(len(images), len(items))
     return images
 
@@ -153,9 +149,9 @@ def character_version(store: Store, version: str) -> Version | None:
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
     """Below this a picture is set aside: what the user set, else the originals' own leave-one-out floor."""
-    chosen = desk.workplace.library.settings().get(_setting(desk.id))
+    chosen = desk.workplace.library.setting(_setting(desk.id), float)
     if chosen is not None:
-        return float(chosen)
+        return chosen
     return (reference or gallery_if_any(desk)).floor
 
 
@@ -165,7 +161,7 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
     scorer = desk.workplace.scorer(store.character.scorer).version
     desk.workplace.library.set_setting(_setting(desk.id), value)
     floor = threshold(desk)
-    changes: dict[str, Json] = {}
+    changes: dict[str, dict[str, bool]] = {}
     aside: list[str] = []
     for image in store.select(Kind.SYNTHETIC):
         score = score_of(image, scorer)
@@ -222,7 +218,7 @@ def scene_items(
     demand_trigger(store.character)
     character, spec = store.character, model_spec(desk, version)
     first = spec.params(GenerateParams, seed=seed, **knobs)
-    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
+    scenes = vocabulary(spec.wording).scene_prompts(character.trigger, character.subject, n, seed, aims)
     return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 

@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studio.flywheel import card
-from studio.judging.outcomes import OPEN
-from studio.records.nouns import CardRun, Kind, Role, Verdict, Version, VersionState
+from studio.records.card import CardRun
+from studio.records.dataset import Role
+from studio.records.image import Kind, Verdict
+from studio.records.outcome import Goal
+from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
 
@@ -39,7 +42,8 @@ def next_step(desk: Desk) -> NextStep:
     """Return the character's next step; figures of a card are those of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
     stops = _stops(seen)
-    at, why = next((at, why) for wanted, at, why in _wants(seen) if wanted)
+    wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # the most urgent first; the last always is
+    at, why = next((at, why) for wanted, at, why in wants if wanted)
     return NextStep(stops, at, why)
 
 
@@ -72,7 +76,7 @@ def _look(store: Store) -> _Seen:
     sources, enriched, drawn = (store.select(kind) for kind in (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC))
     pending = store.pending()
     left_drawn = sum(each.kind is Kind.SYNTHETIC for each in pending)
-    versions, editors = (tuple(_of_role(store, role)) for role in (Role.CHARACTER, Role.EDITOR))
+    versions, editors = (tuple(store.versions.find(role=role)) for role in (Role.CHARACTER, Role.EDITOR))
     in_use, editor = store.adopted(Role.CHARACTER), store.adopted(Role.EDITOR)
     candidate = _candidate(versions, in_use)
     shown = card.newest(store, in_use.id if in_use else "")
@@ -102,10 +106,6 @@ def _look(store: Store) -> _Seen:
     )
 
 
-def _of_role(store: Store, role: Role) -> list[Version]:
-    return [each for each in store.versions.all() if each.role is role]
-
-
 def _created(versions: Sequence[Version]) -> str:
     return max((each.created for each in versions), default="")
 
@@ -123,7 +123,7 @@ CURATE, ENRICH, REVIEW, TRAIN, GENERATE, REVIEW_DRAWN, CARD, REFINE = range(8)
 def _stops(seen: _Seen) -> tuple[Stop, ...]:
     version = seen.in_use or (seen.versions[-1] if seen.versions else None)
     curated = seen.sources >= ENOUGH_SOURCES and not seen.bare
-    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    met = seen.card is not None and card.summary(seen.card).met
     return (
         Stop("Curate", str(seen.sources), "Curate", curated),
         Stop("Enrich", str(seen.enriched), "Enrich", seen.enriched > 0),
@@ -139,16 +139,14 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
 Want = tuple[bool, int, str]  # whether it is wanted, at which stop, and why
 
 
-def _wants(seen: _Seen) -> list[Want]:
-    """What may be wanted, the most urgent first; the last always is."""
-    return [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]
-
-
 def _first_turn(seen: _Seen) -> list[Want]:
     """Up to the first version."""
     edits = _count(seen.left_edits, "edit waits", "edits wait")
+    pictures = _count(seen.sources, "picture", "pictures")
+    few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
     return [
-        (seen.sources < ENOUGH_SOURCES, CURATE, _few_sources(seen.sources)),
+        (not seen.sources, CURATE, "Drop 10 to 20 pictures of your character to begin."),
+        (seen.sources < ENOUGH_SOURCES, CURATE, few),
         (seen.bare > 0, CURATE, _count(seen.bare, "picture has no caption yet.", "pictures have no caption yet.")),
         (
             not seen.enriched,
@@ -188,7 +186,7 @@ def _judging(seen: _Seen) -> list[Want]:
 def _next_turn(seen: _Seen) -> list[Want]:
     """What makes the next version better than the one in use, and the editor with it."""
     now = seen.in_use.name if seen.in_use else ""
-    met = seen.card is not None and bool(card.summary(seen.card)["met"])
+    met = seen.card is not None and card.summary(seen.card).met
     tally = _tally(seen.card) if seen.card else ""
     editor = seen.editor_candidate.name if seen.editor_candidate else ""
     scenes = _count(seen.left_drawn, "new scene waits", "new scenes wait")
@@ -222,8 +220,8 @@ def _decision(seen: _Seen) -> str:
 
 def _tally(run: CardRun) -> str:
     """How many of the cells that could be judged are right on the first try."""
-    first = card.summary(run)["first_try"]
-    return f"{first['k']}/{first['judged']}"
+    first = card.summary(run).first_try
+    return f"{first.k}/{first.judged}"
 
 
 def _unmet(now: str, run: CardRun | None) -> str:
@@ -231,9 +229,9 @@ def _unmet(now: str, run: CardRun | None) -> str:
     if run is None:
         return ""
     found = card.summary(run)
-    first = found["first_try"]
-    if found["goal"] == OPEN:
-        return f"The card leaves {first['unknown']} of {first['n']} cells open: look at them and say right or wrong."
+    first = found.first_try
+    if found.goal is Goal.OPEN:
+        return f"The card leaves {first.unknown} of {first.n} cells open: look at them and say right or wrong."
     return f"{now} has {_tally(run)} cells right: let the editor show what it missed, so that the next one learns it."
 
 
@@ -245,11 +243,5 @@ def _figure(run: CardRun | None) -> str:
     """The tally, and beside it how many cells are unknown."""
     if run is None:
         return "–"
-    unknown = card.summary(run)["first_try"]["unknown"]
+    unknown = card.summary(run).first_try.unknown
     return _tally(run) + (f" · {unknown} ?" if unknown else "")
-
-
-def _few_sources(count: int) -> str:
-    if not count:
-        return "Drop 10 to 20 pictures of your character to begin."
-    return f"{_count(count, 'picture', 'pictures')} so far; {ENOUGH_SOURCES} or more give a usable start."

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engines.api.params import LoraUse
+from studio.records.payload import ModelPayload
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
 
@@ -20,5 +21,5 @@ def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]])
 
 def tell(ctx: Context) -> None:
     """Tell whoever follows a job what of its LoRA files it does not use."""
-    for note in ctx.job.payload.get("notes", ()):
-        ctx.event(warning=note)
+    for note in ModelPayload.of(ctx.job).notes or ():
+        ctx.warn(note)

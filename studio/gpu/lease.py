@@ -14,6 +14,8 @@ from studio.gpu.residents import MemoryErrors
 if TYPE_CHECKING:  # a lease and its manager are friends
     from studio.gpu.manager import GpuManager
 
+Parts = dict[str, Any]  # a name -> the module of a stage that is on the card
+
 
 @dataclass(eq=False)
 class Active:
@@ -26,7 +28,7 @@ class Active:
     stage: Stage
     rung: int
     lease: CardLease
-    parts: dict[str, Any]
+    parts: Parts
     base: int
     high: int
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from engines.api.errors import UserError
-from studio.records.nouns import Job, Json
+from studio.records.event import Event, read_event
+from studio.records.job import Job
 from studio.records.words import mended
 from studio.store.durable import make_folder
 
@@ -27,15 +28,15 @@ class EventLog:
     def __init__(self, folder: Callable[[Job], Path | None]) -> None:
         self._folder = folder
         self._lock = threading.Lock()
-        self._events: dict[str, list[Json]] = {}
+        self._events: dict[str, list[Event]] = {}
         self._unwritten: dict[str, list[str]] = {}
 
-    def add(self, job: Job, event: Json) -> None:
-        """Append; `event` must be JSON."""
+    def add(self, job: Job, event: Event) -> None:
+        """Append an event."""
         with self._lock:
             events, folder = self._read(job), self._folder(job)
-            line = json.dumps(mended(event))
-            events.append(json.loads(line))
+            line = json.dumps(mended(event.to_json()))
+            events.append(read_event(json.loads(line)))
             if folder is None:
                 return
             waiting = self._unwritten.setdefault(job.id, [])
@@ -48,13 +49,13 @@ class EventLog:
             else:
                 waiting.clear()
 
-    def since(self, job: Job, start: int) -> tuple[list[Json], int]:
+    def since(self, job: Job, start: int) -> tuple[list[Event], int]:
         """The events from number `start` (0 = the first) on, and the number to ask from next time."""
         with self._lock:
             events = self._read(job)
             return events[max(0, start) :], len(events)
 
-    def _read(self, job: Job) -> list[Json]:
+    def _read(self, job: Job) -> list[Event]:
         if job.id not in self._events:
             folder = self._folder(job)
             path = folder / _NAME if folder is not None else None
@@ -77,9 +78,9 @@ def _append(path: Path, lines: Sequence[str]) -> None:
             raise
 
 
-def _parse(line: str) -> Json | None:
+def _parse(line: str) -> Event | None:
     try:
         event = mended(json.loads(line))
     except ValueError:
         return None
-    return event if isinstance(event, dict) else None
+    return read_event(event) if isinstance(event, dict) else None

@@ -9,18 +9,22 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from engines.api.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, NotFound, RanOut, UserError
 from studio.jobs.events import EventLog
-from studio.records.nouns import WITHOUT, Job, JobState, Json, now, summary
+from studio.records.base import now
+from studio.records.event import Event, RanShort
+from studio.records.job import Artifacts, Job, JobError, JobState
+from studio.records.payload import Payload
 from studio.records.words import demand_text, mended
 from studio.store import Library
 from studio.store.durable import disk_refusal
 
 Runner = Callable[[Job], None]
 Rows = list[Job]  # inside the class, `list` is its method
-Events = tuple[list[Json], int]
+Events = tuple[list[Event], int]
 _LOG = logging.getLogger(__name__)
 _RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
 _SAVE_S = 1.0
@@ -59,13 +63,9 @@ class Jobs:
         self._live: set[str] = set()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._recover()
-
-    def _recover(self) -> None:
-        """What a crash left running is interrupted: offered for resume, never restarted unasked."""
-        lost = [job for job in self._jobs.values() if job.state is JobState.RUNNING]
-        for job in lost:
-            self._note(self._ended(job, {"state": JobState.INTERRUPTED}))
+        # What a crash left running is interrupted: offered for resume, never restarted unasked.
+        for job in [each for each in self._jobs.values() if each.state is JobState.RUNNING]:
+            self._note(self._ended(job, _End(JobState.INTERRUPTED)))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────
 
@@ -102,7 +102,7 @@ class Jobs:
         self,
         kind: str,
         character_id: str,
-        payload: Json,
+        payload: Payload,
         *,
         title: str,
         total: int = 0,
@@ -116,7 +116,8 @@ class Jobs:
         """
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
-        demand_text("The job", payload)
+        asked = json.loads(json.dumps(payload.to_json()))
+        demand_text("The job", asked)
         demand_text("The key", key)
         with self._wake:
             same = (
@@ -132,7 +133,7 @@ class Jobs:
                 kind=kind,
                 character=character_id,
                 title=mended(title),
-                payload=json.loads(json.dumps(payload)),
+                payload=asked,
                 total=total,
                 key=key,
                 position=self._last_position() + 1,
@@ -155,7 +156,7 @@ class Jobs:
                 self._cancelling.add(job_id)
                 return self._note(job.replace(message="cancelling"))
             if job.state in (JobState.QUEUED, JobState.INTERRUPTED):
-                return self._note(self._ended(job, {"state": JobState.CANCELLED}))
+                return self._note(self._ended(job, _End(JobState.CANCELLED)))
             return job
 
     def resume(self, job_id: str) -> Job:
@@ -168,7 +169,7 @@ class Jobs:
                 raise BadInput(f"{job.title or job.kind} is {job.state}.", "Submit a new job instead.")
             return self._note(self._queued_again(job))
 
-    def extend(self, job_id: str, payload: Json, total: int) -> Job:
+    def extend(self, job_id: str, payload: Payload, total: int) -> Job:
         """Queue again what has ended, with more asked of it: one write, so that no crash parts the two.
 
         Raises: NotFound, BadInput, Busy while it has not ended.
@@ -177,15 +178,16 @@ class Jobs:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
                 raise Busy(f"{job.title or job.kind} has not ended.", "Stop it, or wait; then extend it.")
-            return self._keep(self._queued_again(job.replace(payload=json.loads(json.dumps(payload)), total=total)))
+            asked = json.loads(json.dumps(payload.to_json()))
+            return self._keep(self._queued_again(job.replace(payload=asked, total=total)))
 
     def _queued_again(self, job: Job) -> Job:
         if job.kind not in self._runners:
             raise BadInput(f"No job of kind {job.kind} can be run.", "It was made by another version.")
         self._wake.notify_all()
         again = {"state": JobState.QUEUED, "position": self._last_position() + 1, "ended": "", "message": ""}
-        kept = {name: value for name, value in job.artifacts.items() if name not in WITHOUT}
-        return job.replace(**again, error={}, artifacts=kept)
+        kept = job.artifacts.replace(left_out=None, not_compared=None, again=None)
+        return job.replace(**again, error=JobError(), artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
         """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""
@@ -254,34 +256,34 @@ class Jobs:
                 return job
 
     def _run(self, job: Job) -> None:
-        outcome: Json = {"state": JobState.INTERRUPTED}
+        end = _End(JobState.INTERRUPTED)
         try:
             self._persist(job)
             done = self.get(job.id)
-            outcome = {"state": JobState.DONE, "error": {}, "message": summary(done) or done.message}
+            end = _End(JobState.DONE, message=done.summary() or done.message)
         except Cancelled:
-            outcome = self._stopped(job)
+            end = self._stopped(job)
         except UserError as error:
             refused = isinstance(error, DiskFull | NotAllowed) and self.stopping(job.id)
-            outcome = self._stopped(job) if refused else _failed(job, error)
+            end = self._stopped(job) if refused else _failed(job, error)
         except SystemExit as error:
-            outcome = self._bug(error)
+            end = self._bug(error)
         except Exception as error:  # noqa: BLE001  whatever a runner does, the worker lives and the user is told
             told = disk_refusal(error, self._library.root)
             _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if told else "a bug", exc_info=error)
             stopped = told and self.stopping(job.id)
-            outcome = self._stopped(job) if stopped else _failed(job, told) if told else self._bug(error)
+            end = self._stopped(job) if stopped else _failed(job, told) if told else self._bug(error)
         finally:
-            self._end(job.id, outcome)
+            self._end(job.id, end)
 
-    def _stopped(self, job: Job) -> Json:
-        """How a job ends that was asked to, also where the disk did not let it keep its last step."""
+    def _stopped(self, job: Job) -> _End:
+        """Return how a job ends that was asked to, also where the disk did not let it keep its last step."""
         closing = self._closing and job.id not in self._cancelling
-        return {"state": JobState.INTERRUPTED if closing else JobState.CANCELLED}
+        return _End(JobState.INTERRUPTED if closing else JobState.CANCELLED)
 
-    def _bug(self, error: BaseException) -> Json:
-        told = {"code": "bug", "message": f"{type(error).__name__}: {error}"}
-        return {"state": JobState.FAILED, "error": {**told, "hint": f"The traceback is in {self._log}."}}
+    def _bug(self, error: BaseException) -> _End:
+        told = JobError(code="bug", message=mended(f"{type(error).__name__}: {error}"))
+        return _End(JobState.FAILED, told.replace(hint=f"The traceback is in {self._log}."))
 
     def _persist(self, job: Job) -> None:
         """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
@@ -291,20 +293,23 @@ class Jobs:
             except RanOut as error:
                 traceback.clear_frames(error.__traceback__)
                 _LOG.info("job %s goes on: %s", job.id, error)
-                self.add_event(job.id, {"at": now(), "ran_out": error.cause, "remedy": error.hint})
+                self.add_event(job.id, RanShort(ran_out=error.cause, remedy=error.hint))
 
-    def _end(self, job_id: str, outcome: Json) -> None:
+    def _end(self, job_id: str, end: _End) -> None:
         with self._wake:
             self._cancelling.discard(job_id)
-            self._note(self._ended(self.get(job_id), mended(outcome)))
+            self._note(self._ended(self.get(job_id), end))
             self._saved_at.pop(job_id, None)
             self._live.discard(job_id)
             self._wake.notify_all()
 
-    def _ended(self, job: Job, outcome: Json) -> Job:
-        """A job that ends now; a clock that is set back meanwhile changes nothing in the order."""
+    def _ended(self, job: Job, end: _End) -> Job:
+        """Return a job that ends now; a clock that is set back meanwhile changes nothing in the order."""
         last = max((each.ended_as for each in self._jobs.values()), default=0)
-        return job.replace(**outcome, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
+        error = JobError() if end.state is JobState.DONE else end.error or job.error
+        message = job.message if end.message is None else mended(end.message)
+        told = {"state": end.state, "error": error, "message": message}
+        return job.replace(**told, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
 
     # ── what a context reports ──────────────────────────────────────────────────────────────────
 
@@ -324,13 +329,14 @@ class Jobs:
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
-    def keep_artifact(self, job_id: str, name: str, value: Any) -> None:
-        """Keep a result with a job, durably."""
+    def keep_artifacts(self, job_id: str, **found: Any) -> None:
+        """Keep results with a job, durably; their names are fields of Artifacts."""
         with self._wake:
             job = self.get(job_id)
-            self._keep(job.replace(artifacts={**job.artifacts, name: mended(json.loads(json.dumps(value)))}))
+            kept = mended(job.artifacts.replace(**found).to_json())
+            self._keep(job.replace(artifacts=Artifacts.from_json(kept)))
 
-    def add_event(self, job_id: str, event: Json) -> None:
+    def add_event(self, job_id: str, event: Event) -> None:
         """Append to a job's events."""
         self._events.add(self.get(job_id), event)
 
@@ -371,6 +377,15 @@ def _place(job: Job) -> tuple[float, str, str]:
     return (job.position, job.created, job.id)
 
 
-def _failed(job: Job, error: UserError) -> Json:
+@dataclass(frozen=True)
+class _End:
+    """How a job ends; without a message its last one stays."""
+
+    state: JobState
+    error: JobError | None = None
+    message: str | None = None
+
+
+def _failed(job: Job, error: UserError) -> _End:
     _LOG.info("job %s failed: %s", job.id, mended(str(error)))
-    return {"state": JobState.FAILED, "error": error.to_json()}
+    return _End(JobState.FAILED, JobError.from_json(mended(error.to_json())))

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 
 from engines.api.crops import cut
 from engines.api.errors import ModelMissing, UserError
-from engines.api.params import Json
 from engines.api.protocols import Embedding, NoFace, Scorer
 from studio.judging.statistics import median, percentile
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Likeness, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 
@@ -116,21 +115,20 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """The mean of the three highest cosines with the originals; None where there is no original to compare with."""
+    """Return the mean of the three highest cosines with the originals; None where there is no original."""
     if not reference.ids:
         return None
     return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
 
 
-def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Json]:
-    """Record fields, a picture each: `scores` (version -> similarity, None for "no face"), `nearest` (an original)."""
-    return [
-        {
-            "scores": {scorer.version: _rounded(outcome, reference)},
-            "nearest": "" if isinstance(outcome, NoFace) else reference.nearest(outcome),
-        }
-        for outcome in scorer.embed(pictures)
-    ]
+def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
+    """Return how like the originals each picture is, to four digits."""
+    found = []
+    for outcome in scorer.embed(pictures):
+        value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
+        nearest = "" if isinstance(outcome, NoFace) else reference.nearest(outcome)
+        found.append(Likeness({scorer.version: None if value is None else round(value, 4)}, nearest))
+    return found
 
 
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
@@ -144,13 +142,13 @@ def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
     waiting = list(ids)
     for start in range(0, len(waiting), _BATCH):
         opened = open_each(waiting[start : start + _BATCH], desk.store.open_image)
-        part, found = list(opened), score_pictures(scorer, reference, list(opened.values()))
+        found = dict(zip(opened, score_pictures(scorer, reference, list(opened.values())), strict=True))
         changes = {
-            image: {**fields, "scores": {**desk.store.images.get(image).scores, **fields["scores"]}}
-            for image, fields in zip(part, found, strict=True)
+            image: {"scores": {**desk.store.images.get(image).scores, **each.scores}, "nearest": each.nearest}
+            for image, each in found.items()
         }
         desk.store.update_images(changes)
-        done.update((image, fields["scores"][scorer.version]) for image, fields in zip(part, found, strict=True))
+        done.update((image, each.scores[scorer.version]) for image, each in found.items())
     return done
 
 
@@ -206,7 +204,7 @@ def _cache_file(store: Store, version: str) -> Path:
     return store.run_dir(_CACHE) / f"{name}.json"
 
 
-def _read_cache(cache: Path) -> Json:
+def _read_cache(cache: Path) -> dict[str, list[float] | None]:
     """What is cached; nothing where the file is not there or not whole, since it can be made again."""
     try:
         data = json.loads(cache.read_text(encoding="utf-8"))
@@ -215,7 +213,7 @@ def _read_cache(cache: Path) -> Json:
     return data if isinstance(data, dict) else {}
 
 
-def _write_cache(cache: Path, cached: Json) -> None:
+def _write_cache(cache: Path, cached: Mapping[str, list[float] | None]) -> None:
     """Keep what was computed; where the disk refuses it is computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
     try:
@@ -225,11 +223,6 @@ def _write_cache(cache: Path, cached: Json) -> None:
         _LOG.warning("%s could not be written: %s", cache, error)
         with suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:
-    value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
-    return None if value is None else round(value, 4)
 
 
 def _top_mean(values: Vectors) -> float:

@@ -5,21 +5,24 @@ Fewer than three originals, no face, no scorer: then nobody can tell, which is n
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from engines.api.errors import ModelMissing
-from engines.api.params import Json
 from engines.api.protocols import Scorer
 from studio.judging.gallery import ENOUGH, gallery, make_gallery, originals, score_pictures
-from studio.judging.outcomes import FAIL, IDENTITY, UNKNOWN
-from studio.records.nouns import NOT_COMPARED
+from studio.judging.outcomes import IDENTITY
+from studio.records.image import Likeness
+from studio.records.job import Without
+from studio.records.outcome import Axes, Outcome
 from studio.store import Store
 from studio.workplace.context import Context
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Scores = Mapping[str, float | None]  # scorer version -> similarity
 
 
 class Judge:
@@ -34,35 +37,34 @@ class Judge:
         self.gallery = make_gallery("", {})
         try:
             self._scorer = ctx.workplace.scorer(ctx.store.character.scorer)
-            self.gallery = gallery(ctx.desk, partial(ctx.leave_out, what=NOT_COMPARED))
+            self.gallery = gallery(ctx.desk, partial(ctx.leave_out, what=Without.NOT_COMPARED))
             if not self.gallery.calibrated:
-                ctx.event(warning=too_few(len(self.gallery.ids)))
+                ctx.warn(too_few(len(self.gallery.ids)))
         except ModelMissing as error:
             self._go_without(error)
 
     def _go_without(self, error: ModelMissing) -> None:
         self._scorer, self.gallery = None, make_gallery("", {})
-        self._ctx.event(warning=f"Pictures are not scored: {error}")
+        self._ctx.warn(f"Pictures are not scored: {error}")
 
-    def likeness(self, image: Image) -> Json:
-        """A record's fields that say who this is: its `scores`, None where nothing could be compared, and `nearest`."""
+    def likeness(self, image: Image) -> Likeness | None:
+        """Return how like the originals a picture is; None without the scorer's weights."""
         try:
-            return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else {}
+            return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else None
         except ModelMissing as error:  # what the originals gave is kept, so the weights may first be wanted here
             self._go_without(error)
-            return {}
+            return None
 
     @property
     def floor(self) -> float | None:
         """The least likeness that is still the character; None where too few originals say nothing of it."""
         return self.gallery.floor if self.gallery.calibrated else None
 
-    def identity(self, scores: Json) -> float | None:
-        """This scorer's value; None when it could not tell."""
-        value = scores.get(self.gallery.version)
-        return None if value is None else float(value)
+    def identity(self, scores: Scores) -> float | None:
+        """Return this scorer's similarity; None when it could not tell."""
+        return scores.get(self.gallery.version)
 
-    def advice(self, scores: Json) -> dict[str, str]:
+    def advice(self, scores: Scores) -> dict[str, str]:
         """Words for a reviewer where a score alone would mislead."""
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:
@@ -71,7 +73,7 @@ class Judge:
             return {"near_copy": "closer to an original than the originals are to each other"}
         return {}
 
-    def below(self, scores: Json, floor: float) -> bool:
+    def below(self, scores: Scores, floor: float) -> bool:
         """Whether the filter sets it aside; what cannot be told goes to a human."""
         value = self.identity(scores)
         return value is not None and value < floor
@@ -85,12 +87,12 @@ def too_few(count: int) -> str:
     )
 
 
-def judged(store: Store, outcomes: Sequence[Json], made: str) -> list[Json]:
+def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
     """Outcomes of before the number of originals was kept beside them, identity unknown where there were too few.
 
     They passed everybody then, so one that failed shows that there were enough.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
-    if enough or any(each.get(IDENTITY) == FAIL for each in outcomes):
+    if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):
         return list(outcomes)
-    return [{**each, IDENTITY: UNKNOWN} if IDENTITY in each else each for each in outcomes]
+    return [{**each, IDENTITY: Outcome.UNKNOWN} if IDENTITY in each else each for each in outcomes]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -15,7 +15,8 @@ from engines.api.errors import NotFound
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
-from studio.records.nouns import CUT
+from studio.records.base import Part
+from studio.records.image import CUT
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,7 +37,7 @@ _SMALL_SHARE = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measures:
+class Measures(Part):
     """Figures of one picture, kept on its record so that a large library is never measured twice.
 
     `sharpness` is the variance of the Laplacian at 256 pixels; `brightness` a mean grey of 0…255; `dark` and
@@ -53,15 +54,10 @@ class Measures:
     phash: str
     mirrored: str
 
-    def to_json(self) -> dict[str, Any]:
-        """A plain dict that `from_json` turns back."""
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self | None:
-        """Read back; None where a record holds no figures, or older ones."""
-        names = {f.name for f in fields(cls)}
-        return cls(**data) if set(data) == names else None
+    def kept(cls, data: Mapping[str, Any]) -> Self | None:
+        """Return the figures that a record holds; None where it holds none, or older ones."""
+        return cls.from_json(data) if set(data) == {each.name for each in fields(cls)} else None
 
 
 def measure(image: Image) -> Measures:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from engines.api.errors import ModelMissing
 from engines.api.params import CaptionParams
 from studio.judging.gallery import open_each
-from studio.records.nouns import ImageRecord
+from studio.records.image import ImageRecord
 from studio.workplace.context import Context
 
 _IN_MEMORY = 8  # pictures at once
@@ -19,7 +19,7 @@ def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[s
     try:
         captioner = ctx.workplace.captioner(character.editor)
     except ModelMissing as error:
-        ctx.event(warning=f"Angle, expression and pose are not read: {error}")
+        ctx.warn(f"Angle, expression and pose are not read: {error}")
         return [{} for _ in images]
     params = ctx.workplace.registry.spec(character.editor).params(CaptionParams, trigger=character.trigger)
     read: list[Mapping[str, str]] = []

@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 _Z95 = 1.959963984540054
 
 
@@ -39,19 +41,15 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle value. Raises: ValueError when there is none."""
+    """Return the middle value. Raises: ValueError when there is none."""
     return percentile(values, 50.0)
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The q-th percentile, interpolated linearly between neighbours. Raises: ValueError when there is no value."""
+    """Return the q-th percentile, linear between neighbours. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a percentile needs at least one value")
-    ordered = sorted(values)
-    place = (len(ordered) - 1) * q / 100
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
+    return float(np.percentile(values, q))
 
 
 def mean(values: Sequence[float]) -> float:

@@ -19,24 +19,18 @@ from engines.api.errors import BadInput, UserError
 from engines.api.params import LoraUse
 from engines.infotext import NamedLora
 from engines.pictures import to_rgb
-from studio.records.nouns import (
-    CardRun,
-    Character,
-    Dataset,
-    Decision,
-    ImageRecord,
-    Json,
-    Kind,
-    Role,
-    Triplet,
-    Verdict,
-    Version,
-    now,
-)
+from studio.records.base import now
+from studio.records.card import CardRun
+from studio.records.character import Character
+from studio.records.dataset import Dataset, Entry, Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.provenance import Provenance
+from studio.records.review import Decision, Triplet
+from studio.records.version import Version
 from studio.store.collection import Collection, changed
 from studio.store.crops import Crops
 from studio.store.durable import make_folder, sweep
-from studio.store.lora_names import LoraNames, version_lora_name, without_places
+from studio.store.lora_names import LoraNames, stack_of, version_lora_name, without_places
 from studio.store.pictures import Pictures
 from studio.store.tables import COMPACT_BYTES, Database
 from studio.store.trash import Trash
@@ -44,7 +38,7 @@ from studio.store.verdicts import Verdicts
 from studio.store.versions import Versions
 
 _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-_PROVENANCE = ("kind", "parent", "model", "version", "seed", "params_kind", "params", "asked")
+_PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "asked")
 
 
 class Store:
@@ -97,8 +91,7 @@ class Store:
         if isinstance(image, bytes):
             kept = self._pictures.keep(image)
         else:
-            made = {"kind": kind, **fields}
-            told = {k: made[k] for k in _PROVENANCE if made.get(k)}
+            told = Provenance.from_json({"kind": kind, **{k: fields[k] for k in _PROVENANCE if fields.get(k)}})
             kept = self._pictures.keep_result(image, without_places(told, self._loras_of(told)))
         with self.transaction():
             known = self.images.peek(kept.id)
@@ -110,10 +103,10 @@ class Store:
             self._verdicts.follow(self.images.put(record))
         return record
 
-    def _loras_of(self, told: Json) -> list[NamedLora]:
+    def _loras_of(self, told: Provenance) -> list[NamedLora]:
         """What a picture was drawn with: the files of its own stack, then the version's."""
-        uses = [("", use) for use in LoraUse.stack(told.get("params", {}).get("loras"))]
-        version = self.versions.peek(str(told.get("version", "")))
+        uses = [("", use) for use in stack_of(told)]
+        version = self.versions.peek(told.version)
         if version is not None:
             adapter = LoraUse(file=str(self.folder / version.adapter))
             uses.append((version_lora_name(self.character.trigger, version), adapter))
@@ -257,7 +250,7 @@ class Store:
         corrected: Image.Image,
         *,
         reviewer: str,
-        params: Json | None = None,
+        params: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Triplet:
         """Keep a mended picture beside the wrong one, and the golden triplet that it makes.
@@ -325,12 +318,12 @@ class Store:
         """Where a version's adapter lies. Raises: NotFound."""
         return self._versions.adapter_path(version_id)
 
-    def add_version(self, adapter_file: Path, **fields: Any) -> Version:
+    def add_version(self, adapter_file: Path, *, role: Role, **fields: Any) -> Version:
         """Copy an adapter in, then record it as a candidate, named after its number unless `name` is given.
 
         Raises: NotFound, UserError.
         """
-        return self._versions.add(adapter_file, fields)
+        return self._versions.add(adapter_file, role, **fields)
 
     def adopt(self, version_id: str, on: bool = True) -> Version:
         """Put a version to use and retire the one before; `on=False` goes back to its parent.
@@ -343,6 +336,6 @@ class Store:
         """The version of a role that is in use; None means the base model."""
         return self._versions.adopted(role)
 
-    def freeze(self, role: Role, entries: Iterable[Json]) -> Dataset:
-        """A manifest that no longer changes; the same entries give the same dataset."""
+    def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
+        """Keep a manifest that no longer changes; the same entries give the same dataset."""
         return self._versions.freeze(role, entries)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar, cast
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Record
+from studio.records.base import Record
 from studio.records.words import demand_text, mended
 from studio.store.journal import Doc
 from studio.store.tables import Database, JournalTable

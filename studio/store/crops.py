@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from uuid import uuid4
 
 from engines.api.crops import Crop, checked
 from engines.api.errors import NotFound
-from studio.records.nouns import CUT, ImageRecord, Record
+from studio.records.image import CUT, ImageRecord
+from studio.records.review import Recrop
 from studio.store.collection import Collection
 from studio.store.tables import Database
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recrop(Record):
-    """A change of a crop, by what it replaced."""
-
-    image: str
-    before: tuple[float, ...]
 
 
 class Crops:

@@ -11,7 +11,8 @@ from threading import RLock
 from typing import Any, Final, Self, TypeVar, cast
 
 from engines.api.errors import BadInput, NotFound, UserError
-from studio.records.nouns import Character, Json, Record
+from studio.records.base import Record
+from studio.records.character import Character
 from studio.records.words import demand_text, mended
 from studio.store.character_store import Store
 from studio.store.collection import Collection, changed
@@ -21,6 +22,8 @@ from studio.store.lock import FolderLock
 from studio.store.tables import COMPACT_BYTES, Database, JournalTable
 
 R = TypeVar("R", bound=Record)
+V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of whatever JSON can hold
+Setting = str | bool | float | None | list[str]
 _STORES = "stores"  # the table that names every character whose store was ever opened
 
 _DEVICES: Final = frozenset(
@@ -79,8 +82,13 @@ class Library:
         Raises: BadInput without a name or a trigger word.
         """
         who = _who({"name": name, "trigger": trigger, "subject": subject})
+        plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
+        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
         with self._database.transaction():
-            return self._characters.put(Character(id=self._free_id(who["name"]), **who, **fields))
+            taken = {character.id for character in self.characters()} | _DEVICES
+            numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
+            free = next(each for each in (stem, *numbered) if each not in taken)
+            return self._characters.put(Character(id=free, **who, **fields))
 
     def update(self, character_id: str, **changes: Any) -> Character:
         """Change what is known of a character. Raises: NotFound, BadInput."""
@@ -142,27 +150,21 @@ class Library:
         """Remember a measured peak in bytes."""
         self._set_value("peaks", key, peak)
 
-    def settings(self) -> Json:
-        """What the user has set."""
-        return self._values("settings")
+    def setting(self, key: str, kind: type[V]) -> V | None:
+        """Return what the user has set under a key; None where nothing is, or something of another kind."""
+        value = self._values("settings").get(key)
+        return value if isinstance(value, kind) else None
 
-    def set_setting(self, key: str, value: Any) -> None:
-        """Remember a setting; its value is anything that JSON can hold."""
+    def set_setting(self, key: str, value: Setting) -> None:
+        """Remember a setting."""
         self._set_value("settings", key, value)
 
-    def _values(self, table: str) -> Json:
+    def _values(self, table: str) -> Mapping[str, Any]:
         return {str(doc.doc_id): mended(doc["value"]) for doc in self._database.table(table).all()}
 
     def _set_value(self, table: str, key: str, value: Any) -> None:
         demand_text(f"The value of {key}", [key, value])
         cast(JournalTable, self._database.table(table)).put(key, {"value": value})
-
-    def _free_id(self, name: str) -> str:
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
-        taken = {character.id for character in self.characters()} | _DEVICES
-        numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
-        return next(free for free in (stem, *numbered) if free not in taken)
 
 
 def _who(given: Mapping[str, Any]) -> dict[str, str]:

@@ -6,10 +6,10 @@ import hashlib
 import json
 import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from safetensors import SafetensorError, safe_open
 
@@ -17,10 +17,9 @@ from engines.api.errors import BadInput
 from engines.api.params import LoraUse
 from engines.infotext import NamedLora
 from engines.pictures import decode
-from studio.records.nouns import Version
+from studio.records.provenance import LoraName, Provenance
+from studio.records.version import Version
 from studio.store.pictures import png_info, provenance_text, to_png
-
-Json = dict[str, Any]
 
 _NAME_BYTES: Final = 80  # of a trigger in a file's name; systems take 255 bytes in all
 _HASH_DIGITS: Final = 12
@@ -35,15 +34,18 @@ def version_lora_name(trigger: str, version: Version) -> str:
     return beginning.encode()[:_NAME_BYTES].decode(errors="ignore") + ending[:_NAME_BYTES]
 
 
-def without_places(provenance: Mapping[str, Any], loras: Sequence[NamedLora]) -> Json:
-    """The same with every LoRA's file by its name alone, and beside the parameters all that took part."""
-    told = dict(provenance)
-    uses = LoraUse.stack((told.get("params") or {}).get("loras"))
-    if uses:
-        told["params"] = {**told["params"], "loras": [{"file": _name(u.file), "weight": u.weight} for u in uses]}
-    if loras:
-        told["loras"] = [asdict(lora) for lora in loras]
-    return told
+def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Provenance:
+    """Return the same with every LoRA's file by its name alone, and beside the parameters all LoRAs that took part."""
+    named = tuple(LoraName(**asdict(lora)) for lora in loras)
+    uses = stack_of(provenance)
+    files = [{"file": _name(use.file), "weight": use.weight} for use in uses]
+    params = {**provenance.params, "loras": files} if uses else provenance.params
+    return provenance.replace(params=params, loras=named or provenance.loras)
+
+
+def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
+    """Return the LoRA files among a picture's own parameters. Raises: BadInput."""
+    return LoraUse.stack(provenance.params.get("loras"))
 
 
 def as_it_leaves(file: Path) -> bytes:
@@ -56,8 +58,8 @@ def as_it_leaves(file: Path) -> bytes:
         return data
     picture = decode(data, str(file))
     try:
-        told = dict(json.loads(text))
-        uses = LoraUse.stack((told.get("params") or {}).get("loras"))
+        told = Provenance.from_json(json.loads(text))
+        uses = stack_of(told)
         if all(use.file == _name(use.file) for use in uses):
             return data
         named = [NamedLora(Path(_name(use.file)).stem, use.weight) for use in uses]

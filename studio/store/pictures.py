@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from PIL import Image, ImageStat
 from PIL.PngImagePlugin import PngImageFile, PngInfo
@@ -19,9 +19,8 @@ from engines.api.errors import BadInput, NotFound, UserError, from_disk
 from engines.api.params import params_class
 from engines.infotext import parameters_text
 from engines.pictures import decode, is_transparent, to_grey, to_rgb
+from studio.records.provenance import Provenance
 from studio.store.durable import write_file
-
-Json = dict[str, Any]
 
 MOST_BYTES: Final = 256 << 20  # of one picture file
 THUMB_SIDE: Final = 512
@@ -69,7 +68,7 @@ class Pictures:
             data, suffix = to_png(upright), ".png"
         return self._place(data, suffix, upright)
 
-    def keep_result(self, picture: Image.Image, provenance: Json) -> Kept:
+    def keep_result(self, picture: Image.Image, provenance: Provenance) -> Kept:
         """Keep pixels as a PNG that says how they were made (see `png_info`). Raises: BadInput, UserError."""
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
@@ -222,7 +221,9 @@ def open_upload(file: Path) -> Image.Image:
     """
     try:
         if not file.is_file():  # a pipe or a device may never end
-            raise BadInput(f"{file.name} is no file.", _UPLOAD) if file.exists() else _not_there(file)
+            if file.exists():
+                raise BadInput(f"{file.name} is no file.", _UPLOAD)
+            raise NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
     except OSError as error:
@@ -232,10 +233,6 @@ def open_upload(file: Path) -> Image.Image:
     return to_rgb(decode(data, file.name))
 
 
-def _not_there(file: Path) -> NotFound:
-    return NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
-
-
 def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
     """A PNG's bytes: the same for the same pixels and text."""
     buffer = io.BytesIO()
@@ -243,7 +240,7 @@ def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def png_info(provenance: Json, size: tuple[int, int]) -> PngInfo:
+def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
     """The chunks `parameters` (the text that other tools read) and `flenwheel` (all of it, as JSON).
 
     `provenance` goes out with the picture: it holds no place on this machine (`lora_names.without_places`).
@@ -251,18 +248,20 @@ def png_info(provenance: Json, size: tuple[int, int]) -> PngInfo:
     Raises: BadInput when `params_kind` names no parameters, or `params` do not fit it.
     """
     info = PngInfo()
-    kind = provenance.get("params_kind", "")
-    if kind:
-        params = params_class(kind).kept(provenance.get("params", {}))
-        info.add_text("parameters", parameters_text(provenance, params, size))
-    info.add_text("flenwheel", json.dumps(provenance, sort_keys=True, separators=(",", ":")))
+    told = provenance.to_json()
+    if provenance.params_kind:
+        params = params_class(provenance.params_kind).kept(provenance.params)
+        info.add_text("parameters", parameters_text(told, params, size))
+    info.add_text("flenwheel", json.dumps(told, sort_keys=True, separators=(",", ":")))
     return info
 
 
-def read_provenance(path: Path) -> Json:
-    """What `png_info` wrote into a file; empty for a picture that is not ours. Raises: BadInput."""
-    found = json.loads(provenance_text(path.read_bytes(), str(path)) or "{}")
-    return found if isinstance(found, dict) else {}
+def read_provenance(path: Path) -> Provenance:
+    """Return what `png_info` wrote into a file; an empty one for a picture that is not ours.
+
+    Raises: BadInput for no picture, ValueError for a chunk that is not ours.
+    """
+    return Provenance.from_json(json.loads(provenance_text(path.read_bytes(), str(path)) or "{}"))
 
 
 def provenance_text(data: bytes, name: str = "The file") -> str:

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from uuid import uuid4
 
-from studio.records.nouns import ImageRecord, Json, Record, Triplet
+from studio.records.image import ImageRecord
+from studio.records.review import Throw, Triplet
 from studio.store.collection import Collection
 from studio.store.tables import Database
 from studio.store.verdicts import Verdicts
-
-
-@dataclass(frozen=True, kw_only=True)
-class Throw(Record):
-    """What went into the trash together, and the triplets that went with it."""
-
-    images: tuple[str, ...]
-    triplets: tuple[Json, ...]
 
 
 class Trash:
@@ -46,7 +38,7 @@ class Trash:
             throw = Throw(
                 id=uuid4().hex,
                 images=tuple(image.id for image in images),
-                triplets=tuple(asdict(triplet) for triplet in triplets),
+                triplets=tuple(triplets),
             )
             self._throws.put(throw)
             for image in images:
@@ -56,11 +48,11 @@ class Trash:
         """Take pictures out of the trash, as they were; answers those that were in it. Raises: NotFound."""
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if image.trashed]
-            triplets = {doc["id"]: doc for throw in self._throws.all() for doc in throw.triplets}
+            triplets = {each.id: each for throw in self._throws.all() for each in throw.triplets}
             for image in images:
                 self._verdicts.follow(self._images.put(image.replace(trashed="")))
                 if image.id in triplets and image.id in self._triplets:
-                    self._triplets.put(Triplet.from_json(triplets[image.id]))
+                    self._triplets.put(triplets[image.id])
             return [image.id for image in images]
 
     def last(self) -> list[str]:

@@ -6,18 +6,17 @@ A triplet exists exactly as long as its result is good and not in the trash.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from uuid import uuid4
 from zlib import crc32
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Decision, ImageRecord, Json, Kind, Triplet, Verdict, now
+from studio.records.base import now
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.review import Before, Decision, Triplet
 from studio.store.collection import Collection
 from studio.store.tables import Database
 
 HOLD_OUT_EVERY = 6
-
-_SAID = ("state", "reasons", "reviewer", "decided")
 
 
 class Verdicts:
@@ -39,27 +38,33 @@ class Verdicts:
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
         """Give a verdict; `correction` is the picture that came with it. Raises: NotFound, BadInput."""
-        verdict = _verdict(verdict)
+        given = [each for each in Verdict if each is not Verdict.PENDING]
+        if verdict not in given:
+            raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
         with self._database.transaction():
             image = self._images.get(image_id)
             if image.trashed:
                 raise BadInput(f"The picture {image_id} is in the trash.", "Restore it first.")
-            triplet = self._triplets.peek(image_id)
             decision = Decision(
                 id=uuid4().hex,
                 image=image_id,
-                verdict=verdict,
+                verdict=Verdict(verdict),
                 before=image.state,
                 reviewer=reviewer,
                 reasons=tuple(reasons),
-                was={
-                    **{name: getattr(image, name) for name in _SAID},
-                    "triplet": asdict(triplet) if triplet else None,
-                    "correction": correction,
-                },
+                was=Before(
+                    state=image.state,
+                    reasons=image.reasons,
+                    reviewer=image.reviewer,
+                    decided=image.decided,
+                    triplet=self._triplets.peek(image_id),
+                    correction=correction,
+                ),
             )
             self._decisions.put(decision)
-            said = image.replace(state=verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created)
+            said = image.replace(
+                state=decision.verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created
+            )
             self.follow(self._images.put(said))
         return decision
 
@@ -72,10 +77,13 @@ class Verdicts:
             later = self._next_on_same_image(last)
             undone = self._decisions.put(last.replace(undone=True))
             if later is not None:  # the later verdict stands; it now replaces what this one had replaced
-                self._decisions.put(later.replace(before=last.before, was={**later.was, **_state_of(last)}))
+                replaced = last.was.replace(correction=later.was.correction)
+                self._decisions.put(later.replace(before=last.before, was=replaced))
             else:
                 self._restore_said(last)
-            self._withdraw_correction(str(last.was["correction"]))
+            correction = self._images.peek(last.was.correction)
+            if correction is not None:
+                self.follow(self._images.put(correction.replace(trashed=correction.trashed or now())))
         return undone
 
     def follow(self, image: ImageRecord) -> None:
@@ -95,21 +103,11 @@ class Verdicts:
         was = decision.was
         image = self._images.get(decision.image)
         image = self._images.put(
-            image.replace(
-                state=Verdict(was["state"]),
-                reasons=tuple(was["reasons"]),
-                reviewer=was["reviewer"],
-                decided=was["decided"],
-            )
+            image.replace(state=was.state, reasons=was.reasons, reviewer=was.reviewer, decided=was.decided)
         )
         self.follow(image)
-        if was["triplet"] is not None and not image.trashed:
-            self._triplets.put(Triplet.from_json(was["triplet"]))
-
-    def _withdraw_correction(self, correction_id: str) -> None:
-        correction = self._images.peek(correction_id) if correction_id else None
-        if correction is not None:
-            self.follow(self._images.put(correction.replace(trashed=correction.trashed or now())))
+        if was.triplet is not None and not image.trashed:
+            self._triplets.put(was.triplet)
 
     def _triplet_of(self, image: ImageRecord) -> Triplet | None:
         if image.state != Verdict.GOOD or image.trashed:
@@ -138,14 +136,3 @@ class Verdicts:
             wrong = self._images.peek(image.parent)
             return self.source_of(wrong) if wrong is not None and wrong.id != image.id else None
         return None
-
-
-def _verdict(verdict: Verdict | str) -> Verdict:
-    given = [v for v in Verdict if v is not Verdict.PENDING]
-    if verdict not in given:
-        raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
-    return Verdict(verdict)
-
-
-def _state_of(decision: Decision) -> Json:
-    return {name: decision.was[name] for name in (*_SAID, "triplet")}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Dataset, Json, Kind, Role, Version, VersionState
+from studio.records.dataset import Dataset, Entry, Role, frozen
+from studio.records.version import Version, VersionState
 from studio.store.collection import Collection
 from studio.store.durable import copy_file
 from studio.store.tables import Database
@@ -27,7 +26,7 @@ class Versions:
         self._versions = versions
         self._datasets = datasets
 
-    def add(self, adapter_file: Path, fields: Json) -> Version:
+    def add(self, adapter_file: Path, role: Role, **fields: Any) -> Version:
         """Copy an adapter into the character's folder, then record it. Raises: NotFound, UserError."""
         if not adapter_file.is_file():
             raise NotFound(f"The adapter {adapter_file} is not there.", "Train again, or choose another checkpoint.")
@@ -35,9 +34,8 @@ class Versions:
         file = f"adapters/{version_id}{adapter_file.suffix}"
         copy_file(adapter_file, self._folder / file)
         with self._database.transaction():
-            role = Role(fields["role"])
-            named = {"name": f"v{len(self._versions.find(role=role)) + 1}", **fields, "role": role}
-            return self._versions.put(Version(id=version_id, adapter=file, **named))
+            named = {"name": f"v{len(self._versions.find(role=role)) + 1}", **fields}
+            return self._versions.put(Version(id=version_id, adapter=file, role=role, **named))
 
     def adapter_path(self, version_id: str) -> Path:
         """Where a version's adapter lies. Raises: NotFound."""
@@ -65,26 +63,11 @@ class Versions:
                 self._versions.put(current.replace(state=VersionState.RETIRED))
             return self._versions.put(version.replace(state=VersionState.ADOPTED))
 
-    def freeze(self, role: Role, entries: Iterable[Json]) -> Dataset:
-        """A manifest that no longer changes; the same entries give the same dataset."""
-        frozen: tuple[Json, ...] = tuple(json.loads(json.dumps(list(entries))))
-        text = json.dumps([role, frozen], sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(text.encode()).hexdigest()
+    def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
+        """Keep a manifest that no longer changes; the same entries give the same dataset."""
+        dataset = frozen(role, entries)
         with self._database.transaction():
-            known = self._datasets.peek(digest[:32])
-            if known is not None:
-                return known
-            seen = sum(_times(entry) for entry in frozen)
-            real = sum(_times(entry) for entry in frozen if _is_real(entry))
-            return self._datasets.put(
-                Dataset(
-                    id=digest[:32],
-                    role=Role(role),
-                    entries=frozen,
-                    hash=digest,
-                    real_share=real / seen if seen else 0.0,
-                )
-            )
+            return self._datasets.peek(dataset.id) or self._datasets.put(dataset)
 
     def _roll_back(self, version: Version) -> Version:
         if version.state is VersionState.CANDIDATE:
@@ -95,13 +78,3 @@ class Versions:
         if parent is not None:
             self._versions.put(parent.replace(state=VersionState.ADOPTED))
         return self._versions.put(version.replace(state=VersionState.RETIRED))
-
-
-def _is_real(entry: Json) -> bool:
-    kind: Any = entry.get("kind")
-    return bool(kind == Kind.SOURCE)
-
-
-def _times(entry: Json) -> int:
-    """How often an epoch shows an entry."""
-    return int(entry.get("repeats", 1))

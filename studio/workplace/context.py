@@ -12,7 +12,10 @@ from engines.api.params import Params
 from engines.api.protocols import EditItem, Plan
 from studio.gpu.lease import CardLease
 from studio.jobs.progress import Meter
-from studio.records.nouns import AGAIN, LEFT_OUT, WITHOUT, ImageRecord, Job, Json, Kind, now
+from studio.records.event import Event, PictureKept, Warned
+from studio.records.image import ImageRecord, Kind, Likeness
+from studio.records.job import WITHOUT_WORDS, Job, Omission, Without
+from studio.records.payload import ModelPayload
 from studio.store import Store
 from studio.workplace.desk import Workplace
 
@@ -31,7 +34,7 @@ class Context:
         self._jobs = workplace.jobs
         self._meter = Meter(self._jobs.clock)
         self._saved: set[str] = set()
-        self._without: dict[str, dict[str, Json]] = {}
+        self._without: dict[Without, dict[str, Omission]] = {what: {} for what in Without}
         self.workplace = workplace
         self.desk = workplace.desk(job.character)
 
@@ -63,37 +66,42 @@ class Context:
         """Whether this run should end; `step` asks it, and so does a wait for the card."""
         return self._jobs.stopping(self._id)
 
-    def event(self, **data: Any) -> None:
-        """Tell whoever follows the job of something that happened; `data` must be JSON."""
-        self._jobs.add_event(self._id, {"at": now(), **data})
+    def tell(self, event: Event) -> None:
+        """Add to the job's events."""
+        self._jobs.add_event(self._id, event)
 
-    def artifact(self, name: str, value: Any) -> None:
-        """Keep a result with the job, durably; `value` must be JSON."""
-        self._jobs.keep_artifact(self._id, name, value)
+    def warn(self, words: str) -> None:
+        """Add a warning to the job's events."""
+        self.tell(Warned(warning=words))
 
-    def leave_out(self, image_id: str, error: UserError, *, what: str = LEFT_OUT, items: int = 1) -> None:
+    def keep(self, **artifacts: Any) -> None:
+        """Keep results with the job, durably; their names are fields of Artifacts."""
+        self._jobs.keep_artifacts(self._id, **artifacts)
+
+    def leave_out(self, image_id: str, error: UserError, *, what: Without = Without.LEFT_OUT, items: int = 1) -> None:
         """Go on without a picture that cannot be used: an event names it, and the job's result does.
 
         `items`: how many of the job's items are not done for it.
         """
-        self._named(what, image_id, error.cause, items)
-        self.event(warning=f"{self._without[what][image_id]['name']} was {WITHOUT[what]}: {error}")
+        named = self._named(what, image_id, error.cause, items)
+        self.warn(f"{named.name} was {WITHOUT_WORDS[what]}: {error}")
 
     def demand_some(self, done: Collection[object]) -> None:
         """Refuse to call a job done of which nothing could be done. Raises: BadInput naming the first trouble."""
-        bad = list(self._without.get(LEFT_OUT, {}).values())
+        bad = list(self._without[Without.LEFT_OUT].values())
         if bad and not done:
             raise BadInput(
-                f"None of the pictures can be used. {bad[0]['name']}: {bad[0]['why']}",
+                f"None of the pictures can be used. {bad[0].name}: {bad[0].why}",
                 "Put the files back from a backup, or trash their records in Curate.",
             )
 
-    def _named(self, what: str, image_id: str, why: str, items: int = 1) -> None:
+    def _named(self, what: Without, image_id: str, why: str, items: int = 1) -> Omission:
         record = self.store.images.peek(image_id)
         name = (record and record.name) or image_id[:12]
-        found = self._without.setdefault(what, {})
-        found[image_id] = {"image": image_id, "name": name, "why": why, "items": items}
-        self.artifact(what, list(found.values()))
+        found = self._without[what]
+        found[image_id] = Omission(image=image_id, name=name, why=why, items=items)
+        self.keep(**{what: tuple(found.values())})
+        return found[image_id]
 
     def save(
         self,
@@ -102,24 +110,26 @@ class Context:
         kind: Kind,
         parent: str = "",
         item: Params | EditItem | None = None,
+        likeness: Likeness | None = None,
         **fields: Any,
     ) -> ImageRecord:
         """Keep a picture with all that made it: the job, the model, the version, the parameters verbatim."""
         job = self.job
-        made: Json = {"job": job.id, "parent": parent}
-        for name in ("model", "version"):
-            made[name] = job.payload.get(name) or ""
+        asked = ModelPayload.of(job)
+        made: dict[str, Any] = {"job": job.id, "parent": parent, "model": asked.model, "version": asked.version or ""}
         params = item.params if isinstance(item, EditItem) else item
         if params is not None:
             made["params"] = json.loads(json.dumps(params.to_json()))
             made["params_kind"] = type(params).__name__
             made["seed"] = made["params"].get("seed", 0)
+        if likeness is not None:
+            made |= {"scores": likeness.scores, "nearest": likeness.nearest}
         record = self.store.add_image(image, kind=kind, **{**made, **fields})
-        self.event(image=record.id)
+        self.tell(PictureKept(image=record.id))
         again = record.id in self._saved or record.job != job.id  # the same content answers the record that it has
         if again and kind is not Kind.PREVIEW:
             where = "it is in the trash" if record.trashed else "it was there before"
-            self._named(AGAIN, record.id, where)
+            self._named(Without.AGAIN, record.id, where)
         self._saved.add(record.id)
         return record
 

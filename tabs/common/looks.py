@@ -1,20 +1,30 @@
-"""One visual language: small pure functions from values to HTML that is safe to show."""
+"""One visual language: small pure functions from values to markup that is safe to show.
+
+Views are Jinja templates in tabs/views, autoescaped; Python gives them values and never writes markup. `looks` in a
+template is this module.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from engines.api.errors import UserError
 from engines.api.params import Params
 from engines.api.protocols import ModelSpec
 from studio.gpu.budget import Fit
-from studio.records.nouns import ImageRecord, Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.words import mended
 from studio.store import Store
 
+VIEWS = Path(__file__).resolve().parent.parent / "views"
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
     Verdict.NEEDS_CORRECTION: "warn",
@@ -41,14 +51,41 @@ KIND_WORDS: Mapping[Kind, str] = {
 GONE = "The file of this picture is missing or damaged. Put it back from a backup, or trash the picture."
 
 
-def esc(value: object) -> str:
-    """Any value as text that cannot become markup."""
-    return escape(mended(str(value)), quote=True)
+def view(template: str, name: str, /, **values: Any) -> Markup:
+    """Return what a macro of a template makes of values: `view("curate", "detail", record=...)`."""
+    macro = getattr(_environment().get_template(f"{template}.html").module, name)
+    return Markup(macro(**values))
 
 
-def attributes(values: Mapping[str, object]) -> str:
-    """`{"data-act": "open"}` as attributes; empty values are left out."""
-    return "".join(f' {name}="{esc(value)}"' for name, value in values.items() if value not in ("", None, False))
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(VIEWS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.globals["looks"] = sys.modules[__name__]
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as a template prints it: nothing for None, `?` for what is no text."""
+    if value is None:
+        return ""
+    return mended(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def esc(value: object) -> Markup:
+    """Return any value as text that cannot become markup."""
+    return escape(mended(str(value)))
+
+
+def attributes(values: Mapping[str, object]) -> Markup:
+    """Return `{"data-act": "open"}` as attributes; empty values are left out."""
+    return view("looks", "attributes", values=values)
 
 
 def file_url(path: Path) -> str:
@@ -75,10 +112,10 @@ def amount(nbytes: float) -> str:
     return f"{max(nbytes, 0) / 1024:.0f} KiB"
 
 
-def why(spec: ModelSpec, kind: type[Params]) -> str:
-    """Where a model's own values come from; nothing where its row does not say."""
+def why(spec: ModelSpec, kind: type[Params]) -> Markup:
+    """Return where a model's own values come from; nothing where its row does not say."""
     words = spec.why.get(kind.__name__, "")
-    return f'<p class="fl-quiet">Why these values: {esc(words)}</p>' if words else ""
+    return view("looks", "why", words=words) if words else Markup()
 
 
 def share(part: float | None) -> str:
@@ -96,22 +133,20 @@ def plural(count: int, one: str, many: str = "") -> str:
     return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
 
 
-def chip(text: object, tone: str = "", title: str = "") -> str:
-    """A small rounded word."""
-    return f'<span class="fl-chip {tone}"{attributes({"title": title})}>{esc(text)}</span>'
+def chip(text: object, tone: str = "", title: str = "") -> Markup:
+    """Return a small rounded word."""
+    return view("looks", "chip", text=text, tone=tone, title=title)
 
 
-def fit(found: Fit) -> str:
-    """Whether a job fits in memory, what each stage needs, and what has to go for it."""
-    tone = {"fits": "good", "tight": "warn"}.get(found.level, "bad")
-    details = f'<small class="fl-quiet">{esc(found.details)}</small>' if found.ok and found.details else ""
-    return f"{chip(found.words, tone, found.details)}{details}"
+def fit(found: Fit) -> Markup:
+    """Return whether a job fits in memory, what each stage needs, and what has to go for it."""
+    return view("looks", "fit", found=found, tone={"fits": "good", "tight": "warn"}.get(found.level, "bad"))
 
 
 def button(
     text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
-) -> str:
-    """A button whose click reaches Python as an act; `key` is its key on the keyboard, `off` takes no click."""
+) -> Markup:
+    """Return a button whose click reaches Python as an act; `key` is its key, `off` takes no click."""
     values: dict[str, object] = {
         "data-act": act,
         "data-key": key,
@@ -119,61 +154,57 @@ def button(
         "title": hint,
     }
     values |= {f"data-{name.replace('_', '-')}": value for name, value in data.items()}
-    shown = f"<kbd>{esc(_KEYS.get(key, key))}</kbd>" if key else ""
-    state = " disabled" if off else ""
-    return f'<button type="button" class="fl-button {tone}"{attributes(values)}{state}>{shown}{esc(text)}</button>'
+    return view("looks", "button", text=text, tone=tone, values=values, key=_KEYS.get(key, key), off=off)
 
 
-def close() -> str:
-    """A small × that closes what it stands in."""
+def close() -> Markup:
+    """Return a small × that closes what it stands in."""
     return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
-def go(text: str, tab: str) -> str:
-    """A button that opens a tab."""
-    return f'<button type="button" class="fl-button accent" data-tab="{esc(tab)}">{esc(text)}</button>'
+def go(text: str, tab: str) -> Markup:
+    """Return a button that opens a tab."""
+    return view("looks", "go", text=text, tab=tab)
 
 
-def empty(sentence: str, extra: str = "") -> str:
-    """What stands where nothing is yet: the next step in one sentence."""
-    return f'<div class="fl-empty"><p>{esc(sentence)}</p>{extra}</div>'
+def empty(sentence: str, extra: str = "") -> Markup:
+    """Return what stands where nothing is yet: the next step in one sentence."""
+    return view("looks", "empty", sentence=sentence, extra=extra)
 
 
-def waiting() -> str:
-    """What stands where something is about to be, while models are looked up for the first time."""
-    return '<div class="fl-empty fl-waiting" role="status"><p>One moment …</p></div>'
+def waiting() -> Markup:
+    """Return what stands where something is about to be, while models are looked up for the first time."""
+    return view("looks", "waiting")
 
 
-def trouble(error: UserError) -> str:
-    """An expected failure: what is wrong, and what to do about it."""
-    return f'<div class="fl-trouble"><b>{esc(error.cause)}</b><span>{esc(error.hint)}</span></div>'
+def trouble(error: UserError) -> Markup:
+    """Return an expected failure: what is wrong, and what to do about it."""
+    return view("looks", "trouble", error=error)
 
 
-def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> str:
-    """How much of a whole."""
+def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> Markup:
+    """Return how much of a whole, as a bar."""
     width = 0.0 if whole <= 0 else min(max(part / whole, 0.0), 1.0) * 100
-    return f'<span class="fl-bar {tone}"{attributes({"title": title})}><i style="width:{width:.1f}%"></i></span>'
+    return view("looks", "bar", width=f"{width:.1f}", tone=tone, title=title)
 
 
-def check(label: str, ok: bool, hint: str = "") -> str:
-    """One line of a checklist."""
-    mark = '<b class="good">✓</b>' if ok else '<b class="warn">✗</b>'
-    more = f"<small>{esc(hint)}</small>" if hint and not ok else ""
-    return f'<li class="fl-check">{mark}<span>{esc(label)}{more}</span></li>'
+def check(label: str, ok: bool, hint: str = "") -> Markup:
+    """Return one line of a checklist."""
+    return view("looks", "check", label=label, ok=ok, hint=hint)
 
 
-def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> str:
-    """Likeness as a bar; the mark is the lowest that the originals reach among themselves."""
+def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> Markup:
+    """Return a likeness as a bar; the marks are what the originals reach among themselves."""
     if value is None:
         return chip("no face", "warn", "The scorer found nothing to compare.")
     tone = "" if floor is None else ("good" if value >= floor else "bad")
-    marks = "".join(
-        f'<u style="left:{min(max(at, 0), 1) * 100:.0f}%" title="{esc(name)} {at:.2f}"></u>'
+    marks = [
+        (f"{min(max(at, 0), 1) * 100:.0f}", f"{name} {at:.2f}")
         for at, name in ((floor, "floor"), (ceiling, "copy ceiling"))
         if at is not None
-    )
-    width = min(max(value, 0), 1) * 100
-    return f'<span class="fl-score {tone}"><i style="width:{width:.0f}%"></i>{marks}</span><small>{value:.2f}</small>'
+    ]
+    width = f"{min(max(value, 0), 1) * 100:.0f}"
+    return view("looks", "score", value=f"{value:.2f}", tone=tone, width=width, marks=marks)
 
 
 def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
@@ -203,20 +234,17 @@ def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | Non
         return None
 
 
-def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True) -> str:
-    """One image element; words where there is no file to show."""
+def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True) -> Markup:
+    """Return one image element; words where there is no file to show."""
     if path is None:
-        return f'<span class="fl-empty {classes}" role="img" aria-label="{esc(alt)}">{GONE}</span>'
-    return f'<img class="{classes}" src="{file_url(path)}" alt="{esc(alt)}"{" loading=lazy" if lazy else ""}>'
+        return view("looks", "gone", alt=alt, classes=classes, words=GONE)
+    return view("looks", "picture", url=file_url(path), alt=alt, classes=classes, lazy=lazy)
 
 
-def compare(before: Path | None, after: Path | None, alt: str) -> str:
-    """Two pictures in one frame, the first left of a handle and the second right of it."""
-    return (
-        f'<div class="fl-compare">{picture(before, "source", lazy=False)}{picture(after, alt, lazy=False)}'
-        '<input type="range" min="0" max="100" value="50" aria-label="how much of the source to show">'
-        "<span>source</span><span>result</span></div>"
-    )
+def compare(before: Path | None, after: Path | None, alt: str) -> Markup:
+    """Return two pictures in one frame, the first left of a handle and the second right of it."""
+    shown = picture(before, "source", lazy=False), picture(after, alt, lazy=False)
+    return view("looks", "compare", before=shown[0], after=shown[1])
 
 
 def tile(
@@ -227,32 +255,33 @@ def tile(
     act: str = "open",
     chosen: bool = False,
     pick: bool = True,
-) -> str:
-    """A picture in a gallery: click opens it, its corner selects it."""
+) -> Markup:
+    """Return a picture in a gallery: a click opens it, its corner selects it."""
     classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
-    corner = (
-        f'<button type="button" class="fl-pick" data-pick="{esc(record.id)}" aria-label="select this picture"></button>'
+    shown = picture(thumb, describe(record))
+    return view(
+        "looks",
+        "tile",
+        id=record.id,
+        classes=classes,
+        title=record.name,
+        act=act,
+        shown=shown,
+        badges=badges,
+        pick=pick,
     )
-    return (
-        f'<figure class="{classes}" data-id="{esc(record.id)}"{attributes({"title": record.name})}>'
-        f'<button type="button" class="fl-open" data-act="{act}" data-id="{esc(record.id)}">'
-        f"{picture(thumb, describe(record))}</button>{corner if pick else ''}"
-        f"<figcaption>{badges}</figcaption></figure>"
-    )
 
 
-def grid(tiles: Iterable[str], size: str = "") -> str:
-    """Tiles in as many columns as fit."""
-    return f'<div class="fl-grid {size}">{"".join(tiles)}</div>'
+def grid(tiles: Iterable[str], size: str = "") -> Markup:
+    """Return tiles in as many columns as fit."""
+    return view("looks", "grid", tiles=list(tiles), size=size)
 
 
-def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A quiet table; cells are HTML already."""
-    head = "".join(f"<th>{esc(name)}</th>" for name in headers)
-    body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<table class="fl-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    """Return a quiet table; a cell that is markup stays so."""
+    return view("looks", "table", headers=headers, rows=list(rows))
 
 
-def panel(title: str, body: str, aside: str = "") -> str:
-    """A titled block."""
-    return f'<section class="fl-panel"><header><h2>{esc(title)}</h2>{aside}</header>{body}</section>'
+def panel(title: str, body: str, aside: str = "") -> Markup:
+    """Return a titled block."""
+    return view("looks", "panel", title=title, body=body, aside=aside)

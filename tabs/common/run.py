@@ -2,58 +2,70 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.runs import Progress
-from studio.records.nouns import Job, JobState, Role, Version, VersionState
+from studio.records.dataset import Role
+from studio.records.job import Job, JobState
+from studio.records.version import Version, VersionState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 
 _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
-def panel(workplace: Workplace, job: Job, seen: Progress) -> str:
-    """Progress, curve, the buttons that fit its state, and the command that repeats it."""
-    buttons = ""
+def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
+    """Returns progress, curve, the buttons that fit the job's state, and the command that repeats it."""
+    buttons = []
     if job.state is JobState.RUNNING:
-        buttons = looks.button(
-            "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
-        )
+        hint = "make a version of the last checkpoint"
+        buttons = [looks.button("Stop and keep", "keep", tone="small", job=job.id, hint=hint)]
     elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)
+        buttons = [looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)]
         if seen.checkpoints:
-            buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
-    head = progress_line(job) if job.state in _WAITS else _ended(job, seen)
-    elsewhere = curves.elsewhere(run_folder.commands(workplace, job))
-    body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
+            buttons.append(looks.button("Keep what it learned", "keep", tone="small", job=job.id))
+    body = view(
+        "common",
+        "run",
+        head=progress_line(job) if job.state in _WAITS else _ended(job, seen),
+        plot=curves.loss_plot(seen.points, seen.total),
+        buttons=buttons,
+        commands=curves.elsewhere(run_folder.commands(workplace, job)),
+    )
     return looks.panel(job.title or "Training", body)
 
 
-def _ended(job: Job, seen: Progress) -> str:
-    """Of the training's own steps; an editor's job goes on to count the edits that it is judged by."""
-    tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
-    words = f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps"
-    trouble = f"{job.error.get('message', '')} {job.error.get('hint', '')}".strip() if job.error else ""
-    chip = looks.chip(job.state.value, tone)
-    return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
+def _ended(job: Job, seen: Progress) -> Markup:
+    """Returns the training's own steps; an editor's job goes on to count the edits that it is judged by."""
+    return view(
+        "common",
+        "ended",
+        state=job.state.value,
+        tone={JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn"),
+        words=f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps",
+        trouble=f"{job.error.message} {job.error.hint}".strip(),
+    )
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """Cancel, resume, or stop and keep; says what follows, which may take a step of the training."""
-    acts = {
+    acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
         "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
         "keep": (partial(runs.keep, workplace), "The training stops, and what it learned becomes a version."),
     }
-    asked, words = acts.get(str(data.get("act")), (None, ""))
-    if asked is None:
+    if (name := str(data.get("act"))) not in acts:
         return None
+    asked, words = acts[name]
     asked(str(data.get("job", "")))
     return Said(words)
 
@@ -61,17 +73,11 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 # ── its versions ────────────────────────────────────────────────────────────────────────────────
 
 
-def decisions(version: Version) -> str:
-    """The buttons by which a version is put to use or left."""
-    if version.state is VersionState.ADOPTED:
-        hint = "use its parent again"
-        return looks.button("Roll back", "roll_back", tone="small", hint=hint, version=version.id)
-    leave = (
-        looks.button("Leave it", "roll_back", tone="small", hint="keep the one in use", version=version.id)
-        if version.state is VersionState.CANDIDATE
-        else ""
-    )
-    return f"{leave}{looks.button('Adopt', 'adopt', tone='small accent', version=version.id)}"
+def decisions(version: Version) -> Markup:
+    """Returns the buttons by which a version is put to use or left."""
+    state = version.state
+    standing = {"adopted": state is VersionState.ADOPTED, "candidate": state is VersionState.CANDIDATE}
+    return view("common", "decisions", version=version.id, **standing)
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
@@ -110,7 +116,7 @@ def longer(page: Page, kind: str) -> Drawing:
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
     """A finished run can be trained longer: by half of what it was, until a number is given."""
     job = finished_run(desk, kind)
-    half = max(1, asked_steps(job) // 2) if job else 0
+    half = max(1, runs.asked_steps(job) // 2) if job else 0
     return gr.update(visible=job is not None), half if job and not more else gr.skip()
 
 
@@ -119,15 +125,10 @@ def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
     job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
-    runs.extend(desk.workplace, job.id, asked_steps(job) + int(more or 0))
+    runs.extend(desk.workplace, job.id, runs.asked_steps(job) + int(more or 0))
 
 
 def finished_run(desk: Desk, kind: str) -> Job | None:
     """The newest training of a kind, if it has ended well."""
     newest = jobs_of(desk, kind)[:1]
     return newest[0] if newest and newest[0].state is JobState.DONE else None
-
-
-def asked_steps(job: Job) -> int:
-    """How many steps a training was to do: what it does after them counts on its own."""
-    return int(job.payload["params"]["steps"])

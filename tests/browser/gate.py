@@ -11,7 +11,7 @@ from pathlib import Path
 import assets
 from engines.fake import FakeDevice
 from studio.open import open_workplace
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.settings import Settings
 from studio.store import Store
 from studio.workplace.desk import Workplace

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from studio.flywheel import review
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from tests.browser.conftest import Served, open_tab, serve
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import character_on_fakes, studio_on_fakes

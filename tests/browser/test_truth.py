@@ -15,7 +15,8 @@ from playwright.sync_api import Page, expect
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.next_step import next_step
 from studio.flywheel.train import character as train
-from studio.records.nouns import Job, Kind
+from studio.records.image import Kind
+from studio.records.job import Job
 from tests.browser.conftest import free_port, open_tab, serve
 from tests.browser.gate import Gated, gated
 

@@ -10,7 +10,9 @@ import pytest
 
 from engines.api.errors import UserError
 from studio.api.answers import answers
-from studio.records.nouns import Job, JobState, Json
+from studio.records.base import Json
+from studio.records.event import PreviewKept
+from studio.records.job import Job, JobState
 from studio.workplace.context import Context
 from tests.studio.full_disk import full
 from tests.studio.jobs.queueing import Bench, titles
@@ -24,7 +26,12 @@ def until(true: Callable[[], object]) -> None:
 
 def test_a_job_that_a_full_disk_lets_not_begin_waits_for_room(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """The worker lives, the job stays queued and says why, others can be cancelled and resumed; then all goes on."""
-    ended = bench.here(lambda ctx: bench.jobs.cancel(ctx.job.id) and ctx.step(1, 1))
+
+    def stops(ctx: Context) -> None:
+        bench.jobs.cancel(ctx.job.id)
+        ctx.step(1, 1)
+
+    ended = bench.here(stops)
     bench.does = lambda ctx: None
     first, second, third = (bench.submit(name) for name in "abc")
 
@@ -52,20 +59,21 @@ def test_progress_and_events_on_a_full_disk_stop_nothing(bench: Bench) -> None:
     asked: list[int] = []
 
     def does(ctx: Context) -> None:
-        ctx.event(n=0)
+        ctx.tell(PreviewKept(step=0, sample=0, image=""))
         with full(bench.library.root):
             for step in range(1, 60):
                 bench.clock.now += 2.0
                 ctx.step(step, 60)
-                ctx.event(n=step, words="x" * 100)
+                ctx.tell(PreviewKept(step=step, sample=0, image="x" * 100))
             asked.append(bench.jobs.events(ctx.job.id)[1])
             assert bench.stored(ctx.job).step < 59
-        ctx.event(n=60)
+        ctx.tell(PreviewKept(step=60, sample=0, image=""))
 
     job = bench.here(does)
 
     assert (job.state, job.step, asked) == (JobState.DONE, 59, [60])
-    assert [event["n"] for event in bench.open().events(job.id)[0]] == list(range(61))
+    told = bench.open().events(job.id)[0]
+    assert [event.step for event in told if isinstance(event, PreviewKept)] == list(range(61)) == list(range(len(told)))
     assert (bench.stored(job).state, bench.stored(job).step) == (JobState.DONE, 59)
 
 
@@ -137,10 +145,10 @@ def test_a_disk_that_refuses_is_no_bug(bench: Bench, tmp_path: Path, number: int
     for over in (None, RuntimeError("PytorchStreamWriter failed")):
         error = bench.here(raising(OSError(number, "raw words", file), over)).error
 
-        assert error["code"] == code
-        assert words in error["message"]
-        assert file in error["message"]
-        assert str(tmp_path / "runs") in error["hint"]
+        assert error.code == code
+        assert words in error.message
+        assert file in error.message
+        assert str(tmp_path / "runs") in error.hint
         assert "raw words" not in str(error)
 
 
@@ -148,7 +156,7 @@ def test_a_disk_that_refuses_behind_a_library_is_no_bug(bench: Bench) -> None:
     """What a library in Rust tells in its own words is known by the system's number."""
     error = bench.here(raising(ValueError("I/O error: No space left on device (os error 28)"))).error
 
-    assert (error["code"], "The disk is full" in error["message"]) == ("disk_full", True)
+    assert (error.code, "The disk is full" in error.message) == ("disk_full", True)
 
 
 def test_a_job_that_cannot_keep_its_last_step_stops_all_the_same(bench: Bench) -> None:
@@ -163,7 +171,7 @@ def test_a_job_that_cannot_keep_its_last_step_stops_all_the_same(bench: Bench) -
 
 def test_any_other_failure_of_the_system_stays_a_bug(bench: Bench) -> None:
     """Nobody is sent to free space because a connection broke."""
-    assert bench.here(raising(ConnectionResetError(errno.ECONNRESET, "reset"))).error["code"] == "bug"
+    assert bench.here(raising(ConnectionResetError(errno.ECONNRESET, "reset"))).error.code == "bug"
 
 
 def test_a_library_that_ends_the_program_ends_its_job_alone(bench: Bench) -> None:
@@ -173,7 +181,7 @@ def test_a_library_that_ends_the_program_ends_its_job_alone(bench: Bench) -> Non
     bench.jobs.start()
 
     bench.until(good, JobState.DONE)
-    assert bench.jobs.get(bad.id).error["message"] == "SystemExit: 2"
+    assert bench.jobs.get(bad.id).error.message == "SystemExit: 2"
 
 
 def test_what_ended_is_listed_by_its_ending_not_by_the_clock(bench: Bench) -> None:

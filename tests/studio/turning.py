@@ -19,7 +19,8 @@ from studio.flywheel.curate import importing
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.train import character as train
 from studio.open import open_workplace
-from studio.records.nouns import Job, Kind, Verdict
+from studio.records.image import Kind, Verdict
+from studio.records.job import Job
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 
@@ -99,7 +100,7 @@ def facts(studio: Workplace) -> dict[str, Any]:
     return {
         "pictures": {image.id: image.state for image in store.images.all()},
         "decisions": [decision.id for decision in store.decisions.all()],
-        "checkpoints": [c["step"] for job in studio.jobs.list() for c in job.artifacts.get("checkpoints", [])],
+        "checkpoints": [each.step for job in studio.jobs.list() for each in job.artifacts.checkpoints or ()],
     }
 
 

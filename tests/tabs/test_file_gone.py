@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from studio.records.nouns import Character, ImageRecord, Kind
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import curate, generate, review, reviewer
 from tabs.common import looks

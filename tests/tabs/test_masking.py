@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from engines.api.errors import UserError
-from studio.records.nouns import Character, ImageRecord
+from studio.records.character import Character
+from studio.records.image import ImageRecord
 from studio.workplace.desk import Workplace
 from tabs import curate
 from tabs.common import masking

@@ -3,7 +3,10 @@
 from collections.abc import Callable
 
 from engines.api.params import EditParams
-from studio.records.nouns import Character, ImageRecord, Kind, Role, Verdict, Version
+from studio.records.character import Character
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.version import Comparison, Metrics, Side, Version
 from studio.workplace.desk import Workplace
 from tabs import refine
 from tabs.common import run
@@ -84,7 +87,7 @@ def test_an_editors_training_can_be_stopped_kept_and_trained_longer(
     run.train_longer(studio.desk(anna.id), more, kind="refine")
     ended(studio, job)
 
-    assert [version.metrics["steps"] for version in studio.store(anna.id).versions.all()] == [8, 12]
+    assert [version.metrics.steps for version in studio.store(anna.id).versions.all()] == [8, 12]
 
 
 def test_the_weakest_task_is_named_and_practised(
@@ -120,11 +123,11 @@ def test_an_editor_without_fault_has_nothing_to_practise(
 
 def test_before_and_after_say_what_could_be_judged(studio: Workplace, anna: Character) -> None:
     """Rates of what was judged on each side, the pairs judged on both, and a p that is never 0."""
-    side = {"accepted": 1.0, "judged": 3, "unknown": 1, "low": 0.4, "high": 1.0, "outcomes": [], "identity_median": 0.5}
-    nobody = {**side, "accepted": None, "judged": 0, "unknown": 4}
-    edits = {"n": 4, "originals": 4, "before": nobody, "after": side, "judged": 0, "better": 0, "worse": 0, "p": 0.0}
+    side = Side(accepted=1.0, judged=3, unknown=1, low=0.4, high=1.0, identity_median=0.5)
+    nobody = side.replace(accepted=None, judged=0, unknown=4)
+    edits = Comparison(n=4, originals=4, before=nobody, after=side, judged=0, better=0, worse=0, p=0.0)
     made = Version(id="e1", role=Role.EDITOR, name="e1", model=anna.editor, adapter="e.safetensors")
-    version = studio.store(anna.id).versions.put(made.replace(metrics={"edits": edits}))
+    version = studio.store(anna.id).versions.put(made.replace(metrics=Metrics(edits=edits)))
 
     shown = refine.before_after(studio.store(anna.id), version)
 

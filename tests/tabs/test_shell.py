@@ -9,7 +9,7 @@ import gradio as gr
 import pytest
 
 from engines.api.errors import BadInput
-from studio.records.nouns import Character
+from studio.records.character import Character
 from studio.workplace.desk import Desk, Workplace
 from tabs.common.shell import Said, Shell
 

@@ -6,7 +6,9 @@ import pytest
 
 from engines.api.errors import BadInput, Busy, UserError
 from studio.flywheel import generate as drawing
-from studio.records.nouns import Character, ImageRecord, Job, JobState, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 from tabs import generate, train
 from tabs.app import open_folders
@@ -142,9 +144,9 @@ def test_any_checkpoint_can_become_a_version(
     _, shown = train.draw_live(studio.desk(anna.id))
     assert "identity" in shown
     assert shown.count("★ proposed") == 1
-    step = studio.jobs.get(job.id).artifacts["checkpoints"][0]["step"]
+    step = (studio.jobs.get(job.id).artifacts.checkpoints or ())[0].step
     train.live_act(studio.desk(anna.id), {"act": "choose", "job": job.id, "step": str(step)})
-    assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, step]
+    assert [each.metrics.steps for each in studio.store(anna.id).versions.all()] == [20, step]
 
 
 def test_with_too_few_originals_a_checkpoint_says_that_identity_is_unknown(
@@ -177,7 +179,7 @@ def test_a_finished_training_can_be_trained_longer(
     ended(studio, job)
 
     assert "30 of 30 steps" in train.draw_live(studio.desk(anna.id))[0]
-    assert [each.metrics["steps"] for each in studio.store(anna.id).versions.all()] == [20, 30]
+    assert [each.metrics.steps for each in studio.store(anna.id).versions.all()] == [20, 30]
 
 
 def test_a_training_goes_on_from_the_version_in_use(
@@ -238,6 +240,7 @@ def test_a_version_is_saved_where_the_page_can_fetch_it(
     shown = train.versions_act(studio.desk(anna.id), {"act": "export", "version": version.id, "form": "diffusers"})
     (file,) = [each for folder in open_folders(studio) for each in folder.glob("*.safetensors")]
     assert file.name == "ohwx-character-v1-diffusers.safetensors"
+    assert isinstance(shown, str)
     assert looks.file_url(file) in shown
 
 

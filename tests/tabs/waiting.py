@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from studio.records.nouns import Job, JobState
+from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
-from studio.flywheel.curate.intake import Member, Refusal, alike
+from studio.flywheel.curate.intake import Member, alike
+from studio.records.job import Refused
 
 Pairs = dict[Member, Member]  # picture -> its words
 
@@ -71,7 +72,7 @@ class Families:
     pictures: list[Member] = field(default_factory=list)
     words: Pairs = field(default_factory=dict)
     masks: dict[Member, list[Member]] = field(default_factory=dict)
-    refused: list[Refusal] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def candidates(self) -> list[Member]:
@@ -93,7 +94,7 @@ def families(files: Sequence[Member]) -> Families:
                 found.masks.setdefault(picture, []).append(file)
         elif can_only_be_mask(file):
             found.refused.append(
-                Refusal(file.shown, "No picture of this name lies beside it.", "Name it like its picture.")
+                Refused(file.shown, "No picture of this name lies beside it.", "Name it like its picture.")
             )
         else:
             found.pictures.append(file)
@@ -115,7 +116,7 @@ def _without_left_out(files: Sequence[Member], found: Families) -> list[Member]:
             why.setdefault(file, "control")
     for file, kind in why.items():
         reason, hint = _WHY[kind]
-        found.refused.append(Refusal(file.shown, reason.format(where=file.shown), hint))
+        found.refused.append(Refused(file.shown, reason.format(where=file.shown), hint))
     return [file for file in files if file not in why]
 
 
@@ -141,7 +142,7 @@ def _without_unread(files: Iterable[Member], found: Families) -> list[Member]:
     for file in files:
         if file.ending in _UNREAD:
             reason = f"It is {_UNREAD[file.ending]}, which is not read here; any words in it were not taken."
-            found.refused.append(Refusal(file.shown, reason, _WORDS_HINT))
+            found.refused.append(Refused(file.shown, reason, _WORDS_HINT))
         else:
             left.append(file)
     return left
@@ -171,7 +172,7 @@ def _worded(pictures: Sequence[Member], files: Sequence[Member], found: Families
     for file in files:
         if file.is_caption and file not in settled:
             found.refused.append(
-                Refusal(file.shown, "No picture of this name lies beside it.", "Name it like its picture.")
+                Refused(file.shown, "No picture of this name lies beside it.", "Name it like its picture.")
             )
     return pairs
 
@@ -188,12 +189,12 @@ def _matched(shelf: Sequence[Member], words: list[Member], beside: list[Member],
         first, *others = sorted(words, key=lambda file: file.ending != ".txt")
         for file in others:
             reason = f"The words of its picture were taken from {first.shown}."
-            found.refused.append(Refusal(file.shown, reason, "Keep one of the two files."))
+            found.refused.append(Refused(file.shown, reason, "Keep one of the two files."))
         return dict.fromkeys(likely, first)
     whose = ", ".join(dict.fromkeys(file.shown for file in likely))
     for file in words:
         reason = f"Whose words these are cannot be told: {len(likely)} pictures and {len(words)} texts share this name"
-        found.refused.append(Refusal(file.shown, f"{reason} ({whose}).", _RENAME))
+        found.refused.append(Refused(file.shown, f"{reason} ({whose}).", _RENAME))
     return {}
 
 

@@ -6,13 +6,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase, ascii_uppercase
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, TAGS
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
 from engines.api.protocols import Caption
 from engines.api.triggers import composed, spans
-from engines.wording.words import describe
 from studio.judging.gallery import open_each
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS, Character, ImageRecord, Job, Json, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job
+from studio.records.payload import CaptionPayload
 from studio.records.words import demand_caption
 from studio.store import Store
 from studio.workplace.context import Context
@@ -169,12 +172,7 @@ def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> l
     return store.update_images(changes)
 
 
-def recipe_caption(store: Store, tags: Mapping[str, str], toy: bool) -> str:
-    """The caption of a picture whose tags are known from how it was made."""
-    return describe(tags, store.character.trigger, store.character.subject, toy)
-
-
-def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> Json:
+def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in {**old, **new}.items() if value}
 
 
@@ -213,12 +211,7 @@ def submit_caption(
         )
     spec = desk.workplace.demand_model(model or store.character.editor, "editor")
     params = spec.params(CaptionParams, trigger=store.character.trigger)
-    payload = {
-        "ids": todo,
-        "model": spec.name,
-        "params": params.to_json(),
-        "overwrite_human": overwrite_human,
-    }
+    payload = CaptionPayload(ids=tuple(todo), model=spec.name, params=params.to_json(), overwrite_human=overwrite_human)
     return desk.workplace.jobs.submit(
         "caption", desk.id, payload, title=f"Caption {len(todo)} pictures", total=len(todo), key=key
     )
@@ -226,39 +219,37 @@ def submit_caption(
 
 def run_caption(ctx: Context) -> None:
     """Caption what is not done yet, eight pictures in memory at a time, each kept as soon as it is read."""
-    payload = ctx.job.payload
-    done: dict[str, list[str]] = dict(ctx.job.artifacts.get("captioned", {}))
-    todo = [image for image in payload["ids"] if image not in done]
-    params = CaptionParams.from_json(payload["params"])
-    captioner = ctx.workplace.captioner(payload["model"])
-    count = len(payload["ids"])
+    asked = CaptionPayload.of(ctx.job)
+    done = {image: tuple(words) for image, words in (ctx.job.artifacts.captioned or {}).items()}
+    todo = [image for image in asked.ids if image not in done]
+    params = CaptionParams.from_json(asked.params)
+    captioner = ctx.workplace.captioner(asked.model)
+    count = len(asked.ids)
 
     def on_step(step: int, total: int, message: str = "") -> None:
         ctx.step(len(done), count, message or f"{step} of {total}")
 
     if todo:
-        key = f"caption|{payload['model']}|{_CHUNK}"
+        key = f"caption|{asked.model}|{_CHUNK}"
         with ctx.lease(captioner.plan(min(len(todo), _CHUNK), params), key) as lease:
             for start in range(0, len(todo), _CHUNK):
                 opened = open_each(todo[start : start + _CHUNK], ctx.store.open_image, ctx.leave_out)
                 read = captioner.caption(list(opened.values()), params, lease, on_step)
                 for image, caption in zip(opened, read, strict=True):
-                    done[image] = _keep(ctx, image, caption)
-                    ctx.artifact("captioned", dict(done))
+                    done[image] = tuple(_keep(ctx, asked, image, caption))
+                    ctx.keep(captioned=dict(done))
     ctx.demand_some(done)
     ctx.step(count, count)
 
 
-def _keep(ctx: Context, image_id: str, caption: Caption) -> list[str]:
+def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) -> list[str]:
     """Write a caption down; answers what had to be taken out of it."""
     character, image = ctx.store.character, ctx.store.images.get(image_id)
     named = leaks(caption.text, character.trigger)
     text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
-    if image.caption_by in BY_PEOPLE and not ctx.job.payload["overwrite_human"]:
+    if image.caption_by in BY_PEOPLE and not asked.overwrite_human:
         return named  # someone typed one while this job was waiting
-    ctx.store.update_image(
-        image_id, caption=text, caption_by=ctx.job.payload["model"], tags=_merged(caption.tags, image.tags)
-    )
+    ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=_merged(caption.tags, image.tags))
     return named
 
 

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.crops import cut_size
 from engines.api.triggers import says
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate.captions import (
     SIDECAR,
     leaks,
     missing_words,
 )
 from studio.judging import quality
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES, Character, ImageRecord, Kind, Verdict
+from studio.records.character import Character
+from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 
@@ -112,9 +114,9 @@ def ensure_sample(workplace: Workplace) -> Character | None:
     A start that was killed half-way is completed by the next one.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
-    known = library.settings()
-    made = next((c for c in library.characters() if c.id == known.get(_SAMPLE)), None)
-    if known.get(_SAMPLE_DONE) or not folder.is_dir() or (library.characters() and made is None):
+    known = library.setting(_SAMPLE, str)
+    made = next((each for each in library.characters() if each.id == known), None)
+    if library.setting(_SAMPLE_DONE, bool) or not folder.is_dir() or (library.characters() and made is None):
         return made
     if made is None:
         made = library.create(**_who(folder), **workplace.registry.first())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,13 +13,15 @@ from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput, NotFound
 from engines.pictures import open_picture, to_grey
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate import belonging, inbox
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
-from studio.flywheel.curate.intake import Limits, Member, Refusal, members, read_caption, read_picture
+from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
 from studio.judging import quality
-from studio.records.nouns import ImageRecord, Job, Json, Kind
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Advised, Duplicate, Job, Refused
+from studio.records.payload import ImportPayload
 from studio.records.words import demand_text, mended
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
@@ -47,24 +49,33 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
     inbox.demand_outside(paths, home)
     inbox.demand_room(paths, home, limits, desk.store.folder)
     names = ", ".join(mended(path.name) for path in paths[:3]) + (" …" if len(paths) > 3 else "")
-    payload = {"paths": [str(path) for path in paths], "limits": asdict(limits)}
+    payload = ImportPayload(paths=tuple(map(str, paths)), limits=asdict(limits))
     return desk.workplace.jobs.submit("import", desk.id, payload, title=f"Import {names}", key=key, here=True)
 
 
 def run_import(ctx: Context) -> None:
     """Copy what was dropped into the job's own folder, then take the pictures in one by one, each for good."""
-    limits = Limits(**ctx.job.payload["limits"])
+    asked = ImportPayload.of(ctx.job)
+    limits = Limits(**asked.limits)
     folder = ctx.store.run_dir(ctx.job.id) / "inbox"
     report = Report()
-    paths = [Path(path) for path in ctx.job.payload["paths"]]
+    paths = [Path(path) for path in asked.paths]
     slots = inbox.fill(paths, folder, ctx.workplace.settings.data_root, limits, report.refused)
     with ExitStack() as stack:
         found = list(members(list(slots), limits, stack, slots))
-        report.refused += [item for item in found if isinstance(item, Refusal)]
+        report.refused += [item for item in found if isinstance(item, Refused)]
         files = [item for item in found if isinstance(item, Member)]
         _take_in(ctx, files, limits, report)
     report.publish(ctx)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What a picture's sidecar says: a caption, and the tags that it names."""
+
+    caption: str
+    tags: Mapping[str, str]
 
 
 @dataclass
@@ -73,17 +84,19 @@ class Report:
 
     imported: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
-    duplicates: list[Json] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-    advice: list[Json] = field(default_factory=list)
+    duplicates: list[Duplicate] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    advice: list[Advised] = field(default_factory=list)
 
     def publish(self, ctx: Context) -> None:
         """Put it where the caller of the job, and a reloaded page, find it."""
-        ctx.artifact("imported", list(self.imported))
-        ctx.artifact("masked", list(self.masked))
-        ctx.artifact("duplicates", list(self.duplicates))
-        ctx.artifact("refused", [asdict(refusal) for refusal in self.refused])
-        ctx.artifact("advice", list(self.advice))
+        ctx.keep(
+            imported=tuple(self.imported),
+            masked=tuple(self.masked),
+            duplicates=tuple(self.duplicates),
+            refused=tuple(self.refused),
+            advice=tuple(self.advice),
+        )
 
 
 # ── one picture after another ───────────────────────────────────────────────────────────────────
@@ -134,7 +147,7 @@ class Intake:
         self._known = {image.id: image for image in ctx.store.images.all()}
         self._seen: set[str] = set()
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
-        measured = ((image.id, quality.Measures.from_json(image.measures)) for image in sources)
+        measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}
         self._peers = list(known.values())
         self._looks = quality.LookAlikes(known)
@@ -149,13 +162,15 @@ class Intake:
             measures = quality.measure(pixels)
             advice = self._advice(measures)
             made, words = origin(data, self._store), self._read_words(file, told)
+            if words is not None:
+                made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
             image = self._store.add_image(
                 data,
                 name=mended(file.name),
                 job=self._ctx.job.id,
                 advice=advice,
                 measures=measures.to_json(),
-                **{**made, **words},
+                **made.to_json(),
             )
         except BadInput as error:
             self._refuse(file, error)
@@ -167,7 +182,7 @@ class Intake:
             self._remember(file, image, measures)
         else:
             self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
-        self._report.advice += [{"file": self._words[file].shown, "id": image.id, "words": each} for each in told]
+        self._report.advice += [Advised(file=self._words[file].shown, id=image.id, words=each) for each in told]
         return image
 
     def take_mask(self, mask: Member, image_id: str) -> bool:
@@ -228,10 +243,10 @@ class Intake:
             self._peers.append(measures)
         else:
             drawn = f"FLENwheel made it ({image.kind}): it is no original, and waits for your review."
-            self._report.advice.append({"file": file.shown, "id": image.id, "words": drawn})
+            self._report.advice.append(Advised(file=file.shown, id=image.id, words=drawn))
         if image.advice:
             words = "; ".join(image.advice.values())
-            self._report.advice.append({"file": file.shown, "id": image.id, "words": words})
+            self._report.advice.append(Advised(file=file.shown, id=image.id, words=words))
 
     def _name_duplicate(self, file: Member, known: ImageRecord, words: str) -> None:
         hint = (
@@ -239,19 +254,20 @@ class Intake:
             if known.trashed
             else f"It is here already as {known.name or f'one of the {known.kind} pictures'}."
         )
-        self._report.duplicates.append({"file": file.shown, "id": known.id, "hint": f"{hint} {words}".strip()})
+        said = f"{hint} {words}".strip()
+        self._report.duplicates.append(Duplicate(file=file.shown, id=known.id, hint=said))
 
-    def _bring(self, file: Member, image_id: str, words: Json) -> str:
+    def _bring(self, file: Member, image_id: str, words: Wording | None) -> str:
         """Give a picture that is here the words that came now, unless people wrote others; answers what to say."""
         image, sidecar = self._store.images.get(image_id), self._words.get(file)
-        if sidecar is None or not words or words["caption"] == image.caption:
+        if sidecar is None or words is None or words.caption == image.caption:
             return ""
         if image.caption.strip() and image.caption_by in BY_PEOPLE:
             reason = "Its picture is here already with words by a person, which stay; these were not taken."
             self._refuse(sidecar, BadInput(reason, "To take them, clear the caption in Curate and import both again."))
             return ""
-        tags = {**words["tags"], **image.tags}
-        self._store.update_image(image_id, **{**words, "tags": tags})
+        tags = {**words.tags, **image.tags}
+        self._store.update_image(image_id, caption=words.caption, caption_by=SIDECAR, tags=tags)
         return f"Its words are those of {sidecar.shown} now."
 
     def _advice(self, measures: quality.Measures) -> dict[str, str]:
@@ -263,21 +279,21 @@ class Intake:
             advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"
         return advice
 
-    def _read_words(self, file: Member, told: list[str]) -> Json:
-        """What a picture's sidecar says, as fields of its record; nothing where there is none, or it cannot be read."""
+    def _read_words(self, file: Member, told: list[str]) -> Wording | None:
+        """Return what a picture's sidecar says; None where there is none, or it cannot be read."""
         sidecar = self._words.get(file)
         if sidecar is None:
-            return {}
+            return None
         self._told_of.add(sidecar)
         try:
             caption = read_caption(_bytes_of(sidecar), self._limits, self._store.character.trigger, told)
         except BadInput as error:
             self._refuse(sidecar, error)
-            return {}
-        return {"caption": caption, "caption_by": SIDECAR, "tags": read_tags(caption)} if caption else {}
+            return None
+        return Wording(caption, read_tags(caption)) if caption else None
 
     def _refuse(self, file: Member, error: BadInput) -> None:
-        self._report.refused.append(Refusal.of(file.shown, error))
+        self._report.refused.append(refusal(file.shown, error))
 
 
 def _bytes_of(file: Member) -> bytes:

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from engines.api.errors import BadInput
-from studio.flywheel.curate.intake import Limits, Refusal, is_junk
+from studio.flywheel.curate.intake import Limits, is_junk
+from studio.records.job import Refused
 from studio.records.words import demand_text, mended
 from studio.store.durable import disk_error, make_folder
 
@@ -64,7 +65,7 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
     total, count = 0, 0
     for path in paths:
         for file in _files(path, home):
-            size = 0 if isinstance(file, Refusal) else _size(file)
+            size = 0 if isinstance(file, Refused) else _size(file)
             if isinstance(file, Path) and size <= _most(file, limits):
                 total, count = total + size, count + 1
     if total > limits.total_bytes or count > limits.files:
@@ -82,7 +83,7 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
 
 
 def fill(
-    paths: Sequence[Path], inbox: Path, home: Path, limits: Limits, refused: list[Refusal]
+    paths: Sequence[Path], inbox: Path, home: Path, limits: Limits, refused: list[Refused]
 ) -> dict[Path, str | None]:
     """Copy each dropped path into a folder of its own; answers these, and where each path lay (see `members`).
 
@@ -116,14 +117,14 @@ def _where(paths: Sequence[Path], uploads: Path) -> list[str | None]:
     ]
 
 
-def _fill_slot(path: Path, slot: Path, home: Path, limits: Limits, refused: list[Refusal]) -> None:
+def _fill_slot(path: Path, slot: Path, home: Path, limits: Limits, refused: list[Refused]) -> None:
     whole = slot.is_dir()
     draft = slot.with_suffix(".part")
     shutil.rmtree(draft, ignore_errors=True)
     make_folder(draft)
     copied = 0
     for file in () if whole and not _exists(path) else _files(path, home):
-        if isinstance(file, Refusal):
+        if isinstance(file, Refused):
             refused.append(file)
             continue
         label = file.relative_to(path.parent).as_posix()
@@ -138,7 +139,7 @@ def _fill_slot(path: Path, slot: Path, home: Path, limits: Limits, refused: list
         draft.rename(slot)
 
 
-def _copy(file: Path, target: Path, label: str, refused: list[Refusal]) -> bool:
+def _copy(file: Path, target: Path, label: str, refused: list[Refused]) -> bool:
     """Copy one file, or name it as refused. Raises: UserError when there is no room for it."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +149,7 @@ def _copy(file: Path, target: Path, label: str, refused: list[Refusal]) -> bool:
         if error.errno in _FULL:
             raise disk_error(target, error) from error
         reason = f"It cannot be read ({error.strerror})."
-        refused.append(Refusal(mended(label), reason, "Check its permissions."))
+        refused.append(Refused(mended(label), reason, "Check its permissions."))
         return False
     return True
 
@@ -156,7 +157,7 @@ def _copy(file: Path, target: Path, label: str, refused: list[Refusal]) -> bool:
 # ── what lies there ─────────────────────────────────────────────────────────────────────────────
 
 
-def _files(path: Path, home: Path) -> Iterator[Path | Refusal]:
+def _files(path: Path, home: Path) -> Iterator[Path | Refused]:
     """The regular files below a path, or the path itself, each with what is passed over named in its place.
 
     Links inside folders are not followed, and the studio's own folder is left out.
@@ -165,7 +166,7 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refusal]:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        yield Refusal(name, "It is not there.", "Choose it again.")
+        yield Refused(name, "It is not there.", "Choose it again.")
         return
     if stat.S_ISREG(mode):
         yield path
@@ -191,18 +192,18 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refusal]:
     for error in unread:
         found = True
         label = mended(os.path.relpath(error.filename, path.parent))
-        yield Refusal(label, f"The folder cannot be read ({error.strerror}).", "Check its permissions.")
+        yield Refused(label, f"The folder cannot be read ({error.strerror}).", "Check its permissions.")
     if not found:
-        yield Refusal(name, "The folder is empty.", "Choose the folder that your pictures lie in.")
+        yield Refused(name, "The folder is empty.", "Choose the folder that your pictures lie in.")
 
 
-def _own_folder(label: str) -> Refusal:
-    return Refusal(label, "It is the studio's own data folder, so it was left out.", "Nothing is missing.")
+def _own_folder(label: str) -> Refused:
+    return Refused(label, "It is the studio's own data folder, so it was left out.", "Nothing is missing.")
 
 
-def _passed_over(label: str, mode: int) -> Refusal:
+def _passed_over(label: str, mode: int) -> Refused:
     kind = _KINDS.get(stat.S_IFMT(mode), "no file that can be read")
-    return Refusal(label, f"It is {kind}, not a file.", "Put the picture's file itself there.")
+    return Refused(label, f"It is {kind}, not a file.", "Put the picture's file itself there.")
 
 
 def _mode(file: Path) -> int:
@@ -247,7 +248,7 @@ def _most(file: Path, limits: Limits) -> int:
     return limits.caption_bytes if suffix in (".txt", ".caption") else limits.file_bytes
 
 
-def _too_large(label: str, size: int, most: int) -> Refusal:
+def _too_large(label: str, size: int, most: int) -> Refused:
     mib = 1 << 20
     reason = f"It is {size / mib:.1f} MiB; at most {most / mib:.1f} MiB is read."
-    return Refusal(mended(label), reason, "Make it smaller and import that.")
+    return Refused(mended(label), reason, "Make it smaller and import that.")

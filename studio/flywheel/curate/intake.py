@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from engines.api.errors import BadInput
 from engines.pictures import MOST_PIXELS, to_rgb
 from studio.flywheel.curate import sidecars
+from studio.records.job import Refused
 from studio.records.words import demand_caption, mended
 from studio.store.pictures import MOST_BYTES
 
@@ -48,18 +49,9 @@ class Limits:
     zip_ratio_from: int = 4 * _MIB
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """A file that did not come in: which, why, and what to do."""
-
-    file: str
-    reason: str
-    hint: str
-
-    @classmethod
-    def of(cls, file: str, error: BadInput) -> Refusal:
-        """From the error that its reading raised."""
-        return cls(file, error.cause, error.hint)
+def refusal(file: str, error: BadInput) -> Refused:
+    """Return why a file did not come in, from the error that its reading raised."""
+    return Refused(file=file, reason=error.cause, hint=error.hint)
 
 
 @dataclass(frozen=True)
@@ -111,7 +103,7 @@ def alike(name: str) -> str:
 
 def members(
     slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
-) -> Iterator[Member | Refusal]:
+) -> Iterator[Member | Refused]:
     """Every file in these slots, each a folder holding one dropped file, folder or zip; zips are opened on `stack`.
 
     `folders`: where what a slot holds lay, None for what was uploaded from nobody knows where.
@@ -140,18 +132,18 @@ def is_junk(name: str) -> bool:
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
 
-def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> Iterator[Member | Refusal]:
+def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> Iterator[Member | Refused]:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
     except _BROKEN_ZIP as error:
-        yield Refusal(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
+        yield Refused(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
         return
     infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` wants a name
     size = sum(info.file_size for info in infos)
     if size > limits.total_bytes or len(infos) > limits.files:
         reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
         limit = f"At most {limits.total_bytes / _MIB:.0f} MiB and {limits.files} files: split it."
-        yield Refusal(label, reason, limit)
+        yield Refused(label, reason, limit)
         return
     for info in sorted(infos, key=lambda info: info.filename):
         if not is_junk(_inner(info.filename)):
@@ -162,23 +154,23 @@ def _inner(name: str) -> str:
     return name.replace("\\", "/")
 
 
-def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str, limits: Limits) -> Member | Refusal:
+def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, zip_label: str, limits: Limits) -> Member | Refused:
     name = PurePosixPath(_inner(info.filename))
     label = mended(f"{zip_label}/{info.filename}")
     mode = info.external_attr >> 16
     if not name.parts:
-        return Refusal(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
+        return Refused(label, "It has no name in the zip.", "Make the zip again from inside its folder.")
     if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
-        return Refusal(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
+        return Refused(label, "Its name points outside the zip.", "Make the zip again from inside its folder.")
     if stat.S_ISLNK(mode):
-        return Refusal(label, "It is a link, not a file.", "Put the file itself into the zip.")
+        return Refused(label, "It is a link, not a file.", "Put the file itself into the zip.")
     if name.suffix.lower() == ".zip":
-        return Refusal(label, "It is a zip within a zip.", "Unpack it and import what is in it.")
+        return Refused(label, "It is a zip within a zip.", "Unpack it and import what is in it.")
     if info.file_size > limits.file_bytes:
-        return Refusal(label, _too_large(info.file_size, limits), _EXPORT)
+        return Refused(label, _too_large(info.file_size, limits), _EXPORT)
     if info.file_size > limits.zip_ratio_from and info.file_size > limits.zip_ratio * max(1, info.compress_size):
         ratio = info.file_size // max(1, info.compress_size)
-        return Refusal(label, f"It unpacks to {ratio} times its size, as zip bombs do.", "Import the picture unpacked.")
+        return Refused(label, f"It unpacks to {ratio} times its size, as zip bombs do.", "Import the picture unpacked.")
     group = (PurePosixPath(zip_label) / name.parent).as_posix()
     return Member(label, group, name.name, lambda: _read_zipped(archive, info, limits))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams, GenerateParams, Params
 from studio.flywheel.curate.captions import RECIPE
-from studio.records.nouns import Json, Kind
+from studio.records.base import UNLESS_DEFAULT, Part
+from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS, mended
 from studio.store import Store
 from studio.store.pictures import provenance_text
@@ -22,8 +24,25 @@ _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
 }  # any other kind (a card's picture, a training's sample) is one more drawn picture to look at
 
 
-def origin(data: bytes, store: Store) -> Json:
-    """What a picture's own file says of how it was made, as fields of its record; `kind` alone for an original.
+@dataclass(frozen=True, kw_only=True)
+class Origin(Part):
+    """What is known of an imported picture, as fields of its record; `kind` alone for an original."""
+
+    kind: Kind
+    model: str = field(default="", metadata=UNLESS_DEFAULT)
+    seed: int = field(default=0, metadata=UNLESS_DEFAULT)
+    params_kind: str = field(default="", metadata=UNLESS_DEFAULT)
+    params: Mapping[str, Any] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    asked: Mapping[str, str] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    parent: str = field(default="", metadata=UNLESS_DEFAULT)
+    version: str = field(default="", metadata=UNLESS_DEFAULT)
+    caption: str = field(default="", metadata=UNLESS_DEFAULT)
+    caption_by: str = field(default="", metadata=UNLESS_DEFAULT)
+    tags: Mapping[str, str] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+
+
+def origin(data: bytes, store: Store) -> Origin:
+    """Return what a picture's own file says of how it was made.
 
     Names of pictures and versions that this character does not have are left out, as are parameters that are none of
     the kind's; without them an edit names no parent, since it could teach nothing.
@@ -31,29 +50,28 @@ def origin(data: bytes, store: Store) -> Json:
     text = provenance_text(data)
     said = _parsed(text)
     if not text or said.get("kind") == Kind.SOURCE:
-        return {"kind": Kind.SOURCE}
+        return Origin(kind=Kind.SOURCE)
     kind = next((each for each in _MADE_WITH if each == said.get("kind")), Kind.SYNTHETIC)
     wanted = _MADE_WITH[kind]
-    params = said["params"] if _fits(wanted, said) else {}
-    made: Json = {
-        "kind": kind,
-        "model": _text(said, "model"),
-        "seed": said["seed"] if type(said.get("seed")) is int else 0,
-        "params_kind": wanted.__name__ if params else "",
-        "params": params,
-        "asked": _tags(said.get("asked")),
-    }
-    if params and (parent := _text(said, "parent")) in store.images:
-        made["parent"] = parent
-    if (version := _text(said, "version")) in store.versions:
-        made["version"] = version
+    params = _params(wanted, said)
+    parent, version, seed = _text(said, "parent"), _text(said, "version"), said.get("seed")
+    made = Origin(
+        kind=kind,
+        model=_text(said, "model"),
+        seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else 0,
+        params_kind=wanted.__name__ if params else "",
+        params=params,
+        asked=_tags(said.get("asked")),
+        parent=parent if params and parent in store.images else "",
+        version=version if version in store.versions else "",
+    )
     words = wanted.from_json(params).headline()
     if kind is Kind.SYNTHETIC and words and len(words) <= CAPTION_LETTERS:
-        made |= {"caption": words, "caption_by": RECIPE}
+        return made.replace(caption=words, caption_by=RECIPE)
     return made
 
 
-def _parsed(text: str) -> Json:
+def _parsed(text: str) -> Mapping[str, object]:
     try:
         found = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -61,24 +79,25 @@ def _parsed(text: str) -> Json:
     return mended(found) if isinstance(found, dict) else {}
 
 
-def _text(said: Json, name: str) -> str:
+def _text(said: Mapping[str, object], name: str) -> str:
     value = said.get(name, "")
     return value if isinstance(value, str) else ""
 
 
-def _tags(asked: Any) -> dict[str, str]:
+def _tags(asked: object) -> dict[str, str]:
     given = asked if isinstance(asked, dict) else {}
     return {name: value for name, value in given.items() if isinstance(value, str)}
 
 
-def _fits(wanted: type[Params], said: Json) -> bool:
-    """Whether its parameters are whole ones of this kind, value by value."""
+def _params(wanted: type[Params], said: Mapping[str, object]) -> dict[str, Any]:
+    """Return its parameters where they are whole ones of this kind, value by value; else none."""
     given = said.get("params")
     if said.get("params_kind") != wanted.__name__ or not isinstance(given, dict):
-        return False
+        return {}
     try:
         read = wanted.from_json(given)
     except (BadInput, TypeError, ValueError, AttributeError):
-        return False
+        return {}
     kinds = {field.name: type(field.default) for field in dataclasses.fields(wanted)}
-    return all(isinstance(getattr(read, name), (int, float) if kind is float else kind) for name, kind in kinds.items())
+    fits = all(isinstance(getattr(read, name), (int, float) if kind is float else kind) for name, kind in kinds.items())
+    return given if fits else {}

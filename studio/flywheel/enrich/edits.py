@@ -4,26 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MaxLen
 from PIL import Image
 
+from engines.api.axes import Tags
 from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput, ModelMissing, UserError
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
 from engines.api.values import Many, later_seed, taken
-from engines.wording.words import Tags, edit_params, edit_tasks
+from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
-from studio.flywheel.curate.captions import RECIPE, recipe_caption
+from studio.flywheel.curate.captions import RECIPE
 from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.judging.gallery import open_each
 from studio.judging.judge import Judge
-from studio.records.nouns import ImageRecord, Job, JobState, Json, Kind, Role, Verdict, Version
+from studio.records.base import Part
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job, JobState
+from studio.records.payload import EnrichPayload, PlanRow
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk, Workplace
@@ -36,18 +42,8 @@ _ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": d
 _PNG_SHARE = 0.6  # a photo's PNG against its raw bytes, thumbnail included
 
 
-@dataclass(frozen=True)
-class PlanRow:
-    """One edit to do: which picture, the parameters verbatim, the tags that the result should have."""
-
-    source: str
-    params: Json
-    asked: Json = field(default_factory=dict)
-    task: str = ""
-
-
-@dataclass(frozen=True)
-class EnrichPlan:
+@dataclass(frozen=True, kw_only=True)
+class EnrichPlan(Part):
     """What would be done and what it takes; `seconds` is None until a job of the kind has been measured."""
 
     rows: tuple[PlanRow, ...]
@@ -83,9 +79,10 @@ def plan(
     store = desk.store
     spec = _editor(desk.workplace, model or store.character.editor)
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
-    edit_params(spec, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
+    spec.worded(EditParams, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
     chosen = _sources(store, sources)
-    edits = edit_tasks(spec.toy)
+    wording = vocabulary(spec.wording)
+    edits = wording.edit_tasks()
     if tasks is not None:
         unknown = sorted(set(tasks) - {edit.task for edit in edits})
         if unknown or not tasks:
@@ -95,9 +92,9 @@ def plan(
     most = limit or max(1, round(EDITS_A_SOURCE * len(chosen)))
     each, before = -(-most // seeds), asked(store)
     if aims:
-        wanted = aimed(chosen, aims, edits, each, spec.toy, before)
+        wanted = aimed(chosen, aims, edits, each, wording, before)
     else:
-        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
+        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, wording, before)
     before_now = _taken(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
     rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
@@ -135,12 +132,7 @@ def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: s
     used = adopted(store, spec.name)
     own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
     _plan_of(desk.workplace, spec, checked, own)
-    payload = {
-        "rows": [asdict(row) for row in checked],
-        "model": spec.name,
-        "version": used.id if used else "",
-        "notes": notes,
-    }
+    payload = EnrichPayload(rows=tuple(checked), model=spec.name, version=used.id if used else "", notes=tuple(notes))
     title = f"Enrich: {len(rows)} edits" if len(rows) > 1 else "Enrich: 1 edit"
     return desk.workplace.jobs.submit("enrich", desk.id, payload, title=title, total=len(rows), key=key)
 
@@ -152,10 +144,10 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
     """
     name = model or desk.store.character.editor
     waiting = {
-        _fingerprint(row["source"], row["params"])
+        _fingerprint(row.source, row.params)
         for job in desk.workplace.jobs.list(desk.id)
-        if job.kind == "enrich" and job.state in _WAITS and job.payload["model"] == name
-        for row in job.payload["rows"]
+        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == name
+        for row in asked.rows
     }
     twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
     if twice:
@@ -198,7 +190,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Jo
     changed = EditParams.from_json({**before.to_json(), **params_changes})
     if changed == before:
         changed = before.replace(seed=later_seed(before.seed, 1))
-    row = PlanRow(image.parent, changed.to_json(), image.asked, next(iter(image.asked), ""))
+    row = PlanRow(source=image.parent, params=changed.to_json(), asked=image.asked, task=next(iter(image.asked), ""))
     return submit(desk, [row], model=image.model)
 
 
@@ -207,7 +199,8 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Jo
 
 def run(ctx: Context) -> None:
     """Do the edits that have no result yet; each is scored, then kept as pending with all that made it."""
-    rows = [PlanRow(**row) for row in ctx.job.payload["rows"]]
+    asked = EnrichPayload.of(ctx.job)
+    rows = asked.rows
     done = _done(ctx, rows)
     stacks.tell(ctx)
     left = [index for index in range(len(rows)) if index not in done]
@@ -220,15 +213,15 @@ def run(ctx: Context) -> None:
         judge = Judge(ctx)
         crops = {source: ctx.store.images.get(source).crop for source in {rows[index].source for index in left}}
         left, items = _items(ctx, rows, left, crops)
-        editor = ctx.workplace.engine(ctx.job.payload["model"])
-        with ctx.lease(editor.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
+        editor = ctx.workplace.engine(asked.model)
+        with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
             for index, result in zip(left, results, strict=True):
                 row = rows[index]
                 done[index] = _keep(ctx, row, crops[row.source], result, judge).id
-                ctx.artifact("images", [done[i] for i in sorted(done)])
+                ctx.keep(images=tuple(done[i] for i in sorted(done)))
                 ctx.step(len(done), len(rows))
-    ctx.artifact("images", [done[index] for index in sorted(done)])
+    ctx.keep(images=tuple(done[index] for index in sorted(done)))
 
 
 def _items(
@@ -237,7 +230,7 @@ def _items(
     """Those rows of `left` whose source can be opened, and their edits: each source's crop opened once, the job's
     editor version on top of the row's own stack. Raises: BadInput where none can.
     """
-    version: str = ctx.job.payload["version"]
+    version = EnrichPayload.of(ctx.job).version
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
     wanted = Counter(rows[index].source for index in left)
 
@@ -260,7 +253,7 @@ def _items(
 def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
-    toy = ctx.workplace.registry.spec(ctx.job.payload["model"]).toy
+    character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
     # The record keeps the parameters as they were asked: the version's id stands for its adapter's file.
     return ctx.save(
         result,
@@ -270,9 +263,9 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         item=EditParams.from_json(row.params),
         asked=row.asked,
         tags=tags,
-        caption=recipe_caption(ctx.store, tags, toy),
+        caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
-        **judge.likeness(result),
+        likeness=judge.likeness(result),
         name=f"{parent.name or row.source[:8]} · {row.task}",
     )
 
@@ -288,7 +281,7 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
     return found
 
 
-def _fingerprint(source: str, params: Json) -> tuple[str, str]:
+def _fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
     return source, repr(EditParams.kept(params))
 
 
@@ -327,11 +320,11 @@ def _taken(store: Store) -> set[tuple[str, str]]:
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
     """One row with a seed that was never used for the same edit of the same picture."""
     words = ask.edit.words
-    params = edit_params(spec, words, **{"seed": seed_of(ask.source, words, number), **knobs})
+    params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
     while _fingerprint(ask.source, params.to_json()) in taken:
         params = params.replace(seed=later_seed(params.seed, 1))
     taken.add(_fingerprint(ask.source, params.to_json()))
-    return PlanRow(ask.source, params.to_json(), dict(ask.edit.expects), ask.edit.task)
+    return PlanRow(source=ask.source, params=params.to_json(), asked=dict(ask.edit.expects), task=ask.edit.task)
 
 
 def adopted(store: Store, model: str) -> Version | None:

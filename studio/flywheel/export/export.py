@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial, reduce
@@ -15,12 +15,14 @@ from PIL import Image
 
 from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput
-from engines.api.params import EditParams, GenerateParams, Json, TrainParams
+from engines.api.params import PIPELINE_ARGUMENTS, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import ModelSpec
 from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
 from studio.flywheel.export.layouts import LAYOUTS, Folder, Layout, plain_name
 from studio.flywheel.train import runs
-from studio.records.nouns import ImageRecord, Role, Version
+from studio.records.dataset import Entry, Role
+from studio.records.image import ImageRecord
+from studio.records.version import Version
 from studio.store import Store
 from studio.store.durable import written_aside
 from studio.store.lora_names import as_it_leaves
@@ -35,43 +37,7 @@ _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks f
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _APACHE = "Apache-2.0"
-_LOADING = """\
-import torch
-from diffusers import {pipeline}
-%s
-pipeline = {pipeline}.from_pretrained({source}, torch_dtype=torch.{dtype})
-pipeline.load_lora_weights(".", weight_name={weights})
-if torch.cuda.is_available():
-    pipeline.enable_model_cpu_offload()
-"""
-_CHARACTER_CODE = (
-    _LOADING % ""
-    + """\
-image = pipeline(
-    prompt={words},
-    width={width},
-    height={height},
-    num_inference_steps={steps},
-    guidance_scale={guidance},
-    generator=torch.Generator("cpu").manual_seed({seed}),
-).images[0]
-image.save("drawn.png")
-"""
-)
-_EDITOR_CODE = (
-    _LOADING % "from diffusers.utils import load_image\n"
-    + """\
-image = pipeline(
-    image=load_image({picture}),  # the picture to change
-    prompt={words},
-    negative_prompt={negative},
-    true_cfg_scale={true_cfg},
-    num_inference_steps={steps},
-    generator=torch.Generator("cpu").manual_seed({seed}),
-).images[0]
-image.save("edited.png")
-"""
-)
+_LOADED = ("loras",)  # knobs that the published LoRA stands for
 
 
 _SOURCES = {"assets": "assets/{place}", "folder": "{name}"}  # what a row's source is called elsewhere, by its scheme
@@ -86,7 +52,9 @@ class _Face:
     instance: str  # what to say for the trained subject; "" where there is none
     title: str
     about: str
-    code: str
+    imports: str  # lines of the code
+    given: str  # arguments of the pipeline beside its knobs; `picture` is a file to start from
+    saved: str
 
 
 _FACES = {
@@ -97,7 +65,9 @@ _FACES = {
         "{name}, {version}",
         "A LoRA of {label}, trained with FLENwheel on {pictures} pictures, {real_share:.0%} of what it saw being "
         "originals.\n\nSay `{said}` in the prompt.",
-        _CHARACTER_CODE,
+        imports="",
+        given="",
+        saved="drawn.png",
     ),
     Role.EDITOR: _Face(
         "image-to-image",
@@ -106,12 +76,14 @@ _FACES = {
         "Edits of {name}, {version}",
         "A LoRA of {label}, trained with FLENwheel on {pictures} edits that a human approved or corrected.\n\n"
         "Give it a picture and say what to change; no word is needed to call it.",
-        _EDITOR_CODE,
+        imports="from diffusers.utils import load_image\n",
+        given="    image=load_image({picture}),  # the picture to change\n",
+        saved="edited.png",
     ),
 }
 
 
-def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Json]) -> Path:
+def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]) -> Path:
     """A zip of pictures, captions, masks and the trainer's own description of them; whole or not there.
 
     Where one picture has a mask all have, white for all of it: some trainers refuse a folder in which one is missing.
@@ -122,7 +94,7 @@ def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Json])
     form = LAYOUTS[layout]
     if not entries:
         raise BadInput("There are no pictures to save.", "Import some in Curate, or approve some in Review.")
-    if any(entry.get("references") for entry in entries) and not form.references:
+    if any(entry.references for entry in entries) and not form.references:
         usable = ", ".join(name for name, each in LAYOUTS.items() if each.references)
         raise BadInput(f"{layout} has no place for the pictures that edits start from.", f"Choose one of: {usable}.")
     store = desk.store
@@ -180,7 +152,7 @@ class _Shown:
 
 def _previews(desk: Desk, version: Version) -> _Shown:
     """Those of the step that was kept, or the nearest earlier ones; those of step 0 show no LoRA at all."""
-    kept = version.checkpoints[-1]["step"] if version.checkpoints else version.metrics.get("steps", 0)
+    kept = version.checkpoints[-1].step if version.checkpoints else version.metrics.steps or 0
     samples = runs.progress(desk.workplace, version.job).samples
     step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
     told = [desk.store.images.get(each.image) for each in samples if each.step == step > 0]
@@ -204,14 +176,14 @@ def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
         "version": version.name,
         "label": spec.label,
         "said": " ".join(f"{character.trigger} {character.subject}".split()),
-        "pictures": version.metrics.get("pictures", "?"),
-        "real_share": version.metrics.get("real_share", 0),
+        "pictures": "?" if version.metrics.pictures is None else version.metrics.pictures,
+        "real_share": version.metrics.real_share or 0,
     }
     instance = face.instance.format(**facts)
     header = _header(spec, version.role, instance, list(zip(words, images, strict=True)))
     told = "\n".join(f"{name}: {_yaml(value)}" for name, value in header.items())
     drawn = shown.pictures[0].params if shown.pictures else {}
-    said = instance or desk.store.datasets.get(version.dataset).entries[0]["caption"]
+    said = instance or desk.store.datasets.get(version.dataset).entries[0].caption
     code = snippet(spec, version.role, drawn, said, images[0] if images else "picture.png")
     return (
         f"---\n{told}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
@@ -226,7 +198,7 @@ def _yaml(value: Any) -> str:
     return _UNPRINTABLE.sub(lambda each: f"\\u{ord(each[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
-def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Json:
+def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Mapping[str, object]:
     """What the hub's search and gallery read."""
     licence = re.sub(r"[^a-z0-9]+", "-", spec.licence.lower()).strip("-")
     of_the_hub = ":" not in spec.source
@@ -244,11 +216,11 @@ def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[s
 
 
 def _figures(version: Version) -> str:
-    params, steps = version.params, version.metrics.get("steps", "?")
+    params, steps = TrainParams.kept(version.params), version.metrics.steps or "?"
     return (
         f"| steps | rank | alpha | learning rate | batch | resolution |\n|---|---|---|---|---|---|\n"
-        f"| {steps} | {params['rank']} | {params['alpha']:g} | {params['learning_rate']:g} "
-        f"| {params['batch_size']} | {params['resolution']} |"
+        f"| {steps} | {params.rank} | {params.alpha:g} | {params.learning_rate:g} "
+        f"| {params.batch_size} | {params.resolution} |"
     )
 
 
@@ -256,42 +228,57 @@ def _told_of(version: Version, shown: _Shown) -> str:
     """Which step the pictures are of: what they show must be what is shipped, or be said."""
     if not shown.pictures:
         return "There are no previews of this LoRA.\n"
-    steps = version.metrics.get("steps", shown.step)
+    steps = version.metrics.steps or shown.step
     same = f"Drawn at step {shown.step}, by the LoRA that is here.\n"
     return same if steps == shown.step else f"Drawn at step {shown.step}; the LoRA that is here is of step {steps}.\n"
 
 
-def snippet(spec: ModelSpec, role: Role, drawn: Json, said: str, picture: str) -> str:
-    """Python that uses the LoRA as it is published, to be run in its folder; it draws what a preview was drawn with.
+def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
+    """Return Python that uses the LoRA as it is published, to be run in its folder, with every knob of a preview.
 
-    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown.
+    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown. A knob that
+    diffusers' pipelines do not take is named in a comment where it was used.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)
+    usual = face.params().to_json()
+    words = {params.worded: params.headline() or said}
+    knobs = {name: value for name, value in {**params.to_json(), **words}.items() if name not in _LOADED}
+    arguments = "".join(
+        f"    {PIPELINE_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in PIPELINE_ARGUMENTS if name in knobs
+    )
+    further = [name for name in knobs if name not in (*PIPELINE_ARGUMENTS, "seed") and knobs[name] != usual[name]]
+    comment = "".join(f"    # {name}={_python(knobs[name])} was set in FLENwheel, too\n" for name in further)
     scheme, _, place = spec.source.partition(":")
-    return face.code.format(
-        pipeline=spec.pipeline,
-        source=json.dumps(_SOURCES.get(scheme, scheme).format(place=place, name=spec.name)),
-        dtype="float32" if spec.toy else "bfloat16",
-        weights=json.dumps(_WEIGHTS),
-        words=json.dumps(params.headline() or said, ensure_ascii=False),
-        picture=json.dumps(picture),
-        **{name: json.dumps(value) for name, value in params.to_json().items()},
+    source = _SOURCES.get(scheme, scheme).format(place=place, name=spec.name)
+    return (
+        f"import torch\nfrom diffusers import {spec.pipeline}\n{face.imports}\n"
+        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{spec.dtype})\n"
+        f'pipeline.load_lora_weights(".", weight_name={_python(_WEIGHTS)})\n'
+        "if torch.cuda.is_available():\n    pipeline.enable_model_cpu_offload()\n"
+        f"image = pipeline(\n{face.given.format(picture=_python(picture))}{arguments}{comment}"
+        f'    generator=torch.Generator("cpu").manual_seed({params.seed}),\n'
+        f").images[0]\nimage.save({_python(face.saved)})\n"
     )
 
 
-def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Json]) -> list[Folder]:
+def _python(value: object) -> str:
+    """Return a value as Python and JSON both write it; true and false as Python does."""
+    return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
+
+
+def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Entry]) -> list[Folder]:
     """Each entry's picture, words and references under one stem; the folders that they went to, in order."""
     folders: dict[int, Folder] = {}
-    masked = any(entry.get("mask") for entry in entries)
+    masked = any(entry.mask for entry in entries)
     for number, entry in enumerate(entries, 1):
-        repeats = int(entry.get("repeats", 1))
+        repeats = entry.repeats
         name = form.folder(repeats, store.character.trigger)
-        crop, stem = tuple(entry.get("crop", ())), f"{number:04d}"
+        crop, stem = entry.crop, f"{number:04d}"
         mask = form.mask.format(folder=name, stem=stem) if masked else ""
         folder = folders.get(repeats, Folder(name, (), repeats, mask.rpartition("/")[0]))
-        _put(archive, store, entry["image"], (crop,), f"{name}/{stem}")
-        archive.writestr(f"{name}/{stem}.txt", entry["caption"] + "\n")
+        _put(archive, store, entry.image, (crop,), f"{name}/{stem}")
+        archive.writestr(f"{name}/{stem}.txt", entry.caption + "\n")
         if mask:
             archive.writestr(mask, to_png(_mask_of(store, entry, crop)))
         references = _write_references(archive, store, form, entry, f"{name}/{stem}")
@@ -299,25 +286,25 @@ def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entrie
     return list(folders.values())
 
 
-def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entry: Json, picture: str) -> list[str]:
+def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entry: Entry, picture: str) -> list[str]:
     """All that an edit starts from, where the trainer looks for it; their folders.
 
     The first is the part that was edited, cut as its picture is.
     """
-    images, where = entry.get("references", ()), form.references
+    images, where = entry.references, form.references
     folder, _, stem = picture.rpartition("/")
     places = [where(folder, stem, index, len(images)) for index in range(len(images))] if where else []
-    crops = tuple(entry.get("source_crop", ())), tuple(entry.get("crop", ()))
+    crops = entry.source_crop, entry.crop
     for index, place in enumerate(places):
         _put(archive, store, images[index], () if index else crops, place)
     return [place.rpartition("/")[0] for place in places]
 
 
-def _mask_of(store: Store, entry: Json, crop: Crop) -> Image.Image:
+def _mask_of(store: Store, entry: Entry, crop: Crop) -> Image.Image:
     """What of the part that is trained counts, in grey."""
-    if entry.get("mask"):
-        return cut(to_grey(open_picture(store.file(entry["mask"]))), crop)
-    image = store.images.get(entry["image"])
+    if entry.mask:
+        return cut(to_grey(open_picture(store.file(entry.mask))), crop)
+    image = store.images.get(entry.image)
     return cut(Image.new("L", (image.width, image.height), 255), crop)
 
 

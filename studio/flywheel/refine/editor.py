@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.api.crops import cut
 from engines.api.errors import BadInput
-from engines.api.params import EditParams, Json, LoraUse, TrainParams
+from engines.api.params import EditParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, ModelSpec, TrainRun
-from engines.wording.words import edit_params
 from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
@@ -19,7 +18,12 @@ from studio.judging.judge import Judge, judged
 from studio.judging.outcomes import axes_outcomes, overall, paired, rate
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
-from studio.records.nouns import ImageRecord, Job, Kind, Role, Triplet, Version
+from studio.records.dataset import Entry, Lesson, Role
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
+from studio.records.payload import TrainPayload
+from studio.records.review import Triplet
+from studio.records.version import Comparison, Pair, Side, Version
 from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
@@ -62,30 +66,29 @@ def lessons(desk: Desk) -> Lessons:
     )
 
 
-def dataset(desk: Desk) -> list[Json]:
+def dataset(desk: Desk) -> list[Entry]:
     """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice.
 
     An edit of which a file cannot be read is left out; the pre-flight names it.
     """
     store = desk.store
-    return [
-        {
-            "image": triplet.result,
-            "caption": EditParams.kept(triplet.params).headline(),
-            "kind": "golden" if triplet.golden else "positive",
-            "references": [triplet.source],
-            "repeats": GOLDEN_WEIGHT if triplet.golden else 1,
-            **_cuts(store.images.get(triplet.result)),
-        }
-        for triplet in lessons(desk).learned
-        if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2
-    ]
-
-
-def _cuts(result: ImageRecord) -> Json:
-    """What of a lesson counts, and the part of its source that was edited, where this was not all of it."""
-    edited = {"source_crop": list(result.source_crop)} if result.source_crop else {}
-    return {**run_folder.shown(result), **edited}
+    entries = []
+    for triplet in lessons(desk).learned:
+        if len(run_folder.usable(store, (triplet.source, triplet.result))) == 2:
+            result = store.images.get(triplet.result)
+            entries.append(
+                Entry(
+                    image=triplet.result,
+                    caption=EditParams.kept(triplet.params).headline(),
+                    kind=Lesson.GOLDEN if triplet.golden else Lesson.POSITIVE,
+                    references=(triplet.source,),
+                    repeats=GOLDEN_WEIGHT if triplet.golden else 1,
+                    mask=result.mask,
+                    crop=result.crop,
+                    source_crop=result.source_crop,
+                )
+            )
+    return entries
 
 
 def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
@@ -116,7 +119,7 @@ def submit(
         raise trouble
     desk.workplace.demand_model(name, "editor")
     settled.demand_sense()
-    entries = [entry for entry in dataset(desk) if entry["caption"].strip()]
+    entries = [entry for entry in dataset(desk) if entry.worded]
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
@@ -127,12 +130,7 @@ def submit(
     job = desk.workplace.jobs.submit(
         "refine",
         desk.id,
-        {
-            "params": settled.to_json(),
-            "model": name,
-            "dataset": frozen.id,
-            "held_out": [each.to_json() for each in held_out],
-        },
+        TrainPayload(params=settled.to_json(), model=name, dataset=frozen.id, held_out=tuple(held_out)),
         title=f"Train the editor on {len(entries)} edits",
         total=settled.steps,
         key=key,
@@ -143,16 +141,16 @@ def submit(
 
 def run(ctx: Context) -> None:
     """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
-    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
-    version = runs.follow(ctx, _previews(ctx.desk, ctx.job.payload["model"], asked))
-    if ctx.job.artifacts.get("version", version.id) != version.id:
-        ctx.artifact("after", [])  # an extended training: what its earlier version made says nothing of this one
-    ctx.artifact("version", version.id)
+    asked = TrainPayload.of(ctx.job)
+    version = runs.follow(ctx, _previews(ctx.desk, asked.model, asked.held_out or ()))
+    if ctx.job.artifacts.version not in (None, version.id):
+        ctx.keep(after=())  # an extended training: what its earlier version made says nothing of this one
+    ctx.keep(version=version.id)
     held_out = _readable(ctx)
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
-    metrics = {**version.metrics, "edits": _compare(ctx, held_out, redone)}
+    metrics = version.metrics.replace(edits=_compare(ctx, held_out, redone))
     ctx.store.versions.put(ctx.store.versions.get(version.id).replace(metrics=metrics))
 
 
@@ -175,7 +173,7 @@ def _held_out(desk: Desk) -> list[Triplet]:
 
 def _readable(ctx: Context) -> list[Triplet]:
     """The job's held-out edits, without those whose source has gone since it was queued."""
-    asked = [Triplet.from_json(triplet) for triplet in ctx.job.payload["held_out"]]
+    asked = TrainPayload.of(ctx.job).held_out or ()
     for each in asked:
         if trouble := ctx.store.trouble(each.source):
             ctx.leave_out(each.source, trouble)
@@ -202,7 +200,7 @@ def _editor_version(desk: Desk, version_id: str) -> Version:
 def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
     """The same words and seed, all else as the model wants it."""
     asked = EditParams.kept(triplet.params)
-    return edit_params(spec, asked.headline(), seed=asked.seed)
+    return spec.worded(EditParams, asked.headline(), seed=asked.seed)
 
 
 def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:
@@ -219,18 +217,20 @@ def _edited(store: Store, triplet: Triplet) -> Image:
 
 
 def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> list[ImageRecord]:
-    images: list[str] = list(ctx.job.artifacts.get(side, []))
+    model = TrainPayload.of(ctx.job).model
+    known = ctx.job.artifacts.before if side == "before" else ctx.job.artifacts.after
+    images = list(known or ())
     left = held_out[len(images) :]
     if left:
         judge = Judge(ctx)
-        spec = ctx.workplace.registry.spec(ctx.job.payload["model"])
+        spec = ctx.workplace.registry.spec(model)
         items = [_redo(ctx.store, spec, triplet, version) for triplet in left]
-        engine = ctx.workplace.engine(ctx.job.payload["model"])
+        engine = ctx.workplace.engine(model)
 
         def on_step(step: int, of: int, message: str = "") -> None:
             ctx.step(len(images), len(held_out), message or f"held-out edits {side}: step {step} of {of}")
 
-        with ctx.lease(engine.plan(items), f"enrich|{ctx.job.payload['model']}") as lease:
+        with ctx.lease(engine.plan(items), f"enrich|{model}") as lease:
             redone: Iterator[Image] = engine.edit(items, lease, on_step)
             for image, item, triplet in zip(redone, items, left, strict=True):
                 saved = ctx.save(
@@ -241,72 +241,62 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
                     item=item.params.replace(loras=()),
                     version=version,
                     asked=ctx.store.images.get(triplet.result).asked,
-                    **judge.likeness(image),
+                    likeness=judge.likeness(image),
                 )
                 images.append(saved.id)
-                ctx.artifact(side, list(images))
+                ctx.keep(**{side: tuple(images)})
     return [ctx.store.images.get(image) for image in images]
 
 
-def _compare(ctx: Context, held_out: Sequence[Triplet], redone: dict[str, list[ImageRecord]]) -> Json:
-    """Who did the edit and kept the person, before and after, pair by pair."""
+def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, list[ImageRecord]]) -> Comparison:
+    """Return who did the edit and kept the person, before and after, pair by pair."""
     if not held_out:
-        return {"n": 0, "note": "No edit was held out yet: approve more of them in Review."}
+        return Comparison(note="No edit was held out yet: approve more of them in Review.")
     judge = Judge(ctx)
-    sides: dict[str, Json] = {}
-    for side in _SIDES:
-        read = read_pictures(ctx, redone[side])
-        identities = [judge.identity(image.scores) for image in redone[side]]
-        sides[side] = {
-            "identity_median": round(median(known), 4) if (known := [v for v in identities if v is not None]) else None,
-            "outcomes": [
-                axes_outcomes(_asked(ctx, triplet), tags, identity, judge.floor)
-                for triplet, identity, tags in zip(held_out, identities, read, strict=True)
-            ],
-        }
-    return {
-        "n": len(held_out),
-        "originals": len(judge.gallery.ids),
-        **_figures(sides),
-        "pairs": [
-            {"triplet": triplet.id, "task": triplet.task, "before": before.id, "after": after.id}
-            for triplet, before, after in zip(held_out, redone["before"], redone["after"], strict=True)
-        ],
-    }
+    sides = {}
+    for name in _SIDES:
+        tags = read_pictures(ctx, redone[name])
+        identities = [judge.identity(image.scores) for image in redone[name]]
+        known = [value for value in identities if value is not None]
+        asked = [ctx.store.images.get(triplet.result).asked for triplet in held_out]
+        sides[name] = Side(
+            identity_median=round(median(known), 4) if known else None,
+            outcomes=tuple(
+                axes_outcomes(each, read, identity, judge.floor)
+                for each, read, identity in zip(asked, tags, identities, strict=True)
+            ),
+        )
+    compared = _figures(sides["before"], sides["after"])
+    pairs = (
+        Pair(triplet=triplet.id, task=triplet.task, before=before.id, after=after.id)
+        for triplet, before, after in zip(held_out, redone["before"], redone["after"], strict=True)
+    )
+    return compared.replace(n=len(held_out), originals=len(judge.gallery.ids), pairs=tuple(pairs))
 
 
-def _figures(sides: dict[str, Json]) -> Json:
-    """Each side with how many edits were accepted of those that could be judged, and both compared pair by pair."""
-    verdicts = {side: [overall(axes.values()) for axes in sides[side]["outcomes"]] for side in _SIDES}
-    pair = paired(*verdicts.values())
-    counted = {side: rate(verdicts[side]) for side in _SIDES}
-    return {
-        **{
-            side: {
-                **sides[side],
-                "accepted": counted[side]["rate"],
-                **{name: counted[side][name] for name in ("judged", "unknown", "low", "high")},
-            }
-            for side in _SIDES
-        },
-        "judged": pair["judged"],
-        "better": pair["only_b"],
-        "worse": pair["only_a"],
-        "p": pair["p"],
-    }
+def _figures(before: Side, after: Side) -> Comparison:
+    """Return each side with how many edits were accepted of those that could be judged, and both compared."""
+    verdicts = [[overall(axes.values()) for axes in side.outcomes] for side in (before, after)]
+    rates, pair = [rate(each) for each in verdicts], paired(*verdicts)
+    sides = [
+        side.replace(accepted=each.rate, judged=each.judged, unknown=each.unknown, low=each.low, high=each.high)
+        for side, each in zip((before, after), rates, strict=True)
+    ]
+    return Comparison(
+        before=sides[0], after=sides[1], judged=pair.judged, better=pair.only_b, worse=pair.only_a, p=pair.p
+    )
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """A version with its before/after by the rule of today: an older one counted unknown edits as refused, and passed
-    everybody where originals were wanting."""
-    edits = version.metrics.get("edits") or {"n": 0}
-    if not edits["n"] or "originals" in edits:
+    """Return a version with its before and after by the rule of today.
+
+    An older one counted unknown edits as refused, and passed everybody where originals were wanting.
+    """
+    edits = version.metrics.edits
+    if edits is None or not edits.n or edits.originals is not None:
         return version
-    found = judged(store, [axes for side in _SIDES for axes in edits[side]["outcomes"]], version.created)
-    apart = {"before": found[: edits["n"]], "after": found[edits["n"] :]}
-    sides = {side: {**edits[side], "outcomes": apart[side]} for side in _SIDES}
-    return version.replace(metrics={**version.metrics, "edits": {**edits, **_figures(sides)}})
-
-
-def _asked(ctx: Context, triplet: Triplet) -> Json:
-    return ctx.store.images.get(triplet.result).asked
+    found = judged(store, [*edits.before.outcomes, *edits.after.outcomes], version.created)
+    before = edits.before.replace(outcomes=tuple(found[: edits.n]))
+    after = edits.after.replace(outcomes=tuple(found[edits.n :]))
+    again = _figures(before, after).replace(n=edits.n, note=edits.note, pairs=edits.pairs)
+    return version.replace(metrics=version.metrics.replace(edits=again))

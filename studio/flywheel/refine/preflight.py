@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from engines.api.params import Json, TrainParams
+from engines.api.params import TrainParams
 from studio.flywheel.curate.coverage import Check
 from studio.flywheel.enrich import edits, practice
 from studio.flywheel.enrich.practice import Standing
 from studio.flywheel.train import preflight
 from studio.flywheel.train.entries import read_whole, thrown_away
 from studio.flywheel.train.preflight import MANY
-from studio.records.nouns import Role, Triplet
+from studio.records.dataset import Entry, Lesson, Role
+from studio.records.payload import PlanRow
+from studio.records.review import Triplet
 from studio.store.verdicts import HOLD_OUT_EVERY
 from studio.workplace.desk import Desk
 
@@ -23,7 +25,7 @@ def look(
     desk: Desk,
     params: TrainParams,
     model: str,
-    entries: Sequence[Json],
+    entries: Sequence[Entry],
     held_out: Sequence[Triplet],
 ) -> preflight.Preflight:
     """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
@@ -31,7 +33,7 @@ def look(
     Raises: NotFound for an unknown model.
     """
     store = desk.store
-    worded = [entry for entry in entries if entry["caption"].strip()]
+    worded = [entry for entry in entries if entry.worded]
     musts = (
         *preflight.mask_files(store, worded),
         *preflight.role(desk.workplace, model, Role.EDITOR),
@@ -49,14 +51,14 @@ def look(
         *musts,
     )
     found = preflight.weighed(desk, params, model, worded, checks)
-    redone = [edits.PlanRow(each.source, each.params) for each in (*held_out, *held_out)]
+    redone = [PlanRow(source=each.source, params=each.params) for each in (*held_out, *held_out)]
     can_edit = desk.workplace.registry.spec(model).role == preflight.LEARNERS[Role.EDITOR]
     after = edits.estimate(desk, redone, model).seconds if redone and can_edit else None
     return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
 
 
-def _lessons(entries: Sequence[Json], worded: Sequence[Json]) -> Iterable[Check]:
-    bare, mended = len(entries) - len(worded), sum(entry["kind"] == "golden" for entry in worded)
+def _lessons(entries: Sequence[Entry], worded: Sequence[Entry]) -> Iterable[Check]:
+    bare, mended = len(entries) - len(worded), sum(entry.kind is Lesson.GOLDEN for entry in worded)
     yield Check(f"at least {MANY} lessons", len(worded) >= MANY, f"{len(worded)} now: review more edits.")
     yield Check(
         f"at least {_MENDED} of them mended by hand",

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from engines.api.errors import BadInput
-from engines.api.params import GenerateParams, Json, TrainParams
+from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import TrainRun
-from engines.wording.words import CARD_CELLS, card_prompt, generate_params
+from engines.wording.cells import CARD_CELLS
+from engines.wording.registry import vocabulary
 from studio.flywheel.curate.captions import demand_trigger
 from studio.flywheel.curate.coverage import Check
 from studio.flywheel.train import checkpoints as choosing
@@ -17,8 +18,11 @@ from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.entries import demand_class
 from studio.flywheel.train.preflight import REAL_SHARE, Preflight, model_trouble, start_trouble
-from studio.flywheel.train.run_folder import shown
-from studio.records.nouns import Character, ImageRecord, Job, Kind, Role, Verdict
+from studio.records.character import Character
+from studio.records.dataset import Entry, Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job
+from studio.records.payload import TrainPayload
 from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
@@ -38,14 +42,13 @@ SCENES = ("best", "all", "none")  # which of the approved scenes that a version 
 _TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # what an editor made, what a version drew
 
 
-def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Json]:
+def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]:
     """Originals always, then what a human approved; originals repeat until they are 30 % of what is seen.
 
     A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
     original stays as an anchor, so that the face is not forgotten. Of the scenes that a version drew, no more teach
     than there are originals, unless `scenes` says all or none: what is only half right in them would be learned, too.
     A picture whose file cannot be read is left out; the pre-flight names it.
-    Entries: {image, caption, kind, references, repeats}, and the mask and the crop of those that have one.
     Raises: BadInput for an unknown phase, or another word for `scenes`.
     """
     _one_of("phase", phase, tuple(PHASES))
@@ -77,7 +80,7 @@ def preflight(
     desk: Desk,
     params: TrainParams | None = None,
     model: str | None = None,
-    entries: Sequence[Json] | None = None,
+    entries: Sequence[Entry] | None = None,
     phase: str = "all",
     start: str = "",
     scenes: str = "best",
@@ -99,7 +102,7 @@ def submit(
     desk: Desk,
     params: TrainParams | None = None,
     model: str | None = None,
-    entries: Sequence[Json] | None = None,
+    entries: Sequence[Entry] | None = None,
     key: str = "",
     phase: str = "all",
     start: str = "",
@@ -134,7 +137,7 @@ def submit(
     job = desk.workplace.jobs.submit(
         "train",
         desk.id,
-        {"params": settled.to_json(), "model": name, "dataset": frozen.id, "start": start},
+        TrainPayload(params=settled.to_json(), model=name, dataset=frozen.id, start=start),
         title=f"Train {store.character.name} on {len(chosen)} pictures{f', from {begun.name}' if begun else ''}",
         total=settled.steps,
         key=key,
@@ -145,28 +148,27 @@ def submit(
 
 def run(ctx: Context) -> None:
     """Train, draw fixed-seed previews on the way, and make the version."""
-    version = runs.follow(ctx, _previews(ctx.desk, ctx.job.payload["model"]))
-    ctx.artifact("version", version.id)
+    version = runs.follow(ctx, _previews(ctx.desk, TrainPayload.of(ctx.job).model))
+    ctx.keep(version=version.id)
     choosing.read(ctx)
 
 
 def _previews(desk: Desk, model: str) -> list[GenerateParams]:
     """Some cells of the model card, each with a seed of its own."""
     spec, character = desk.workplace.registry.spec(model), desk.store.character
-    return [
-        generate_params(spec, card_prompt(CARD_CELLS[cell], character.trigger, character.subject, spec.toy), seed=seed)
-        for seed, cell in enumerate(_PREVIEW_CELLS)
-    ]
+    wording = vocabulary(spec.wording)
+    words = [wording.card_prompt(CARD_CELLS[cell], character.trigger, character.subject) for cell in _PREVIEW_CELLS]
+    return [spec.worded(GenerateParams, prompt, seed=seed) for seed, prompt in enumerate(words)]
 
 
-def demand_words(character: Character, entries: Sequence[Json]) -> None:
+def demand_words(character: Character, entries: Sequence[Entry]) -> None:
     """Refuse what cannot be trained on. Raises: BadInput."""
     if not entries:
         raise BadInput(
             f"{character.name} has no pictures to learn from.",
             "Import sources in Curate, or approve some in Review.",
         )
-    bare = [entry["image"] for entry in entries if not entry["caption"].strip()]
+    bare = [entry.image for entry in entries if not entry.worded]
     if bare:
         raise BadInput(
             f"{len(bare)} of {len(entries)} pictures have no caption, the first is {bare[0][:12]}.",
@@ -199,9 +201,9 @@ def _best(drawn: Sequence[ImageRecord], most: int) -> list[ImageRecord]:
     return [image for image in drawn if image.id in kept]
 
 
-def _left_out(drawn: Sequence[ImageRecord], entries: Sequence[Json]) -> list[Check]:
+def _left_out(drawn: Sequence[ImageRecord], entries: Sequence[Entry]) -> list[Check]:
     """Told, so that nobody looks in vain for a picture that they approved."""
-    kept = sum(entry["kind"] == Kind.SYNTHETIC.value for entry in entries)
+    kept = sum(entry.kind is Kind.SYNTHETIC for entry in entries)
     told = f"the best {kept}" if kept else "none"
     return [Check(f"{told} of {len(drawn)} approved scenes teach", True)] if kept < len(drawn) else []
 
@@ -210,15 +212,15 @@ def _shows(image: ImageRecord, phase: str) -> bool:
     return not PHASES[phase] or image.tags.get("framing", "") in ("", *PHASES[phase])
 
 
-def _entry(image: ImageRecord, repeats: int) -> Json:
-    return {
-        "image": image.id,
-        "caption": image.caption,
-        "kind": image.kind.value,
-        "references": [],
-        "repeats": repeats,
-        **shown(image),
-    }
+def _entry(image: ImageRecord, repeats: int) -> Entry:
+    return Entry(
+        image=image.id,
+        caption=image.caption,
+        kind=image.kind,
+        repeats=repeats,
+        mask=image.mask,
+        crop=image.crop,
+    )
 
 
 def _repeats(sources: int, approved: int) -> int:

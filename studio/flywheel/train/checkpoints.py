@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 from engines.api.errors import BadInput
-from engines.api.params import Json
 from studio.flywheel.train import runs
 from studio.flywheel.train.runs import Progress
 from studio.judging.gallery import Gallery, gallery_if_any, make_gallery, score_of
 from studio.judging.reader import read_pictures
 from studio.judging.statistics import median
-from studio.records.nouns import ImageRecord, Version
+from studio.records.base import Part
+from studio.records.image import ImageRecord
+from studio.records.version import Version
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
 
@@ -20,7 +21,7 @@ SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be pr
 
 
 @dataclass(frozen=True)
-class Choice:
+class Choice(Part):
     """One checkpoint as its previews show it; None is what nobody could tell.
 
     `identity` is the median likeness, `obeyed` the share of asked attributes that the previews have, `copies` the
@@ -39,10 +40,6 @@ class Choice:
     proposed: bool = False
     version: str = ""  # the version that was made of it
 
-    def to_json(self) -> Json:
-        """Plain data."""
-        return asdict(self)
-
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
     """The run's checkpoints, oldest first, at most one of them proposed; `seen` spares reading its events again.
@@ -52,14 +49,14 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
     seen = seen or runs.progress(workplace, job_id)
-    made = {version.checkpoints[-1]["step"]: version.id for version in store.versions.find(job=job_id)}
+    made = {version.checkpoints[-1].step: version.id for version in store.versions.find(job=job_id)}
     reference = gallery_if_any(workplace.desk(job.character)) if seen.samples else make_gallery("", {})
     found = []
     for checkpoint in seen.checkpoints:
-        step = checkpoint["step"]
+        step = checkpoint.step
         samples = tuple(sample.image for sample in seen.samples if sample.step == step)
         previews = [store.images.get(image) for image in samples]
-        choice = Choice(step, checkpoint["adapter"], samples, version=made.get(step, ""))
+        choice = Choice(step, checkpoint.adapter, samples, version=made.get(step, ""))
         found.append(_judged(choice, previews, reference))
     return _with_proposal(found, reference.ceiling)
 
@@ -71,9 +68,9 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
     """
     job = workplace.jobs.get(job_id)
     checkpoints = runs.ended_checkpoints(workplace, job)
-    upto = [each for each in checkpoints if each["step"] <= step]
-    if not upto or upto[-1]["step"] != step:
-        known = ", ".join(str(each["step"]) for each in checkpoints) or "none"
+    upto = [each for each in checkpoints if each.step <= step]
+    if not upto or upto[-1].step != step:
+        known = ", ".join(str(each.step) for each in checkpoints) or "none"
         raise BadInput(f"There is no checkpoint at step {step}.", f"There are checkpoints at: {known}.")
     return runs.make_version(workplace, job_id, upto)
 

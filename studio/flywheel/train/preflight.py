@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, UserError
-from engines.api.params import Json, TrainParams
+from engines.api.params import TrainParams
 from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
 from engines.api.triggers import says
 from studio.flywheel.curate.captions import demand_trigger, leaks
@@ -18,7 +19,10 @@ from studio.flywheel.train import runs, timing
 from studio.flywheel.train.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu.budget import Fit, in_gib
 from studio.judging import quality
-from studio.records.nouns import ANGLES, Character, Role, Version
+from studio.records.base import Json, Part
+from studio.records.character import Character
+from studio.records.dataset import Entry, Role, real_share
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 
@@ -30,7 +34,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Preflight:
+class Preflight(Part):
     """`seconds` is 0 until the model has been measured by what `timed_by` says; `disk` and `free` are bytes.
 
     `musts` are those of the checks without which nothing may start.
@@ -39,7 +43,7 @@ class Preflight:
     checks: tuple[Check, ...]
     fit: Fit
     seconds: float
-    entries: tuple[Json, ...]
+    entries: tuple[Entry, ...]
     real_share: float
     disk: int
     free: int
@@ -49,28 +53,28 @@ class Preflight:
     @property
     def ok(self) -> bool:
         """Whether a training may start: there is something to learn from, with words, and it fits card and disk."""
-        worded = bool(self.entries) and all(entry["caption"].strip() for entry in self.entries)
+        worded = bool(self.entries) and all(entry.worded for entry in self.entries)
         return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
 
     def to_json(self) -> Json:
-        """Plain data."""
-        return {"ok": self.ok, **asdict(self)}
+        """Return the pre-flight as scripts see it, with whether a training may start."""
+        return {"ok": self.ok, **super().to_json()}
 
 
-def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Json], start: str = "") -> Preflight:
+def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
     """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
     store = desk.store
     musts = (
         *mask_files(store, entries),
         *role(desk.workplace, model, Role.CHARACTER),
         *here(desk.workplace, model),
-        *_called(store.character),
+        *_refusal("the character has a trigger word", lambda: demand_trigger(store.character)),
         *sense(params, store.character.trigger),
-        *_class(store.character, params, entries),
-        *([_start(store.versions.get(start), model, params)] if start else []),
+        *_refusal("the class can be drawn", lambda: demand_class(store.character, params, entries)),
+        *_start(store, start, model, params),
     )
     checks = (
-        *_checks(store.character, entries, runs.frozen_share(entries)),
+        *_checks(store.character, entries, real_share(entries)),
         *read_whole(desk, model, entries),
         *thrown_away(store, entries),
         _angles(store, entries),
@@ -87,7 +91,7 @@ def weighed(
     desk: Desk,
     params: TrainParams,
     model: str,
-    entries: Sequence[Json],
+    entries: Sequence[Entry],
     checks: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
@@ -109,7 +113,7 @@ def weighed(
         seconds=params.steps * pace.seconds,
         timed_by=pace.by,
         entries=tuple(entries),
-        real_share=runs.frozen_share(entries),
+        real_share=real_share(entries),
         disk=disk,
         free=free,
     )
@@ -143,25 +147,25 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
     )
 
 
-def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Json]) -> int:
+def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> int:
     """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
     kept = params.steps // params.save_every if params.save_every > 0 else 0
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
 
 
-def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Json], trigger: str) -> tuple[Fit, DiskUse]:
+def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry], trigger: str) -> tuple[Fit, DiskUse]:
     try:
         trainer = desk.workplace.trainer(model)
-        items = tuple(_shown(desk.store, entry) for entry in entries if entry.get("references"))
+        items = tuple(_shown(desk.store, entry) for entry in entries if entry.references)
         plan = trainer.plan(TrainRun(desk.store.folder, items, params, trigger=trigger))
         return desk.workplace.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
     except UserError as error:
         return Fit(ok=False, needed=0, budget=desk.workplace.gpu.status().budget, words=str(error)), DiskUse(0, 0)
 
 
-def _shown(store: Store, entry: Json) -> TrainItem:
+def _shown(store: Store, entry: Entry) -> TrainItem:
     """An edit's pictures: each that it starts from takes memory of its own."""
-    return TrainItem(store.path(entry["image"]), entry["caption"], tuple(map(store.path, entry["references"])))
+    return TrainItem(store.path(entry.image), entry.caption, tuple(map(store.path, entry.references)))
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
@@ -172,19 +176,12 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
         yield Check("every picture's file can be read", False, f"Left out: {said} Put it back, or trash its record.")
 
 
-def mask_files(store: Store, entries: Sequence[Json]) -> Iterable[Check]:
+def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
     """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
-    masked = [entry for entry in entries if entry.get("mask")]
-    bad = [_name(store, entry["image"]) for entry in masked if not _is_there(store, entry["mask"])]
+    masked = [entry for entry in entries if entry.mask]
+    bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
         yield Check("every mask is there", False, f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it.")
-
-
-def _is_there(store: Store, file: str) -> bool:
-    try:
-        return bool(store.file(file))
-    except UserError:
-        return False
 
 
 def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
@@ -201,36 +198,30 @@ def here(workplace: Workplace, model: str) -> Iterable[Check]:
         yield Check(f"{model} is on this machine", False, str(error))
 
 
-def _called(character: Character) -> Iterable[Check]:
-    try:
-        demand_trigger(character)
-    except BadInput as error:
-        yield Check("the character has a trigger word", False, str(error))
-
-
 def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
-    """Told only where knobs cannot be, or don't go together."""
+    """Yields a check only where knobs cannot be, or don't go together."""
+    return _refusal("the parameters can be trained with", lambda: params.checked().demand_sense(trigger))
+
+
+def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
+    """Yields a check only where a demand is not met, with what it says."""
     try:
-        params.checked().demand_sense(trigger)
+        demand()
     except BadInput as error:
-        yield Check("the parameters can be trained with", False, str(error))
+        yield Check(label, False, str(error))
 
 
-def _class(character: Character, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
-    try:
-        demand_class(character, params, entries)
-    except BadInput as error:
-        yield Check("the class can be drawn", False, str(error))
+def _start(store: Store, start: str, model: str, params: TrainParams) -> Iterable[Check]:
+    """Yields whether the training can go on from a version, where it is to. Raises: NotFound."""
+    if start:
+        begun = store.versions.get(start)
+        trouble = start_trouble(begun, model, params)
+        yield Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
 
 
-def _start(begun: Version, model: str, params: TrainParams) -> Check:
-    trouble = start_trouble(begun, model, params)
-    return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
-
-
-def _angles(store: Store, entries: Sequence[Json]) -> Check:
+def _angles(store: Store, entries: Sequence[Entry]) -> Check:
     """A head that was seen from one side only is drawn from that side only."""
-    records = (store.images.peek(entry["image"]) for entry in entries)
+    records = (store.images.peek(entry.image) for entry in entries)
     seen = {record.tags.get("angle", "") for record in records if record} & set(ANGLES)
     return Check(
         f"at least {ENOUGH_ANGLES} of the {len(ANGLES)} head angles",
@@ -239,22 +230,22 @@ def _angles(store: Store, entries: Sequence[Json]) -> Check:
     )
 
 
-def mirror(params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
     """Seen in a mirror, what lies to the left lies to the right, whatever the caption says."""
-    sided = sum(bool(_SIDES.search(entry["caption"])) for entry in entries)
+    sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:
         hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
         yield Check("with flip on, no caption says left or right", not sided, hint)
 
 
-def masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
     """How many pictures have a mask, and which of these leave nearly nothing to learn."""
-    masked = [entry for entry in entries if entry.get("mask")]
+    masked = [entry for entry in entries if entry.mask]
     if not masked:
         return
     ignored = ", ignored as outside counts 1" if params.mask_outside == 1 else ""
     yield Check(f"{len(masked)} of {len(entries)} pictures have a mask{ignored}", True)
-    shares = {entry["image"]: _share(store, entry) for entry in masked}
+    shares = {entry.image: _share(store, entry) for entry in masked}
     bare = {image: share for image, share in shares.items() if share < _LEAST_SHARE}
     said = "; ".join(f"{named(store, image)} {share:.1%}" for image, share in bare.items())
     yield Check(
@@ -264,17 +255,17 @@ def masks(store: Store, params: TrainParams, entries: Sequence[Json]) -> Iterabl
     )
 
 
-def _share(store: Store, entry: Json) -> float:
+def _share(store: Store, entry: Entry) -> float:
     """A mask that is gone leaves nothing: it is mended in the same way."""
     try:
-        return store.mask_share(entry["mask"], entry.get("crop", ()))
+        return store.mask_share(entry.mask, entry.crop)
     except UserError:
         return 0.0
 
 
-def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequence[Json]) -> Iterable[Check]:
+def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
     """Which pictures are of a shape that a training cuts; an editor's trainer scales its pictures instead."""
-    records = [(store.images.peek(entry["image"]), entry.get("crop", ())) for entry in entries]
+    records = [(store.images.peek(entry.image), entry.crop) for entry in entries]
     sizes = {each.id: cut_size(crop, (each.width, each.height)) for each, crop in records if each}
     shares = {image: quality.share_lost(spec, size, params) for image, size in sizes.items()}
     told = [f"{_name(store, image)} {share:.0%}" for image, share in shares.items() if share >= quality.NOTABLE_CUT]
@@ -292,11 +283,11 @@ def _name(store: Store, image: str) -> str:
     return (record and record.name) or image[:12]
 
 
-def _checks(character: Character, entries: Sequence[Json], share: float) -> Iterable[Check]:
-    bare = [entry for entry in entries if not entry["caption"].strip()]
-    worded = [entry for entry in entries if entry["caption"].strip()]
-    uncalled = [entry for entry in worded if not says(entry["caption"], character.trigger)]
-    leaking = {word for entry in worded for word in leaks(entry["caption"], character.trigger)}
+def _checks(character: Character, entries: Sequence[Entry], share: float) -> Iterable[Check]:
+    bare = [entry for entry in entries if not entry.worded]
+    worded = [entry for entry in entries if entry.worded]
+    uncalled = [entry for entry in worded if not says(entry.caption, character.trigger)]
+    leaking = {word for entry in worded for word in leaks(entry.caption, character.trigger)}
     yield Check(f"at least {MANY} pictures", len(entries) >= MANY, f"{len(entries)} now; import or approve more.")
     yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
     yield Check(

@@ -17,17 +17,13 @@ from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import EditItem, TrainItem, TrainRun
 from engines.training import runfile
 from engines.training.runfile import RunFile
-from studio.records.nouns import Dataset, ImageRecord, Job, Json, Role
+from studio.records.dataset import Dataset, Role
+from studio.records.job import Job
+from studio.records.payload import TrainPayload
 from studio.store import Store
 from studio.workplace.desk import Workplace
 
 _MODULE = "engines.training.run"
-
-
-def shown(image: ImageRecord) -> Json:
-    """What a dataset's entry says of the part of a picture that counts; nothing where all of it does."""
-    said = {"mask": image.mask, "crop": list(image.crop)}
-    return {name: value for name, value in said.items() if value}
 
 
 def usable(store: Store, ids: Iterable[str]) -> list[str]:
@@ -42,13 +38,12 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
-        if not entry["caption"].strip():
-            raise BadInput(f"Picture {entry['image']} has no caption.", "Caption it in Curate, then train again.")
-        references = tuple(store.path(image) for image in entry.get("references", ()))
-        mask = store.file(entry["mask"]) if masked and entry.get("mask") else None
-        crops = tuple(entry.get("crop", ())), tuple(entry.get("source_crop", ()))
-        item = TrainItem(store.path(entry["image"]), entry["caption"], references, mask, *crops)
-        items.extend([item] * int(entry.get("repeats", 1)))
+        if not entry.worded:
+            raise BadInput(f"Picture {entry.image} has no caption.", "Caption it in Curate, then train again.")
+        references = tuple(store.path(image) for image in entry.references)
+        mask = store.file(entry.mask) if masked and entry.mask else None
+        item = TrainItem(store.path(entry.image), entry.caption, references, mask, entry.crop, entry.source_crop)
+        items.extend([item] * entry.repeats)
     return tuple(items)
 
 
@@ -58,19 +53,23 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
     Raises: NotFound for a picture or a start that is gone, BadInput.
     """
     store = workplace.store(job.character)
-    frozen = store.datasets.get(job.payload["dataset"])
-    start = job.payload.get("start")
-    params = TrainParams.from_json(job.payload["params"])
+    asked = TrainPayload.of(job)
+    frozen = store.datasets.get(asked.dataset)
+    params = TrainParams.from_json(asked.params)
     run = TrainRun(
         folder=store.run_dir(job.id),
         items=train_items(store, frozen, masked=params.mask_outside < 1),
         params=params,
         previews=tuple(previews),
         trigger=store.character.trigger if frozen.role is Role.CHARACTER else "",
-        start=store.adapter_path(start) if start else None,
+        start=store.adapter_path(asked.start) if asked.start else None,
         cache=store.cache_dir(),
     )
-    runfile.write(RunFile(job.payload["model"], _weights(workplace, job.payload["model"]), run))
+    try:
+        weights: Path | None = workplace.registry.folder(workplace.registry.spec(asked.model))
+    except ModelMissing:
+        weights = None
+    runfile.write(RunFile(asked.model, weights, run))
     return run
 
 
@@ -98,10 +97,3 @@ def _in_our_folder(words: Sequence[str]) -> str:
     if os.name == "nt":
         return f"cd /d {subprocess.list2cmdline([root])} && {subprocess.list2cmdline(words)}"
     return f"cd {shlex.quote(root)} && {shlex.join(words)}"
-
-
-def _weights(workplace: Workplace, model: str) -> Path | None:
-    try:
-        return workplace.registry.folder(workplace.registry.spec(model))
-    except ModelMissing:
-        return None

@@ -11,13 +11,19 @@ from pathlib import Path
 from safetensors import safe_open
 
 from engines.api.errors import BadInput, Busy, Cancelled
-from engines.api.params import GenerateParams, Json, TrainParams
+from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
 from engines.training import runfile
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.train import run_folder
 from studio.judging.judge import Judge
-from studio.records.nouns import Job, JobState, Kind, Role, Version
+from studio.records.base import Part
+from studio.records.dataset import Role, real_share
+from studio.records.event import PreviewKept, StepTrained
+from studio.records.image import Kind
+from studio.records.job import Job, JobState
+from studio.records.payload import TrainPayload
+from studio.records.version import Checkpoint, Metrics, Version
 from studio.store import Store, durable
 from studio.store.lora_names import version_lora_name
 from studio.workplace.context import Context
@@ -57,17 +63,13 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Progress:
+class Progress(Part):
     """All that a page shows of a run, finished or not."""
 
     total: int
     points: tuple[Point, ...]
     samples: tuple[Sample, ...]
-    checkpoints: tuple[Json, ...]  # {step, adapter}, oldest first
-
-    def to_json(self) -> Json:
-        """Plain data."""
-        return asdict(self)
+    checkpoints: tuple[Checkpoint, ...]  # oldest first
 
 
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
@@ -78,56 +80,52 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
     return f"train|{model}|{params.resolution}|{params.batch_size}|{params.rank}|{checkpointing}|{params.base}{further}"
 
 
-def frozen_share(entries: Sequence[Json]) -> float:
-    """Which share of what a training sees is the user's own pictures, repeats counted."""
-    seen = sum(int(entry.get("repeats", 1)) for entry in entries)
-    real = sum(int(entry.get("repeats", 1)) for entry in entries if entry["kind"] == Kind.SOURCE.value)
-    return real / seen if seen else 0.0
-
-
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
     """Run the job's training from where it stands and make its version; of a finished one, wherever that was.
 
     One that was cut short while it drew its last previews draws them yet: a checkpoint is chosen by them.
     A cancel leaves the checkpoint for `resume`; if the user asked to keep, it becomes a version too.
     """
-    params = TrainParams.from_json(ctx.job.payload["params"])
-    checkpoints = _checkpoints(ctx.store, ctx.job.id, ctx.job.artifacts)
-    finished = bool(checkpoints) and checkpoints[-1]["step"] >= params.steps
+    asked = TrainPayload.of(ctx.job)
+    params = TrainParams.from_json(asked.params)
+    checkpoints = _checkpoints(ctx.store, ctx.job.id, ctx.job.artifacts.checkpoints)
+    finished = bool(checkpoints) and checkpoints[-1].step >= params.steps
     if finished and (made := _made(ctx.store, ctx.job.id, checkpoints)):
         return made
     run = run_folder.prepare(ctx.workplace, ctx.job, previews)
     judge = Judge(ctx) if previews else None
     _collect(ctx, run, judge)
-    if finished and not _owes_previews(ctx, run, checkpoints[-1]["step"]):
+    samples = progress(ctx.workplace, ctx.job.id).samples
+    last = {sample.index for sample in samples if finished and sample.step == checkpoints[-1].step}
+    if finished and len(last) >= len(run.previews):
         ctx.step(params.steps, params.steps, "trained already")
-        ctx.artifact("checkpoints", checkpoints)
+        ctx.keep(checkpoints=tuple(checkpoints))
         return make_version(ctx.workplace, ctx.job.id, checkpoints)
     _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
-    trainer = ctx.workplace.trainer(ctx.job.payload["model"])
+    trainer = ctx.workplace.trainer(asked.model)
     try:
-        with ctx.lease(trainer.plan(run), peak_key(ctx.job.payload["model"], params, run.items)) as lease:
+        with ctx.lease(trainer.plan(run), peak_key(asked.model, params, run.items)) as lease:
             # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
             for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
     except Cancelled:
-        saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
-        ctx.artifact("checkpoints", saved)
+        saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
+        ctx.keep(checkpoints=tuple(saved))
         if saved and _keep_file(ctx.store, ctx.job.id).exists():
             make_version(ctx.workplace, ctx.job.id, saved)
         ctx.say(f"stopped at step {ctx.job.step} of {params.steps}; “{resume_words(ctx.job)}” takes it up there")
         raise
-    saved = _checkpoints(ctx.store, ctx.job.id, {"checkpoints": checkpoints})
-    ctx.artifact("checkpoints", saved)
+    saved = _checkpoints(ctx.store, ctx.job.id, checkpoints)
+    ctx.keep(checkpoints=tuple(saved))
     return make_version(ctx.workplace, ctx.job.id, saved)
 
 
 def resume_words(job: Job) -> str:
     """What the button says that takes an ended job up again: a training from which step."""
-    if "dataset" not in job.payload:
+    if not TrainPayload.of(job).dataset:
         return "Resume"
-    saved = job.artifacts.get("checkpoints", ())
-    return f"Resume from step {saved[-1]['step']}" if saved else "Resume from the start"
+    saved = job.artifacts.checkpoints
+    return f"Resume from step {saved[-1].step}" if saved else "Resume from the start"
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
@@ -144,7 +142,7 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
         return None
     if job.state is JobState.QUEUED:
         raise Busy(f"{job.title} has not started.", "Cancel it, or wait until it has a checkpoint.")
-    return make_version(workplace, job_id, _checkpoints(store, job_id, job.artifacts))
+    return make_version(workplace, job_id, _checkpoints(store, job_id, job.artifacts.checkpoints))
 
 
 def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
@@ -157,16 +155,16 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
     checkpoints = ended_checkpoints(workplace, job)
     if not checkpoints:
         raise BadInput("This training has no checkpoint to go on from.", "Resume it, or start a new one.")
-    done = checkpoints[-1]["step"]
+    done = checkpoints[-1].step
     if steps <= done:
         raise BadInput(
             f"{done} steps are done; {steps} are no more.",
             f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
         )
-    store = workplace.store(job.character)
-    run_folder.train_items(store, store.datasets.get(job.payload["dataset"]))  # what is gone is said now
-    params = TrainParams.kept(job.payload["params"]).replace(steps=steps).checked()
-    longer = workplace.jobs.extend(job_id, {**job.payload, "params": params.to_json()}, steps)
+    store, asked = workplace.store(job.character), TrainPayload.of(job)
+    run_folder.train_items(store, store.datasets.get(asked.dataset))  # what is gone is said now
+    params = TrainParams.kept(asked.params).replace(steps=steps).checked()
+    longer = workplace.jobs.extend(job_id, asked.replace(params=params.to_json()), steps)
     run_folder.ask_for(store.run_dir(job_id), params)
     return longer
 
@@ -174,7 +172,7 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
 def training(workplace: Workplace, job_id: str) -> Job:
     """A job that trains. Raises: NotFound, BadInput for any other."""
     job = workplace.jobs.get(job_id)
-    if "dataset" not in job.payload:
+    if not TrainPayload.of(job).dataset:
         raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
     return job
 
@@ -182,20 +180,25 @@ def training(workplace: Workplace, job_id: str) -> Job:
 def progress(workplace: Workplace, job_id: str) -> Progress:
     """The curve and the samples so far; steps that were done again after a stop count once."""
     job = workplace.jobs.get(job_id)
-    steps: dict[int, Json] = {}
+    steps: dict[int, StepTrained] = {}
     samples: dict[tuple[int, int], Sample] = {}
     for event in workplace.jobs.events(job_id, 0)[0]:
-        if "loss" in event:
-            steps[event["step"]] = event
-        elif "sample" in event:
-            step, index = event["step"], event["sample"]
-            samples[step, index] = Sample(step, index, event["image"])
+        if isinstance(event, StepTrained):
+            steps[event.step] = event
+        elif isinstance(event, PreviewKept):
+            samples[event.step, event.sample] = Sample(event.step, event.sample, event.image)
     return Progress(
-        total=int(job.payload["params"].get("steps", job.total)),
+        total=asked_steps(job),
         points=tuple(_smooth(steps[step] for step in sorted(steps))),
         samples=tuple(samples[key] for key in sorted(samples)),
-        checkpoints=tuple(job.artifacts.get("checkpoints", ())),
+        checkpoints=job.artifacts.checkpoints or (),
     )
+
+
+def asked_steps(job: Job) -> int:
+    """Return how many steps a training was to do: what its job does after them counts on its own."""
+    params = TrainPayload.of(job).params
+    return TrainParams.kept(params).steps if "steps" in params else job.total
 
 
 def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
@@ -237,56 +240,50 @@ def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
             _take(ctx, run, event, [], judge)
 
 
-def _owes_previews(ctx: Context, run: TrainRun, step: int) -> bool:
-    drawn = {sample.index for sample in progress(ctx.workplace, ctx.job.id).samples if sample.step == step}
-    return len(drawn) < len(run.previews)
-
-
-def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Json], judge: Judge | None) -> None:
+def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Checkpoint], judge: Judge | None) -> None:
     if isinstance(event, StepDone):
-        ctx.event(**asdict(event))
+        ctx.tell(StepTrained(**asdict(event)))
     elif isinstance(event, SampleDrawn):
         preview = run.previews[event.index]
         item = preview.params if isinstance(preview, EditItem) else preview
         asked = read_tags(item.headline()) if isinstance(item, GenerateParams) else {}
-        likeness = judge.likeness(event.image) if judge else {}
-        saved = ctx.save(event.image, kind=Kind.PREVIEW, item=item, asked=asked, **likeness)
-        ctx.event(step=event.step, sample=event.index, image=saved.id)
+        likeness = judge.likeness(event.image) if judge else None
+        saved = ctx.save(event.image, kind=Kind.PREVIEW, item=item, asked=asked, likeness=likeness)
+        ctx.tell(PreviewKept(step=event.step, sample=event.index, image=saved.id))
     elif isinstance(event, CheckpointSaved):
-        checkpoints[:] = [c for c in checkpoints if c["step"] < event.step]
-        checkpoints.append({"step": event.step, "adapter": _inside(ctx.store, event.adapter)})
-        ctx.artifact("checkpoints", list(checkpoints))
+        checkpoints[:] = [each for each in checkpoints if each.step < event.step]
+        checkpoints.append(Checkpoint(step=event.step, adapter=_inside(ctx.store, event.adapter)))
+        ctx.keep(checkpoints=tuple(checkpoints))
 
 
-def _checkpoints(store: Store, job_id: str, artifacts: Json) -> list[Json]:
+def _checkpoints(store: Store, job_id: str, listed: Sequence[Checkpoint] | None) -> list[Checkpoint]:
     """The run's adapters on the disk, oldest first: those told of, and one that a cancel or crash left."""
-    listed = artifacts.get("checkpoints", [])
-    told = {each["step"]: each["adapter"] for each in listed if (store.folder / each["adapter"]).is_file()}
+    told = {each.step: each.adapter for each in listed or () if (store.folder / each.adapter).is_file()}
     for adapter in store.run_dir(job_id).glob("checkpoints/*/*.safetensors"):
         step = _CHECKPOINT.fullmatch(adapter.parent.name)
         if step and int(step[1]):  # a run that was stopped before its first step has learned nothing
             told[int(step[1])] = _inside(store, adapter)
-    return [{"step": step, "adapter": told[step]} for step in sorted(told)]
+    return [Checkpoint(step=step, adapter=told[step]) for step in sorted(told)]
 
 
 def _inside(store: Store, file: Path) -> str:
     return file.resolve().relative_to(store.folder.resolve()).as_posix()
 
 
-def _made(store: Store, job_id: str, checkpoints: Sequence[Json]) -> Version | None:
+def _made(store: Store, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version | None:
     """The version that holds the last checkpoint, if there is one."""
-    last = checkpoints[-1]["step"] if checkpoints else -1
-    return next((v for v in store.versions.find(job=job_id) if v.checkpoints[-1]["step"] == last), None)
+    last = checkpoints[-1].step if checkpoints else -1
+    return next((v for v in store.versions.find(job=job_id) if v.checkpoints[-1].step == last), None)
 
 
-def ended_checkpoints(workplace: Workplace, job: Job) -> list[Json]:
+def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
     """The checkpoints of a run that has ended, oldest first. Raises: Busy."""
     if job.state in (JobState.RUNNING, JobState.QUEUED):
         raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
-    return _checkpoints(workplace.store(job.character), job.id, job.artifacts)
+    return _checkpoints(workplace.store(job.character), job.id, job.artifacts.checkpoints)
 
 
-def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Json]) -> Version:
+def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version:
     """A version of the last of these checkpoints, the first version of a character adopted at once.
 
     Raises: BadInput when there is none.
@@ -298,61 +295,57 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Json])
     made = _made(store, job_id, checkpoints)
     if made:
         return made
-    frozen = store.datasets.get(job.payload["dataset"])
+    asked = TrainPayload.of(job)
+    frozen = store.datasets.get(asked.dataset)
     adopted = store.adopted(frozen.role)
     last = checkpoints[-1]
-    curve = [point for point in progress(workplace, job_id).points if point.step <= last["step"]]
+    curve = [point for point in progress(workplace, job_id).points if point.step <= last.step]
+    names = [version.name for version in store.versions.find(role=frozen.role)]
+    numbers = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
     version = store.add_version(
-        store.folder / last["adapter"],
+        store.folder / last.adapter,
         role=frozen.role,
-        name=_next_name(store, frozen.role),
-        model=job.payload["model"],
+        name=f"v{max(numbers, default=0) + 1}",
+        model=asked.model,
         parent=adopted.id if adopted else "",
         dataset=frozen.id,
         job=job_id,
-        params=job.payload["params"],
+        params=asked.params,
         checkpoints=tuple(checkpoints),
-        metrics={
-            "steps": last["step"],
-            "loss": round(curve[-1].smooth, 5) if curve else None,
-            "seconds": round(sum(point.seconds for point in curve), 1),
-            "real_share": round(frozen_share(frozen.entries), 4),
-            "pictures": len(frozen.entries),
-        },
+        metrics=Metrics(
+            steps=last.step,
+            loss=round(curve[-1].smooth, 5) if curve else None,
+            seconds=round(sum(point.seconds for point in curve), 1),
+            real_share=round(real_share(frozen.entries), 4),
+            pictures=len(frozen.entries),
+        ),
     )
     first = frozen.role is Role.CHARACTER and adopted is None
     return store.adopt(version.id) if first else version
-
-
-def _next_name(store: Store, role: Role) -> str:
-    names = (version.name for version in store.versions.all() if version.role is role)
-    taken = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
-    return f"v{max(taken, default=0) + 1}"
 
 
 def _keep_file(store: Store, job_id: str) -> Path:
     return store.run_dir(job_id) / _KEEP
 
 
-def _smooth(lines: Iterator[Json]) -> Iterator[Point]:
+def _smooth(steps: Iterator[StepTrained]) -> Iterator[Point]:
     overall = _Mean()
     bands: list[_Mean] = []
-    for line in lines:
-        told = line.get("bands", ())
-        bands.extend(_Mean() for _ in told[len(bands) :])
-        for band, loss in zip(bands, told, strict=False):
+    for step in steps:
+        bands.extend(_Mean() for _ in step.bands[len(bands) :])
+        for band, loss in zip(bands, step.bands, strict=False):
             band.add(loss)
-        overall.add(line["loss"])
+        overall.add(step.loss)
         yield Point(
-            step=line["step"],
-            loss=line["loss"],
+            step=step.step,
+            loss=step.loss,
             smooth=overall.value or 0.0,
-            sigma=line["sigma"],
-            learning_rate=line["learning_rate"],
-            grad_norm=line["grad_norm"],
-            seconds=line["seconds"],
+            sigma=step.sigma,
+            learning_rate=step.learning_rate,
+            grad_norm=step.grad_norm,
+            seconds=step.seconds,
             bands=tuple(band.value for band in bands),
-            memory=line.get("memory", 0),
+            memory=step.memory,
         )
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from engines.api.params import EditParams, GenerateParams, TrainParams
 from studio.flywheel.train import runs
-from studio.records.nouns import Job, JobState, Json
+from studio.records.job import Job, JobState
+from studio.records.payload import DrawPayload, EnrichPayload, ModelPayload, TrainPayload
 from studio.workplace.desk import Workplace
 
 TRAINING, DRAWING = "training", "drawing"
 _TRAININGS = ("train", "refine")
-_PICTURES: Mapping[str, str] = {"generate": "items", "card": "items", "enrich": "rows"}  # where a payload has them
+_DRAWINGS = ("generate", "card", "enrich")
 _ENOUGH = 10  # steps of a training that did not end
 
 
@@ -32,13 +32,16 @@ def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
     if rate := drawn(workplace, model):
-        return Pace(rate * _work(params) * _walks(params), DRAWING)
+        # Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own.
+        walks = 3 if params.gradient_checkpointing else 2
+        return Pace(rate * _work(params) * walks, DRAWING)
     return Pace(0.0, "")
 
 
 def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> float:
     wanted = _work(params)
-    known = [(job, _work(_params(job))) for job in jobs if job.kind in _TRAININGS]
+    trainings = [job for job in jobs if job.kind in _TRAININGS]
+    known = [(job, _work(TrainParams.kept(TrainPayload.of(job).params))) for job in trainings]
     for job, work in sorted(known, key=lambda each: (each[1] == wanted, each[0].ended), reverse=True):
         points = runs.progress(workplace, job.id).points
         # By the curve: a job's own rate is that of what it did last, and an editor's ends with the before and after.
@@ -49,18 +52,15 @@ def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> floa
 
 def drawn(workplace: Workplace, model: str) -> float:
     """Seconds that a pixel took for one walk through the transformer in the newest pictures; 0 without any."""
-    done = [job for job in _measured(workplace, model) if job.kind in _PICTURES and job.state is JobState.DONE]
+    done = [job for job in _measured(workplace, model) if job.kind in _DRAWINGS and job.state is JobState.DONE]
     if not done:
         return 0.0
     last = max(done, key=lambda job: job.ended)
-    pictures = last.payload[_PICTURES[last.kind]]
-    return last.rate * len(pictures) / sum(_walked(workplace, model, item) for item in pictures)
-
-
-def _walked(workplace: Workplace, model: str, item: Json) -> int:
-    if "params" in item:
-        return edited(workplace, model, EditParams.kept(item["params"]))
-    return generated(GenerateParams.kept(item))
+    walked = [
+        *(generated(GenerateParams.kept(item)) for item in DrawPayload.of(last).items),
+        *(edited(workplace, model, EditParams.kept(row.params)) for row in EnrichPayload.of(last).rows),
+    ]
+    return last.rate * len(walked) / sum(walked)
 
 
 def generated(item: GenerateParams) -> int:
@@ -75,16 +75,7 @@ def edited(workplace: Workplace, model: str, params: EditParams) -> int:
 
 
 def _measured(workplace: Workplace, model: str) -> list[Job]:
-    return [job for job in workplace.jobs.list() if job.payload.get("model") == model and job.rate]
-
-
-def _walks(params: TrainParams) -> int:
-    """Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own."""
-    return 3 if params.gradient_checkpointing else 2
-
-
-def _params(job: Job) -> TrainParams:
-    return TrainParams.kept(job.payload["params"])
+    return [job for job in workplace.jobs.list() if job.rate and ModelPayload.of(job).model == model]
 
 
 def _work(params: TrainParams) -> int:

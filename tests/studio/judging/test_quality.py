@@ -89,9 +89,9 @@ def test_other_pictures_are_no_look_alikes() -> None:
 def test_measures_survive_json() -> None:
     """Figures are read back as written; another version's are measured again."""
     measures = quality.measure(scene())
-    assert quality.Measures.from_json(measures.to_json()) == measures
-    assert quality.Measures.from_json({}) is None
-    assert quality.Measures.from_json({**measures.to_json(), "new": 1}) is None
+    assert quality.Measures.kept(measures.to_json()) == measures
+    assert quality.Measures.kept({}) is None
+    assert quality.Measures.kept({**measures.to_json(), "new": 1}) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (300, 2)])

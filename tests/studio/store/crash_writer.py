@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Library
 
 VERDICTS = (Verdict.GOOD, Verdict.NEEDS_CORRECTION, Verdict.REJECT)

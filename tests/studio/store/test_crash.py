@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Library, Store
 
 pytestmark = pytest.mark.slow

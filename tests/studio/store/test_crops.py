@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.nouns import Kind
+from studio.records.image import Kind
 from studio.store import Store
 from studio.store.library import Library
 

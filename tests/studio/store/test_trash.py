@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import NotFound
-from studio.records.nouns import Kind, Verdict
+from studio.records.image import Kind, Verdict
 from studio.store import Store
 
 

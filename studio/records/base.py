@@ -1,0 +1,86 @@
+"""What every record is: a frozen dataclass that becomes JSON and comes back whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, ClassVar, Self, cast
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+Json = dict[str, Any]
+
+UNLESS_DEFAULT: Mapping[str, bool] = {"unless_default": True}
+"""Metadata of a field that is left out of the JSON form where it has its default."""
+
+
+def now() -> str:
+    """Return the present time: UTC, ISO 8601, seconds and a fraction."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A value that a record holds, or that a function of the studio returns."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def to_json(self) -> Json:
+        """Return a plain dict that `from_json` turns into an equal value."""
+        return {
+            each.name: plain(value)
+            for each in dataclasses.fields(self)
+            if (value := getattr(self, each.name)) != _default(each) or "unless_default" not in each.metadata
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """Build a value of what `to_json` wrote. Raises: ValueError that names the field which does not fit."""
+        try:
+            found: Self = _adapter(cls).validate_python(dict(data))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{place}: {first['msg']}") from None
+        return found
+
+    def replace(self, **changes: Any) -> Self:
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record(Part):
+    """A part with an id, which the store keeps in a collection."""
+
+    id: str
+    created: str = field(default_factory=now)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: parts become dicts, whatever holds them is copied."""
+    if isinstance(value, Part):
+        return value.to_json()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    return value
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _adapter(kind: type[Any]) -> TypeAdapter[Any]:
+    return _made(cast(Hashable, kind))
+
+
+@cache
+def _made(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)

@@ -1,0 +1,37 @@
+"""How a picture was made, as its own file says it to others: it holds no place on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from pydantic import ConfigDict
+
+from studio.records.base import UNLESS_DEFAULT, Json, Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraName(Part):
+    """A LoRA as others may know it: its name, its strength, and the hash that Civitai calls AutoV3; "" if unknown."""
+
+    name: str
+    weight: float
+    hash: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance(Part):
+    """What made a picture: the kind, the picture it was made from, the model, the parameters verbatim, the LoRAs."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
+
+    kind: str = field(default="", metadata=UNLESS_DEFAULT)
+    parent: str = field(default="", metadata=UNLESS_DEFAULT)
+    model: str = field(default="", metadata=UNLESS_DEFAULT)
+    version: str = field(default="", metadata=UNLESS_DEFAULT)
+    seed: int = field(default=0, metadata=UNLESS_DEFAULT)
+    params_kind: str = field(default="", metadata=UNLESS_DEFAULT)
+    params: Json = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    asked: Mapping[str, str] = field(default_factory=dict, metadata=UNLESS_DEFAULT)
+    loras: tuple[LoraName, ...] = field(default=(), metadata=UNLESS_DEFAULT)
