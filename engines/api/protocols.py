@@ -147,7 +147,7 @@ class Lease(Protocol):
         """Places a stage's components on the card; yields component name (its key after the `/`) -> module."""
 
     @property
-    def device(self) -> Any:
+    def device(self) -> str:
         """Returns torch's name of the device, or the fake's name."""
 
 

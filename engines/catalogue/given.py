@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.errors import BadInput
+from engines.api.params import Json
 from engines.api.protocols import ModelSpec
-from engines.catalogue.shapes import LAYOUTS
+from engines.catalogue.shapes import LAYOUTS, Config
 from engines.catalogue.weights import parts_of
 
 PREFIX = "model.diffusion_model."  # of ComfyUI's names, and of those in whole checkpoints
@@ -110,7 +111,7 @@ def quantised(found: Header) -> str:
     return told or next(packed, "") or mixed
 
 
-def _demand_same_model(spec: ModelSpec, name: str, config: Mapping[str, Any], width: int | None, guided: bool) -> None:
+def _demand_same_model(spec: ModelSpec, name: str, config: Config, width: int | None, guided: bool) -> None:
     """Refuses another model by its first layer and its guidance, where they are known. Raises: BadInput."""
     wanted = config.get("in_channels")
     if wanted and width and width != wanted:
@@ -191,7 +192,7 @@ def _some(files: Iterable[Path]) -> str:
     return f", such as {first}" if first else ""
 
 
-def _json(file: Path) -> dict[str, Any]:
+def _json(file: Path) -> Json:
     """Reads a JSON object; returns an empty one where the file does not exist. Raises: BadInput where it is damaged."""
     if not file.is_file():
         return {}

@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
+
+Config: TypeAlias = Mapping[str, Any]  # a configuration as diffusers or transformers writes it, in JSON
 
 
 class Part(NamedTuple):
@@ -17,7 +19,7 @@ class Part(NamedTuple):
 
     library: str
     class_name: str
-    config: Mapping[str, Any]
+    config: Config
 
 
 Layout = Mapping[str, Part]  # by the part's name in model_index.json

@@ -16,6 +16,7 @@ from torch import Tensor
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams, Json, LoraUse
 from engines.api.protocols import Component, Lease, Loaded, ModelSpec, OnStep, Plan, Stage
+from engines.catalogue.shapes import Config
 from engines.drawing import lora_files as adapters
 from engines.drawing import shortcuts
 from engines.drawing.batches import Progress, chunks
@@ -39,7 +40,7 @@ class Words(Protocol):
 class Maths(Protocol):
     """Represents the module of a family's maths."""
 
-    def latent_factor(self, vae_config: Mapping[str, Any], /) -> int:
+    def latent_factor(self, vae_config: Config, /) -> int:
         """Returns the pixels a side of one latent."""
 
     def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:

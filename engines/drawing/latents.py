@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from engines.catalogue.shapes import Config
 from engines.pictures import to_rgb
 
 
@@ -45,6 +45,6 @@ def resized(image: Image.Image, width: int, height: int) -> Image.Image:
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def latent_factor(vae_config: Mapping[str, Any]) -> int:
+def latent_factor(vae_config: Config) -> int:
     """Returns the number of pixels a side that one latent represents."""
     return int(2 ** (len(vae_config["block_out_channels"]) - 1))

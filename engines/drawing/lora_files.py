@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
@@ -19,9 +18,9 @@ from engines.catalogue.registry import declared_family, is_strange
 from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
 from engines.drawing.memo import Memo
 from engines.weights import modulation
+from engines.weights.originals import Mapped
 
 Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family to read it for -> tensors, metadata
-Mapped: TypeAlias = Any  # an open safetensors file, whose class has no types
 
 FAMILY = "family"  # metadata key by which our own files declare their family
 LEFT_OUT = "left out"  # metadata key by which `read_adapter` describes the tensors that it left out

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +12,14 @@ from torch import Tensor
 
 from engines.api.errors import BadInput
 from engines.api.protocols import Loaded
+from engines.catalogue.shapes import Config
 
 Velocity = Callable[[Tensor, float], Tensor]  # latents, sigma -> dx/dσ
 Tick = Callable[[int, int], None]  # steps done, total steps
 ENOUGH_STEPS = 2  # for any schedule
 
 
-def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
+def dynamic_shift(config: Config, image_tokens: int) -> float:
     """Returns the μ of resolution-dependent shifting, linear in the packed tokens of the picture.
 
     Source: `calculate_shift` in diffusers' pipeline_flux.py.
@@ -30,7 +30,7 @@ def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
     return float(base_shift + slope * (image_tokens - base_tokens))
 
 
-def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
+def demand_steps(scheduler_config: Config, steps: int) -> None:
     """Refuses fewer steps than a schedule can follow: one that is stretched to end at a given level needs two.
 
     Raises: BadInput.
@@ -42,7 +42,7 @@ def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
         )
 
 
-def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -> Tensor:
+def sigmas(scheduler_config: Config, steps: int, image_tokens: int) -> Tensor:
     """Returns the noise levels from 1 to 0, one more than the steps, shifted as in the model's training.
 
     `image_tokens`: packed tokens of the picture to draw, references not counted. Returns (steps + 1,) float32.
@@ -50,7 +50,7 @@ def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -
     return shifted_sigmas(scheduler_config, steps, dynamic_shift(scheduler_config, image_tokens))
 
 
-def shifted_sigmas(scheduler_config: Mapping[str, Any], steps: int, mu: float) -> Tensor:
+def shifted_sigmas(scheduler_config: Config, steps: int, mu: float) -> Tensor:
     """Returns even noise levels shifted by μ, (steps + 1,) float32, for a family that computes μ itself."""
     scheduler: Loaded = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
     even = np.linspace(1.0, 1 / steps, steps)

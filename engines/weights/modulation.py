@@ -12,12 +12,12 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from engines.api.protocols import Component, Loaded, ModelSpec
+from engines.catalogue.shapes import Config
 from engines.weights import components, store
 from engines.weights.aligned import straight
 from engines.weights.originals import opened, shards
@@ -50,13 +50,13 @@ def component(spec: ModelSpec, folder: Path) -> Component:
     return Component(key, left, partial(load, spec, folder), least, table_bytes)
 
 
-def layer_bytes(config: Mapping[str, Any], form: str, dtype: torch.dtype) -> int:
+def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
     """Returns the bytes of a transformer's modulation layers in a form."""
     layer = skeleton(_empty(config["num_attention_heads"] * config["attention_head_dim"]), form, dtype)
     return int(config["num_layers"]) * len(LAYERS) * model_bytes(layer, form, dtype)
 
 
-def grid_bytes(config: Mapping[str, Any], dtype: torch.dtype) -> int:
+def grid_bytes(config: Config, dtype: torch.dtype) -> int:
     """Returns the host bytes of a training's rows: those of GRID, and one of clean references where it has them."""
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
@@ -136,7 +136,7 @@ class Table:
         """Returns the bytes of all rows; any thread may call it."""
         return sum(row.nbytes for row in self._rows.values())
 
-    def append(self, embedder: nn.Module, args: tuple[Any, ...], embedding: Tensor) -> Tensor:
+    def append(self, embedder: nn.Module, args: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
         """Appends the rows of a call to the time embedding, as its forward hook: (M, D) to (M, D + 12·blocks·D).
 
         Raises: LookupError for a row that `cover` did not compute.

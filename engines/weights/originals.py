@@ -28,7 +28,7 @@ _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
 _DIFFUSERS_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.0\.")
 _TINY = 8  # numbers in a marker, at most
-Mapped: TypeAlias = Any  # an open safetensors file, whose class has no types
+Mapped: TypeAlias = Any  # an open safetensors file: safetensors has no types
 Read = Callable[[Mapped, str], Tensor]
 
 

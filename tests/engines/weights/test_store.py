@@ -152,7 +152,7 @@ _PEAK = """
 import sys
 from pathlib import Path
 import psutil
-from engines.parts import components, store
+from engines.weights import components, store
 from engines.catalogue.registry import MODELS
 from diffusers import FluxTransformer2DModel
 import bitsandbytes
