@@ -6,7 +6,6 @@ from typing import Any
 
 import gradio as gr
 
-from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
 from engines.wording import words
 from studio.flywheel import card, generate
@@ -40,7 +39,7 @@ def build(page: Page) -> None:
             prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
             with gr.Row():
                 version = gr.Dropdown([("in use", IN_USE)], value=IN_USE, label="Version", elem_id="generate-version")
-                count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
+                count = gr.Number(4, label="Pictures", precision=0, elem_id="generate-count")
             with gr.Accordion("Advanced", open=False):
                 with gr.Row():
                     seed = gr.Number(0, label="First seed", precision=0)
@@ -175,7 +174,7 @@ def make_items(
     skip: float | None = 0,
 ) -> list[GenerateParams]:
     """What the widgets ask for, one item a picture."""
-    first, n = int(seed or 0), int(count or 1)
+    first, n = int(seed or 0), 1 if count is None else int(count)
     knobs: dict[str, Any] = {}
     if steps:
         knobs["steps"] = int(steps)
@@ -188,8 +187,6 @@ def make_items(
     if what == GAPS:
         aims = card.missed(desk, version)
         return generate.scene_items(desk, n, version, first, aims, **knobs)
-    if not prompt.strip():
-        raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
     return generate.prompt_items(desk, [prompt.strip()], n, version, first, **knobs)
 
 

@@ -36,7 +36,7 @@ def rail(desk: Desk, asked: str = "") -> str:
     return (
         f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(desk.id)}" '
         f'data-asked="{looks.esc(asked)}">{"<i>→</i>".join(parts)}</nav>'
-        f'<p class="fl-why">Next: <b>{looks.esc(found.stops[found.at].label)}</b>. {looks.esc(found.why)}</p>'
+        f'<p class="fl-why">Next: <b>{looks.esc(found.step)}</b>. {looks.esc(found.words)}</p>'
     )
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 SEEDS = 1 << 64  # as many as torch's generators tell apart
 Seed = Annotated[int, Ge(0), Le(SEEDS - 1)]
-Many = Annotated[int, Ge(0), Le(10_000)]  # pictures or edits of one job
+Many = Annotated[int, Ge(1), Le(10_000)]  # pictures or edits of one job
+Line = Annotated[str, MaxLen(1000)]  # a name, a reason
 Words = Annotated[str, MaxLen(10_000)]  # several times of what any encoder here reads
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -70,16 +71,18 @@ def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
 
 
 def shown(value: Any) -> str:
-    """A value as an error can print it: as Python writes it, long ones cut in their middle."""
+    """Return a value as an error can print it: in Python's words, a tuple as a list, a long one cut in its middle."""
     try:
-        return _SHOWN.repr(value)
+        return _SHOWN.repr(list(value) if isinstance(value, tuple) else value)
     except ValueError:  # Python writes no whole number of more than some thousand digits
         return "a number of thousands of digits"
 
 
 def shortened(name: str) -> str:
-    """A name as it is, or cut in its middle where it is long."""
-    return name if len(name) <= _SHOWN.maxstring else shown(name)
+    """Return a name as it is, a long one cut in its middle, and a blank one in quotes."""
+    half = _SHOWN.maxstring // 2
+    short = name if len(name) <= 2 * half else f"{name[:half]}...{name[-half:]}"
+    return short if short.strip() else shown(short)
 
 
 def allowed(kind: Any) -> str:

@@ -14,12 +14,12 @@ from studio.records.version import Version, VersionState
 def following(world) -> str:
     """The label of the next step."""
     found = next_step(world.desk)
-    return f"{found.stops[found.at].label} {found.at}"
+    return f"{found.step} {found.at}"
 
 
 def why(world) -> str:
     """The sentence beside it."""
-    return next_step(world.desk).why
+    return next_step(world.desk).words
 
 
 def run_card(world, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
