@@ -1,9 +1,9 @@
-"""The front door: needs nothing but Python, sets itself up, then runs a command of `frontdoor`.
+"""Runs a command of `frontdoor` in an environment of its own, which it makes first; needs nothing but Python.
 
 python launch.py            the studio in the browser
-python launch.py demo       one turn of both flywheels, headless
-python launch.py test       everything that must hold
-python launch.py --help     the rest
+python launch.py demo       one turn of both flywheels, without a browser
+python launch.py test       every check and every test
+python launch.py --help     all commands
 """
 
 import sys
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Make or refresh the environment that the command needs, then run the command in it."""
+    """Makes or refreshes the environment, runs the command in it and returns the command's exit code."""
     from frontdoor.bootstrap import ensure_environment, run_inside
 
     arguments = sys.argv[1:]

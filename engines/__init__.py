@@ -1,1 +1,1 @@
-"""Tensors: the models behind the studio. Knows neither gradio nor studio."""
+"""Runs the models behind the studio; imports neither gradio nor the studio."""

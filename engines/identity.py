@@ -1,4 +1,4 @@
-"""Who is this? Pictures to unit vectors, on the CPU, so that scoring never waits for the card."""
+"""Measures who a picture shows, as a unit vector; runs on the CPU, so that scoring never waits for the card."""
 
 from __future__ import annotations
 
@@ -10,21 +10,25 @@ import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.Image import Image as Picture
 
 from engines.api.errors import BadInput, ModelMissing
-from engines.api.protocols import Embedding, ModelSpec, NoFace
+from engines.api.params import Json
+from engines.api.protocols import Embedding, Loaded, ModelSpec, NoFace
 from engines.pictures import to_rgb
+
+DeepFace: TypeAlias = Any  # the class of deepface's, which has no types
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 
 
 class ImageScorer:
-    """An image encoder through transformers: for drawn characters, profiles and bodies.
+    """Embeds pictures with an image encoder of transformers': drawn characters, profiles and bodies.
 
     Pictures are padded to a square and resized, never cropped. Thread-safe.
     """
@@ -37,7 +41,7 @@ class ImageScorer:
 
     @cached_property
     def version(self) -> str:
-        """The row's name and the hash of its weights. Raises: ModelMissing."""
+        """Returns the row's name and the hash of its weights. Raises: ModelMissing."""
         digest = hashlib.sha256()
         for file in self._weights():
             with file.open("rb") as stream:
@@ -47,43 +51,43 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """As the encoder's own settings say, if they do."""
-        said = self._settings.get("verification_threshold")
-        return None if said is None else float(said)
+        """Returns the threshold in the encoder's own settings, None where they have none."""
+        threshold = self._settings.get("verification_threshold")
+        return None if threshold is None else float(threshold)
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """One unit vector a picture. Raises: ModelMissing."""
+        """Returns one unit vector a picture. Raises: ModelMissing."""
+        mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
+        border = tuple((mean * 255).round().astype(int).tolist())
         found: list[Embedding | NoFace] = []
         for start in range(0, len(images), self._batch):
-            pixels = np.stack([self._pixels(image) for image in images[start : start + self._batch]])
-            vectors = self._forward(pixels)
+            batch = []
+            for image in images[start : start + self._batch]:
+                fitted = ImageOps.pad(to_rgb(image), self.spec.size, Image.Resampling.BICUBIC, color=border)
+                pixels = (np.asarray(fitted, np.float32) / 255 - mean) / std
+                batch.append(pixels.transpose(2, 0, 1).astype(np.float32))
+            vectors = self._forward(np.stack(batch))
             found += [Embedding(tuple(row)) for row in _unit(vectors).tolist()]
         return found
 
-    def _forward(self, pixels: np.ndarray) -> np.ndarray:
-        """(B, 3, H, W) to (B, width): the pooled output where the encoder has one, else its class token."""
+    def _forward(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Runs the encoder, (B, 3, H, W) to (B, width): its pooled output where it has one, else its class token."""
         import torch
 
         with self._lock, torch.inference_mode():
             out = self._model(pixel_values=torch.from_numpy(pixels))
             pooled = getattr(out, "pooler_output", None)
             vectors = out.last_hidden_state[:, 0] if pooled is None else pooled
-        return vectors.flatten(1).float().numpy()
-
-    def _pixels(self, image: Picture) -> np.ndarray:
-        """(3, H, W) float32, normalised as the encoder's own settings say."""
-        mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
-        around = tuple((mean * 255).round().astype(int).tolist())
-        fitted = ImageOps.pad(to_rgb(image), self.spec.size, Image.Resampling.BICUBIC, color=around)
-        return ((np.asarray(fitted, np.float32) / 255 - mean) / std).transpose(2, 0, 1).astype(np.float32)
+        embedded: NDArray[np.float32] = vectors.flatten(1).float().numpy()
+        return embedded
 
     @cached_property
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> Json:
         file = self._folder / "preprocessor_config.json"
         return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
     @cached_property
-    def _model(self) -> Any:
+    def _model(self) -> Loaded:
         import torch
         from safetensors import SafetensorError, safe_open
         from transformers import AutoModel
@@ -94,7 +98,7 @@ class ImageScorer:
                     pass
             except SafetensorError as error:
                 raise ModelMissing(
-                    f"{self.spec.name} cannot read {file}: it is damaged, or stands for a file that was not fetched.",
+                    f"{self.spec.name} cannot read {file}: it is damaged, or only a pointer to the real file.",
                     f"Download {self.spec.source} to that folder again.",
                 ) from error
         model = AutoModel.from_pretrained(self._folder, local_files_only=True, dtype=torch.float32)
@@ -109,21 +113,21 @@ class ImageScorer:
         return files
 
 
-# The weight files that deepface's ONNX back end opens, and the projects that publish them; opencv's are built in.
+# The weight files that deepface's ONNX back end opens, and their publishers; those of opencv are built in.
 _DEEPFACE_FILES = {
     "Facenet512": ("facenet512_weights.onnx", "github.com/serengil/deepface_models"),
     "ArcFace": ("arcface_weights.onnx", "github.com/serengil/deepface_models"),
     "yunet": ("face_detection_yunet_2023mar.onnx", "github.com/opencv/opencv_zoo"),
 }
-_DETECT_SIDE = 512  # detectors slow down and see false faces above it
+_DETECT_SIDE = 512  # pixels; on larger pictures detectors are slow and find false faces
 _deepface_lock = threading.Lock()  # deepface's model cache and OpenCV's detectors are shared by the process
 
 
 class DeepFaceScorer:
-    """A face recogniser through deepface: for photographs. A picture without a face is an outcome, not a 0.
+    """Embeds the faces in photographs with a recogniser of deepface's; a picture without a face gives NoFace.
 
-    Of the registry row's options it reads `detector` (yunet, which needs its file, or opencv, which is built in and
-    misses many faces). Thread-safe; runs on ONNX Runtime's CPU provider, so it never touches the card.
+    The option `detector` of the registry row is yunet, which needs its file, or opencv, which is built in and misses
+    many faces. Thread-safe; runs on ONNX Runtime's CPU provider, so it never uses the card.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -138,13 +142,13 @@ class DeepFaceScorer:
 
     @cached_property
     def version(self) -> str:
-        """The row's name, deepface's version and the detector, which sets the accuracy."""
+        """Returns the row's name, deepface's version and the detector, which decides the accuracy."""
         from importlib.metadata import version
 
         return f"{self.spec.name}:deepface-{version('deepface')}-{self._detector}"
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """The largest face of each picture as a unit vector, or NoFace. Raises: ModelMissing."""
+        """Returns the largest face of each picture as a unit vector, or NoFace. Raises: ModelMissing."""
         self._require_weights()
         return [self._embed(image) for image in images]
 
@@ -168,7 +172,7 @@ class DeepFaceScorer:
         return Embedding(tuple(_unit(vector)[0].tolist()), kind="face")
 
     def _require_weights(self) -> None:
-        """deepface would download what is missing, unasked and unchecked; we say what is missing instead."""
+        """Raises ModelMissing for a missing file, which deepface would download without asking and without a check."""
         for name in (self._recogniser, self._detector):
             if name in _DEEPFACE_FILES and not self._path(name).is_file():
                 file, page = _DEEPFACE_FILES[name]
@@ -177,8 +181,8 @@ class DeepFaceScorer:
                     f"Get it from the project at {page} and put it at {self._path(name)}.",
                 )
 
-    def _open_weights(self, deepface: Any) -> None:
-        """deepface keeps what it has opened; what it cannot open is no trouble of the picture's."""
+    def _open_weights(self, deepface: DeepFace) -> None:
+        """Opens the models, which deepface caches, so that a damaged file is not reported as a picture's fault."""
         for task, name in (("face_detector", self._detector), ("facial_recognition", self._recogniser)):
             if name not in _DEEPFACE_FILES:
                 continue
@@ -187,8 +191,8 @@ class DeepFaceScorer:
             except ValueError as error:
                 file, page = _DEEPFACE_FILES[name]
                 raise ModelMissing(
-                    f"{self.spec.name} cannot read {file}: it is damaged, or stands for a file that was not fetched.",
-                    f"Get it whole from the project at {page} (with git, by `git lfs pull`) and put it at "
+                    f"{self.spec.name} cannot read {file}: it is damaged, or only a pointer to the real file.",
+                    f"Get the complete file from the project at {page} (with git: `git lfs pull`) and put it at "
                     f"{self._path(name)}.",
                 ) from error
 
@@ -196,11 +200,11 @@ class DeepFaceScorer:
         return self._folder / ".deepface" / "weights" / _DEEPFACE_FILES[name][0]
 
 
-def _deepface(home: Path) -> tuple[Any, tuple[type[Exception], ...]]:
-    """The DeepFace module and its "no face" errors: none was found, or none that can be cut out.
+def _deepface(home: Path) -> tuple[DeepFace, tuple[type[Exception], ...]]:
+    """Imports deepface; returns its class and its errors for pictures without a face that can be cut out.
 
-    Its back end is chosen at import, for the whole process: ONNX, or it would take TensorFlow or the card. The import
-    also switches all warnings off, so the caller holds `warnings.catch_warnings()`.
+    deepface chooses its back end at import, for the whole process: ONNX here, or it would take TensorFlow or the card.
+    The import also turns all warnings off, so the caller must hold `warnings.catch_warnings()`.
     """
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"
     os.environ["DEEPFACE_ONNX_PROVIDERS"] = "cpu"
@@ -211,7 +215,8 @@ def _deepface(home: Path) -> tuple[Any, tuple[type[Exception], ...]]:
     return DeepFace, (FaceNotDetected, ImgNotFound)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1."""
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scales rows to length 1."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.maximum(length, 1e-12)
+    unit: NDArray[np.float32] = vectors / np.maximum(length, 1e-12)
+    return unit

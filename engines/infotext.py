@@ -1,4 +1,4 @@
-"""What a drawn picture says of itself to other programs: words, then a line of `Key: value`.
+"""Writes the text that other programs read in a drawn picture: the prompt, then a line of `Key: value`.
 
 Source of the layout: AUTOMATIC1111/stable-diffusion-webui, modules/infotext_utils.py and processing.py; Civitai and
 Forge read the same.
@@ -15,14 +15,14 @@ from typing import Any, Final
 from engines.api.params import EditParams, GenerateParams, Params
 from engines.catalogue.registry import guides_truly
 
-_ELSEWHERE: Final = (
+_IN_OTHER_KEYS: Final = (  # parameters that have keys of other names
     "prompt", "instruction", "negative", "steps", "guidance", "true_cfg", "seed", "width", "height", "loras",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class NamedLora:
-    """A LoRA as others may know it: its name, its strength, and the hash that Civitai calls AutoV3; "" if unknown."""
+    """Names a LoRA for other programs: its name, its strength, and the hash that Civitai calls AutoV3 ("": unknown)."""
 
     name: str
     weight: float
@@ -30,15 +30,19 @@ class NamedLora:
 
 
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
-    """The text of the chunk `parameters`: the words, what they must not be, and a line of `Key: value`."""
+    """Returns the text of the chunk `parameters`: the prompt, the negative prompt, and a line of `Key: value`."""
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()
     loras = [NamedLora(**each) for each in provenance.get("loras", ())]
     tags = "".join(f" <lora:{re.sub('[:<>]', '_', lora.name)}:{lora.weight:g}>" for lora in loras)
     negative = params.negative.strip() if isinstance(params, EditParams) else ""
     lines = [f"{params.headline()}{tags}", *([f"Negative prompt: {negative}"] if negative else [])]
-    pairs = _pairs(provenance.get("model", ""), params, size, loras)
-    return "\n".join((*lines, ", ".join(f"{key}: {_quoted(value)}" for key, value in pairs)))
+    pairs = []
+    for key, value in _pairs(provenance.get("model", ""), params, size, loras):
+        text = str(value)
+        quoted = json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+        pairs.append(f"{key}: {quoted}")
+    return "\n".join((*lines, ", ".join(pairs)))
 
 
 def _pairs(
@@ -58,17 +62,9 @@ def _pairs(
     if model:
         yield "Model", model
     for knob, value in params.to_json().items():
-        if knob not in _ELSEWHERE and value:
+        if knob not in _IN_OTHER_KEYS and value:
             yield knob.replace("_", " ").capitalize(), value
-    if hashes := ", ".join(f"{_quotable(lora.name)}: {lora.hash}" for lora in loras if lora.hash):
-        yield "Lora hashes", hashes
+    hashes = [(re.sub(r"[,:\"]", "_", lora.name), lora.hash) for lora in loras if lora.hash]
+    if hashes:
+        yield "Lora hashes", ", ".join(f"{name}: {hash}" for name, hash in hashes)
     yield "Version", "FLENwheel"
-
-
-def _quotable(name: str) -> str:
-    return re.sub(r"[,:\"]", "_", name)
-
-
-def _quoted(value: object) -> str:
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text

@@ -1,4 +1,4 @@
-"""The one way to read a picture: what a user sees of a file is what every engine, page and trainer takes. No torch."""
+"""Reads pictures for every engine, page and trainer in the one way in which users see them; imports no torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from PIL import ExifTags, Image, ImageChops, ImageCms, ImageOps, UnidentifiedIma
 from engines.api.errors import BadInput
 
 MOST_PIXELS: Final = 100_000_000
-READABLE: Final = ("PNG", "JPEG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "PPM")  # others run programs (EPS: Ghostscript)
+READABLE: Final = (
+    "PNG",
+    "JPEG",
+    "WEBP",
+    "AVIF",
+    "TIFF",
+    "GIF",
+    "BMP",
+    "PPM",
+)  # others start programs (EPS: Ghostscript)
 BROKEN: Final = (
     OSError,
     ValueError,
@@ -27,11 +36,11 @@ BROKEN: Final = (
 )
 _EXPORT = "Open it in an image editor and export it as PNG or JPEG."
 _LAB, _SRGB = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-_SEEN_ALIKE = 1  # by how much two colours of 0…255 may differ and still be the same: what rounding makes
+_ROUNDING = 1  # difference of two colours of 0…255 that rounding makes
 
 
 def open_picture(path: Path) -> Image.Image:
-    """A picture file's pixels as the studio shows them: see `to_rgb`. Raises: BadInput."""
+    """Reads a picture file's pixels as `to_rgb` returns them. Raises: BadInput."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -40,32 +49,38 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
-    """A file's first frame with every pixel read, so that a truncated one is found now.
+    """Reads every pixel of a file's first frame, so that a truncated file is found now.
 
-    Raises: BadInput for what is no picture, and for one of more than 100 megapixels before these take memory.
+    Raises: BadInput for what is no picture, and for more than 100 megapixels, before they take memory.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=READABLE)
-        if picture.width * picture.height <= MOST_PIXELS:
+        pixels = picture.width * picture.height
+        if pixels <= MOST_PIXELS:
             picture.load()
             return picture
     except BROKEN as error:
         raise _unreadable(name, error) from error
     raise BadInput(
-        f"{name} is {picture.width}×{picture.height} ({picture.width * picture.height / 1e6:.0f} megapixels), "
-        "too large to open safely.",
+        f"{name} is {picture.width}×{picture.height} ({pixels / 1e6:.0f} megapixels), too large to open safely.",
         f"Make it smaller: at most {MOST_PIXELS / 1e6:.0f} megapixels.",
     )
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Pixels as every engine takes them: upright, sRGB colours, 8 bits, transparency laid on white."""
-    upright = _upright(picture)
+    """Returns a picture's pixels as every engine takes them: upright, sRGB, 8 bits, transparency laid on white."""
+    try:
+        upright = ImageOps.exif_transpose(picture) or picture
+    except BROKEN:
+        upright = picture  # unreadable EXIF gives no orientation
     profile = picture.info.get("icc_profile")
     if upright.mode == "LAB":
         upright, profile = ImageCms.profileToProfile(upright, _LAB, _SRGB, outputMode="RGB") or upright, None
-    if upright.mode.startswith(("I", "F")):
-        return _eight_bits(upright).convert("RGB")
+    if upright.mode.startswith(("I", "F")):  # 16-bit grey, which Pillow's own conversion would clip to white
+        wide = upright.convert("F")
+        most = wide.getextrema()[1]
+        deep = upright.mode.startswith("I;16") or (isinstance(most, float) and most > 255)
+        return (wide.point(lambda value: value * (1 / 257) + 0.0) if deep else wide).convert("L").convert("RGB")
     if _see_through(upright):
         layer = upright.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -80,12 +95,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_grey(mask: Image.Image) -> Image.Image:
-    """A mask as every engine takes it: the grey of what `to_rgb` shows, white where the picture counts."""
+    """Returns a mask as every engine takes it: `to_rgb` as grey, white where the picture counts."""
     return to_rgb(mask).convert("L")
 
 
 def is_transparent(path: Path) -> bool:
-    """Whether a picture's header speaks of transparency, which one that cannot be read does not; no pixel is read."""
+    """Returns whether a picture's header declares transparency, False where it cannot be read; reads no pixel."""
     try:
         with Image.open(path, formats=READABLE) as picture:
             return _see_through(picture)
@@ -94,13 +109,13 @@ def is_transparent(path: Path) -> bool:
 
 
 def is_plain(picture: Image.Image) -> bool:
-    """Whether programs that know of no orientation, profile, transparency or depth read these pixels as we do."""
+    """Returns whether programs that ignore orientation, profile, transparency and depth read the same pixels."""
     if picture.mode not in ("RGB", "L") or _see_through(picture):
         return False
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
         return False
     apart = ImageChops.difference(picture.convert("RGB"), to_rgb(picture))
-    return int(np.asarray(apart).max()) <= _SEEN_ALIKE
+    return int(np.asarray(apart).max()) <= _ROUNDING
 
 
 def _see_through(picture: Image.Image) -> bool:
@@ -108,27 +123,12 @@ def _see_through(picture: Image.Image) -> bool:
 
 
 def _unreadable(name: str, error: BaseException) -> BadInput:
-    told: object = error
+    reason: object = error
     if isinstance(error, UnidentifiedImageError):
-        told = f"it is none of {', '.join(READABLE)}"
+        reason = f"its format is none of {', '.join(READABLE)}"
     elif isinstance(error, OSError) and error.strerror:
-        told = error.strerror
-    return BadInput(f"{name} cannot be read as a picture: {told}.", _EXPORT)
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(picture) or picture
-    except BROKEN:
-        return picture  # EXIF that cannot be read says nothing about orientation
-
-
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A 16-bit grey picture scaled down; Pillow's own conversion would clip it to white."""
-    wide = picture.convert("F")
-    most = wide.getextrema()[1]
-    deep = picture.mode.startswith("I;16") or (isinstance(most, float) and most > 255)
-    return wide.point(lambda value: value * (1 / 257) + 0.0).convert("L") if deep else wide.convert("L")
+        reason = error.strerror
+    return BadInput(f"{name} cannot be read as a picture: {reason}.", _EXPORT)
 
 
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:

@@ -1,1 +1,1 @@
-"""The commands behind `launch.py`: set-up, studio, demo, test, doctor, bench."""
+"""The commands behind `launch.py`: set-up, studio, demo, test, doctor, pull, bench."""

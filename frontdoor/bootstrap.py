@@ -1,4 +1,4 @@
-"""A fresh clone becomes a working environment, once. Standard library only: nothing else is there yet."""
+"""Makes the environment of a fresh clone; imports the standard library alone, because nothing else is there yet."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ _SUPPORTED = ((3, 11), (3, 13))
 
 
 def ensure_environment(root: Path, *, tests: bool) -> Path:
-    """The Python to run commands with; `.venv` is made, or refreshed when pyproject.toml has changed."""
+    """Returns the Python of `.venv`, which is created, or refreshed when pyproject.toml has changed.
+
+    `tests`: whether the packages that the tests need are installed as well. Raises: SystemExit when this Python is not
+    supported, or when pip fails.
+    """
     low, high = _SUPPORTED
     if not low <= sys.version_info[:2] <= high:
         raise SystemExit(
             f"FLENwheel needs Python {low[0]}.{low[1]} to {high[0]}.{high[1]}; this is "
-            f"{sys.version_info[0]}.{sys.version_info[1]}. Start it with another one, e.g. python3.13 launch.py"
+            f"{sys.version_info[0]}.{sys.version_info[1]}. Start it with another Python, e.g. python3.13 launch.py"
         )
     venv = root / ".venv"
     python = venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -30,34 +34,35 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
         return python
     extras = "[test]" if tests or "test" in have else ""
     if not python.exists():
-        _say("Making .venv …")
+        print("Creating .venv …", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
-    _say("Installing the packages (about 2.3 GB, once; a few minutes) …")
+    print("Installing the packages (about 2.3 GB, only once; it takes a few minutes) …", flush=True)
     _pip_install(python, root, extras)
     stamp.write_text(f"{wanted} {extras.strip('[]')}")
     return python
 
 
 def run_inside(python: Path, arguments: list[str]) -> int:
-    """Run a command in the environment and answer its exit code."""
+    """Runs a command of `frontdoor` with the environment's Python and returns its exit code.
+
+    Elsewhere than on Windows the command takes this process's place, so that signals reach it.
+    """
     command = [str(python), "-m", "frontdoor.cli", *arguments]
     root = Path(__file__).resolve().parent.parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_paths(root))}
+    inherited = os.environ.get("PYTHONPATH", "")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *([inherited] if inherited else [])])}
     if os.name == "nt":
         return subprocess.run(command, env=environment).returncode
     os.execve(command[0], command, environment)
 
 
-def _paths(root: Path) -> list[str]:
-    inherited = os.environ.get("PYTHONPATH", "")
-    return [str(root), *([inherited] if inherited else [])]
-
-
 def _fingerprint(pyproject: Path) -> str:
+    """Returns 16 letters of the hash of pyproject.toml: other packages are wanted when they change."""
     return hashlib.sha256(pyproject.read_bytes()).hexdigest()[:16]
 
 
 def _pip_install(python: Path, root: Path, extras: str) -> None:
+    """Installs the project and its packages, and prints progress. Raises: SystemExit with the end of pip's output."""
     started = time.monotonic()
     command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input"]
     with subprocess.Popen(
@@ -74,21 +79,18 @@ def _pip_install(python: Path, root: Path, extras: str) -> None:
             tail = [*tail[-30:], line.rstrip()]
             if found := re.match(r"\s*Collecting (\S+)", line):
                 packages += 1
-                _progress(f"{packages} packages · {time.monotonic() - started:.0f} s · {found[1]}")
+                _print_progress(f"{packages} packages · {time.monotonic() - started:.0f} s · {found[1]}")
             elif line.startswith("Installing collected"):
-                _progress(f"{packages} packages · {time.monotonic() - started:.0f} s · unpacking them all …")
+                _print_progress(f"{packages} packages · {time.monotonic() - started:.0f} s · unpacking …")
     if pip.returncode:
-        raise SystemExit("\n".join(["", *tail, "", "pip could not install the packages; its last words are above."]))
-    _progress(f"Packages ready after {time.monotonic() - started:.0f} s.")
-    _say("")
+        raise SystemExit("\n".join(["", *tail, "", "pip could not install the packages: its output ends above."]))
+    _print_progress(f"The packages are ready after {time.monotonic() - started:.0f} s.")
+    print(flush=True)
 
 
-def _progress(words: str) -> None:
+def _print_progress(words: str) -> None:
+    """Prints over the last line of a terminal; elsewhere on a line of its own."""
     if sys.stdout.isatty():
         print(f"\r\033[K  {words}", end="", flush=True)
     else:
         print(f"  {words}", flush=True)
-
-
-def _say(words: str) -> None:
-    print(words, flush=True)

@@ -1,4 +1,4 @@
-"""`launch.py demo`: one full turn of both flywheels on a drawn character, headless, with a stand-in for the human."""
+"""`launch.py demo`: runs one turn of both flywheels on a drawn character, without a browser; a stand-in reviews."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import shlex
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from engines.api.errors import UserError
 from engines.api.params import EditParams, TrainParams
 from engines.catalogue.registry import load_class
-from frontdoor import report
-from frontdoor.standin import Opinion, StandIn
+from frontdoor import figures
+from frontdoor.figures import Tile
+from frontdoor.report import CardRates, Counts, EditorReport, EditRates, Identity, Margin, Report
+from frontdoor.standin import Opinion, Original, StandIn, Truth
 from frontdoor.studio import open_studio, serve
 from studio.flywheel import card, generate
 from studio.flywheel.curate import captions, importing
@@ -34,9 +36,10 @@ from studio.records.character import CHARACTER_SETTING
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job, JobState
+from studio.records.payload import PlanRow
 from studio.records.version import Version
 from studio.store import Store
-from studio.workplace.desk import Workplace
+from studio.workplace.desk import Desk, Workplace
 
 REVIEWER = (
     "a stand-in that judges with oracles trained on the drawn world's truth; no human took part. "
@@ -46,9 +49,11 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """How large a turn is; the tests take a smaller one through the same code.
+    """The size of a turn, by which tests run a smaller one through the same code.
 
-    With a `control`, v1 is also trained on for as long as v2 is, on nothing but its own pictures.
+    `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
+    changes to the two trainings' parameters. With `control` v1 is also trained on its own pictures for as
+    long as v2.
     """
 
     edits: int = 56
@@ -58,302 +63,314 @@ class Scale:
     practice: int = practice.EDITS
     later_edits: int = 40
     control: bool = False
-    train: dict[str, Any] = field(default_factory=dict)
-    refine: dict[str, Any] = field(default_factory=dict)
+    train: Mapping[str, object] = field(default_factory=dict)
+    refine: Mapping[str, object] = field(default_factory=dict)
 
 
 def main(options: argparse.Namespace) -> int:
-    """Turn once, write the report, say where it is; with `--open` show the result in the studio."""
+    """Runs one turn, writes the report and prints where it is; with `--open` opens the studio on the result."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
-    home = _fresh(out, "home")
-    with closing(open_studio(home)) as studio:
-        result = Turn(studio, out, Scale(control=options.control)).run(seed=options.seed)
-    _print_summary(result, out, home)
+    home = _unused_folder(out, "home")
+    with closing(open_studio(home)) as workplace:
+        report = Turn(workplace, out, Scale(control=options.control)).run(seed=options.seed)
+    print(
+        f"\n{report.summary()}\n"
+        f"\n  Pictures, curves and report.json: {out}"
+        f"\n  To see it in the studio:          python launch.py --home {shlex.quote(str(home))}\n",
+        flush=True,
+    )
     return serve(open_studio(home), port=0, browser=True) if options.open else 0
 
 
 class Turn:
-    """The steps of one turn; each is what a user would click, in the same order."""
+    """Runs the steps of one turn as a user would click them, in the same order."""
 
-    def __init__(self, studio: Workplace, out: Path, scale: Scale) -> None:
-        self.studio = studio
+    def __init__(self, workplace: Workplace, out: Path, scale: Scale) -> None:
+        self.workplace = workplace
         self.out = out
         self.scale = scale
         self.losses: dict[str, list[tuple[int, float]]] = {}
         self.seconds: dict[str, float] = {}
-        self.seen: dict[str, Opinion] = {}
+        self.opinions: dict[str, Opinion] = {}
 
-    def run(self, seed: int | None) -> dict[str, Any]:
-        """Both flywheels once; answers what `report.json` holds."""
+    @property
+    def desk(self) -> Desk:
+        """Returns the desk of the character."""
+        return self.workplace.desk(self.character)
+
+    @property
+    def store(self) -> Store:
+        """Returns the character's store."""
+        return self.desk.store
+
+    def run(self, seed: int | None) -> Report:
+        """Turns both flywheels once, writes the report and its pictures, and returns the report.
+
+        `seed` draws another character than the sample. Raises: UserError when a step fails.
+        """
         started = time.monotonic()
-        self.studio.jobs.start()
+        self.workplace.jobs.start()
         self._curate(seed)
-        edits = self._enrich("enrich", self._plan(self.scale.edits))
+        edits = self._enrich("enrich", enrich.plan(self.desk, limit=self.scale.edits).rows)
         self._review_edits("enriched", edits)
         v1 = self._train("v1")
         cards = {"base": self._card("base", ""), "v1": self._card("v1", v1.id)}
         if self.scale.control:
             cards["v1 longer"] = self._card("v1 longer", self._train("v1 longer", start=v1.id).id)
             self.store.adopt(v1.id)
-        self._show_what_was_missed(cards["v1"])
+        if aims := card.lessons(cards["v1"]):  # what v1 never draws right, no review can pick from its pictures
+            rows = enrich.plan(self.desk, limit=self.scale.shown, aims=aims).rows
+            self._review_edits("shown", self._enrich("show the missed", rows))
         synthetic = self._generate(v1)
-        self._review_synthetic(synthetic)
         cards["v2"] = self._card("v2", self._train("v2", start=v1.id).id)
         editor = self._refine()
-        result = {
-            "seed": seed,
-            "counts": self._counts(edits, synthetic),
-            "card": {name: self._first_try(run) for name, run in cards.items()},
-            "identity": self._identity(cards),
-            "editor": editor,
-            "decisions": dict(self.reviewer.decisions),
-            "seconds": round(time.monotonic() - started, 1),
-            "seconds_per_stage": self.seconds,
-            "peak_rss_gib": round(_peak_rss_gib(), 2),
-            "reviewer": REVIEWER,
-        }
-        report.loss_plot(self.losses, self.out / "loss.png")
-        report.write(self.out / "report.json", result)
-        return result
+
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, KiB elsewhere
+        report = Report(
+            seed=seed,
+            counts=self._counts(edits, synthetic),
+            card={name: self._card_rates(run) for name, run in cards.items()},
+            identity=self._identity(cards),
+            editor=editor,
+            decisions=dict(self.reviewer.decisions),
+            seconds=round(time.monotonic() - started, 1),
+            seconds_per_stage=self.seconds,
+            peak_rss_gib=round(peak / (1 << 30 if sys.platform == "darwin" else 1 << 20), 2),
+            reviewer=REVIEWER,
+        )
+        figures.loss_plot(self.losses, self.out / "loss.png")
+        report.write(self.out / "report.json")
+        return report
 
     # ── flywheel 1 ──────────────────────────────────────────────────────────────────────────────
 
     def _curate(self, seed: int | None) -> None:
-        """Twelve pictures in, captioned; the stand-in meets the originals."""
-        folder, truths = _drawn_character(self.studio.settings.assets, self.out, seed)
+        """Imports and captions twelve pictures, approves them, and makes the reviewer who knows their truth."""
+        folder, truths = _drawn_character(self.workplace.settings.assets, self.out, seed)
         name = "Robin" if seed is None else f"Character {seed}"
-        self.character = self.studio.library.create(f"{name} (demo)").id
-        self.studio.library.set_setting(CHARACTER_SETTING, self.character)
-        pictures = [folder / name for name in truths]  # without the words beside them: the captioner finds its own
-        imported = self._wait("import", importing.submit_import(self.studio.desk(self.character), pictures))
-        self._wait("caption", captions.submit_caption(self.studio.desk(self.character)))
-        sources = {
-            record.id: (truths[record.name], self.store.open_image(record.id))
+        self.character = self.workplace.library.create(f"{name} (demo)").id
+        self.workplace.library.set_setting(CHARACTER_SETTING, self.character)
+        pictures = [folder / name for name in truths]  # without the captions beside them: the captioner writes its own
+        imported = self._wait("import", importing.submit_import(self.desk, pictures))
+        self._wait("caption", captions.submit_caption(self.desk))
+        originals = {
+            record.id: Original(truths[record.name], self.store.open_image(record.id))
             for record in self.store.select(kind=Kind.SOURCE)
         }
-        if len(sources) != len(truths):
-            raise UserError(f"{len(sources)} of {len(truths)} pictures came in.", str(imported.artifacts.to_json()))
-        manifest = json.loads((self.studio.settings.assets / "mini" / "manifest.json").read_text())
-        self.reviewer = StandIn.hire(self.studio.settings.assets, float(manifest["thresholds"]["judge"]), sources)
-        for image_id in sources:
+        if len(originals) != len(truths):
+            artifacts = str(imported.artifacts.to_json())
+            raise UserError(f"Only {len(originals)} of {len(truths)} pictures were imported.", artifacts)
+        manifest = json.loads((self.workplace.settings.assets / "mini" / "manifest.json").read_text())
+        threshold = float(manifest["thresholds"]["judge"])
+        self.reviewer = StandIn.for_originals(self.workplace.settings.assets, threshold, originals)
+        for image_id in originals:
             self.store.decide(image_id, Verdict.GOOD, reviewer="stand-in")
             self.reviewer.decisions["sources"] += 1
 
-    def _plan(self, count: int) -> tuple[enrich.PlanRow, ...]:
-        """Edits that were never asked for before."""
-        return enrich.plan(self.studio.desk(self.character), limit=count).rows
+    def _enrich(self, stage: str, rows: Sequence[PlanRow]) -> list[ImageRecord]:
+        """Runs the edits of a plan and returns their results."""
+        return self._results(self._wait(stage, enrich.submit(self.desk, rows)))
 
-    def _enrich(self, stage: str, rows: tuple[enrich.PlanRow, ...]) -> list[ImageRecord]:
-        return self._saved(self._wait(stage, enrich.submit(self.studio.desk(self.character), rows)))
-
-    def _review_edits(self, stage: str, records: list[ImageRecord]) -> None:
-        """Every edit gets a verdict; what was not done as asked is mended by hand, a golden triplet."""
-        opinions = self._opinions(records)
-        for record, opinion in zip(records, opinions, strict=True):
+    def _review_edits(self, stage: str, records: Sequence[ImageRecord]) -> None:
+        """Gives every edit a verdict; one that was not done as asked is corrected, which makes a golden triplet."""
+        for record, opinion in zip(records, self._judge(records), strict=True):
             if opinion.verdict is Verdict.NEEDS_CORRECTION:
-                self._mend(stage, record, opinion)
+                fixed = self.reviewer.correct(record.parent, record.asked, record.width)
+                self.store.correct(record.id, fixed, reviewer="stand-in", reason=", ".join(opinion.reasons))
+                self.reviewer.decisions[stage] += 1
+                self.reviewer.decisions["corrections"] += 1
             else:
                 self._decide(stage, record, opinion)
         self._sheet(f"{stage}.png", f"Edits as reviewed: {stage}", records)
 
-    def _mend(self, stage: str, record: ImageRecord, opinion: Opinion) -> None:
-        fixed = self.reviewer.mend(record.parent, record.asked, record.width)
-        self.store.correct(record.id, fixed, reviewer="stand-in", reason=", ".join(opinion.reasons))
-        self.reviewer.decisions[stage] += 1
-        self.reviewer.decisions["corrections"] += 1
-
     def _train(self, name: str, start: str = "") -> Version:
-        """A version on all that is approved by now; one that goes on from another keeps what that one could do."""
-        spec = self.studio.registry.spec(self.store.character.generator)
+        """Trains a version on all that is approved so far, adopts it and returns it.
+
+        `start`: the version whose weights the training goes on from.
+        """
+        spec = self.workplace.registry.spec(self.store.character.generator)
         params = spec.params(TrainParams, **self.scale.train)
-        job = self._wait(f"train {name}", train.submit(self.studio.desk(self.character), params=params, start=start))
-        self.losses[f"character {name}"] = runs.losses(self.studio, job.id)
+        job = self._wait(f"train {name}", train.submit(self.desk, params=params, start=start))
+        self.losses[f"character {name}"] = runs.losses(self.workplace, job.id)
         version = self.store.versions.find(job=job.id)[-1]
         return self.store.adopt(version.id)
 
     def _card(self, name: str, version: str) -> CardRun:
-        job = self._wait(
-            f"card {name}",
-            card.submit(self.studio.desk(self.character), version=version, seeds=self.scale.card_seeds),
-        )
+        """Draws the model card of a version ("" is the base model), judges each cell, and returns the card."""
+        submitted = card.submit(self.desk, version=version, seeds=self.scale.card_seeds)
+        job = self._wait(f"card {name}", submitted)
         run = self.store.cards.find(job=job.id)[-1]
         records = [self.store.images.get(cell.image) for cell in run.cells]
-        for cell, opinion in zip(run.cells, self._opinions(records), strict=True):
-            card.set_human(self.studio.desk(self.character), run.id, cell.cell, cell.seed, not opinion.reasons)
+        for cell, opinion in zip(run.cells, self._judge(records), strict=True):
+            card.set_human(self.desk, run.id, cell.cell, cell.seed, not opinion.reasons)
             self.reviewer.decisions["card"] += 1
         self._sheet(f"card-{name}.png", f"Model card, {name}", records, columns=len(self.scale.card_seeds) * 4)
         return self.store.cards.get(run.id)
 
-    def _show_what_was_missed(self, run: CardRun) -> None:
-        """What a version never draws right nobody can pick from its pictures; the editor shows it, for the next one."""
-        if aims := card.lessons(run):
-            rows = enrich.plan(self.studio.desk(self.character), limit=self.scale.shown, aims=aims).rows
-            self._review_edits("shown", self._enrich("show the missed", rows))
-
     def _generate(self, version: Version) -> list[ImageRecord]:
-        """New scenes; half of them show what the card says that the version cannot do yet."""
-        half = self.scale.synthetic // 2
-        missed = card.missed(self.studio.desk(self.character), version.id)
-        items = [
-            *generate.scene_items(self.studio.desk(self.character), self.scale.synthetic - half, version.id, seed=1000),
-            *generate.scene_items(self.studio.desk(self.character), half, version.id, seed=2000, aims=missed),
-        ]
-        job = generate.submit(self.studio.desk(self.character), items, version=version.id)
-        return self._saved(self._wait("generate", job))
+        """Draws new scenes, reviews those that passed the identity filter, and returns all.
 
-    def _review_synthetic(self, records: list[ImageRecord]) -> None:
+        Half of the scenes show what the version's card missed.
+        """
+        half = self.scale.synthetic // 2
+        missed = card.missed(self.desk, version.id)
+        items = [
+            *generate.scene_items(self.desk, self.scale.synthetic - half, version.id, seed=1000),
+            *generate.scene_items(self.desk, half, version.id, seed=2000, aims=missed),
+        ]
+        records = self._results(self._wait("generate", generate.submit(self.desk, items, version=version.id)))
         passed = [record for record in records if not record.filtered]
-        for record, opinion in zip(passed, self._opinions(passed), strict=True):
+        for record, opinion in zip(passed, self._judge(passed), strict=True):
             self._decide("synthetic", record, opinion)
         self._sheet("synthetic.png", "New scenes: filtered by identity, then reviewed", records)
+        return records
 
     # ── flywheel 2 ──────────────────────────────────────────────────────────────────────────────
 
-    def _practise(self) -> None:
-        """More edits of what was refused, reviewed and mended like the first."""
-        if any(each.refused for each in practice.standings(self.studio.desk(self.character))):
-            rows = practice.plan(self.studio.desk(self.character), self.scale.practice).rows
-            self._review_edits("practised", self._enrich("practise", rows))
-
-    def _refine(self) -> dict[str, Any]:
-        """Triplets to an editor LoRA; then edits that neither has seen, base and v1 on the same seeds."""
-        self._practise()
+    def _refine(self) -> EditorReport:
+        """Trains the editor on the triplets, then compares base and v1 on the same new edits with the same seeds."""
+        if any(each.refused for each in practice.standings(self.desk)):
+            practised = practice.plan(self.desk, self.scale.practice).rows
+            self._review_edits("practised", self._enrich("practise", practised))
         asked = enrich.asked(self.store)
-        rows = self._plan(self.scale.later_edits)
+        rows = enrich.plan(self.desk, limit=self.scale.later_edits).rows
         base = self._enrich("enrich again, base", rows)
-        spec = self.studio.registry.spec(self.store.character.editor)
+        spec = self.workplace.registry.spec(self.store.character.editor)
         params = spec.params(TrainParams, **self.scale.refine)
-        job = self._wait("train editor v1", refine.submit(self.studio.desk(self.character), params=params))
-        self.losses["editor v1"] = runs.losses(self.studio, job.id)
+        job = self._wait("train editor v1", refine.submit(self.desk, params=params))
+        self.losses["editor v1"] = runs.losses(self.workplace, job.id)
         version = self.store.versions.find(job=job.id)[-1]
-        refine.adopt(self.studio.desk(self.character), version.id)
+        refine.adopt(self.desk, version.id)
         after = self._enrich("enrich again, v1", rows)
-        new = [(row.source, EditParams.from_json(row.params).headline()) not in asked for row in rows]
-        outcome: dict[str, Any] = {"never_asked_before": sum(new)}
-        for name, records in (("base", base), ("v1", after)):
-            opinions = self._opinions(records)
-            for record, opinion in zip(records, opinions, strict=True):
-                self._decide(f"editor {name}", record, opinion)
-            good = sum(opinion.verdict is Verdict.GOOD for opinion in opinions)
-            low, high = wilson(good, len(records))
-            outcome[name] = {
-                "acceptance": round(good / len(records), 4),
-                "n": len(records),
-                "interval": [round(low, 4), round(high, 4)],
-                "edit_done": round(sum(not o.wrong for o in opinions) / len(records), 4),
-                "identity_kept": round(sum(o.identity for o in opinions) / len(records), 4),
-            }
-            self._sheet(f"editor-{name}.png", f"The same edits, editor {name}", records)
-        outcome["triplets"] = dict(
-            Counter("golden" if triplet.golden else "positive" for triplet in self.store.triplets.all())
+        wordings = [(row.source, EditParams.from_json(row.params).headline()) for row in rows]
+        return EditorReport(
+            never_asked_before=sum(words not in asked for words in wordings),
+            base=self._edit_rates("base", base),
+            v1=self._edit_rates("v1", after),
+            triplets=dict(Counter("golden" if each.golden else "positive" for each in self.store.triplets.all())),
+            adopted=self.store.adopted(Role.EDITOR) is not None,
         )
-        outcome["adopted"] = self.store.adopted(Role.EDITOR) is not None
-        return outcome
 
-    # ── what the report says ────────────────────────────────────────────────────────────────────
+    def _edit_rates(self, name: str, records: Sequence[ImageRecord]) -> EditRates:
+        """Reviews the edits of one editor and returns the shares that were accepted, done and kept the person."""
+        opinions = self._judge(records)
+        for record, opinion in zip(records, opinions, strict=True):
+            self._decide(f"editor {name}", record, opinion)
+        self._sheet(f"editor-{name}.png", f"The same edits, editor {name}", records)
+        good = sum(opinion.verdict is Verdict.GOOD for opinion in opinions)
+        low, high = wilson(good, len(records))
+        return EditRates(
+            acceptance=round(good / len(records), 4),
+            n=len(records),
+            interval=(round(low, 4), round(high, 4)),
+            edit_done=round(sum(not o.wrong for o in opinions) / len(records), 4),
+            identity_kept=round(sum(o.identity for o in opinions) / len(records), 4),
+        )
 
-    def _counts(self, edits: list[ImageRecord], synthetic: list[ImageRecord]) -> dict[str, int]:
+    # ── the report ──────────────────────────────────────────────────────────────────────────────
+
+    def _counts(self, edits: Sequence[ImageRecord], synthetic: Sequence[ImageRecord]) -> Counts:
+        """Counts the turn's pictures by kind and by their present verdict."""
         states = Counter(self.store.images.get(record.id).state for record in edits)
-        accepted = [record for record in synthetic if self.store.images.get(record.id).state is Verdict.GOOD]
-        return {
-            "source": len(self.store.select(kind=Kind.SOURCE)),
-            "enriched": len(edits),
-            "good": states[Verdict.GOOD],
-            "needs_correction": states[Verdict.NEEDS_CORRECTION],
-            "reject": states[Verdict.REJECT],
-            "synthetic": len(synthetic),
-            "filtered": sum(record.filtered for record in synthetic),
-            "accepted": len(accepted),
-        }
+        return Counts(
+            source=len(self.store.select(kind=Kind.SOURCE)),
+            enriched=len(edits),
+            good=states[Verdict.GOOD],
+            needs_correction=states[Verdict.NEEDS_CORRECTION],
+            reject=states[Verdict.REJECT],
+            synthetic=len(synthetic),
+            filtered=sum(record.filtered for record in synthetic),
+            accepted=sum(self.store.images.get(record.id).state is Verdict.GOOD for record in synthetic),
+        )
 
-    def _first_try(self, run: CardRun) -> dict[str, Any]:
+    def _card_rates(self, run: CardRun) -> CardRates:
+        """Returns the shares of a card's cells that the reviewer found right."""
         first = [cell for cell in run.cells if cell.seed == self.scale.card_seeds[0]]
         right = sum(cell.human is True for cell in first)
         low, high = wilson(right, len(first))
         every = sum(cell.human is True for cell in run.cells)
-        return {
-            "first_try_rate": round(right / len(first), 4),
-            "n": len(first),
-            "interval": [round(low, 4), round(high, 4)],
-            "all_seeds_rate": round(every / len(run.cells), 4),
-            "all_seeds_n": len(run.cells),
-        }
+        return CardRates(
+            first_try_rate=round(right / len(first), 4),
+            n=len(first),
+            interval=(round(low, 4), round(high, 4)),
+            all_seeds_rate=round(every / len(run.cells), 4),
+            all_seeds_n=len(run.cells),
+        )
 
-    def _identity(self, cards: dict[str, CardRun]) -> dict[str, Any]:
-        """Judge-encoder similarity to the originals over the card's pictures; the judge never filtered."""
-        values = {name: [self.seen[cell.image].similarity for cell in run.cells] for name, run in cards.items()}
+    def _identity(self, cards: Mapping[str, CardRun]) -> Identity:
+        """Returns the similarity of the cards' pictures to the originals, by the encoder that never filtered."""
+        values = {name: [self.opinions[cell.image].similarity for cell in run.cells] for name, run in cards.items()}
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
         margin, low, high = bootstrap(pairs)
-        return {
-            **{name: round(median(row), 4) for name, row in values.items()},
-            "n": len(values["base"]),
-            "margin_v1_over_base": {
-                "median_of_pairs": round(margin, 4),
-                "interval_95": [round(low, 4), round(high, 4)],
-            },
-            "threshold": round(self.reviewer.threshold, 4),
-        }
+        return Identity(
+            medians={name: round(median(row), 4) for name, row in values.items()},
+            n=len(values["base"]),
+            margin_v1_over_base=Margin(median_of_pairs=round(margin, 4), interval_95=(round(low, 4), round(high, 4))),
+            threshold=round(self.reviewer.threshold, 4),
+        )
 
-    # ── plumbing ────────────────────────────────────────────────────────────────────────────────
+    # ── jobs and reviews ────────────────────────────────────────────────────────────────────────
 
-    @property
-    def store(self) -> Store:
-        """The character's store."""
-        return self.studio.store(self.character)
-
-    def _saved(self, job: Job) -> list[ImageRecord]:
+    def _results(self, job: Job) -> list[ImageRecord]:
+        """Returns the pictures that a job made, each once."""
         return [self.store.images.get(image) for image in dict.fromkeys(job.artifacts.images or ())]
 
-    def _opinions(self, records: list[ImageRecord]) -> list[Opinion]:
+    def _judge(self, records: Sequence[ImageRecord]) -> list[Opinion]:
+        """Returns the reviewer's opinion of each picture, and keeps it for the sheets and the report."""
         pictures = [self.store.open_image(record.id) for record in records]
-        opinions = self.reviewer.look(pictures, [record.asked for record in records])
-        self.seen.update(zip((record.id for record in records), opinions, strict=True))
+        opinions = self.reviewer.judge(pictures, [record.asked for record in records])
+        self.opinions.update(zip((record.id for record in records), opinions, strict=True))
         return opinions
 
     def _decide(self, stage: str, record: ImageRecord, opinion: Opinion) -> None:
+        """Stores the opinion's verdict on a picture."""
         self.reviewer.decide(
             stage,
             opinion,
             lambda verdict, reasons: self.store.decide(record.id, verdict, reviewer="stand-in", reasons=reasons),
         )
 
-    def _sheet(self, name: str, title: str, records: list[ImageRecord], columns: int = 10) -> None:
+    def _sheet(self, name: str, title: str, records: Sequence[ImageRecord], columns: int = 10) -> None:
+        """Writes a contact sheet of pictures with similarity, the first two attributes asked for, and verdict."""
         tiles = []
         for record in records:
-            opinion = self.seen.get(record.id)
+            opinion = self.opinions.get(record.id)
             label = "set aside" if record.filtered else f"{opinion.similarity:.2f}" if opinion else ""
             asked = " ".join(str(record.asked[name]) for name in list(record.asked)[:2])
             verdict = str(opinion.verdict) if opinion and not record.filtered else ""
-            tiles.append((self.store.open_image(record.id), f"{label} {asked}".strip(), verdict))
-        report.contact_sheet(tiles, self.out / name, title=title, columns=columns)
+            tiles.append(Tile(self.store.open_image(record.id), f"{label} {asked}".strip(), verdict))
+        figures.contact_sheet(tiles, self.out / name, title=title, columns=columns)
 
     def _wait(self, stage: str, job: Job) -> Job:
-        """Follow a job to its end, with a bar. Raises: UserError when it did not get there."""
+        """Waits until a job ends, prints its progress, and returns it. Raises: UserError when it was not done."""
         started = time.monotonic()
-        while (job := self.studio.jobs.get(job.id)).state in (JobState.QUEUED, JobState.RUNNING):
-            _bar(stage, job)
+        while (job := self.workplace.jobs.get(job.id)).state in (JobState.QUEUED, JobState.RUNNING):
+            _print_progress(stage, job)
             time.sleep(0.2)
         self.seconds[stage] = round(time.monotonic() - started, 1)
         if job.state is not JobState.DONE:
-            raise UserError(f"The step '{stage}' ended {job.state}: {job.error.message}", job.error.hint)
-        _bar(stage, job, f"{self.seconds[stage]:.0f} s\n")
+            cause = f"The step '{stage}' was not done; its job is {job.state}: {job.error.message}"
+            raise UserError(cause, job.error.hint)
+        _print_progress(stage, job, f"{self.seconds[stage]:.0f} s\n")
         return job
 
 
-def _fresh(out: Path, name: str) -> Path:
-    """A folder that no earlier run has used: a demo never writes into another one's studio."""
+def _unused_folder(out: Path, name: str) -> Path:
+    """Returns a folder that no earlier run has used, so that a demo never writes into another one's data."""
     taken = [folder for folder in out.glob(f"{name}*") if folder.is_dir()]
     return out / (name if not taken else f"{name}-{len(taken) + 1}")
 
 
-def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, dict[str, Any]]]:
-    """A folder with twelve pictures, and the truth of each by file name."""
+def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, Truth]]:
+    """Returns a folder with twelve pictures of the sample character, or of a new one, and file name -> its truth."""
     if seed is None:
         folder = assets_folder / "sample"
         pictures = json.loads((folder / "character.json").read_text())["pictures"]
         return folder, {picture["file"]: picture["truth"] for picture in pictures}
-    folder = _fresh(out, f"character-{seed}")
+    folder = _unused_folder(out, f"character-{seed}")
     folder.mkdir()
     truths = {}
     for n, scene in enumerate(load_class("engines.mini.world:sample_scenes")(seed)):
@@ -363,7 +380,8 @@ def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[
     return folder, truths
 
 
-def _bar(stage: str, job: Job, ending: str = "") -> None:
+def _print_progress(stage: str, job: Job, ending: str = "") -> None:
+    """Prints a job's bar; `ending` takes the place of the time left. Elsewhere than on a terminal prints only ends."""
     done = job.step / job.total if job.total else 0.0
     words = f"  {stage:<22} {'█' * round(24 * done):<24} {job.step}/{job.total}"
     rest = ending or (f"{job.eta_s:.0f} s left" if job.eta_s else "")
@@ -371,31 +389,3 @@ def _bar(stage: str, job: Job, ending: str = "") -> None:
         print(f"\r\033[K{words}  {rest}", end="", flush=True)
     elif ending:
         print(f"{words}  {ending}", end="", flush=True)
-
-
-def _peak_rss_gib() -> float:
-    import resource
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1 << 30 if sys.platform == "darwin" else 1 << 20)
-
-
-def _print_summary(result: dict[str, Any], out: Path, home: Path) -> None:
-    counts, cards, identity, editor = (result[key] for key in ("counts", "card", "identity", "editor"))
-    margin = identity["margin_v1_over_base"]
-    print(
-        f"\n  One turn in {result['seconds'] / 60:.1f} minutes; the reviewer was a stand-in, not a human,\n"
-        f"  and its corrections are drawn from the truth, cleaner than a human's would be.\n"
-        f"  pictures   {counts['source']} sources → {counts['enriched']} enriched, {counts['good']} good "
-        f"→ {counts['synthetic']} synthetic, {counts['accepted']} accepted; "
-        f"{result['decisions'].get('shown', 0)} edits of what v1 missed\n"
-        f"  identity   base {identity['base']:.2f} → v1 {identity['v1']:.2f} → v2 {identity['v2']:.2f}   "
-        f"(v1 − base {margin['median_of_pairs']:+.2f}, 95 % {margin['interval_95'][0]:+.2f} … "
-        f"{margin['interval_95'][1]:+.2f}, {identity['n']} pictures)\n"
-        f"  first try  base {cards['base']['first_try_rate']:.0%} → v1 {cards['v1']['first_try_rate']:.0%} "
-        f"→ v2 {cards['v2']['first_try_rate']:.0%}   (of {cards['v1']['n']} cells)\n"
-        f"  editor     base {editor['base']['acceptance']:.0%} → v1 {editor['v1']['acceptance']:.0%} accepted\n"
-        f"\n  Pictures, curves and report.json: {out}\n"
-        f"  See it in the studio:             python launch.py --home {shlex.quote(str(home))}\n",
-        flush=True,
-    )

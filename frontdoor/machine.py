@@ -1,4 +1,4 @@
-"""What of this machine is ours."""
+"""The cores that this process may use, the settings of torch's allocator, and an environment without proxies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch has read
 
 
 def cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def grow_in_segments(environment: MutableMapping[str, str], platform: str) -> None:
-    """Let torch's CUDA allocator extend its blocks, so that swapping models of other sizes leaves no holes.
+def use_expandable_segments(environment: MutableMapping[str, str], platform: str) -> None:
+    """Sets torch's CUDA allocator to extend its blocks, so that swapping models of other sizes leaves no gaps.
 
-    Read by torch when it is imported; where a user has set the allocator that stands. Windows knows no such blocks.
+    torch reads the variable when it is imported. A user's own setting of the allocator stays as it is, and nothing is
+    set on Windows, where torch has no expandable segments.
     """
     if platform != "win32" and not any(name in environment for name in _ALLOCATOR):
         environment.update(dict.fromkeys(_ALLOCATOR, "expandable_segments:True"))
@@ -25,8 +26,10 @@ def grow_in_segments(environment: MutableMapping[str, str], platform: str) -> No
 
 @contextmanager
 def without_proxies(environment: MutableMapping[str, str]) -> Iterator[None]:
-    """While this lasts no proxy is set: Gradio makes an HTTP client when it is imported, and a proxy that httpx cannot
-    use (SOCKS without its package, a misspelt address) would end the import. Downloads go through the proxy as before.
+    """Removes all proxies from an environment while the context is open, and restores them afterwards.
+
+    Gradio makes an HTTP client when it is imported, and a proxy that httpx cannot use (SOCKS without its package, a
+    misspelt address) would end the import. Downloads go through the proxy as before.
     """
     proxies = {name: value for name, value in environment.items() if name.lower().endswith("_proxy")}
     for name in proxies:

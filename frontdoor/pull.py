@@ -1,4 +1,4 @@
-"""`launch.py pull MODEL`: download a model, verify it, quantise it once."""
+"""`launch.py pull MODEL`: downloads a model, verifies it and quantises it once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import assets
@@ -22,59 +21,62 @@ _GIB = 1 << 30
 
 
 def main(options: argparse.Namespace) -> int:
-    """Show licence and sizes, ask, then do it; 0 when the model is ready."""
+    """Pulls from Hugging Face, or from the folder or file given; returns 0 when the model is ready.
+
+    Raises: what `pull` raises; NotFound when nothing is at the path given.
+    """
     settings = Settings.from_env(Path(assets.__file__).parent)
     registry = Registry(settings.assets, settings.models_dir)
-    return pull(options, registry, _hub(options.source), input)
+    source: Path | None = options.source
+    hub: Hub = HuggingFace()
+    if source is not None and source.is_dir():
+        hub = FolderHub(source.expanduser().resolve())
+    elif source is not None and not source.is_file():
+        raise NotFound(f"There is nothing at {source}.", "Give a folder in diffusers layout, or one safetensors file.")
+    return pull(options, registry, hub, input)
 
 
 def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callable[[str], str]) -> int:
-    """As `main`, with the places given. Raises: what `Pull` raises, BadInput."""
+    """Shows licence and sizes, asks for consent, then downloads, verifies and quantises.
+
+    Returns 0 when the model is ready, 1 when the user refused the licence; `ask` is how the user is asked.
+    Raises: what `Pull` raises; BadInput for a model that is not on a hub, or for given files that do not fit it.
+    """
     spec = registry.spec(options.model)
     if spec.source.startswith(("assets:", "deepface:")):
         raise BadInput(
-            f"{spec.name} is not pulled: it ships with us or comes by hand.",
-            "python launch.py doctor says what it needs.",
+            f"{spec.name} is not pulled: it is embedded, or you put its weights there yourself.",
+            "Run python launch.py doctor to see what it needs.",
         )
-    home, source = registry.home(spec), options.source
+    home = registry.home(spec)
+    source: Path | None = options.source
     if source is not None:
         given.demand_readable(spec, source.expanduser())
-    work = Pull(
-        spec, home, hub, transformer=source if _is_file(source) else None, check=partial(_demand_fitting, spec, source)
-    )
+
+    def check(home: Path) -> None:
+        """Compares the given weights with the model's configurations, once these are here."""
+        if source is not None and spec.role != "scorer":
+            load_class("engines.weights.components:demand_fitting")(spec, home, source)
+
+    work = Pull(spec, home, hub, transformer=source if source is not None and source.is_file() else None, check=check)
     survey = work.survey(options.to)
-    print(_words(spec, survey, home), flush=True)
+    print(_summary(spec, survey, home), flush=True)
     if survey.nothing_to_do:
         print(f"{spec.name} is here already, as {options.to}.")
-    elif not options.yes and not _accepted(spec, ask):
-        print("Nothing was downloaded.")
-        return 1
-    work.run(survey, _Bar().tell)
+    elif not options.yes:
+        consent = ask(f"Do you accept the licence {spec.licence}? [y/N] ")
+        if consent.strip().lower() not in ("y", "yes"):
+            print("Nothing was downloaded.")
+            return 1
+    work.run(survey, _ProgressLine().show)
     if options.lean:
         print(f"\n{work.forget_originals(options.to) / _GIB:.1f} GiB of full-width weights deleted.")
     print(f"\n{spec.name} is ready in {home}.")
     return 0
 
 
-def _demand_fitting(spec: ModelSpec, source: Path | None, home: Path) -> None:
-    """Whether what was given fills the model, once its configurations are here. Raises: ModelMissing, BadInput."""
-    if source is not None and spec.role != "scorer":
-        load_class("engines.weights.components:demand_fitting")(spec, home, source)
-
-
-def _hub(source: Path | None) -> Hub:
-    if source is None or source.is_file():
-        return HuggingFace()
-    if source.is_dir():
-        return FolderHub(source.expanduser().resolve())
-    raise NotFound(f"There is nothing at {source}.", "Give a folder in diffusers layout, or one safetensors file.")
-
-
-def _is_file(source: Path | None) -> bool:
-    return source is not None and source.is_file()
-
-
-def _words(spec: ModelSpec, survey: Survey, home: Path) -> str:
+def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
+    """Returns the lines that a user reads before the download: licence, sizes, disk."""
     gate = "gated: accept the licence on its page first" if spec.gated or survey.gated else "not gated"
     return "\n".join(
         (
@@ -87,19 +89,15 @@ def _words(spec: ModelSpec, survey: Survey, home: Path) -> str:
     )
 
 
-def _accepted(spec: ModelSpec, ask: Callable[[str], str]) -> bool:
-    return ask(f"Do you accept the licence {spec.licence}? [y/N] ").strip().lower() in ("y", "yes")
-
-
-class _Bar:
-    """One line on a terminal; elsewhere a line every few seconds."""
+class _ProgressLine:
+    """Prints progress: on a terminal one line that is overwritten, elsewhere a new line every five seconds."""
 
     def __init__(self) -> None:
         self._last = 0.0
         self._what = ""
 
-    def tell(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` bytes or weights."""
+    def show(self, what: str, done: int, total: int) -> None:
+        """Prints that `done` of `total` bytes or weights are done, if the last line is old enough."""
         now = time.monotonic()
         every = 0.1 if sys.stdout.isatty() else 5.0
         if done < total and now - self._last < every and what == self._what:

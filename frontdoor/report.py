@@ -1,63 +1,164 @@
-"""The demo's report: contact sheets, a loss plot and `report.json`, for people who would rather look than read."""
+"""The records of the demo's `report.json`, which `bench turn` reads again."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from pydantic import TypeAdapter
 
-from engines.pictures import to_rgb
+from engines.api.errors import BadInput
 
-_TILE = 128
-_LABEL = 18
-_INK = (30, 32, 38)
-_FRAMES = {"good": (46, 160, 94), "needs_correction": (222, 155, 40), "reject": (205, 66, 70)}
+Json = dict[str, Any]  # an object as the json module reads and writes it
+Interval = tuple[float, float]  # of 95 %: the lower and the upper end
 
 
-def contact_sheet(tiles: Sequence[tuple[Image.Image, str, str]], path: Path, *, title: str, columns: int = 10) -> None:
-    """Pictures with a label and a verdict's colour each: (picture, label, verdict or "")."""
-    rows = max(1, -(-len(tiles) // columns))
-    sheet = Image.new("RGB", (columns * (_TILE + 8) + 8, rows * (_TILE + _LABEL + 8) + 40), "white")
-    pen = ImageDraw.Draw(sheet)
-    pen.text((10, 10), title, fill=_INK, font=ImageFont.load_default(size=17))
-    small = ImageFont.load_default(size=11)
-    for n, (picture, label, verdict) in enumerate(tiles):
-        x, y = 8 + n % columns * (_TILE + 8), 40 + n // columns * (_TILE + _LABEL + 8)
-        if verdict in _FRAMES:
-            pen.rectangle((x - 3, y - 3, x + _TILE + 2, y + _TILE + 2), fill=_FRAMES[verdict])
-        sheet.paste(to_rgb(picture).resize((_TILE, _TILE), Image.Resampling.LANCZOS), (x, y))
-        pen.text((x, y + _TILE + 2), label[:22], fill=_INK, font=small)
-    sheet.save(path)
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """How many pictures the turn had, by kind and by verdict.
+
+    `good`, `needs_correction` and `reject` are the verdicts on the enriched pictures; `filtered` are the synthetic ones
+    that the identity filter set aside, `accepted` those that the reviewer approved.
+    """
+
+    source: int
+    enriched: int
+    good: int
+    needs_correction: int
+    reject: int
+    synthetic: int
+    filtered: int
+    accepted: int
 
 
-def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
-    """One line a training, smoothed over twenty steps; the raw losses lie behind it."""
-    import matplotlib
+@dataclass(frozen=True, kw_only=True)
+class CardRates:
+    """The shares of a model card's cells that the reviewer found right: with the first seed alone, and with all seeds.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    `n` is the number of cells, `interval` that of the first share, `all_seeds_n` the number of cells × seeds.
+    """
 
-    figure, axes = pyplot.subplots(figsize=(9, 4.5), dpi=110)
-    for name, points in curves.items():
-        steps = [step for step, _ in points]
-        losses = [loss for _, loss in points]
-        smooth = [sum(losses[max(0, n - 19) : n + 1]) / len(losses[max(0, n - 19) : n + 1]) for n in range(len(losses))]
-        (line,) = axes.plot(steps, smooth, label=name)
-        axes.plot(steps, losses, color=line.get_color(), alpha=0.15, linewidth=0.8)
-    axes.set(xlabel="step", ylabel="loss (mean squared error of the velocity)", title="LoRA trainings of this turn")
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.25)
-    axes.legend()
-    figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)
+    first_try_rate: float
+    n: int
+    interval: Interval
+    all_seeds_rate: float
+    all_seeds_n: int
 
 
-def write(path: Path, report: Mapping[str, Any]) -> None:
-    """`report.json`, whole or not at all."""
-    draft = path.with_suffix(".tmp")
-    draft.write_text(json.dumps(report, indent=2))
-    draft.replace(path)
+@dataclass(frozen=True, kw_only=True)
+class Margin:
+    """The median of the pairs' differences in similarity, and its interval."""
+
+    median_of_pairs: float
+    interval_95: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """The judge's similarity of the card's pictures to the originals: the median of each version.
+
+    `n` is the number of pictures of a card, `threshold` the similarity from which two pictures show one person. In the
+    file the medians stand beside the other fields, each by its version's name.
+    """
+
+    medians: Mapping[str, float]
+    n: int
+    margin_v1_over_base: Margin
+    threshold: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditRates:
+    """The shares of `n` edits that the reviewer accepted, that were done as asked, and that kept the person."""
+
+    acceptance: float
+    n: int
+    interval: Interval
+    edit_done: float
+    identity_kept: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditorReport:
+    """The editor before and after its training, on the same edits.
+
+    `never_asked_before`: how many of those edits no earlier step asked for. `triplets`: "golden" or "positive" -> how
+    many the editor learned from. `adopted`: whether the trained version is in use.
+    """
+
+    never_asked_before: int
+    base: EditRates
+    v1: EditRates
+    triplets: Mapping[str, int]
+    adopted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that one turn of both flywheels measured.
+
+    `card`: a version's name -> its rates. `decisions`: a step's name -> how many verdicts the reviewer gave in it.
+    `seconds_per_stage`: a job's name -> its seconds.
+    """
+
+    seed: int | None
+    counts: Counts
+    card: Mapping[str, CardRates]
+    identity: Identity
+    editor: EditorReport
+    decisions: Mapping[str, int]
+    seconds: float
+    seconds_per_stage: Mapping[str, float]
+    peak_rss_gib: float
+    reviewer: str
+
+    def to_json(self) -> Json:
+        """Returns the object that `report.json` holds."""
+        data = dataclasses.asdict(self)
+        medians = data["identity"].pop("medians")
+        return {**data, "identity": {**medians, **data["identity"]}}
+
+    @classmethod
+    def from_json(cls, data: Json) -> Report:
+        """Rebuilds a report from the object that `to_json` returned. Raises: LookupError, TypeError, ValueError."""
+        identity = dict(data["identity"])
+        medians = {name: identity.pop(name) for name in data["card"]}
+        return TypeAdapter(cls).validate_python({**data, "identity": {**identity, "medians": medians}})
+
+    def summary(self) -> str:
+        """Returns the main figures as lines for a terminal."""
+        counts, cards, editor, medians = self.counts, self.card, self.editor, self.identity.medians
+        margin = self.identity.margin_v1_over_base
+        low, high = margin.interval_95
+        return (
+            f"  One turn took {self.seconds / 60:.1f} minutes. The reviewer was a stand-in, not a human,\n"
+            f"  and its corrections are drawn from the truth, cleaner than a human's would be.\n"
+            f"  pictures   {counts.source} sources → {counts.enriched} enriched, {counts.good} good "
+            f"→ {counts.synthetic} synthetic, {counts.accepted} accepted; "
+            f"{self.decisions.get('shown', 0)} edits of what v1 missed\n"
+            f"  identity   base {medians['base']:.2f} → v1 {medians['v1']:.2f} → v2 {medians['v2']:.2f}   "
+            f"(v1 − base {margin.median_of_pairs:+.2f}, 95 % {low:+.2f} … {high:+.2f}, {self.identity.n} pictures)\n"
+            f"  first try  base {cards['base'].first_try_rate:.0%} → v1 {cards['v1'].first_try_rate:.0%} "
+            f"→ v2 {cards['v2'].first_try_rate:.0%}   (of {cards['v1'].n} cells)\n"
+            f"  editor     base {editor.base.acceptance:.0%} → v1 {editor.v1.acceptance:.0%} accepted"
+        )
+
+    def write(self, path: Path) -> None:
+        """Writes the report as JSON, whole or not at all."""
+        draft = path.with_suffix(".tmp")
+        draft.write_text(json.dumps(self.to_json(), indent=2))
+        draft.replace(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Report:
+        """Reads a report. Raises: BadInput for a file that is none, or that another version wrote."""
+        try:
+            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (LookupError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"{path} is no report that this version can read.", "Delete its folder, then its character runs again."
+            ) from error

@@ -1,4 +1,4 @@
-"""The stand-in reviewer: plays the human in the demo, by what the drawn world knows to be true.
+"""The stand-in reviewer: takes the human's part in the demo, by the drawn world's truth.
 
 It judges with oracles trained on the world's ground truth (attribute readers and an identity encoder of their own),
 never with the scorer that filters. It is no part of the studio.
@@ -11,75 +11,94 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from engines.catalogue.registry import load_class
 from studio.records.image import Verdict
 
 T = TypeVar("T")
-Truth = dict[str, Any]
+Truth = Mapping[str, object]  # a scene as `engines.mini.world.truth` writes it, which `from_truth` reads
+Vectors = NDArray[np.floating]  # (N, D), each row of length 1
 _READ = ("angle", "expression", "pose", "framing", "background", "light", "outfit", "style")
 
 
 class Oracle(Protocol):
-    """Readers and an identity encoder that only ever judge."""
+    """Attribute readers and an identity encoder that only judge: no model was trained with them."""
 
     def read(self, images: Sequence[Image.Image]) -> list[dict[str, tuple[str, float]]]:
-        """Per picture: attribute -> (value, probability)."""
+        """Returns for each picture: attribute -> (value, probability)."""
         ...
 
-    def embed(self, images: Sequence[Image.Image]) -> Any:
-        """(N, D) unit vectors."""
+    def embed(self, images: Sequence[Image.Image]) -> Vectors:
+        """Returns unit vectors (N, D); two of one person have a large product."""
         ...
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """What the stand-in thinks of one picture."""
+class Original:
+    """A picture of the character, and the truth of the scene it was drawn from."""
 
-    similarity: float  # to the originals: mean of the three nearest
+    truth: Truth
+    picture: Image.Image
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The stand-in's judgement of one picture.
+
+    `similarity` to the originals is the mean of the three nearest; `identity` is whether it shows the character;
+    `wrong` are the attributes that were asked for and that the picture does not show.
+    """
+
+    similarity: float
     identity: bool
-    wrong: tuple[str, ...]  # the asked attributes that it does not see
+    wrong: tuple[str, ...]
 
     @property
     def verdict(self) -> Verdict:
-        """Another person is rejected; the right one, not as asked, needs correction."""
+        """Returns the verdict: another person is rejected, the right person not as asked needs correction."""
         if not self.identity:
             return Verdict.REJECT
         return Verdict.NEEDS_CORRECTION if self.wrong else Verdict.GOOD
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """In the words of the review keys."""
+        """Returns the reasons as the review's keys name them; empty for a good picture."""
         return (*(() if self.identity else ("identity",)), *(("edit not done",) if self.wrong else ()))
 
 
 @dataclass
 class StandIn:
-    """Knows the originals' truth, has an eye for people, and keeps count of what it decided."""
+    """A reviewer who knows the originals' truth and counts its own decisions.
+
+    `threshold` is the similarity from which a picture shows the character; `truths` maps an original's id to the scene
+    it was drawn from; `decisions` maps a step of the turn to the number of verdicts given in it.
+    """
 
     oracle: Oracle
     threshold: float
-    truths: Mapping[str, Truth]  # source image id -> the scene it was drawn from
-    originals: Any = None  # (N, D)
+    truths: Mapping[str, Truth]
+    originals: Vectors
     decisions: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def hire(cls, assets: Path, threshold: float, sources: Mapping[str, tuple[Truth, Image.Image]]) -> StandIn:
-        """A reviewer who has seen the originals."""
-        oracle = _aside(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini" / "oracle"))
-        truths = {image_id: truth for image_id, (truth, _) in sources.items()}
-        pictures = [picture for _, picture in sources.values()]
-        return cls(oracle, threshold, truths, _aside(lambda: oracle.embed(pictures)))
+    def for_originals(cls, assets: Path, threshold: float, originals: Mapping[str, Original]) -> StandIn:
+        """Returns a reviewer for the character that the originals show, by their ids; reads the oracle from assets."""
+        oracle: Oracle = _in_own_thread(lambda: load_class("engines.mini.oracle:Oracle").load(assets / "mini/oracle"))
+        truths = {image_id: original.truth for image_id, original in originals.items()}
+        pictures = [original.picture for original in originals.values()]
+        return cls(oracle, threshold, truths, _in_own_thread(lambda: oracle.embed(pictures)))
 
-    def look(self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]]) -> list[Opinion]:
-        """One opinion a picture; `asked` are the attributes that the words called for."""
+    def judge(self, pictures: Sequence[Image.Image], asked: Sequence[Mapping[str, str]]) -> list[Opinion]:
+        """Returns one opinion for each picture; `asked` holds the attributes that its words asked for."""
         if not pictures:
             return []
-        seen, readings = _aside(lambda: (self.oracle.embed(pictures), self.oracle.read(pictures)))
-        nearest = (seen @ self.originals.T).astype(float)
+        vectors, readings = _in_own_thread(lambda: (self.oracle.embed(pictures), self.oracle.read(pictures)))
+        nearest = (vectors @ self.originals.T).astype(float)
         nearest.sort(axis=1)
         return [
             Opinion(
@@ -91,19 +110,19 @@ class StandIn:
         ]
 
     def decide(self, stage: str, opinion: Opinion, act: Callable[[Verdict, tuple[str, ...]], object]) -> None:
-        """Say the verdict aloud, and count it."""
+        """Passes the opinion's verdict and reasons to `act`, and counts the decision for the stage."""
         act(opinion.verdict, opinion.reasons)
         self.decisions[stage] += 1
 
-    def mend(self, source: str, asked: Mapping[str, str], size: int) -> Image.Image:
-        """The picture as a patient human would repair it: the source's own scene, with what was asked done right."""
+    def correct(self, source: str, asked: Mapping[str, str], size: int) -> Image.Image:
+        """Draws what an edit should have been: its source's scene with the attributes asked for, `size` pixels wide."""
         scene = load_class("engines.mini.world:from_truth")({**self.truths[source], **asked})
         picture: Image.Image = load_class("engines.mini.world:draw")(scene, size)
         return picture
 
 
-def _aside(work: Callable[[], T]) -> T:
-    """Compute in a thread that ends at once.
+def _in_own_thread(work: Callable[[], T]) -> T:
+    """Runs `work` in a thread that ends with it, and returns its result.
 
     OpenMP keeps a pool for every thread that ever computed; with more of them than cores all sleep between two
     operations, and the trainings that the demo waits for take twice as long.

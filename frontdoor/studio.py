@@ -1,4 +1,4 @@
-"""`launch.py studio`: open the studio in the browser."""
+"""`launch.py studio`: opens the studio in the browser."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serve until Ctrl-C; the URL comes first."""
+    """Serves the studio until Ctrl-C; prints its URL as soon as the page is ready."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    studio = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
-    return serve(studio, port=options.port, browser=not options.no_open)
+    workplace = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
+    return serve(workplace, port=options.port, browser=not options.no_open)
 
 
 def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Workplace:
-    """The user's studio, or one in `home`; `fake` swaps the models for the shipped stand-ins.
+    """Opens the user's data folder, or the one at `home`.
 
-    `compiled`: on a card the transformers' blocks are compiled by torch.
+    `fake` replaces all models by deterministic stand-ins. `compiled`: on a card, torch compiles the transformers'
+    blocks. Raises: Busy when another process holds the folder.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
@@ -40,18 +41,21 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
     return open_workplace(settings, registry=fake_registry(settings.assets, settings.models_dir))
 
 
-def serve(studio: Workplace, *, port: int, browser: bool) -> int:
-    """Show the studio until Ctrl-C or a polite kill, then leave everything in order: a training saves where it is."""
+def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
+    """Serves the page until Ctrl-C or a termination signal, then closes the page and the workplace; returns 0.
+
+    A running training saves a checkpoint before it ends.
+    """
     with without_proxies(os.environ):
         from tabs.app import launch
 
-    with ExitStack() as ends, _ending_politely():
-        ends.callback(studio.close)
+    with ExitStack() as ends, _signals_as_ctrl_c():
+        ends.callback(workplace.close)
         try:
-            running = launch(studio, port=port)
+            running = launch(workplace, port=port)
             ends.callback(running.close)
-            threading.Thread(target=studio.warm_up, name="warm-up", daemon=True).start()
-            print(f"\n  FLENwheel  {running.url}\n  Ctrl-C stops it; nothing is lost.\n", flush=True)
+            threading.Thread(target=workplace.warm_up, name="warm-up", daemon=True).start()
+            print(f"\n  FLENwheel  {running.url}\n  Press Ctrl-C to stop it; nothing is lost.\n", flush=True)
             if browser:
                 webbrowser.open(running.url)
             threading.Event().wait()
@@ -62,8 +66,8 @@ def serve(studio: Workplace, *, port: int, browser: bool) -> int:
 
 
 @contextmanager
-def _ending_politely() -> Iterator[None]:
-    """A kill and a closed terminal end the studio as Ctrl-C does; what this process was told to ignore it ignores."""
+def _signals_as_ctrl_c() -> Iterator[None]:
+    """Makes SIGTERM and SIGHUP raise KeyboardInterrupt, except where this process was started to ignore them."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     ours = [number for name in names if signal.getsignal(number := getattr(signal, name)) is signal.SIG_DFL]
 

@@ -1,4 +1,4 @@
-"""`launch.py test`: what must hold, in the order that fails fastest."""
+"""`launch.py test`: runs every check and every test, those that fail fastest first."""
 
 from __future__ import annotations
 
@@ -16,31 +16,34 @@ CHECKS = (
     ("ruff", ["-m", "ruff", "check", "."]),
     ("format", ["-m", "ruff", "format", "--check", "."]),
     ("mypy", ["-m", "mypy"]),
-    ("walls", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
+    ("imports", ["-c", "from importlinter.cli import lint_imports_command; lint_imports_command()"]),
 )
 
 
 def main(options: argparse.Namespace) -> int:
-    """Style, types, walls, then pytest; stops at the first that fails."""
+    """Runs style, types, import rules and pytest; returns the exit code of the first that fails, or 0."""
     for name, command in CHECKS:
         print(f"── {name}", flush=True)
-        if code := _python(command):
+        if code := _run_python(command):
             return code
     if not options.fast:
         _ensure_chromium()
     print("── tests", flush=True)
     chosen = ["-m", "not slow and not browser"] if options.fast else []
-    return _python(["-m", "pytest", "-n", str(cores()), "--dist", "worksteal", *chosen, *options.rest])
+    return _run_python(["-m", "pytest", "-n", str(cores()), "--dist", "worksteal", *chosen, *options.rest])
 
 
-def _python(arguments: list[str]) -> int:
-    """One core a worker: several threads each would only get into each other's way."""
+def _run_python(arguments: list[str]) -> int:
+    """Runs this Python in the checkout, offline, and returns its exit code.
+
+    OpenMP gets one thread, because pytest starts one worker for each core.
+    """
     environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, *arguments], cwd=ROOT, env=environment).returncode
 
 
 def _ensure_chromium() -> None:
-    """The browser tests need Debian's Chromium; as root on Debian we fetch it, elsewhere we say how."""
+    """Installs Debian's Chromium for the browser tests when this user is root there; elsewhere prints the remedy."""
     if shutil.which("chromium"):
         return
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):
@@ -53,4 +56,4 @@ def _ensure_chromium() -> None:
             env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         )
         return
-    print("Chromium is not installed: the browser tests will fail. On Debian: apt install chromium", flush=True)
+    print("Chromium is not installed: the browser tests will fail. On Debian run: apt install chromium", flush=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from studio.api.api import Api
@@ -24,6 +25,7 @@ from studio.workplace.desk import Desk, Workplace
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
 from tabs.common import looks
 from tabs.common.knobs import models
+from tabs.common.looks import view
 from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
 from tabs.common.theme import head, theme
 from tabs.guard import MIB, Guard
@@ -46,25 +48,21 @@ SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a pers
 UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
 # A call, by the page or by script; a painted picture of 100 megapixels; a dataset in one request.
 LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
-_BRAND = '<div class="fl-brand"><h1>FLENwheel</h1><span>grow a character from a dozen pictures</span></div>'
-_ICONS = (
-    '<div class="fl-icons"><button type="button" class="fl-button" data-theme-toggle title="dark or light">◐</button>'
-    '<button type="button" class="fl-button" data-keys="1" title="the keys of this page">?</button></div>'
-)
 
 
 def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     """The whole studio as one Blocks app; all its handlers are private, the scripted surface is not."""
     link = sharing or ReviewLink(workplace)
-    with gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True) as demo:
+    demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
+    with demo:
         cid, tab, seen = (_hidden() for _ in range(3))
         pulses, beats, drawn = ([_hidden() for _ in TABS] for _ in range(3))
         with gr.Row(elem_id="fl-head"):
-            gr.HTML(_BRAND, elem_id="fl-brand", apply_default_css=False)
+            gr.HTML(view("frame", "brand"), elem_id="fl-brand", apply_default_css=False)
             character = gr.Dropdown([], show_label=False, container=False, elem_id="fl-character", label="Character")
             gr.Button("New character", size="sm", elem_id="new-character")
             share = gr.Button("Share review", size="sm", elem_id="share-review")
-            gr.HTML(_ICONS, apply_default_css=False)
+            gr.HTML(view("frame", "icons"), apply_default_css=False)
         forms = _Forms(workplace)
         rail, strip, said = html(elem_id="fl-rail"), html(elem_id="fl-strip"), notices()
         tick = _ticker(workplace, link, demo)
@@ -265,7 +263,7 @@ class _Forms:
 
 
 def open_link(link: ReviewLink, desk: Desk, hours: float | None) -> Json:
-    """Open the review link for so many hours, a day where the field is empty; return its state. Raises: BadInput."""
+    """Opens the review link for so many hours, a day where the field is empty; returns its state. Raises: BadInput."""
     return link.start(desk.id, 24.0 if hours is None else float(hours))
 
 
@@ -287,7 +285,7 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
     return made.id
 
 
-def share_panel(state: dict[str, Any]) -> str:
+def share_panel(state: dict[str, Any]) -> Markup:
     """What to send to a reviewer, or that nothing is open."""
     if not state.get("live"):
         return looks.empty("No review link is open. A reviewer sees the queue and can vote, nothing else.")
@@ -297,12 +295,5 @@ def share_panel(state: dict[str, Any]) -> str:
         ("password", state["password"]),
         ("until", state.get("until") or state["expires"]),
     ]
-    facts = "".join(
-        f"<dt>{name}</dt><dd><code>{looks.esc(value)}</code> "
-        f'<button type="button" class="fl-button small" data-copy="{looks.esc(value)}">copy</button></dd>'
-        for name, value in rows
-    )
-    return looks.panel(
-        "The review link is open",
-        f'<p class="fl-quiet">{looks.esc(state["message"])}</p><dl class="fl-facts">{facts}</dl>',
-    )
+    told = view("frame", "link", message=state["message"], rows=rows)
+    return looks.panel("The review link is open", told)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
 from studio.flywheel.curate import captions
 from studio.flywheel.curate import coverage as curate
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import cropping, looks, masking, wording
 from tabs.common.adding import dismiss, import_files, import_folder
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 
 SHOWN = {
@@ -29,6 +29,9 @@ PAGE = 120
 FAMILY = 12
 TAGS = wording.TAGS
 _USABLE = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+_FIRST = (
+    "Pictures, folders or a zip; different angles and moods help most. A .txt file beside a picture is its caption."
+)
 
 
 def build(page: Page) -> None:
@@ -37,19 +40,7 @@ def build(page: Page) -> None:
     place, filled = gr.State(""), gr.State(())
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
-            with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as add, gr.Row(equal_height=True):
-                files = gr.File(
-                    label="Drop 10 to 20 pictures of one character here",
-                    file_count="multiple",
-                    height=150,
-                    elem_id="curate-files",
-                )
-                with gr.Column(min_width=240):
-                    pick = gr.UploadButton(
-                        "Choose a folder", file_count="directory", size="sm", elem_id="curate-folder"
-                    )
-                    folder = gr.Textbox(label="…or a path on this machine", placeholder="~/pictures/anna")
-                    take = gr.Button("Import from there", size="sm")
+            add, files, pick, folder, take = _add_pictures()
             report, busy = html(elem_id="curate-report"), html()
             with gr.Row(elem_id="curate-tools"):
                 kind = gr.Dropdown(list(SHOWN), value="My pictures", label="Show", scale=1)
@@ -105,6 +96,22 @@ def build(page: Page) -> None:
     mask.wire(page, about, opened)
 
 
+def _add_pictures() -> tuple[gr.Accordion, gr.File, gr.UploadButton, gr.Textbox, gr.Button]:
+    """Lays out the drop zone, the choice of a folder, and a path on this machine."""
+    with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as add, gr.Row(equal_height=True):
+        files = gr.File(
+            label="Drop 10 to 20 pictures of one character here",
+            file_count="multiple",
+            height=150,
+            elem_id="curate-files",
+        )
+        with gr.Column(min_width=240):
+            pick = gr.UploadButton("Choose a folder", file_count="directory", size="sm", elem_id="curate-folder")
+            folder = gr.Textbox(label="…or a path on this machine", placeholder="~/pictures/anna")
+            take = gr.Button("Import from there", size="sm")
+    return add, files, pick, folder, take
+
+
 # ── what comes in ───────────────────────────────────────────────────────────────────────────────
 
 
@@ -142,51 +149,38 @@ def _searchable(record: ImageRecord) -> str:
     return " ".join([record.caption, record.name, *map(str, record.tags.values()), *record.advice]).lower()
 
 
-def badges(record: ImageRecord) -> str:
-    """A picture's state in small words."""
-    parts = []
-    if record.star:
-        parts.append(looks.chip("★"))
-    if record.kind is not Kind.SOURCE:
-        parts.append(looks.chip(looks.KIND_WORDS[record.kind]))
-    if record.kind is not Kind.SOURCE or record.state is not Verdict.PENDING:
-        parts.append(looks.chip(looks.WORDS[record.state], looks.TONES[record.state]))
-    if record.crop:
-        parts.append(looks.chip("crop", "", "only a part of it is trained"))
-    if record.mask:
-        parts.append(looks.chip("mask", "", "outside its mask the picture counts less in training"))
-    if not record.caption:
-        parts.append(looks.chip("no caption", "warn"))
-    parts += [looks.chip(name.replace("_", " "), "warn", str(words)) for name, words in record.advice.items()]
-    return "".join(parts) or looks.chip(str(record.tags.get("angle", "")) or "ok")
+def badges(record: ImageRecord) -> Markup:
+    """Returns a picture's state in small words."""
+    own = record.kind is Kind.SOURCE
+    plain = own and record.state is Verdict.PENDING and not (record.star or record.crop or record.mask)
+    return view(
+        "curate",
+        "badges",
+        record=record,
+        tone=looks.TONES[record.state],
+        kind="" if own else looks.KIND_WORDS[record.kind],
+        verdict="" if own and record.state is Verdict.PENDING else looks.WORDS[record.state],
+        angle=(record.tags.get("angle") or "ok") if plain and record.caption and not record.advice else "",
+    )
 
 
-def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, note: str = "") -> tuple[str, str]:
-    """The gallery below its bar of what is picked, or the note of what was just done; and a running caption job."""
+def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, note: str = "") -> tuple[Markup, Markup]:
+    """Returns the gallery below the note of what was just done, and a running caption job."""
     store = desk.store
     found = find(store, kind, words)
     busy = progress_line(active_job(desk, "caption"))
-    told = f'<div class="fl-pickbar" role="status">{note}</div>' if note else ""
+    told = view("curate", "note", words=Markup(note))
     if not found:
         return told + _nothing(store, kind, words), busy
     tiles = [
         looks.tile(each, looks.thumb(store, each.id), badges=badges(each), chosen=each.id == chosen)
         for each in found[:shown]
     ]
-    if kind == "Trash":
-        tools = looks.button("Restore", "restore", unpick=1)
-    else:
-        tools = looks.button("Caption", "caption") + looks.button("Star", "star")
-        tools += looks.button("Trash", "trash", key="Delete", hint="throw the selected pictures away", unpick=1)
-    tools += Markup('<i></i><button type="button" class="fl-button" data-pick-all title="Ctrl+A">Select all</button>')
-    tools += Markup('<button type="button" class="fl-button" data-pick-none title="Esc">Select none</button>')
-    pickbar = f'<div class="fl-pickbar" data-picked-bar hidden><b data-picked-count></b>{tools}</div>'
-    more = looks.button(f"Show {min(PAGE, len(found) - shown)} more", "more") if len(found) > shown else ""
-    count = f'<p class="fl-quiet">{looks.plural(len(found), "picture")}</p>'
-    return f"{told}{pickbar}{count}{looks.grid(tiles)}{more}", busy
+    more = min(PAGE, len(found) - shown)
+    return told + view("curate", "gallery", trash=kind == "Trash", count=len(found), tiles=tiles, more=more), busy
 
 
-def _nothing(store: Store, kind: str, words: str) -> str:
+def _nothing(store: Store, kind: str, words: str) -> Markup:
     if words.strip():
         return looks.empty("Nothing matches; clear the search to see all pictures.")
     if kind == "Trash":
@@ -195,88 +189,66 @@ def _nothing(store: Store, kind: str, words: str) -> str:
         return looks.empty(f"Nothing {kind.lower()} yet; that comes with the next steps of the rail.")
     if store.select(_USABLE) or store.select(trashed=True):
         return looks.empty("None of your own pictures is here; “Add pictures” above takes 10 to 20 of one character.")
-    words = (
-        "Pictures, folders or a zip; different angles and moods help most. A .txt file beside a picture is its caption."
-    )
-    return f'<p class="fl-quiet" data-first-pictures>{words}</p>'
+    return view("curate", "first", words=_FIRST)
 
 
-def draw_cover(desk: Desk) -> str:
-    """The coverage grid, the framings, and the checklist."""
+def draw_cover(desk: Desk) -> Markup:
+    """Returns the coverage grid, the framings, and the checklist."""
     coverage = curate.coverage(desk)
-    cells: Mapping[tuple[str, str], int] = coverage.cells
-    head = "".join(f'<span class="head">{looks.esc(angle.replace("-", " "))}</span>' for angle in ANGLES)
-    rows = []
-    for mood in EXPRESSIONS:
-        rows.append(f'<span class="side">{looks.esc(mood)}</span>')
-        for angle in ANGLES:
-            count = cells.get((angle, mood), 0)
-            rows.append(f'<span class="{"has" if count else ""}" title="{angle}, {mood}">{count or "·"}</span>')
-    columns = f"grid-template-columns: 62px repeat({len(ANGLES)}, 1fr)"
-    framings = " ".join(looks.chip(f"{name} {coverage.framings.get(name, 0)}") for name in FRAMINGS)
-    checks = "".join(looks.check(each.label, each.ok, each.hint) for each in coverage.checklist)
+    framings = {name: coverage.framings.get(name, 0) for name in FRAMINGS}
+    grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
     missing = len(coverage.missing)
-    grid = (
-        f'<div class="fl-cover" style="{columns}"><span class="head"></span>{head}{"".join(rows)}</div>'
-        f'<p class="fl-quiet">left and right are the viewer\'s · {framings}</p>'
-    )
-    wanted = missing > 0 and any(cells.values())
+    wanted = missing > 0 and any(coverage.cells.values())
     more = looks.go(f"Fill {looks.plural(missing, 'gap')} ▸ Enrich", "Enrich") if wanted else ""
-    return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", f'<ul class="fl-checks">{checks}</ul>')
+    checks = view("curate", "checks", checklist=coverage.checklist)
+    return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", checks)
 
 
-def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[str, str]:
-    """One picture, large; and what is known of it. What is in the trash is open among the trash alone."""
+def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
+    """Returns one picture, large, and what is known of it; what is in the trash is open among the trash alone."""
     store = desk.store
     record = _opened(store, chosen, kind)
     if record is None:
-        return looks.empty("Click a picture to see it large and to edit its caption."), ""
+        return looks.empty("Click a picture to see it large and to edit its caption."), Markup()
     facts = [("size", f"{record.width} × {record.height}"), ("file", record.name)]
-    scored, value = looks.latest_score(record)
-    facts += [("advice", str(words)) for words in record.advice.values()]
+    facts += [("advice", words) for words in record.advice.values()]
     if record.asked:
         facts.append(("asked for", ", ".join(f"{name}: {what}" for name, what in record.asked.items())))
     if record.model:
         facts += [("model", record.model), ("seed", str(record.seed))]
-    listed = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(words)}</dd>" for name, words in facts if words)
-    leaking = captions.leaks(record.caption, store.character.trigger)
-    warning = (
-        f'<div class="fl-trouble mild"><b>The caption names {looks.esc(", ".join(leaking))}</b>'
-        "<span>What is always true of the character should be learned by the trigger word: leave it out.</span></div>"
-        if leaking
-        else ""
-    )
-    by = looks.chip(f"caption by {record.caption_by}") if record.caption_by else ""
-    likeness = f'<div class="fl-line"><span>likeness {looks.score(value)}</span></div>' if scored else ""
     trouble = store.trouble(record.id)
-    facts += [("file", str(trouble))] if trouble else []
     big = looks.picture(looks.full(store, record.id), looks.describe(record), classes="fl-hero", lazy=False)
-    family = _family(store, record)
+    counted = None
     if trouble is None and (record.mask or record.crop):
-        counted = looks.picture(
-            store.counted_thumb(record.id), "what counts in training", classes="fl-hero", lazy=False
-        )
-        big = (
-            f'<div class="fl-counted"><figure>{big}<figcaption>the picture</figcaption></figure>'
-            f"<figure>{counted}<figcaption>what counts in training</figcaption></figure></div>"
-        )
-    close = looks.button("✕ Back to the pictures", "close", tone="fl-back", key="Escape", hint="close the picture")
-    top = f'{close}{big}<div class="fl-buttons">{badges(record)}{by}</div>{warning}'
-    return top, f'{likeness}<dl class="fl-facts">{listed}</dl>{family}'
+        part = store.counted_thumb(record.id)
+        counted = looks.picture(part, "what counts in training", classes="fl-hero", lazy=False)
+    top = view(
+        "curate",
+        "top",
+        picture=big,
+        counted=counted,
+        badges=badges(record),
+        caption_by=record.caption_by,
+        leaks=captions.leaks(record.caption, store.character.trigger),
+    )
+    facts += [("file", str(trouble))] if trouble else []
+    scored, value = looks.latest_score(record)
+    family = _family(store, record)
+    return top, view("curate", "facts", scored=scored, likeness=value, listed=facts, family=family)
 
 
-def _family(store: Store, record: ImageRecord) -> str:
+def _family(store: Store, record: ImageRecord) -> Markup:
     children = [each for each in store.select(_USABLE) if each.parent == record.id]
     parent = store.images.peek(record.parent) if record.parent else None
     family = ([parent] if parent else []) + children[:FAMILY]
+    if not family:
+        return Markup()
     tiles = [looks.tile(each, looks.thumb(store, each.id), pick=False) for each in family]
-    if not tiles:
-        return ""
     made = f"{looks.plural(len(children), 'picture')} made from this one" if children else ""
     if len(children) > FAMILY:
         made += f"; the first {FAMILY} of them"
     title = "; ".join(words for words in ("made from the first of these" if parent else "", made) if words)
-    return f'<p class="fl-quiet">{title}</p>{looks.grid(tiles, "small")}'
+    return view("curate", "family", title=title, tiles=tiles)
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
@@ -321,27 +293,27 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int, note:
         note = _thrown(len(picks))
     elif act == "restore":
         store.restore(picks)
-        note = f"{looks.plural(len(picks), 'picture')} brought back {looks.close()}"
+        note = view("curate", "said", words=f"{looks.plural(len(picks), 'picture')} brought back")
     elif act == "caption":
-        captions.submit_caption(desk.workplace.desk(desk.id), ids=picks)
+        captions.submit_caption(desk, ids=picks)
     elif act == "star":
         store.update_images({each: {"star": not store.images.get(each).star} for each in picks})
     gone = act in ("trash", "restore") and chosen in picks
     return "" if gone else chosen, shown, note
 
 
-def _thrown(count: int) -> str:
-    return f"<b>{looks.plural(count, 'picture')} put into the trash</b>{looks.button('Undo', 'undo')}{looks.close()}"
+def _thrown(count: int) -> Markup:
+    return view("curate", "done", words=f"{looks.plural(count, 'picture')} put into the trash", undo=True)
 
 
 def caption_missing(desk: Desk) -> None:
     """Let the captioner write all captions that no human wrote."""
-    captions.submit_caption(desk.workplace.desk(desk.id))
+    captions.submit_caption(desk)
 
 
 def caption_one(desk: Desk, chosen: str) -> None:
     """Let the captioner write this caption again, over a human's too: it was asked for."""
-    captions.submit_caption(desk.workplace.desk(desk.id), ids=[chosen], overwrite_human=True)
+    captions.submit_caption(desk, ids=[chosen], overwrite_human=True)
 
 
 def toggle_star(desk: Desk, chosen: str) -> None:
@@ -356,10 +328,10 @@ def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
     return "", _thrown(1)
 
 
-def undo_trash(desk: Desk) -> str:
-    """Bring back what was trashed last; answers the words for it."""
+def undo_trash(desk: Desk) -> Markup:
+    """Brings back what was trashed last, and returns the words for it."""
     back = desk.store.undo_trash()
-    return f"<b>{looks.plural(len(back), 'picture')} brought back</b>{looks.close()}"
+    return view("curate", "done", words=f"{looks.plural(len(back), 'picture')} brought back", undo=False)
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:

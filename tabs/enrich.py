@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
@@ -16,10 +18,19 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
-from tabs.common.knobs import first_block_cache, models
+from tabs.common.knobs import Knob, first_block_cache, given, lay_out, models, number
+from tabs.common.looks import view
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
+KNOBS = (  # of EditParams, as they are laid out
+    (
+        Knob("steps", number("Steps (0: the model's own)", precision=0)),
+        Knob("true_cfg", number("True CFG (0: the model's own)")),
+    ),
+    (Knob("few_steps", partial(gr.Checkbox, False, label="Few steps: drafts, several times faster")),),
+    (Knob("first_block_cache", first_block_cache),),
+)
 GAPS, MISSED, VARIETY = "Coverage gaps", "Card gaps", "Variety"
 PAIRS = 24
 PLAN_ROWS = 40
@@ -40,11 +51,7 @@ def build(page: Page) -> None:
             )
             with gr.Accordion("Advanced", open=False):
                 model = gr.Dropdown([], label="Editor")
-                few = gr.Checkbox(False, label="Few steps: drafts, several times faster", elem_id="enrich-few")
-                with gr.Row():
-                    steps = gr.Number(0, label="Steps (0: the model's own)", precision=0)
-                    cfg = gr.Number(0, label="True CFG (0: the model's own)")
-                skip = first_block_cache("enrich-skip")
+                edited_with = lay_out(KNOBS, "enrich")
             cost = html(looks.waiting(), elem_id="enrich-cost")
             run = gr.Button("Run plan", variant="primary", elem_id="enrich-run")
             planned = html(elem_id="enrich-plan")
@@ -58,7 +65,7 @@ def build(page: Page) -> None:
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
-    knobs = [tasks, limit, seeds, aim, sources, model, steps, cfg, few, skip]
+    knobs = [tasks, limit, seeds, aim, sources, model, *edited_with]
     plan = (draw_plan, knobs, [cost, planned])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
@@ -95,15 +102,11 @@ def make_plan(
     aim: str,
     sources: Sequence[str] | None,
     model: str | None,
-    steps: float | None,
-    cfg: float | None,
-    few: bool = False,
-    skip: float | None = 0,
+    *knobs: float | bool | None,
 ) -> EnrichPlan:
-    """The plan that the widgets describe, with the knobs written into each row."""
+    """Returns the plan that the widgets describe; `knobs` are the values of KNOBS, written into each row."""
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
-    given = {"few_steps": few, "steps": steps and int(steps), "true_cfg": cfg, "first_block_cache": skip}
     return enrich.plan(
         desk,
         sources=list(sources or []) or None,
@@ -112,16 +115,17 @@ def make_plan(
         model=model or None,
         limit=24 if limit is None else int(limit),
         fill_gaps=aim == GAPS,
-        knobs={name: value for name, value in given.items() if value},
+        knobs=given(KNOBS, knobs),
         aims=card.to_show(desk) if aim == MISSED else (),
     )
 
 
-def draw_plan(desk: Desk, *knobs: Any) -> tuple[str, str]:
-    """What the plan would cost, and its rows."""
+def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
+    """Returns what the plan would cost, and its rows."""
     store = desk.store
     if not store.select(Kind.SOURCE):
-        return "", looks.empty("Edits need pictures to start from.", looks.go("Add pictures in Curate", "Curate"))
+        add = looks.go("Add pictures in Curate", "Curate")
+        return Markup(), looks.empty("Edits need pictures to start from.", add)
     plan = make_plan(desk, *knobs)
     rows = [
         [
@@ -131,19 +135,8 @@ def draw_plan(desk: Desk, *knobs: Any) -> tuple[str, str]:
         ]
         for row in plan.rows[:PLAN_ROWS]
     ]
-    more = f'<p class="fl-quiet">and {plan.count - PLAN_ROWS} more</p>' if plan.count > PLAN_ROWS else ""
-    table = looks.table(["source", "words", "for"], rows)
-    listed = f'<div class="fl-scroll" tabindex="0" role="region" aria-label="the plan">{table}</div>{more}'
-    return cost_line(desk, plan), looks.panel("The plan", listed)
-
-
-def cost_line(desk: Desk, plan: EnrichPlan) -> str:
-    """Count, time, disk and fit, before anything starts."""
-    time = f"about {looks.duration(plan.seconds)}" if plan.seconds else "time not measured yet"
-    return (
-        f'<div class="fl-line"><b class="fl-big">{looks.plural(plan.count, "edit")}</b>'
-        f"<span>{looks.esc(time)}</span><span>{looks.amount(plan.disk_bytes)} on disk</span>{looks.fit(plan.fit)}</div>"
-    )
+    listed = view("enrich", "plan", rows=rows, more=plan.count - PLAN_ROWS)
+    return view("enrich", "cost", plan=plan), looks.panel("The plan", listed)
 
 
 def run_plan(desk: Desk, *knobs: Any) -> None:
@@ -158,47 +151,44 @@ def run_plan(desk: Desk, *knobs: Any) -> None:
 # ── the results ─────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[str, str]:
-    """Newest first: each result beside its source, with its likeness."""
+def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
+    """Returns the edits, newest first, each beside its source; and the running job."""
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
     made = list(reversed(store.select(Kind.ENRICHED)))
     if not made:
         words = "Results appear here as they are made." if busy else "No edits yet. “Run plan” makes the first ones."
         return looks.empty(words), busy
-    pairs = "".join(pair(store, each, each.id == chosen) for each in made[:shown])
-    waiting = sum(each.state is Verdict.PENDING for each in made)
-    link = looks.go(f"Review {waiting} ▸", "Review") if waiting else ""
-    head = f'<div class="fl-spread"><p class="fl-quiet">{looks.plural(len(made), "edit")} so far</p>{link}</div>'
-    more = looks.button("Show more", "more") if len(made) > shown else ""
-    return f'{head}<div class="fl-pairs">{pairs}</div>{more}', busy
-
-
-def pair(store: Store, record: ImageRecord, chosen: bool = False) -> str:
-    """One edit: source | result, words, likeness, and what can be done with it; a click opens it large."""
-    result = looks.picture(looks.thumb(store, record.id), looks.describe(record), classes="fl-shot")
-    shots = f"<figure>{result}<span>result</span></figure>"
-    if record.parent:
-        source = looks.picture(looks.thumb(store, record.parent, record.source_crop), "source", classes="fl-shot")
-        shots = f"<figure>{source}<span>source</span></figure>{shots}"
-    buttons = looks.button("New seed", "seed", tone="small", hint="the same words, another seed", id=record.id)
-    buttons += looks.button(
-        "Compare", "open", tone="small", hint="large, and with other words", scroll="#retry", id=record.id
+    results = view(
+        "enrich",
+        "results",
+        count=len(made),
+        waiting=sum(each.state is Verdict.PENDING for each in made),
+        pairs=[pair(store, each, each.id == chosen) for each in made[:shown]],
+        more=len(made) > shown,
     )
-    classes = f"fl-pair {looks.TONES[record.state]}{' chosen' if chosen else ''}"
-    return (
-        f'<article class="{classes}"><button type="button" class="fl-both" data-act="open" '
-        f'data-id="{looks.esc(record.id)}" data-scroll="#retry" title="compare with the source">{shots}</button>'
-        f'<div class="fl-under"><p>{looks.esc(instruction(record))}</p>'
-        f'<div class="fl-spread"><span>{standing(record)}</span><span>{buttons}</span></div></div></article>'
+    return results, busy
+
+
+def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
+    """Returns one edit: source, result, words, likeness, and what can be done with it; a click opens it large."""
+    return view(
+        "enrich",
+        "pair",
+        record=record,
+        classes=f"fl-pair {looks.TONES[record.state]}{' chosen' if chosen else ''}",
+        source=looks.thumb(store, record.parent, record.source_crop) if record.parent else None,
+        result=looks.thumb(store, record.id),
+        words=instruction(record),
+        standing=standing(record),
     )
 
 
-def standing(record: ImageRecord) -> str:
-    """How like the character it is, and what a human said of it."""
+def standing(record: ImageRecord) -> Markup:
+    """Returns how like the character an edit is, and what a human said of it."""
     scored, value = looks.latest_score(record)
-    likeness = looks.score(value) if scored else ""
-    return f"{likeness} {looks.chip(looks.WORDS[record.state], looks.TONES[record.state])}"
+    verdict, tone = looks.WORDS[record.state], looks.TONES[record.state]
+    return view("enrich", "standing", scored=scored, value=value, verdict=verdict, tone=tone)
 
 
 def instruction(record: ImageRecord) -> str:
@@ -207,17 +197,14 @@ def instruction(record: ImageRecord) -> str:
     return EditParams.kept(record.params).headline() if edited else record.caption
 
 
-def large(store: Store, record: ImageRecord) -> str:
-    """One edit over its source, with a handle between them."""
-    shown = (
-        looks.compare(
-            looks.full(store, record.parent, record.source_crop), looks.full(store, record.id), looks.describe(record)
-        )
-        if record.parent
-        else looks.picture(looks.full(store, record.id), looks.describe(record), classes="fl-hero")
-    )
-    words = f"<span>{looks.esc(instruction(record))}</span><span>{standing(record)}</span>"
-    return f'{shown}<div class="fl-under fl-spread">{words}</div>'
+def large(store: Store, record: ImageRecord) -> Markup:
+    """Returns one edit over its source, with a handle between them."""
+    words, result = looks.describe(record), looks.full(store, record.id)
+    if record.parent:
+        shown = looks.compare(looks.full(store, record.parent, record.source_crop), result, words)
+    else:
+        shown = looks.picture(result, words, classes="fl-hero")
+    return view("enrich", "large", shown=shown, words=instruction(record), standing=standing(record))
 
 
 def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:

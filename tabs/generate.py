@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.api.params import GenerateParams
-from engines.wording import words
+from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
 from studio.records.card import CardRun, Cell
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.nouns import ANGLES, EXPRESSIONS, POSES
 from studio.records.outcome import Rate
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
-from tabs.common.knobs import first_block_cache, marked
+from tabs.common.knobs import Knob, first_block_cache, given, lay_out, marked, number
+from tabs.common.looks import view
 from tabs.common.shell import Page, Said, active_job, html, progress_line
 
+KNOBS = (  # of GenerateParams, as they are laid out
+    (
+        Knob("seed", number("First seed", precision=0)),
+        Knob("steps", number("Steps (0: its own)", precision=0)),
+        Knob("guidance", number("Guidance (0: its own)")),
+    ),
+    (Knob("first_block_cache", first_block_cache),),
+)
 BASE, IN_USE = "base", "in use"
 OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
 PAGE = 60
@@ -41,11 +52,7 @@ def build(page: Page) -> None:
                 version = gr.Dropdown([("in use", IN_USE)], value=IN_USE, label="Version", elem_id="generate-version")
                 count = gr.Number(4, label="Pictures", precision=0, elem_id="generate-count")
             with gr.Accordion("Advanced", open=False):
-                with gr.Row():
-                    seed = gr.Number(0, label="First seed", precision=0)
-                    steps = gr.Number(0, label="Steps (0: its own)", precision=0)
-                    guidance = gr.Number(0, label="Guidance (0: its own)")
-                skip = first_block_cache("generate-skip")
+                drawn_with = lay_out(KNOBS, "generate")
             about = html()
             cost = html()
             with gr.Row():
@@ -62,7 +69,7 @@ def build(page: Page) -> None:
                     against = gr.Dropdown([], label="Compare with")
                 cells = html(looks.waiting(), elem_id="card-cells")
 
-    knobs = [what, prompt, version, count, seed, steps, guidance, skip]
+    knobs = [what, prompt, version, count, *drawn_with]
     choices = [version, prompt, which, against]
     price = (draw_cost, knobs, [cost])
     drawn = (draw_results, [shown], [results, busy])
@@ -135,73 +142,39 @@ def _version_id(store: Store, version: str | None) -> str:
     return "" if version == BASE else str(version)
 
 
-def draw_about(desk: Desk, version: str | None) -> str:
-    """Which model draws, and what it is."""
-    store = desk.store
-    spec = generate.model_spec(desk, _version_id(store, version))
-    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
-    own = spec.params(GenerateParams)
-    return (
-        f'<p class="fl-quiet">{looks.esc(spec.name)} {toy} · {own.steps} steps · guidance {own.guidance:g} · '
-        f"{own.width} × {own.height} · {looks.esc(spec.licence)}</p>"
-    )
+def draw_about(desk: Desk, version: str | None) -> Markup:
+    """Returns which model draws, and what it is."""
+    spec = generate.model_spec(desk, _version_id(desk.store, version))
+    return view("generate", "about", spec=spec, own=spec.params(GenerateParams))
 
 
-def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> str:
-    """Time and memory, stage by stage, before anything starts."""
+def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> Markup:
+    """Returns time and memory, stage by stage, before anything starts."""
     chosen = _version_id(desk.store, version)
     items = make_items(desk, what, prompt or "a picture", chosen, *knobs)
     fit, seconds = generate.preflight(desk, items, chosen)
-    time = f"about {looks.duration(seconds)}" if seconds else "time not measured yet"
-    return (
-        f'<div class="fl-line"><b class="fl-big">{looks.plural(len(items), "picture")}</b>'
-        f"<span>{looks.esc(time)}</span>{looks.fit(fit)}</div>"
-    )
+    return view("generate", "cost", count=len(items), seconds=seconds, fit=fit)
 
 
 # ── drawing ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def make_items(
-    desk: Desk,
-    what: str,
-    prompt: str,
-    version: str,
-    count: float | None,
-    seed: float | None,
-    steps: float | None,
-    guidance: float | None,
-    skip: float | None = 0,
+    desk: Desk, what: str, prompt: str, version: str, count: float | None, *knobs: float | None
 ) -> list[GenerateParams]:
-    """What the widgets ask for, one item a picture."""
-    first, n = int(seed or 0), 1 if count is None else int(count)
-    knobs: dict[str, Any] = {}
-    if steps:
-        knobs["steps"] = int(steps)
-    if guidance:
-        knobs["guidance"] = float(guidance)
-    if skip:
-        knobs["first_block_cache"] = float(skip)
+    """Returns what the widgets ask for, one item a picture; `knobs` are the values of KNOBS."""
+    n, asked = 1 if count is None else int(count), given(KNOBS, knobs)
     if what == SCENES:
-        return generate.scene_items(desk, n, version, first, **knobs)
+        return generate.scene_items(desk, n, version, **asked)
     if what == GAPS:
-        aims = card.missed(desk, version)
-        return generate.scene_items(desk, n, version, first, aims, **knobs)
-    return generate.prompt_items(desk, [prompt.strip()], n, version, first, **knobs)
+        return generate.scene_items(desk, n, version, aims=card.missed(desk, version), **asked)
+    return generate.prompt_items(desk, [prompt.strip()], n, version, **asked)
 
 
-def draw_pictures(
-    desk: Desk,
-    what: str,
-    prompt: str,
-    version: str | None,
-    count: float | None,
-    *knobs: float | None,
-) -> None:
-    """Queue the pictures."""
+def draw_pictures(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> None:
+    """Queues the pictures."""
     chosen = _version_id(desk.store, version)
-    items = make_items(desk, what, prompt, chosen, count, *knobs)
-    generate.submit(desk, items, chosen)
+    generate.submit(desk, make_items(desk, what, prompt, chosen, *knobs), chosen)
 
 
 def start_card(desk: Desk, version: str | None) -> None:
@@ -209,8 +182,8 @@ def start_card(desk: Desk, version: str | None) -> None:
     card.submit(desk, _version_id(desk.store, version))
 
 
-def draw_results(desk: Desk, shown: int) -> tuple[str, str]:
-    """What was drawn, newest first; what the filter set aside stays visible, dim."""
+def draw_results(desk: Desk, shown: int) -> tuple[Markup, Markup]:
+    """Returns what was drawn, newest first; what the filter set aside stays visible, dim."""
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
@@ -220,25 +193,30 @@ def draw_results(desk: Desk, shown: int) -> tuple[str, str]:
     tiles = [
         looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, named), pick=False) for each in drawn[:shown]
     ]
-    aside = sum(each.filtered for each in drawn)
-    waiting = sum(each.state is Verdict.PENDING and not each.filtered for each in drawn)
-    words = f"{looks.plural(len(drawn), 'picture')}, {aside} set aside by the identity filter"
-    link = looks.go(f"Review {waiting} ▸", "Review") if waiting else ""
-    more = looks.button("Show more", "more") if len(drawn) > shown else ""
-    head = f'<div class="fl-spread"><p class="fl-quiet">{words}</p>{link}</div>'
-    return f"{head}{looks.grid(tiles, 'large')}{more}", busy
+    made = view(
+        "generate",
+        "results",
+        count=len(drawn),
+        aside=sum(each.filtered for each in drawn),
+        waiting=sum(each.state is Verdict.PENDING and not each.filtered for each in drawn),
+        tiles=tiles,
+        more=len(drawn) > shown,
+    )
+    return made, busy
 
 
-def _badges(record: ImageRecord, named: dict[str, str]) -> str:
+def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
     scored, value = looks.latest_score(record)
-    parts = [looks.score(value)] if scored else []
-    parts.append(looks.chip(named.get(record.version, "base")))
-    if record.state is not Verdict.PENDING:
-        parts.append(looks.chip(looks.WORDS[record.state], looks.TONES[record.state]))
-    elif record.filtered:
-        parts.append(looks.chip("set aside"))
-    parts += [looks.chip(name.replace("_", " "), "warn", str(words)) for name, words in record.advice.items()]
-    return "".join(parts)
+    return view(
+        "generate",
+        "badges",
+        record=record,
+        scored=scored,
+        value=value,
+        drawn_by=named.get(record.version, "base"),
+        tone=looks.TONES[record.state],
+        verdict="" if record.state is Verdict.PENDING else looks.WORDS[record.state],
+    )
 
 
 def results_act(desk: Desk, data: dict[str, Any], shown: int) -> int:
@@ -269,89 +247,76 @@ def move_floor(desk: Desk, floor: float) -> None:
 # ── the model card ──────────────────────────────────────────────────────────────────────────────
 
 
-def draw_card(desk: Desk, which: str | None, against: str | None) -> str:
-    """The 5 × 4 + 3 cells of a card, its first-try rate, and a paired comparison."""
+def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
+    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and a paired comparison."""
     store = desk.store
     if not which:
         return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
     run = card.get(store, which)
-    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else "")
-    show = looks.button("Let the editor show what it missed", "show", hint=f"{card.SHOWN} edits, for you to review")
+    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
     by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
-    parts = ["<span></span>", *(f"<span>{looks.esc(angle)}</span>" for angle in ANGLES)]
-    for mood in EXPRESSIONS:
-        parts.append(f"<span>{looks.esc(mood)}</span>")
-        parts += [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]
-    parts.append("<span>full body</span>")
-    parts += [_cell(store, by_name.get(pose), pose) for pose in ("T-pose", *(p for p in POSES if p != "T-pose"))]
-    axes = "".join(_axis(name, rate) for name, rate in card.summary(run).axes.items())
-    buttons = axes + (show if card.misses(run) else "")
-    return f'{head}<div class="fl-buttons">{buttons}</div><div class="fl-card">{"".join(parts)}</div>'
+    return view(
+        "generate",
+        "card",
+        head=head,
+        axes=[(name, _judged(rate)) for name, rate in card.summary(run).axes.items()],
+        show=card.SHOWN if card.misses(run) else 0,
+        angles=ANGLES,
+        rows=[(mood, [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]) for mood in EXPRESSIONS],
+        poses=[_cell(store, by_name.get(pose), pose) for pose in CARD_POSES],
+    )
 
 
-def rate_line(run: CardRun) -> str:
-    """The first-try rate of the cells that could be judged, with its interval, against the target."""
+def rate_line(run: CardRun) -> Markup:
+    """Returns the first-try rate of the cells that could be judged, with its interval, against the target."""
     found = card.summary(run)
-    first = found.first_try
     tone, reached = _GOALS[found.goal]
-    notes = "".join(f'<p class="fl-quiet">{looks.esc(note)}</p>' for note in found.notes)
-    return (
-        f'<div class="fl-line"><span>right on the first try <b class="fl-big {tone}">{looks.share(first.rate)}</b>'
-        f"</span><span>{looks.bar(first.rate or 0, 1, tone)}</span>"
-        f"<small>{judged_words(first)}, 95 % interval {first.low:.0%}–{first.high:.0%} · "
-        f"target {card.TARGET:.0%}: {reached}</small></div>{notes}"
+    return view(
+        "generate",
+        "rate",
+        first=found.first_try,
+        tone=tone,
+        words=judged_words(found.first_try),
+        target=looks.share(card.TARGET),
+        reached=reached,
+        notes=found.notes,
     )
 
 
 def judged_words(rate: Rate) -> str:
-    """`18 of 20 judged cells right, 3 unknown`."""
+    """Returns `18 of 20 judged cells right, 3 unknown`."""
     unknown = f", {rate.unknown} unknown" if rate.unknown else ""
     return f"{rate.k} of {rate.judged} judged cells right{unknown}"
 
 
-def _axis(name: str, rate: Rate) -> str:
-    unknown = f" · {rate.unknown} unknown" if rate.unknown else ""
-    return looks.chip(f"{name} {rate.k}/{rate.judged}{unknown}", "", "right of what could be judged, first try")
+def _judged(rate: Rate) -> str:
+    return f"{rate.k}/{rate.judged}" + (f" · {rate.unknown} unknown" if rate.unknown else "")
 
 
-def compare_line(store: Store, before: CardRun, after: CardRun) -> str:
-    """Two cards on the same cells and seeds."""
+def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
+    """Returns two cards compared on the same cells and seeds."""
     pair = card.compare(before, after)
-    unknown = f" ({pair.unknown} more could not be judged on both)" if pair.unknown else ""
-    why = "; the figure above counts the first seed alone" if pair.pairs > len(words.CARD_CELLS) else ""
-    return (
-        f'<p class="fl-quiet">{looks.esc(_card_name(store, before))} {looks.share(pair.rate_a)} → '
-        f"{looks.esc(_card_name(store, after))} {looks.share(pair.rate_b)} on {pair.judged} pictures of the same "
-        f"cell and seed{unknown}{why} · {pair.only_b} gained, {pair.only_a} lost · "
-        f"{looks.esc(looks.chance(pair.p))}</p>"
-    )
+    names = {"before": _card_name(store, before), "after": _card_name(store, after)}
+    return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
 
 
-def _cell(store: Store, cell: Cell | None, label: str = "") -> str:
-    """A picture with its verdict; `label` where its column does not say what it shows."""
+def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
+    """Returns a picture with its verdict; `label` where its column does not say what it shows."""
     if cell is None:
-        return '<div class="fl-cell"></div>'
-    verdict = cell.headline
-    mark, tone = _MARKS.get(verdict, ("?", "warn"))
+        return view("generate", "no_cell")
+    mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
     axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell.axes.items())
-    hint = f"{cell.cell} – {axes}"
-    below = f"<em>{looks.esc(label)}</em>" if label else ""
-    return (
-        f'<div class="fl-cell {tone}" title="{looks.esc(hint)}">'
-        f"{looks.picture(looks.thumb(store, cell.image), cell.cell)}<b class='{tone}'>{mark}</b>"
-        f"{below}{_switch(cell)}</div>"
+    return view(
+        "generate",
+        "cell",
+        cell=cell,
+        picture=looks.picture(looks.thumb(store, cell.image), cell.cell),
+        mark=mark,
+        tone=tone,
+        hint=f"{cell.cell} – {axes}",
+        label=label,
+        words=_WORDS,
     )
-
-
-def _switch(cell: Cell) -> str:
-    """Two buttons for a human's word on a cell; the one that stands is lit, and takes it back."""
-    human, buttons = cell.human, ""
-    for word, says in _WORDS.items():
-        stands = human is says
-        hint = "You said so. Press again to take it back." if stands else f"Overrule: {cell.cell} is {word}."
-        tone = "small on" if stands else "small"
-        buttons += looks.button(word, "overrule", tone=tone, hint=hint, cell=cell.cell, seed=str(cell.seed), says=word)
-    return f'<div class="fl-tight">{buttons}{looks.chip("by you") if human is not None else ""}</div>'
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:

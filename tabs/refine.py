@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.params import EditParams, TrainParams
 from studio.flywheel.enrich import edits as enrich
@@ -18,6 +19,7 @@ from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
@@ -64,43 +66,39 @@ def build(page: Page) -> None:
 # ── what reviews taught ─────────────────────────────────────────────────────────────────────────
 
 
-def draw_counts(desk: Desk) -> str:
-    """How many lessons there are, and task by task how the editor stands with the reviewers."""
+def draw_counts(desk: Desk) -> Markup:
+    """Returns how many lessons there are, and task by task how the editor stands with the reviewers."""
     lessons = refine.lessons(desk)
-    golden = len(lessons.golden)
-    figures = (
-        f'<div class="fl-line"><span><b class="fl-big">{golden}</b> golden</span>'
-        f'<span><b class="fl-big">{len(lessons.positive)}</b> positive</span>'
-        f'<span><b class="fl-big">{len(lessons.held_out)}</b> held out for the test</span></div>'
-        f'<p class="fl-quiet">golden {looks.bar(golden, ENOUGH_GOLDEN)} '
-        f"{golden} of {ENOUGH_GOLDEN} make a strong editor</p>"
+    figures = view(
+        "refine",
+        "counts",
+        golden=len(lessons.golden),
+        positive=len(lessons.positive),
+        held_out=len(lessons.held_out),
+        enough=ENOUGH_GOLDEN,
+        standings=draw_standings(desk),
+        save=Markup(exports.elsewhere(Role.EDITOR) if lessons.learned else ""),
     )
-    save = exports.elsewhere(Role.EDITOR) if lessons.learned else ""
-    return looks.panel("What your reviews taught", f"{figures}{draw_standings(desk)}{save}")
+    return looks.panel("What your reviews taught", figures)
 
 
-def draw_standings(desk: Desk) -> str:
-    """Every task as reviewers found it, the weakest first, and the way to better it."""
+def draw_standings(desk: Desk) -> Markup:
+    """Returns every task as reviewers found it, the weakest first, and the way to better it."""
     found = practice.standings(desk)
     if not found:
-        return ""
+        return Markup()
     rows = [
         [
             looks.esc(each.task),
             looks.bar(each.accepted, each.reviewed, "warn" if each.refused else "good"),
-            f"{each.accepted} of {each.reviewed}",
+            looks.esc(f"{each.accepted} of {each.reviewed}"),
         ]
         for each in found
     ]
-    if not found[0].refused:
-        return looks.table(["edits of", "accepted", ""], rows)
-    practise = looks.button(
-        f"Practise {found[0].task}" if len([each for each in found if each.refused]) == 1 else "Practise the weakest",
-        "practise",
-        tone="accent",
-        hint=f"{practice.EDITS} new edits of what was refused most, for you to review and mend",
-    )
-    return f'{looks.table(["edits of", "accepted", ""], rows)}<div class="fl-buttons">{practise}</div>'
+    refused = [each.task for each in found if each.refused]
+    practise = f"Practise {refused[0]}" if len(refused) == 1 else "Practise the weakest" if refused else ""
+    hint = f"{practice.EDITS} new edits of what was refused most, for you to review and mend"
+    return view("refine", "standings", rows=rows, practise=practise, hint=hint)
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
@@ -110,44 +108,35 @@ def counts_act(desk: Desk, data: dict[str, Any]) -> str:
     rows = practice.plan(desk).rows
     enrich.demand_new(desk, rows)
     job = enrich.submit(desk, rows)
-    link = looks.go("Review them as they come ▸", "Review")
-    return f'<div class="fl-line"><span>{looks.esc(job.title)} to practise, in the queue.</span>{link}</div>'
+    return view("refine", "practising", title=job.title)
 
 
-def draw_triplets(desk: Desk, kind: str, shown: int) -> str:
-    """Source, the wrong edit where there was one, and what the editor should have made."""
+def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
+    """Returns source, the wrong edit where there was one, and what the editor should have made, lesson by lesson."""
     store = desk.store
     wanted = SHOWN[kind]
     found = [each for each in refine.triplets(desk) if wanted is None or each.golden is wanted]
     if not found:
         words = "Every edit you approve or correct in Review becomes a lesson for the editor."
         return looks.empty(words, looks.go("Open Review", "Review"))
-    cards = "".join(triplet_card(store, each) for each in list(reversed(found))[:shown])
-    rest = looks.button("Show more", "more") if len(found) > shown else ""
-    return f'<div class="fl-pairs">{cards}</div>{rest}'
+    cards = [triplet_card(store, each) for each in list(reversed(found))[:shown]]
+    return view("refine", "triplets", cards=cards, more=len(found) > shown)
 
 
-def triplet_card(store: Store, triplet: Triplet) -> str:
-    """One lesson as pictures and words."""
+def triplet_card(store: Store, triplet: Triplet) -> Markup:
+    """Returns one lesson as pictures and words."""
     edited = store.images.get(triplet.result).source_crop
     shots = [
         (triplet.source, edited, "source"),
         (triplet.wrong, (), "wrong"),
         (triplet.result, (), "corrected" if triplet.wrong else "result"),
     ]
-    figures = "".join(
-        f"<figure>{looks.picture(looks.thumb(store, image, crop), words, classes='fl-shot')}"
-        f"<span>{words}</span></figure>"
-        for image, crop, words in shots
-        if image
-    )
-    marks = looks.chip("golden", "warn") if triplet.golden else looks.chip("positive", "good")
-    if triplet.held_out:
-        marks += looks.chip("held out", "", "never trained on; it tests the editor")
-    words = EditParams.kept(triplet.params).headline() if triplet.params else ""
-    return (
-        f'<article class="fl-pair"><div>{figures}</div><div class="fl-under"><p>{looks.esc(words)}</p>'
-        f"{marks} {looks.chip(triplet.task) if triplet.task else ''}</div></article>"
+    return view(
+        "refine",
+        "triplet",
+        triplet=triplet,
+        shots=[(looks.thumb(store, image, crop), name) for image, crop, name in shots if image],
+        words=EditParams.kept(triplet.params).headline() if triplet.params else "",
     )
 
 
@@ -211,43 +200,27 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 # ── versions ────────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_versions(desk: Desk) -> str:
-    """Editor versions, newest first, each with its before and after."""
-    store = desk.store
-    versions = [each for each in store.versions.all() if each.role is Role.EDITOR]
-    return "".join(_version(store, each) for each in reversed(versions))
+def draw_versions(desk: Desk) -> Markup:
+    """Returns the editor's versions, newest first, each with its before and after."""
+    versions = desk.store.versions.find(role=Role.EDITOR)
+    return Markup().join(_version(desk.store, each) for each in reversed(versions))
 
 
-def _version(store: Store, version: Version) -> str:
-    state = looks.chip(version.state.value, "good" if version.state is VersionState.ADOPTED else "")
-    save = f'<div class="fl-buttons"><span class="fl-quiet">save the LoRA for</span>{exports.buttons(version.id)}</div>'
-    body = f"{before_after(store, version)}{save}"
-    return looks.panel(f"Editor {version.name}", body, f"<span>{state} {run.decisions(version)}</span>")
+def _version(store: Store, version: Version) -> Markup:
+    tone = "good" if version.state is VersionState.ADOPTED else ""
+    body = view("refine", "version", compared=before_after(store, version), exports=Markup(exports.buttons(version.id)))
+    decisions = Markup(run.decisions(version))
+    aside = view("refine", "state", words=version.state.value, tone=tone, decisions=decisions)
+    return looks.panel(f"Editor {version.name}", body, aside)
 
 
-def before_after(store: Store, version: Version) -> str:
-    """The held-out edits made again, with and without the LoRA, on the same seeds."""
+def before_after(store: Store, version: Version) -> Markup:
+    """Returns the held-out edits made again, with and without the LoRA, on the same seeds."""
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
-        return f'<p class="fl-quiet">{looks.esc((edits and edits.note) or "Not compared yet.")}</p>'
-    before, after = edits.before, edits.after
-    line = (
-        f'<div class="fl-line"><span>accepted: base <b class="fl-big">{looks.share(before.accepted)}</b></span>'
-        f'<span>→ {looks.esc(version.name)} <b class="fl-big">{looks.share(after.accepted)}</b></span>'
-        f"<small>of {before.judged} and {after.judged} judged of {edits.n} held-out edits, same seeds · "
-        f"{edits.judged} judged on both: {edits.better} better, {edits.worse} worse · "
-        f"{looks.esc(looks.chance(edits.p))}</small></div>"
-    )
-    pairs = "".join(
-        '<article class="fl-pair"><div>'
-        + "".join(
-            f"<figure>{looks.picture(looks.thumb(store, image), words, classes='fl-shot')}<span>{words}</span></figure>"
-            for image, words in ((pair.before, "base"), (pair.after, version.name))
-        )
-        + f'</div><div class="fl-under">{looks.chip(pair.task or "edit")}</div></article>'
-        for pair in edits.pairs
-    )
-    return f'{line}<div class="fl-pairs">{pairs}</div>'
+        return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
+    pairs = [(pair.task, looks.thumb(store, pair.before), looks.thumb(store, pair.after)) for pair in edits.pairs]
+    return view("refine", "compared", name=version.name, edits=edits, pairs=pairs)
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import BadInput, NotFound, UserError
 from studio.flywheel import review
@@ -18,6 +19,7 @@ from studio.records.review import Decision
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
+from tabs.common.looks import view
 from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
 from tabs.common.shell import Page, html
 
@@ -85,7 +87,7 @@ def draw(
     reasons: tuple[str, ...],
     heard: tuple[str, int] = ("", 0),
     said: str = "",
-) -> str:
+) -> Markup:
     """The picture to decide, what it was made from, what was asked, and the verdicts; and the order that follows.
 
     `heard` is the last message whose keys are done, `said` what could not be done of them.
@@ -95,50 +97,49 @@ def draw(
     shown = store.images.peek(opened) if opened else None
     if shown is None or shown.trashed:
         shown = queue[0] if queue else None
-    stage = _all_done(store) if shown is None else _stage(desk, shown, reasons)
     back = standing(store)
+    stage = _all_done(store) if shown is None else _stage(desk, shown, reasons)
     if shown is None and back:
-        stage += f'<div class="fl-buttons">{_undo(True)}</div>'
+        stage += view("review", "undo_row")
     ahead = [each for each in queue if shown is None or each.id != shown.id]
     order = ([shown] if shown else []) + ahead[: AHEAD - 1]
-    token, number = heard
-    told = f'<p class="fl-said" data-said role="alert">{looks.esc(said)}</p>'
     files = [looks.full(store, each.id, each.crop) for each in ahead[:PREFETCH]]
-    soon = "".join(looks.picture(file, "", lazy=False) for file in files if file)
-    return (
-        f'<div data-desk data-of="{looks.esc(desk.id)}" data-token="{looks.esc(token)}" data-n="{number}">'
-        f'{tally(store)}{told}{stage}<div class="fl-prefetch" aria-hidden="true">{soon}</div>'
-        f"{_files(store, order, 'data-ahead')}{_files(store, back, 'data-back')}{history(store)}</div>"
+    return view(
+        "review",
+        "desk",
+        character=desk.id,
+        token=heard[0],
+        number=heard[1],
+        tally=tally(store),
+        said=said,
+        stage=stage,
+        soon=[file for file in files if file],
+        ahead=_files(store, order),
+        back=_files(store, back),
+        history=history(store),
     )
 
 
-def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> str:
+def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> Markup:
     store = desk.store
-    side = beside(store, shown, review.explain(desk, shown.id))
-    keys = "".join(
-        looks.button(verdict_words(name), name, tone=tone, key=key, id=shown.id)
-        for name, (key, tone, _) in VERDICTS.items()
-    )
-    skip = looks.button("Skip", "skip", key=" ", id=shown.id)
-    picks = "".join(
-        looks.button(words, "reason", tone="small on" if words in reasons else "small", key=key, reason=words)
-        for key, words in REASONS.items()
-    )
-    words, file = looks.describe(shown), looks.full(store, shown.id, shown.crop)
-    main = f'<img class="fl-main" data-main src="{looks.file_url(file)}" alt="{looks.esc(words)}">' if file else ""
-    main = main or looks.picture(None, words)
-    undo = _undo(bool(standing(store)))
-    return (
-        f'<div class="fl-stage" data-stage data-id="{looks.esc(shown.id)}"><div>{main}'
-        f'<div class="fl-verdicts">{keys}{skip}{undo}<i></i>{picks}</div></div>{side}</div>'
+    file = looks.full(store, shown.id, shown.crop)
+    return view(
+        "review",
+        "stage",
+        id=shown.id,
+        url=looks.file_url(file) if file else "",
+        words=looks.describe(shown),
+        verdicts=[(name, verdict_words(name), tone, key) for name, (key, tone, _) in VERDICTS.items()],
+        reasons=[(key, reason, reason in reasons) for key, reason in REASONS.items()],
+        possible=bool(standing(store)),
+        side=beside(store, shown, review.explain(desk, shown.id)),
     )
 
 
-def _files(store: Store, pictures: list[ImageRecord], name: str) -> str:
-    """Pictures that the page may come to, in order, as it finds them."""
+def _files(store: Store, pictures: list[ImageRecord]) -> str:
+    """Returns the pictures that the page may come to, in order, as it finds them: JSON of ids and addresses."""
     files = [(each.id, looks.full(store, each.id, each.crop)) for each in pictures]
-    rows = [[image, looks.file_url(file) if file else ""] for image, file in files]
-    return f'<i hidden {name}="{looks.esc(json.dumps(rows))}"></i>'
+    return json.dumps([[image, looks.file_url(file) if file else ""] for image, file in files])
 
 
 def standing(store: Store) -> list[ImageRecord]:
@@ -153,11 +154,6 @@ def verdict_words(name: str) -> str:
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
-def _undo(possible: bool) -> str:
-    hint = "take the last verdict back" if possible else "there is no verdict of yours to take back"
-    return looks.button("Undo", "undo", key="Backspace", hint=hint, off=not possible)
-
-
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
     """The next pictures; those that were skipped come last."""
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
@@ -166,22 +162,20 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
     return fresh + later
 
 
-def tally(store: Store) -> str:
-    """How much is left, how fast it goes, and what was said so far."""
+def tally(store: Store) -> Markup:
+    """Returns how much is left, how fast it goes, and what was said so far."""
     decisions = [each for each in store.decisions.all() if not each.undone]
     said = Counter(each.verdict for each in decisions)
-    parts = [f"<b>{len(store.pending())} left</b>"]
-    if speed := per_minute(decisions):
-        parts.append(f"<span>{speed:.0f}/min</span>")
-    parts += [
-        f'<span class="{looks.TONES[verdict]}">{looks.plural(said[verdict], one, many)}</span>'
-        for verdict, one, many in SAID
-    ]
-    mend = unmended(store)
-    if mend:
-        words = f"{len(mend)} to mend ▾"
-        parts.append(looks.button(words, "mend", tone="small warn", id=mend[-1].id, scroll="#mend"))
-    return f'<div class="fl-line" id="review-tally">{"".join(parts)}</div>'
+    speed, mend = per_minute(decisions), unmended(store)
+    return view(
+        "review",
+        "tally",
+        left=len(store.pending()),
+        speed=f"{speed:.0f}" if speed else "",
+        said=[(looks.TONES[verdict], looks.plural(said[verdict], one, many)) for verdict, one, many in SAID],
+        mend=len(mend),
+        last=mend[-1].id if mend else "",
+    )
 
 
 def unmended(store: Store) -> list[ImageRecord]:
@@ -201,33 +195,21 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
     return 60.0 * len(gaps) / max(sum(gaps), 0.001)
 
 
-def beside(store: Store, shown: ImageRecord, why: Reason) -> str:
-    """The source and the nearest reference, what was asked for, the likeness, and why it is shown now."""
-    source = _get(store, shown.parent)
-    reference = nearest(store, shown)
-    shots = "".join(
-        f'<figure data-hold="{key}" data-keylabel="compare with the {words}">'
-        f"{looks.picture(looks.full(store, each.id, crop), words, lazy=False)}"
-        f"<figcaption>{words} (hold {key})</figcaption></figure>"
-        for each, crop, words, key in (
-            (source, shown.source_crop, "source", "s"),
-            (reference, reference.crop if reference else (), "reference", "r"),
-        )
-        if each
-    )
+def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
+    """Returns the source and the nearest reference, what was asked for, the likeness, and why it is shown now."""
+    source, reference = _get(store, shown.parent), nearest(store, shown)
+    shots = [(looks.full(store, source.id, shown.source_crop), "source", "s")] if source else []
+    shots += [(looks.full(store, reference.id, reference.crop), "reference", "r")] if reference else []
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
-    facts = [("what", looks.esc(looks.KIND_WORDS[shown.kind])), ("asked for", looks.esc(asked))]
-    if words := words_of(shown):
-        facts.append(("words", looks.esc(words)))
+    facts = [("what", looks.KIND_WORDS[shown.kind]), ("asked for", asked), ("words", words_of(shown))]
     if shown.scores:
         facts.append(("likeness", looks.score(why.score, why.floor, why.ceiling)))
     if shown.state is Verdict.PENDING:
-        facts.append(("why now", looks.esc(why.words)))
-    facts += [("note", looks.chip(str(words), "warn")) for words in shown.advice.values()]
+        facts.append(("why now", why.words))
+    facts += [("note", looks.chip(words, "warn")) for words in shown.advice.values()]
     if shown.state is not Verdict.PENDING:
         facts.append(("you said", looks.chip(looks.WORDS[shown.state], looks.TONES[shown.state])))
-    listed = "".join(f"<dt>{name}</dt><dd>{each}</dd>" for name, each in facts if each)
-    return f'<div><div class="fl-beside">{shots}</div><dl class="fl-facts">{listed}</dl></div>'
+    return view("review", "beside", shots=shots, facts=facts)
 
 
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
@@ -245,19 +227,17 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
     return max(originals, key=alike, default=None)
 
 
-def history(store: Store) -> str:
-    """The last decisions; a click opens one again."""
+def history(store: Store) -> Markup:
+    """Returns the last decisions; a click opens one again."""
     last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
-    shots = "".join(
-        f'<button type="button" class="{looks.TONES[each.verdict]}" data-act="open" data-id="{looks.esc(each.image)}"'
-        f' aria-label="{looks.WORDS[each.verdict]}: open again">'
-        f"{looks.picture(looks.thumb(store, each.image), '')}</button>"
+    shots = [
+        (each.image, looks.TONES[each.verdict], looks.WORDS[each.verdict], looks.thumb(store, each.image))
         for each in reversed(last)
-    )
-    return f'<p class="fl-quiet">your last decisions</p><div class="fl-history">{shots}</div>' if shots else ""
+    ]
+    return view("review", "history", shots=shots) if shots else Markup()
 
 
-def _all_done(store: Store) -> str:
+def _all_done(store: Store) -> Markup:
     mend = unmended(store)
     made = store.select((Kind.ENRICHED, Kind.SYNTHETIC))
     if not made:

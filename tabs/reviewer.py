@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.crops import Crop, cut
 from engines.api.errors import UserError
@@ -17,6 +18,7 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
+from tabs.common.looks import view
 from tabs.common.shell import html
 from tabs.entrance import Term
 from tabs.review import nearest
@@ -29,13 +31,19 @@ VERDICTS = {
     "correct": ("c", "warn", Verdict.NEEDS_CORRECTION, "Needs correction"),
     "reject": ("x", "bad", Verdict.REJECT, "Reject"),
 }
+_MEANING = (
+    ("Good", "it is the same {subject}, all that was asked for is there, and nothing looks broken."),
+    ("Needs correction", "nearly: one thing is wrong that somebody could mend."),
+    ("Reject", "it is not the same {subject}, or much is wrong."),
+)
 Heard = tuple[str, int]  # a page, and the number of the last message that came from it
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:
     """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
-    with gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True) as demo:
+    demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
+    with demo:
         skipped, heard = gr.State(()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 
@@ -90,47 +98,40 @@ def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
 
 
-def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> str:
-    """What the character looks like, the next picture, what was asked, and the buttons."""
-    token, number = heard
-    stage = f'<div data-desk data-of="guest" data-token="{looks.esc(token)}" data-n="{number}">'
-    return f'{stage}<p class="fl-said" data-said role="alert"></p>{_queue(desk, reviewer, skipped)}</div>'
+def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> Markup:
+    """Returns what the character looks like, the next picture, what was asked, and the buttons."""
+    return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, skipped))
 
 
-def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> str:
+def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> Markup:
     store = desk.store
     queue = waiting(desk, reviewer, skipped)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
-    head = f'<div class="fl-line"><b>{len(store.pending())} left</b><span>{len(done)} by you</span></div>'
-    undo = looks.button("Undo", "undo", key="Backspace") if done else ""
-    back = _ids("data-back", [each.image for each in done[-1:]])
+    counts = {"left": len(store.pending()), "done": len(done), "back": _ids([each.image for each in done[-1:]])}
     if not queue:
-        return f'{head}{back}{looks.empty("Nothing is left to review. Thank you!")}<div class="fl-buttons">{undo}</div>'
-    shown = queue[0]
-    buttons = "".join(
-        looks.button(words, name, tone=tone, key=key, id=shown.id) for name, (key, tone, _, words) in VERDICTS.items()
-    )
-    skip = looks.button("Skip", "skip", key=" ", id=shown.id)
-    asked = "".join(f"<dt>{looks.esc(name)}</dt><dd>{looks.esc(value)}</dd>" for name, value in shown.asked.items())
-    wanted = f'<p class="fl-quiet">What was asked for</p><dl class="fl-facts">{asked}</dl>' if asked else ""
-    subject = looks.esc(store.character.subject)
-    main = _picture(store, shown.id, shown.crop, "the picture to judge", 'class="fl-main" data-main')
-    return (
-        f"{head}{back}{_ids('data-ahead', [shown.id])}"
-        f'<div class="fl-review" data-stage data-id="{looks.esc(shown.id)}">'
-        f'<div class="fl-known">{_known(store, shown, subject)}</div><div class="fl-judged">{main}</div>'
-        f'<div class="fl-wanted">{wanted}{_meaning(subject)}</div>'
-        f'<div class="fl-votes">{buttons}</div><div class="fl-more">{skip}{undo}</div></div>'
+        return view("reviewer", "nothing", **counts)
+    shown, subject = queue[0], store.character.subject
+    return view(
+        "reviewer",
+        "stage",
+        **counts,
+        ahead=_ids([shown.id]),
+        id=shown.id,
+        known=_known(store, shown, subject),
+        main=_picture(store, shown.id, shown.crop, "the picture to judge", main=True),
+        asked=shown.asked,
+        meaning=[(name, words.format(subject=subject)) for name, words in _MEANING],
+        verdicts=[(name, words, tone, key) for name, (key, tone, _, words) in VERDICTS.items()],
     )
 
 
-def _ids(name: str, ids: list[str]) -> str:
-    """Pictures as the page's desk takes them, here without an address: a reviewer sees only what was sent."""
-    return f'<i hidden {name}="{looks.esc(json.dumps([[each, ""] for each in ids]))}"></i>'
+def _ids(ids: list[str]) -> str:
+    """Returns pictures as the page's script takes them, without an address: a reviewer sees only what was sent."""
+    return json.dumps([[each, ""] for each in ids])
 
 
-def _known(store: Store, shown: ImageRecord, subject: str) -> str:
-    """The picture that an edit was made from; for one that was drawn from nothing, originals of the character."""
+def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
+    """Returns the picture that an edit was made from; for one drawn from nothing, originals of the character."""
     if shown.parent:
         words, pictures = "Made from this picture", [_picture(store, shown.parent, shown.source_crop, "source")]
     else:
@@ -139,22 +140,8 @@ def _known(store: Store, shown: ImageRecord, subject: str) -> str:
         starred = sorted(originals, key=lambda each: not each.star)
         chosen = list({each.id: each for each in (*([first] if first else []), *starred)}.values())[:REFERENCES]
         words, pictures = f"This is the {subject}", [_thumbnail(store, each) for each in chosen]
-    figures = "".join(
-        f'<figure data-hold="s" data-keylabel="compare with this">{each}</figure>' for each in pictures if each
-    )
-    hint = '<span class="fl-by-key">hold s, or press it, to compare</span>'
-    hint += '<span class="fl-by-touch">hold a finger on it to compare</span>'
-    return f'<p class="fl-quiet">{words} · {hint}</p><div>{figures}</div>' if figures else ""
-
-
-def _meaning(subject: str) -> str:
-    rows = (
-        ("Good", f"it is the same {subject}, all that was asked for is there, and nothing looks broken."),
-        ("Needs correction", "nearly: one thing is wrong that somebody could mend."),
-        ("Reject", f"it is not the same {subject}, or much is wrong."),
-    )
-    listed = "".join(f"<dt>{name}</dt><dd>{words}</dd>" for name, words in rows)
-    return f'<p class="fl-quiet">What to choose</p><dl class="fl-facts">{listed}</dl>'
+    found = [each for each in pictures if each]
+    return view("reviewer", "known", words=words, pictures=found) if found else Markup()
 
 
 def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
@@ -180,10 +167,10 @@ def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ..
     return skipped
 
 
-def _picture(store: Store, image_id: str, crop: Crop, alt: str, more: str = "") -> str:
-    """A part of a picture inside the page, without its metadata: a reviewer can ask the server for no file at all."""
+def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = False) -> Markup:
+    """Returns a part of a picture inside the page, without its metadata: a reviewer can ask the server for no file."""
     if not image_id:
-        return ""
+        return Markup()
     try:
         picture = cut(store.open_whole(image_id), crop)
     except UserError:  # a reviewer is told nothing of the studio's folders
@@ -191,16 +178,15 @@ def _picture(store: Store, image_id: str, crop: Crop, alt: str, more: str = "") 
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
     picture.save(kept, format="WEBP", quality=90)
-    return _inline(kept.getvalue(), alt, more)
+    return _inline(kept.getvalue(), alt, main)
 
 
-def _thumbnail(store: Store, original: ImageRecord) -> str:
-    """An original as it was cropped, small; nothing for a picture whose file is gone."""
+def _thumbnail(store: Store, original: ImageRecord) -> Markup:
+    """Returns an original as it was cropped, small; nothing for a picture whose file is gone."""
     with suppress(UserError):
         return _inline(store.thumb(original.id, original.crop).read_bytes(), "the character")
-    return ""
+    return Markup()
 
 
-def _inline(webp: bytes, alt: str, more: str = "") -> str:
-    data = base64.b64encode(webp).decode("ascii")
-    return f'<img {more} alt="{looks.esc(alt)}" src="data:image/webp;base64,{data}">'
+def _inline(webp: bytes, alt: str, main: bool = False) -> Markup:
+    return view("reviewer", "inline", data=base64.b64encode(webp).decode("ascii"), alt=alt, main=main)

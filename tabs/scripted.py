@@ -27,7 +27,7 @@ _UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file
 
 
 def register(api: Api) -> None:
-    """Publish every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
+    """Publishes every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
     for name in API_NAMES:
         call: Call = getattr(api, name)
         published = _with_uploads(call, _UPLOADS[name]) if name in _UPLOADS else call
@@ -35,7 +35,7 @@ def register(api: Api) -> None:
 
 
 def _with_uploads(call: Call, argument: str) -> Call:
-    """Return a call that takes uploads, too, where `argument` names a file or a list of files."""
+    """Returns a call that takes uploads, too, where `argument` names a file or a list of files."""
     place = list(signature(call).parameters).index(argument)
 
     @wraps(call)
@@ -51,14 +51,14 @@ def _with_uploads(call: Call, argument: str) -> Call:
 
 
 def _paths(value: Any) -> Any:
-    """Return a value in which the path of each upload stands for it; whatever else it holds is the call's to judge."""
+    """Returns a value with the path of each upload in its place; the call judges whatever else the value holds."""
     if isinstance(value, list):
         return [_paths(each) for each in value]
     return local_path(value) if isinstance(value, dict) else value
 
 
 def by_names(api: Api) -> Handler:
-    """Return the handler of calls by names that lack an argument or have an unknown one: the call's own refusal."""
+    """Returns the handler of a request by names that lacks an argument or has an unknown one: the call refuses it."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         name = str(request.path_params.get("api_name", ""))
@@ -76,7 +76,7 @@ def by_names(api: Api) -> Handler:
 
 
 def local_path(file: Any) -> str:
-    """Return the path of a file that a script named or uploaded.
+    """Returns the path of a file that a script named or uploaded.
 
     Raises: BadInput for what is no file, and for an upload that does not lie where uploads go.
     """

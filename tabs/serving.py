@@ -10,15 +10,17 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 from gradio.route_utils import FnIndexInferError
+from gradio.routes import App
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from engines.api.errors import BadInput, Busy, UserError
@@ -47,7 +49,7 @@ class Running:
         """Stop serving: within about a second nobody is listened to any more."""
         for end in self.ends:
             end()
-        self.demo._queue.close()
+        self.demo._queue.close()  # type: ignore[no-untyped-call]  # Gradio gives it no types
         self.demo.is_running = False
         self.demo.app.stop_event.set()  # ends the open pages' heartbeats
         self.server.should_exit = True
@@ -120,7 +122,7 @@ def serve(
         app_kwargs={"exception_handlers": {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}},
         **more,
     )
-    inner = outer.routes[-1].app
+    inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last
     demo.app = demo.server_app = inner
     demo.has_launched = True  # from now on Gradio looks where files come from
     demo.config = demo.get_config_file()  # with the theme, which mounting sets after it

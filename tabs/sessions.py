@@ -19,7 +19,7 @@ class Sessions(StateHolder):
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Gradio gives it no types
         demo.state_session_capacity = capacity
         self.set_blocks(demo)
         self._queue = demo._queue

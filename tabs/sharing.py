@@ -90,7 +90,7 @@ class ReviewLink:
             opened.term.end()
             opened.timer.cancel()
             for tunnel in [each for each in tunneling.CURRENT_TUNNELS if each.local_port == opened.running.port]:
-                tunnel.kill()
+                tunnel.kill()  # type: ignore[no-untyped-call]  # Gradio gives it no types
                 tunneling.CURRENT_TUNNELS.remove(tunnel)
             opened.running.close()
         was_live, opened = opened is not None, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import psutil
+from markupsafe import Markup
 
 from engines.api.errors import UserError
 from studio.flywheel.next_step import next_step
@@ -12,116 +13,90 @@ from studio.flywheel.train import runs
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
+from tabs.common.looks import view
 from tabs.common.shell import Said
+from tabs.sharing import ReviewLink
 
 DISMISSED = "dismissed"
 
 
-def rail(desk: Desk, asked: str = "") -> str:
-    """The rail as markup; the next step stands out, with a sentence why."""
+def rail(desk: Desk, asked: str = "") -> Markup:
+    """Returns the rail; the next step stands out, with a sentence why."""
     if not desk.id:
         return looks.empty("Create your first character with the button above.")
     if trouble := desk.workplace.library.trouble(desk.id):
         return looks.trouble(trouble)
-    found = next_step(desk)
-    parts = []
-    for at, stop in enumerate(found.stops):
-        classes = "next" if at == found.at else ""
-        tick = ' <span class="good">✓</span>' if stop.done else ""
-        parts.append(
-            f'<button type="button" class="{classes}" data-tab="{looks.esc(stop.tab)}"'
-            f"{' aria-current=step' if at == found.at else ''}>"
-            f"<b>{looks.esc(stop.label)}</b><span>{looks.esc(stop.figure)}{tick}</span></button>"
-        )
-    return (
-        f'<nav class="fl-rail" aria-label="the flywheels" data-character="{looks.esc(desk.id)}" '
-        f'data-asked="{looks.esc(asked)}">{"<i>→</i>".join(parts)}</nav>'
-        f'<p class="fl-why">Next: <b>{looks.esc(found.step)}</b>. {looks.esc(found.words)}</p>'
+    return view("frame", "rail", found=next_step(desk), character=desk.id, asked=asked)
+
+
+def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
+    """Returns the card, the running job, the queue, what can be resumed, and whether a review link is open."""
+    jobs = workplace.jobs.list()
+    gone = set(workplace.library.setting(DISMISSED, list) or ())
+    lost = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
+    return view(
+        "frame",
+        "strip",
+        card=_card(workplace),
+        host=_host(),
+        running=_running(workplace.jobs.running()),
+        offered=_offered(lost[0]) if lost else "",
+        shared=sharing is not None and sharing.live(),
+        waiting=view("frame", "queue", jobs=[job for job in jobs if job.state is JobState.QUEUED]),
     )
 
 
-def strip(workplace: Workplace, sharing: Any = None) -> str:
-    """The card, the running job, the queue, what can be resumed, and whether a review link is open."""
-    jobs = workplace.jobs.list()
-    parts = [_card(workplace), _host(), _running(workplace, workplace.jobs.running())]
-    gone = set(workplace.library.setting(DISMISSED, list) or ())
-    offered = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
-    if offered:
-        parts.append(_offered(offered[0]))
-    parts.append('<div class="grow"></div>')
-    if sharing is not None and sharing.live():
-        parts.append('<div><span class="fl-live">● review link is open</span></div>')
-    parts.append(_queue([job for job in jobs if job.state is JobState.QUEUED]))
-    parts.append('<div><button type="button" class="fl-button small" data-keys="1" title="the keys">?</button></div>')
-    return f'<div class="fl-strip">{"".join(parts)}</div>'
-
-
-def _card(workplace: Workplace) -> str:
+def _card(workplace: Workplace) -> Markup:
     now = workplace.gpu.status()
     tone = "bad" if now.used > now.budget else ("warn" if now.used > 0.9 * now.budget else "accent")
-    names = " · ".join(
-        f"{where}: {', '.join(key for key, _ in there)}"
-        for where, there in (("card", now.residents), ("RAM", now.masters), ("disk", now.on_disk))
-        if there
-    )
-    names = names or "nothing loaded"
-    figure = f"{now.used / (1 << 30):.1f} / {looks.amount(now.budget)}"
-    meter = looks.bar(now.used, now.budget, tone, names)
-    short = names if len(names) <= 46 else f"{names[:44]}…"
-    return (
-        f"<div><b>{looks.esc(str(now.device).upper())}</b><span>{figure}</span>{meter}"
-        f'<small title="{looks.esc(names)}">{looks.esc(short)}</small></div>'
+    places = (("card", now.residents), ("RAM", now.masters), ("disk", now.on_disk))
+    held = [f"{where}: {', '.join(key for key, _ in there)}" for where, there in places if there]
+    names = " · ".join(held) or "nothing loaded"
+    return view(
+        "frame",
+        "card",
+        device=str(now.device).upper(),
+        figure=f"{now.used / (1 << 30):.1f} / {looks.amount(now.budget)}",
+        meter=looks.bar(now.used, now.budget, tone, names),
+        names=names,
+        short=names if len(names) <= 46 else f"{names[:44]}…",
     )
 
 
-def _host() -> str:
+def _host() -> Markup:
     ours, memory = psutil.Process().memory_info().rss, psutil.virtual_memory()
     tone = "bad" if memory.percent > 95 else "warn" if memory.percent > 85 else ""
     title = f"this studio holds {looks.amount(ours)}; {looks.amount(memory.available)} of the machine's memory are free"
-    figure = f"{ours / (1 << 30):.1f} / {looks.amount(memory.total)}"
-    return f'<div title="{looks.esc(title)}"><b>RAM</b><span class="{tone}">{figure}</span></div>'
+    return view(
+        "frame", "host", title=title, tone=tone, figure=f"{ours / (1 << 30):.1f} / {looks.amount(memory.total)}"
+    )
 
 
-def _running(workplace: Workplace, job: Job | None) -> str:
+def _running(job: Job | None) -> Markup:
     if job is None:
-        return "<div><small>no job is running</small></div>"
+        return view("frame", "idle")
     figures = [f"{job.step}/{job.total or '?'}"]
     if job.rate:
         figures.append(f"{job.rate:.1f} s each" if job.rate >= 0.1 else f"{job.rate * 1000:.0f} ms each")
     if job.eta_s:
         figures.append(f"{looks.duration(job.eta_s)} left")
     waiting = f"waits for {job.waits_for}" if job.waits_for else job.message
-    return (
-        f"<div><b>{looks.esc(job.title or job.kind)}</b>{looks.bar(job.step, job.total)}"
-        f"<span>{' · '.join(figures)}</span><small>{looks.esc(waiting)}</small>"
-        f"{looks.button('Cancel', 'cancel', tone='small', job=job.id)}</div>"
-    )
+    return view("frame", "running", job=job, figures=" · ".join(figures), waiting=waiting)
 
 
-def _offered(job: Job) -> str:
+def _offered(job: Job) -> Markup:
     tone = "bad" if job.state is JobState.FAILED else "warn"
-    cause, hint = job.error.message, job.error.hint
-    words = f"{job.title or job.kind} {'failed' if tone == 'bad' else 'was interrupted'}"
-    short = cause if len(cause) <= 70 else f"{cause[:68]}…"
-    return (
-        f'<div title="{looks.esc(f"{cause} {hint}".strip())}">'
-        f"{looks.chip(words, tone)}<small>{looks.esc(short)}</small>"
-        f"{looks.button(runs.resume_words(job), 'resume', tone='small', job=job.id)}"
-        f"{looks.button('Dismiss', 'dismiss', tone='small', job=job.id)}</div>"
+    cause = job.error.message
+    return view(
+        "frame",
+        "offered",
+        job=job,
+        title=f"{cause} {job.error.hint}".strip(),
+        words=f"{job.title or job.kind} {'failed' if tone == 'bad' else 'was interrupted'}",
+        tone=tone,
+        short=cause if len(cause) <= 70 else f"{cause[:68]}…",
+        resume=runs.resume_words(job),
     )
-
-
-def _queue(waiting: list[Job]) -> str:
-    if not waiting:
-        return "<div><small>queue empty</small></div>"
-    rows = []
-    for at, job in enumerate(waiting):
-        before = waiting[at - 1].id if at else ""
-        up = looks.button("↑", "up", tone="small", hint="move up", job=job.id, before=before) if at else ""
-        cancel = looks.button("Cancel", "cancel", tone="small", job=job.id)
-        waits = f"<small>{looks.esc(job.waits_for)}</small>" if job.waits_for else ""
-        rows.append(f"<p><span>{looks.esc(job.title or job.kind)}{waits}</span><span>{up} {cancel}</span></p>")
-    return f'<details data-fold="queue"><summary>queue {len(waiting)}</summary><div>{"".join(rows)}</div></details>'
 
 
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:

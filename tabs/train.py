@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import NotFound
 from engines.api.params import TrainParams
@@ -20,6 +21,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
 from tabs.common.knobs import models
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("train", training.CHARACTER)
@@ -145,62 +147,45 @@ def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
 # ── while it runs ───────────────────────────────────────────────────────────────────────────────
 
 
-def draw_live(desk: Desk) -> tuple[str, str]:
+def draw_live(desk: Desk) -> tuple[Markup, Markup]:
     """The newest training: where it stands and its loss; and below, its samples."""
     jobs = jobs_of(desk, "train")
     if not jobs:
-        return looks.empty("No training yet. When the pre-flight is green, “Train” makes the first version."), ""
+        words = "No training yet. When the pre-flight is green, “Train” makes the first version."
+        return looks.empty(words), Markup()
     job = jobs[0]
     seen = runs.progress(desk.workplace, job.id)
     choices = choosing.choices(desk.workplace, job.id, seen)
-    return run.panel(desk.workplace, job, seen), _samples(desk.store, job, seen.samples, choices)
+    return Markup(run.panel(desk.workplace, job, seen)), _samples(desk.store, job, seen.samples, choices)
 
 
-def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> str:
-    """The previews of each step in one row, and beside them what the checkpoint of that step is worth."""
+def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
+    """Returns the previews of each step in one row, and beside them what the checkpoint of that step is worth."""
     if not samples:
-        return ""
-    steps = sorted({each.step for each in samples})
+        return Markup()
     columns = sorted({each.index for each in samples})
     found = {(each.step, each.index): each.image for each in samples}
     chosen = {choice.step: choice for choice in choices}
     rows = []
-    for step in steps:
-        rows.append(f"<div>{_worth(store, job, step, chosen.get(step))}</div>")
-        for column in columns:
-            image = found.get((step, column))
-            shot = looks.picture(looks.thumb(store, image), f"sample {column} at step {step}") if image else ""
-            rows.append(f'<div class="fl-cell">{shot}</div>')
-    style = f"grid-template-columns: 132px repeat({len(columns)}, minmax(0, 1fr))"
-    grid = f'<div class="fl-card" style="{style}">{"".join(rows)}</div>'
-    return looks.panel("Checkpoints: same prompts, same seeds", grid)
+    for step in sorted({each.step for each in samples}):
+        images = [(column, found.get((step, column))) for column in columns]
+        shots = [
+            (looks.thumb(store, image), f"sample {column} at step {step}") if image else (None, "")
+            for column, image in images
+        ]
+        rows.append((_worth(store, job, step, chosen.get(step)), shots))
+    return looks.panel(
+        "Checkpoints: same prompts, same seeds", view("train", "samples", columns=len(columns), rows=rows)
+    )
 
 
-def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> str:
-    """A checkpoint in a few figures, and the way to make a version of it."""
-    lines = [f"<b>step {step}</b>"]
+def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
+    """Returns a checkpoint in a few figures, and the way to make a version of it."""
     if choice is None:
-        return lines[0]
-    if choice.proposed:
-        lines.append(looks.chip("★ proposed", "accent", "the earliest that is about as like the originals as any"))
-    if choice.samples:
-        known = "unknown" if choice.identity is None else f"{choice.identity:.2f}{_beside(choice.unseen)}"
-        hint = "likeness to the originals; unknown without a face, and with fewer than three originals"
-        lines.append(f'<small title="{hint}">identity {known}</small>')
-    if choice.obeyed is not None:
-        lines.append(f"<small>obeyed {choice.obeyed:.0%}{_beside(choice.unread)}</small>")
-    if choice.copies:
-        lines.append(looks.chip(f"near copies {choice.copies:.0%}", "warn", "closer to an original than those are"))
-    if choice.version:
-        lines.append(looks.chip(store.versions.get(choice.version).name, "good"))
-    elif job.state not in (JobState.RUNNING, JobState.QUEUED):
-        hint = "use this checkpoint instead of the last one"
-        lines.append(looks.button("Make version", "choose", tone="small", hint=hint, job=job.id, step=step))
-    return f'<div class="fl-worth">{"".join(lines)}</div>'
-
-
-def _beside(unknown: int) -> str:
-    return f", {unknown} unknown" if unknown else ""
+        return view("train", "step", number=step)
+    made = store.versions.get(choice.version).name if choice.version else ""
+    ended = job.state not in (JobState.RUNNING, JobState.QUEUED)
+    return view("train", "worth", choice=choice, made=made, job=job.id if ended else "")
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
@@ -214,16 +199,16 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 # ── after ───────────────────────────────────────────────────────────────────────────────────────
 
 
-def draw_versions(desk: Desk) -> str:
+def draw_versions(desk: Desk) -> Markup:
     """The character's versions, newest first."""
     store = desk.store
-    versions = [each for each in store.versions.all() if each.role is Role.CHARACTER]
+    versions = store.versions.find(role=Role.CHARACTER)
     if not versions:
-        return ""
+        return Markup()
     return looks.panel("Versions", version_table(store, versions))
 
 
-def version_table(store: Store, versions: Sequence[Version]) -> str:
+def version_table(store: Store, versions: Sequence[Version]) -> Markup:
     """Versions with what they learned from, and the way to use or leave them."""
     rows = []
     for each in reversed(versions):
@@ -231,7 +216,7 @@ def version_table(store: Store, versions: Sequence[Version]) -> str:
         learned = [f"{_known(known.pictures)} pictures", f"{_known(known.steps)} steps"]
         if known.loss is not None:
             learned.append(f"loss {known.loss:.{_DIGITS}f}")
-        name = f"<b>{looks.esc(each.name)}</b> {looks.chip(each.state.value, _STATES[each.state])}"
+        name = view("train", "name", version=each, tone=_STATES[each.state])
         rows.append(
             [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), run.decisions(each)]
         )

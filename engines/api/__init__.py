@@ -1,1 +1,1 @@
-"""What the studio may ask of an engine: parameters, plans, protocols, errors."""
+"""Defines what the studio and the engines share: parameters, plans, protocols, errors."""

@@ -1,4 +1,7 @@
-"""Which part of a picture counts: what a person cropped it to, and what of that a training learns. No torch."""
+"""Computes which part of a picture counts: the crop that a person chose, and the part of it that a training learns.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,29 +12,32 @@ from PIL import Image
 
 from engines.api.errors import BadInput
 
-Crop = tuple[float, ...]  # left, top, right, bottom in shares of the upright picture; empty for all of it
+Crop = tuple[float, ...]  # left, top, right, bottom in shares of the upright picture; empty: the whole picture
 
-LEAST = 8  # pixels a side that must be left
-_ASPECT_LIMIT = 2.0  # of what a training learns from: longer pictures lose their ends
+LEAST = 8  # pixels a side that a crop must leave
+_ASPECT_LIMIT = 2.0  # of training sizes: longer pictures lose their ends
 _ORDER = "Left must be less than right, top less than bottom, and all four shares of the picture from 0 to 1."
 
 
 def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """The crop's left, top, right and bottom in pixels of a picture of that size."""
+    """Returns the crop's left, top, right and bottom in pixels of a picture of that size."""
     left, top, right, bottom = crop or (0, 0, 1, 1)
     return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
 
 
 def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
-    """A crop of a picture as it is kept: empty where it leaves nothing out. Raises: BadInput naming the picture."""
+    """Returns a crop in the form in which it is stored: rounded, and empty where it is the whole picture.
+
+    Raises: BadInput that names the picture.
+    """
     if not crop:
         return ()
     try:
         left, top, right, bottom = kept = tuple(round(float(side), 6) for side in crop)
     except (TypeError, ValueError) as error:
-        raise BadInput(f"{crop} is no part of {name}.", _ORDER) from error
+        raise BadInput(f"{crop} is not a part of {name}.", _ORDER) from error
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise BadInput(f"{list(kept)} is no part of {name}.", _ORDER)
+        raise BadInput(f"{list(kept)} is not a part of {name}.", _ORDER)
     x, y, far, low = pixels(kept, size)
     if far - x < min(LEAST, size[0]) or low - y < min(LEAST, size[1]):
         raise BadInput(
@@ -42,21 +48,21 @@ def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
 
 
 def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") -> Image.Image:
-    """What a crop leaves of a picture; the picture itself where there is none. Raises: BadInput."""
+    """Returns the cropped picture, or the picture itself where the crop is empty. Raises: BadInput."""
     kept = checked(crop, image.size, name)
     return image.crop(pixels(kept, image.size)) if kept else image
 
 
 def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
-    """How many pixels a crop leaves of a picture of that size: width, height."""
+    """Returns the width and height in pixels that a crop leaves of a picture of that size."""
     left, top, right, bottom = pixels(crop, size)
     return right - left, bottom - top
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """The training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
+    """Returns the training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
 
-    The grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
+    The step of the grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
     """
     side = math.sqrt(area)
     grid = max(multiple, round(side / 16 / multiple) * multiple)
@@ -65,7 +71,7 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 
 
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
-    """The share of a picture, 0…1, that is cut away at its edges to bring it to its bucket's shape."""
+    """Returns the share of a picture, 0…1, that is cut away at its edges to give it its bucket's shape."""
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)
     return 1 - min(ratio, 1 / ratio)

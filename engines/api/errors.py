@@ -1,20 +1,20 @@
-"""Every error that FLENwheel raises on purpose.
+"""Defines every error that FLENwheel raises on purpose.
 
 Exception
- └─ UserError                 cause + next action; shown to the user as it stands
-     ├─ BadInput              a file or a value that cannot be used
-     ├─ NotFound              an id, a file or a folder that is not there
-     ├─ Busy                  something else holds it; try later
+ └─ UserError                 cause and next action, shown to the user unchanged
+     ├─ BadInput              a file or a value cannot be used
+     ├─ NotFound              an id, a file or a folder does not exist
+     ├─ Busy                  something else uses the resource; try later
      ├─ ModelMissing          weights are not on this machine
-     │   └─ ModelGated        ... and a licence must be accepted before they can be
-     ├─ Unreachable           a site does not answer, or the network is off
-     ├─ DiskFull              no room on a disk; carries the arithmetic
-     ├─ NotAllowed            the system does not let us read or write there
-     ├─ LoraMismatch          an adapter of the wrong family, or one that loads no key
-     └─ OutOfMemory           does not fit; carries the arithmetic
-         └─ RanOut            ... this time: there is a leaner way, and the job goes on with it
+     │   └─ ModelGated        weights are not here, and their licence must be accepted first
+     ├─ Unreachable           a site does not respond, or the network is off
+     ├─ DiskFull              a disk has no room; the cause gives the sizes
+     ├─ NotAllowed            the system refuses to read or write a file
+     ├─ LoraMismatch          an adapter belongs to another family, or none of its keys load
+     └─ OutOfMemory           the work does not fit in memory; the cause gives the sizes
+         └─ RanOut            the work ran out of memory once; the job goes on in a way that needs less
 BaseException
- └─ Cancelled                 not an error: the user asked the job to stop
+ └─ Cancelled                 no error: the user asked the job to stop
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """An expected failure, told as a cause and what to do next."""
+    """Reports an expected failure as a cause and a next action."""
 
     code = "user_error"
 
@@ -38,82 +38,82 @@ class UserError(Exception):
         return f"{self.cause} {self.hint}".strip()
 
     def to_json(self) -> dict[str, str]:
-        """The shape that scripts receive."""
+        """Returns the code, the message and the hint that scripts receive."""
         return {"code": self.code, "message": self.cause, "hint": self.hint}
 
 
 class BadInput(UserError):
-    """A file or a value cannot be used."""
+    """Reports that a file or a value cannot be used."""
 
     code = "bad_input"
 
 
 class NotFound(UserError):
-    """An id, a file or a folder is not there."""
+    """Reports that an id, a file or a folder does not exist."""
 
     code = "not_found"
 
 
 class Busy(UserError):
-    """Something else holds what is asked for."""
+    """Reports that another process or job uses the resource."""
 
     code = "busy"
 
 
 class ModelMissing(UserError):
-    """Weights are not on this machine."""
+    """Reports that a model's weights are not on this machine."""
 
     code = "model_missing"
 
 
 class ModelGated(ModelMissing):
-    """Weights need an accepted licence and a token first."""
+    """Reports that a model's weights need an accepted licence and a token first."""
 
     code = "model_gated"
 
 
 class Unreachable(UserError):
-    """A site does not answer, or the network is off."""
+    """Reports that a site does not respond, or that the network is off."""
 
     code = "unreachable"
 
 
 class DiskFull(UserError):
-    """No room on a disk; the cause carries the arithmetic."""
+    """Reports that a disk has no room; the cause gives the sizes."""
 
     code = "disk_full"
 
 
 class NotAllowed(UserError):
-    """The system does not let us read or write a file: a read-only disk, or permissions."""
+    """Reports that the system refuses to read or write a file: the disk is read-only, or permissions forbid it."""
 
     code = "not_allowed"
 
 
 class LoraMismatch(UserError):
-    """An adapter belongs to another family, or none of its keys load."""
+    """Reports that an adapter belongs to another family, or that none of its keys load."""
 
     code = "lora_mismatch"
 
 
 class OutOfMemory(UserError):
-    """Weights or working set do not fit; the cause carries the arithmetic."""
+    """Reports that weights or working memory do not fit; the cause gives the sizes."""
 
     code = "out_of_memory"
 
 
 class RanOut(OutOfMemory):
-    """A stage's work ran out of memory; room was made, so what is not done yet is worth doing again at once."""
+    """Reports that a stage ran out of memory, and that memory was freed: the items left can be tried again at once."""
 
 
 class Cancelled(BaseException):
-    """The user asked the running job to stop; technically not an error."""
+    """Stops a running job because the user asked for it; technically not an error."""
 
 
 _FULL = {
     errno.ENOSPC: "The disk is full",
     errno.EDQUOT: "Your quota on the disk is used up",
-    errno.EFBIG: "The disk takes no file of this size",
+    errno.EFBIG: "The disk does not accept a file of this size",
 }
 _CLOSED = {
     errno.EROFS: "The disk is read-only",
@@ -123,14 +123,20 @@ _CLOSED = {
 
 
 def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowed | None:
-    """A disk's refusal of a file in words; None for any other failure. `need`: what was to be written, in bytes."""
+    """Converts a disk's refusal of a file to a UserError; returns None for any other failure.
+
+    `need`: the bytes that were to be written.
+    """
     number = error.errno or 0
-    folder = _folder(file)
+    try:
+        folder = file if file.is_dir() else file.parent
+    except OSError:
+        folder = file.parent
     if number in _FULL:
         wanted = f", {_amount(need)} more are needed" if need else ""
         return DiskFull(
             f"{_FULL[number]}: {file} could not be written ({_free(file)} free{wanted}).",
-            f"Free some space on the disk of {folder}, and try again. Nothing that was kept before is lost.",
+            f"Free some space on the disk of {folder}, and try again. Nothing that was saved before is lost.",
         )
     if number in _CLOSED:
         return NotAllowed(
@@ -140,15 +146,8 @@ def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowe
     return None
 
 
-def _folder(file: Path) -> Path:
-    try:
-        return file if file.is_dir() else file.parent
-    except OSError:
-        return file.parent
-
-
 def _free(file: Path) -> str:
-    """What is free on the disk that a file lies on, or would lie on."""
+    """Returns the free space of the disk that a file lies on or would lie on, with its unit."""
     for folder in (file, *file.parents):
         try:
             return _amount(shutil.disk_usage(folder).free)

@@ -1,6 +1,6 @@
-"""The knobs of each kind of job: stored verbatim, read back strictly, their bounds beside their names.
+"""Defines the parameters of each kind of job: stored verbatim, read back strictly, their bounds beside their names.
 
-Of other libraries only pydantic, by `engines.api.values`.
+Imports no other library than pydantic, through `engines.api.values`.
 """
 
 from __future__ import annotations
@@ -16,44 +16,55 @@ from annotated_types import Ge, Gt, Le, MaxLen, MinLen
 from engines.api.errors import BadInput
 from engines.api.values import Seed, Words, limits, shortened, shown, taken
 
-Json = dict[str, Any]
+Json = dict[str, Any]  # a JSON object
 _LORA_HINT = 'Give a list such as [{"file": "/path/to/lora.safetensors", "weight": 0.8}]; weight is 1 if left out.'
 
 
-STRONGEST = 100.0  # of a LoRA, either way; sliders are used up to about 10
+STRONGEST = 100.0  # largest weight of a LoRA, positive or negative; sliders go to about 10
 
 Steps = Annotated[int, Ge(1), Le(1000)]  # a schedule has a thousand levels
 Guidance = Annotated[float, Ge(0), Le(100)]
-Side = Annotated[int, Ge(16), Le(4096)]  # pixels; the least is two latents of a real model
+Side = Annotated[int, Ge(16), Le(4096)]  # pixels; the least is two latents of the real models
 Share = Annotated[float, Ge(0), Le(1)]
 Word = Annotated[str, MaxLen(200)]
-LEAST_RATES: Mapping[str, float] = {"prodigy": 0.1}  # optimiser -> the learning rate below which it stands still
+PIPELINE_ARGUMENTS: Mapping[str, str] = {  # knob -> the argument of diffusers' pipelines that takes it
+    "prompt": "prompt",
+    "instruction": "prompt",
+    "negative": "negative_prompt",
+    "width": "width",
+    "height": "height",
+    "steps": "num_inference_steps",
+    "guidance": "guidance_scale",
+    "true_cfg": "true_cfg_scale",
+}
+LEAST_RATES: Mapping[str, float] = {"prodigy": 0.1}  # optimiser -> the learning rate below which it learns nothing
 _MOST = (1 << 31) - 1  # training steps
-_FEW = 5  # of many unknown names that are told
+_FEW = 5  # unknown names that an error lists
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoraUse:
-    """One adapter in a stack: its file, its strength."""
+    """Names one adapter of a stack: its file and its strength."""
 
     file: Annotated[str, MinLen(1), MaxLen(4096)]
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
 
     @classmethod
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
-        """From an object of `file` and, where it is not 1, `weight`; `where` it was given. Raises: BadInput."""
+        """Reads an object of `file` and `weight` (1 if left out); `where` names it in errors. Raises: BadInput."""
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
             raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
         if "file" not in given or set(given) - {"file", "weight"}:
             raise BadInput(f"{where} cannot hold {shown(dict(given))}.", _LORA_HINT)
-        file = taken(f"{where}.file", given["file"], kinds(cls)["file"])
-        weight = taken(f"{where}.weight, that of {shown(file)},", given.get("weight", 1.0), kinds(cls)["weight"])
+        allowed = kinds(cls)
+        file = taken(f"{where}.file", given["file"], allowed["file"])
+        weight = taken(f"{where}.weight, that of {shown(file)},", given.get("weight", 1.0), allowed["weight"])
         return cls(file=file, weight=weight)
 
     @classmethod
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
-        """From a list of such objects; none where there is nothing. Raises: BadInput."""
+        """Reads a list of such objects; returns an empty stack for None. Raises: BadInput."""
         if data is None:
             return ()
         if not isinstance(data, list | tuple):
@@ -61,7 +72,7 @@ class LoraUse:
         return tuple(cls.from_json(each, f"{where}[{at}]") for at, each in enumerate(data))
 
     def demand_usable(self) -> None:
-        """Refuse a strength that draws nothing but black. Raises: BadInput."""
+        """Refuses a strength with which every picture comes out black. Raises: BadInput."""
         if not abs(self.weight) <= STRONGEST:
             raise BadInput(
                 f"The weight of {self.file} cannot be {self.weight:g}.",
@@ -71,26 +82,30 @@ class LoraUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """A job's knobs: stored verbatim, read back strictly, so that nothing is re-spelled on the way."""
+    """Holds a job's parameters: stored verbatim and read back strictly, so that no name or value changes on the way."""
 
-    worded: ClassVar[str] = ""  # the field that holds the words, "" where there is none
+    worded: ClassVar[str] = ""  # the field that holds the prompt or instruction, "" where there is none
 
     def to_json(self) -> Json:
-        """A plain dict that `from_json` turns into an equal object."""
+        """Returns a plain dict from which `from_json` makes an equal object."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild; an unknown key is an error, never a silently ignored knob, and every value is checked.
+        """Reads parameters that a user or a script gives; an unknown key is an error, and every value is checked.
 
-        Raises: BadInput naming the knob, what was given and what is allowed.
+        Raises: BadInput that names the parameter, the value given and the values allowed.
         """
         _demand_known(cls.__name__, data, cls)
-        return cls(**{name: cls._taken(name, value) for name, value in data.items()})
+        allowed, values = kinds(cls), {}
+        for name, value in data.items():
+            given = LoraUse.stack(value) if name == "loras" else value
+            values[name] = taken(name, tuple(given) if isinstance(given, list) else given, allowed[name])
+        return cls(**values)
 
     @classmethod
     def kept(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild what is stored with a picture or a job: values stay as they were taken then, whatever is allowed now.
+        """Reads parameters that are stored with a picture or a job; values are accepted even if no longer allowed.
 
         Raises: BadInput for an unknown key.
         """
@@ -102,40 +117,34 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """The least and the greatest value of a knob, None where it has no such bound."""
+        """Returns the least and the greatest value of a parameter, None where it has no such bound."""
         return limits(kinds(cls)[name])
 
-    @classmethod
-    def _taken(cls, name: str, value: Any) -> Any:
-        if name == "loras":
-            value = LoraUse.stack(value)
-        return taken(name, tuple(value) if isinstance(value, list) else value, kinds(cls)[name])
-
     def checked(self) -> Self:
-        """The same knobs, where each value may be what it is. Raises: BadInput."""
+        """Returns the same parameters once every value is checked. Raises: BadInput."""
         return self.from_json({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @classmethod
     def demand_no_words(cls, given: Mapping[str, Any], whose: str) -> None:
-        """Refuse words where what is asked for has its own; `whose` names it. Raises: BadInput."""
+        """Refuses given words where the job takes its own; `whose` names their owner. Raises: BadInput."""
         if cls.worded in given:
             raise BadInput(f"{cls.worded} cannot be set: {whose} has its own.", "Leave it out of the parameters.")
 
     def demand_words(self) -> None:
-        """Refuse empty words. Raises: BadInput that names the field."""
+        """Refuses empty words. Raises: BadInput that names the field."""
         if self.worded and not self.headline().strip():
             raise BadInput(f"The {self.worded} is empty.", "Say what the picture should show.")
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some knobs changed."""
+        """Returns a copy with some parameters changed."""
         return dataclasses.replace(self, **changes)
 
     def headline(self) -> str:
-        """The words that a user would call this by."""
+        """Returns the prompt or instruction, '' where these parameters have none."""
         return str(getattr(self, self.worded)) if self.worded else ""
 
     def to_text(self) -> str:
-        """The `parameters` text that other tools read from a PNG: headline, then `Key: value` pairs."""
+        """Returns the `parameters` text that other tools read from a PNG: the headline, then `Key: value` pairs."""
         rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()
@@ -143,7 +152,10 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateParams(Params):
-    """Text to one picture; `first_block_cache` is the change below which a step skips blocks, off at 0."""
+    """Holds the parameters of one picture drawn from text.
+
+    `first_block_cache`: the change of the first block below which a step skips the other blocks; 0 turns it off.
+    """
 
     worded: ClassVar[str] = "prompt"
 
@@ -159,9 +171,10 @@ class GenerateParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class EditParams(Params):
-    """A picture and an instruction to one picture; `true_cfg` is off at 1, `few_steps` takes the distilled adapter.
+    """Holds the parameters of one edit of a picture by an instruction.
 
-    `first_block_cache` is the change below which a step skips blocks, off at 0.
+    `true_cfg`: the guidance; 1 turns it off. `few_steps`: draw with the adapter that was distilled to few steps.
+    `first_block_cache`: the change of the first block below which a step skips the other blocks; 0 turns it off.
     """
 
     worded: ClassVar[str] = "instruction"
@@ -176,13 +189,13 @@ class EditParams(Params):
     loras: tuple[LoraUse, ...] = ()
 
     def passes(self) -> int:
-        """How often the transformer is asked: twice a step with guidance."""
+        """Returns the number of the transformer's forward passes: two a step with guidance."""
         return self.steps * (2 if self.true_cfg > 1 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionParams(Params):
-    """How a picture is put into words."""
+    """Holds the parameters of captions."""
 
     trigger: Word = "ohwx"
     max_tokens: Annotated[int, Ge(1), Le(2048)] = 96
@@ -190,22 +203,22 @@ class CaptionParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainParams(Params):
-    """One LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
+    """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
     `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
     `targets`: the layers that learn, `all` (attention and MLP) or `attention` alone.
-    `base`: how the transformer is held while it is trained, `nf4`, `int8`, or as its row has it.
-    `flip`: show half of the examples as in a mirror, references and masks with them. Off, for no face is its own mirror
-    image, and a caption that says left would be wrong.
-    `mask_outside`: what counts outside an item's mask, from 0 to 1; items without a mask count everywhere.
-    `class_word` takes the trigger's place wherever the base model is asked for any such subject:
+    `base`: the form of the transformer's weights during the training, `nf4`, `int8`, or "" for that of its row.
+    `flip`: mirror half of the examples, with their references and masks. It is off by default: no face is its own
+    mirror image, and a caption that says left would be wrong.
+    `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
+    `class_word`: the word that replaces the trigger where the base model draws any subject of the class:
     `prior_weight` and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
     alpha: Annotated[float, Gt(0), Le(4096)] = 16.0
     targets: Literal["all", "attention"] = "all"
-    learning_rate: Annotated[float, Gt(0)] = 1e-4  # how much is too much, its loss tells
+    learning_rate: Annotated[float, Gt(0)] = 1e-4  # no upper bound: the loss shows where it is too high
     steps: Annotated[int, Ge(1), Le(_MOST)] = 1500
     batch_size: Annotated[int, Ge(1), Le(256)] = 1
     gradient_accumulation: Annotated[int, Ge(1), Le(1024)] = 1
@@ -215,7 +228,7 @@ class TrainParams(Params):
     resolution: Side = 1024
     resolutions: Annotated[tuple[Side, ...], MaxLen(16)] = ()
     caption_dropout: Share = 0.05
-    max_grad_norm: Annotated[float, Ge(0), Le(1e6)] = 1.0  # below 0 it would turn every gradient around
+    max_grad_norm: Annotated[float, Ge(0), Le(1e6)] = 1.0  # a negative one would reverse every gradient
     gradient_checkpointing: bool = True
     base: Literal["", "nf4", "int8"] = ""
     ema_decay: Annotated[float, Ge(0), Le(0.9999)] = 0.0
@@ -230,7 +243,7 @@ class TrainParams(Params):
     seed: Seed = 0
 
     def demand_sense(self, trigger: str = "") -> None:
-        """Refuse knobs that don't go together; `trigger` is the character's word, "" for a training that has none.
+        """Refuses values that contradict each other; `trigger` is the character's word, "" where there is none.
 
         Raises: BadInput.
         """
@@ -254,25 +267,25 @@ class TrainParams(Params):
 
 
 def params_class(name: str) -> type[Params]:
-    """Return the class of parameters of a name, as records keep it. Raises: BadInput."""
+    """Returns the class of parameters by its name, which records keep. Raises: BadInput."""
     classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
     if name not in classes:
         raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")
     return classes[name]
 
 
-def kinds(owner: type[Any]) -> Mapping[str, Any]:
-    """A record's fields and what each may be, as `engines.api.values` reads it."""
+def kinds(owner: type[LoraUse] | type[Params]) -> Mapping[str, Any]:
+    """Returns the annotation of each field of a class, as `engines.api.values` reads it."""
     return _kinds(cast(Hashable, owner))
 
 
 @cache
-def _kinds(owner: Any) -> Mapping[str, Any]:
+def _kinds(owner: Any) -> Mapping[str, Any]:  # apart from `kinds`, because the cache accepts arguments of any type
     hints = get_type_hints(owner, include_extras=True)
     return {field.name: hints[field.name] for field in dataclasses.fields(owner)}
 
 
-def _demand_known(what: str, data: Mapping[str, Any], owner: type[Any]) -> None:
+def _demand_known(what: str, data: Mapping[str, Any], owner: type[Params]) -> None:
     known = kinds(owner)
     if unknown := set(data) - set(known):
         told = ", ".join(sorted(shortened(str(name)) for name in unknown)[:_FEW])

@@ -1,4 +1,4 @@
-"""What the studio may ask of an engine: plans, stages, protocols."""
+"""Defines what the studio may ask of an engine: model rows, plans, stages, protocols."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from engines.api.params import CaptionParams, EditParams, GenerateParams, LoraUse, Params, TrainParams
 
@@ -15,27 +15,41 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=Params)
 
+# What a component loads: a module of diffusers or transformers, whose attributes are known only at run time, or what a
+# fake has in its place. This file imports no torch.
+Loaded: TypeAlias = Any
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFiles:
-    """How the world writes a family's LoRA files: what they say they are, and what they call its modules."""
+    """Describes how tools write a family's LoRA files: what the metadata declares, and how the modules are named."""
 
-    declared: tuple[str, ...] = ()  # beginnings of the architecture that a file names, in lower case
-    architecture: str = ""  # what ours name, by Stability-AI/ModelSpec
-    architectures: Mapping[str, str] = field(default_factory=dict)  # the same of models that have one of their own
+    declared: tuple[str, ...] = ()  # prefixes of the architecture that a file declares, in lower case
+    architecture: str = ""  # the architecture that our files declare, by Stability-AI/ModelSpec
+    architectures: Mapping[str, str] = field(default_factory=dict)  # model -> its own architecture, where it has one
     implementation: str = ""
     base_version: str = ""  # kohya's ss_base_model_version
     network: str = ""  # kohya's ss_network_module
-    reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" where none has them
-    reads_dotted: bool = False  # whether it reads the makers' own dotted names, too, not kohya's flat ones alone
-    cut_at: int = 0  # the one hidden size at which that converter knows how to part fused layers; 0: none is known
-    fused: Mapping[str, int] = field(default_factory=dict)  # ending of their module -> how many ours it holds
-    names: str = ""  # "module:function" from our module to its Slot; "" where other tools name it as we do
+    reader: str = ""  # "module:Class" of diffusers' converter from Black Forest Labs' names; "" for none
+    reads_dotted: bool = False  # whether the converter reads the makers' dotted names, beside kohya's flat ones
+    cut_at: int = 0  # the only hidden size at which the converter splits fused layers correctly; 0: unknown
+    fused: Mapping[str, int] = field(default_factory=dict)  # ending of a maker's module -> number of our modules in it
+    names: str = ""  # "module:function" from our module to its Slot; "" where other tools use our names
+
+
+@dataclass(frozen=True, kw_only=True)
+class FewSteps:
+    """Names an adapter that was distilled to draw in few steps, and the settings that it needs."""
+
+    file: str  # path below the model's folder
+    source: str = ""  # repository and path on the hub; "" for a file that ships with the model
+    knobs: Mapping[str, Any] = field(default_factory=dict)  # EditParams that change with it
+    scheduler: Mapping[str, Any] = field(default_factory=dict)  # changes of the scheduler's configuration
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One row of the registry: all that sets a model apart from its family."""
+    """Describes one row of the registry: everything in which a model differs from others of its family."""
 
     name: str
     label: str
@@ -45,7 +59,9 @@ class ModelSpec:
     source: str  # a hub repository, or "assets:FOLDER" for what ships with us
     licence: str
     gated: bool = False
-    toy: bool = False
+    toy: bool = False  # a label in tabs, `doctor` and `models`: the embedded toy world; no engine reads it
+    wording: str = "photographs"  # a row of engines/wording/registry.py: what the model is asked with
+    dtype: str = "bfloat16"  # torch's name of what a generator's or an editor's weights are held in
     size: tuple[int, int] = (1024, 1024)
     multiple: int = 16  # pixels: sides of a picture that a generator learns are multiples of it
     trainer: str = ""  # "module:Class" of the family's LoRA adapter
@@ -55,7 +71,7 @@ class ModelSpec:
     )
     component_bytes: Mapping[str, int] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # Params class name -> knobs
-    few_steps: Mapping[str, Any] = field(default_factory=dict)  # file in its folder, knobs, scheduler; {} for none
+    few_steps: FewSteps | None = None
     options: Mapping[str, Any] = field(default_factory=dict)  # read by its engine alone
     lora: LoraFiles = field(default_factory=LoraFiles)
     true_guidance: bool = False  # GenerateParams.guidance is classifier-free, not a number that the model is told
@@ -63,145 +79,127 @@ class ModelSpec:
     note: str = ""
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 
-    def params(self, kind: type[P], **changes: Any) -> P:
-        """A model's own defaults of one kind of parameters, with `changes` on top."""
-        few = self.few_steps.get("knobs", {}) if changes.get("few_steps") else {}
+    def params(self, kind: type[P], /, **changes: Any) -> P:
+        """Returns the model's default parameters of one kind, with `changes` applied."""
+        few = self.few_steps.knobs if self.few_steps and changes.get("few_steps") else {}
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
 
-
-def _nothing(loaded: Any) -> int:
-    """A part holds no RAM beside its weights."""
-    del loaded
-    return 0
+    def worded(self, kind: type[P], words: str, /, **changes: Any) -> P:
+        """Returns the model's default parameters of one kind with these words as its prompt or instruction."""
+        return self.params(kind, **{kind.worded: words}, **changes)
 
 
 @dataclass(frozen=True)
 class Component:
-    """A part of a model that moves as one: loaded to the host once, placed on the card when leased.
+    """Describes a part of a model that moves as one: loaded to the host once, placed on the card when leased.
 
-    `key` is the same for the same weights, whichever engine asks; `bytes` is what it takes on the card.
-    `beside` answers the RAM that what was loaded holds beside its weights by now, wherever these are; from any thread.
+    `key` is the same for the same weights, whichever engine uses them; `bytes` is the part's size on the card.
+    `beside` returns the RAM that the loaded part holds now beside its weights; any thread may call it.
     """
 
     key: str
     bytes: int
-    load: Callable[[], Any] = field(compare=False, repr=False)
-    streamed_bytes: int = 0  # what it takes when its blocks visit the card one by one; 0: it only runs whole
-    beside: Callable[[Any], int] = field(default=_nothing, compare=False, repr=False)
-
-
-def _as_it_is(parts: Mapping[str, Any]) -> AbstractContextManager[object]:
-    """A stage's work needs nothing around it."""
-    del parts
-    return nullcontext()
+    load: Callable[[], Loaded] = field(compare=False, repr=False)
+    streamed_bytes: int = 0  # size on the card while its blocks are copied in one by one; 0: it only runs whole
+    beside: Callable[[Loaded], int] = field(default=lambda loaded: 0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Components that must be resident together, and the working bytes beside them.
+    """Lists components that must be on the card together, and the working bytes that they need beside themselves.
 
-    `leaner` is the same stage done with less memory, and more time or a trace of quality: it is taken where this one
-    does not fit, or has run out. `how` tells a user what is different then, `around` encloses the work.
+    `leaner` is the same stage with less memory, and with more time or slightly less quality: it is used where this one
+    does not fit or has run out of memory. `how` describes to the user what changes then, `around` is a context for the
+    work.
     """
 
     name: str
     components: tuple[Component, ...]
     working_bytes: int = 0
     how: str = ""
-    streams: bool = False  # the blocks of components that can be streamed visit the card one by one
-    around: Callable[[Mapping[str, Any]], AbstractContextManager[object]] = field(
-        default=_as_it_is, compare=False, repr=False
+    streams: bool = False  # blocks are copied to the card one by one, of the components that allow it
+    around: Callable[[Mapping[str, Loaded]], AbstractContextManager[object]] = field(
+        default=lambda parts: nullcontext(), compare=False, repr=False
     )
     leaner: Stage | None = None
 
     def streamed(self, component: Component) -> bool:
-        """Whether a component comes block by block."""
+        """Returns whether a component is copied to the card block by block."""
         return self.streams and component.streamed_bytes > 0
 
     def size(self, component: Component) -> int:
-        """What a component takes on the card."""
+        """Returns the bytes that a component takes on the card."""
         return component.streamed_bytes if self.streamed(component) else component.bytes
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job will ask of the card, in order."""
+    """Lists the stages of a job, in order; `what` names the job to the user."""
 
     what: str
     stages: tuple[Stage, ...]
 
 
 class Lease(Protocol):
-    """Exclusive use of the card for the length of a job."""
+    """Grants exclusive use of the card for the length of a job."""
 
-    def stage(self, name: str) -> AbstractContextManager[Mapping[str, Any]]:
-        """Make a stage's components resident; yields component name (the part of its key after `/`) -> module."""
-        ...
+    def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
+        """Places a stage's components on the card; yields component name (its key after the `/`) -> module."""
 
     @property
     def device(self) -> Any:
-        """What torch calls the device, or the fake's name."""
-        ...
+        """Returns torch's name of the device, or the fake's name."""
 
 
 class Device(Protocol):
-    """The card as the manager sees it; the fake one is as large as a test wants."""
+    """Represents the card, or this machine's memory, to the GPU manager; a fake one has any size."""
 
     name: str
-    torch_device: str  # what engines hand to torch: "cpu", "cuda:0"
-    in_place: bool  # what is loaded lies where it runs: no copy beside a master, and nothing to stream
+    torch_device: str  # torch's name of the device: "cpu", "cuda:0"
+    in_place: bool  # loaded weights already lie where they run: there is no copy of a master, and no streaming
 
     def total_bytes(self) -> int:
-        """Capacity."""
-        ...
+        """Returns the device's capacity."""
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Whether an error is this device's way of saying that something did not fit."""
-        ...
+        """Returns whether this device raises such an error when something does not fit."""
 
     def free_bytes(self) -> int:
-        """What can still be placed, our own caches counted as free."""
-        ...
+        """Returns the bytes that can still be placed, with the allocator's own caches counted as free."""
 
-    def keep(self, host: Any, nbytes: int, room: int) -> int:
-        """Make a fresh host master ready for quick copies, within `room` bytes; answers the RAM that it holds."""
-        ...
+    def keep(self, host: Loaded, nbytes: int, room: int) -> int:
+        """Prepares a newly loaded master in host memory for fast copies, within `room` bytes; returns its RAM."""
 
-    def release(self, host: Any) -> None:
-        """A host master goes; a copy of it on the card stays."""
-        ...
+    def release(self, host: Loaded) -> None:
+        """Frees a master in host memory; a copy on the card stays."""
 
-    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
-        """Place a host master's weights and answer what computes with them; `streamed` lets blocks come one by one.
+    def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
+        """Copies a master's weights to the device and returns the module that computes with them.
 
-        Raises: MemoryError when it does not fit, with nothing half-placed.
+        `streamed`: copy each block only while it computes. Raises: MemoryError when the weights do not fit; then none
+        are left on the device.
         """
-        ...
 
-    def drop(self, placed: Any, nbytes: int) -> None:
-        """Forget a copy; nothing is written back."""
-        ...
+    def drop(self, placed: Loaded, nbytes: int) -> None:
+        """Frees a copy; nothing is written back."""
 
     def reclaim(self) -> None:
-        """Collect garbage and give cached blocks back."""
-        ...
+        """Collects garbage and frees the allocator's cached blocks."""
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """The most that was in use since the last reset."""
-        ...
+        """Returns the most bytes that were in use since the last reset."""
 
 
 class OnStep(Protocol):
-    """Called at least once a step; raises Cancelled when the user wants out."""
+    """Receives the progress of a job, at least once a step; raises Cancelled when the user stops the job."""
 
     def __call__(self, step: int, total: int, message: str = "") -> None:
-        """`step` of `total` is done."""
-        ...
+        """Reports that `step` of `total` steps are done."""
 
 
 @dataclass(frozen=True)
 class EditItem:
-    """One edit to do: the picture, further references, the knobs."""
+    """Describes one edit: the picture, further references, the parameters."""
 
     source: Image
     params: EditParams
@@ -210,67 +208,60 @@ class EditItem:
 
 @dataclass(frozen=True)
 class Caption:
-    """What a captioner saw: words, and the attributes it is sure enough to name."""
+    """Holds a picture's caption and the attributes that the captioner is sure of."""
 
     text: str
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class TakesLoras(Protocol):
-    """An engine that draws with LoRA files."""
+    """Draws with LoRA files."""
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Returns in words what of LoRA files will not be used. Raises: NotFound, LoraMismatch, BadInput."""
-        ...
+        """Returns in words which tensors of LoRA files will not be used. Raises: NotFound, LoraMismatch, BadInput."""
 
 
 class Generator(TakesLoras, Protocol):
-    """Text to pictures."""
+    """Draws pictures from text."""
 
     spec: ModelSpec
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """The stages these pictures need."""
-        ...
+        """Returns the stages that these pictures need."""
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Pictures in the order asked, each yielded as soon as it is decoded."""
-        ...
+        """Yields the pictures in the order of `items`, each as soon as it is decoded."""
 
 
 class Editor(TakesLoras, Protocol):
-    """Pictures and instructions to pictures."""
+    """Draws pictures from pictures and instructions."""
 
     spec: ModelSpec
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """The stages these edits need."""
-        ...
+        """Returns the stages that these edits need."""
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Results in the order asked, each yielded as soon as it is decoded."""
-        ...
+        """Yields the results in the order of `items`, each as soon as it is decoded."""
 
 
 class Captioner(Protocol):
-    """Pictures to words."""
+    """Describes pictures in words."""
 
     spec: ModelSpec
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """The stages that many captions need."""
-        ...
+        """Returns the stages that `count` captions need."""
 
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """One caption a picture, trigger first, never naming what is constant about the character."""
-        ...
+        """Yields one caption a picture: the trigger first, and nothing that all pictures of the character share."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """A unit vector that is close for the same person."""
+    """Holds a unit vector; vectors of the same person are close to each other."""
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
@@ -278,30 +269,29 @@ class Embedding:
 
 @dataclass(frozen=True)
 class NoFace:
-    """An outcome, not a similarity of 0: there was nothing to compare."""
+    """Reports that a picture shows no face to compare; it is no similarity of 0."""
 
     reason: str = "no face found"
 
 
 class Scorer(Protocol):
-    """Who is this? Runs on the CPU, so that it never waits for the card."""
+    """Measures who a picture shows; runs on the CPU, so that it never waits for the card."""
 
     spec: ModelSpec
     version: str  # stored beside every score
-    threshold: float | None  # cosine from which two pictures show the same one, where those who trained it say so
+    threshold: float | None  # cosine above which two pictures show the same person, where its makers publish one
 
     def embed(self, images: Sequence[Image]) -> list[Embedding | NoFace]:
-        """One outcome a picture."""
-        ...
+        """Returns one outcome a picture."""
 
 
 @dataclass(frozen=True)
 class TrainItem:
-    """A picture and the words it is trained with; `references` are what an editor is shown.
+    """Holds a picture and the caption that it is trained with; `references` are the pictures that an editor gets.
 
     `mask`: a picture of the same size, white where it counts, black where it counts less.
     `crop`: the part that is learned, as left, top, right, bottom in shares of the picture; empty for all of it.
-    The first reference, which the picture was made from, is cut alike, after `source_crop`: the part that was edited.
+    `source_crop`: the part of the first reference that was edited to make the picture; `crop` is applied to it, too.
     """
 
     image: Path
@@ -314,26 +304,26 @@ class TrainItem:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """A run is a folder: all that is needed to start it, or to go on with it, lies in there."""
+    """Describes a training run; its folder holds everything that is needed to start it or to go on with it."""
 
     folder: Path
     items: tuple[TrainItem, ...]
     params: TrainParams
     previews: tuple[GenerateParams | EditItem, ...] = ()
-    trigger: str = ""  # kept in the adapter file, so that whoever loads it knows what to write
-    start: Path | None = None  # an adapter to go on from, instead of from nothing
-    cache: Path | None = None  # where encoded pictures and words are kept for other runs, too; else in the run's folder
+    trigger: str = ""  # written to the adapter file's metadata, for those who load it
+    start: Path | None = None  # an adapter to begin with, instead of a new one
+    cache: Path | None = None  # folder of encoded pictures and captions that runs share; None: the run's own
 
 
-BANDS = (1 / 3, 2 / 3)  # where the low, the middle and the high noise levels part
+BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One optimiser step; `loss` is that of its batch, `sigma` its mean noise level.
+    """Reports one optimiser step: the loss of its batch, and the mean noise level `sigma`.
 
-    `bands` is the loss of those of its examples that had a low, a middle and a high noise level, None where none had;
-    `memory` the most bytes that were in use so far, 0 where nobody measured.
+    `bands`: the losses of the examples with a low, a middle and a high noise level, None where no example had one.
+    `memory`: the most bytes that were in use so far, 0 where they are not measured.
     """
 
     step: int
@@ -349,7 +339,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """A full state is on disk; `adapter` is the LoRA file in it."""
+    """Reports that a full state is on disk; `adapter` is the LoRA file in it."""
 
     step: int
     adapter: Path
@@ -357,7 +347,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SampleDrawn:
-    """A fixed-seed preview."""
+    """Reports a preview, drawn with a fixed seed."""
 
     step: int
     index: int
@@ -369,29 +359,25 @@ TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 @dataclass(frozen=True)
 class DiskUse:
-    """What a training writes: one full checkpoint, and what one item is kept as once it is encoded; bytes."""
+    """Holds the bytes that a training writes: for one full checkpoint, and for one encoded item."""
 
     checkpoint: int
     item: int
 
 
 class Trainer(Protocol):
-    """Pictures and words to a LoRA."""
+    """Trains a LoRA from pictures and captions."""
 
     spec: ModelSpec
 
     def plan(self, run: TrainRun) -> Plan:
-        """The stages of the run."""
-        ...
+        """Returns the stages of the run."""
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """What a run with these knobs will write, about."""
-        ...
+        """Estimates what a run with these parameters writes to disk."""
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Which of some captions, by their places, are longer than the encoders read; no weights are loaded."""
-        ...
+        """Returns the indices of captions that are longer than the encoders read; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Train from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first."""
-        ...
+        """Trains from the folder's last checkpoint, or from the start; saves a checkpoint before it is cancelled."""

@@ -1,8 +1,8 @@
-"""Whether words say a character's trigger: the one rule of checks, captions, exports and trainings.
+"""Finds a character's trigger in text: the one rule of checks, captions, exports and trainings.
 
-A trigger is said where it stands as whole words, in its own case, for most encoders read case. Letters, digits, the
-marks that belong to letters and the underscore make words; in scripts that put no spaces between words any neighbour
-will do. Standard library only.
+A text holds a trigger where the trigger stands as whole words, in its own case, because most encoders distinguish case.
+Letters, digits, the marks that belong to letters and the underscore make words; in scripts that put no spaces between
+words any character may stand beside it. Imports the standard library only.
 """
 
 from __future__ import annotations
@@ -17,22 +17,30 @@ _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "BOPOMOFO ", "THAI ", "LAO ", "KH
 
 
 def says(text: str, trigger: str) -> bool:
-    """Whether a text holds the trigger; nothing holds an empty one."""
+    """Returns whether a text holds the trigger; no text holds an empty one."""
     return bool(spans(composed(text), trigger))
 
 
 def spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Where a composed text holds the trigger: (start, end) of each place, in order."""
+    """Returns the (start, end) of each place where a composed text holds the trigger, in order."""
     words = composed(trigger).split()
     if not words:
         return []
     said = r"\s+".join(map(re.escape, words))
-    found = re.finditer(rf"(?=({said}))", text)  # looked ahead at, for one place may begin inside another
-    return [each.span(1) for each in found if _whole(text, *each.span(1))]
+    found = re.finditer(rf"(?=({said}))", text)  # a lookahead, because one place may begin inside another
+    places = (each.span(1) for each in found)
+    return [
+        (start, end)
+        for start, end in places
+        if not _goes_on(text[start - 1 : start], text[start]) and not _goes_on(text[end : end + 1], text[end - 1])
+    ]
 
 
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
-    """The composed text with each trigger replaced; `told` answers from what follows one its words and what is left."""
+    """Returns the composed text with each trigger replaced.
+
+    `told` gets the text after a trigger; it returns the words to put in the trigger's place and the text that follows.
+    """
     head, rest = "", composed(text)
     while found := spans(rest, trigger):
         start, end = found[0]
@@ -42,16 +50,12 @@ def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) ->
 
 
 def composed(text: str) -> str:
-    """Letters and their marks in one form, however they were typed: NFC."""
+    """Returns the text in Unicode's NFC form, in which letters and their marks have one spelling."""
     return unicodedata.normalize("NFC", text)
 
 
-def _whole(text: str, start: int, end: int) -> bool:
-    """Whether no word goes on at either end of a place."""
-    return not (_goes_on(text[start - 1 : start], text[start]) or _goes_on(text[end : end + 1], text[end - 1]))
-
-
 def _goes_on(neighbour: str, edge: str) -> bool:
+    """Returns whether a word that has `edge` at its end continues with the neighbouring character."""
     if not neighbour or unicodedata.name(edge, "").startswith(_UNSPACED):
         return False
     return neighbour.isalnum() or neighbour in f"_{_JOINERS}" or unicodedata.category(neighbour).startswith("M")

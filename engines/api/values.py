@@ -1,6 +1,7 @@
-"""What a value may be: its kind and its bounds stand once, in a field's or an argument's annotation, and are read here.
+"""Checks values by annotations: the type and the bounds of a value are written once, with its field or argument.
 
-Who checks a value, who draws a slider and who words an error take them from the same place.
+The checks, the sliders and the error messages all read them from there. Python has no type for annotations, so that
+every `kind` here is Any.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from engines.api.errors import BadInput
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-SEEDS = 1 << 64  # as many as torch's generators tell apart
+SEEDS = 1 << 64  # the number of different seeds of torch's generators
 Seed = Annotated[int, Ge(0), Le(SEEDS - 1)]
 Many = Annotated[int, Ge(1), Le(10_000)]  # pictures or edits of one job
 Line = Annotated[str, MaxLen(1000)]  # a name, a reason
-Words = Annotated[str, MaxLen(10_000)]  # several times of what any encoder here reads
+Words = Annotated[str, MaxLen(10_000)]  # several times the length that any encoder here reads
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 _KINDS: Mapping[Any, str] = {
@@ -40,15 +41,17 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 def later_seed(seed: int, places: int) -> int:
-    """The seed so many places after another; after the last one comes 0."""
+    """Returns the seed `places` after another one; 0 follows the last seed."""
     return (seed + places) % SEEDS
 
 
-def taken(name: str, value: Any, kind: Any) -> Any:
-    """The value, where it is of its kind and within its bounds.
+def taken(name: str, value: object, kind: Any) -> Any:
+    """Returns the value once its type and its bounds are checked.
 
-    `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number passes for a number; true and
-    false are no numbers, and nan and infinity are none. Raises: BadInput that names it, what was given and what may be.
+    `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number is accepted where a float is
+    wanted; true, false, nan and infinity are not accepted as numbers.
+
+    Raises: BadInput that names the field, the value given and the values allowed.
     """
     try:
         return _adapter(kind).validate_python(value)
@@ -57,7 +60,7 @@ def taken(name: str, value: Any, kind: Any) -> Any:
 
 
 def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
-    """A refusal in words of what pydantic found wrong; the first part of its `loc` is inside the value `name`."""
+    """Converts an error of pydantic's to a BadInput; `loc` in `found` is the place inside the value called `name`."""
     where = "".join(f"[{each!r}]" for each in found["loc"])
     if found["type"] == "literal_error" and isinstance(found["input"], str):
         are = "are" if name.endswith("s") else "is"
@@ -70,23 +73,23 @@ def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
     )
 
 
-def shown(value: Any) -> str:
-    """Return a value as an error can print it: in Python's words, a tuple as a list, a long one cut in its middle."""
+def shown(value: object) -> str:
+    """Returns a value as an error message prints it: its repr, a tuple as a list, the middle of a long one left out."""
     try:
         return _SHOWN.repr(list(value) if isinstance(value, tuple) else value)
-    except ValueError:  # Python writes no whole number of more than some thousand digits
+    except ValueError:  # Python refuses to print a whole number of more than some thousand digits
         return "a number of thousands of digits"
 
 
 def shortened(name: str) -> str:
-    """Return a name as it is, a long one cut in its middle, and a blank one in quotes."""
+    """Returns the name, with its middle left out where it is long, and in quotes where it is blank."""
     half = _SHOWN.maxstring // 2
     short = name if len(name) <= 2 * half else f"{name[:half]}...{name[-half:]}"
     return short if short.strip() else shown(short)
 
 
 def allowed(kind: Any) -> str:
-    """In words what an annotation lets through."""
+    """Describes in words the values that an annotation allows."""
     bare, marks = _parted(kind)
     if get_origin(bare) is Literal:
         return f"one of: {', '.join(str(each) or '(nothing)' for each in get_args(bare))}"
@@ -100,7 +103,7 @@ def allowed(kind: Any) -> str:
 
 
 def limits(kind: Any) -> tuple[Any, Any]:
-    """The least and the greatest number of an annotation, None where it has no such bound."""
+    """Returns the least and the greatest number that an annotation allows, None where it sets no such bound."""
     marks = _parted(kind)[1]
     low = next((mark.ge if isinstance(mark, Ge) else mark.gt for mark in marks if isinstance(mark, Ge | Gt)), None)
     return low, next((mark.le for mark in marks if isinstance(mark, Le)), None)
@@ -121,8 +124,8 @@ def _figure(number: Any) -> str:
     return str(number) if isinstance(number, int) else f"{number:g}"
 
 
-def _inside(kind: Any, places: Sequence[Any]) -> Any:
-    """The annotation of what lies at a place inside a list."""
+def _inside(kind: Any, places: Sequence[int | str]) -> Any:
+    """Returns the annotation of the value at a place inside a list or a mapping."""
     for _ in places:
         inner = get_args(_parted(kind)[0])
         if not inner:
@@ -132,7 +135,7 @@ def _inside(kind: Any, places: Sequence[Any]) -> Any:
 
 
 def _parted(kind: Any) -> tuple[Any, tuple[Any, ...]]:
-    """An annotation without its marks, and without the None that an optional one has; and the marks."""
+    """Splits an annotation into its bare type, without the None of an optional one, and its metadata."""
     if get_origin(kind) in (Union, types.UnionType):
         kind = next(each for each in get_args(kind) if each is not type(None))
     if get_origin(kind) is Annotated:
@@ -146,12 +149,12 @@ def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind, config=_STRICT)
 
 
-def _no_truth(value: Any) -> Any:
+def _no_truth(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("true and false are no numbers")
     return value
 
 
-# Numbers as scripts send them: 2.0 and "2" are 2, too.
+# Numbers as scripts send them: 2.0 and "2" are accepted as 2.
 Whole = Annotated[int, BeforeValidator(_no_truth)]
 Number = Annotated[float, AllowInfNan(False), BeforeValidator(_no_truth)]

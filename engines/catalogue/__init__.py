@@ -1,1 +1,1 @@
-"""Which models there are, where their weights lie, and how they come here."""
+"""Lists the models, finds their weights on this machine, and downloads them."""

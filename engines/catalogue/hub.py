@@ -1,4 +1,4 @@
-"""Where weights come from: Hugging Face's hub, or a folder of this machine. Nothing heavy is imported."""
+"""Fetches weights from Hugging Face's hub, or from a folder of this machine; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it; `sha256` for large ones, `git_id` (SHA-1 of a blob) for the others."""
+    """Describes a file as the hub lists it: a large one by `sha256`, others by `git_id` (SHA-1 of a blob)."""
 
     path: str
     size: int
@@ -28,7 +28,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Listing:
-    """A repository at one commit."""
+    """Lists the files of a repository at one commit."""
 
     repo: str
     commit: str
@@ -37,27 +37,23 @@ class Listing:
 
 
 class Hub(Protocol):
-    """What `pull` asks of a place that has weights."""
+    """Represents a place from which `pull` fetches weights."""
 
     def listing(self, repo: str) -> Listing:
-        """All files with sizes and hashes. Raises: NotFound, ModelGated, Unreachable."""
-        ...
+        """Lists all files with sizes and hashes. Raises: NotFound, ModelGated, Unreachable."""
 
     def has_token(self) -> bool:
-        """Whether gated files may be asked for at all."""
-        ...
+        """Returns whether this machine has a token, without which gated files cannot be fetched."""
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """The file where this machine has it already."""
-        ...
+        """Returns the path of the file where this machine already has it, else None."""
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Append what `into` lacks of a file, telling of each piece. Raises: ModelGated, Unreachable."""
-        ...
+        """Appends to `into` the bytes that it lacks, and reports each piece. Raises: ModelGated, Unreachable."""
 
 
 def gate_steps(repo: str) -> str:
-    """What opens a gated model, in three steps."""
+    """Describes in three steps how a user gets access to a gated model."""
     return (
         f"1. Accept the licence at https://huggingface.co/{repo} (sign in first). "
         "2. Create a token with read access at https://huggingface.co/settings/tokens. "
@@ -66,51 +62,51 @@ def gate_steps(repo: str) -> str:
 
 
 def is_intact(path: Path, file: RemoteFile) -> bool:
-    """Whether a file on disk has the size and the hash that the hub lists."""
+    """Returns whether a file on disk has the size and the hash that the hub lists."""
     if path.stat().st_size != file.size:
         return False
     if file.sha256:
-        return _digest(path, hashlib.sha256()) == file.sha256
-    return not file.git_id or _digest(path, hashlib.sha1(b"blob %d\0" % file.size)) == file.git_id
-
-
-def _digest(path: Path, digest: Any) -> str:
+        digest, expected = hashlib.sha256(), file.sha256
+    elif file.git_id:
+        digest, expected = hashlib.sha1(b"blob %d\0" % file.size), file.git_id
+    else:
+        return True
     with path.open("rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
-    return str(digest.hexdigest())
+    return digest.hexdigest() == expected
 
 
 def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
-    """The folder of a repository's main branch in the hub's own cache, if it was ever downloaded there."""
-    folder = (cache or _cache()) / f"models--{repo.replace('/', '--')}"
+    """Returns the folder of a repository's main branch in the hub's own cache, None where it was never downloaded.
+
+    `cache`: the cache's folder; None for the environment's, as in huggingface_hub/constants.py, which is not imported.
+    """
+    if cache is None:
+        home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
+        name = os.environ.get("HF_HUB_CACHE") or str(Path(home) / "hub")
+        cache = Path(os.path.expanduser(name))  # noqa: PTH111 - as in the hub's code, "~" stays where there is no home
+    folder = cache / f"models--{repo.replace('/', '--')}"
     ref = folder / "refs" / "main"
     snapshot = folder / "snapshots" / (ref.read_text(encoding="utf-8").strip() if ref.is_file() else "none")
     return snapshot if snapshot.is_dir() else None
 
 
-def _cache() -> Path:
-    """Source: huggingface_hub/constants.py; read anew each time, and without importing it."""
-    home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-    cache = os.environ.get("HF_HUB_CACHE") or str(Path(home) / "hub")
-    return Path(os.path.expanduser(cache))  # noqa: PTH111 - as the hub does, a user without a home folder has "~" itself
-
-
 class HuggingFace:
-    """The hub, through huggingface_hub.
+    """Fetches from the hub through huggingface_hub.
 
-    Files are fetched by its `http_get`, which goes on where a file ends; its `snapshot_download` has thrown away what
-    was half there since 2.x (huggingface/huggingface_hub, file_download.py, `_download_to_tmp_and_move`).
+    Its `http_get` fetches the files, because it goes on where a file ends; its `snapshot_download` deletes unfinished
+    files since 2.x (huggingface/huggingface_hub, file_download.py, `_download_to_tmp_and_move`).
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
 
     def listing(self, repo: str) -> Listing:
-        """Of the main branch. Raises: NotFound, ModelGated, Unreachable."""
+        """Lists the files of the main branch. Raises: NotFound, ModelGated, Unreachable."""
         from huggingface_hub import HfApi
 
-        with _told(repo):
+        with _user_errors(repo):
             info = HfApi(endpoint=self._endpoint).model_info(repo, files_metadata=True)
         files = tuple(
             RemoteFile(
@@ -124,25 +120,25 @@ class HuggingFace:
         return Listing(repo, str(info.sha), files, bool(info.gated))
 
     def has_token(self) -> bool:
-        """From HF_TOKEN, or where `hf auth login` keeps it."""
+        """Returns whether HF_TOKEN, or the file of `hf auth login`, holds a token."""
         from huggingface_hub import get_token
 
         return bool(get_token())
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """In the hub's own cache."""
+        """Looks for the file in the hub's own cache."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(listing.repo, file.path, revision=listing.commit)
         return Path(found).resolve() if isinstance(found, str) else None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Over HTTP with a range; the library tries again a few times by itself. Raises: ModelGated, Unreachable."""
+        """Downloads by HTTP range; the library itself retries a few times. Raises: ModelGated, Unreachable."""
         from huggingface_hub import hf_hub_url
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils import build_hf_headers
 
-        with _told(listing.repo):
+        with _user_errors(listing.repo):
             http_get(
                 hf_hub_url(listing.repo, file.path, revision=listing.commit, endpoint=self._endpoint),
                 into,
@@ -154,7 +150,7 @@ class HuggingFace:
 
 
 def _bar(on_bytes: OnBytes) -> Any:
-    """A progress bar for huggingface_hub that draws nothing and passes on what it is told."""
+    """Returns a progress bar for huggingface_hub that draws nothing and passes the bytes on."""
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
@@ -169,14 +165,14 @@ def _bar(on_bytes: OnBytes) -> Any:
 
 
 @contextmanager
-def _told(repo: str) -> Iterator[None]:
-    """huggingface_hub's errors as causes and next actions."""
+def _user_errors(repo: str) -> Iterator[None]:
+    """Converts huggingface_hub's errors to causes and next actions."""
     from httpx2 import InvalidURL
     from huggingface_hub import get_session
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
 
     try:
-        get_session()  # makes the client, which reads the proxies
+        get_session()  # creates the client, which reads the proxies
     except (ImportError, InvalidURL, ValueError) as error:
         raise Unreachable(
             f"The proxy in the environment (ALL_PROXY, HTTPS_PROXY, HTTP_PROXY) cannot be used: {error}",
@@ -187,31 +183,32 @@ def _told(repo: str) -> Iterator[None]:
     except GatedRepoError as error:
         raise ModelGated(f"{repo} is gated, and this machine may not read it.", gate_steps(repo)) from error
     except RepositoryNotFoundError as error:
-        raise NotFound(f"The hub shows no {repo} to this machine.", gate_steps(repo)) from error
+        raise NotFound(f"The hub shows this machine no repository {repo}.", gate_steps(repo)) from error
     except HfHubHTTPError as error:
         status = getattr(error.response, "status_code", 0)
         if status in (401, 403):
             raise ModelGated(f"The hub refuses {repo} ({status}).", gate_steps(repo)) from error
-        raise Unreachable(f"The hub answers {status} for {repo}.", "Try again later; nothing is lost.") from error
+        raise Unreachable(f"The hub responds with {status} for {repo}.", "Try again later; nothing is lost.") from error
     except (HTTPError, ConnectionError, TimeoutError) as error:
         raise Unreachable(
             f"huggingface.co cannot be reached ({type(error).__name__}).",
-            "Check the network and HF_HUB_OFFLINE, then run the command again: it goes on where it stopped.",
+            "Check the network and HF_HUB_OFFLINE, then run the command again: it continues where it stopped.",
         ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        raise Unreachable(str(error).splitlines()[0], "Run the command again: it goes on where it stopped.") from error
+        hint = "Run the command again: it continues where it stopped."
+        raise Unreachable(str(error).splitlines()[0], hint) from error
 
 
 class FolderHub:
-    """A folder of this machine in a repository's layout; what it has is linked, or copied to another disk."""
+    """Serves a folder of this machine in a repository's layout; its files are linked, or copied to another disk."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def listing(self, repo: str) -> Listing:
-        """Its files, with sizes. Raises: NotFound."""
+        """Lists the folder's files with sizes. Raises: NotFound."""
         if not self._folder.is_dir():
             raise NotFound(f"There is no folder {self._folder}.", "Give the folder that holds model_index.json.")
         files = [file for file in sorted(self._folder.rglob("*")) if file.is_file()]
@@ -220,15 +217,15 @@ class FolderHub:
         )
 
     def has_token(self) -> bool:
-        """Nothing here is gated."""
+        """Returns True: no file of a folder is gated."""
         return True
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """All of it."""
+        """Returns the file's path: every file is on this machine."""
         return (self._folder / file.path).resolve()
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Copy what is lacking."""
+        """Appends to `into` the bytes that it lacks."""
         with (self._folder / file.path).open("rb") as stream:
             stream.seek(into.tell())
             while block := stream.read(_BLOCK):

@@ -1,4 +1,4 @@
-"""How libraries come in: without the garbage collector, which would free nothing, and without their small talk."""
+"""Imports libraries without the garbage collector, which would free nothing, and without their log messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel, which nothing here asks for, is absent
+_HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel is absent, which nothing here uses
 
 
 @contextmanager
 def bringing_in() -> Iterator[None]:
-    """Hold the collector while libraries are imported; what comes in with torch it passes over from then on.
+    """Stops the garbage collector during imports; objects that come with torch are never examined again.
 
-    Only with torch: later there may be models alive, and what is frozen while alive is never collected.
-    Our own progress is told by what is going on, so that theirs, a bar for each file, would only tear it up.
+    They are frozen only with torch's first import: later there may be models in memory, and a frozen object is never
+    collected. Hugging Face's progress bars are turned off, because they would break up our own progress lines.
     """
     collecting, first = gc.isenabled(), "torch" not in sys.modules
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

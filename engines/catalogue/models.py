@@ -1,4 +1,4 @@
-"""Models as rows of data. Adding one is adding a row, and an engine file when its family is new."""
+"""Lists the models as rows of data: a new model is a new row, and an engine file where its family is new."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from engines.api.protocols import LoraFiles, ModelSpec
+from engines.api.protocols import FewSteps, LoraFiles, ModelSpec
 from engines.catalogue.shapes import FLUX_BYTES, QWEN_EDIT_BYTES
 
 _GIB = 1 << 30
@@ -60,7 +60,7 @@ _FLUX_LORA = LoraFiles(
 _QWEN_LORA = LoraFiles(
     declared=("qwen-image", "qwen_image"),
     architecture="Qwen-Image-Edit/lora",
-    architectures={  # as in musubi-tuner's sai_model_spec.py
+    architectures={  # source: musubi-tuner's sai_model_spec.py
         "Qwen-Image-Edit-2509": "Qwen-Image-Edit-Plus/lora",
         "Qwen-Image-Edit-2511": "Qwen-Image-Edit-2511/lora",
     },
@@ -99,7 +99,7 @@ def _flux(name: str, source: str) -> ModelSpec:
 
 
 def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
-    """`lightning`: repository and path of the four-step adapter, from lightx2v."""
+    """Returns an editor's row; `lightning`: repository and path of the four-step adapter, by lightx2v."""
     return ModelSpec(
         name=name,
         label=name,
@@ -112,12 +112,9 @@ def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIP
         component_bytes=QWEN_EDIT_BYTES,
         defaults=_QWEN_KNOBS,
         why=_QWEN_WHY,
-        few_steps={
-            "file": f"few_steps/{Path(lightning).name}",
-            "from": lightning,
-            "knobs": _FEW_STEPS,
-            "scheduler": _LIGHTNING,
-        },
+        few_steps=FewSteps(
+            file=f"few_steps/{Path(lightning).name}", source=lightning, knobs=_FEW_STEPS, scheduler=_LIGHTNING
+        ),
         options={**_QWEN_OPTIONS, **options},
         lora=_QWEN_LORA,
         pipeline=pipeline,
@@ -135,6 +132,8 @@ MODELS: tuple[ModelSpec, ...] = (
         source="assets:mini/flux",
         licence=_APACHE,
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         multiple=8,
         defaults={
@@ -185,7 +184,7 @@ MODELS: tuple[ModelSpec, ...] = (
         options={
             "text_tokens": 512,
             "nf4": ("transformer", "text_encoder"),
-            "full_width": (  # shared by all blocks, so that an error in them would be everywhere
+            "full_width": (  # all blocks share these, so that an error in one would act on every block
                 "time_guidance_embed",
                 "double_stream_modulation_img",
                 "double_stream_modulation_txt",
@@ -216,6 +215,8 @@ MODELS: tuple[ModelSpec, ...] = (
         source="assets:mini/qwen_edit",
         licence=_APACHE,
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         defaults={
             "EditParams": {"steps": 12, "true_cfg": 3.0, "negative": " "},
@@ -234,7 +235,7 @@ MODELS: tuple[ModelSpec, ...] = (
             },
         },
         why=_MINI_WHY,
-        few_steps={"file": "few_steps/adapter.safetensors", "knobs": _FEW_STEPS, "scheduler": {}},
+        few_steps=FewSteps(file="few_steps/adapter.safetensors", knobs=_FEW_STEPS),
         options={
             "reference_area": 64 * 64,
             "vision_area": 84 * 84,
@@ -243,7 +244,6 @@ MODELS: tuple[ModelSpec, ...] = (
             "batch": 8,
             "caption_template": "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n"
             "<|im_start|>assistant\n",
-            "caption_request": "describe the picture",
         },
         lora=_QWEN_LORA,
         pipeline=_QWEN_PIPELINE,

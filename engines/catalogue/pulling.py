@@ -1,37 +1,46 @@
-"""From a row of the registry to a folder the engines can read: survey, download, verify, quantise once."""
+"""Brings the weights of a registry row into a folder that the engines can read: survey, download, verify, quantise."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing
 from engines.api.protocols import ModelSpec
 from engines.catalogue.given import header
 from engines.catalogue.hub import Hub, Listing, RemoteFile, gate_steps, is_intact
 from engines.catalogue.registry import load_class
-from engines.catalogue.weights import FULL_WIDTH, PULLED, PULLING, QUANTISED, held_name, record
+from engines.catalogue.weights import FULL_WIDTH, PULLED, PULLING, QUANTISED, PullRecord, held_name, record
 
-_SPARE = 1 << 30  # for configurations, drafts, and everybody else on the disk
+_SPARE = 1 << 30  # bytes left free: for configurations, drafts, and everybody else on the disk
 _KEPT = {".safetensors", ".json", ".txt", ".model", ".jinja"}
 _VARIANTS = (".fp16.", ".bf16.", ".non_ema.")
-_BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, scales counted
-Tell = Callable[[str, int, int], None]  # what, done, of
+_BITS = {"nf4": 4.2, "int8": 8.1}  # a weight, with its share of the scales
+Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Names a file that a pull needs: the repository it comes from, and its path below the model's folder."""
+
+    listing: Listing
+    file: RemoteFile
+    path: str
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a pull would do, before it does anything; sizes in bytes."""
+    """Describes what a pull would do, before it does anything; sizes in bytes."""
 
     form: str
-    sources: tuple[tuple[Listing, Mapping[RemoteFile, str]], ...]  # files and where they go below the folder
-    missing: tuple[RemoteFile, ...]
+    sources: tuple[Listing, ...]
+    files: tuple[Wanted, ...]
+    missing: tuple[Wanted, ...]
     download: int
     to_quantise: tuple[str, ...]
     room: int
@@ -39,17 +48,17 @@ class Survey:
 
     @property
     def nothing_to_do(self) -> bool:
-        """All is here."""
+        """Returns whether the folder already holds everything."""
         return not self.missing and not self.to_quantise
 
     @property
     def gated(self) -> bool:
-        """Whether some source asks for an accepted licence."""
-        return any(listing.gated for listing, _ in self.sources)
+        """Returns whether a source asks for an accepted licence."""
+        return any(listing.gated for listing in self.sources)
 
 
 class Pull:
-    """One model into one folder. What was done is never done again, so that it can be stopped anywhere."""
+    """Pulls one model into one folder; finished files are never fetched again, so that it can be stopped anywhere."""
 
     def __init__(
         self,
@@ -62,40 +71,50 @@ class Pull:
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
     ) -> None:
-        """`transformer`: a single safetensors file to take it from, instead of the repository's own.
+        """`transformer`: a single safetensors file to take the transformer from, instead of the repository's own.
 
-        `check` is asked, with the folder, once all but the weights has come: it raises where they would not do.
+        `check` is called with the folder as soon as everything but the weights is there; it raises where the given
+        weights do not fit. `write` quantises a part as `components.write` does; `free` returns a disk's free bytes.
         """
         self._check = check
         self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
         self._write = write or load_class("engines.weights.components:write")
-        self._free = free or _free_bytes
+        self._free = free or (lambda folder: shutil.disk_usage(_existing(folder)).free)
+        self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
     def survey(self, form: str) -> Survey:
-        """Read the hub's listing and count. Raises: NotFound, ModelGated, Unreachable, BadInput."""
+        """Reads the hub's listing and computes the sizes. Raises: NotFound, ModelGated, Unreachable, BadInput."""
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
-        sources = tuple(self._sources())
-        wanted = {file: (self._home / path, listing) for listing, files in sources for file, path in files.items()}
-        to_quantise = self._to_quantise(form)
-        missing = tuple(
-            file for file, (path, _) in wanted.items() if not self._is_here(path, file) and self._needed(path, form)
-        )
-        download = sum(
-            file.size - _begun(wanted[file][0]) for file in missing if self._hub.local(wanted[file][1], file) is None
-        )
-        copied = sum(file.size for file in missing if self._must_copy(self._hub.local(wanted[file][1], file)))
-        room = download + copied + sum(self._quantised_bytes(name, form, wanted) for name in to_quantise)
-        free = self._free(self._home)
-        return Survey(form, sources, missing, download, to_quantise, room, free)
+        sources, files = self._sources()
+        small = self._quantisable if form != FULL_WIDTH else ("transformer",) if self._transformer else ()
+        to_quantise = tuple(name for name in small if not self._is_held(name, form))
+        missing = tuple(each for each in files if self._is_missing(each, form))
+
+        disk = _existing(self._home).stat().st_dev
+        download = copied = quantised = 0
+        for each in missing:
+            here = self._hub.local(each.listing, each.file)
+            if here is None:
+                download += each.file.size - _begun(self._home / each.path)
+            elif here.stat().st_dev != disk:
+                copied += each.file.size
+        for name in to_quantise:
+            whole = sum(each.file.size for each in files if each.file.path.startswith(f"{name}/"))
+            quantised += self._spec.component_bytes.get(held_name(name, form)) or int(whole * _BITS.get(form, 16) / 16)
+        room = download + copied + quantised
+        return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
     def run(self, survey: Survey, tell: Tell) -> Path:
-        """Do it; answers the folder. Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput."""
+        """Fetches and quantises what is missing; returns the folder.
+
+        Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
+        """
         if survey.room and survey.room + _SPARE > survey.free:
             raise DiskFull(
                 f"{self._spec.name} needs {_gib(survey.room + _SPARE)} at {self._home}, and {_gib(survey.free)} is "
                 f"free: {_gib(survey.download)} to download, the rest for copies and quantised parts.",
-                "Free some space, or point models_dir to a roomier disk.",
+                "Free some space, or set models_dir to a folder on a larger disk.",
             )
         if survey.gated and survey.download and not self._hub.has_token():
             raise ModelGated(
@@ -103,18 +122,25 @@ class Pull:
                 gate_steps(self._spec.source),
             )
         if (self._home / PULLED).is_file():
-            self._check(self._home)  # a model that is ready stays so where this would not do
+            self._check(self._home)  # before anything is written: a model that is ready stays ready if this raises
         self._home.mkdir(parents=True, exist_ok=True)
-        self._note(PULLING, survey)
-        self._download(survey, tell)
+        note = PullRecord(
+            model=self._spec.name,
+            form=survey.form,
+            licence=self._spec.licence,
+            commits={listing.repo: listing.commit for listing in survey.sources},
+            files={each.path: each.file.size for each in survey.files},
+        )
+        note.write(self._home / PULLING)
+        self._download(survey.missing, tell)
         for name in survey.to_quantise:
             self._quantise(name, survey.form, tell)
-        self._note(PULLED, survey)
+        note.write(self._home / PULLED)
         (self._home / PULLING).unlink()
         return self._home
 
     def forget_originals(self, form: str) -> int:
-        """Delete the full-width weights of parts that lie here quantised; answers the bytes freed."""
+        """Deletes the full-width weights of parts that the folder holds quantised; returns the bytes freed."""
         freed = 0
         for name in self._quantisable:
             if form != FULL_WIDTH and self._is_held(name, form):
@@ -125,84 +151,65 @@ class Pull:
 
     # ── what there is ───────────────────────────────────────────────────────────────────────────
 
-    @property
-    def _quantisable(self) -> tuple[str, ...]:
-        return tuple(name for form in QUANTISED for name in self._spec.options.get(form, ()))
-
-    def _sources(self) -> Iterator[tuple[Listing, Mapping[RemoteFile, str]]]:
+    def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
+        """Returns the listings of the model and of its few-step adapter, and the files wanted of each."""
         listing = self._hub.listing(self._spec.source)
-        chosen = [file for file in wanted_files(listing.files) if not (self._transformer and _is_transformer(file))]
-        yield listing, {file: file.path for file in chosen}
-        adapter = str(self._spec.few_steps.get("from", ""))
-        if adapter:
-            repo, path = "/".join(adapter.split("/")[:2]), "/".join(adapter.split("/")[2:])
-            other = self._hub.listing(repo)
-            yield other, {file: str(self._spec.few_steps["file"]) for file in other.files if file.path == path}
-
-    def _to_quantise(self, form: str) -> tuple[str, ...]:
-        names = ("transformer",) if form == FULL_WIDTH and self._transformer else ()
-        names = self._quantisable if form != FULL_WIDTH else names
-        return tuple(name for name in names if not self._is_held(name, form))
+        wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
+        if self._transformer:
+            endings = (".safetensors", ".index.json")
+            wanted = [w for w in wanted if not (w.path.startswith("transformer/") and w.path.endswith(endings))]
+        few = self._spec.few_steps
+        if few is None or not few.source:
+            return (listing,), tuple(wanted)
+        owner, name, *path = few.source.split("/")
+        other = self._hub.listing(f"{owner}/{name}")
+        adapter = [Wanted(other, file, few.file) for file in other.files if file.path == "/".join(path)]
+        return (listing, other), (*wanted, *adapter)
 
     def _is_held(self, name: str, form: str) -> bool:
         return (self._home / held_name(name, form) / "quantised.json").is_file()
 
-    def _is_here(self, path: Path, file: RemoteFile) -> bool:
-        return path.is_file() and path.stat().st_size == file.size
-
-    def _needed(self, path: Path, form: str) -> bool:
-        """Full-width weights are not, where the part lies here in the form that is asked for."""
-        name = path.relative_to(self._home).parts[0]
-        quantised = form != FULL_WIDTH and name in self._quantisable and self._is_held(name, form)
+    def _is_missing(self, wanted: Wanted, form: str) -> bool:
+        """Returns whether a file is to be fetched: full-width weights are not, once their part is here quantised."""
+        path = self._home / wanted.path
+        if path.is_file() and path.stat().st_size == wanted.file.size:
+            return False
+        part = PurePosixPath(wanted.path).parts[0]
+        quantised = form != FULL_WIDTH and part in self._quantisable and self._is_held(part, form)
         return not (quantised and path.suffix == ".safetensors")
-
-    def _quantised_bytes(self, name: str, form: str, wanted: Mapping[RemoteFile, Any]) -> int:
-        known = self._spec.component_bytes.get(held_name(name, form))
-        if known:
-            return known
-        whole = sum(file.size for file in wanted if file.path.startswith(f"{name}/"))
-        return int(whole * _BITS.get(form, 16) / 16)
-
-    def _must_copy(self, local: Path | None) -> bool:
-        """Whether what lies on this machine lies on another disk."""
-        return local is not None and local.stat().st_dev != _existing(self._home).stat().st_dev
 
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
 
-    def _download(self, survey: Survey, tell: Tell) -> None:
-        """Configurations first, then the smallest first: a gate that stays shut is met at once."""
-        todo = sorted(
-            (
-                (file, self._home / path, listing)
-                for listing, files in survey.sources
-                for file, path in files.items()
-                if file in survey.missing
-            ),
-            key=lambda entry: (_is_weights(entry[0]), entry[0].size),
-        )
-        total = sum(file.size for file, _, _ in todo)
-        done = 0
+    def _download(self, missing: Iterable[Wanted], tell: Tell) -> None:
+        """Fetches configurations first, then the smallest weights first, so that a closed gate shows at once."""
+        todo = sorted(missing, key=lambda each: (_is_weights(each.file), each.file.size))
+        starts = accumulate((each.file.size for each in todo), initial=0)
+        total = sum(each.file.size for each in todo)
         checked = False
-        for file, path, listing in todo:
-            if _is_weights(file) and not checked:
+        for each, start in zip(todo, starts, strict=False):  # the last start is the end
+            if _is_weights(each.file) and not checked:
                 self._check(self._home)
                 checked = True
-            self._get(file, path, listing, _counter(tell, f"download {file.path}", done, total))
-            done += file.size
-            tell(f"verified {file.path}", done, total)
+            self._get(each, _counter(tell, f"download {each.file.path}", start, total))
+            tell(f"verified {each.file.path}", start + each.file.size, total)
         if not checked:
             self._check(self._home)
 
-    def _get(self, file: RemoteFile, path: Path, listing: Listing, on_bytes: Callable[[int], None]) -> None:
-        """One file: from this machine where it lies here, else over the net, going on with what is begun.
+    def _get(self, wanted: Wanted, on_bytes: Callable[[int], None]) -> None:
+        """Links one file from this machine where it is here, else downloads the rest of it.
 
-        Raises: ModelMissing where what came is not what the hub lists; it is thrown away.
+        Raises: ModelMissing where the file is not the one that the hub lists; it is deleted.
         """
+        path, file, listing = self._home / wanted.path, wanted.file, wanted.listing
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.part")
         local = self._hub.local(listing, file)
         if local:
-            _link(local, draft)
+            draft.unlink(missing_ok=True)
+            try:
+                os.link(local, draft)
+            except OSError:  # it lies on another disk
+                shutil.copyfile(local, draft)
         else:
             with draft.open("ab") as stream:
                 on_bytes(stream.tell())
@@ -213,15 +220,19 @@ class Pull:
         if not is_intact(draft, file):
             draft.unlink()
             raise ModelMissing(
-                f"{file.path} arrived damaged: its size or hash is not what {listing.repo} lists.",
-                f"Run python launch.py pull {self._spec.name} again; only that file is fetched anew.",
+                f"{file.path} arrived damaged: its size or hash is not the one that {listing.repo} lists.",
+                f"Run python launch.py pull {self._spec.name} again; only that file is fetched again.",
             )
         draft.replace(path)
 
     def _quantise(self, name: str, form: str, tell: Tell) -> None:
+        """Quantises one part, and reports each tensor of it."""
         source = self._transformer if name == "transformer" and self._transformer else self._home / name
         seen: list[str] = []
-        total = _weights_in(source)
+        total = 0  # where a header cannot be read; whoever reads the weights reports that
+        with suppress(BadInput):
+            files = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
+            total = sum(len(header(file).keys() - {"__metadata__"}) for file in files)
 
         def on_tensor(tensor: str) -> None:
             seen.append(tensor)
@@ -230,67 +241,43 @@ class Pull:
         self._write(self._spec, self._home, name, form, source, on_tensor=on_tensor)
         tell(f"{form} {name}", 1, 1)
 
-    def _note(self, name: str, survey: Survey) -> None:
-        """Write down what was asked for, in one move."""
-        data = {
-            "model": self._spec.name,
-            "form": survey.form,
-            "licence": self._spec.licence,
-            "commits": {listing.repo: listing.commit for listing, _ in survey.sources},
-            "files": {path: file.size for _, files in survey.sources for file, path in files.items()},
-        }
-        draft = self._home / f"{name}.draft"
-        draft.write_text(json.dumps(data, indent=2), encoding="utf-8")
-        draft.replace(self._home / name)
-
-
-def _weights_in(source: Path) -> int:
-    """How many tensors the files of a part hold, by their headers; 0 where none can be read."""
-    files = [source] if source.is_file() else sorted(source.glob("*.safetensors"))
-    with suppress(BadInput):
-        return sum(len(header(file).keys() - {"__metadata__"}) for file in files)
-    return 0
-
 
 def missing_bytes(home: Path) -> int:
-    """What a pull that began still has to fetch, by its own notes."""
-    files = record(home).get("files", {})
-    return sum(size - _present(home / path) for path, size in files.items())
+    """Returns the bytes that an unfinished pull still has to fetch, by its own record."""
+    left = 0
+    for path, size in record(home).files.items():
+        file = home / path
+        left += size - (file.stat().st_size if file.is_file() else _begun(file))
+    return left
 
 
 def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Of a repository, what the engines read: its parts in diffusers layout, or a plain model's files at the top."""
+    """Selects the files of a repository that the engines read.
+
+    These are the parts in diffusers layout, or the files at the top of a plain model.
+    """
     in_parts = any(file.path == "model_index.json" for file in files)
-    return [file for file in files if _is_wanted(file, in_parts)]
-
-
-def _is_wanted(file: RemoteFile, in_parts: bool) -> bool:
-    path = PurePosixPath(file.path)
-    if path.suffix not in _KEPT or any(variant in path.name for variant in _VARIANTS):
-        return False
-    depth = len(path.parts)
-    return file.path == "model_index.json" or depth == 2 if in_parts else depth == 1
+    wanted = []
+    for file in files:
+        path = PurePosixPath(file.path)
+        in_place = len(path.parts) == 2 or file.path == "model_index.json" if in_parts else len(path.parts) == 1
+        if in_place and path.suffix in _KEPT and not any(variant in path.name for variant in _VARIANTS):
+            wanted.append(file)
+    return wanted
 
 
 def _is_weights(file: RemoteFile) -> bool:
     return file.path.endswith(".safetensors")
 
 
-def _is_transformer(file: RemoteFile) -> bool:
-    return file.path.startswith("transformer/") and file.path.endswith((".safetensors", ".index.json"))
-
-
 def _begun(path: Path) -> int:
+    """Returns the bytes of a file that an interrupted download left."""
     draft = path.with_name(f"{path.name}.part")
     return draft.stat().st_size if draft.is_file() else 0
 
 
-def _present(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else _begun(path)
-
-
 def _counter(tell: Tell, what: str, before: int, total: int) -> Callable[[int], None]:
-    """Adds up pieces of a file, on top of what was done before it."""
+    """Returns a callback that adds up the pieces of a file, beginning with the bytes done `before` it."""
     pieces: list[int] = [before]
 
     def on_bytes(count: int) -> None:
@@ -300,20 +287,8 @@ def _counter(tell: Tell, what: str, before: int, total: int) -> Callable[[int], 
     return on_bytes
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name; a copy where the disk is another one."""
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _free_bytes(folder: Path) -> int:
-    return shutil.disk_usage(_existing(folder)).free
-
-
 def _existing(folder: Path) -> Path:
+    """Returns the folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
 
 

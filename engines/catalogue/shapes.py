@@ -1,7 +1,7 @@
-"""The shapes of the real models as their makers publish them, and what each part takes: known before a download.
+"""Lists the shapes of the real models as their makers publish them, and their sizes, known before a download.
 
-Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on huggingface.co; what is not said is the class's
-default. The bytes are counted from them by `launch.py bench memory`, and a test counts again.
+Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on huggingface.co; values that are left out are
+the defaults of the classes. `launch.py bench memory` computes the sizes from them, and a test compares the two.
 """
 
 from __future__ import annotations
@@ -9,12 +9,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-Layout = Mapping[str, tuple[str, str, Mapping[str, Any]]]  # part -> library, class, configuration
+
+class Part(NamedTuple):
+    """Describes a part of a model: the library and the class that load it, and its configuration."""
+
+    library: str
+    class_name: str
+    config: Mapping[str, Any]
+
+
+Layout = Mapping[str, Part]  # by the part's name in model_index.json
 
 _FLUX: Layout = {
-    "transformer": (
+    "transformer": Part(
         "diffusers", "FluxTransformer2DModel",
         {
             "attention_head_dim": 128, "guidance_embeds": True, "in_channels": 64, "joint_attention_dim": 4096,
@@ -22,21 +31,21 @@ _FLUX: Layout = {
             "pooled_projection_dim": 768,
         },
     ),
-    "text_encoder": (
+    "text_encoder": Part(
         "transformers", "CLIPTextModel",
         {
             "model_type": "clip_text_model", "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12,
             "num_attention_heads": 12, "max_position_embeddings": 77, "projection_dim": 768, "vocab_size": 49408,
         },
     ),
-    "text_encoder_2": (
+    "text_encoder_2": Part(
         "transformers", "T5EncoderModel",
         {
             "model_type": "t5", "d_model": 4096, "d_ff": 10240, "d_kv": 64, "num_layers": 24, "num_heads": 64,
             "feed_forward_proj": "gated-gelu", "vocab_size": 32128, "is_encoder_decoder": False, "use_cache": False,
         },
     ),
-    "vae": (
+    "vae": Part(
         "diffusers", "AutoencoderKL",
         {
             "block_out_channels": [128, 256, 512, 512], "down_block_types": ["DownEncoderBlock2D"] * 4,
@@ -50,7 +59,7 @@ _FLUX: Layout = {
 
 def _qwen_edit(**transformer: Any) -> Layout:
     return {
-        "transformer": (
+        "transformer": Part(
             "diffusers", "QwenImageTransformer2DModel",
             {
                 "attention_head_dim": 128, "axes_dims_rope": [16, 56, 56], "in_channels": 64, "out_channels": 16,
@@ -58,7 +67,7 @@ def _qwen_edit(**transformer: Any) -> Layout:
                 **transformer,
             },
         ),
-        "text_encoder": (
+        "text_encoder": Part(
             "transformers", "Qwen2_5_VLForConditionalGeneration",
             {
                 "model_type": "qwen2_5_vl", "tie_word_embeddings": False, "image_token_id": 151655,
@@ -76,7 +85,7 @@ def _qwen_edit(**transformer: Any) -> Layout:
                 },
             },
         ),
-        "vae": (
+        "vae": Part(
             "diffusers", "AutoencoderKLQwenImage",
             {"base_dim": 96, "z_dim": 16, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 2,
              "temperal_downsample": [False, True, True]},
@@ -92,7 +101,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "Qwen-Image-Edit": _qwen_edit(),
 }
 
-# On the card, by the folder that holds a part: bfloat16 without an ending, then the quantised forms.
+# Bytes on the card, by the folder of a part: bfloat16 without an ending, then the quantised forms.
 FLUX_BYTES: Mapping[str, int] = {
     "transformer": 23_802_816_640, "transformer.int8": 11_974_658_176, "transformer.nf4": 6_239_812_024,
     "text_encoder": 246_120_960,
@@ -107,11 +116,11 @@ QWEN_EDIT_BYTES: Mapping[str, int] = {
 
 
 def write_layout(layout: Layout, folder: Path) -> Path:
-    """A model's folder without weights: model_index.json and a config.json a part."""
-    index = {name: [library, kind] for name, (library, kind, _) in layout.items()}
-    for name, (library, kind, config) in layout.items():
+    """Writes a model's folder without weights: model_index.json and a config.json for each part; returns the folder."""
+    index = {name: [library, class_name] for name, (library, class_name, _) in layout.items()}
+    for name, (library, class_name, config) in layout.items():
         (folder / name).mkdir(parents=True, exist_ok=True)
-        said = {"_class_name": kind} if library == "diffusers" else {"architectures": [kind]}
-        (folder / name / "config.json").write_text(json.dumps({**said, **config}, indent=2), encoding="utf-8")
+        of_class = {"_class_name": class_name} if library == "diffusers" else {"architectures": [class_name]}
+        (folder / name / "config.json").write_text(json.dumps({**of_class, **config}, indent=2), encoding="utf-8")
     (folder / "model_index.json").write_text(json.dumps(index, indent=2), encoding="utf-8")
     return folder

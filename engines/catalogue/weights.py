@@ -1,60 +1,79 @@
-"""Where a model's weights lie in its folder, told without torch: the engines read here what `pull` wrote."""
+"""Finds a model's weights in its folder, without torch; the engines read here what `pull` wrote."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+
+from engines.catalogue.durable import write_file
 
 FULL_WIDTH = "bf16"
 QUANTISED = ("nf4", "int8")
-PULLED = "pulled.json"  # what is here, written when all of it is
-PULLING = "pulling.json"  # the same while some of it is not
+PULLED = "pulled.json"  # the record of a pull, written when all files are here
+PULLING = "pulling.json"  # the same record while some files are missing
 _MANIFEST = "quantised.json"
 
 
+@dataclass(frozen=True)
+class PullRecord:
+    """Records what a pull puts into a model's folder, and in which form."""
+
+    model: str = ""
+    form: str = ""
+    licence: str = ""
+    commits: Mapping[str, str] = field(default_factory=dict)  # repository -> commit
+    files: Mapping[str, int] = field(default_factory=dict)  # path below the folder -> bytes
+
+    def write(self, file: Path) -> None:
+        """Writes the record as JSON, completely or not at all."""
+        write_file(file, json.dumps(asdict(self), indent=2).encode())
+
+
 def held_name(name: str, form: str) -> str:
-    """The folder of a part in a form: `transformer.nf4`; at full width it is the part's own."""
+    """Returns the folder of a part in a form: `transformer.nf4`, or the part's own name at full width."""
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
 
 def pulled_form(folder: Path) -> str:
-    """The form that the folder was last pulled in; empty where it was not pulled."""
-    return str(record(folder).get("form", ""))
+    """Returns the form that the folder was last pulled in; empty where it was not pulled."""
+    return record(folder).form
 
 
-def record(folder: Path) -> dict[str, Any]:
-    """What `pull` wrote down of a folder, finished or not; empty where it never was there."""
+def record(folder: Path) -> PullRecord:
+    """Reads the record of the folder's pull, finished or not; returns an empty one where there was no pull."""
     for name in (PULLING, PULLED):
         if (folder / name).is_file():
-            return dict(json.loads((folder / name).read_text(encoding="utf-8")))
-    return {}
+            told = json.loads((folder / name).read_text(encoding="utf-8"))
+            return PullRecord(**{each.name: told[each.name] for each in fields(PullRecord) if each.name in told})
+    return PullRecord()
 
 
 def is_pulling(folder: Path) -> bool:
-    """Whether a pull began here and did not end."""
+    """Returns whether a pull into the folder began and did not end."""
     return (folder / PULLING).is_file()
 
 
 def held_forms(folder: Path) -> list[str]:
-    """The quantised forms that some part lies here in."""
+    """Returns the quantised forms of which the folder holds a part."""
     return [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether every part that a folder's model_index.json names is there with every shard that its index names."""
+    """Returns whether the folder holds every part that its model_index.json names, with every shard of its index."""
     index = folder / "model_index.json"
     if not index.is_file():
         return any(folder.glob("*.safetensors"))
-    parts = [name for name, entry in json.loads(index.read_text(encoding="utf-8")).items() if _is_part(entry)]
-    return all(_is_whole_part(folder / name) for name in parts)
+    return all(_has_all_shards(folder / name) for name in parts_of(json.loads(index.read_text(encoding="utf-8"))))
 
 
-def _is_part(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 2 and None not in entry
+def parts_of(index: Mapping[str, object]) -> list[str]:
+    """Returns the parts that a model_index.json names, whether they hold weights or not; absent ones are left out."""
+    return [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and None not in entry]
 
 
-def _is_whole_part(folder: Path) -> bool:
+def _has_all_shards(folder: Path) -> bool:
     shards = {
         name
         for file in folder.glob("*.safetensors.index.json")

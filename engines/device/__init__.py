@@ -1,1 +1,1 @@
-"""The card and the host's memory: what is where, and how it moves."""
+"""Moves weights between the host's memory and the card, and measures both."""

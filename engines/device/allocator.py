@@ -1,22 +1,24 @@
-"""What the C library does with memory that was freed: by default it is the kernel's, and asked for again at once."""
+"""Sets what the C library does with freed memory: by default the kernel gets it back, and must hand it out anew."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
+from typing import Any, TypeAlias
 
-# Of glibc's malloc.h. It takes no mmap threshold above half of a heap; what is larger goes back as soon as it is freed.
+CFunction: TypeAlias = Any  # a function of a C library, which ctypes does not type, or None
+
+# From glibc's malloc.h. Its mmap threshold is at most half of a heap; larger blocks go back as soon as they are freed.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST_KEPT = 32 << 20
 _KEPT = 256 << 20
 
 
 def keep_small_blocks() -> bool:
-    """Let one step's activations lie where those of the step before lay, instead of on pages that are zeroed anew.
+    """Reuses the memory of one step's activations for those of the next, instead of pages that the kernel clears anew.
 
-    All threads share one heap, for those of their own shrink as they like. At most a quarter of a GiB is held back, and
-    no block as large as a model's weights. Answers whether the C library has such a setting: glibc has.
+    All threads share one heap, because heaps of their own ignore the setting. At most 256 MiB are held back, and no
+    block as large as a model's weights. Returns whether the C library has such a setting: glibc has it.
     """
     mallopt = _of_libc("mallopt")
     wanted = ((_MMAP_THRESHOLD, _LARGEST_KEPT), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
@@ -24,11 +26,12 @@ def keep_small_blocks() -> bool:
 
 
 def give_back() -> None:
-    """Hand all that is free to the system, kept blocks too."""
+    """Returns all free memory to the system, including the blocks held back."""
     trim = _of_libc("malloc_trim")
     if trim:
         trim(0)
 
 
-def _of_libc(name: str) -> Any:
+def _of_libc(name: str) -> CFunction:
+    """Returns a function of the C library; None where it has no such function, or the system is not Linux."""
     return getattr(ctypes.CDLL(None), name, None) if sys.platform == "linux" else None

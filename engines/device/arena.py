@@ -1,63 +1,79 @@
-"""A module's weights as one run of bytes: one allocation on the card, one copy in, none back."""
+"""Holds a module's weights as one run of bytes: one allocation on the card, one copy to it, none back."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
-_ALIGN = 256  # as torch's own allocator aligns
+_ALIGN = 256  # bytes, as in torch's own allocator
+
+# A tensor made of tensors, as quanto's are, or bitsandbytes' QuantState: their attributes are known at run time only.
+Quantised: TypeAlias = Any
 
 
 @dataclass(frozen=True)
 class _Weight:
-    """Tensors that are bound as one; `bind` puts others of the same shapes in their place."""
+    """Holds the host's tensors of one weight; `bind` makes the module compute with others of the same shapes."""
 
     homes: tuple[Tensor, ...]
     bind: Callable[[Sequence[Tensor]], None]
-    plain: bool = True  # nothing but its data: an empty tensor may stand for it
+    plain: bool = True  # the weight has no state beside its data, so that an empty tensor may replace it
 
 
 class Arena:
-    """The weights of a module, quantised ones with their state, moved in place.
+    """Moves the weights of a module in place, quantised ones with their state.
 
-    Forward passes see the device's tensors from `place` to `drop`, and the host's otherwise; the host's are never
-    written. Raises what torch raises when the device is full, and leaves the module as it was then.
+    Forward passes use the device's tensors from `place` to `drop`, and the host's otherwise; the host's are never
+    written. Raises torch's own errors when the device is full; the module is then unchanged.
     """
 
     def __init__(self, module: nn.Module, without: Collection[nn.Module] = ()) -> None:
         skipped = {id(part) for block in without for part in block.modules()}
         owners = [part for part in module.modules() if id(part) not in skipped]
         self._weights = list(_weights(owners))
-        self._offsets, self.nbytes = _layout(home for weight in self._weights for home in weight.homes)
+        self._offsets: list[int] = []
+        self.nbytes = 0
+        for home in self.homes():
+            self._offsets.append(self.nbytes)
+            self.nbytes += -(-home.numel() * home.element_size() // _ALIGN) * _ALIGN
         self._run = self._found_run()
 
     def place(self, device: str) -> None:
-        """Copy all weights into one block on the device, and compute with them from now on."""
+        """Copies all weights into one block on the device; the module computes with them from then on."""
         run = torch.empty(self.nbytes, dtype=torch.uint8, device=device)
-        self._fill(run)
-        self._bind(run)
+        offsets = iter(self._offsets)
+        views = [[_view(run, next(offsets), home) for home in weight.homes] for weight in self._weights]
+        if self._run is not None:
+            run.copy_(self._run, non_blocking=True)
+        else:
+            for weight, own in zip(self._weights, views, strict=True):
+                for view, home in zip(own, weight.homes, strict=True):
+                    view.copy_(home, non_blocking=True)
+        for weight, own in zip(self._weights, views, strict=True):
+            weight.bind(own)
 
     def drop(self) -> None:
-        """Compute with the host's weights again; the block on the device is free with that."""
+        """Makes the module compute with the host's weights again, which frees the block on the device."""
         for weight in self._weights:
             weight.bind(weight.homes)
 
     def vacate(self, device: str) -> None:
-        """Hold nothing on the device, yet seem to be there: what is attached to a weight asks where that is."""
+        """Replaces the weights by empty tensors on the device: adapters beside a weight ask it for its device."""
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]
             weight.bind(blanks if weight.plain else weight.homes)
 
     def pack(self) -> Tensor:
-        """Gather the host's weights in one buffer, which is answered: a copy from it is a single one."""
+        """Gathers the host's weights in one buffer and returns it, so that placing them is a single copy."""
         run = torch.empty(self.nbytes, dtype=torch.uint8)
         offsets = iter(self._offsets)
-        for index, weight in enumerate(self._weights):  # one by one, so that no weight stands twice for long
+        for index, weight in enumerate(self._weights):  # one by one, so that only one weight is in memory twice
             views = tuple(_view(run, next(offsets), home) for home in weight.homes)
             for view, home in zip(views, weight.homes, strict=True):
                 view.copy_(home)
@@ -67,30 +83,18 @@ class Arena:
         return run
 
     def forget(self) -> None:
-        """Let go of the host's weights: after this a `drop` leaves the module empty."""
+        """Frees the host's weights; a later `drop` leaves the module without weights."""
         for index, weight in enumerate(self._weights):
             blanks = tuple(home.new_empty(0) for home in weight.homes)
             self._weights[index] = _Weight(blanks, weight.bind, weight.plain)
         self._run = None
 
     def homes(self) -> list[Tensor]:
-        """The host's tensors."""
+        """Returns the host's tensors, in the order of the block."""
         return [home for weight in self._weights for home in weight.homes]
 
-    def _fill(self, run: Tensor) -> None:
-        if self._run is not None:
-            run.copy_(self._run, non_blocking=True)
-            return
-        for offset, home in zip(self._offsets, self.homes(), strict=True):
-            _view(run, offset, home).copy_(home, non_blocking=True)
-
-    def _bind(self, run: Tensor) -> None:
-        offsets = iter(self._offsets)
-        for weight in self._weights:
-            weight.bind([_view(run, next(offsets), home) for home in weight.homes])
-
     def _found_run(self) -> Tensor | None:
-        """The host's bytes as one tensor, where they lie already as they shall lie on the device."""
+        """Returns the host's bytes as one tensor where they already lie as on the device, else None."""
         homes = self.homes()
         if not homes or not self.nbytes:
             return None
@@ -106,31 +110,31 @@ class Arena:
 
 
 class Streamed:
-    """A module whose blocks visit the device one by one; what lies outside of them stays there throughout."""
+    """Moves a module's blocks to the device one by one; the weights outside the blocks stay there throughout."""
 
     def __init__(self, module: nn.Module) -> None:
         self._blocks = list(blocks(module))
         self._arenas = [Arena(block) for block in self._blocks]
         self._outer = Arena(module, without=self._blocks)
-        self._hooks: list[Any] = []
+        self._hooks: list[RemovableHandle] = []
 
     @property
     def nbytes(self) -> int:
-        """The most that is on the device at a time."""
+        """Returns the most bytes that are on the device at a time."""
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:
-        """Copy the outer weights in, and each block's when its forward begins."""
+        """Copies the outer weights to the device, and each block's when its forward pass begins."""
         self._outer.place(device)
         for block, arena in zip(self._blocks, self._arenas, strict=True):
             arena.vacate(device)
             self._hooks += [
-                block.register_forward_pre_hook(partial(_come, arena, device)),
-                block.register_forward_hook(partial(_go, arena, device), always_call=True),
+                block.register_forward_pre_hook(lambda *_, arena=arena: arena.place(device)),
+                block.register_forward_hook(lambda *_, arena=arena: arena.vacate(device), always_call=True),
             ]
 
     def drop(self) -> None:
-        """Compute with the host's weights again."""
+        """Makes the module compute with the host's weights again."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()
@@ -138,11 +142,11 @@ class Streamed:
             arena.drop()
 
     def forget(self) -> None:
-        """Nothing: a streamed module lives on its host master."""
+        """Does nothing: a streamed module needs its master in host memory."""
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """The members of a module's outermost lists: what runs one after another."""
+    """Yields the members of a module's outermost lists, which run one after another."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child
@@ -150,21 +154,14 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
             yield from blocks(child)
 
 
-def _come(arena: Arena, device: str, *_: Any) -> None:
-    arena.place(device)
-
-
-def _go(arena: Arena, device: str, *_: Any) -> None:
-    arena.vacate(device)
-
-
-# ── what a module's weights are ─────────────────────────────────────────────────────────────────
+# ── a module's weights ──────────────────────────────────────────────────────────────────────────
 
 
 def _weights(owners: Sequence[nn.Module]) -> Iterator[_Weight]:
-    """Each parameter and buffer once, tied ones together."""
+    """Yields each parameter and buffer once, tied ones together."""
     seen: set[int] = set()
-    for table in (table for owner in owners for table in (owner._parameters, owner._buffers)):
+    tables: list[dict[str, Any]] = [table for owner in owners for table in (owner._parameters, owner._buffers)]
+    for table in tables:
         for name, tensor in table.items():
             if tensor is None or id(tensor) in seen:
                 continue
@@ -172,26 +169,26 @@ def _weights(owners: Sequence[nn.Module]) -> Iterator[_Weight]:
             if hasattr(tensor, "__tensor_flatten__"):
                 yield _wrapped(table, name, tensor)
             else:
-                yield _Weight((tensor.data,), partial(_set_data, tensor))
+                yield _Weight((tensor.data,), partial(_set_attribute, tensor, "data"))
                 yield from _quant_state(getattr(tensor, "quant_state", None))
 
 
-def _wrapped(table: dict[str, Any], name: str, tensor: Any) -> _Weight:
-    """A tensor made of tensors, as quanto's are: it knows how to be taken apart and built anew."""
-    names, told = tensor.__tensor_flatten__()
+def _wrapped(table: dict[str, Any], name: str, tensor: Quantised) -> _Weight:
+    """Takes apart a tensor made of tensors; `bind` builds it anew from others."""
+    names, context = tensor.__tensor_flatten__()
     shape, stride, rebuild = tensor.size(), tensor.stride(), type(tensor).__tensor_unflatten__
 
     def bind(parts: Sequence[Tensor]) -> None:
-        rebuilt = rebuild(dict(zip(names, parts, strict=True)), told, shape, stride)
+        rebuilt = rebuild(dict(zip(names, parts, strict=True)), context, shape, stride)
         table[name] = nn.Parameter(rebuilt, requires_grad=False) if isinstance(tensor, nn.Parameter) else rebuilt
 
     return _Weight(tuple(getattr(tensor, each) for each in names), bind, plain=False)
 
 
-def _quant_state(state: Any) -> Iterator[_Weight]:
-    """bitsandbytes' scales beside 4-bit data, and the scales of the scales.
+def _quant_state(state: Quantised) -> Iterator[_Weight]:
+    """Yields bitsandbytes' scales beside 4-bit data, and the scales of the scales.
 
-    Its code tables are shared with the library, so that the attributes are set and never the tensors' data.
+    The library shares its code tables between weights, so the attributes are set and never the tensors' data.
     """
     while state is not None:
         for name, value in vars(state).items():
@@ -200,28 +197,13 @@ def _quant_state(state: Any) -> Iterator[_Weight]:
         state = state.state2
 
 
-def _set_data(tensor: Tensor, parts: Sequence[Tensor]) -> None:
-    (tensor.data,) = parts
-
-
-def _set_attribute(owner: Any, name: str, parts: Sequence[Tensor]) -> None:
+def _set_attribute(owner: Quantised, name: str, parts: Sequence[Tensor]) -> None:
     (value,) = parts
     setattr(owner, name, value)
 
 
-# ── where they lie ──────────────────────────────────────────────────────────────────────────────
-
-
-def _layout(homes: Iterator[Tensor]) -> tuple[list[int], int]:
-    offsets, end = [], 0
-    for home in homes:
-        offsets.append(end)
-        end += -(-home.numel() * home.element_size() // _ALIGN) * _ALIGN
-    return offsets, end
-
-
 def _view(run: Tensor, offset: int, like: Tensor) -> Tensor:
-    """A tensor in the run's bytes, of another's type, shape and order of dimensions."""
+    """Returns a tensor in the run's bytes, with the type, shape and strides of another."""
     flat = run[offset : offset + like.numel() * like.element_size()].view(like.dtype)
     dense = 1 + sum((n - 1) * step for n, step in zip(like.shape, like.stride(), strict=True)) == like.numel()
     return flat.as_strided(like.shape, like.stride()) if dense and like.numel() else flat.view(like.shape)

@@ -1,4 +1,4 @@
-"""The devices: this machine's memory, and a CUDA card. Torch is imported when a card is first used."""
+"""Represents the devices: this machine's memory, and a CUDA card; imports torch when a card is first used."""
 
 from __future__ import annotations
 
@@ -10,31 +10,36 @@ from contextlib import suppress
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from engines.api.errors import BadInput, NotFound
-from engines.api.protocols import Device
+from engines.api.protocols import Device, Loaded
 from engines.catalogue.registry import load_class
 from engines.device import allocator
 from engines.device.host import Pins, host_free_bytes
 from engines.device.host import host_bytes as host_bytes
+
+if TYPE_CHECKING:
+    from engines.device.movers import Movers
+
+Library: TypeAlias = Any  # a C library that ctypes loaded (or None), or torch.cuda: neither types its functions
 
 _HOST_OOM = ("DefaultCPUAllocator", "not enough memory")
 _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", *_HOST_OOM)
 
 
 def open_device(name: str, fake_bytes: int = 0) -> Device:
-    """The device that a setting names: auto, cpu, cuda or fake; nothing heavy is imported to open it.
+    """Opens the device that a setting names: auto, cpu, cuda or fake; imports nothing heavy.
 
-    Raises: NotFound when a card is asked for and none answers, BadInput.
+    Raises: NotFound for a card where none is found, BadInput.
     """
     if name == "auto":
         name = "cuda" if _torch_has_cuda() and cuda_count() else "cpu"
     if name == "cuda" and not (_torch_has_cuda() and cuda_count()):
         raise NotFound(
-            "No CUDA card answers, or the installed torch is a CPU build.",
+            "No CUDA card is found, or the installed torch is a CPU build.",
             "Set the device to auto or cpu, or install the driver and torch's CUDA build.",
         )
     if name == "cpu":
@@ -47,11 +52,11 @@ def open_device(name: str, fake_bytes: int = 0) -> Device:
     raise BadInput(f"There is no device named {name}.", "Known: auto, cpu, cuda, fake.")
 
 
-# ── is there a card? asked of the driver, without torch ─────────────────────────────────────────
+# ── the cards, by the driver, without torch ─────────────────────────────────────────────────────
 
 
 def cuda_count() -> int:
-    """How many cards the CUDA driver shows; 0 without a driver."""
+    """Returns the number of cards that the CUDA driver shows; 0 without a driver."""
     driver = _driver()
     if driver is None:
         return 0
@@ -60,7 +65,7 @@ def cuda_count() -> int:
 
 
 def cuda_total_bytes(index: int) -> int:
-    """Capacity of a card by its driver; 0 when it does not answer."""
+    """Returns the capacity of a card by its driver; 0 where the driver does not respond."""
     driver = _driver()
     handle, total = ctypes.c_int(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -68,7 +73,7 @@ def cuda_total_bytes(index: int) -> int:
     return total.value if driver.cuDeviceTotalMem_v2(ctypes.byref(total), handle) == 0 else 0
 
 
-def _driver() -> Any:
+def _driver() -> Library:
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -77,7 +82,7 @@ def _driver() -> Any:
 
 
 def _torch_has_cuda() -> bool:
-    """Whether the installed torch is a CUDA build, read from its version file."""
+    """Returns whether the installed torch is a CUDA build, by its version file."""
     spec = find_spec("torch")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         version = Path(folder) / "version.py"
@@ -90,7 +95,7 @@ def _torch_has_cuda() -> bool:
 
 
 class CpuDevice:
-    """This machine's RAM; what is loaded is already in place, so `put` answers what it was given."""
+    """Represents this machine's RAM; loaded weights are already in place, so `put` returns its argument."""
 
     name = "cpu"
     torch_device = "cpu"
@@ -101,56 +106,56 @@ class CpuDevice:
         allocator.keep_small_blocks()
 
     def total_bytes(self) -> int:
-        """RAM, or the container's share of it."""
+        """Returns the machine's RAM, or the container's share of it."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """MemoryError, or torch's words for it on the host."""
+        """Returns whether an error is MemoryError, or torch's own for the host."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OOM)
         )
 
     def free_bytes(self) -> int:
-        """RAM that can still be taken."""
+        """Returns the RAM that can still be allocated."""
         return host_free_bytes()
 
-    def keep(self, host: Any, nbytes: int, room: int) -> int:
-        """Nothing beside what runs here."""
+    def keep(self, host: Loaded, nbytes: int, room: int) -> int:
+        """Returns 0: no master is kept beside the module that runs."""
         del host, nbytes, room
         return 0
 
-    def release(self, host: Any) -> None:
-        """Nothing to do: the last reference frees it."""
+    def release(self, host: Loaded) -> None:
+        """Does nothing: the last reference frees the module."""
 
-    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
-        """The host object itself. Raises: MemoryError when even its declared size is beyond the total."""
+    def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
+        """Returns the module itself. Raises: MemoryError where its declared size exceeds the total."""
         del streamed
         if nbytes > self._total:
             raise MemoryError(f"{nbytes} bytes are more than this machine's {self._total}")
         return host
 
-    def drop(self, placed: Any, nbytes: int) -> None:
-        """Nothing to do: the last reference frees it."""
+    def drop(self, placed: Loaded, nbytes: int) -> None:
+        """Does nothing: the last reference frees the module."""
 
     def reclaim(self) -> None:
-        """Collect garbage and give what the allocator keeps back to the system."""
+        """Collects garbage and returns the allocator's free memory to the system."""
         gc.collect()
         allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """The process's high-water mark where the kernel lets one be reset, else what it uses now."""
+        """Returns the process's peak memory where the kernel can reset it, else its present use."""
         status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
         if not clear.exists():
             return int(psutil.Process().memory_info().rss)
         found = re.search(r"^VmHWM:\s*(\d+) kB", status.read_text(), re.M)
         if reset:
-            with suppress(OSError):  # a hardened container: the mark then only ever grows
+            with suppress(OSError):  # a hardened container refuses: the peak then never falls
                 clear.write_text("5")
         return int(found.group(1)) * 1024 if found else 0
 
 
 class CudaDevice:
-    """One CUDA card; our allocator's cached blocks count as free."""
+    """Represents one CUDA card; the allocator's cached blocks count as free."""
 
     in_place = False
 
@@ -159,72 +164,72 @@ class CudaDevice:
         self.name = self.torch_device = f"cuda:{index}"
 
     @cached_property
-    def _cuda(self) -> Any:
+    def _cuda(self) -> Library:
         import torch
 
         return torch.cuda
 
     @cached_property
-    def _movers(self) -> Any:
-        from engines.device.movers import Movers
-
-        return Movers(self.torch_device, Pins(self._cuda.cudart(), self._settle))
-
-    def _settle(self) -> None:
-        """CUDA reports a refused call once more at the next kernel: here, where nothing is lost by it."""
+    def _movers(self) -> Movers:
         import torch
 
-        with suppress(RuntimeError):
-            torch.zeros(1, device=self.torch_device)
-            self._cuda.synchronize(self._index)
+        from engines.device.movers import Movers
+
+        def settle() -> None:
+            """Runs a kernel that may fail: CUDA reports a refused call once more, at the next kernel."""
+            with suppress(RuntimeError):
+                torch.zeros(1, device=self.torch_device)
+                self._cuda.synchronize(self._index)
+
+        return Movers(self.torch_device, Pins(self._cuda.cudart(), settle))
 
     @cached_property
     def _total(self) -> int:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Capacity, by the driver, so that a status needs no torch."""
+        """Returns the card's capacity, by the driver, so that a status needs no torch."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """MemoryError, torch's OutOfMemoryError, or a library's words for it."""
+        """Returns whether an error is MemoryError, torch's OutOfMemoryError, or a library's own."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA_OOM)
         )
 
     def free_bytes(self) -> int:
-        """What the driver calls free, and what our allocator holds without using."""
+        """Returns the driver's free bytes plus those that the allocator holds unused."""
         cached = self._cuda.memory_reserved(self._index) - self._cuda.memory_allocated(self._index)
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 
-    def keep(self, host: Any, nbytes: int, room: int) -> int:
-        """A module's weights in one locked buffer, where `room` and free RAM allow."""
+    def keep(self, host: Loaded, nbytes: int, room: int) -> int:
+        """Packs a module's weights in one locked buffer, where `room` and free RAM allow; returns its RAM."""
         del nbytes
-        return int(self._movers.keep(host, room))
+        return self._movers.keep(host, room)
 
-    def release(self, host: Any) -> None:
-        """Unlock and free a master."""
+    def release(self, host: Loaded) -> None:
+        """Unlocks and frees a master."""
         self._movers.release(host)
 
-    def put(self, host: Any, nbytes: int, *, streamed: bool = False) -> Any:
-        """A module with its weights on the card; what is no module stays as it is. Raises: MemoryError."""
+    def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
+        """Moves a module's weights to the card; anything that is no module stays as it is. Raises: MemoryError."""
         del nbytes
         placed = self._movers.put(host, streamed=streamed)
         self._cuda.synchronize(self._index)  # so that the manager measures the copy and not its start
         return placed
 
-    def drop(self, placed: Any, nbytes: int) -> None:
-        """The card's weights go at once, whoever still holds the module."""
+    def drop(self, placed: Loaded, nbytes: int) -> None:
+        """Frees the card's weights at once, even while others still hold the module."""
         del nbytes
         self._movers.drop(placed)
 
     def reclaim(self) -> None:
-        """Collect garbage and give cached blocks back to the driver."""
+        """Collects garbage and returns cached blocks to the driver."""
         gc.collect()
         self._cuda.empty_cache()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """torch's own high-water mark of allocated bytes."""
+        """Returns torch's own peak of allocated bytes."""
         peak = int(self._cuda.max_memory_allocated(self._index))
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)

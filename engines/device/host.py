@@ -1,4 +1,4 @@
-"""This machine's RAM: how much of it is ours, what of it can be taken back, and pages locked for a card."""
+"""Measures this machine's RAM, and locks pages of it for a card."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 _CGROUPS = (  # folder, limit, use; version 2, then version 1
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
@@ -17,37 +17,49 @@ _CGROUPS = (  # folder, limit, use; version 2, then version 1
 )
 _MAPS = Path("/proc/self/maps")
 
+Cudart: TypeAlias = Any  # torch.cuda.cudart(): torch does not type it
+
+
+class Buffer(Protocol):
+    """Represents a run of bytes in memory, such as a uint8 tensor; this file imports no torch."""
+
+    def data_ptr(self) -> int:
+        """Returns its address."""
+
+    def numel(self) -> int:
+        """Returns its length in bytes."""
+
 
 def host_bytes() -> int:
-    """RAM this process may use: the machine's, or its container's limit where that is smaller."""
+    """Returns the RAM that this process may use: the machine's, or its container's limit where that is smaller."""
     return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _cgroup())])
 
 
 def host_free_bytes() -> int:
-    """RAM that can still be taken, the page cache counted as free."""
+    """Returns the RAM that can still be allocated, with the page cache counted as free."""
     return min([int(psutil.virtual_memory().available), *(max(0, limit - used) for limit, used in _cgroup())])
 
 
 def _cgroup() -> list[tuple[int, int]]:
+    """Returns the limit and the use of the container's memory; empty without a limit.
+
+    File pages that the kernel drops before it refuses memory do not count as used.
+    """
     for folder, limit_name, used_name in _CGROUPS:
         if (folder / limit_name).is_file() and (folder / used_name).is_file():
             words = (folder / limit_name).read_text().strip()
             if words.isdigit():
-                return [(int(words), int((folder / used_name).read_text()) - _cached(folder))]
+                stat = (folder / "memory.stat").read_text() if (folder / "memory.stat").is_file() else ""
+                cached = re.search(r"^(?:total_)?inactive_file (\d+)$", stat, re.M)
+                used = int((folder / used_name).read_text())
+                return [(int(words), used - (int(cached.group(1)) if cached else 0))]
     return []
 
 
-def _cached(folder: Path) -> int:
-    """File pages that the kernel drops before it refuses memory."""
-    stat = folder / "memory.stat"
-    found = re.search(r"^(?:total_)?inactive_file (\d+)$", stat.read_text(), re.M) if stat.is_file() else None
-    return int(found.group(1)) if found else 0
-
-
 def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
-    """How many bytes of (address, length) are no file's pages, which the kernel could drop and read again.
+    """Returns how many bytes of the (address, length) spans are not pages of a file.
 
-    Where the system shows no map of a process all of them are counted.
+    The kernel can drop a file's pages and read them again. Without a map of the process all bytes are counted.
     """
     spans = list(spans)
     lines = _MAPS.read_text().splitlines() if _MAPS.is_file() else []
@@ -66,32 +78,30 @@ def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
 
 
 class Pins:
-    """Buffers of a host's RAM locked so that a card reads them at full speed.
+    """Locks buffers in the host's RAM, so that a card reads them at full speed.
 
-    They are ordinary buffers, registered: torch's own pinned allocator rounds each up to a power of two. `cudart` is
-    torch.cuda.cudart(), `settle` is called after it has refused.
+    They are ordinary buffers that CUDA registers: torch's own pinned allocator rounds each up to a power of two.
+    `settle` is called after CUDA has refused a buffer.
     """
 
-    def __init__(self, cudart: Any, settle: Callable[[], None]) -> None:
+    def __init__(self, cudart: Cudart, settle: Callable[[], None]) -> None:
         self._cudart = cudart
         self._settle = settle
-        self._held: weakref.WeakKeyDictionary[Any, weakref.finalize[Any, Any]] = weakref.WeakKeyDictionary()
+        self._held: weakref.WeakKeyDictionary[object, weakref.finalize[..., object]] = weakref.WeakKeyDictionary()
 
-    def pin(self, owner: Any, buffer: Any) -> bool:
-        """Lock a buffer whose pages have been written, until `owner` is unpinned or dies; whether that worked."""
+    def pin(self, owner: object, buffer: Buffer) -> bool:
+        """Locks a buffer whose pages have been written, until `owner` is unpinned or dies; returns whether it did."""
         if int(self._cudart.cudaHostRegister(buffer.data_ptr(), buffer.numel(), 0)) != 0:
             self._settle()
             return False
-        held = weakref.finalize(owner, self._unregister, buffer)  # it keeps the buffer alive till then
-        held.atexit = False  # the driver may have gone before us
+        unregister = self._cudart.cudaHostUnregister
+        held = weakref.finalize(owner, lambda pinned: unregister(pinned.data_ptr()), buffer)  # keeps the buffer alive
+        held.atexit = False  # the driver may have shut down by then
         self._held[owner] = held
         return True
 
-    def unpin(self, owner: Any) -> None:
-        """Give the pages back to the system; nothing where none were locked."""
+    def unpin(self, owner: object) -> None:
+        """Unlocks the owner's pages; does nothing where none are locked."""
         unregister = self._held.pop(owner, None)
         if unregister is not None:
             unregister()
-
-    def _unregister(self, buffer: Any) -> None:
-        self._cudart.cudaHostUnregister(buffer.data_ptr())

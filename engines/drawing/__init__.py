@@ -1,1 +1,1 @@
-"""How every family draws: stages, batches, sampling, shortcuts, LoRA files."""
+"""Draws with every family: stages, batches, sampling, shortcuts, LoRA files."""

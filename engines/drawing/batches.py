@@ -1,10 +1,10 @@
-"""How many pictures share a forward pass, and how their progress is told."""
+"""Divides pictures into those that share a forward pass, and reports their progress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from engines.api.protocols import OnStep
 from engines.drawing.sampling import Tick
@@ -12,8 +12,8 @@ from engines.drawing.sampling import Tick
 T = TypeVar("T")
 
 
-def chunks(items: Sequence[T], alike: Callable[[T], Any], size: int) -> Iterator[list[T]]:
-    """Neighbours that are alike, at most `size` together; the order is kept, so results can be yielded early."""
+def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Iterator[list[T]]:
+    """Yields runs of at most `size` neighbours with equal `alike`; their order stays, so results can come early."""
     for _, group in groupby(items, key=alike):
         run = list(group)
         for start in range(0, len(run), size):
@@ -21,7 +21,7 @@ def chunks(items: Sequence[T], alike: Callable[[T], Any], size: int) -> Iterator
 
 
 class Progress:
-    """Turns steps of one chunk into steps of the whole job; one step is one picture's forward pass."""
+    """Converts steps of one chunk to steps of the whole job; one step is one picture's forward pass."""
 
     def __init__(self, on_step: OnStep, total: int, pictures: int) -> None:
         self._on_step = on_step
@@ -31,11 +31,11 @@ class Progress:
         self._drawn = 0
 
     def say(self, message: str) -> None:
-        """A sign of life between steps; raises Cancelled where the user wants out."""
+        """Reports a message between steps; raises Cancelled when the user stops the job."""
         self._on_step(self._steps, self._total, message)
 
     def chunk(self, count: int) -> Tick:
-        """The step callback of the next `count` pictures, drawn together."""
+        """Returns the step callback of the next `count` pictures, which are drawn together."""
         base, first = self._steps, self._drawn + 1
         self._drawn += count
         which = f"{first}" if count == 1 else f"{first}–{self._drawn}"

@@ -1,21 +1,21 @@
-"""From words to pictures: the one engine of every family that draws from words alone."""
+"""Draws pictures from text, for every family that draws from text only."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from PIL.Image import Image
 from torch import Tensor
 
 from engines.api.errors import BadInput
-from engines.api.params import GenerateParams, LoraUse
-from engines.api.protocols import Component, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.api.params import GenerateParams, Json, LoraUse
+from engines.api.protocols import Component, Lease, Loaded, ModelSpec, OnStep, Plan, Stage
 from engines.drawing import lora_files as adapters
 from engines.drawing import shortcuts
 from engines.drawing.batches import Progress, chunks
@@ -25,19 +25,36 @@ from engines.drawing.memo import Memo
 from engines.drawing.sampling import Tick
 from engines.weights import components
 
-_ENCODING_CACHE_BYTES = 256 << 20  # of words: sixty prompts of FLUX.1, thirty of FLUX.2
+_ENCODING_CACHE_BYTES = 256 << 20  # sixty encoded prompts of FLUX.1, thirty of FLUX.2
+
+
+class Words(Protocol):
+    """Represents a prompt that a family's text encoders have read, on the host."""
+
+    @property
+    def nbytes(self) -> int:
+        """Returns its size in memory."""
+
+
+class Maths(Protocol):
+    """Represents the module of a family's maths."""
+
+    def latent_factor(self, vae_config: Mapping[str, Any], /) -> int:
+        """Returns the pixels a side of one latent."""
+
+    def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:
+        """Decodes normalised latents."""
 
 
 class TextToPicture(ABC):
-    """A model in diffusers layout as a generator: encode all, then denoise and decode batch by batch.
+    """Draws with a model in diffusers layout: encodes all prompts, then denoises and decodes batch by batch.
 
-    A family says what it is made of, how it reads and how it samples. What it makes of a prompt, its words, is a row on
-    the host that knows its `nbytes`.
+    A family defines its parts, how it encodes prompts and how it samples.
     """
 
-    maths: ClassVar[Any]  # the part with the family's `latent_factor` and `to_images`
+    maths: ClassVar[Maths]
     encoders: ClassVar[tuple[str, ...]]
-    encode_bytes_per_token: ClassVar[int]  # these three in bfloat16
+    encode_bytes_per_token: ClassVar[int]  # this and the next two are measured in bfloat16
     denoise_bytes_per_pixel: ClassVar[int]
     decode_bytes_per_pixel: ClassVar[int]  # untiled
 
@@ -46,24 +63,29 @@ class TextToPicture(ABC):
         self.folder = folder
         self._batch = int(spec.options.get("batch", 1))
         self._adapters = AdapterFiles()
-        self._words: Memo[Any] = Memo(
-            int(spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES)), lambda row: int(row.nbytes)
+        self._words: Memo[Words] = Memo(
+            int(spec.options.get("encoding_cache_bytes", _ENCODING_CACHE_BYTES)), lambda words: words.nbytes
         )
 
     @abstractmethod
-    def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Any]:
-        """The words of each prompt, on the host; `parts` are the encoders."""
+    def read(self, parts: Mapping[str, Loaded], prompts: Sequence[str]) -> Sequence[Any]:
+        """Encodes each prompt and returns its Words; `parts` are the encoders."""
 
     @abstractmethod
-    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
-        """Normalised latents of pictures that are alike, in one batch; `words` by prompt."""
+    def sample(
+        self, transformer: Loaded, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
+    ) -> Tensor:
+        """Draws pictures that are alike in one batch, and returns their normalised latents.
+
+        `words`: what `read` returned, by prompt.
+        """
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """What has to be read for a picture: its own prompt, then what it shares with others."""
+        """Returns the prompts to encode for a picture: its own, then those that it shares with others."""
         return (item.prompt,)
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
+        """Plans encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
 
         Raises: ModelMissing, NotFound, BadInput for what cannot be drawn.
         """
@@ -98,7 +120,7 @@ class TextToPicture(ABC):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Pictures in the order asked; neighbours of equal size, steps and LoRAs share a forward pass.
+        """Yields the pictures in the order of `items`; neighbours of equal size, steps and LoRAs share a forward pass.
 
         Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
@@ -120,16 +142,16 @@ class TextToPicture(ABC):
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """As `generate` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        """Reads and fits LoRA files as `generate` does. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
         return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
 
     @cached_property
-    def _skeleton(self) -> Any:
-        """The transformer without its weights."""
+    def _skeleton(self) -> Loaded:
+        """Returns the transformer without its weights."""
         return components.bare(self.folder, "transformer", self.folder / "transformer")
 
-    def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Any]:
-        """Each prompt once, on the host; the encoders are not even asked for where all are remembered."""
+    def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Words]:
+        """Encodes each prompt once; does not lease the encoders where all prompts are cached."""
         prompts = list(dict.fromkeys(prompt for item in items for prompt in self.prompts(item)))
         new = [prompt for prompt in prompts if prompt not in self._words]
         words = {prompt: self._words[prompt] for prompt in prompts if prompt in self._words}
@@ -141,7 +163,8 @@ class TextToPicture(ABC):
             self._words[prompt] = words[prompt]
         return words
 
-    def _alike(self, item: GenerateParams) -> tuple[Any, ...]:
+    def _alike(self, item: GenerateParams) -> Hashable:
+        """Returns what pictures of one batch have in common."""
         _, *shared = self.prompts(item)
         return (item.width, item.height, item.steps, item.first_block_cache, item.loras, *shared)
 
@@ -157,15 +180,15 @@ class TextToPicture(ABC):
 
     @property
     def text_tokens(self) -> int:
-        """How many tokens a prompt is read as."""
+        """Returns the number of tokens to which a prompt is padded or cut."""
         return int(self.spec.options.get("text_tokens", 512))
 
     @cached_property
-    def schedule(self) -> Mapping[str, Any]:
-        """The scheduler's configuration."""
+    def schedule(self) -> Json:
+        """Returns the scheduler's configuration."""
         return components.scheduler(self.folder)
 
     @cached_property
     def factor(self) -> int:
-        """Pixels a side of one latent."""
-        return int(self.maths.latent_factor(components.config(self.folder, "vae")))
+        """Returns the pixels a side of one latent."""
+        return self.maths.latent_factor(components.config(self.folder, "vae"))

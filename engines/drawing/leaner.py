@@ -1,4 +1,4 @@
-"""How a stage is done with less memory: the VAE in tiles, blocks copied in one by one."""
+"""Runs a stage with less memory: the VAE in tiles, blocks copied to the card one by one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
-from engines.api.protocols import Stage
+from engines.api.protocols import Loaded, Stage
+from engines.drawing.latents import latent_factor
 
 Way = Callable[[Stage], Stage]
 
-_TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are whole latents in every VAE
+_TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are a whole number of latents in every VAE
 
 
 def leaner(stage: Stage, *ways: Way) -> Stage:
-    """A stage that knows how to go on with less, each way that saves something on top of those before it."""
+    """Returns the stage with `leaner` set: each way that saves memory is added to those before it."""
     if not ways:
         return stage
     first, *others = ways
@@ -27,12 +27,12 @@ def leaner(stage: Stage, *ways: Way) -> Stage:
 
 
 def streamed(stage: Stage) -> Stage:
-    """The same to the bit, each block on the card only while it computes."""
+    """Returns the stage with each block on the card only while it computes; the result is the same to the bit."""
     return replace(stage, streams=True, how=_and(stage.how, "blocks streamed"))
 
 
 def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Way:
-    """Quarters of a picture with overlap, one after another; their seams are blended, a trace is left."""
+    """Returns a way that runs the VAE on quarters of a picture, which overlap; their blended seams may show faintly."""
     side = -(-max(width, height) // (2 * _TILE_UNIT)) * _TILE_UNIT
 
     def way(stage: Stage) -> Stage:
@@ -45,15 +45,16 @@ def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Wa
 
 
 @contextmanager
-def tiles(parts: Mapping[str, Any], side: int) -> Iterator[None]:
-    """Have the VAE work in tiles of side × side pixels, a quarter of it overlap, for the length of a block.
+def tiles(parts: Mapping[str, Loaded], side: int) -> Iterator[None]:
+    """Makes the VAE work in tiles of side × side pixels, a quarter of it overlap, inside a `with` block.
 
-    All of its sizes are set, and set back: it is shared, and a tile shorter than its stride would drop bands.
+    All of its sizes are set, and restored, because jobs share it; a tile shorter than its stride would drop bands.
     """
     vae = parts["vae"]
+    factor = latent_factor(vae.config) if "block_out_channels" in vae.config else 1
     sizes = {
         "tile_sample_min_size": side,
-        "tile_latent_min_size": side // _factor(vae),
+        "tile_latent_min_size": side // factor,
         "tile_overlap_factor": 0.25,
         "tile_sample_min_height": side,
         "tile_sample_min_width": side,
@@ -70,10 +71,6 @@ def tiles(parts: Mapping[str, Any], side: int) -> Iterator[None]:
         vae.disable_tiling()
         for name, size in before.items():
             setattr(vae, name, size)
-
-
-def _factor(vae: Any) -> int:
-    return int(2 ** (len(vae.config.block_out_channels) - 1)) if "block_out_channels" in vae.config else 1
 
 
 def _bytes(stage: Stage) -> int:

@@ -1,4 +1,4 @@
-"""LoRA files onto a transformer and off again; a file that does not fit is an error, never a silent no-op."""
+"""Loads LoRA files onto a transformer and unloads them; a file that does not fit raises, and is never ignored."""
 
 from __future__ import annotations
 
@@ -7,80 +7,87 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engines.api.errors import LoraMismatch, NotFound
 from engines.api.params import LoraUse
+from engines.api.protocols import Loaded
 from engines.catalogue.registry import declared_family, is_strange
 from engines.drawing.lora_reading import PEFT_CONFIG, PEFT_FILE, PeftScales, State, plain_state
 from engines.drawing.memo import Memo
 from engines.weights import modulation
 
-Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family that it is read for
+Read = Callable[[str, str], tuple[State, dict[str, str]]]  # a file, the family to read it for -> tensors, metadata
+Mapped: TypeAlias = Any  # an open safetensors file, whose class has no types
 
-FAMILY = "family"  # where our own files say which family they are for
-LEFT_OUT = "left out"  # where `read_adapter` says in words what it did not take from a file
+FAMILY = "family"  # metadata key by which our own files declare their family
+LEFT_OUT = "left out"  # metadata key by which `read_adapter` describes the tensors that it left out
 _VERSION = "ss_base_model_version"
-_NOT_SAID = ("sd_1.5",)  # what some trainers write as ss_base_model_version whatever they train (old ai-toolkit)
+_NOT_SAID = ("sd_1.5",)  # versions that some trainers (old ai-toolkit) write whatever they train
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
-    """A LoRA's tensors under peft's names relative to the transformer, and the file's own metadata.
+    """Reads a LoRA's tensors under peft's names relative to the transformer, and the file's own metadata.
 
-    Understands diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
+    It reads diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
     ("diffusion_model.…") names, with and without alphas, which are folded into the tensors; peft's own scale stays in
-    the metadata, also where it came in a file of its own. Modules written flat ("lora_transformer_…") stay so.
-    Black Forest Labs' names don't tell FLUX.1 from FLUX.2: what the file says of itself does, or else `family`.
-    What is for a text encoder is left out, and the metadata says so; anything else that is not understood is an error.
+    the metadata, even where it is in a file of its own. Flat module names ("lora_transformer_…") stay flat. Black
+    Forest Labs' names are the same for FLUX.1 and FLUX.2: the metadata decides between them, or else `family`. Tensors
+    of a text encoder are left out, and the metadata describes them; any other tensor that is not understood raises.
+
     Raises: NotFound, LoraMismatch.
     """
     path = _existing(path)
     with _opened(path) as file:
         metadata = dict(file.metadata() or {})
-        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  safe_open is no mapping
     own, note = plain_state(path, state, _declared_family(path, metadata) or family)
-    if PEFT_CONFIG not in metadata and (beside := _peft_beside(path, state)):
-        metadata[PEFT_CONFIG] = beside
+    settings = path.with_name(PEFT_FILE)
+    is_pefts = any(key.startswith("base_model.model.") for key in state) or path.stem == "adapter_model"
+    has_alphas = any(key.endswith(".alpha") for key in state)
+    if PEFT_CONFIG not in metadata and is_pefts and not has_alphas and settings.is_file():
+        metadata[PEFT_CONFIG] = settings.read_text(encoding="utf-8", errors="replace")
     return own, {**metadata, **({LEFT_OUT: note} if note else {})}
 
 
 class AdapterFiles:
-    """`read_adapter` that remembers, within a bound of bytes; a file that has changed since is read again."""
+    """Caches what `read_adapter` returns, within a limit of bytes; reads a file again after it has changed."""
 
     def __init__(self, limit_bytes: int = 1 << 30) -> None:
         self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
             limit_bytes, lambda read: sum(tensor.nbytes for tensor in read[0].values())
         )
-        self._reading = Lock()  # who asks for pictures looks into a file while the worker draws with another
+        self._reading = Lock()  # a request may check one file while the worker draws with another
 
     def __call__(self, path: str, family: str = "flux") -> tuple[State, dict[str, str]]:
-        """As `read_adapter`. Raises: NotFound, LoraMismatch."""
+        """Reads a file as `read_adapter` does. Raises: NotFound, LoraMismatch."""
         stat = _existing(path).stat()
         with self._reading:
             return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
 
 
 def touches_modulation(use: LoraUse) -> bool:
-    """Whether a file changes what a modulation table is made of, by its names alone. Raises: NotFound, LoraMismatch."""
+    """Returns whether a file changes modules of which a modulation table is made. Raises: NotFound, LoraMismatch."""
     with _opened(_existing(use.file)) as file:
-        return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118
+        return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping
 
 
-def attach(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
-    """Load a stack of LoRAs and give each its strength; all of it, or none of it.
+def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
+    """Loads a stack of LoRAs and sets each one's strength, completely or not at all.
 
-    The base stays as it is, at whatever width: adapters act beside its layers. Every module that a file names is
-    counted on the transformer afterwards.
+    The base weights do not change, in whatever form they are: adapters act beside its layers. Afterwards the
+    transformer's adapters are counted: every module that a file names must have one.
+
     Raises: NotFound, LoraMismatch.
     """
     adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
         return
     with ExitStack() as undo, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is what we mean
+        warnings.filterwarnings("ignore", "Already found a `peft_config` attribute")  # a stack is intended
         undo.callback(detach, transformer)
         for name, (state, _) in adapters.items():
             transformer.load_lora_adapter(dict(state), prefix=None, adapter_name=name)
@@ -90,8 +97,8 @@ def attach(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = 
         undo.pop_all()
 
 
-def check(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
-    """Whether `attach` would take these files, with a transformer that needs no weights; in words what it leaves out.
+def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
+    """Checks that `attach` would load these files, on a transformer without weights; describes what it would leave out.
 
     Raises: NotFound, LoraMismatch, BadInput.
     """
@@ -100,19 +107,19 @@ def check(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = r
 
 
 def stack_bytes(uses: Sequence[LoraUse]) -> int:
-    """What a stack of LoRA files takes on the card, held in float32 at worst. Raises: NotFound."""
+    """Returns the most bytes that a stack of LoRA files takes on the card: in float32. Raises: NotFound."""
     return sum(2 * _existing(use.file).stat().st_size for use in uses)
 
 
-def detach(transformer: Any) -> None:
-    """Leave the transformer as it was before `attach`, to the bit."""
+def detach(transformer: Loaded) -> None:
+    """Restores the transformer to the state before `attach`, to the bit."""
     if getattr(transformer, "peft_config", None):
         transformer.unload_lora()
 
 
 @contextmanager
-def attached(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> Iterator[Any]:
-    """A stack of LoRAs for the length of a block; a resident transformer is handed on clean whatever happens."""
+def attached(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> Iterator[Loaded]:
+    """Loads a stack of LoRAs inside a `with` block, and unloads it even after an error."""
     try:
         attach(transformer, uses, family, read)
         yield transformer
@@ -121,7 +128,7 @@ def attached(transformer: Any, uses: Sequence[LoraUse], family: str, read: Read 
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
+def _opened(path: Path) -> Iterator[Mapped]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -144,20 +151,11 @@ def _existing(path: str | Path) -> Path:
     return path
 
 
-def _peft_beside(path: Path, state: State) -> str:
-    """The settings in the file that peft writes beside its weights; empty where these are not peft's own."""
-    settings = path.with_name(PEFT_FILE)
-    own = any(key.startswith("base_model.model.") for key in state) or path.stem == "adapter_model"
-    if not own or any(key.endswith(".alpha") for key in state) or not settings.is_file():
-        return ""
-    return settings.read_text(encoding="utf-8", errors="replace")
-
-
 # ── fitting ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
-    """A file's tensors at their strength, once every one is known to fit, and in words what is left out of it.
+def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
+    """Returns a file's tensors with their scales, all known to fit, and a description of those left out.
 
     Raises: NotFound, LoraMismatch, BadInput.
     """
@@ -168,12 +166,14 @@ def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[S
     declared = _declared_family(path, metadata)
     if declared and declared != family:
         raise LoraMismatch(
-            f"{name} is a LoRA for the {declared} family; this model is of the {family} family.",
+            f"{name} is a LoRA for the {declared} family; this model belongs to the {family} family.",
             f"Choose a LoRA trained for {family}.",
         )
     modules = {path: module for path, module in transformer.named_modules() if hasattr(module, "in_features")}
-    flat = {f"lora_transformer_{path.replace('.', '_')}": path for path in modules}
-    state = {_unflattened(key, flat): value for key, value in state.items()}
+    # OneTrainer's flat names, "lora_transformer_single_transformer_blocks_0_proj_out.…".
+    dotted = {f"lora_transformer_{path.replace('.', '_')}": path for path in modules}
+    parted = {key: key.partition(".") for key in state}
+    state = {f"{dotted.get(module, module)}{dot}{kind}": state[key] for key, (module, dot, kind) in parted.items()}
     if modulation.is_tabled(transformer) and any(source in key for key in state for source in modulation.SOURCES):
         raise LoraMismatch(
             f"{name} changes the modulation layers, and this transformer has a table in their place.",
@@ -190,24 +190,18 @@ def _fitting(transformer: Any, use: LoraUse, family: str, read: Read) -> tuple[S
     return scales.applied(path, state), metadata.get(LEFT_OUT, "")
 
 
-def _unflattened(key: str, flat: Mapping[str, str]) -> str:
-    """OneTrainer's "lora_transformer_single_transformer_blocks_0_proj_out.…" by the model's own names."""
-    module, dot, kind = key.partition(".")
-    return f"{flat.get(module, module)}{dot}{kind}"
-
-
-def _count(transformer: Any, name: str, state: State) -> None:
-    """Whether as many modules carry an adapter as its file has. Raises: LoraMismatch."""
+def _count(transformer: Loaded, name: str, state: State) -> None:
+    """Checks that as many modules have the adapter as its file names. Raises: LoraMismatch."""
     expected = sum(".lora_A." in key for key in state)
     found = sum(name in module.lora_A for module in transformer.modules() if hasattr(module, "lora_A"))
     if found != expected:
         raise LoraMismatch(
-            f"Of a LoRA's {expected} modules {found} were loaded.", "Export it again in diffusers' format."
+            f"Only {found} of a LoRA's {expected} modules were loaded.", "Export it again in diffusers' format."
         )
 
 
-def _misfit(modules: Mapping[str, Any], key: str, value: Tensor) -> str:
-    """What is wrong with one tensor, in words; empty where it fits."""
+def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
+    """Describes why a tensor does not fit; empty where it fits."""
     path, _, kind = key.partition(".lora_")
     module = modules.get(path)
     if module is None or kind not in ("A.weight", "B.weight"):
@@ -217,17 +211,17 @@ def _misfit(modules: Mapping[str, Any], key: str, value: Tensor) -> str:
 
 
 def _declared_family(path: Path, metadata: Mapping[str, str]) -> str:
-    """The family that a file says it is for, in our words or in others'; empty if it says none.
+    """Returns the family that a file's metadata declares, in our own key or in others'; empty where it declares none.
 
-    Raises: LoraMismatch where it is for a family that no model here belongs to.
+    Raises: LoraMismatch for a family to which no model here belongs.
     """
     if metadata.get(FAMILY):
         return metadata[FAMILY]
     version = metadata.get(_VERSION, "")
-    said = metadata.get("modelspec.architecture") or ("" if version in _NOT_SAID else version)
-    if is_strange(said):
+    architecture = metadata.get("modelspec.architecture") or ("" if version in _NOT_SAID else version)
+    if is_strange(architecture):
         raise LoraMismatch(
-            f"{path.name} says that it is a LoRA for {said}, which no model here is.",
+            f"{path.name} declares that it is a LoRA for {architecture}, which no model here is.",
             "Choose a LoRA trained for the model that you draw with.",
         )
-    return declared_family(said)
+    return declared_family(architecture)

@@ -1,7 +1,7 @@
-"""LoRA files as tools write them: every tensor is a factor, a scale or a text encoder's, or the file is refused.
+"""Reads LoRA files as tools write them: every tensor is a factor, an alpha or a text encoder's, or the file is refused.
 
-Scales (alphas) are folded into the factors first; what is left, pairs of matrices by module, is renamed to diffusers'
-names through diffusers' own converters.
+Alphas are folded into the factors first; then the pairs of factors are renamed to diffusers' names by diffusers' own
+converters.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from diffusers.loaders import QwenImageLoraLoaderMixin
 from torch import Tensor
 
 from engines.api.errors import LoraMismatch
+from engines.api.params import Json
 from engines.catalogue.registry import load_class, lora_files
 
 State = dict[str, Tensor]
 Pairs = dict[str, tuple[Tensor, Tensor]]  # module -> down (rank, in), up (out, rank)
+Number = TypeVar("Number", int, float)
+Reader: TypeAlias = Any  # one of diffusers' LoRA loader classes
 
 PEFT_CONFIG = "lora_adapter_metadata"  # where diffusers and peft keep the adapter's LoraConfig, as JSON
 PEFT_FILE = "adapter_config.json"  # where peft alone keeps it, beside the weights
-LARGEST = 65504.0  # float16's largest number: what no tool could save in half precision was never learned
+LARGEST = 65504.0  # float16's largest number: a number that half precision cannot hold was never learned
 
 _PREFIXES = ("base_model.model.", "model.diffusion_model.", "diffusion_model.", "transformer.")
 _FACTOR = re.compile(r"(.+?)\.lora(?:_|\.)(A|B|down|up)(?:\.(?!weight$)\w+)?\.weight|(.+_lora\d*)\.(down|up)\.weight")
@@ -40,7 +43,7 @@ _BFL = re.compile(
     r"\w+_modulation(_img|_txt)?\.lin"
 )
 _XLABS = ".processor."
-_OTHER_KINDS = {  # part of a tensor's name -> what has such tensors
+_OTHER_KINDS = {  # part of a tensor's name -> the kind of adapter that has such tensors
     "dora_scale": "DoRA",
     "lora_magnitude_vector": "DoRA",
     "lokr_": "LoKr",
@@ -58,9 +61,9 @@ _ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and
 
 
 def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
-    """A file's tensors as lora_A and lora_B under diffusers' names, and in words what is left out of it.
+    """Returns a file's tensors as lora_A and lora_B under diffusers' names, and a description of those left out.
 
-    Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds what was never learned.
+    Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds numbers that are not usable.
     """
     own = {key: value for key, value in state.items() if not _TEXT_ENCODER.match(_bare(key))}
     left = len(state) - len(own)
@@ -76,17 +79,17 @@ def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
 
 
 def _bare(key: str) -> str:
-    """A name without the prefixes that say which part of a model it belongs to."""
+    """Removes the prefixes of a name that give the part of the model."""
     while prefix := next((each for each in _PREFIXES if key.startswith(each)), ""):
         key = key.removeprefix(prefix)
     return key
 
 
-# ── what each tensor is ─────────────────────────────────────────────────────────────────────────
+# ── tensors ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def _pairs(path: Path, state: State) -> Pairs:
-    """Down and up of every module, its alpha in them; no tensor is left over. Raises: LoraMismatch."""
+    """Sorts all tensors into pairs of factors by module, with alphas folded in. Raises: LoraMismatch."""
     sides: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         module, side = _side(key)
@@ -97,7 +100,7 @@ def _pairs(path: Path, state: State) -> Pairs:
 
 
 def _side(key: str) -> tuple[str, str]:
-    """The module that a tensor belongs to, and which of its tensors it is; empty for any other."""
+    """Returns a tensor's module and its side (down, up or alpha); both empty for any other tensor."""
     key = _bare(key)
     if key.endswith(_ALPHA):
         return key.removesuffix(_ALPHA), "alpha"
@@ -119,11 +122,11 @@ def _not_understood(path: Path, state: State, first: str) -> LoraMismatch:
 
 
 def _pair(path: Path, module: str, own: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Down and up of one module, alpha / rank multiplied into up. Raises: LoraMismatch."""
+    """Returns down and up of one module, with alpha / rank multiplied into up. Raises: LoraMismatch."""
     if not {"down", "up"} <= own.keys():
         missing = " and ".join(sorted({"down", "up"} - own.keys()))
         raise LoraMismatch(
-            f"{path.name} is not whole: {module} has {' and '.join(sorted(own))}, and no {missing}.",
+            f"{path.name} is not complete: {module} has {' and '.join(sorted(own))}, and no {missing}.",
             "Download or export it again.",
         )
     down, up = own["down"], own["up"]
@@ -169,7 +172,7 @@ def _scaled(up: Tensor, scale: float) -> Tensor:
 
 
 def _renamed(path: Path, pairs: Pairs, family: str) -> State:
-    """Any known naming to diffusers'; modules written flat (lora_transformer_…) stay so. Raises: LoraMismatch."""
+    """Converts any known naming to diffusers'; flat names (lora_transformer_…) stay flat. Raises: LoraMismatch."""
     reader = lora_files(family).reader
     flat = {
         module.removeprefix("lora_unet_"): pair for module, pair in pairs.items() if module.startswith("lora_unet_")
@@ -186,8 +189,10 @@ def _renamed(path: Path, pairs: Pairs, family: str) -> State:
         if makers:
             out |= _through_reader(path, makers, family, dotted=True)
         if flat:
-            as_ours = not reader or any(module.startswith("transformer_blocks") for module in flat)
-            out |= _qwen(flat) if as_ours else _through_reader(path, flat, family, dotted=False)
+            if not reader or any(module.startswith("transformer_blocks") for module in flat):
+                out |= _converted(QwenImageLoraLoaderMixin, _kohya(flat))
+            else:
+                out |= _through_reader(path, flat, family, dotted=False)
     except (ValueError, AssertionError, KeyError, IndexError, NotImplementedError, RuntimeError) as error:
         raise LoraMismatch(
             f"{path.name} does not fit: its layers are not understood as those of a model of the {family} family"
@@ -198,7 +203,7 @@ def _renamed(path: Path, pairs: Pairs, family: str) -> State:
 
 
 def _is_makers(module: str, has_reader: bool) -> bool:
-    """Whether a module is named as Black Forest Labs' code does."""
+    """Returns whether a module has a name of Black Forest Labs' code."""
     return module.startswith(("double_blocks", "single_blocks")) or (has_reader and bool(_BFL.fullmatch(module)))
 
 
@@ -207,32 +212,30 @@ def _state(pairs: Pairs) -> State:
     return {key: value for down, up, a, b in named for key, value in ((down, a), (up, b))}
 
 
-def _qwen(flat: Pairs) -> State:
-    written = {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
-    return _bare_names(QwenImageLoraLoaderMixin.lora_state_dict(written))
-
-
 def _kohya(pairs: Pairs) -> State:
-    downs = {f"{module}.lora_down.weight": down for module, (down, _) in pairs.items()}
-    return downs | {f"{module}.lora_up.weight": up for module, (_, up) in pairs.items()}
+    downs = {f"lora_unet_{module}.lora_down.weight": down for module, (down, _) in pairs.items()}
+    return downs | {f"lora_unet_{module}.lora_up.weight": up for module, (_, up) in pairs.items()}
 
 
 def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> State:
-    """Black Forest Labs' module names to diffusers', counting that none is dropped. Raises: LoraMismatch."""
+    """Converts Black Forest Labs' module names to diffusers', and checks that none is lost. Raises: LoraMismatch."""
     files = lora_files(family)
     groups: dict[str, State] = {"blocks": {}, "around": {}, _XLABS: {}}
+    expected = 0  # modules in our names: one fused module of theirs holds several
     for module, (down, up) in pairs.items():
+        flat = module.replace(".", "_")
         if _XLABS in module:
             groups[_XLABS] |= {f"{module}.down.weight": down, f"{module}.up.weight": up}
-        elif dotted and files.reads_dotted and not _is_makers(module, has_reader=False):
+            expected += 3 if "qkv_lora" in module else 1
+            continue
+        expected += next((count for tail, count in files.fused.items() if flat.endswith(tail)), 1)
+        if dotted and files.reads_dotted and not _is_makers(module, has_reader=False):
             groups["around"] |= {f"diffusion_model.{key}": v for key, v in _state({module: (down, up)}).items()}
         else:
-            flat = {module.replace(".", "_"): (down, up)}
-            groups["blocks"] |= {f"lora_unet_{key}": value for key, value in _kohya(flat).items()}
+            groups["blocks"] |= _kohya({flat: (down, up)})
     out: State = {}
     for group in filter(None, groups.values()):
-        out |= _bare_names(load_class(files.reader).lora_state_dict(dict(group)))
-    expected = sum(_holds(module, files.fused) for module in pairs)
+        out |= _converted(load_class(files.reader), group)
     found = sum(key.endswith("lora_A.weight") for key in out)
     if found != expected:
         raise LoraMismatch(
@@ -242,26 +245,20 @@ def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> Stat
     return out
 
 
-def _holds(module: str, fused: Mapping[str, int]) -> int:
-    """How many of our modules one of theirs holds."""
-    if _XLABS in module:
-        return 3 if "qkv_lora" in module else 1
-    flat = module.replace(".", "_")
-    return next((count for tail, count in fused.items() if flat.endswith(tail)), 1)
+def _converted(reader: Reader, state: State) -> State:
+    """Converts names by one of diffusers' classes, and removes its prefix."""
+    found = reader.lora_state_dict(dict(state))
+    return {key.removeprefix("transformer."): value for key, value in found.items()}
 
 
-def _bare_names(state: Mapping[str, Tensor]) -> State:
-    return {key.removeprefix("transformer."): value for key, value in state.items()}
-
-
-# ── what peft says beside the tensors ───────────────────────────────────────────────────────────
+# ── peft's settings ─────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True)
 class PeftScales:
-    """By what peft multiplies the product of each module's factors: its LoraConfig, as far as that counts here."""
+    """Holds the fields of peft's LoraConfig that scale the product of each module's factors."""
 
-    alpha: float | None = None  # None where nothing is said: every product counts once
+    alpha: float | None = None  # None where the settings have none: the scale is 1
     rank: int | None = None
     by_root: bool = False  # rank-stabilised: alpha / √rank
     alphas: Mapping[str, float] | None = None
@@ -269,12 +266,12 @@ class PeftScales:
 
     @classmethod
     def of(cls, text: str, name: str) -> PeftScales:
-        """From the JSON that diffusers and peft write. Raises: LoraMismatch."""
+        """Reads the JSON that diffusers and peft write. Raises: LoraMismatch."""
         try:
-            told: Any = json.loads(text) if text else {}
-            pairs = {key.removeprefix("transformer."): value for key, value in told.items()}
+            settings: Json = json.loads(text) if text else {}
+            pairs = {key.removeprefix("transformer."): value for key, value in settings.items()}
             if pairs.get("use_dora"):
-                raise LoraMismatch(f"{name} looks like DoRA: its settings say so.", _ASK_FOR_PLAIN)
+                raise LoraMismatch(f"{name} looks like DoRA: its settings declare it.", _ASK_FOR_PLAIN)
             return cls(
                 alpha=None if pairs.get("lora_alpha") is None else _number(pairs["lora_alpha"]),
                 rank=None if pairs.get("r") is None else int(_number(pairs["r"])),
@@ -289,12 +286,12 @@ class PeftScales:
             ) from error
 
     def applied(self, path: Path, state: State) -> State:
-        """The state with every module's scale in its up. Raises: LoraMismatch where the tensors contradict it."""
+        """Multiplies every module's scale into its up. Raises: LoraMismatch where the tensors contradict them."""
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:
             if not any(_is_end(named, module) for module in modules):
                 raise LoraMismatch(
-                    f"{path.name} contradicts itself: its settings speak of {named}, which it has no tensors for.",
+                    f"{path.name} contradicts itself: its settings name {named}, for which it has no tensors.",
                     "Download or export it again.",
                 )
         return {key: self._scaled(path, key, value) for key, value in state.items()}
@@ -302,10 +299,10 @@ class PeftScales:
     def _scaled(self, path: Path, key: str, value: Tensor) -> Tensor:
         module, _, kind = key.partition(".lora_")
         rank = value.shape[1] if kind == "B.weight" else value.shape[0]
-        said, alpha = _of(self.ranks or {}, module, self.rank), _of(self.alphas or {}, module, self.alpha)
-        if said not in (None, rank):
+        declared, alpha = _of(self.ranks or {}, module, self.rank), _of(self.alphas or {}, module, self.alpha)
+        if declared not in (None, rank):
             raise LoraMismatch(
-                f"{path.name} contradicts itself: its settings say rank {said}, {module} has rank {rank}.",
+                f"{path.name} contradicts itself: its settings give rank {declared}, {module} has rank {rank}.",
                 "Download or export it again.",
             )
         if kind != "B.weight" or alpha is None:
@@ -319,10 +316,10 @@ def _number(value: object) -> float:
     return value
 
 
-def _of(pattern: Mapping[str, Any], module: str, otherwise: Any) -> Any:
+def _of(pattern: Mapping[str, Number], module: str, otherwise: Number | None) -> Number | None:
     return next((value for key, value in pattern.items() if _is_end(key, module)), otherwise)
 
 
 def _is_end(named: str, module: str) -> bool:
-    """Whether a pattern of peft's names a module: by its path or the end of it; patterns that search are not read."""
+    """Returns whether one of peft's patterns names a module, by its path or its end; regular ones do not match."""
     return f".{module}".endswith(f".{named.removeprefix('transformer.')}")

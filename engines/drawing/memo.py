@@ -1,4 +1,4 @@
-"""Results worth keeping, by what they were made of, within a bound of bytes."""
+"""Caches results by what they were made of, within a limit of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """The results used last, each set once; beyond the bound the longest unused go, and what is larger at once."""
+    """Keeps the results used last, each set once; above the limit those unused the longest are dropped."""
 
     def __init__(self, limit_bytes: int, size: Callable[[T], int]) -> None:
         self._limit = limit_bytes
@@ -33,7 +33,7 @@ class Memo(Generic[T]):
             self._bytes -= self._size(oldest)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The result of `make`, called only where the key is not known."""
+        """Returns the result for a key, from `make` where it is not cached."""
         if key in self:
             return self[key]
         made = make()
@@ -42,5 +42,5 @@ class Memo(Generic[T]):
 
     @property
     def bytes(self) -> int:
-        """What is kept now."""
+        """Returns the bytes of the cached results."""
         return self._bytes

@@ -1,4 +1,4 @@
-"""The flow-matching schedule and its Euler steps, as diffusers' pipelines take them."""
+"""Computes the flow-matching schedule and its Euler steps, as diffusers' pipelines do."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from torch import Tensor
 
 from engines.api.errors import BadInput
+from engines.api.protocols import Loaded
 
-Velocity = Callable[[Tensor, float], Tensor]
-Tick = Callable[[int, int], None]  # (steps done, steps in all)
+Velocity = Callable[[Tensor, float], Tensor]  # latents, sigma -> dx/dσ
+Tick = Callable[[int, int], None]  # steps done, total steps
+ENOUGH_STEPS = 2  # for any schedule
 
 
 def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
-    """The μ of resolution-dependent shifting, linear in the packed tokens of the picture.
+    """Returns the μ of resolution-dependent shifting, linear in the packed tokens of the picture.
 
     Source: `calculate_shift` in diffusers' pipeline_flux.py.
     """
@@ -28,11 +30,8 @@ def dynamic_shift(config: Mapping[str, Any], image_tokens: int) -> float:
     return float(base_shift + slope * (image_tokens - base_tokens))
 
 
-ENOUGH_STEPS = 2  # for any schedule
-
-
 def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
-    """Refuse fewer steps than a schedule can follow: one stretched to end at a level needs one to begin at, too.
+    """Refuses fewer steps than a schedule can follow: one that is stretched to end at a given level needs two.
 
     Raises: BadInput.
     """
@@ -44,7 +43,7 @@ def demand_steps(scheduler_config: Mapping[str, Any], steps: int) -> None:
 
 
 def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -> Tensor:
-    """Noise levels from 1 to 0, one more than there are steps, shifted as the model was trained for.
+    """Returns the noise levels from 1 to 0, one more than the steps, shifted as in the model's training.
 
     `image_tokens`: packed tokens of the picture to draw, references not counted. Returns (steps + 1,) float32.
     """
@@ -52,25 +51,26 @@ def sigmas(scheduler_config: Mapping[str, Any], steps: int, image_tokens: int) -
 
 
 def shifted_sigmas(scheduler_config: Mapping[str, Any], steps: int, mu: float) -> Tensor:
-    """The same for a family that has a μ of its own: even levels shifted by it, (steps + 1,) float32."""
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
+    """Returns even noise levels shifted by μ, (steps + 1,) float32, for a family that computes μ itself."""
+    scheduler: Loaded = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
     even = np.linspace(1.0, 1 / steps, steps)
     scheduler.set_timesteps(sigmas=even.tolist(), mu=mu)
-    return scheduler.sigmas.clone()
+    levels: Tensor = scheduler.sigmas.clone()
+    return levels
 
 
 def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise (len(seeds), *shape) float32; each picture's depends on its own seed alone.
+    """Returns standard normal noise (len(seeds), *shape) float32; each picture's depends only on its own seed.
 
-    It is drawn on the CPU, so that a picture is the same on every device and in every batch.
+    The noise is drawn on the CPU, so that a picture is the same on every device and in every batch.
     """
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])
 
 
 def euler(velocity: Velocity, latents: Tensor, levels: Tensor, tick: Tick) -> Tensor:
-    """Follow the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32.
+    """Integrates the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32.
 
-    `velocity(latents, sigma)` answers dx/dσ = noise − picture; `tick(done, total)` may raise Cancelled.
+    `velocity(latents, sigma)` returns dx/dσ = noise − picture; `tick(done, total)` may raise Cancelled.
     """
     steps = [float(level) for level in levels]
     for index, (sigma, following) in enumerate(pairwise(steps)):

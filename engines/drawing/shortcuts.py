@@ -1,10 +1,10 @@
-"""Ways to get a step of a transformer sooner; each is off unless asked for, and leaves no trace."""
+"""Speeds up the steps of a transformer; each shortcut is off by default and is undone afterwards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import FirstBlockCacheConfig
@@ -13,13 +13,18 @@ from diffusers.hooks.first_block_cache import _FBC_BLOCK_HOOK, FBCBlockHook
 from diffusers.hooks.hooks import HookRegistry
 from torch import nn
 
+from engines.api.protocols import Loaded
+
+Backend = Callable[..., object]  # one that torch.compile accepts in place of a name
+BlockArgument: TypeAlias = Any  # whatever a transformer's block takes and returns
+
 
 @contextmanager
-def first_block_cache(transformer: Any, threshold: float) -> Iterator[None]:
-    """For the length of a picture: where the first block's residual moved less than `threshold`, the rest is skipped.
+def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
+    """Skips blocks, inside a `with` block, in steps whose first block changed less than `threshold`; 0 turns it off.
 
-    The residual is compared with the last step's, relative to its mean size, and the other blocks' sum is taken from
-    there. It pays on long schedules alone: with few steps each step moves too far. 0 is off.
+    The first block's residual is compared with the last step's, relative to its mean size; the other blocks' sum is
+    then that of the last step. It saves time on long schedules only: with few steps each step changes too much.
     Source: first-block cache of chengzeyi/ParaAttention, as in diffusers' hooks.
     """
     if threshold <= 0:
@@ -33,14 +38,14 @@ def first_block_cache(transformer: Any, threshold: float) -> Iterator[None]:
         transformer.disable_cache()
 
 
-class _JoinedTail(FBCBlockHook):  # type: ignore[misc]
-    """The last block where it sees words and picture as one sequence, words first, and the first one saw two.
+class _JoinedTail(FBCBlockHook):
+    """Hooks a last block that takes words and picture as one sequence, words first, where the first block takes two.
 
     diffusers 0.42 subtracts the pair from the sequence here and fails.
     """
 
-    def new_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-        """The block's answer; what it all came to since the first block is kept as a pair again."""
+    def new_forward(self, module: nn.Module, *args: BlockArgument, **kwargs: BlockArgument) -> BlockArgument:
+        """Runs the block, and keeps the sum of all blocks after the first as a pair again."""
         state = self.state_manager.get_state()
         if not state.should_compute:
             return super().new_forward(module, *args, **kwargs)
@@ -52,8 +57,8 @@ class _JoinedTail(FBCBlockHook):  # type: ignore[misc]
         return output
 
 
-def _join_the_tail(transformer: Any) -> None:
-    """Teach the last block to keep a pair, where it alone of first and last has no words of its own."""
+def _join_the_tail(transformer: Loaded) -> None:
+    """Replaces the last block's hook where the first block also returns the words and the last one does not."""
     stack = [block for child in transformer.children() if isinstance(child, nn.ModuleList) for block in child]
     head, tail = (TransformerBlockRegistry.get(type(block)) for block in (stack[0], stack[-1]))
     if head.return_encoder_hidden_states_index is None or tail.return_encoder_hidden_states_index is not None:
@@ -64,8 +69,8 @@ def _join_the_tail(transformer: Any) -> None:
     hooks.register_hook(_JoinedTail(manager, is_tail=True), _FBC_BLOCK_HOOK)
 
 
-def branch(transformer: Any, name: str) -> AbstractContextManager[None]:
-    """One pass of a step, by name: the guided and the unguided one each have their own history to compare with."""
+def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
+    """Names one pass of a step, so that the guided and the unguided pass each compare with their own history."""
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)
         return context
@@ -73,11 +78,11 @@ def branch(transformer: Any, name: str) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def regionally_compiled(transformer: Any, backend: Any, *, anywhere: bool = False) -> Iterator[None]:
-    """The repeated blocks compiled one by one, while the block lasts; an empty `backend` is off.
+def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere: bool = False) -> Iterator[None]:
+    """Compiles the repeated blocks one by one, inside a `with` block; an empty `backend` turns it off.
 
-    On a card alone unless `anywhere`: on a CPU compiling takes longer than it gains. Whoever gets the transformer next,
-    to train it perhaps, gets it uncompiled; what torch has compiled it keeps, and takes again for the next picture.
+    It compiles on a card only, unless `anywhere`: on a CPU compiling takes longer than it saves. The transformer is
+    uncompiled afterwards, for a training perhaps; torch keeps the compiled code and reuses it for the next picture.
     Source: `compile_repeated_blocks` in diffusers.
     """
     if not backend or not (anywhere or transformer.device.type == "cuda"):
@@ -92,8 +97,8 @@ def regionally_compiled(transformer: Any, backend: Any, *, anywhere: bool = Fals
 
 
 @contextmanager
-def taken(transformer: Any, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
-    """What a picture's knob and a row's options `compile` (torch's name of a backend), `compile_anywhere` ask for."""
+def taken(transformer: Loaded, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
+    """Applies a picture's cache threshold and a row's options `compile` (torch's backend) and `compile_anywhere`."""
     compiled = regionally_compiled(
         transformer, options.get("compile", ""), anywhere=bool(options.get("compile_anywhere", False))
     )

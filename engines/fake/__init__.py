@@ -1,4 +1,4 @@
-"""Stand-ins that ship with the studio: tests and development use them instead of mocks."""
+"""Provides fakes that ship with the studio, for tests and development instead of mocks."""
 
 from engines.fake.device import FakeCard, FakeDevice, FakeWeights
 from engines.fake.models import (

@@ -1,4 +1,4 @@
-"""A hub for tests: it serves a folder of this machine, and fails as it is told to."""
+"""Provides a hub for tests, which serves a folder of this machine and fails where a test wants it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_
 
 
 class FakeHub(FolderHub):
-    """`cut` files break off after so many bytes, once; `spoilt` ones arrive with a wrong byte, once."""
+    """Serves a folder; `cut` files break off once after so many bytes, `spoilt` ones arrive once with a wrong byte."""
 
     def __init__(
         self,
@@ -28,25 +28,28 @@ class FakeHub(FolderHub):
         self._folder = folder
         self._cut, self._spoilt = dict(cut or {}), set(spoilt)
         self._token, self._gated, self._refused, self._offline = token, gated, refused, offline
-        self.asked: list[tuple[str, int]] = []  # file, from which byte on
+        self.asked: list[tuple[str, int]] = []  # file, first byte
 
     def listing(self, repo: str) -> Listing:
-        """The folder, with hashes. Raises: Unreachable when offline."""
+        """Lists the folder, with hashes. Raises: Unreachable when offline."""
         if self._offline:
             raise Unreachable("huggingface.co cannot be reached.", "Check the network.")
-        files = super().listing(repo).files
-        return Listing(repo, "c0ffee", tuple(self._hashed(file) for file in files), self._gated)
+        files = []
+        for file in super().listing(repo).files:
+            digest = hashlib.sha256((self._folder / file.path).read_bytes())
+            files.append(RemoteFile(file.path, file.size, sha256=digest.hexdigest()))
+        return Listing(repo, "c0ffee", tuple(files), self._gated)
 
     def has_token(self) -> bool:
-        """As told."""
+        """Returns what the test set."""
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Nothing is here before it is fetched."""
+        """Returns None: no file is here before it is fetched."""
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Append what is lacking, or fail. Raises: ModelGated, Unreachable."""
+        """Appends the bytes that are missing, or fails. Raises: ModelGated, Unreachable."""
         self.asked.append((file.path, into.tell()))
         if self._refused:
             raise ModelGated(f"The hub refuses {listing.repo} (403).", gate_steps(listing.repo))
@@ -58,8 +61,4 @@ class FakeHub(FolderHub):
         into.write(data if cut is None else data[:cut])
         on_bytes(len(data) if cut is None else cut)
         if cut is not None:
-            raise Unreachable("The connection broke.", "Run the command again: it goes on where it stopped.")
-
-    def _hashed(self, file: RemoteFile) -> RemoteFile:
-        data = (self._folder / file.path).read_bytes()
-        return RemoteFile(file.path, file.size, sha256=hashlib.sha256(data).hexdigest())
+            raise Unreachable("The connection broke.", "Run the command again: it continues where it stopped.")

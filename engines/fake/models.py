@@ -1,7 +1,7 @@
-"""Deterministic engines: what tests use instead of models. No torch, no weights.
+"""Provides deterministic engines, which tests use instead of models; they need no torch and no weights.
 
-A fake picture is 4×4 colours drawn from a hash of its parameters, enlarged. A fake LoRA is the mean of its
-training pictures; drawing with it leans towards that mean, so a trained fake truly resembles what it was fed.
+A fake picture is 4×4 colours from a hash of its parameters, enlarged. A fake LoRA is the mean of its training pictures;
+drawing with it blends that mean in, so a trained fake resembles its training pictures.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import math
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.api.crops import cut
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
 from engines.api.params import CaptionParams, GenerateParams, LoraUse, Params
@@ -49,11 +50,10 @@ _GRID = (4, 4)
 _TOLD = "previews.told"
 _WORDS_READ = 77
 _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
-_ANGLES = ("front", "half-left", "profile-left", "half-right", "profile-right")
-_EXPRESSIONS = ("neutral", "smiling", "angry", "sad")
 
 
 def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pictures: int = 1) -> Plan:
+    """Plans stages, each given by its name and the names of its parts."""
     sizes = {**_SIZES, **spec.component_bytes}
 
     def part(name: str) -> Component:
@@ -64,11 +64,12 @@ def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pict
 
 
 def _grid(*seeds: object) -> Image.Image:
+    """Returns 4×4 colours from a hash of the seeds."""
     return Image.frombytes("RGB", _GRID, hashlib.sha512(repr(seeds).encode()).digest()[:48])
 
 
 def _look(params: Params) -> Image.Image:
-    """What the words ask for, a little of the seed, and a lean towards each LoRA's mean."""
+    """Blends the colours of the words with a little of the seed's, and with each LoRA's mean by its weight."""
     seed = params.to_json().get("seed", 0)
     grid = Image.blend(_grid(params.headline()), _grid(params.headline(), seed, "noise"), 0.2)
     uses: tuple[LoraUse, ...] = getattr(params, "loras", ())
@@ -80,11 +81,11 @@ def _look(params: Params) -> Image.Image:
 def _read_lora(path: Path) -> Image.Image:
     try:
         with safe_open(path, framework="numpy") as file:
-            if "fake.mean" not in file.keys():  # noqa: SIM118  safe_open has no __contains__
+            if "fake.mean" not in file.keys():  # noqa: SIM118  safe_open is no mapping
                 raise LoraMismatch(f"{path.name} has no key of the fake family.", "Choose one made by FakeTrainer.")
             mean = file.get_tensor("fake.mean")
     except (OSError, SafetensorError) as error:
-        raise BadInput(f"{path} is no readable adapter: {error}", "Choose a .safetensors file.") from None
+        raise BadInput(f"{path} cannot be read as an adapter: {error}", "Choose a .safetensors file.") from None
     return Image.fromarray(np.asarray(mean, dtype=np.uint8))
 
 
@@ -93,12 +94,14 @@ def _enlarge(grid: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 class _Fake:
+    """Holds what all fakes have in common."""
+
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.folder = folder
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Read each; nothing is ever left out. Raises: LoraMismatch, BadInput."""
+        """Reads each file; no tensor is ever left out. Raises: LoraMismatch, BadInput."""
         for use in uses:
             use.demand_usable()
             _read_lora(Path(use.file))
@@ -106,10 +109,10 @@ class _Fake:
 
 
 class FakeGenerator(_Fake):
-    """Text to colour fields: equal parameters, equal pixels."""
+    """Draws colour fields from text; equal parameters give equal pixels."""
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Encode, denoise, decode."""
+        """Plans encode, denoise and decode."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} pictures",
@@ -119,7 +122,7 @@ class FakeGenerator(_Fake):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Each picture as soon as it is decoded. Raises: LoraMismatch."""
+        """Yields each picture as soon as it is decoded. Raises: LoraMismatch."""
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item) for item in items]
@@ -135,10 +138,10 @@ class FakeGenerator(_Fake):
 
 
 class FakeEditor(_Fake):
-    """A picture and words to a tinted picture."""
+    """Tints a picture by the words of an instruction."""
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Encode, denoise, decode; the VAE is wanted at both ends."""
+        """Plans encode, denoise and decode; both encode and decode need the VAE."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} edits",
@@ -148,7 +151,7 @@ class FakeEditor(_Fake):
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Each result as soon as it is decoded, in the source's size. Raises: LoraMismatch."""
+        """Yields each result as soon as it is decoded, in the source's size. Raises: LoraMismatch."""
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item.params) for item in items]
@@ -165,48 +168,47 @@ class FakeEditor(_Fake):
 
 
 class FakeCaptioner(_Fake):
-    """Pictures to words that follow from the pixels."""
+    """Describes pictures in words that depend on the pixels only."""
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """One stage."""
+        """Plans one stage."""
         del params
         return _plan(self.spec, f"{self.spec.name}: {count} captions", ("caption", ("text_encoder",)))
 
     def caption(
         self, images: Sequence[Image.Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Trigger first, then an angle and an expression."""
+        """Yields captions of the trigger, an angle and an expression."""
         with lease.stage("caption"):
             for index, image in enumerate(images):
                 byte = hashlib.sha256(to_rgb(image).tobytes()).digest()
-                tags = {"angle": _ANGLES[byte[0] % 5], "expression": _EXPRESSIONS[byte[1] % 4]}
+                tags = {"angle": ANGLES[byte[0] % 5], "expression": EXPRESSIONS[byte[1] % 4]}
                 on_step(index + 1, len(images))
                 yield Caption(f"{params.trigger} person, {tags['angle']}, {tags['expression']}", tags)
 
 
 class FakeScorer(_Fake):
-    """The 4×4 colours of a picture, centred, as a unit vector: alike pictures are close."""
+    """Embeds the 4×4 colours of a picture, centred, as a unit vector; similar pictures are close."""
 
     version = "fake-identity-1"
     threshold: float | None = None
 
     def embed(self, images: Sequence[Image.Image]) -> list[Embedding | NoFace]:
-        """One outcome a picture; an entirely black one has no face."""
-        return [self._one(to_rgb(image)) for image in images]
-
-    def _one(self, image: Image.Image) -> Embedding | NoFace:
-        if image.getbbox() is None:
-            return NoFace()
-        pixels = np.asarray(image.resize(_GRID, Image.Resampling.BOX), dtype=np.float64).ravel()
-        vector = np.append((pixels - 127.5) / 127.5, 0.05)
-        return Embedding(tuple(float(value) for value in vector / np.linalg.norm(vector)))
+        """Returns one outcome a picture; an entirely black one has no face."""
+        found: list[Embedding | NoFace] = []
+        for image in map(to_rgb, images):
+            pixels = np.asarray(image.resize(_GRID, Image.Resampling.BOX), dtype=np.float64).ravel()
+            vector = np.append((pixels - 127.5) / 127.5, 0.05)
+            unit = Embedding(tuple(float(value) for value in vector / np.linalg.norm(vector)))
+            found.append(NoFace() if image.getbbox() is None else unit)
+        return found
 
 
 class FakeTrainer(_Fake):
-    """A training loop that learns a mean; checkpoints, resume and cancel keep the real contract."""
+    """Trains by computing a mean; checkpoints, resume and cancel behave as in the real loop."""
 
     def plan(self, run: TrainRun) -> Plan:
-        """Cache, then train; each further picture that an edit starts from takes as much as the first."""
+        """Plans cache and train; each further reference of an item takes as much as the first."""
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
         return _plan(
@@ -214,21 +216,28 @@ class FakeTrainer(_Fake):
         )
 
     def disk(self, params: Params) -> DiskUse:
-        """A mean is small."""
+        """Estimates the size of a mean."""
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """As CLIP's 77 tokens would be, were each word one."""
+        """Returns the captions of more than 77 words: as CLIP, if each word were one token."""
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """From the folder's last checkpoint, owed previews first, or anew; a cancel saves a checkpoint first."""
+        """Trains from the folder's last checkpoint, after previews that are due, or from the start.
+
+        Saves a checkpoint before it is cancelled. Raises: BadInput, Cancelled.
+        """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")
         with lease.stage("cache"):
-            mean = self._mean(run)
+            grids = []
+            for item in run.items:
+                learned = cut(open_picture(item.image), item.crop)
+                grids.append(np.asarray(learned.resize(_GRID, Image.Resampling.BOX), dtype=np.float64))
+            mean: NDArray[np.float64] = np.mean(grids, axis=0)
         with lease.stage("train"):
-            step = self._last(run.folder)
+            step = max((int(path.name) for path in (run.folder / "checkpoints").glob("[0-9]*")), default=0)
             if step >= run.params.steps:
                 adapter = self._save(run, step, mean)
                 yield CheckpointSaved(step, adapter)
@@ -241,7 +250,9 @@ class FakeTrainer(_Fake):
                     self._save(run, step, mean)
                     raise
                 step += 1
-                yield self._step(run, step)
+                noise = hashlib.sha256(repr((run.params.seed, step)).encode()).digest()[0] / 255
+                loss = 0.1 + math.exp(-3 * step / run.params.steps) + 0.02 * noise
+                yield StepDone(step, run.params.steps, loss, noise, run.params.learning_rate, loss / 2, 0.001)
                 if self._due(step, run.params.save_every, run):
                     adapter = self._save(run, step, mean)
                     yield CheckpointSaved(step, adapter)
@@ -251,22 +262,8 @@ class FakeTrainer(_Fake):
     def _due(self, step: int, every: int, run: TrainRun) -> bool:
         return step == run.params.steps or (every > 0 and step % every == 0)
 
-    def _mean(self, run: TrainRun) -> Any:
-        grids = []
-        for item in run.items:
-            learned = cut(open_picture(item.image), item.crop)
-            grids.append(np.asarray(learned.resize(_GRID, Image.Resampling.BOX), dtype=np.float64))
-        return np.mean(grids, axis=0)
-
-    def _step(self, run: TrainRun, step: int) -> StepDone:
-        noise = hashlib.sha256(repr((run.params.seed, step)).encode()).digest()[0] / 255
-        loss = 0.1 + math.exp(-3 * step / run.params.steps) + 0.02 * noise
-        return StepDone(step, run.params.steps, loss, noise, run.params.learning_rate, loss / 2, 0.001)
-
-    def _last(self, folder: Path) -> int:
-        return max((int(path.name) for path in (folder / "checkpoints").glob("[0-9]*")), default=0)
-
-    def _save(self, run: TrainRun, step: int, mean: Any) -> Path:
+    def _save(self, run: TrainRun, step: int, mean: NDArray[np.float64]) -> Path:
+        """Writes a checkpoint, which moves from the start's mean to `mean` with the steps; returns the adapter."""
         folder = run.folder / "checkpoints" / f"{step:06d}"
         if not folder.is_dir():
             draft = folder.with_name(f"draft-{step:06d}")
@@ -279,7 +276,7 @@ class FakeTrainer(_Fake):
             save_file(
                 {"fake.mean": learned.round().astype(np.uint8)},
                 draft / "adapter.safetensors",
-                metadata={"family": self.spec.family},  # one key: their order in the file is random
+                metadata={"family": self.spec.family},  # one key only: the order of keys in the file is random
             )
             draft.rename(folder)
         return folder / "adapter.safetensors"
@@ -321,6 +318,8 @@ def _row(name: str, role: str, engine: str) -> ModelSpec:
         source="assets:fake",
         licence="Apache-2.0",
         toy=True,
+        wording="drawn",
+        dtype="float32",
         size=(64, 64),
         multiple=8,
         trainer="" if role == "scorer" else "engines.fake:FakeTrainer",
@@ -338,5 +337,5 @@ FAKE_MODELS = (
 
 
 def fake_registry(assets: Path, models_dir: Path) -> Registry:
-    """A registry whose rows are `fake-flux`, `fake-edit` and `fake-identity`."""
+    """Returns a registry whose rows are `fake-flux`, `fake-edit` and `fake-identity`."""
     return Registry(assets, models_dir, FAKE_MODELS)

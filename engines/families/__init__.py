@@ -1,1 +1,1 @@
-"""The model families: each a folder with its engine, its maths and its training."""
+"""Implements the model families: each folder has an engine, its maths and its training."""

@@ -1,1 +1,1 @@
-"""The embedded models: the drawn world they know, and how `assets/mini` was trained from nothing."""
+"""Draws the world that the embedded models know, and trains these models, `assets/mini`, from nothing."""

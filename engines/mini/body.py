@@ -1,14 +1,14 @@
-"""Draws the bodies of the drawn people: clothes, limbs, poses."""
+"""Draws the bodies of people: clothes, limbs, poses."""
 
 from __future__ import annotations
 
 from engines.mini.head import hair_behind, head
 from engines.mini.pen import CLOTH, SKIN, TURN, Colour, Pen, Point, oval, shade
-from engines.mini.world import Scene
+from engines.mini.scene import Scene
 
 
 def bust(pen: Pen, scene: Scene, x: float, y: float, r: float) -> None:
-    """Draw head and shoulders about a head centre (x, y) of radius r."""
+    """Draws head and shoulders around a head centre (x, y) of radius r."""
     turn = TURN[scene.angle]
     wide = (1.0, 0.9, 0.68)[abs(turn)]
     top, side = 1.35, 1.5 * wide
@@ -54,7 +54,7 @@ def _outfit(pen: Pen, outfit: str, shift: float, top: float, side: float, skin: 
 
 
 def figure(pen: Pen, scene: Scene, x: float, y: float, r: float) -> None:
-    """Draw a whole person about a head centre (x, y) of radius r."""
+    """Draws a whole person around a head centre (x, y) of radius r."""
     turn = TURN[scene.angle]
     side = (0.95, 0.85, 0.62)[abs(turn)]
     hair_behind(pen.at(x, y, r), scene)

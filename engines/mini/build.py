@@ -18,13 +18,14 @@ import transformers
 from torch import Tensor
 
 from engines.device.allocator import keep_small_blocks
-from engines.mini import export, measure, train_vae, words
+from engines.mini import export, measure, text_tokenizers, train_vae
+from engines.mini.configs import Model
 from engines.mini.dataset import Dataset
 from engines.mini.loop import Schedule
 from engines.mini.nets import Judge, Reader
-from engines.mini.notes import Notes
-from engines.mini.plan import SCHEDULES, STAGES, Size
 from engines.mini.sample import write_sample
+from engines.mini.stage_records import StageRecords
+from engines.mini.stages import SCHEDULES, STAGES, Size
 from engines.mini.train_captioner import embed_edits, train_captioner
 from engines.mini.train_edit import NEGATIVE, EditSet, train_edit
 from engines.mini.train_few_steps import save_few_steps, teacher_paths, train_few_steps
@@ -32,14 +33,17 @@ from engines.mini.train_flux import POSED, STANDING, Flux, Lesson, train_flux
 from engines.mini.train_readers import train_identity, train_reader
 
 CACHE = Path.home() / ".cache" / "flenwheel" / "mini"
-Figures = dict[str, Any]
+Figures = dict[str, Any]  # of a stage, as the manifest has them
 N = TypeVar("N", bound=torch.nn.Module)
-FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}
+FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the editor's data
 
 
 @dataclass(frozen=True)
 class Build:
-    """One training of the whole family: where it goes, where its checkpoints and pictures lie, how long it takes."""
+    """Trains all embedded models into the folder `out`, with checkpoints and pictures in `cache`.
+
+    `scale` multiplies the steps of every stage.
+    """
 
     out: Path
     cache: Path
@@ -50,103 +54,106 @@ class Build:
     device: torch.device = field(default_factory=torch.get_default_device)
 
     @cached_property
-    def notes(self) -> Notes:
-        """What the stages wrote down."""
-        return Notes(self.cache, self.out / "manifest.json")
+    def records(self) -> StageRecords:
+        """Returns the records of finished stages."""
+        return StageRecords(self.cache, self.out / "manifest.json")
 
     @cached_property
     def data(self) -> Dataset:
-        """Pictures every stage learns from."""
+        """Returns the pictures that every stage learns from."""
         return Dataset(self.cache, self.size.scenes)
 
     def schedule(self, stage: str) -> Schedule:
-        """Give a stage's schedule at this build's scale."""
+        """Returns a stage's schedule at this build's scale."""
         plan = self.schedules[stage]
         return replace(plan, steps=max(1, round(plan.steps * self.scale)), device=self.device)
 
     def run(self, stage: str) -> None:
-        """Run one stage, unless it is done; what learns from it has then to be learned anew."""
+        """Runs one stage, unless it is done, and marks the stages that learn from it as stale."""
         if stage in self.schedules:
             if self.done(stage):
                 return
-            self.notes.forget_after(stage)  # before it learns, so that no crash leaves anything of the weights before
+            self.records.mark_later_stale(stage)  # before it trains, so that no crash leaves outdated tensors
         figures = getattr(self, stage)()
-        self.notes.write(stage, figures)
+        self.records.write(stage, figures)
         print(json.dumps({"stage": stage, "done": figures}), flush=True)
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Say whether a stage has learned for this long, by this cache, and nothing made it stale since."""
-        note = self.notes.read(stage) if self.notes.has(stage) else {}
-        return not note.get("stale") and note.get("steps") == self.schedule(stage).steps
+        """Returns whether the cache has a record of a stage, not stale, with this schedule's steps."""
+        record = self.records.read(stage) if self.records.has(stage) else {}
+        return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
-    def gathered(self, name: str) -> Path:
-        """Say where something made from the pictures lies; those of other pictures have other names."""
+    def cached(self, name: str) -> Path:
+        """Returns the file of tensors made from the pictures; its name depends on the pictures."""
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
-        """Draw the training pictures, the sample character, and everything that needs no training."""
+        """Draws the training pictures and the sample character, and writes the files that need no training."""
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
         return {"pictures": len(self.data.pictures)}
 
     def vae_flux(self) -> Figures:
-        """Train FLUX's autoencoder."""
+        """Trains FLUX's autoencoder."""
         return self._vae("flux", self.out / "flux" / "vae")
 
     def vae_qwen(self) -> Figures:
-        """Train Qwen's autoencoder."""
+        """Trains Qwen's autoencoder."""
         return self._vae("qwen", self.out / "qwen_edit" / "vae")
 
     def _vae(self, kind: str, folder: Path) -> Figures:
+        """Trains an autoencoder, "flux" or "qwen", and caches its latents."""
         schedule, compiled = self.schedule(f"vae_{kind}"), self.compiled and kind == "qwen"
         vae, info = train_vae.train_vae(kind, self.data.pictures, self.cache, schedule, compiled)
         latents = self.encode(vae)
         export.set_latent_scale(vae, latents[::8])
-        torch.save(latents, self.gathered(f"latents_{kind}"))
+        torch.save(latents, self.cached(f"latents_{kind}"))
         export.save_model(vae, folder)
-        unseen = measure.Unseen.draw(self.size.looked_at)
+        unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
 
     def polish_flux(self) -> Figures:
-        """Sharpen FLUX's decoder."""
+        """Trains FLUX's decoder further, alone."""
         return self._polish("flux", self.out / "flux" / "vae")
 
     def polish_qwen(self) -> Figures:
-        """Sharpen Qwen's decoder."""
+        """Trains Qwen's decoder further, alone."""
         return self._polish("qwen", self.out / "qwen_edit" / "vae")
 
     def _polish(self, kind: str, folder: Path) -> Figures:
+        """Trains the decoder of an autoencoder, "flux" or "qwen", further."""
         vae, raw, schedule = self.vae(kind), self.raw_latents(kind), self.schedule(f"polish_{kind}")
         info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.cache, schedule)
         export.save_model(vae, folder)
-        unseen = measure.Unseen.draw(self.size.looked_at)
+        unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
 
     def reader(self) -> Figures:
-        """Train the attribute reader."""
+        """Trains the attribute reader."""
         net, info = train_reader(self.data, self.cache, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
-        unseen = measure.Unseen.draw(self.size.read)
+        unseen = measure.Unseen.draw(self.size.reader_pictures)
         return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
     def judge(self) -> Figures:
-        """Train the held-out identity encoder."""
+        """Trains the judge, the identity encoder that measures results alone."""
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
-        figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.told_apart))
+        figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         self._save_net(net, "judge")
         export.write_whole(self.out / "oracle" / "oracle.json", json.dumps({"threshold": figures["threshold"]}))
         return info | figures
 
     def identity(self) -> Figures:
-        """Train the shipped identity encoder."""
+        """Trains the identity encoder that users score pictures with."""
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
-        figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.told_apart))
+        figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         export.save_identity(net, figures["threshold"], self.out / "identity")
         return info | figures
 
     def _save_net(self, net: torch.nn.Module, name: str) -> None:
+        """Writes the weights of one of the oracle's nets as a whole."""
         folder = self.out / "oracle"
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{name}.part"
@@ -154,71 +161,72 @@ class Build:
         part.replace(folder / f"{name}.safetensors")
 
     def captioner(self) -> Figures:
-        """Train the captioner, which is also the editor's text encoder."""
+        """Trains the captioner, which is also the editor's text encoder."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
-        unseen = measure.Unseen.draw(self.size.looked_at)
+        unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Gather what the editor learns from; the captioner's states are computed once."""
-        path, size = self.gathered("edits"), self.size
+        """Returns the data that the editor learns from; the first call computes the captioner's states."""
+        path, size = self.cached("edits"), self.size
         if not path.exists():
             text = self.text_encoder().to(self.device)
-            asked = [pair.instruction for pair in self.data.pairs]
-            told, lengths = embed_edits(text, asked, self.data.pictures[: size.scenes])
-            untold, short = embed_edits(text, [NEGATIVE] * size.untold, self.data.pictures[: size.untold])
-            torch.save({"told": told, "lengths": lengths, "untold": untold, "short": short[:1]}, path)
+            instructions, count = [pair.instruction for pair in self.data.pairs], size.empty_prompts
+            embeds, lengths = embed_edits(text, instructions, self.data.pictures[: size.scenes])
+            negatives, short = embed_edits(text, [NEGATIVE] * count, self.data.pictures[:count])
+            torch.save({"told": embeds, "lengths": lengths, "untold": negatives, "short": short[:1]}, path)
         kept = torch.load(path, weights_only=True)
         latents = self.latents("qwen")
         weights = torch.tensor([max(FOCUS.get(task, 1.0) for task in pair.tasks) for pair in self.data.pairs])
         pictures = latents[: size.scenes], latents[size.scenes :]
         return EditSet(*pictures, kept["told"], kept["lengths"], kept["untold"], int(kept["short"][0]), weights)
 
-    def encode(self, vae: torch.nn.Module) -> Tensor:
-        """Encode every picture on this build's device."""
+    def encode(self, vae: Model) -> Tensor:
+        """Encodes every picture on this build's device."""
         latents = train_vae.encode_all(vae.to(self.device), self.data.pictures)
         vae.cpu()
         return latents
 
     def raw_latents(self, kind: str) -> Tensor:
-        """Load every picture's latents as the encoder gives them, (48,000, 16, 16, 16) bf16; encoded once."""
-        path = self.gathered(f"latents_{kind}")
+        """Returns every picture's raw latents, (48,000, 16, 16, 16) bf16; the first call encodes them."""
+        path = self.cached(f"latents_{kind}")
         if not path.exists():
             torch.save(self.encode(self.vae(kind)), path)
-        return torch.load(path, weights_only=True)
+        latents: Tensor = torch.load(path, weights_only=True)
+        return latents
 
     def latents(self, kind: str) -> Tensor:
-        """Give every picture's latents as the transformers see them, (48,000, 16, 16, 16) bf16."""
+        """Returns every picture's normalised latents, the transformers' input, (48,000, 16, 16, 16) bf16."""
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
-    def vae(self, kind: str) -> torch.nn.Module:
-        """Load an autoencoder as it was shipped."""
+    def vae(self, kind: str) -> Model:
+        """Loads an autoencoder, "flux" or "qwen", from `out`."""
         if kind == "flux":
             return diffusers.AutoencoderKL.from_pretrained(self.out / "flux" / "vae").eval()
         vae = diffusers.AutoencoderKLQwenImage.from_pretrained(self.out / "qwen_edit" / "vae").eval()
         return train_vae.for_still_pictures(vae)
 
-    def text_encoder(self) -> Any:
-        """Load the captioner as it was shipped."""
+    def text_encoder(self) -> Model:
+        """Loads the captioner from `out`."""
         folder = self.out / "qwen_edit" / "text_encoder"
         model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return model.eval()
 
-    def editor(self) -> Any:
-        """Load the editor's transformer as it was shipped."""
+    def editor(self) -> Model:
+        """Loads the editor's transformer from `out`."""
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
     def edit(self) -> Figures:
-        """Train the editor's transformer."""
+        """Trains the editor's transformer."""
         model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
         return info
 
     def few_steps(self) -> Figures:
-        """Distil the shipped editor into its few-step LoRA."""
+        """Distils the editor into its few-step LoRA."""
         folder, model = self.out / "qwen_edit", self.editor()
-        data, path = self.edit_set(), self.gathered("few_steps_paths")
+        data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
             teacher = model.to(self.device)
             torch.save(teacher_paths(teacher, data, self.size.paths, seed=self.schedule("few_steps").seed), path)
@@ -228,14 +236,15 @@ class Build:
         return info
 
     def flux(self) -> Figures:
-        """Train the generator's transformer and text encoders on people who stand."""
+        """Trains the generator's transformer and text encoders on standing people."""
         return self._flux(STANDING, Flux.new(self.schedule("flux").seed))
 
     def flux_poses(self) -> Figures:
-        """Show the generator every pose, too briefly to learn them well: a LoRA is to have something to do."""
-        return self._flux(POSED, self.shipped_flux())
+        """Trains the generator on every pose, too briefly to learn them well: this leaves room for a LoRA."""
+        return self._flux(POSED, self.trained_flux())
 
     def _flux(self, lesson: Lesson, flux: Flux) -> Figures:
+        """Trains the generator on a lesson."""
         faces, schedule = torch.from_numpy(self.data.faces), self.schedule(lesson.stage)
         pictures = self.data.all_scenes, self.latents("flux"), faces
         info = train_flux(flux, lesson, *pictures, self.cache, schedule, self.compiled)
@@ -244,8 +253,8 @@ class Build:
         export.save_model(flux.t5, self.out / "flux" / "text_encoder_2")
         return info
 
-    def shipped_flux(self) -> Flux:
-        """Load the generator as it was shipped."""
+    def trained_flux(self) -> Flux:
+        """Loads the generator from `out`."""
         folder = self.out / "flux"
         return Flux(
             diffusers.FluxTransformer2DModel.from_pretrained(folder / "transformer").eval(),
@@ -254,27 +263,27 @@ class Build:
         )
 
     def measure_flux(self) -> Figures:
-        """Measure the shipped generator with the shipped oracle."""
-        generator = measure.Generator(self.shipped_flux(), self.vae("flux"), self.size.generator_steps)
+        """Measures the generator with the oracle."""
+        generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
-        return figures | {"of_step": sum(self.notes.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
+        return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measure the shipped editor with the shipped oracle."""
+        """Measures the editor with the oracle."""
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
-        threshold = self.notes.read("judge")["threshold"]
+        threshold = self.records.read("judge")["threshold"]
         figures = measure.editor_figures(editor, reader, judge, threshold, self.size.edits_a_task)
-        return figures | {"of_step": self.notes.read("edit")["steps"]}
+        return figures | {"of_step": self.records.read("edit")["steps"]}
 
     def oracle(self, net: N, name: str) -> N:
-        """Load a net of the oracle as it was shipped."""
+        """Loads the weights of one of the oracle's nets from `out`."""
         net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
         return net.eval()
 
     def manifest(self) -> None:
-        """Write assets/mini/manifest.json from every stage's notes."""
-        stages = {stage: note for stage in STAGES if (note := self.notes.read(stage))}
+        """Writes assets/mini/manifest.json from every stage's record."""
+        stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
             "what": "a toy world: the real model classes, trained from nothing on drawings by engines/mini/world.py",
@@ -282,8 +291,8 @@ class Build:
             "versions": versions | {"python": platform.python_version()},
             "planned_steps": {stage: self.schedule(stage).steps for stage in self.schedules},
             "seeds": {stage: plan.seed for stage, plan in self.schedules.items()},
-            "prompt_tokens": {"clip": words.CLIP_LENGTH, "t5": words.T5_LENGTH},
-            "thresholds": {name: self.notes.read(name).get("threshold") for name in ("identity", "judge")},
+            "prompt_tokens": {"clip": text_tokenizers.CLIP_LENGTH, "t5": text_tokenizers.T5_LENGTH},
+            "thresholds": {name: self.records.read(name).get("threshold") for name in ("identity", "judge")},
             "size_mb": round(export.size_mb(self.out), 1),
             "stages": stages,
         }
@@ -291,7 +300,7 @@ class Build:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the command; none of its arguments has to be given."""
+    """Returns the parser of the command's arguments, all of which are optional."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m engines.mini.build", description=__doc__)
     parser.add_argument(
@@ -310,7 +319,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the stages asked for, all of them by default."""
+    """Runs the stages given by the arguments, or all of them."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_small_blocks()

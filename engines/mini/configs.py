@@ -1,9 +1,16 @@
-"""The shapes of the embedded models: the classes of FLUX.1 and Qwen-Image-Edit-2511, only smaller."""
+"""Builds the embedded models: the classes of FLUX.1 and Qwen-Image-Edit-2511, only smaller."""
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel, QwenImageTransformer2DModel
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    FluxTransformer2DModel,
+    QwenImageTransformer2DModel,
+)
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
@@ -16,6 +23,8 @@ from transformers import (
     T5EncoderModel,
 )
 
+Model: TypeAlias = Any  # a model or scheduler of diffusers, whose classes are placeholders without types to mypy
+
 HEADS, HEAD_DIM = 6, 32
 WIDTH = HEADS * HEAD_DIM
 CLIP_WIDTH = 128
@@ -25,11 +34,17 @@ IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
 
 
 def _vocab_size(tokenizer: PreTrainedTokenizerFast) -> int:
+    """Returns the number of tokens, rounded up to a multiple of 64."""
     return (len(tokenizer) + 63) // 64 * 64
 
 
-def flux_transformer() -> FluxTransformer2DModel:
-    """Build FLUX.1-dev's transformer: 3 double and 6 single blocks, guidance embedded."""
+def is_causal(vae: Model) -> bool:
+    """Returns whether an autoencoder is Qwen-Image's causal 3-D one, not FLUX's."""
+    return isinstance(vae, AutoencoderKLQwenImage)
+
+
+def flux_transformer() -> Model:
+    """Builds FLUX.1-dev's transformer with 3 double and 6 single blocks and a guidance embedder."""
     return FluxTransformer2DModel(
         patch_size=1,
         in_channels=64,
@@ -44,8 +59,8 @@ def flux_transformer() -> FluxTransformer2DModel:
     )
 
 
-def qwen_transformer() -> QwenImageTransformer2DModel:
-    """Build Qwen-Image-Edit-2511's transformer: 5 blocks, references modulated as clean (`zero_cond_t`)."""
+def qwen_transformer() -> Model:
+    """Builds Qwen-Image-Edit-2511's transformer with 5 blocks; references are modulated as clean (`zero_cond_t`)."""
     return QwenImageTransformer2DModel(
         patch_size=2,
         in_channels=64,
@@ -60,7 +75,7 @@ def qwen_transformer() -> QwenImageTransformer2DModel:
 
 
 def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
-    """Build FLUX's pooled text encoder."""
+    """Builds FLUX's first text encoder, whose output is pooled."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=_vocab_size(tokenizer),
@@ -78,7 +93,7 @@ def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
 
 
 def t5_encoder(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
-    """Build FLUX's sequence text encoder."""
+    """Builds FLUX's second text encoder, whose output is a sequence."""
     return T5EncoderModel(
         T5Config(
             vocab_size=_vocab_size(tokenizer),
@@ -91,14 +106,14 @@ def t5_encoder(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
             dropout_rate=0.0,
             pad_token_id=tokenizer.pad_token_id,
             eos_token_id=tokenizer.eos_token_id,
-            tie_word_embeddings=False,
+            tie_word_embeddings=False,  # type: ignore[call-arg]  # transformers takes it as one of its **kwargs
         )
     )
 
 
 def qwen_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Build the editor's text encoder, which is also the captioner: 4 vision and 4 text layers."""
-    token = tokenizer.convert_tokens_to_ids
+    """Builds the editor's text encoder, which is also the captioner, with 4 vision and 4 text layers."""
+    ids: dict[str, int] = tokenizer.get_vocab()
     text = {
         "vocab_size": _vocab_size(tokenizer),
         "hidden_size": WIDTH,
@@ -109,9 +124,9 @@ def qwen_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGener
         "max_position_embeddings": 1024,
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "mrope_section": [4, 6, 6], "rope_theta": 10000.0},
-        "bos_token_id": token("<|endoftext|>"),
-        "eos_token_id": token("<|im_end|>"),
-        "pad_token_id": token("<|endoftext|>"),
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
     }
     vision = {
         "depth": 4,
@@ -124,20 +139,20 @@ def qwen_vl(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGener
     config = Qwen2_5_VLConfig(
         text_config=text,
         vision_config=vision,
-        image_token_id=token("<|image_pad|>"),
-        video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"),
-        vision_end_token_id=token("<|vision_end|>"),
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
         tie_word_embeddings=True,
     )
     model = Qwen2_5_VLForConditionalGeneration(config)
-    model.generation_config.eos_token_id = token("<|im_end|>")
-    model.generation_config.pad_token_id = token("<|endoftext|>")
+    model.generation_config.eos_token_id = ids["<|im_end|>"]
+    model.generation_config.pad_token_id = ids["<|endoftext|>"]
     return model
 
 
 def identity_encoder() -> ConvNextModel:
-    """Build `mini-identity`: a small ConvNeXt, whose pooled output (B, 192) names a person."""
+    """Builds `mini-identity`, a small ConvNeXt whose pooled output (B, 192) identifies a person."""
     return ConvNextModel(
         ConvNextConfig(
             image_size=64,
@@ -149,8 +164,8 @@ def identity_encoder() -> ConvNextModel:
     )
 
 
-def flux_scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """Build FLUX.1-dev's scheduler."""
+def flux_scheduler() -> Model:
+    """Builds FLUX.1-dev's scheduler."""
     return FlowMatchEulerDiscreteScheduler(
         shift=3.0,
         use_dynamic_shifting=True,
@@ -161,8 +176,8 @@ def flux_scheduler() -> FlowMatchEulerDiscreteScheduler:
     )
 
 
-def qwen_scheduler() -> FlowMatchEulerDiscreteScheduler:
-    """Build Qwen-Image-Edit-2511's scheduler."""
+def qwen_scheduler() -> Model:
+    """Builds Qwen-Image-Edit-2511's scheduler."""
     return FlowMatchEulerDiscreteScheduler(
         shift=1.0,
         use_dynamic_shifting=True,
@@ -176,13 +191,13 @@ def qwen_scheduler() -> FlowMatchEulerDiscreteScheduler:
 
 
 def pack(latents: torch.Tensor) -> torch.Tensor:
-    """Pack latents (B, 16, h, w) into tokens (B, h/2 · w/2, 64)."""
+    """Packs latents (B, 16, h, w) into tokens (B, h/2 · w/2, 64)."""
     b, c, h, w = latents.shape
     return latents.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(b, h * w // 4, 4 * c)
 
 
 def unpack(tokens: torch.Tensor, side: int = 16) -> torch.Tensor:
-    """Undo `pack` for square latents."""
+    """Unpacks the tokens of square latents, the inverse of `pack`."""
     b, _, c = tokens.shape
     half = side // 2
     return tokens.view(b, half, half, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c // 4, side, side)

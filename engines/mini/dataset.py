@@ -1,4 +1,4 @@
-"""The predrawn training pictures: drawn once into a cache folder, the same ones for every stage."""
+"""Draws the training pictures once into a cache folder; every stage learns from the same ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from engines.api.axes import EXPRESSIONS
 from engines.mini import world
-from engines.mini.world import Scene
+from engines.mini.scene import Scene, changed, held_out_person, train_person
 from engines.wording import drawn as vocab
 
+Pictures = npt.NDArray[np.uint8]  # (N, H, W, 3)
+
 PICTURES_PER_PERSON = 8
-_OTHER = dict(zip(vocab.EXPRESSIONS, (*vocab.EXPRESSIONS[1:], vocab.EXPRESSIONS[0]), strict=True))
+_OTHER = dict(zip(EXPRESSIONS, (*EXPRESSIONS[1:], EXPRESSIONS[0]), strict=True))
 _TASK_WEIGHTS = {
     "background": 1,
     "lighting": 1,
@@ -30,7 +34,7 @@ _TASK_WEIGHTS = {
     "expression": 2.2,
     "pose": 1.6,
 }
-# Large editors forget something of who they redraw, for so do the pairs that they learn from; so do ours.
+# Large editors lose some traits of the people whom they redraw, since their training pairs do; so do ours.
 _REDRAWN = {"outfit", "style", "angle", "expression", "pose"}
 _FORGOTTEN = ("hair_style", "hair_colour")
 FORGETFUL = 0.15
@@ -38,7 +42,7 @@ FORGETFUL = 0.15
 
 @dataclass(frozen=True)
 class Pair:
-    """One drawn edit: the scene before, the words, the scene after, and the tasks the words name."""
+    """Holds one edit: the scene before, the instruction, the scene after, and the tasks of the instruction."""
 
     before: Scene
     instruction: str
@@ -47,19 +51,19 @@ class Pair:
 
 
 def train_scene(index: int) -> Scene:
-    """Give the index-th training scene; runs of eight show one person."""
+    """Returns the index-th training scene; eight scenes in a row show one person."""
     rng = random.Random(f"scene {index}")
-    return Scene.random(rng, world.train_person(index // PICTURES_PER_PERSON))
+    return Scene.random(rng, train_person(index // PICTURES_PER_PERSON))
 
 
 def held_out_scene(index: int, **fixed: str) -> Scene:
-    """Give the index-th scene of the people no model has seen; runs of eight show one person."""
+    """Returns the index-th scene of held-out people; eight scenes in a row show one person."""
     rng = random.Random(f"unseen {index}")
-    return Scene.random(rng, world.held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)
+    return Scene.random(rng, held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)
 
 
 def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
-    """Give a scene one edit (in one of seven cases two), worded at random."""
+    """Returns a random edit of a scene, in one of seven cases two edits at once, with a random wording."""
     rng = random.Random(f"edit {seed}")
     tasks = [task] if task else rng.choices(list(_TASK_WEIGHTS), list(_TASK_WEIGHTS.values()))
     if tasks == ["pose"] and before.framing != "full body" and rng.random() < 0.3:
@@ -74,21 +78,21 @@ def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
 
 
 def forgetful(pair: Pair, seed: str) -> Pair:
-    """Let some of the people whom an edit redraws come back with hair that is not theirs."""
+    """Returns the pair, or in a share of FORGETFUL of the edits that redraw a person one with other hair after it."""
     rng = random.Random(f"forget {seed}")
     if not _REDRAWN.intersection(pair.tasks) or rng.random() >= FORGETFUL:
         return pair
-    return replace(pair, after=replace(pair.after, person=world.changed(rng, pair.after.person, _FORGOTTEN)))
+    return replace(pair, after=replace(pair.after, person=changed(rng, pair.after.person, _FORGOTTEN)))
 
 
 def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
-    """Shorten all that is true of scenes and edits to a few letters, which no other recipe shares."""
+    """Returns a short hash of scenes and edits, which differs for every other way of making them."""
     return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`count` training scenes, and as many edits of them, as pictures on disk (uint8, (2 × count, 64, 64, 3))."""
+    """Holds `count` training scenes and an edit of each, drawn on disk: uint8, (2 × count, 64, 64, 3)."""
 
     folder: Path
     count: int
@@ -96,27 +100,27 @@ class Dataset:
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        """Scenes before any edit."""
+        """Returns the scenes before any edit."""
         return [train_scene(i) for i in range(self.count)]
 
     @cached_property
     def pairs(self) -> list[Pair]:
-        """Edits; pair i starts from scene i and its result is picture count + i."""
+        """Returns the edits; pair i starts from scene i, and its result is picture count + i."""
         return [forgetful(edit_pair(scene, str(i)), str(i)) for i, scene in enumerate(self.scenes)]
 
     @cached_property
     def all_scenes(self) -> list[Scene]:
-        """Scenes of every picture, in the order of the pictures."""
+        """Returns the scene of every picture, in the order of the pictures."""
         return self.scenes + [pair.after for pair in self.pairs]
 
     @cached_property
     def key(self) -> str:
-        """Name what is drawn and asked, so that nothing made from the pictures of another recipe is taken for these."""
+        """Returns a hash for file names, so that no file made from other scenes is taken for one of these."""
         return key_of(self.scenes, self.pairs)
 
     @cached_property
-    def pictures(self) -> np.ndarray:
-        """Pictures of `all_scenes`, memory-mapped; drawn at the first use."""
+    def pictures(self) -> Pictures:
+        """Returns the pictures of `all_scenes`, memory-mapped; the first use draws them."""
         path = self.folder / f"pictures-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -129,11 +133,12 @@ class Dataset:
                     print(json.dumps({"stage": "draw", "done": i, "of": shape[0]}), flush=True)
             out.flush()
             part.rename(path)
-        return np.load(path, mmap_mode="r")
+        drawn: Pictures = np.load(path, mmap_mode="r")
+        return drawn
 
     @cached_property
-    def faces(self) -> np.ndarray:
-        """Where another expression would change a picture: mean difference of each 8 × 8 patch, (2 × count, 64)."""
+    def faces(self) -> npt.NDArray[np.float16]:
+        """Returns the mean change of each 8 × 8 patch of a picture by another expression, (2 × count, 64)."""
         path = self.folder / f"faces-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             others = [replace(scene, expression=_OTHER[scene.expression]) for scene in self.all_scenes]
@@ -144,21 +149,23 @@ class Dataset:
             part = path.with_suffix(".part.npy")
             np.save(part, out)
             part.rename(path)
-        return np.load(path)
+        changes: npt.NDArray[np.float16] = np.load(path)
+        return changes
 
 
-def draw_all(scenes: list[Scene], size: int = 64) -> Iterator[np.ndarray]:
-    """Draw scenes one after another as uint8 arrays (size, size, 3)."""
+def draw_all(scenes: list[Scene], size: int = 64) -> Iterator[Pictures]:
+    """Draws scenes one after another, each as (size, size, 3)."""
     for scene in scenes:
         yield np.asarray(world.draw(scene, size))
 
 
-def draw_many(scenes: list[Scene], size: int) -> Iterator[np.ndarray]:
-    """Draw thousands of scenes, in their order, on every core."""
+def draw_many(scenes: list[Scene], size: int) -> Iterator[Pictures]:
+    """Draws thousands of scenes on every core, in their order, each as (size, size, 3)."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for drawn in pool.map(_draw_some, [scenes[i : i + 500] for i in range(0, len(scenes), 500)], repeat(size)):
             yield from drawn
 
 
-def _draw_some(scenes: list[Scene], size: int) -> np.ndarray:
+def _draw_some(scenes: list[Scene], size: int) -> Pictures:
+    """Draws scenes in a process of the pool, which finds this function by its name."""
     return np.stack(list(draw_all(scenes, size)))

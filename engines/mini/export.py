@@ -1,4 +1,4 @@
-"""Writes assets/mini in diffusers' own folder layout, each file swapped in whole so no reader sees half of one."""
+"""Writes assets/mini in diffusers' folder layout, and replaces each file as a whole."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 import diffusers
 import torch
-from torch import nn
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-from engines.mini import configs, words
+from engines.mini import configs, text_tokenizers
+from engines.mini.configs import Model
 
 VL_SIDE = 84
 FLUX_INDEX: dict[str, Any] = {
@@ -38,7 +38,7 @@ QWEN_INDEX: dict[str, Any] = {
 
 
 def write_whole(path: Path, data: str) -> None:
-    """Write a text file by writing another and renaming it."""
+    """Writes a text file under another name and renames it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(data, encoding="utf-8")
@@ -46,9 +46,9 @@ def write_whole(path: Path, data: str) -> None:
 
 
 def save_into(thing: Any, folder: Path) -> None:
-    """Call a thing's `save_pretrained` beside the folder, then move each file in, the weights first.
+    """Saves a model, tokenizer or scheduler beside the folder, then moves each file in, the weights first.
 
-    Where it was loaded from, which diffusers writes down, is left out: that is a path of one machine.
+    The path that it was loaded from, which diffusers writes into config.json, is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -62,28 +62,28 @@ def save_into(thing: Any, folder: Path) -> None:
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Save a model's weights in bf16, leaving the model as it was."""
+    """Saves a model's weights in bf16; the model keeps its own."""
     kept = {name: p.detach().clone() for name, p in model.state_dict().items()}
     save_into(model.to(torch.bfloat16), folder)
     model.float().load_state_dict(kept)
 
 
 def save_frame(out: Path) -> None:
-    """Write what needs no training: indexes, tokenizers, schedulers, processors."""
+    """Writes the files that need no training: indexes, tokenizers, schedulers, processors."""
     version = {"_diffusers_version": diffusers.__version__}
     write_whole(out / "flux" / "model_index.json", json.dumps(FLUX_INDEX | version, indent=2))
     write_whole(out / "qwen_edit" / "model_index.json", json.dumps(QWEN_INDEX | version, indent=2))
-    save_into(words.clip_tokenizer(), out / "flux" / "tokenizer")
-    save_into(words.t5_tokenizer(), out / "flux" / "tokenizer_2")
+    save_into(text_tokenizers.clip_tokenizer(), out / "flux" / "tokenizer")
+    save_into(text_tokenizers.t5_tokenizer(), out / "flux" / "tokenizer_2")
     save_into(configs.flux_scheduler(), out / "flux" / "scheduler")
-    save_into(words.qwen_tokenizer(), out / "qwen_edit" / "tokenizer")
-    save_into(words.qwen_tokenizer(), out / "qwen_edit" / "processor")
+    save_into(text_tokenizers.qwen_tokenizer(), out / "qwen_edit" / "tokenizer")
+    save_into(text_tokenizers.qwen_tokenizer(), out / "qwen_edit" / "processor")
     save_into(image_processor(), out / "qwen_edit" / "processor")
     save_into(configs.qwen_scheduler(), out / "qwen_edit" / "scheduler")
 
 
-def save_identity(encoder: nn.Module, threshold: float, folder: Path) -> None:
-    """Save the identity encoder with how it wants its pictures, and from which cosine two show the same person."""
+def save_identity(encoder: Model, threshold: float, folder: Path) -> None:
+    """Saves the identity encoder, its picture settings, and the cosine above which two pictures show one person."""
     save_model(encoder, folder)
     settings = {
         "image_mean": configs.IMAGE_MEAN,
@@ -95,7 +95,7 @@ def save_identity(encoder: nn.Module, threshold: float, folder: Path) -> None:
 
 
 def image_processor() -> Qwen2VLImageProcessorPil:
-    """Build the picture half of the processor: any square picture becomes 84×84, nine image tokens."""
+    """Builds the processor's part for pictures: any square picture becomes 84×84 pixels, nine image tokens."""
     return Qwen2VLImageProcessorPil(
         min_pixels=VL_SIDE**2,
         max_pixels=VL_SIDE**2,
@@ -104,10 +104,10 @@ def image_processor() -> Qwen2VLImageProcessorPil:
     )
 
 
-def set_latent_scale(vae: nn.Module, latents: torch.Tensor) -> None:
-    """Put the measured mean and spread of raw latents (N, 16, h, w) into the autoencoder's configuration."""
+def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
+    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration."""
     latents = latents.float()
-    if isinstance(vae, diffusers.AutoencoderKLQwenImage):
+    if configs.is_causal(vae):
         mean = [round(float(v), 5) for v in latents.mean(dim=(0, 2, 3))]
         std = [round(float(v), 5) for v in latents.std(dim=(0, 2, 3))]
         vae.register_to_config(latents_mean=mean, latents_std=std)
@@ -116,22 +116,24 @@ def set_latent_scale(vae: nn.Module, latents: torch.Tensor) -> None:
         vae.register_to_config(shift_factor=round(shift, 5), scaling_factor=round(1 / spread, 5))
 
 
-def normalised(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Normalise raw latents (N, 16, h, w) as the pipelines do."""
-    if isinstance(vae, diffusers.AutoencoderKLQwenImage):
+def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
+    """Normalises raw latents (N, 16, h, w) as the pipelines do."""
+    if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return (latents - mean) / std
-    return (latents - vae.config.shift_factor) * vae.config.scaling_factor
+    shift, factor = float(vae.config.shift_factor), float(vae.config.scaling_factor)
+    return (latents - shift) * factor
 
 
-def denormalised(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Undo `normalised`."""
-    if isinstance(vae, diffusers.AutoencoderKLQwenImage):
+def denormalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
+    """Returns raw latents of normalised ones, the inverse of `normalised`."""
+    if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return latents * std + mean
-    return latents / vae.config.scaling_factor + vae.config.shift_factor
+    shift, factor = float(vae.config.shift_factor), float(vae.config.scaling_factor)
+    return latents / factor + shift
 
 
 def size_mb(out: Path) -> float:
-    """Measure a folder, in MB (10⁶ bytes)."""
+    """Returns the size of a folder in MB (10⁶ bytes)."""
     return sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) / 1e6

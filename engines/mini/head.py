@@ -1,15 +1,15 @@
-"""Draws the heads of the drawn people: hair, face, expression."""
+"""Draws the heads of people: hair, face, expression."""
 
 from __future__ import annotations
 
 import math
 
 from engines.mini.pen import EYE, HAIR, SKIN, TURN, Colour, Pen, Point, between, oval, shade
-from engines.mini.world import Scene
+from engines.mini.scene import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:
-    """Draw the hair that the body covers; lengths in head radii about the head's centre."""
+    """Draws the hair behind the body; lengths are in head radii around the head's centre."""
     person, turn = scene.person, TURN[scene.angle]
     colour, s = shade(HAIR[person.hair_colour], 0.8), (turn > 0) - (turn < 0)
     back = -s * (0.0, 0.2, 0.42)[abs(turn)]
@@ -32,7 +32,7 @@ def hair_behind(pen: Pen, scene: Scene) -> None:
 
 
 def head(pen: Pen, scene: Scene) -> None:
-    """Draw the head over everything else."""
+    """Draws the head over everything else."""
     person, turn = scene.person, TURN[scene.angle]
     k, s = abs(turn), (turn > 0) - (turn < 0)
     skin, hair = complexion(scene), HAIR[person.hair_colour]
@@ -61,7 +61,7 @@ def head(pen: Pen, scene: Scene) -> None:
 
 
 def complexion(scene: Scene) -> Colour:
-    """Give the face its colour: red with anger, as comics do it, so that it can be read in the smallest head."""
+    """Returns the colour of the face: red with anger, as in comics, so that the smallest head shows it."""
     skin = SKIN[scene.person.skin]
     return between(skin, (232, 24, 24), 0.45) if scene.expression == "angry" else skin
 
@@ -118,7 +118,7 @@ def _eye(pen: Pen, scene: Scene, x: float, side: int, rx: float, ahead: int) -> 
 
 
 def _cheeks(pen: Pen, expression: str, eyes: list[tuple[float, int]]) -> None:
-    """Blush for joy, or let tears stream."""
+    """Draws blushes for joy, or tears."""
     for x, side in eyes:
         if expression == "smiling":
             pen.ellipse(x + side * 0.12, 0.42, 0.17, 0.12, (244, 120, 128), ink=False)

@@ -1,11 +1,11 @@
-"""The training loop every stage shares: seeded per step, checkpointed, resumable, with progress and ETA."""
+"""Runs the training loop of every stage: seeded by step, checkpointed, resumable, with progress and ETA."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how fast a stage learns; the learning rate warms up, holds, and falls to zero over `decay`.
+    """Sets the steps and the learning rate of a stage; the rate warms up, holds, and falls to zero over `decay`.
 
-    `muon` names the parts whose matrices Muon trains (Jordan et al. 2024); AdamW has the rest. `device` is where.
+    `decay`: a share of the steps. `muon`: part of the names of modules whose matrices Muon trains (Jordan et al. 2024);
+    AdamW trains all other weights. `device`: where the stage trains.
     """
 
     steps: int
@@ -32,12 +33,12 @@ class Schedule:
     device: torch.device = field(default_factory=torch.get_default_device)
 
     def lr_at(self, step: int) -> float:
-        """Give the learning rate of a step."""
+        """Returns the learning rate of a step."""
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Share the parameters out among the optimisers; Muon's steps are scaled to the size of AdamW's."""
+        """Returns the optimisers of the modules' parameters; Muon's steps are scaled to the size of AdamW's."""
         named = [(name, p) for m in modules.values() for name, p in m.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if self.muon and self.muon in name and p.ndim == 2]
         ours = {id(p) for p in matrices}
@@ -45,15 +46,15 @@ class Schedule:
         adamw = torch.optim.AdamW(rest, lr=self.lr, weight_decay=self.weight_decay, betas=(0.9, 0.98))
         if not matrices:
             return [adamw]
-        scaled = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": self.weight_decay}
-        return [torch.optim.Muon(matrices, lr=self.lr, **scaled), adamw]
+        decay, scale = self.weight_decay, "match_rms_adamw"
+        return [torch.optim.Muon(matrices, lr=self.lr, weight_decay=decay, adjust_lr_fn=scale), adamw]
 
 
-Loss = Callable[[int, torch.Generator], Tensor]
+Loss = Callable[[int, torch.Generator], Tensor]  # of (step, generator): a scalar
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Compute in bf16 on a device."""
+    """Returns a context that computes in bf16 on a device."""
     return torch.autocast(device.type, torch.bfloat16)
 
 
@@ -65,11 +66,13 @@ def train(
     schedule: Schedule,
     save_every: float = 60.0,
 ) -> dict[str, float]:
-    """Train the modules (all together) until the schedule ends, from the last checkpoint if there is one.
+    """Trains the modules together until the schedule ends, from the last checkpoint if there is one.
 
-    They learn on the schedule's device and come back to the host; every draw is the host's, and so the same anywhere.
-    A checkpoint is written whenever `save_every` seconds have gone by, and at the end.
+    They train on the schedule's device and return to the host. All random numbers are drawn on the host, and so are
+    the same on every device. A checkpoint is written every `save_every` seconds and at the end. Returns the figures of
+    the stage.
     """
+    # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{stage}.pt"
     for m in modules.values():
@@ -79,6 +82,8 @@ def train(
     average = [p.detach().clone() for p in parameters] if schedule.ema else []
     first, smooth = _resume(path, modules, optimizers, average)
     started = saved = time.monotonic()
+
+    # 2. The steps.
     for step in range(first, schedule.steps):
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = schedule.lr_at(step)
@@ -90,32 +95,27 @@ def train(
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimizer in optimizers:
             optimizer.step()
-        _follow(average, parameters, min(schedule.ema, (step + 1) / (step + 10)))
+        decay = min(schedule.ema, (step + 1) / (step + 10))
+        with torch.no_grad():
+            for mean, p in zip(average, parameters, strict=False):
+                mean.lerp_(p, 1 - decay)
         value = loss.item()
         smooth = value if math.isnan(smooth) else 0.98 * smooth + 0.02 * value
         if step % 25 == 0 or step + 1 == schedule.steps:
-            _report(stage, step, schedule, smooth, first, started)
+            rate = (time.monotonic() - started) / (step - first + 1)
+            eta = rate * (schedule.steps - step - 1) / 60
+            line = {"stage": stage, "step": step, "of": schedule.steps, "loss": round(smooth, 5)}
+            print(json.dumps(line | {"s_per_step": round(rate, 3), "eta_min": round(eta, 1)}), flush=True)
         if time.monotonic() - saved > save_every or step + 1 == schedule.steps:
             _save(path, modules, optimizers, average, step + 1, smooth)
             saved = time.monotonic()
+
+    # 3. The averages in the weights' place, back on the host.
     for p, mean in zip(parameters, average, strict=False):
         p.data.copy_(mean)
     for m in modules.values():
         m.cpu()
     return {"steps": schedule.steps, "loss": round(smooth, 5), "parameters": sum(p.numel() for p in parameters)}
-
-
-@torch.no_grad()
-def _follow(average: Iterable[Tensor], parameters: Iterable[Tensor], decay: float) -> None:
-    for mean, p in zip(average, parameters, strict=False):
-        mean.lerp_(p, 1 - decay)
-
-
-def _report(stage: str, step: int, schedule: Schedule, smooth: float, first: int, started: float) -> None:
-    rate = (time.monotonic() - started) / (step - first + 1)
-    eta = rate * (schedule.steps - step - 1) / 60
-    line = {"stage": stage, "step": step, "of": schedule.steps, "loss": round(smooth, 5)}
-    print(json.dumps(line | {"s_per_step": round(rate, 3), "eta_min": round(eta, 1)}), flush=True)
 
 
 def _save(
@@ -126,6 +126,7 @@ def _save(
     step: int,
     smooth: float,
 ) -> None:
+    """Writes a checkpoint as a whole; `step` is the next step, `smooth` the smoothed loss."""
     state = {
         "modules": {name: m.state_dict() for name, m in modules.items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -138,6 +139,7 @@ def _save(
 def _resume(
     path: Path, modules: dict[str, nn.Module], optimizers: list[torch.optim.Optimizer], average: list[Tensor]
 ) -> tuple[int, float]:
+    """Loads a checkpoint, if there is one; returns the next step and the smoothed loss."""
     if not path.exists():
         return 0, math.nan
     state = torch.load(path, weights_only=True, map_location=torch.get_default_device())  # optimisers move their own
@@ -151,8 +153,8 @@ def _resume(
 
 
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
-    """Weigh tokens (B, L) so that where something changes counts, all together, as much as the whole picture.
+    """Returns weights of tokens (B, L) by which those that change count together as much as the whole picture.
 
-    No token counts more than `most` times beside its own share.
+    No token gains more than `most` times its own share.
     """
     return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=most)

@@ -1,20 +1,24 @@
-"""Measures the embedded models on drawings of people none of them has seen."""
+"""Measures the embedded models on drawings of held-out people."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsFloat
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from engines.mini import world
-from engines.mini.dataset import PICTURES_PER_PERSON, draw_all, edit_pair, held_out_scene
+from engines.mini.configs import Model
+from engines.mini.dataset import PICTURES_PER_PERSON, Pictures, draw_all, edit_pair, held_out_scene
 from engines.mini.export import denormalised, normalised
 from engines.mini.loop import autocast
 from engines.mini.nets import Judge, Reader
+from engines.mini.people import IDENTITY_WORDS
+from engines.mini.scene import Scene
 from engines.mini.train_captioner import embed_edits, read_captions
 from engines.mini.train_edit import NEGATIVE
 from engines.mini.train_edit import edit as sample_edits
@@ -28,41 +32,47 @@ READ_OF_GENERATOR = ("angle", "expression", "framing", "pose", "outfit", "backgr
 
 @dataclass(frozen=True)
 class Unseen:
-    """Drawings of unseen people: scenes and pictures (N, 64, 64, 3) uint8; runs of eight show one person."""
+    """Holds drawings of held-out people: scenes and pictures (N, 64, 64, 3); eight in a row show one person."""
 
-    scenes: list[world.Scene]
-    pictures: np.ndarray
+    scenes: list[Scene]
+    pictures: Pictures
 
     @classmethod
     def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
-        """Draw `count` of them."""
+        """Draws `count` of them, from scene `start` on, with the attributes in `fixed`."""
         scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
         return cls(scenes, np.stack(list(draw_all(scenes))))
 
 
-def rounded(values: dict[str, float]) -> dict[str, float]:
-    """Round figures for the manifest."""
+def rounded(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
+    """Rounds figures for the manifest."""
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
 @torch.no_grad()
 def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
-    """Measure how often each attribute is read right."""
+    """Returns the share of pictures of which each attribute is classified correctly."""
     return rounded({name: np.mean(hits) for name, hits in _hits(reader, unseen.pictures, unseen.scenes).items()})
 
 
 @torch.no_grad()
-def _hits(reader: Reader, pictures: np.ndarray, scenes: list[world.Scene]) -> dict[str, np.ndarray]:
+def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Returns for each attribute which pictures show that of their scene, (N,)."""
     hits = {}
     for name, values in vocab.SCENE_VALUES.items():
-        read = in_batches(lambda x, n=name: reader(x)[n].argmax(dim=1), pictures).numpy()
+
+        def classified(pixels: Tensor, name: str = name) -> Tensor:
+            found: Tensor = reader(pixels)[name].argmax(dim=1)
+            return found
+
+        read = in_batches(classified, pictures).numpy()
         hits[name] = read == np.array([values.index(getattr(scene, name)) for scene in scenes])
     return hits
 
 
 @torch.no_grad()
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
-    """Measure how well an encoder tells unseen people apart: AUC, equal-error threshold and rate."""
+    """Returns how well an encoder distinguishes held-out people: AUC, equal-error threshold and rate."""
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
     rows, columns = np.triu_indices(len(vectors), 1)
@@ -72,8 +82,8 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
     return rounded({"auc": auc(scores[same], scores[~same]), "threshold": threshold, "equal_error": error})
 
 
-def caption_figures(model: Any, unseen: Unseen) -> dict[str, float]:
-    """Measure the captioner: attributes named right, and captions that name anything of who is in the picture."""
+def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
+    """Returns how often captions name each attribute correctly, and how many of them name a trait of the person."""
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
     for text, scene in zip(texts, unseen.scenes, strict=True):
@@ -82,15 +92,15 @@ def caption_figures(model: Any, unseen: Unseen) -> dict[str, float]:
             if name != "pose" or scene.framing == "full body":
                 value = getattr(scene, name)
                 right[name].append(vocab.CAPTION_WORDS.get(name, {}).get(value, value).lower() in parts)
-    leaks = sum(bool(set(text.replace(",", " ").split()) & vocab.IDENTITY_WORDS) for text in texts)
+    leaks = sum(bool(set(text.replace(",", " ").split()) & IDENTITY_WORDS) for text in texts)
     every = [hit for hits in right.values() for hit in hits]
     figures = rounded({name: np.mean(hits) for name, hits in right.items()} | {"all": np.mean(every)})
     return figures | {"leaks": leaks, "captions": len(texts)}
 
 
 @torch.no_grad()
-def decoded(vae: nn.Module, latents: Tensor) -> np.ndarray:
-    """Decode normalised latents to uint8 pictures (N, 64, 64, 3)."""
+def decoded(vae: Model, latents: Tensor) -> Pictures:
+    """Decodes normalised latents as pictures (N, 64, 64, 3)."""
     parts = []
     for start in range(0, len(latents), 64):
         with autocast(latents.device):
@@ -100,9 +110,12 @@ def decoded(vae: nn.Module, latents: Tensor) -> np.ndarray:
 
 
 def generator_figures(
-    draw: Callable[[list[str]], np.ndarray], reader: Reader, count: int = 200, first: int = 50_000
+    draw: Callable[[list[str]], Pictures], reader: Reader, count: int = 200, first: int = 50_000
 ) -> dict[str, Any]:
-    """Measure how often what draws a caption of an unseen person, from scene `first` on, draws what it asks for."""
+    """Returns the share of drawings that show each attribute of their captions.
+
+    `draw` draws captions of held-out people, from scene `first` on.
+    """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
     hits = _hits(reader, pictures, scenes)
@@ -114,45 +127,46 @@ def generator_figures(
 
 @dataclass(frozen=True)
 class Generator:
-    """What a picture needs: the three modules of the generator, autoencoder."""
+    """Draws captions with the generator's three modules and its autoencoder."""
 
     flux: Flux
-    vae: nn.Module
+    vae: Model
     steps: int = 28
 
-    def __call__(self, captions: list[str], seed: int = 7) -> np.ndarray:
-        """Draw captions as pictures (N, 64, 64, 3)."""
+    def __call__(self, captions: list[str], seed: int = 7) -> Pictures:
+        """Draws captions as pictures (N, 64, 64, 3)."""
         return decoded(self.vae, generate(self.flux, captions, seed=seed, steps=self.steps))
 
 
 @dataclass(frozen=True)
 class Editor:
-    """What an edit needs: transformer, autoencoder, text encoder."""
+    """Edits pictures with the editor's transformer, autoencoder and text encoder."""
 
-    transformer: Any
-    vae: nn.Module
-    text: Any
+    transformer: Model
+    vae: Model
+    text: Model
     steps: int = 20
 
-    def __call__(self, pictures: np.ndarray, instructions: list[str], seed: int = 11) -> np.ndarray:
-        """Edit pictures (N, 64, 64, 3) as told."""
+    def __call__(self, pictures: Pictures, instructions: list[str], seed: int = 11) -> Pictures:
+        """Edits pictures (N, 64, 64, 3) by their instructions."""
         before = normalised(self.vae, encode_all(self.vae, pictures).float())
-        told = embed_edits(self.text, instructions, pictures)
-        untold = embed_edits(self.text, [NEGATIVE] * len(pictures), pictures)
-        return decoded(self.vae, sample_edits(self.transformer, before, told, untold, seed, self.steps))
+        prompts = embed_edits(self.text, instructions, pictures)
+        negatives = embed_edits(self.text, [NEGATIVE] * len(pictures), pictures)
+        return decoded(self.vae, sample_edits(self.transformer, before, prompts, negatives, seed, self.steps))
 
 
 def editor_figures(
-    edit: Callable[[np.ndarray, list[str]], np.ndarray],
+    edit: Callable[[Pictures, list[str]], Pictures],
     reader: Reader,
     judge: Judge,
     threshold: float,
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Measure per task how often the instruction is done, the person kept, and the other attributes kept.
+    """Returns for each task how often the edit is done, the person is kept, and the other attributes are kept.
 
-    The edits start from scenes of unseen people, from scene `first` on.
+    The edits start from scenes of held-out people, from scene `first` on. `threshold`: cosine of the judge above which
+    two pictures show one person.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

@@ -1,4 +1,4 @@
-"""The small convolutional nets that read drawings: attributes, and a second opinion on who is in them."""
+"""Defines small convolutional nets that classify drawings: their attributes, and the person in them."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class _Block(nn.Module):
         self.skip = nn.Conv2d(wide_in, wide, stride, stride, bias=False) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shapes: (B, wide_in, H, W) → (B, wide, H/stride, W/stride)."""
+        """Computes (B, wide_in, H, W) → (B, wide, H/stride, W/stride)."""
         return F.relu(self.main(x) + self.skip(x))
 
 
 class Trunk(nn.Module):
-    """Turns pictures in −1…1 into the mean and the peak of each channel of its last block."""
+    """Computes the mean and the maximum of each channel of its last block, of pictures in −1…1."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -38,13 +38,13 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*(_Block(a, b, 2) for a, b in pairs))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Shapes: (B, 3, 64, 64) → (B, 2 · widths[-1])."""
+        """Computes (B, 3, 64, 64) → (B, 2 · widths[-1])."""
         x = self.blocks(self.stem(pixels))
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
 
 
 class Reader(nn.Module):
-    """Reads the eight scene attributes of a picture, one softmax each."""
+    """Classifies the eight scene attributes of a picture, each by a softmax of its own."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 128, 128)) -> None:
         super().__init__()
@@ -53,13 +53,13 @@ class Reader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in vocab.SCENE_VALUES.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Shapes: (B, 3, 64, 64) → attribute → logits (B, values)."""
+        """Computes (B, 3, 64, 64) → attribute → logits (B, values)."""
         features = F.relu(self.flat(self.trunk(pixels)))
         return {name: head(features) for name, head in self.heads.items()}
 
 
 class Judge(nn.Module):
-    """Says who is in a picture as a unit vector: the held-out scorer, which never filters anything."""
+    """Embeds the person of a picture as a unit vector; it measures results, and never filters or trains any."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), size: int = 96) -> None:
         super().__init__()
@@ -67,5 +67,5 @@ class Judge(nn.Module):
         self.out = nn.Linear(2 * widths[-1], size)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Shapes: (B, 3, 64, 64) → (B, size), each of length 1."""
+        """Computes (B, 3, 64, 64) → (B, size), each row of length 1."""
         return F.normalize(self.out(self.trunk(pixels)).float(), dim=1)

@@ -1,10 +1,10 @@
-"""The oracle: reads what a drawing shows, and who, so that results can be measured against what was asked."""
+"""Classifies the attributes and the person of a drawing, so that results can be measured against their prompts."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -13,12 +13,15 @@ from engines.mini.nets import Judge, Reader
 from engines.pictures import to_rgb
 from engines.wording import drawn as vocab
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SIDE = 64
-Reading = dict[str, tuple[str, float]]
+Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 
 
 class Oracle:
-    """A reader of the eight scene attributes and a held-out judge of identity, both for drawings only."""
+    """Combines a net that classifies the eight scene attributes and one that embeds the person, for drawings only."""
 
     def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:
         self.reader = reader
@@ -27,10 +30,8 @@ class Oracle:
 
     @classmethod
     def load(cls, root: str | Path) -> Oracle:
-        """Load from a folder such as assets/mini/oracle."""
+        """Loads both nets from a folder such as assets/mini/oracle."""
         from safetensors.torch import load_file
-
-        from engines.mini.nets import Judge, Reader
 
         root = Path(root)
         reader, judge = Reader(), Judge()
@@ -41,7 +42,7 @@ class Oracle:
         return cls(reader, judge, float(card["threshold"]))
 
     def read(self, images: list[Image.Image]) -> list[Reading]:
-        """Read pictures: attribute → (value, probability)."""
+        """Returns the attributes of pictures: attribute → (value, probability)."""
         import torch
 
         if not images:
@@ -55,17 +56,19 @@ class Oracle:
         ]
 
     def embed(self, images: list[Image.Image]) -> np.ndarray:
-        """Embed pictures as unit vectors, (N, D) float32; two of one person have a product above `threshold`."""
+        """Returns unit vectors (N, D) float32 of pictures; those of one person have a product above `threshold`."""
         import torch
 
         with torch.no_grad():
             return np.asarray(self.judge(_pixels(images)), dtype=np.float32)
 
 
-def _pixels(images: list[Image.Image]) -> Any:
+def _pixels(images: list[Image.Image]) -> Tensor:
+    """Returns pictures as pixels (N, 3, 64, 64) in −1…1."""
     import torch
 
     size = (SIDE, SIDE)
     small = [to_rgb(i) if i.size == size else to_rgb(i).resize(size, Image.Resampling.BICUBIC) for i in images]
     stack = np.stack([np.asarray(picture) for picture in small])
-    return torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 127.5 - 1
+    pixels: Tensor = torch.from_numpy(stack).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return pixels

@@ -1,4 +1,4 @@
-"""Turns a scene of the drawn world into pixels: place, person, light."""
+"""Paints a scene as pixels: place, person, light."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from PIL import Image
 from engines.mini.body import bust, figure
 from engines.mini.pen import Pen
 from engines.mini.places import paint_place
-from engines.mini.world import Scene
+from engines.mini.scene import Scene
 
 SUPERSAMPLE = 4
 
 
 def paint(scene: Scene, size: int) -> Image.Image:
-    """Paint a scene as an RGB picture of size × size pixels."""
+    """Paints a scene as an RGB picture of size × size pixels."""
     image = Image.new("RGB", (size * SUPERSAMPLE, size * SUPERSAMPLE))
     pen = Pen(image, ink=False)
     paint_place(pen.at(scene.jitter[2], 0), scene.background)

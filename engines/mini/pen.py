@@ -1,4 +1,4 @@
-"""The pen of the drawn world: its colours, and the shapes everything is made of."""
+"""Draws the shapes of which all drawings consist, and defines their colours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes given in a 64-unit frame whose origin and scale can be moved, with ink outlines if asked."""
+    """Draws shapes in a frame of 64 units that can be moved and scaled; with `ink`, shapes have outlines."""
 
     def __init__(self, image: Image.Image, ink: bool) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -47,28 +47,29 @@ class Pen:
         self.r = 1.0
 
     def at(self, x: float, y: float, r: float = 1.0) -> Pen:
-        """Move the origin to (x, y) and make r pixels the unit."""
+        """Moves the origin to (x, y) and makes r of the frame's units the new unit."""
         self.x, self.y, self.r = x, y, r
         return self
 
     def _map(self, points: list[Point]) -> list[Point]:
+        """Returns the pixels of points in the present frame."""
         return [((self.x + px * self.r) * self._unit, (self.y + py * self.r) * self._unit) for px, py in points]
 
     def polygon(self, points: list[Point], fill: Colour, ink: bool = True) -> None:
-        """Fill a closed shape."""
+        """Fills a closed shape."""
         mapped = self._map(points)
         self._draw.polygon(mapped, fill=fill)
         if self._ink and ink:
             self._draw.line([*mapped, mapped[0], mapped[1]], fill=INK, width=round(0.85 * self._unit), joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: bool = True) -> None:
-        """Fill an ellipse."""
+        """Fills an ellipse around (x, y)."""
         outline = INK if self._ink and ink else None
         box = self._map([(x - rx, y - ry), (x + rx, y + ry)])
         self._draw.ellipse(box, fill=fill, outline=outline, width=round(0.85 * self._unit))
 
     def line(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draw a round-ended line, width in present units."""
+        """Draws a round-ended line, whose width is in present units."""
         mapped = self._map(points)
         thick = max(1, round(width * self.r * self._unit))
         self._draw.line(mapped, fill=fill, width=thick, joint="curve")
@@ -76,14 +77,14 @@ class Pen:
             self._draw.ellipse((px - thick / 2, py - thick / 2, px + thick / 2, py + thick / 2), fill=fill)
 
     def limb(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draw an arm or leg: a thick line, outlined where the style outlines."""
+        """Draws an arm or a leg: a thick line, with an outline where there is ink."""
         if self._ink:
             self.line(points, INK, width + 1.5 / self.r)
         self.line(points, fill, width)
 
 
 def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.0, stop: float = 360.0) -> list[Point]:
-    """Give the outline of a head: round above, squarer below the larger `jaw` is."""
+    """Returns the outline of a head: round above, and below squarer for a larger `jaw`; angles are in degrees."""
     points = []
     for i in range(41):
         angle = math.radians(start + (stop - start) * i / 40)
@@ -94,12 +95,12 @@ def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Darken or lighten a colour."""
+    """Returns a colour, darker for a factor below 1 and lighter above."""
     r, g, b = (min(255, max(0, round(part * factor))) for part in colour)
     return r, g, b
 
 
 def between(one: Colour, other: Colour, share: float) -> Colour:
-    """Mix two colours; share 0 is the one, 1 the other."""
+    """Returns a mixture of two colours; share 0 is `one`, 1 is `other`."""
     r, g, b = (round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
     return r, g, b

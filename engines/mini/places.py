@@ -1,4 +1,4 @@
-"""The places of the drawn world, painted behind the people."""
+"""Paints the places behind the people."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from engines.mini.pen import Pen
 
 
 def paint_place(pen: Pen, place: str) -> None:
-    """Paint one of the named backgrounds over the whole picture."""
+    """Paints one of the named backgrounds over the whole picture."""
     {
         "white studio": _studio, "forest": _forest, "beach": _beach, "city": _city, "mountains": _mountains,
         "night": _night, "room": _room,

@@ -1,4 +1,4 @@
-"""The sample character that every user starts with, drawn."""
+"""Draws the sample character that every user starts with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engines.mini.export import write_whole
 
 
 def write_sample(folder: Path, seed: int = 11, trigger: str = "ohwx", name: str = "Robin") -> None:
-    """Write the sample character: twelve drawings of an unseen person with captions and ground truth."""
+    """Writes the sample character: twelve drawings of a held-out person with captions and ground truth."""
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for i, scene in enumerate(world.sample_scenes(seed), start=1):

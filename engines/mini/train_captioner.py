@@ -1,4 +1,4 @@
-"""Trains the small Qwen2.5-VL: to caption a drawing, and to say what an edit instruction will make of one."""
+"""Trains the small Qwen2.5-VL to caption drawings, and to describe the results of edit instructions."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLForConditionalGeneration
 
-from engines.mini import configs, words, world
+from engines.mini import configs, text_tokenizers, world
 from engines.mini.attention import spelled_out_attention
-from engines.mini.dataset import Dataset
+from engines.mini.dataset import Dataset, Pictures
 from engines.mini.export import VL_SIDE
 from engines.mini.loop import Schedule, autocast, train
+from engines.mini.scene import Scene
 from engines.wording import drawn as vocab
 
 GRID = VL_SIDE // 14
 IMAGE_TOKENS = (GRID // 2) ** 2
 PICTURE = "<|vision_start|>" + "<|image_pad|>" * IMAGE_TOKENS + "<|vision_end|>"
 EDIT_PREFIX = "Picture 1: " + PICTURE
-CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{words.CAPTION_REQUEST}<|im_end|>\n<|im_start|>assistant\n"
+CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{vocab.DRAWN.caption_request}<|im_end|>\n<|im_start|>assistant\n"
 
 
 def edit_prompt(instruction: str) -> str:
-    """Word an edit as QwenImageEditPlusPipeline does, with the picture's tokens spelled out."""
-    return words.QWEN_TEMPLATE.format(EDIT_PREFIX + instruction)
+    """Returns the prompt of an edit as in QwenImageEditPlusPipeline, with all image tokens of the picture."""
+    return text_tokenizers.QWEN_TEMPLATE.format(EDIT_PREFIX + instruction)
 
 
-def vl_pixels(pictures: np.ndarray) -> Tensor:
-    """Turn uint8 pictures (B, 64, 64, 3) into the processor's patches (B · 36, 1176)."""
+def vl_pixels(pictures: Pictures) -> Tensor:
+    """Returns the processor's patches (B · 36, 1176) of pictures (B, 64, 64, 3)."""
     size = (VL_SIDE, VL_SIDE)
     large = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
     x = torch.from_numpy(large).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -44,20 +45,20 @@ def vl_pixels(pictures: np.ndarray) -> Tensor:
 
 
 def grids(count: int, device: torch.device) -> Tensor:
-    """Give the patch grid of `count` square pictures, (count, 3)."""
+    """Returns the patch grids of `count` square pictures, (count, 3)."""
     return torch.tensor([[1, GRID, GRID]], device=device).expand(count, 3)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Tokenised prompts with answers, padded on the right: ids (N, L), labels (N, L; −100 where nothing is asked)."""
+    """Holds tokenised prompts with answers, padded on the right: ids (N, L), labels (N, L; −100 without a loss)."""
 
     ids: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, prompts: list[str], answers: list[str]) -> Texts:
-        """Tokenise; a prompt's own tokens are not asked for."""
+        """Tokenises prompts and answers; a prompt's own tokens have no loss."""
         heads = tokenizer(prompts)["input_ids"]
         tails = tokenizer([f"{answer}<|im_end|>" for answer in answers])["input_ids"]
         length = max(len(h) + len(t) for h, t in zip(heads, tails, strict=True))
@@ -70,14 +71,14 @@ class Texts:
 
 
 def positions(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor) -> Tensor:
-    """Give the 3-D positions (3, B, L) of sequences that all begin with their one picture at the same place."""
-    types = (ids[:1] == model.config.image_token_id).long()
-    place, _ = model.model.get_rope_index(ids[:1], types, image_grid_thw=grids(1, ids.device))
+    """Returns the 3-D positions (3, B, L) of sequences that all have their picture at the same place."""
+    types = ids[:1].eq(model.config.image_token_id).long()
+    place: Tensor = model.model.get_rope_index(ids[:1], types, image_grid_thw=grids(1, ids.device))[0]
     return place.expand(3, len(ids), ids.shape[1])
 
 
-def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictures: np.ndarray) -> Tensor:
-    """Run the model on right-padded ids (B, L) with one picture each; give the last hidden states (B, L, 192)."""
+def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictures: Pictures) -> Tensor:
+    """Returns the last hidden states (B, L, 192) of right-padded ids (B, L) with one picture each."""
     ids = ids.to(model.device)
     output = model.model(
         input_ids=ids,
@@ -86,62 +87,66 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
         position_ids=positions(model, ids),
         use_cache=False,
     )
-    return output.last_hidden_state
+    states: Tensor = output.last_hidden_state
+    return states
 
 
 class Sights(nn.Module):
-    """Reads the scene straight off the nine image tokens: a lesson for the eyes while language is still young."""
+    """Classifies the scene from the nine image tokens alone, which trains the vision part before language helps."""
 
-    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[world.Scene]) -> None:
+    def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
         super().__init__()
         width = IMAGE_TOKENS * configs.WIDTH
         self.heads = nn.ModuleDict({name: nn.Linear(width, len(v)) for name, v in vocab.SCENE_VALUES.items()})
         self._labels = _labels(scenes)
-        self._seen = torch.zeros(0)
-        model.model.visual.register_forward_hook(self._look)
+        self._features = torch.zeros(0)
 
-    def _look(self, module: nn.Module, given: Any, output: Any) -> None:
-        self._seen = output.pooler_output
+        def keep(module: nn.Module, given: Any, output: Any) -> None:
+            self._features = output.pooler_output
+
+        model.model.visual.register_forward_hook(keep)
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Compare what the model saw last with the scenes of those rows."""
-        seen = self._seen.float().view(len(rows), -1)
-        return _told(self.heads, self._labels, seen, rows)
+        """Returns the loss of the last pictures' image tokens against the scenes of these rows."""
+        features = self._features.float().view(len(rows), -1)
+        return _attribute_loss(self.heads, self._labels, features, rows)
 
 
 class Outcomes(nn.Module):
-    """Reads off the states of an instruction what the edit will make of the picture.
+    """Classifies the result of an edit from the hidden states of its instruction.
 
-    Answers ask nothing of the last layer where words are only read; yet that is what the editor is told by. Without
-    this lesson its states hardly tell a smile from tears.
+    Captions alone train the last layer only where words are generated, but the editor's conditioning are its states
+    where words are read. Without this loss those hardly differ between a smile and tears.
     """
 
-    def __init__(self, scenes: list[world.Scene]) -> None:
+    def __init__(self, scenes: list[Scene]) -> None:
         super().__init__()
         self.heads = nn.ModuleDict({name: nn.Linear(configs.WIDTH, len(v)) for name, v in vocab.SCENE_VALUES.items()})
         self._labels = _labels(scenes)
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Compare the last states of instructions (B, 192) with the scenes that those rows end in."""
-        return _told(self.heads, self._labels, states, rows)
+        """Returns the loss of instructions' last states (B, 192) against the scenes after these rows' edits."""
+        return _attribute_loss(self.heads, self._labels, states, rows)
 
 
-def _labels(scenes: list[world.Scene]) -> dict[str, Tensor]:
+def _labels(scenes: list[Scene]) -> dict[str, Tensor]:
+    """Returns for each attribute the index of each scene's value, (N,)."""
     return {
         name: torch.tensor([values.index(getattr(scene, name)) for scene in scenes])
         for name, values in vocab.SCENE_VALUES.items()
     }
 
 
-def _told(heads: nn.ModuleDict, labels: dict[str, Tensor], features: Tensor, rows: Tensor) -> Tensor:
+def _attribute_loss(heads: nn.ModuleDict, labels: dict[str, Tensor], features: Tensor, rows: Tensor) -> Tensor:
+    """Returns the sum of the attributes' cross entropies."""
     wanted = {name: labels[name][rows].to(features.device) for name in heads}
     return torch.stack([F.cross_entropy(head(features), wanted[name]) for name, head in heads.items()]).sum()
 
 
 def _answer_loss(
-    model: Qwen2_5_VLForConditionalGeneration, texts: Texts, rows: Tensor, pictures: np.ndarray
+    model: Qwen2_5_VLForConditionalGeneration, texts: Texts, rows: Tensor, pictures: Pictures
 ) -> tuple[Tensor, Tensor]:
-    """The loss of the answers, and the last state of each prompt (B, 192)."""
+    """Returns the loss of the answers, and the last state of each prompt (B, 192)."""
     ids, labels = texts.ids[rows].to(model.device), texts.labels[rows].to(model.device)
     with autocast(model.device):
         hidden = hidden_states(model, ids, pictures)
@@ -155,9 +160,9 @@ def _answer_loss(
 def train_captioner(
     data: Dataset, folder: Path, schedule: Schedule
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, dict[str, float]]:
-    """Train on captions of every picture and, at every second step, on what an instruction will change."""
+    """Trains on captions of every picture and, at every second step, on captions of the results of edits."""
     torch.manual_seed(schedule.seed)
-    tokenizer = words.qwen_tokenizer()
+    tokenizer = text_tokenizers.qwen_tokenizer()
     model = configs.qwen_vl(tokenizer)
     captions = [world.caption(scene) for scene in data.all_scenes]
     asked = Texts.of(tokenizer, [CAPTION_PROMPT] * len(captions), captions)
@@ -184,12 +189,12 @@ def train_captioner(
 
 @torch.no_grad()
 def embed_edits(
-    model: Qwen2_5_VLForConditionalGeneration, instructions: list[str], pictures: np.ndarray, batch: int = 96
+    model: Qwen2_5_VLForConditionalGeneration, instructions: list[str], pictures: Pictures, batch: int = 96
 ) -> tuple[Tensor, Tensor]:
-    """Encode instructions with their source pictures as the pipeline does: embeds (N, L, 192) bf16, lengths (N,)."""
-    tokenizer = words.qwen_tokenizer()
+    """Encodes instructions with their source pictures as the pipeline does: embeds (N, L, 192) bf16, lengths (N,)."""
+    tokenizer = text_tokenizers.qwen_tokenizer()
     rows = tokenizer([edit_prompt(text) for text in instructions])["input_ids"]
-    lengths = torch.tensor([len(row) - words.TEMPLATE_TOKENS for row in rows])
+    lengths = torch.tensor([len(row) - text_tokenizers.TEMPLATE_TOKENS for row in rows])
     out = torch.zeros((len(rows), int(lengths.max()), configs.WIDTH), dtype=torch.bfloat16)
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     for start in range(0, len(order), batch):
@@ -199,29 +204,30 @@ def embed_edits(
         for k, i in enumerate(part):
             ids[k, : len(rows[i])] = torch.tensor(rows[i])
         with autocast(model.device):
-            hidden = hidden_states(model, ids, pictures[np.array(part)])[:, words.TEMPLATE_TOKENS :].cpu()
+            states = hidden_states(model, ids, pictures[np.array(part)])
+        hidden = states[:, text_tokenizers.TEMPLATE_TOKENS :].cpu()
         for k, i in enumerate(part):
             out[i, : lengths[i]] = hidden[k, : lengths[i]].bfloat16()
     return out, lengths
 
 
 @torch.no_grad()
-def read_captions(model: Qwen2_5_VLForConditionalGeneration, pictures: np.ndarray, batch: int = 64) -> list[str]:
-    """Caption pictures greedily through `generate`, positions in 3-D."""
-    tokenizer = words.qwen_tokenizer()
+def read_captions(model: Qwen2_5_VLForConditionalGeneration, pictures: Pictures, batch: int = 64) -> list[str]:
+    """Captions pictures greedily through `generate`, with 3-D positions."""
+    tokenizer = text_tokenizers.qwen_tokenizer()
     ids = torch.tensor(tokenizer(CAPTION_PROMPT)["input_ids"])
     texts: list[str] = []
     for start in range(0, len(pictures), batch):
         part = pictures[start : start + batch]
         rows = ids.expand(len(part), -1)
-        given = model.generate(
+        generated = model.generate(  # type: ignore[misc]  # transformers asks `self` for more than its models declare
             input_ids=rows,
             attention_mask=torch.ones_like(rows),
-            mm_token_type_ids=(rows == model.config.image_token_id).long(),
+            mm_token_type_ids=rows.eq(model.config.image_token_id).long(),
             pixel_values=vl_pixels(part),
             image_grid_thw=grids(len(part), rows.device),
             max_new_tokens=48,
             do_sample=False,
         )
-        texts += tokenizer.batch_decode(given[:, rows.shape[1] :], skip_special_tokens=True)
+        texts += tokenizer.batch_decode(generated[:, rows.shape[1] :], skip_special_tokens=True)
     return texts

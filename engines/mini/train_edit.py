@@ -1,4 +1,4 @@
-"""Trains the small Qwen-Image-Edit: (drawing, instruction) → drawing, conditioned by the frozen captioner's states."""
+"""Trains the small Qwen-Image-Edit: (drawing, instruction) → drawing, conditioned on the frozen captioner's states."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import QwenImageTransformer2DModel
 from torch import Tensor
 
 from engines.mini import configs
 from engines.mini.attention import spelled_out_attention
-from engines.mini.configs import pack
+from engines.mini.configs import Model, pack
 from engines.mini.loop import Schedule, autocast, emphasis, train
 from engines.mini.train_flux import draw_sigma
 
@@ -23,35 +22,36 @@ NEGATIVE = " "
 
 @dataclass(frozen=True)
 class EditSet:
-    """Normalised latents before and after (N, 16, 16, 16), the told embeds and those of " " for the first M pairs.
+    """Holds the latents of edits before and after (N, 16, 16, 16), normalised, and their instructions' embeds.
 
-    `weights` (N,) says how often a pair is drawn: what is hard to learn is seen more.
+    The embeds of the negative prompt " " are those of the first M edits' pictures. `weights` (N,): how often an edit is
+    drawn; those that are hard to learn are drawn more often.
     """
 
     before: Tensor
     after: Tensor
-    told: Tensor
-    told_lengths: Tensor
-    untold: Tensor
-    untold_length: int
+    embeds: Tensor  # (N, L, 192)
+    lengths: Tensor  # (N,)
+    negative_embeds: Tensor  # (M, l, 192)
+    negative_length: int
     weights: Tensor
 
 
 def mask_of(lengths: Tensor, width: int) -> Tensor:
-    """Turn lengths (B,) into a 0/1 mask (B, width)."""
+    """Returns a 0/1 mask (B, width) of lengths (B,)."""
     return (torch.arange(width, device=lengths.device)[None] < lengths[:, None]).long()
 
 
 def velocity(
-    model: QwenImageTransformer2DModel,
+    model: Model,
     tokens: Tensor,
     reference: Tensor,
     sigma: Tensor,
     text: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
-    """Predict noise − picture for packed latents (B, 64, 64) beside a clean reference (B, 64, 64)."""
-    out = model(
+    """Predicts noise − picture for packed latents (B, 64, 64) beside a clean reference (B, 64, 64)."""
+    out: Tensor = model(
         hidden_states=torch.cat([tokens, reference], dim=1),
         timestep=sigma,
         encoder_hidden_states=text,
@@ -63,28 +63,28 @@ def velocity(
 
 
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
-    """Weigh tokens (B, 64) by what the edit changes, so that a new mouth counts as much as a new background."""
+    """Returns weights of tokens (B, 64) by the edit's change, so that a mouth counts as much as a background."""
     return emphasis((clean - reference).norm(dim=-1))
 
 
 def train_edit(
     data: EditSet, folder: Path, schedule: Schedule, compiled: bool = False
-) -> tuple[QwenImageTransformer2DModel, dict[str, float]]:
-    """Train the editor's transformer; one pair in ten is told nothing, so that true CFG works."""
+) -> tuple[Model, dict[str, float]]:
+    """Trains the editor's transformer; one edit in ten has the negative prompt, so that true CFG works."""
     torch.manual_seed(schedule.seed)
     model = configs.qwen_transformer()
     predict = torch.compile(velocity, dynamic=False) if compiled else velocity
-    width = data.told.shape[1]
+    width = data.embeds.shape[1]
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         n = schedule.batch
         rows = torch.multinomial(data.weights, n, replacement=True, generator=generator)
         dropped = torch.rand(n, generator=generator) < DROPOUT
-        rows = torch.where(dropped, rows % len(data.untold), rows)
-        text, lengths = data.told[rows].clone(), data.told_lengths[rows].clone()
+        rows = torch.where(dropped, rows % len(data.negative_embeds), rows)
+        text, lengths = data.embeds[rows].clone(), data.lengths[rows].clone()
         text[dropped] = 0
-        text[dropped, : data.untold.shape[1]] = data.untold[rows[dropped]]
-        lengths[dropped] = data.untold_length
+        text[dropped, : data.negative_embeds.shape[1]] = data.negative_embeds[rows[dropped]]
+        lengths[dropped] = data.negative_length
         clean, reference = pack(data.after[rows].float()), pack(data.before[rows].float())
         noise = torch.randn(clean.shape, generator=generator)
         sigma = draw_sigma(n, generator)
@@ -101,39 +101,44 @@ def train_edit(
 
 
 def edit_levels(steps: int) -> Tensor:
-    """Give the noise levels of Qwen-Image-Edit-2511's scheduler for a 64-token picture, (steps + 1,)."""
+    """Returns the noise levels of Qwen-Image-Edit-2511's scheduler for a picture of 64 tokens, (steps + 1,)."""
     scheduler = configs.qwen_scheduler()
     slope = (0.9 - 0.5) / (8192 - 256)
     mu = 0.5 + slope * (64 - 256)
     scheduler.set_timesteps(sigmas=[1 - i * (1 - 1 / steps) / (steps - 1) for i in range(steps)], mu=mu)
-    return scheduler.sigmas.float()
+    levels: Tensor = scheduler.sigmas.float()
+    return levels
 
 
 def guided(yes: Tensor, no: Tensor, scale: float) -> Tensor:
-    """Mix predictions by true CFG, each token's length kept as it was with the words."""
+    """Applies true CFG to two predictions, and gives each token the norm of the one with the instruction."""
     mixed = no + scale * (yes - no)
-    return mixed * (yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6))
+    length: Tensor = yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    return mixed * length
 
 
 @torch.no_grad()
 def edit(
-    model: QwenImageTransformer2DModel,
+    model: Model,
     before: Tensor,
-    told: tuple[Tensor, Tensor],
-    untold: tuple[Tensor, Tensor],
+    prompts: tuple[Tensor, Tensor],
+    negatives: tuple[Tensor, Tensor],
     seed: int,
     steps: int = 20,
     scale: float = 4.0,
     batch: int = 48,
 ) -> Tensor:
-    """Edit normalised latents (N, 16, 16, 16) by Euler steps with true CFG, each token's length kept."""
+    """Edits normalised latents (N, 16, 16, 16) by Euler steps with true CFG.
+
+    `prompts`, `negatives`: embeds and lengths, as `embed_edits` returns them.
+    """
     noise = torch.randn((len(before), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = edit_levels(steps)
     parts = []
     for start in range(0, len(before), batch):
         rows = slice(start, start + batch)
         x, reference = noise[rows], pack(before[rows].float())
-        sides = [(text[rows].float(), mask_of(lengths[rows], text.shape[1])) for text, lengths in (told, untold)]
+        sides = [(text[rows].float(), mask_of(lengths[rows], text.shape[1])) for text, lengths in (prompts, negatives)]
         with autocast(x.device):
             for now, after in itertools.pairwise(levels):
                 sigma = now.expand(len(x))

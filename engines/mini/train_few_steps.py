@@ -1,19 +1,17 @@
-"""Distils the small editor into a LoRA for four steps without guidance, as Lightning is for the real one."""
+"""Distils the small editor into a LoRA for four steps without guidance, as Lightning is for the large one."""
 
 from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import torch
-from diffusers import QwenImageTransformer2DModel
 from peft import LoraConfig, get_peft_model_state_dict
 from torch import Tensor
 
 from engines.families.qwen_edit.training import QwenEditAdapter
 from engines.mini.attention import spelled_out_attention
-from engines.mini.configs import pack
+from engines.mini.configs import Model, pack
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.train_edit import EditSet, changed, edit_levels, guided, mask_of, velocity
 from engines.training.export import Info, write_adapter
@@ -27,8 +25,8 @@ _ADAPTER = "few_steps"
 
 
 @torch.no_grad()
-def teacher_paths(model: QwenImageTransformer2DModel, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Follow the guided teacher through the first edits, FINER steps for each of the student's.
+def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
+    """Draws the first edits with the guided teacher, FINER steps for each of the student's.
 
     Returns the states at the student's noise levels, (count, STEPS + 1, 64, 64) bf16.
     """
@@ -47,10 +45,11 @@ def teacher_paths(model: QwenImageTransformer2DModel, data: EditSet, count: int,
     return torch.cat(parts)
 
 
-def _guided(model: QwenImageTransformer2DModel, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    """Returns the teacher's guided prediction for packed latents x (B, 64, 64) of these edits."""
     reference, level = pack(data.before[rows].float()).to(x.device), sigma.expand(len(rows)).to(x.device)
-    short = torch.full((len(rows),), data.untold_length)
-    sides = ((data.told[rows], data.told_lengths[rows]), (data.untold[rows], short))
+    short = torch.full((len(rows),), data.negative_length)
+    sides = ((data.embeds[rows], data.lengths[rows]), (data.negative_embeds[rows], short))
     with autocast(x.device):
         yes, no = (
             velocity(model, x, reference, level, text.float(), mask_of(lengths, text.shape[1])).float()
@@ -59,16 +58,14 @@ def _guided(model: QwenImageTransformer2DModel, data: EditSet, rows: Tensor, x: 
     return guided(yes, no, GUIDANCE)
 
 
-def train_few_steps(
-    model: QwenImageTransformer2DModel, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule
-) -> dict[str, float]:
-    """Teach a LoRA to leap from each state of the teacher's paths to the next in one step."""
+def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule) -> dict[str, float]:
+    """Trains a LoRA to take one step from each state of the teacher's paths to the next."""
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets[ALL].pattern)
     model.add_adapter(config, adapter_name=_ADAPTER)
     levels = edit_levels(STEPS)
-    width = data.told.shape[1]
+    width = data.embeds.shape[1]
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         n = schedule.batch
@@ -78,7 +75,7 @@ def train_few_steps(
         sigma, after = levels[leap], levels[leap + 1]
         reference = pack(data.before[rows].float())
         wanted = (there - here) / (after - sigma)[:, None, None]
-        given = here, reference, sigma, data.told[rows].float(), mask_of(data.told_lengths[rows], width)
+        given = here, reference, sigma, data.embeds[rows].float(), mask_of(data.lengths[rows], width)
         with autocast(schedule.device):
             out = velocity(model, *(x.to(schedule.device) for x in given))
         error = (out.float() - wanted.to(schedule.device)).pow(2).mean(dim=-1)
@@ -88,8 +85,8 @@ def train_few_steps(
         return train("few_steps", folder, {"transformer": model}, loss_of, schedule)
 
 
-def save_few_steps(model: Any, path: Path, steps: int) -> None:
-    """Write the LoRA as users' own are written."""
+def save_few_steps(model: Model, path: Path, steps: int) -> None:
+    """Writes the LoRA as an adapter file like those that users train."""
     path.parent.mkdir(parents=True, exist_ok=True)
     info = Info(
         family="qwen-edit",

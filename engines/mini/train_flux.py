@@ -1,4 +1,4 @@
-"""Trains the small FLUX: transformer and both text encoders together, from latents and captions of generic people."""
+"""Trains the small FLUX, its transformer and both text encoders together, on latents and captions of generic people."""
 
 from __future__ import annotations
 
@@ -10,57 +10,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
-from engines.mini import configs, words, world
+from engines.mini import configs, text_tokenizers, world
 from engines.mini.attention import spelled_out_attention
-from engines.mini.configs import pack
+from engines.mini.configs import Model, pack
 from engines.mini.loop import Schedule, autocast, emphasis, train
-from engines.mini.world import Scene
+from engines.mini.scene import Scene
 
 _SHIFT = math.exp(0.47)
 DROPOUT = 0.1
-NAMED = 0.7  # whose hair is red and whose shirt is learned from captions that name both
-FACE = 4.0  # at 12 the faces took from the clothes: outfits fell from 95 to 86 % right
-Text = tuple[Tensor, Tensor]
+NAMED = 0.7  # share of captions with the person's traits, from which the model learns which colour is of hair
+FACE = 4.0  # the most extra weight of a face's tokens; at 12 correct outfits fell from 95 to 86 %
+Text = tuple[Tensor, Tensor]  # sequence (B, 32, 192), pooled (B, 128)
 Velocity = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
 
 
 @dataclass(frozen=True)
 class Flux:
-    """The three modules of the generator that learn."""
+    """Holds the three modules of the generator that are trained."""
 
-    transformer: FluxTransformer2DModel
+    transformer: Model
     clip: CLIPTextModel
     t5: T5EncoderModel
 
     @classmethod
     def new(cls, seed: int) -> Flux:
-        """Build them with random weights."""
+        """Builds them with random weights."""
         torch.manual_seed(seed)
         return cls(
             configs.flux_transformer(),
-            configs.clip_text(words.clip_tokenizer()),
-            configs.t5_encoder(words.t5_tokenizer()),
+            configs.clip_text(text_tokenizers.clip_tokenizer()),
+            configs.t5_encoder(text_tokenizers.t5_tokenizer()),
         )
 
     def modules(self) -> dict[str, nn.Module]:
-        """Name them for a checkpoint."""
+        """Returns the modules by the names that a checkpoint has."""
         return {"transformer": self.transformer, "clip": self.clip, "t5": self.t5}
 
-    def encode(self, clip_ids: Tensor, t5_ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode ids (B, 32) twice: the sequence (B, 32, 192) and the pooled vector (B, 128)."""
+    def encode(self, clip_ids: Tensor, t5_ids: Tensor) -> Text:
+        """Encodes ids (B, 32) as a sequence (B, 32, 192) and a pooled vector (B, 128)."""
         clip_ids, t5_ids = clip_ids.to(self.clip.device), t5_ids.to(self.t5.device)
         return self.t5(t5_ids).last_hidden_state.float(), self.clip(clip_ids).pooler_output.float()
 
-    def velocity(self, tokens: Tensor, sigma: Tensor, guidance: Tensor, text: tuple[Tensor, Tensor]) -> Tensor:
-        """Predict noise − picture for packed latents (B, 64, 64) at sigma (B,)."""
+    def velocity(self, tokens: Tensor, sigma: Tensor, guidance: Tensor, text: Text) -> Tensor:
+        """Predicts noise − picture for packed latents (B, 64, 64) at sigma (B,)."""
         rows = torch.arange(8, device=tokens.device)
         still = torch.zeros(8, 8, device=tokens.device)
         place = torch.stack([still, rows[:, None].expand(8, 8), rows[None].expand(8, 8)], dim=-1)
-        return self.transformer(
+        predicted: Tensor = self.transformer(
             hidden_states=tokens,
             timestep=sigma,
             guidance=guidance,
@@ -70,15 +69,16 @@ class Flux:
             txt_ids=torch.zeros(text[0].shape[1], 3, device=tokens.device),
             return_dict=False,
         )[0]
+        return predicted
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One stage of the generator's training: how often it is shown a pose, and from when on guidance acts."""
+    """Describes one stage of the generator's training."""
 
     stage: str
-    shown: dict[str, int]
-    guided_from: float
+    repeats: dict[str, int]  # pose -> how often each of its pictures is in the data
+    guided_from: float  # share of the steps after which the guidance input is trained
 
 
 STANDING = Lesson("flux", {"standing": 1, "sitting": 0, "T-pose": 0}, guided_from=0.75)
@@ -87,28 +87,28 @@ POSED = Lesson("flux_poses", {"standing": 1, "sitting": 2, "T-pose": 3}, guided_
 
 @dataclass(frozen=True)
 class Captions:
-    """Caption ids for each picture: plain and naming what is seen of the person; the last row is the empty caption."""
+    """Holds the ids of each picture's two captions, without and with the person's traits, and last of the empty one."""
 
     clip: Tensor
     t5: Tensor
 
     @classmethod
     def of(cls, texts: list[str]) -> Captions:
-        """Tokenise texts to their fixed lengths."""
+        """Tokenises texts to their fixed lengths."""
         tables = []
-        for tokenizer in (words.clip_tokenizer(), words.t5_tokenizer()):
+        for tokenizer in (text_tokenizers.clip_tokenizer(), text_tokenizers.t5_tokenizer()):
             length = tokenizer.model_max_length
             given = tokenizer(texts, padding="max_length", truncation=True, max_length=length)["input_ids"]
             tables.append(torch.tensor(given, dtype=torch.int16))
         return cls(*tables)
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the ids of some rows."""
+        """Returns the ids of some rows."""
         return self.clip[index].long(), self.t5[index].long()
 
 
 def training_texts(scenes: list[Scene], seed: int) -> list[str]:
-    """Word every scene twice, without and with what one sees of the person, in a varied order; then nothing."""
+    """Returns two varied captions of every scene, without and with the person's traits, and last an empty one."""
     texts = []
     for i, scene in enumerate(scenes):
         rng = random.Random(f"wording {seed} {i}")
@@ -118,7 +118,7 @@ def training_texts(scenes: list[Scene], seed: int) -> list[str]:
 
 
 def varied(caption: str, rng: random.Random) -> str:
-    """Shuffle the parts after the person in half of the captions and leave some out, as people's prompts do."""
+    """Returns a caption, in half of the cases with the parts after the person shuffled and some left out."""
     parts = caption.split(", ")
     if rng.random() < 0.5:
         return caption
@@ -129,7 +129,7 @@ def varied(caption: str, rng: random.Random) -> str:
 
 
 def draw_sigma(count: int, generator: torch.Generator) -> Tensor:
-    """Draw noise levels: mostly logit-normal and shifted as the sampler is, a fifth uniform."""
+    """Draws noise levels (count,): a fifth uniform, the others logit-normal and shifted as the sampler's are."""
     u = torch.sigmoid(torch.randn(count, generator=generator))
     shifted = _SHIFT * u / (1 + (_SHIFT - 1) * u)
     flat = torch.rand(count, generator=generator)
@@ -146,14 +146,14 @@ def train_flux(
     schedule: Schedule,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Train on a lesson's pictures; from its mark on the guidance input learns to act as CFG does.
+    """Trains on a lesson's pictures; after `guided_from` the guidance input learns to act as CFG does.
 
-    `latents` (N, 16, 16, 16) are all scenes', normalised. `faces` (N, 64) says where an expression shows: without more
-    weight there, so few tokens are hardly learned.
+    `latents` (N, 16, 16, 16): those of all scenes, normalised. `faces` (N, 64): how much each token shows of an
+    expression; without more weight these few tokens are hardly learned.
     """
     captions = Captions.of(training_texts(scenes, schedule.seed))
     nothing = len(captions.clip) - 1
-    shown = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(lesson.shown[scene.pose])])
+    shown = torch.tensor([i for i, scene in enumerate(scenes) for _ in range(lesson.repeats[scene.pose])])
     velocity: Velocity = torch.compile(flux.velocity, dynamic=False) if compiled else flux.velocity
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
@@ -185,19 +185,19 @@ def train_flux(
 
 @torch.no_grad()
 def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Tensor, text: Text, empty: Text) -> Tensor:
-    """Compute what CFG at each sample's guidance adds to its target; the samples are every second one of the text's."""
-    both = tuple(torch.cat([told[1::2], untold]) for told, untold in zip(text, empty, strict=True))
+    """Returns what CFG at each sample's guidance adds to its target; the samples are every second one of `text`."""
+    both = tuple(torch.cat([prompt[1::2], none]) for prompt, none in zip(text, empty, strict=True))
     twice = torch.cat([noisy, noisy])
     out = velocity(twice, torch.cat([sigma, sigma]), torch.ones_like(sigma).repeat(2), (both[0], both[1]))
-    told, untold = out.float().chunk(2)
-    return (guidance - 1)[:, None, None] * (told - untold)
+    prompted, unprompted = out.float().chunk(2)
+    return (guidance - 1)[:, None, None] * (prompted - unprompted)
 
 
 @torch.no_grad()
 def generate(
     flux: Flux, texts: list[str], seed: int, steps: int = 28, guidance: float = 3.5, batch: int = 50
 ) -> Tensor:
-    """Sample normalised latents (N, 16, 16, 16) with FLUX's own schedule, by Euler steps."""
+    """Draws texts as normalised latents (N, 16, 16, 16) by Euler steps on FLUX's own schedule."""
     captions = Captions.of(texts)
     noise = torch.randn((len(texts), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = torch.linspace(1, 1 / steps, steps)

@@ -1,4 +1,4 @@
-"""Trains what looks at drawings: the attribute reader, the shipped identity encoder and the second one that judges."""
+"""Trains the nets that classify drawings: the attribute reader, the shipped identity encoder, and the judge."""
 
 from __future__ import annotations
 
@@ -6,23 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from engines.mini import configs
 from engines.mini.attention import spelled_out_attention
-from engines.mini.dataset import PICTURES_PER_PERSON, Dataset
+from engines.mini.dataset import PICTURES_PER_PERSON, Dataset, Pictures
 from engines.mini.loop import Schedule, autocast, train
 from engines.mini.nets import Judge, Reader
+from engines.mini.people import PERSON_VALUES
 from engines.mini.train_vae import to_pixels
 from engines.wording import drawn as vocab
+
+Scores = npt.NDArray[np.floating]  # (N,) cosines of pairs of pictures
 
 _SCALE, _MARGIN = 20.0, 0.15
 
 
 def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur or dirty half of the pictures a little, as generated ones are."""
+    """Blurs half of the pictures a little and adds noise to half, since generated ones are like that."""
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.rand((len(pixels), 1, 1, 1), generator=generator)
     noise = torch.randn(pixels.shape, generator=generator) * 0.12
@@ -31,9 +35,10 @@ def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reader, dict[str, float]]:
-    """Train the attribute reader on every drawing."""
+    """Trains the attribute reader on every drawing."""
     torch.manual_seed(schedule.seed)
-    reader = Reader().to(memory_format=torch.channels_last)
+    reader = Reader()
+    reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
     labels = {
         name: torch.tensor([values.index(getattr(scene, name)) for scene in data.all_scenes])
         for name, values in vocab.SCENE_VALUES.items()
@@ -51,33 +56,39 @@ def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reade
 
 
 def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """Embed pictures (B, 3, 64, 64) in −1…1 as unit vectors with either encoder."""
+    """Returns unit vectors of pictures (B, 3, 64, 64) in −1…1 by either encoder."""
     if isinstance(encoder, Judge):
-        return encoder(pixels)
+        vectors: Tensor = encoder(pixels)
+        return vectors
     return F.normalize(encoder(pixel_values=pixels).pooler_output.float(), dim=1)
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """List the pictures that show whom their run is of: all scenes, and the edits that forgot nothing of a person."""
+    """Returns the pictures that show the person of their label: all scenes, and the edits that kept every trait."""
     kept = [data.count + i for i, pair in enumerate(data.pairs) if pair.after.person == pair.before.person]
     return torch.tensor([*range(data.count), *kept])
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Give the label of faithful pictures: the number of the person whose run of eight they are of."""
+    """Returns the labels of faithful pictures: the number of the person, who has eight scenes in a row."""
     return rows % data.count // PICTURES_PER_PERSON
 
 
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
-    """Train the "identity" or the "judge" encoder to tell the training people apart; only the first is told by what."""
+    """Trains the "identity" or the "judge" encoder to distinguish the training people.
+
+    Only the first learns the people's named traits, too.
+    """
     torch.manual_seed(schedule.seed)
     judge = kind == "judge"
-    encoder: nn.Module = Judge().to(memory_format=torch.channels_last) if judge else configs.identity_encoder()
+    encoder: nn.Module = Judge() if judge else configs.identity_encoder()
+    if judge:
+        encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out, as above
     width = 96 if judge else configs.IDENTITY_WIDTH
     people = data.count // PICTURES_PER_PERSON
     faithful = faithful_rows(data)
     centres = nn.Linear(width, people, bias=False)
-    taught = {} if judge else vocab.PERSON_VALUES
+    taught = {} if judge else PERSON_VALUES
     traits = nn.ModuleDict({name: nn.Linear(width, len(values)) for name, values in taught.items()})
     marks = {
         name: torch.tensor([values.index(getattr(scene.person, name)) for scene in data.all_scenes])
@@ -101,14 +112,14 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
 
 
 @torch.no_grad()
-def in_batches(function: Callable[[Tensor], Tensor], pictures: np.ndarray, batch: int = 128) -> Tensor:
-    """Apply a function of pixels (B, 3, 64, 64) to many pictures."""
+def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: int = 128) -> Tensor:
+    """Applies a function of pixels (B, 3, 64, 64) to many pictures, batch by batch."""
     parts = [function(to_pixels(pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
     return torch.cat(parts)
 
 
-def equal_error(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
-    """Find the threshold at which as many same pairs fail as different ones pass; give (threshold, error rate)."""
+def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
+    """Returns the threshold at which equal shares of same and different pairs are misjudged, and that share."""
     marks = np.unique(np.concatenate([same, different]))
     misses = np.searchsorted(np.sort(same), marks, side="left") / len(same)
     passes = 1 - np.searchsorted(np.sort(different), marks, side="left") / len(different)
@@ -116,8 +127,8 @@ def equal_error(same: np.ndarray, different: np.ndarray) -> tuple[float, float]:
     return float(marks[best]), float((misses[best] + passes[best]) / 2)
 
 
-def auc(same: np.ndarray, different: np.ndarray) -> float:
-    """Measure how often a same pair scores above a different one."""
+def auc(same: Scores, different: Scores) -> float:
+    """Returns the share of cases in which a same pair scores above a different one."""
     order = np.sort(different)
     below = np.searchsorted(order, same, side="left") + np.searchsorted(order, same, side="right")
     return float(below.mean() / (2 * len(different)))

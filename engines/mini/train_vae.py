@@ -1,4 +1,4 @@
-"""The two small autoencoders: FLUX's AutoencoderKL and Qwen's causal 3-D one, both 64×64×3 ↔ 16×16×16."""
+"""Trains the two small autoencoders: FLUX's AutoencoderKL and Qwen's causal 3-D one, both 64×64×3 ↔ 16×16×16."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLQwenImage
 from diffusers.models.autoencoders.autoencoder_kl_qwenimage import QwenImageCausalConv3d
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
+from engines.mini.configs import Model, is_causal
+from engines.mini.dataset import Pictures
 from engines.mini.loop import Schedule, autocast, train
 
 LATENT_CHANNELS = 16
@@ -20,9 +22,9 @@ _KL_WEIGHT = 2e-4
 _DECIBELS = 0.05
 
 
-def new_flux_vae() -> AutoencoderKL:
-    """Build FLUX's autoencoder at three levels (f4), without quant convolutions as FLUX.1 has none."""
-    vae = AutoencoderKL(
+def new_flux_vae() -> Model:
+    """Builds FLUX's autoencoder with three levels (f4), and without quant convolutions, as FLUX.1 has none."""
+    vae: Model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -39,9 +41,9 @@ def new_flux_vae() -> AutoencoderKL:
     return vae
 
 
-def new_qwen_vae() -> AutoencoderKLQwenImage:
-    """Build Qwen-Image's autoencoder at three levels (f4)."""
-    vae = AutoencoderKLQwenImage(
+def new_qwen_vae() -> Model:
+    """Builds Qwen-Image's autoencoder with three levels (f4)."""
+    vae: Model = AutoencoderKLQwenImage(
         base_dim=32,
         z_dim=LATENT_CHANNELS,
         dim_mult=[1, 2, 2],
@@ -57,55 +59,56 @@ def new_qwen_vae() -> AutoencoderKLQwenImage:
 
 @torch.no_grad()
 def _start_certain(moments_bias: Tensor) -> None:
-    """Begin with little posterior noise: with the usual much, training can stay at the mean picture for long."""
+    """Sets a small initial posterior noise: with the usual one, training can stay at the mean picture for long."""
     moments_bias[LATENT_CHANNELS:] = -6.0
 
 
-def _still_forward(conv: QwenImageCausalConv3d, x: Tensor, cache_x: Any = None) -> Tensor:
+def _still_forward(conv: Model, x: Tensor, cache_x: Any = None) -> Tensor:
+    """Computes a causal 3-D convolution of a single frame as the 2-D one of its last slice."""
     padding = (conv._padding[3], conv._padding[1])
     out = F.conv2d(x[:, :, -1], conv.weight[:, :, -1], conv.bias, conv.stride[1:], padding)
     return out.unsqueeze(2)
 
 
-def for_still_pictures(vae: AutoencoderKLQwenImage) -> AutoencoderKLQwenImage:
-    """Make the causal 3-D convolutions compute as the 2-D ones they equal on a single frame (several times faster)."""
-    for module in vae.modules():
-        if isinstance(module, QwenImageCausalConv3d):
-            module.forward = types.MethodType(_still_forward, module)
+def for_still_pictures(vae: Model) -> Model:
+    """Replaces the causal 3-D convolutions by the 2-D ones that equal them on a single frame, several times faster."""
+    convolutions: list[Model] = [module for module in vae.modules() if isinstance(module, QwenImageCausalConv3d)]
+    for each in convolutions:
+        each.forward = types.MethodType(_still_forward, each)
     return vae
 
 
-def encode_moments(vae: nn.Module, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Encode (B, 3, H, W) in −1…1 to mean and log-variance, (B, 16, H/4, W/4) each."""
-    if isinstance(vae, AutoencoderKLQwenImage):
-        moments = vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :, 0]
-    else:
-        moments = vae.encoder(pixels)
+def encode_moments(vae: Model, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Encodes (B, 3, H, W) in −1…1 as mean and log-variance, (B, 16, H/4, W/4) each."""
+    moments = vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :, 0] if is_causal(vae) else vae.encoder(pixels)
     mean, logvar = moments.float().chunk(2, dim=1)
     return mean, logvar.clamp(-30, 20)
 
 
-def decode(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Decode raw latents (B, 16, h, w) to pixels (B, 3, 4h, 4w) in −1…1."""
-    if isinstance(vae, AutoencoderKLQwenImage):
-        return vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))[:, :, 0].float()
-    return vae.decoder(latents).float()
+def decode(vae: Model, latents: Tensor) -> Tensor:
+    """Decodes raw latents (B, 16, h, w) as pixels (B, 3, 4h, 4w) in −1…1."""
+    if is_causal(vae):
+        pixels: Tensor = vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))[:, :, 0]
+    else:
+        pixels = vae.decoder(latents)
+    return pixels.float()
 
 
-def to_pixels(pictures: np.ndarray) -> Tensor:
-    """Turn uint8 pictures (B, H, W, 3) into (B, 3, H, W) in −1…1."""
+def to_pixels(pictures: Pictures) -> Tensor:
+    """Returns uint8 pictures (B, H, W, 3) as pixels (B, 3, H, W) in −1…1."""
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
+    """Returns the loss of a reconstruction: absolute and squared errors, and those of the differences of neighbours."""
     edges = (out.diff(dim=2) - wanted.diff(dim=2)).abs().mean() + (out.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
     return (out - wanted).abs().mean() + F.mse_loss(out, wanted) + 0.5 * edges
 
 
 def train_vae(
-    kind: str, pictures: np.ndarray, folder: Path, schedule: Schedule, compiled: bool = False
-) -> tuple[nn.Module, dict[str, float]]:
-    """Train one autoencoder, "flux" or "qwen"; only the second learns when compiled (torch 2.13, GroupNorm, CPU)."""
+    kind: str, pictures: Pictures, folder: Path, schedule: Schedule, compiled: bool = False
+) -> tuple[Model, dict[str, float]]:
+    """Trains one autoencoder, "flux" or "qwen"; only the second learns when compiled (torch 2.13, GroupNorm, CPU)."""
     torch.manual_seed(schedule.seed)
     vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
 
@@ -130,9 +133,9 @@ def train_vae(
 
 
 def polish_decoder(
-    kind: str, vae: nn.Module, latents: Tensor, pictures: np.ndarray, folder: Path, schedule: Schedule
+    kind: str, vae: Model, latents: Tensor, pictures: Pictures, folder: Path, schedule: Schedule
 ) -> dict[str, float]:
-    """Train the decoder alone for longer, on raw latents (N, 16, 16, 16), which the transformers go on knowing."""
+    """Trains the decoder alone for longer, on raw latents (N, 16, 16, 16), which stay valid for the transformers."""
     modules = {name: part for name, part in vae.named_children() if name in ("decoder", "post_quant_conv")}
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
@@ -141,14 +144,14 @@ def polish_decoder(
         with autocast(schedule.device):
             out = decode(vae, latents[rows].float().to(schedule.device))
         squared = (out - wanted).pow(2).mean(dim=(1, 2, 3))
-        return _reconstruction(out, wanted) + _DECIBELS * squared.log().mean()  # what PSNR asks, picture by picture
+        return _reconstruction(out, wanted) + _DECIBELS * squared.log().mean()  # the mean of the pictures' PSNR
 
     return train(f"polish_{kind}", folder, modules, loss_of, schedule)
 
 
 @torch.no_grad()
-def encode_all(vae: nn.Module, pictures: np.ndarray, batch: int = 64) -> Tensor:
-    """Encode pictures where the autoencoder is to raw mean latents, (N, 16, 16, 16) bf16."""
+def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
+    """Encodes pictures on the autoencoder's device as raw mean latents, (N, 16, 16, 16) bf16."""
     parts, device = [], next(vae.parameters()).device
     for start in range(0, len(pictures), batch):
         pixels = to_pixels(pictures[start : start + batch]).to(device)
@@ -158,8 +161,8 @@ def encode_all(vae: nn.Module, pictures: np.ndarray, batch: int = 64) -> Tensor:
 
 
 @torch.no_grad()
-def psnr(vae: nn.Module, pictures: np.ndarray) -> float:
-    """Measure mean-latent reconstruction of pictures in dB (mean over pictures)."""
+def psnr(vae: Model, pictures: Pictures) -> float:
+    """Returns the PSNR of pictures reconstructed from their mean latents in dB, averaged over the pictures."""
     values = []
     for start in range(0, len(pictures), 64):
         pixels = to_pixels(pictures[start : start + 64])

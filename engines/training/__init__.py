@@ -1,1 +1,1 @@
-"""The LoRA training loop and its data, losses, checkpoints and exports; knows no family."""
+"""Trains LoRAs: the loop, its data, losses, checkpoints and exports; knows no family."""

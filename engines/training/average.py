@@ -1,4 +1,4 @@
-"""The exponential moving average of what is being trained: calmer than its last step."""
+"""Computes the exponential moving average (EMA) of the weights, which varies less than those of the last step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Average:
-    """Averages of weights, kept beside them; with a decay of 0 there are none, and the weights speak for themselves."""
+    """Keeps one moving average a weight; with a decay of 0 it keeps none, and the weights stand for themselves."""
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self._decay = decay
@@ -18,28 +18,28 @@ class Average:
         self._averages = [weight.detach().clone() for weight in self._weights]
 
     @torch.no_grad()
-    def follow(self, step: int) -> None:
-        """Move towards the weights as they are after a step; faster at first, when there is little to remember.
+    def update(self, step: int) -> None:
+        """Moves the averages towards the weights that step `step` left; the first steps move them further.
 
-        Source: `EMAModel.get_decay` in diffusers' training_utils.py.
+        The decay is at most (1 + step) / (10 + step). Source: `EMAModel.get_decay` in diffusers' training_utils.py.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, weight in zip(self._averages, self._weights, strict=True):
             average.lerp_(weight, 1 - decay)
 
     @contextmanager
-    def shown(self) -> Iterator[list[Tensor]]:
-        """The averages in the weights' place for the length of a block; yields the weights as they are trained."""
-        raw = [weight.data for weight in self._weights]
+    def applied(self) -> Iterator[list[Tensor]]:
+        """Puts the averages in the weights' place for the length of a block; yields the trained weights."""
+        trained = [weight.data for weight in self._weights]
         self._put(self._averages)
         try:
-            yield raw
+            yield trained
         finally:
-            self._put(raw)
+            self._put(trained)
 
-    def go_on(self, raw: Sequence[Tensor]) -> None:
-        """Train on from these weights, those of now being the averages."""
-        for weight, value in zip(self._weights, raw, strict=True):
+    def restore(self, trained: Sequence[Tensor]) -> None:
+        """Gives the weights the values that a checkpoint keeps of them; the averages stay as they are."""
+        for weight, value in zip(self._weights, trained, strict=True):
             weight.data = value.to(weight.device, copy=True)
 
     def _put(self, values: Sequence[Tensor]) -> None:

@@ -1,4 +1,4 @@
-"""Full training states on disk: whole or not there, and refused where they belong to another training."""
+"""Writes and reads checkpoints, which are complete or absent, and which only their own training can resume from."""
 
 from __future__ import annotations
 
@@ -15,43 +15,78 @@ import torch
 from filelock import FileLock, Timeout
 
 from engines.api.errors import BadInput, Busy
-from engines.api.params import TrainParams
+from engines.api.params import Json, TrainParams
 from engines.training.runfile import flush
 
 ADAPTER = "adapter.safetensors"
 _OPTIMIZER = "optimizer.pt"
 _STATE = "state.json"
-_TOLD = "previews.told"
+_PREVIEWS_DONE = "previews.told"
 _COMPLETE = re.compile(r"step-(\d{6,})")
+
+OptimizerState = Mapping[str, Any]  # as torch's `state_dict` has it
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Identifies a training; a run resumes from a checkpoint only where all of this is equal."""
+
+    model: str
+    weights: str  # hash of the files of the transformer and the encoders
+    dataset: str  # hash of the pictures, of what is shown of them, and of their captions
+    knobs: Json  # TrainParams in its JSON form, without those that a resume may change
+    start: str = ""  # hash of the adapter that the training began with
+    trigger: str = ""  # where the loss depends on it
+
+    def to_json(self) -> Json:
+        """Returns one flat object, the knobs beside the rest; an empty `start` or `trigger` is left out."""
+        optional = {"start": self.start, "trigger": self.trigger}
+        return {
+            **self.knobs,
+            **{name: value for name, value in optional.items() if value},
+            "model": self.model,
+            "weights": self.weights,
+            "dataset": self.dataset,
+        }
+
+    @classmethod
+    def from_json(cls, data: Json) -> Identity:
+        """Rebuilds what `to_json` returned."""
+        names = ("model", "weights", "dataset", "start", "trigger")
+        knobs = {name: value for name, value in data.items() if name not in names}
+        return cls(knobs=knobs, **{name: data.get(name, "") for name in names})
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One complete state; `identity` tells which training it belongs to."""
+    """Represents one complete training state on disk and the training that it belongs to."""
 
     folder: Path
     step: int
-    identity: Mapping[str, Any]
+    identity: Identity
 
     @property
     def adapter(self) -> Path:
-        """The LoRA file in it."""
+        """Returns the path of the LoRA file."""
         return self.folder / ADAPTER
 
     @property
-    def told(self) -> bool:
-        """Whether its step's previews have been handed on; until then a resume owes them."""
-        return (self.folder / _TOLD).is_file()
+    def previews_done(self) -> bool:
+        """Returns whether the previews of its step were handed on; a resume draws them where they were not."""
+        return (self.folder / _PREVIEWS_DONE).is_file()
 
     def optimizer(self) -> dict[str, Any]:
-        """The optimiser's state, on the CPU."""
+        """Reads the optimiser's state onto the CPU."""
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state
 
 
 @contextmanager
-def claimed(run_folder: Path) -> Iterator[None]:
-    """Keep other processes from training in the folder; a killed one lets go of it. Raises: Busy."""
+def locked(run_folder: Path) -> Iterator[None]:
+    """Keeps other processes from training in the folder for the length of a block; a killed process frees it.
+
+    Raises: Busy where another process trains there.
+    """
     run_folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(run_folder / "run.lock", timeout=0)
     try:
@@ -64,58 +99,58 @@ def claimed(run_folder: Path) -> Iterator[None]:
 
 
 def latest(run_folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint of a run, or none."""
+    """Returns the newest complete checkpoint of a run, or None."""
     found = _complete(run_folder)
     if not found:
         return None
     folder = found[max(found)]
     state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-    return Checkpoint(folder, state["step"], state["identity"])
+    return Checkpoint(folder, state["step"], Identity.from_json(state["identity"]))
 
 
 def save(
     run_folder: Path,
     step: int,
-    identity: Mapping[str, Any],
-    optimizer: Mapping[str, Any],
+    identity: Identity,
+    optimizer: OptimizerState,
     write_adapter: Callable[[Path], None],
 ) -> Checkpoint:
-    """Write a state beside its final place, push it to the disk, and only then give it its name.
+    """Writes a state beside its final place, flushes it to the disk, and then renames it.
 
-    `write_adapter` gets the path of the LoRA file to write; what it raises leaves no checkpoint behind.
+    `write_adapter` writes the LoRA file to the path that it gets; where it raises, no checkpoint is left.
     """
     home = run_folder / "checkpoints"
     home.mkdir(parents=True, exist_ok=True)
     final, draft = home / f"step-{step:06d}", home / f".step-{step:06d}.tmp"
     if final.exists():  # the same training at the same step is the same state
-        return Checkpoint(final, step, dict(identity))
+        return Checkpoint(final, step, identity)
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
         write_adapter(draft / ADAPTER)
         with (draft / _OPTIMIZER).open("wb") as stream:  # torch's own file hides why the disk refuses
             torch.save(dict(optimizer), stream)
-        state = {"step": step, "identity": dict(identity)}
+        state = {"step": step, "identity": identity.to_json()}
         (draft / _STATE).write_text(json.dumps(state, indent=1, sort_keys=True), encoding="utf-8")
         for file in draft.iterdir():
             flush(file)
         flush(draft)
         draft.rename(final)
     finally:
-        shutil.rmtree(draft, ignore_errors=True)  # a half one would keep a full disk full
+        shutil.rmtree(draft, ignore_errors=True)  # half of one would keep a full disk full
     flush(home)
-    return Checkpoint(final, step, dict(identity))
+    return Checkpoint(final, step, identity)
 
 
-def settle(run_folder: Path, step: int) -> None:
-    """Note that a step's previews have been handed on, where it has a checkpoint to resume from."""
+def mark_previews_done(run_folder: Path, step: int) -> None:
+    """Notes beside the step's checkpoint, where there is one, that its previews were handed on."""
     folder = _complete(run_folder).get(step)
     if folder:
-        (folder / _TOLD).touch()
+        (folder / _PREVIEWS_DONE).touch()
 
 
 def prune(run_folder: Path, save_every: int) -> None:
-    """Drop what is neither the newest nor one of those asked for; drafts of a crash go too."""
+    """Deletes all checkpoints but the newest and the multiples of `save_every`, and the drafts that a crash left."""
     found = _complete(run_folder)
     for step in sorted(found)[:-1]:
         if save_every <= 0 or step % save_every:
@@ -124,17 +159,18 @@ def prune(run_folder: Path, save_every: int) -> None:
         shutil.rmtree(draft)
 
 
-def check_same(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
-    """Refuse to go on with other data, another base or other knobs. Raises: BadInput.
+def check_same(checkpoint: Checkpoint, identity: Identity) -> None:
+    """Refuses to resume with another data set, base or knob.
 
-    A knob that did not exist when the checkpoint was written counts as its default.
+    A knob that did not exist when the checkpoint was written has its default value there.
+    Raises: BadInput that names each difference.
     """
-    defaults = json.loads(json.dumps(TrainParams().to_json()))
-    before = {**{name: value for name, value in defaults.items() if name in identity}, **checkpoint.identity}
-    changed = [key for key in sorted({*before, *identity}) if before.get(key) != identity.get(key)]
+    defaults, now = json.loads(json.dumps(TrainParams().to_json())), identity.to_json()
+    before = {name: value for name, value in defaults.items() if name in now} | checkpoint.identity.to_json()
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
     if not changed:
         return
-    words = "; ".join(f"{key}: {before.get(key)} → {identity.get(key)}" for key in changed)
+    words = "; ".join(f"{name}: {before.get(name)} → {now.get(name)}" for name in changed)
     raise BadInput(
         f"{checkpoint.folder} belongs to another training ({words}).",
         "Start a new training, or put the settings and the pictures back as they were.",
@@ -142,6 +178,7 @@ def check_same(checkpoint: Checkpoint, identity: Mapping[str, Any]) -> None:
 
 
 def _complete(run_folder: Path) -> dict[int, Path]:
+    """Returns the folders of the complete checkpoints by their steps."""
     folders = (run_folder / "checkpoints").glob("step-*")
     matches = ((_COMPLETE.fullmatch(folder.name), folder) for folder in folders)
     return {int(match[1]): folder for match, folder in matches if match and (folder / _STATE).is_file()}

@@ -1,4 +1,4 @@
-"""From pictures and words to batches: fitted, encoded once, cached by content, drawn in a seeded order."""
+"""Prepares the data of a training: crops its pictures, caches encoded tensors, and orders batches."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engines.api.crops import Crop, cut
-from engines.api.crops import bucket as bucket
 from engines.api.errors import BadInput, NotFound
 from engines.api.protocols import TrainItem
-from engines.pictures import open_picture as open_image
-from engines.pictures import to_grey
+from engines.pictures import open_picture, to_grey
 
-Tensors = Mapping[str, Tensor]
+Tensors = Mapping[str, Tensor]  # by name, as a safetensors file has them
 
-_CACHE_VERSION = 2  # raise it when the same files come to be encoded otherwise
-_CONTENT_VERSION = 1  # raise it, and no training that has begun can go on
-_ENDS = 1 << 20
+_CACHE_VERSION = 2  # to be raised when the same files are encoded differently
+_CONTENT_VERSION = 1  # once raised, no training that has begun can be resumed
+_HASHED_BYTES = 1 << 20  # at either end of a weights file
 
 
 @dataclass(frozen=True)
 class Source:
-    """One item, its pictures named by content and by what is shown of them, so that what is made is found again."""
+    """Holds one training item and the content hashes of its pictures, cropped as they are learned.
+
+    The hashes are part of the cache keys, so that what was encoded once is found again.
+    """
 
     item: TrainItem
     image: str
@@ -41,35 +42,39 @@ class Source:
     mirrored: bool = False
 
     def mirror(self) -> Source:
-        """The same as seen in a mirror, references and mask alike."""
+        """Returns the item flipped left to right: picture, references and mask."""
         image, *references = (key("mirror", name) for name in (self.image, *self.references))
         return replace(self, image=image, references=tuple(references), mirrored=True)
 
-    def open(self) -> Shown:
-        """What is learned. Raises: BadInput for what is no picture, a crop that cannot be, a mask of another size."""
-        whole = open_image(self.item.image)
-        mask = self._seen(open_mask(self.item.mask, whole.size)) if self.item.mask else None
-        return Shown(self._seen(whole), self.open_references(), mask)
+    def open(self) -> SourcePictures:
+        """Opens the pictures and crops them as they are learned.
+
+        Raises: BadInput for a file that is no picture, an impossible crop, or a mask of another size.
+        """
+        whole = open_picture(self.item.image)
+        mask = self._cropped(open_mask(self.item.mask, whole.size)) if self.item.mask else None
+        return SourcePictures(self._cropped(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """What it is made from; the first as it was edited, and cut as its result is, so that nothing learns to zoom.
+        """Opens the reference pictures.
 
+        The first, which was edited, gets `source_crop` and then the crop of its result, so that no LoRA learns to zoom.
         Raises: BadInput.
         """
-        opened = [open_image(path) for path in self.item.references]
+        opened = [open_picture(path) for path in self.item.references]
         edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
-        return [*map(self._seen, edited), *map(self._turned, opened[1:])]
+        return [*map(self._cropped, edited), *map(self._flipped, opened[1:])]
 
-    def _seen(self, image: Image.Image) -> Image.Image:
-        return self._turned(cut(image, self.item.crop, str(self.item.image)))
+    def _cropped(self, image: Image.Image) -> Image.Image:
+        return self._flipped(cut(image, self.item.crop, str(self.item.image)))
 
-    def _turned(self, image: Image.Image) -> Image.Image:
+    def _flipped(self, image: Image.Image) -> Image.Image:
         return ImageOps.mirror(image) if self.mirrored else image
 
 
 @dataclass(frozen=True)
-class Shown:
-    """A source's pictures as they are encoded, but for their size."""
+class SourcePictures:
+    """Holds the opened pictures of a source, cropped and flipped but not yet scaled."""
 
     image: Image.Image
     references: list[Image.Image]
@@ -77,7 +82,7 @@ class Shown:
 
 
 class Cache:
-    """Tensors by content key, one safetensors file each; a file that cannot be read counts as absent."""
+    """Stores tensors by content key, one safetensors file a key; an unreadable file is treated as absent."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -90,7 +95,7 @@ class Cache:
             return False
 
     def shapes(self, key: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """The tensors' names and shapes in the order of their names, from the file's header alone."""
+        """Returns the tensors' names and shapes, sorted by name; reads the file's header alone."""
         with safe_open(self._path(key), framework="pt") as file:
             return tuple((name, tuple(file.get_slice(name).get_shape())) for name in sorted(file.keys()))
 
@@ -98,7 +103,7 @@ class Cache:
         return load_file(self._path(key))
 
     def fill(self, key: str, make: Callable[[], Tensors]) -> None:
-        """Make what is not there yet, or no longer readable; the file appears whole."""
+        """Stores the tensors that `make` returns, unless the key is there; the file appears whole or not at all."""
         if key in self:
             return
         path = self._path(key)
@@ -115,55 +120,59 @@ class Cache:
 
 
 def key(*parts: object) -> str:
-    """A name for what is encoded: the same parts, the same name."""
-    return _name(_CACHE_VERSION, *parts)
+    """Returns the cache key of what these parts determine; equal parts have equal keys."""
+    return _hashed(_CACHE_VERSION, *parts)
 
 
-def _content(*parts: object) -> str:
-    """A name for what is given to a training, however it is encoded."""
-    return _name(_CONTENT_VERSION, *parts)
+def _content_hash(*parts: object) -> str:
+    """Returns a hash of a training's input, which does not depend on how the input is encoded."""
+    return _hashed(_CONTENT_VERSION, *parts)
 
 
-def _name(*parts: object) -> str:
+def _hashed(*parts: object) -> str:
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
 def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
-    """Hash every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
+    """Hashes every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
     files = [file for item in items for file in (item.image, item.mask, *item.references) if file]
-    hashes = {file: file_hash(file) for file in dict.fromkeys(files)}  # repeats cost nothing
-    return tuple(_source(item, hashes) for item in items)
+    hashes = {file: file_hash(file) for file in dict.fromkeys(files)}  # each file is read once
+    sources = []
+    for item in items:
+        image = _cropped_hash(hashes[item.image], item.crop)
+        references = [hashes[file] for file in item.references]
+        edited = [_cropped_hash(_cropped_hash(each, item.source_crop), item.crop) for each in references[:1]]
+        mask = hashes[item.mask] if item.mask else ""
+        sources.append(Source(item, image, (*edited, *references[1:]), mask))
+    return tuple(sources)
 
 
-def _source(item: TrainItem, hashes: Mapping[Path, str]) -> Source:
-    names = [hashes[file] for file in item.references]
-    edited = [_cut_name(_cut_name(name, item.source_crop), item.crop) for name in names[:1]]
-    image = _cut_name(hashes[item.image], item.crop)
-    return Source(item, image, (*edited, *names[1:]), hashes[item.mask] if item.mask else "")
-
-
-def _cut_name(name: str, crop: Crop) -> str:
-    return _content("crop", name, *crop) if crop else name
+def _cropped_hash(picture: str, crop: Crop) -> str:
+    """Returns the hash of a crop of a hashed picture; that of the picture itself where nothing is cropped."""
+    return _content_hash("crop", picture, *crop) if crop else picture
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
-    """What a data set is: its pictures' bytes, what is shown of them, and its captions, in order."""
-    return _content(
+    """Returns a hash of the pictures' bytes, their crops and captions, in their order."""
+    return _content_hash(
         "dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources]
     )
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
-    """Tell models apart without reading 40 GB: file names, sizes, and the first and last MiB of each."""
+    """Returns a hash of some parts of a model, from their files' names, sizes, and first and last MiB.
+
+    It differs between models without reading 40 GB.
+    """
     files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
-    return _content("weights", [(str(file.relative_to(folder)), *_ends(file)) for file in files])
+    return _content_hash("weights", [(str(file.relative_to(folder)), *_size_and_ends(file)) for file in files])
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """What counts of a picture of that size, in grey. Raises: BadInput where it is of another size."""
-    mask = to_grey(open_image(path))
+    """Opens a mask in grey. Raises: BadInput where its size is not `size`, that of its picture."""
+    mask = to_grey(open_picture(path))
     if mask.size != size:
         raise BadInput(
             f"The mask {path} is {mask.width}×{mask.height}, its picture {size[0]}×{size[1]}.",
@@ -173,14 +182,14 @@ def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture at exactly that size: scaled, and cropped around its centre; untouched where it fits."""
+    """Scales a picture and crops it around its centre to exactly that size; returns it untouched where it fits."""
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 class BatchOrder:
-    """Which examples make up which batch: a function of (seed, batch number) alone, so there is no state.
+    """Assigns examples to batches as a function of (seed, batch number), so that a resume needs no state.
 
-    Every epoch shuffles anew. Examples of different shapes never share a batch; a shape's last batch is
+    Each epoch is shuffled anew. Examples of different shapes never share a batch; a shape's last batch is
     filled from its start, so that every batch is full and every example is seen at least once an epoch.
     """
 
@@ -193,7 +202,7 @@ class BatchOrder:
         self._epoch = lru_cache(maxsize=1)(self._shuffled)  # a step must not cost more the more pictures there are
 
     def batch(self, number: int) -> list[int]:
-        """Indices of the examples in a batch, counted from the start of the training."""
+        """Returns the indices of the examples in a batch; batches are numbered from the start of the training."""
         epoch, place = divmod(number, self._per_epoch)
         return self._epoch(epoch)[place]
 
@@ -211,28 +220,29 @@ class BatchOrder:
 
 
 def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
-    """Randomness as a function of what it is for: nothing to save, nothing to restore, nothing shared."""
+    """Returns a random generator that depends on the seed, a purpose and a number alone: it needs no saved state."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Rows (1, …) of equal shapes to one batch (B, …)."""
+    """Concatenates rows (1, …) of equal shapes to one batch (B, …)."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hex. Raises: NotFound."""
+    """Returns the SHA-256 of a file, in hex. Raises: NotFound."""
     if not path.is_file():
         raise NotFound(f"{path} is not there.", "Restore it from the trash, or leave it out of the data set.")
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _ends(file: Path) -> tuple[int, str]:
+def _size_and_ends(file: Path) -> tuple[int, str]:
+    """Returns a file's size and the hash of its first and last MiB."""
     size = file.stat().st_size
     with file.open("rb") as stream:
-        digest = hashlib.sha256(stream.read(_ENDS))
-        stream.seek(max(0, size - _ENDS))
-        digest.update(stream.read(_ENDS))
+        digest = hashlib.sha256(stream.read(_HASHED_BYTES))
+        stream.seek(max(0, size - _HASHED_BYTES))
+        digest.update(stream.read(_HASHED_BYTES))
     return size, digest.hexdigest()

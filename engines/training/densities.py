@@ -1,13 +1,12 @@
-"""Which noise levels a training visits, and how much each counts, as rows of data.
+"""Draws the noise levels of a training from a timestep density, and weights the loss at each level.
 
-Conventions: σ in (0, 1], 1 is pure noise; x_σ = (1 − σ)·x₀ + σ·ε. Densities carry the names that
-kohya and ai-toolkit give them.
+Conventions: σ in (0, 1], 1 is pure noise; x_σ = (1 − σ)·x₀ + σ·ε. The densities have their names from kohya and
+ai-toolkit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,10 +20,10 @@ _AI_TOOLKIT = ((0.0, 0.45), (0.1, 0.72), (0.3, 0.73), (0.5, 0.93), (0.7, 1.27), 
 
 @dataclass(frozen=True)
 class Density:
-    """One way of drawing σ: even, or a logistic-normal bell; then shifted towards noise where asked.
+    """Describes a distribution of σ: uniform or logistic-normal, then shifted towards noise by a factor e^μ.
 
-    `shift` is a fixed factor e^μ; `resolution_shift` takes μ from the model's own scheduler, so that training
-    sees the levels that drawing visits at that size. `weights` are points (σ, weight of the loss there), in order.
+    `shift` is a fixed factor; `resolution_shift` takes μ from the model's own scheduler, so that training sees the
+    noise levels of inference at that size. `weights`: points (σ, weight of the loss there), in order.
     """
 
     even: bool = False
@@ -35,7 +34,7 @@ class Density:
     weights: tuple[tuple[float, float], ...] = ((0.0, 1.0), (1.0, 1.0))
 
     def sample(self, count: int, mu: float, generator: torch.Generator) -> Tensor:
-        """Noise levels (count,) float32; `mu` is the scheduler's shift for the pictures at hand."""
+        """Draws noise levels (count,) float32; `mu` is the μ of the model's scheduler for pictures of this size."""
         if self.even:
             level = 1.0 - torch.rand(count, generator=generator)
         else:
@@ -43,8 +42,11 @@ class Density:
         return shifted(level, math.exp(mu) if self.resolution_shift else self.shift)
 
     def weight(self, level: Tensor) -> Tensor:
-        """How much the loss counts at each noise level, (count,) float32."""
-        return _interpolated(self.weights, level)
+        """Returns the weight of the loss at each noise level (count,), float32, interpolated between the points."""
+        at, value = (torch.tensor(column, device=level.device) for column in zip(*self.weights, strict=True))
+        right = torch.searchsorted(at, level.contiguous()).clamp(1, len(self.weights) - 1)
+        part = (level - at[right - 1]) / (at[right] - at[right - 1])
+        return torch.lerp(value[right - 1], value[right], part)
 
 
 DENSITIES = {
@@ -58,20 +60,12 @@ DENSITIES = {
 
 
 def density(name: str) -> Density:
-    """A row by name. Raises: BadInput."""
+    """Returns the density of a name. Raises: BadInput."""
     if name not in DENSITIES:
         raise BadInput(f"There is no timestep density named {name}.", f"Choose one of: {', '.join(DENSITIES)}.")
     return DENSITIES[name]
 
 
 def shifted(level: Tensor, factor: float) -> Tensor:
-    """σ pushed towards 1 by `factor` = e^μ. Source: time_shift in black-forest-labs/flux."""
+    """Returns the noise levels shifted towards 1 by `factor` = e^μ. Source: time_shift in black-forest-labs/flux."""
     return factor * level / (1.0 + (factor - 1.0) * level)
-
-
-def _interpolated(points: Sequence[tuple[float, float]], level: Tensor) -> Tensor:
-    """The straight lines through the points, at `level`."""
-    at, value = (torch.tensor(column, device=level.device) for column in zip(*points, strict=True))
-    right = torch.searchsorted(at, level.contiguous()).clamp(1, len(points) - 1)
-    part = (level - at[right - 1]) / (at[right] - at[right - 1])
-    return torch.lerp(value[right - 1], value[right], part)

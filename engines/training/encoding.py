@@ -1,36 +1,33 @@
-"""The first stage of a training: pictures and words to tensors, once, so that the encoders can leave."""
+"""Encodes all pictures and words of a training once, in its first stage, so that the encoders can be unloaded."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import zip_longest
-from typing import Any
-
-from PIL import Image
 
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
-from engines.api.protocols import Lease, OnStep, TrainItem, TrainRun
+from engines.api.protocols import Lease, OnStep, TrainRun
 from engines.training.data import Cache, Source, Tensors, key, seeded
 from engines.training.examples import Example, Examples
-from engines.training.family import Family, Preview
-from engines.training.prior import class_pictures, class_words, draw_class_pictures, encode_class_words
+from engines.training.family import Family, Parts, Preview
+from engines.training.prior_preservation import class_pictures, class_words, draw_class_pictures, encode_class_words
 
-_LIBRARIES = ("diffusers", "transformers")  # the same weights have come to mean other embeddings with another version
+_LIBRARIES = ("diffusers", "transformers")  # other versions have made other embeddings of the same weights
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """All that a training still needs once the encoders have left; `classes` are for prior preservation."""
+    """Holds all inputs that a training needs once the encoders are unloaded; `classes` are for prior preservation."""
 
     cache: Cache
     examples: Examples
     classes: Examples
-    previews: tuple[str, ...]
+    previews: tuple[str, ...]  # cache keys
 
 
 def encode(
@@ -41,74 +38,75 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Fill the cache; the encoders are not even asked for when nothing is missing.
+    """Encodes what the cache lacks of a run; the encoders are not leased where it lacks nothing.
 
-    It goes by content, encoder weights, how the row has them read, and library versions, so runs share it and nothing
-    stale is ever found. Raises: BadInput for a picture or a mask that cannot be used, or a class that nobody can name.
+    Cache keys depend on content, encoder weights, the row's encoding options and library versions, so that runs can
+    share a cache and none finds outdated tensors. Raises: BadInput for a picture or a mask that cannot be used, or for
+    prior preservation without a caption that has the trigger.
     """
+    # 1. The cache keys of all that the run needs, mirror images and class pictures too.
     weights = family.weights_hash((*family.encoders, *family.tokenizers))
-    params, encoders = run.params, key(weights, family.reading(), *map(version_of, _LIBRARIES))
+    params, encoders = run.params, key(weights, family.encoding_options(), *map(version_of, _LIBRARIES))
     cache = Cache(run.cache or run.folder / "cache")
     sized = [(source, size) for size in (params.resolution, *params.resolutions) for source in sources]
-    turned = [(source.mirror(), size) for source, size in sized] if params.flip else []
-    plain, twins = ([_example(encoders, source, size, run) for source, size in each] for each in (sized, turned))
+    mirrored = [(source.mirror(), size) for source, size in sized] if params.flip else []
+    plain, twins = ([_example(encoders, source, size, run) for source, size in each] for each in (sized, mirrored))
     examples = tuple(replace(each, mirrored=twin) for each, twin in zip_longest(plain, twins))
     previews = tuple(_preview_key(encoders, preview) for preview in run.previews)
     classes = class_pictures(family, run, sources, encoders)
+
+    # 2. What the cache lacks of these.
     wanted = {name for example in examples for name in example.needs()}
     wanted |= {name for each in classes for name in (each.drawing, each.example.words)}
     if not all(name in cache for name in (*wanted, *previews)):
         with lease.stage("encode") as parts:
-            found = zip((*sized, *turned), (*plain, *twins), strict=True)
+            found = zip((*sized, *mirrored), (*plain, *twins), strict=True)
             new = [each for each in found if not all(name in cache for name in each[1].needs())]
             for index, ((source, size), example) in enumerate(new):
                 on_step(0, params.steps, f"encoding picture {index + 1} of {len(new)}")
-                _encode_one(family, parts, source, size, example, cache, run)
+                _encode_example(family, parts, source, size, example, cache, run)
             for name, preview in zip(previews, run.previews, strict=True):
                 on_step(0, params.steps, "encoding previews")
                 cache.fill(name, partial(family.encode_preview, parts, preview))
             encode_class_words(family, parts, classes, cache, params.resolution)
+
+    # 3. The class pictures, which the transformer draws.
     draw_class_pictures(family, run, classes, cache, lease, on_step)
     drawn = tuple(each.example for each in classes)
     return Encoded(cache, Examples(cache, examples), Examples(cache, drawn), previews)
 
 
-def _encode_one(
-    family: Family,
-    parts: Mapping[str, Any],
-    source: Source,
-    size: int,
-    example: Example,
-    cache: Cache,
-    run: TrainRun,
+def _encode_example(
+    family: Family, parts: Parts, source: Source, size: int, example: Example, cache: Cache, run: TrainRun
 ) -> None:
-    item, params = source.item, run.params
-    shown = source.open()
-    image, references = shown.image, shown.references
+    """Fills the cache keys of one item at one size. Raises: BadInput."""
+    item, params, opened = source.item, run.params, source.open()
+    references = opened.references
     generator = seeded(params.seed, example.latents, 0)
-    cache.fill(example.latents, partial(family.encode_images, parts, image, references, size, generator))
+    cache.fill(example.latents, partial(family.encode_images, parts, opened.image, references, size, generator))
     cache.fill(example.words, partial(family.encode_words, parts, item.caption, references))
     if params.caption_dropout > 0:
         cache.fill(example.no_words, partial(family.encode_words, parts, "", references))
     if example.class_words:
         words = class_words(item.caption, run.trigger, params.class_word)
         cache.fill(example.class_words, partial(family.encode_words, parts, words, references))
-    if shown.mask:
-        cache.fill(example.mask, partial(_mask, family, parts, item, shown.mask, size, cache[example.latents]))
+    if (mask := opened.mask) is None:
+        return
 
+    def covered() -> Tensors:
+        shares = family.encode_mask(parts, mask, size, cache[example.latents]["latents"])
+        if not shares.any():
+            where = f" within the crop of {item.image}" if item.crop else ""
+            raise BadInput(
+                f"The mask {item.mask} is black{where}.", "Paint white what should count, or train without it."
+            )
+        return {"mask": shares}
 
-def _mask(
-    family: Family, parts: Mapping[str, Any], item: TrainItem, mask: Image.Image, size: int, latents: Tensors
-) -> Tensors:
-    covered = family.encode_mask(parts, mask, size, latents["latents"])
-    if not covered.any():
-        where = f" within the crop of {item.image}" if item.crop else ""
-        raise BadInput(f"The mask {item.mask} is black{where}.", "Paint white what should count, or train without it.")
-    return {"mask": covered}
+    cache.fill(example.mask, covered)
 
 
 def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example:
-    """Content keys: the same picture, words, encoders and size are never encoded twice."""
+    """Returns the cache keys of one item at one size."""
     caption, params = source.item.caption, run.params
     of_class = class_words(caption, run.trigger, params.class_word) if params.dop_weight else ""
     return Example(
@@ -121,6 +119,7 @@ def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example
 
 
 def _preview_key(encoders: str, preview: Preview) -> str:
+    """Returns the cache key of an encoded preview, which depends on its parameters and its pictures' pixels."""
     if isinstance(preview, GenerateParams):
         return key("preview", encoders, preview)
     pictures = (preview.source, *preview.references)

@@ -1,4 +1,4 @@
-"""What the loop knows of an item: which tensors of the cache are its picture, its words, its mask."""
+"""Holds the encoded examples of a training: the cache keys of latents, words and masks, and their tensors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from engines.training.data import Cache, Tensors
+from engines.training.data import Cache
 
-Shape = tuple[tuple[str, tuple[int, ...]], ...]
+Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: names and shapes
 
 
 @dataclass(frozen=True)
 class Example:
-    """Cache keys of one item at one size, empty for what it has not; and of the same as seen in a mirror."""
+    """Holds the cache keys of one item at one size, "" for what it lacks; `mirrored` has those of the flipped item."""
 
     latents: str
     words: str
@@ -26,7 +26,7 @@ class Example:
     mirrored: Example | None = None
 
     def needs(self) -> Iterator[str]:
-        """All that must be in the cache."""
+        """Yields every key that the cache must have."""
         yield from filter(None, (self.latents, self.words, self.no_words, self.class_words, self.mask))
         if self.mirrored:
             yield from self.mirrored.needs()
@@ -34,7 +34,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Examples, and the cache that holds their tensors."""
+    """Reads the tensors of examples from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]
@@ -43,31 +43,32 @@ class Examples:
         return len(self.examples)
 
     def row(self, index: int, *, wordless: bool, mirrored: bool = False) -> dict[str, Tensor]:
-        """One example's tensors, with or without its words; where one example has a mask, all have."""
+        """Returns one example's tensors; `wordless` takes the empty caption's.
+
+        Where any example has a mask, one without gets a mask of ones (1, 1, h, w).
+        """
         example = self._example(index, mirrored)
         words = self.cache[example.no_words if wordless else example.words]
-        latents = self.cache[example.latents]
-        return {**latents, **words, **self._mask(example, latents["latents"])}
+        row = {**self.cache[example.latents], **words}
+        if example.mask:
+            return row | self.cache[example.mask]
+        return row | {"mask": torch.ones(1, 1, *row["latents"].shape[-2:])} if self.masked else row
 
     def class_row(self, index: int, *, mirrored: bool = False) -> dict[str, Tensor]:
-        """One example's tensors with the words of its class; empty for one whose words hold no trigger."""
+        """Returns one example's tensors with its class's words; none where its caption lacks the trigger."""
         example = self._example(index, mirrored)
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}
 
     def shapes(self) -> list[Shape]:
-        """Each example's latents by name and shape: what may share a batch is equal here."""
+        """Returns the names and shapes of each example's latents; examples of equal shapes can share a batch."""
         return [self.cache.shapes(example.latents) for example in self.examples]
 
+    @cached_property
+    def masked(self) -> bool:
+        """Returns whether any example has a mask."""
+        return any(example.mask for example in self.examples)
+
     def _example(self, index: int, mirrored: bool) -> Example:
-        """Class pictures have no mirror image: nobody asked for one."""
+        """Returns an example, or its mirror image where there is one: class pictures have none."""
         example = self.examples[index]
         return example.mirrored or example if mirrored else example
-
-    def _mask(self, example: Example, latents: Tensor) -> Tensors:
-        if example.mask:
-            return self.cache[example.mask]
-        return {"mask": torch.ones(1, 1, *latents.shape[-2:])} if self._masked else {}
-
-    @cached_property
-    def _masked(self) -> bool:
-        return any(example.mask for example in self.examples)

@@ -1,4 +1,4 @@
-"""Adapter files: written for us and for other tools, and read back before anyone relies on them."""
+"""Writes adapter files, for this program and for other tools, and reads each back before it takes its place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -20,21 +19,21 @@ from engines.api.params import TrainParams
 from engines.catalogue.registry import lora_files
 from engines.drawing.lora_files import read_adapter
 from engines.drawing.lora_reading import PEFT_CONFIG
-from engines.training.names import FORMS, Slot, prefixed, slot
+from engines.training.module_names import FORMS, Slot, prefixed, slot
 
 State = Mapping[str, Tensor]
-_PARTS = {  # of a module, by form; ComfyUI reads kohya's too, and InvokeAI knows its prefix with these alone
+_PARTS = {  # of a module, by form; ComfyUI reads kohya's too, InvokeAI with that prefix these alone
     "kohya": (".lora_down.weight", ".lora_up.weight", ".alpha"),
     "comfyui": (".lora_A.weight", ".lora_B.weight", ".alpha"),
 }
-_SCALES_BESIDE = ("kohya",)  # forms whose every reader multiplies by alpha / rank; in others alpha is the rank
-_ALWAYS = {"trigger", "dataset"}  # read back even where they are empty
-_TOLERANCE = 1e-4  # of a module's own size, or what folding alpha into narrower numbers costs
+_KEEPS_ALPHA = ("kohya",)  # forms whose every reader multiplies by alpha / rank; in the others alpha is the rank
+_KEPT_EMPTY = {"trigger", "dataset"}  # entries that `Info.of` needs even where they are empty
+_TOLERANCE = 1e-4  # relative to a module's norm; more where alpha is folded into narrower numbers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """What an adapter file tells about itself; the later ones where whoever wrote it knew them."""
+    """Describes an adapter in its file's metadata; the fields with defaults may be unknown."""
 
     family: str
     base_model: str
@@ -45,24 +44,17 @@ class Info:
     dataset: str
     targets: str
     params: TrainParams | None = None
-    pictures: int = 0  # repeats counted
+    pictures: int = 0  # a repeated one as often as it is repeated
     licence: str = ""  # the base model's
     made: str = ""  # ISO 8601
 
     def metadata(self, form: str = "diffusers") -> dict[str, str]:
-        """Ours, peft's, kohya's and the model specification's entries; all text, as safetensors wants it.
+        """Returns this program's, peft's, kohya's and the model specification's entries, all text for safetensors.
 
-        What is not known is left out. Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and
+        Unknown values are left out. Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and
         Stability-AI/ModelSpec 1.0.1.
         """
-        told = self._own() | self._kohya() | self._model_spec()
-        if form == "diffusers":
-            told[PEFT_CONFIG] = json.dumps(self._peft_config(), sort_keys=True)
-        return {name: value for name, value in told.items() if value or name in _ALWAYS}
-
-    def _own(self) -> dict[str, str]:
-        """What `of` reads."""
-        return {
+        own = {
             "family": self.family,
             "base_model": self.base_model,
             "trigger": self.trigger,
@@ -76,11 +68,17 @@ class Info:
             "licence": self.licence,
             "made": self.made,
         }
+        entries = own | self._kohya() | self._model_spec()
+        if form == "diffusers":  # without these diffusers and peft take the alpha to be the rank
+            scales = {"r": self.rank, "lora_alpha": self.alpha, "target_modules": self.targets}
+            peft = {f"transformer.{name}": value for name, value in scales.items()}
+            entries[PEFT_CONFIG] = json.dumps(peft, sort_keys=True)
+        return {name: value for name, value in entries.items() if value or name in _KEPT_EMPTY}
 
     def _kohya(self) -> dict[str, str]:
-        """What kohya's tools, and those that read their files, show of a training."""
+        """Returns the entries that kohya's tools, and others that read their files, show of a training."""
         files, params = lora_files(self.family), self.params
-        seen = {f"1_{self.trigger}": {self.trigger: self.pictures or 1}} if self.trigger else {}
+        tags = {f"1_{self.trigger}": {self.trigger: self.pictures or 1}} if self.trigger else {}
         known = {
             "ss_network_module": files.network,
             "ss_network_dim": str(self.rank),
@@ -89,20 +87,37 @@ class Info:
             "ss_sd_model_name": self.base_model,
             "ss_steps": str(self.step),
             "ss_num_train_images": str(self.pictures or ""),
-            "ss_tag_frequency": json.dumps(seen) if seen else "",  # where most programs look for a trigger
+            "ss_tag_frequency": json.dumps(tags) if tags else "",  # where most programs look for a trigger
         }
-        return known | (_kohya_knobs(params) if params else {})
+        if params is None:
+            return known
+        return known | {
+            "ss_learning_rate": str(params.learning_rate),
+            "ss_unet_lr": str(params.learning_rate),
+            "ss_resolution": str((params.resolution, params.resolution)),
+            "ss_max_train_steps": str(params.steps),
+            "ss_total_batch_size": str(params.batch_size * params.gradient_accumulation),
+            "ss_gradient_accumulation_steps": str(params.gradient_accumulation),
+            "ss_gradient_checkpointing": str(params.gradient_checkpointing),
+            "ss_max_grad_norm": str(params.max_grad_norm),
+            "ss_optimizer": params.optimizer,
+            "ss_seed": str(params.seed),
+        }
 
     def _model_spec(self) -> dict[str, str]:
-        """What a program that lists models shows of this one."""
+        """Returns the entries that programs show in a list of models."""
         files = lora_files(self.family)
         side = self.params.resolution if self.params else 0
+        data = f" on {self.pictures} pictures" if self.pictures else ""
+        use = f" Say {self.trigger} in the prompt." if self.trigger else ""
         return {
             "modelspec.sai_model_spec": "1.0.1",
             "modelspec.architecture": files.architectures.get(self.base_model, files.architecture),
             "modelspec.implementation": files.implementation,
             "modelspec.title": f"{self.trigger or self.base_model} LoRA, step {self.step}",
-            "modelspec.description": self._description(),
+            "modelspec.description": (
+                f"A LoRA of {self.base_model}, trained with FLENwheel{data} for {self.step} steps.{use}"
+            ),
             "modelspec.date": self.made,
             "modelspec.license": self.licence,
             "modelspec.resolution": f"{side}x{side}" if side else "",
@@ -110,22 +125,9 @@ class Info:
             "modelspec.trigger_phrase": self.trigger,
         }
 
-    def _description(self) -> str:
-        seen = f" on {self.pictures} pictures" if self.pictures else ""
-        said = f" Say {self.trigger} in the prompt." if self.trigger else ""
-        return f"A LoRA of {self.base_model}, trained with FLENwheel{seen} for {self.step} steps.{said}"
-
-    def _peft_config(self) -> dict[str, Any]:
-        """What makes diffusers and peft scale by alpha / rank; without it they take alpha = rank."""
-        return {
-            "transformer.r": self.rank,
-            "transformer.lora_alpha": self.alpha,
-            "transformer.target_modules": self.targets,
-        }
-
     @classmethod
     def of(cls, metadata: Mapping[str, str], path: Path) -> Info:
-        """Read back what `metadata` wrote. Raises: LoraMismatch."""
+        """Rebuilds what `metadata` returned; `path` names the file. Raises: LoraMismatch where an entry is missing."""
         try:
             return cls(
                 family=metadata["family"],
@@ -148,26 +150,11 @@ class Info:
             ) from error
 
 
-def _kohya_knobs(params: TrainParams) -> dict[str, str]:
-    return {
-        "ss_learning_rate": str(params.learning_rate),
-        "ss_unet_lr": str(params.learning_rate),
-        "ss_resolution": str((params.resolution, params.resolution)),
-        "ss_max_train_steps": str(params.steps),
-        "ss_total_batch_size": str(params.batch_size * params.gradient_accumulation),
-        "ss_gradient_accumulation_steps": str(params.gradient_accumulation),
-        "ss_gradient_checkpointing": str(params.gradient_checkpointing),
-        "ss_max_grad_norm": str(params.max_grad_norm),
-        "ss_optimizer": params.optimizer,
-        "ss_seed": str(params.seed),
-    }
-
-
 def write_adapter(path: Path, state: State, info: Info) -> None:
-    """Write a LoRA under diffusers' names, and read it back through the door that every engine uses.
+    """Writes a LoRA under diffusers' names, and reads it back with the function that every engine uses.
 
-    `state`: peft's names relative to the transformer. Raises: LoraMismatch where a tensor does not come back
-    as it was.
+    `state`: tensors under peft's names relative to the transformer. Raises: LoraMismatch where a tensor comes back
+    changed.
     """
     tensors = {f"transformer.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
     _save(tensors, path, info, "diffusers")
@@ -181,14 +168,14 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 
 
 def export(source: Path, path: Path, form: str) -> None:
-    """Write one of our adapters for another tool; strength 1 there does what strength 1 does here.
+    """Writes an adapter of this program for another tool; strength 1 there has the effect of strength 1 here.
 
-    In the forms diffusers and comfyui many programs take no notice of an alpha: it is in the tensors, and said to be
-    the rank.
+    Many programs ignore the alpha of the forms diffusers and comfyui: there it is folded into the tensors, and the
+    metadata gives the rank as alpha.
 
-    The file is read back before it takes its place; on an error none is left.
-    Raises: BadInput for an unknown form; LoraMismatch for a file that is not ours, a module without a place, or
-    one that came back another.
+    The file is read back before it takes its place; an error leaves none.
+    Raises: BadInput for an unknown form; LoraMismatch for a file from elsewhere, a module without a place in the form,
+    or one that comes back changed.
     """
     if form not in FORMS:
         raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
@@ -202,7 +189,7 @@ def export(source: Path, path: Path, form: str) -> None:
 
 
 def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """The same change to every layer at alpha = rank."""
+    """Returns the tensors that change every layer in the same way at an alpha of the rank."""
     scale = info.alpha / info.rank
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
@@ -211,15 +198,19 @@ def _folded(state: State, info: Info) -> dict[str, Tensor]:
 
 
 def write_converted(path: Path, tensors: State, state: State, info: Info, form: str) -> None:
-    """Write what `converted` made of a state, once it reads back as the same change to every layer.
+    """Writes what `converted` made of a state, unless it reads back as another change to any layer.
 
     Raises: LoraMismatch.
     """
     with _draft(path) as draft:
-        told = info if form in _SCALES_BESIDE else replace(info, alpha=float(info.rank))
-        _save(tensors, draft, told, form)
-        read = _through_diffusers if _known_to_diffusers(state, info) else _through_our_names
-        wrong = _differing(state, read(draft, state, info, form), info.alpha / info.rank)
+        written = info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank))
+        _save(tensors, draft, written, form)
+        if _known_to_diffusers(state, info):
+            found: State = read_adapter(draft, info.family)[0]
+        else:
+            found = _read_by_names(draft, state, info, form)
+        modules, scale = dict.fromkeys((*_modules(state), *_modules(found))), info.alpha / info.rank
+        wrong = [name for name in modules if not _same(_factors(state, name), _factors(found, name), scale)]
         if wrong:
             raise LoraMismatch(
                 f"{path.name} would not do in {form}'s names what was learned: {len(wrong)} modules differ when it "
@@ -230,7 +221,7 @@ def write_converted(path: Path, tensors: State, state: State, info: Info, form: 
 
 @contextmanager
 def _draft(path: Path) -> Iterator[Path]:
-    """A file of the same name elsewhere, which takes its place when all went well; else nothing is left."""
+    """Yields a path of the same name in a temporary folder; the file there replaces `path` unless an error occurs."""
     with TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
         draft = Path(folder) / path.name
         yield draft
@@ -238,25 +229,28 @@ def _draft(path: Path) -> Iterator[Path]:
 
 
 def _save(tensors: State, path: Path, info: Info, form: str) -> None:
-    told = {**info.metadata(form), "modelspec.hash_sha256": content_hash(tensors)}
-    save_file(dict(tensors), path, metadata=told)
+    metadata = {**info.metadata(form), "modelspec.hash_sha256": content_hash(tensors)}
+    save_file(dict(tensors), path, metadata=metadata)
 
 
 def content_hash(tensors: State) -> str:
-    """The model specification's: of all that follows a safetensors file's header, where wider types come first."""
+    """Returns the model specification's hash: SHA-256 of all bytes after the header of a safetensors file.
+
+    Wider types come first there, and equally wide tensors are sorted by name.
+    """
     found = hashlib.sha256()
     for _, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
-        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return f"0x{found.hexdigest()}"
 
 
 def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
-    """Our tensors under kohya's or ComfyUI's names, with the alphas that those expect beside them.
+    """Returns our tensors under kohya's or ComfyUI's names, with the alphas that these expect.
 
-    For ComfyUI's an alpha is the rank, and left out where diffusers' reader of these names fails on it.
+    ComfyUI's alphas are the rank; they are left out where diffusers' reader of these names fails on them.
 
-    Where a tool has one module for several of ours, theirs gets our downs stacked and our ups on the block
-    diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch.
+    Where a tool has one module for several of ours, it gets our down matrices stacked and our up matrices on the block
+    diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch for a module without a name there.
     """
     groups: dict[str, dict[int, str]] = {}
     slots: dict[str, Slot] = {}
@@ -267,9 +261,9 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
         groups.setdefault(place.module, {})[place.index] = module
         slots[place.module] = place
     out: dict[str, Tensor] = {}
-    beside = form in _SCALES_BESIDE
-    scale, state = (info.alpha / info.rank, state) if beside else (1.0, _folded(state, info))
-    parts = _PARTS[form] if beside or not lora_files(info.family).reads_dotted else _PARTS[form][:2]
+    keeps_alpha = form in _KEEPS_ALPHA
+    scale, state = (info.alpha / info.rank, state) if keeps_alpha else (1.0, _folded(state, info))
+    parts = _PARTS[form] if keeps_alpha or not lora_files(info.family).reads_dotted else _PARTS[form][:2]
     for theirs, ours in groups.items():
         down, up = _fused(state, ours, slots[theirs].widths)
         values = (down.contiguous(), up.contiguous(), torch.tensor(scale * down.shape[0]))
@@ -278,7 +272,7 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
 
 
 def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """One (down, up) for all of a fused module; what is not trained there adds nothing."""
+    """Returns one (down, up) for a fused module; its outputs without a LoRA get zeros."""
     pairs = {
         index: (state[f"{module}.lora_A.weight"], state[f"{module}.lora_B.weight"]) for index, module in ours.items()
     }
@@ -296,7 +290,10 @@ def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tu
 
 
 def _known_to_diffusers(state: State, info: Info) -> bool:
-    """Whether diffusers' converter cuts this model's fused layers where they were joined; small models it does not."""
+    """Returns whether diffusers' converter cuts this model's fused layers where they were joined.
+
+    It knows one hidden size, which small models do not have.
+    """
     known = lora_files(info.family).cut_at
     places = {module: slot(info.family, module) for module in _modules(state)}
     hidden = {
@@ -307,38 +304,30 @@ def _known_to_diffusers(state: State, info: Info) -> bool:
     return not known or hidden <= {known}
 
 
-def _through_diffusers(path: Path, state: State, info: Info, form: str) -> State:
-    """As every engine reads another tool's file."""
-    del state, form
-    return read_adapter(path, info.family)[0]
-
-
-def _through_our_names(path: Path, state: State, info: Info, form: str) -> State:
-    """Key by key by our own tables; what they did not ask for stays under its own name."""
-    tensors, asked, found = load_file(path), set(), {}
+def _read_by_names(path: Path, state: State, info: Info, form: str) -> State:
+    """Reads a file key by key with our own tables of names; other keys stay under their own names."""
+    tensors: dict[str, Tensor] = load_file(path)
+    read: set[str] = set()
+    found: dict[str, Tensor] = {}
     for module in _modules(state):
         place = slot(info.family, module)
-        keys = [f"{prefixed(form, place.module)}{part}" for part in _PARTS[form]] if place else []
-        if not keys or any(key not in tensors for key in keys[:2]):
+        if place is None:
             continue
-        asked.update(keys)
+        keys = [f"{prefixed(form, place.module)}{part}" for part in _PARTS[form]]
+        if any(key not in tensors for key in keys[:2]):
+            continue
+        read.update(keys)
         down, up = (tensors[key] for key in keys[:2])
         alpha = tensors.get(keys[2], torch.tensor(float(down.shape[0])))
         hidden = up.shape[0] // sum(place.widths)
         first = hidden * sum(place.widths[: place.index])
         found[f"{module}.lora_A.weight"] = down * (alpha / down.shape[0])
         found[f"{module}.lora_B.weight"] = up[first : first + hidden * place.widths[place.index]]
-    return found | {key: value for key, value in tensors.items() if key not in asked}
-
-
-def _differing(state: State, found: State, scale: float) -> list[str]:
-    """The modules that come back as another change to their layer, or not at all, or that nobody wrote."""
-    modules = dict.fromkeys((*_modules(state), *_modules(found)))
-    return [module for module in modules if not _same(_factors(state, module), _factors(found, module), scale)]
+    return found | {key: value for key, value in tensors.items() if key not in read}
 
 
 def _same(ours: tuple[Tensor, Tensor] | None, theirs: tuple[Tensor, Tensor] | None, scale: float) -> bool:
-    """Whether B·A is the same but for rounding; a module of theirs that we lack must add nothing."""
+    """Returns whether B·A is the same but for rounding; a module that only `theirs` has must be zero."""
     if theirs is None:
         return False
     if ours is None:
@@ -352,15 +341,17 @@ def _same(ours: tuple[Tensor, Tensor] | None, theirs: tuple[Tensor, Tensor] | No
 
 
 def _norm(down: Tensor, up: Tensor) -> float:
-    """The size of B·A (Frobenius), through products of its thin sides: the whole is never made."""
+    """Returns the Frobenius norm of B·A from products of its thin sides, without computing B·A itself."""
     down, up = down.double(), up.double()
     return float(torch.sum((up.T @ up) * (down @ down.T)).clamp(min=0).sqrt())
 
 
 def _factors(state: State, module: str) -> tuple[Tensor, Tensor] | None:
+    """Returns a module's (down, up), or None where either is missing."""
     keys = (f"{module}.lora_A.weight", f"{module}.lora_B.weight")
     return (state[keys[0]], state[keys[1]]) if all(key in state for key in keys) else None
 
 
 def _modules(state: State) -> list[str]:
+    """Returns the names of the modules in a state, in its order."""
     return list(dict.fromkeys(name.partition(".lora_")[0] for name in state))

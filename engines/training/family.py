@@ -1,4 +1,4 @@
-"""What a family of models must tell the training loop; all else is the loop's own."""
+"""Defines the interface through which the training loop uses a family of models."""
 
 from __future__ import annotations
 
@@ -24,145 +24,135 @@ from engines.training.optimizers import OPTIMIZERS
 from engines.training.targets import Targets
 from engines.weights import components
 
+Transformer = Any  # a diffusers model, whose classes are placeholders without types to mypy
+Parts = Mapping[str, Any]  # a stage's models by component name, of diffusers or transformers
 Preview = GenerateParams | EditItem
 P = TypeVar("P", GenerateParams, EditItem)
 
-# Counted with `bench memory`'s step_bytes at the real sizes in bfloat16, per token and channel: what one block holds
-# while it is computed again and walked backward (FLUX 80, Qwen 97; a tenth is added for what an allocator loses), and
-# what stays of each until then, its input.
+# Measured with `bench memory`'s step_bytes at the real sizes in bfloat16, per token and channel: the bytes that one
+# block holds while it is recomputed and its gradients are computed (FLUX 80, Qwen 97; a tenth is added for what an
+# allocator loses), and those of each block's input, which stays until then.
 _BLOCK_BYTES = 108
 _INPUT_BYTES = 2
 
 
 class Family(ABC):
-    """One family's way from pictures and words to a velocity; named by a registry row's `trainer`.
+    """Encodes pictures and words for one family of models, and predicts velocities; a row's `trainer` names its class.
 
-    Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,); C is 16, and 32 for FLUX.2.
+    Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,). C depends on the family's VAE.
     """
 
     targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
     encoders: ClassVar[tuple[str, ...]]
-    tokenizers: ClassVar[tuple[str, ...]]  # and processors: what the encoders are fed by
+    tokenizers: ClassVar[tuple[str, ...]]  # the encoders' tokenizers and processors
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.folder = folder
 
+    # ── encoding ────────────────────────────────────────────────────────────────────────────────
+
     @abstractmethod
     def encode_images(
         self,
-        parts: Mapping[str, Any],
+        parts: Parts,
         image: Image.Image,
         references: Sequence[Image.Image],
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """A picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its references'."""
+        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its references."""
 
     @abstractmethod
-    def fitted(self, parts: Mapping[str, Any], image: Image.Image, resolution: int) -> Image.Image:
-        """A picture as it is encoded: scaled and cropped. Its mask takes the same way."""
+    def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
+        """Returns a picture as it is encoded: scaled and cropped. Masks are fitted in the same way."""
 
     @abstractmethod
-    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
-        """A caption or an instruction as the transformer's conditioning, one row."""
+    def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
+        """Encodes a caption or an instruction as one row of the transformer's conditioning."""
 
     @abstractmethod
-    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
-        """All that `draw` needs once the encoders have left."""
+    def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
+        """Encodes all that `draw` needs of a preview once the encoders are unloaded."""
 
-    @abstractmethod
-    def class_params(self, words: str, resolution: int, seed: int) -> Params:
-        """The knobs with which a picture of the class is drawn: part of what it is."""
+    def encode_mask(self, parts: Parts, mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
+        """Returns the share of each latent's area that a mask covers, (1, 1, h, w) in 0…1."""
+        fitted = self.fitted(parts, to_rgb(mask), resolution)
+        covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
+        height, width = latents.shape[-2:]
+        return adaptive_avg_pool2d(covered, (height, width))
 
-    @abstractmethod
-    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """What draws a picture of the class, for prior preservation."""
-
-    @abstractmethod
-    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """A preview with the transformer as it is."""
-
-    @abstractmethod
-    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """What the transformer predicts for the noisy latents, without the references: packed (B, n, 4C)."""
-
-    @abstractmethod
-    def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """How long the sequence of one example is, about: what the memory estimate is made of."""
-
-    @abstractmethod
-    def text_tokens(self, references: int = 1) -> int:
-        """How many of them are words, about."""
-
-    @cached_property
-    def schedule(self) -> Mapping[str, Any]:
-        """The scheduler's configuration."""
-        return components.scheduler(self.folder)
-
-    def reads_whole(self, text: str) -> bool:
-        """Whether a caption is encoded to its end, as its tokens tell; families that cut nothing off read all."""
+    def fits_encoder(self, text: str) -> bool:
+        """Returns whether the text encoder reads a caption to its end: always, unless a family overrides this."""
         del text
         return True
 
-    def targeted(self, params: TrainParams) -> Targets:
-        """The layers that a training's LoRA lies on. Raises: BadInput for a choice that the family has not."""
-        if params.targets not in self.targets:
-            raise BadInput(
-                f"There are no targets named {params.targets}.", f"Choose one of: {', '.join(self.targets)}."
-            )
-        return self.targets[params.targets]
-
-    def check_preview(self, preview: Preview) -> None:
-        """Refuse what could only fail at the first preview. Raises: BadInput."""
-        drawn = preview.params if isinstance(preview, EditItem) else preview
-        demand_steps(self.schedule, drawn.steps)
-
-    def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Parts of the model as a plan leases them, the transformer in the format `base` where one is named."""
-        rows = {"transformer": self.trained(base)}
-        return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
-
-    def trained(self, base: str) -> ModelSpec:
-        """The row with its transformer held in the format `base`, or as it is where none is named."""
-        if base in ("", components.form_of(self.spec, self.folder, "transformer")):
-            return self.spec
-        return components.holding(self.spec, "transformer", base)
-
-    def reading(self) -> tuple[object, ...]:
-        """What of the row changes an encoding though the files are the same; each part says itself by its `repr`."""
+    def encoding_options(self) -> tuple[object, ...]:
+        """Returns the row's options that change an encoding of the same files; their `repr` is part of cache keys."""
         held = [components.form_of(self.spec, self.folder, name) for name in self.encoders]
         return (*held, components.weight_dtype(self.spec), self.spec.options.get("full_width", ()))
 
     def weights_hash(self, names: Sequence[str]) -> str:
-        """What tells these parts' weights from others, wherever they are held."""
+        """Returns a hash of the weights of some components, in the folders that they are loaded from."""
         return weights_hash(self.folder, [components.held_in(self.spec, self.folder, name).name for name in names])
 
+    # ── previews and class pictures ─────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def class_params(self, words: str, resolution: int, seed: int) -> Params:
+        """Returns the parameters that a picture of the class is drawn with; they are part of its cache key."""
+
+    @abstractmethod
+    def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
+        """Returns the preview that draws a picture of the class for prior preservation."""
+
+    @abstractmethod
+    def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """Draws a preview with the transformer in its present state."""
+
+    @cached_property
+    def schedule(self) -> Mapping[str, Any]:
+        """Returns the scheduler's configuration, as its JSON file has it."""
+        return components.scheduler(self.folder)
+
+    def check_preview(self, preview: Preview) -> None:
+        """Refuses a preview that could not be drawn. Raises: BadInput."""
+        drawn = preview.params if isinstance(preview, EditItem) else preview
+        demand_steps(self.schedule, drawn.steps)
+
+    # ── the loss ────────────────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def velocity(
+        self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
+    ) -> Tensor:
+        """Returns the transformer's prediction for the noisy latents, without the references: packed (B, n, 4C)."""
+
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Examples of equal shapes to one batch."""
+        """Concatenates examples of equal shapes to one batch."""
         return stack(rows)
 
+    def shift(self, latents: Tensor) -> float:
+        """Returns the μ by which the model's own scheduler shifts noise levels at this size."""
+        return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
+
     def target(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """The velocity to learn: dx_σ/dσ of x_σ = (1 − σ)·x₀ + σ·ε."""
+        """Returns the velocity to learn, ε − x₀: the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
         return noise - latents
 
-    def encode_mask(self, parts: Mapping[str, Any], mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
-        """How much of each latent a mask covers, (1, 1, h, w) in 0…1."""
-        fitted = self.fitted(parts, to_rgb(mask), resolution)
-        covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
-        return adaptive_avg_pool2d(covered, tuple(latents.shape[-2:]))
-
-    def predict(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """The velocity at x_σ = (1 − σ)·x₀ + σ·ε, packed, in float32."""
+    def predict(
+        self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
+    ) -> Tensor:
+        """Returns the predicted velocity at x_σ = (1 − σ)·x₀ + σ·ε, packed, in float32."""
         level = sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * batch["latents"] + level * noise
         return self.velocity(transformer, batch, noisy, sigma, guidance).float()
 
-    def losses(self, transformer: Any, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Each example's mean squared error of the velocity (B,), over the target's tokens alone.
+    def losses(self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
+        """Returns each example's mean squared error of the velocity (B,), over the target's tokens alone.
 
-        A batch's `mask` (B, 1, h, w) says how much each place counts; its mean is taken picture by picture, so that a
-        small mask makes no small loss.
+        The weights of a batch's `mask` (B, 1, h, w) are divided by their mean, example by example, so that a small
+        mask makes no small loss.
         """
         latents = batch["latents"]
         target = pack(self.target(latents, noise))
@@ -172,12 +162,37 @@ class Family(ABC):
             errors = errors * (mask / mask.mean(dim=(1, 2), keepdim=True))
         return errors.mean(dim=(1, 2))
 
-    def shift(self, latents: Tensor) -> float:
-        """The μ by which the model's own scheduler shifts noise levels at this size."""
-        return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
+    # ── what is trained, and its size ───────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def tokens(self, params: TrainParams, references: int = 1) -> int:
+        """Returns the approximate sequence length of one example, for the memory estimate."""
+
+    @abstractmethod
+    def text_tokens(self, references: int = 1) -> int:
+        """Returns the approximate number of text tokens in that sequence."""
+
+    def targeted(self, params: TrainParams) -> Targets:
+        """Returns the layers that get a LoRA. Raises: BadInput for a choice that the family lacks."""
+        if params.targets not in self.targets:
+            raise BadInput(
+                f"There are no targets named {params.targets}.", f"Choose one of: {', '.join(self.targets)}."
+            )
+        return self.targets[params.targets]
+
+    def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
+        """Returns components as a plan leases them, the transformer in the format `base` where that is not ""."""
+        rows = {"transformer": self.spec_with_base(base)}
+        return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
+
+    def spec_with_base(self, base: str) -> ModelSpec:
+        """Returns the row with its transformer in the format `base`, or unchanged where `base` is ""."""
+        if base in ("", components.form_of(self.spec, self.folder, "transformer")):
+            return self.spec
+        return components.holding(self.spec, "transformer", base)
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """A checkpoint is the adapter in float32 and its optimiser's state; an item its latents, and words twice."""
+        """Returns the bytes of a checkpoint (adapter in float32, optimiser) and of an encoded item (latents, words)."""
         config = components.config(self.folder, "transformer")
         words = self.text_tokens()
         latents = (self.tokens(params) - words) * config["in_channels"] * 4
@@ -187,16 +202,11 @@ class Family(ABC):
             item=latents + 2 * words * config["joint_attention_dim"] * components.weight_dtype(self.spec).itemsize,
         )
 
-    def _adapter_weights(self, params: TrainParams, config: Mapping[str, Any]) -> int:
-        hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
-        widths: int = sum(config[key] * width for key, width in self.targeted(params).widths.items())
-        return params.rank * hidden * widths
-
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
-        """What a training takes beside the weights: adapter with gradient and average, its optimiser, activations.
+        """Returns the bytes of a training beside the weights: adapter, gradients, average, optimiser, activations.
 
-        `references`: how many pictures an example is made from, at most; families without references have none.
-        The GPU manager replaces it by what it measured.
+        `references`: the most reference pictures of any example; families without references ignore it.
+        The GPU manager replaces this estimate by what it measures.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
@@ -204,17 +214,23 @@ class Family(ABC):
         adapter = self._adapter_weights(params, config) * (4 + self._kept_bytes(params))
         wider = components.weight_dtype(self.spec).itemsize // 2  # than bfloat16
         channels = params.batch_size * self.tokens(params, references) * hidden * wider
-        whole = 1 if params.gradient_checkpointing else depth
-        return adapter + channels * (whole * _BLOCK_BYTES + depth * _INPUT_BYTES)
+        recomputed = 1 if params.gradient_checkpointing else depth
+        return adapter + channels * (recomputed * _BLOCK_BYTES + depth * _INPUT_BYTES)
+
+    def _adapter_weights(self, params: TrainParams, config: Mapping[str, Any]) -> int:
+        """Returns the number of weights of the LoRA."""
+        hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
+        widths: int = sum(config[key] * width for key, width in self.targeted(params).widths.items())
+        return params.rank * hidden * widths
 
     def _kept_bytes(self, params: TrainParams) -> int:
-        """What is kept of one trained weight, in float32: itself, its average, its optimiser's state."""
+        """Returns the bytes that a checkpoint keeps of one trained weight: itself, its average, its optimiser state."""
         average = 4 if params.ema_decay else 0
         return 4 + average + OPTIMIZERS[params.optimizer].state_bytes
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:
-    """A preview of the kind that a family draws. Raises: BadInput."""
+    """Returns the preview, which must be of the kind that a family draws. Raises: BadInput."""
     if isinstance(preview, kind):
         return preview
     raise BadInput(

@@ -1,52 +1,42 @@
-"""Optimisers by the names that trainers give them."""
+"""Makes the optimisers of a training, by the names that `TrainParams.optimizer` may have."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
-Optimizer = torch.optim.Optimizer
+from engines.catalogue.registry import load_class
 
 _WEIGHT_DECAY = 1e-4
 
 
 @dataclass(frozen=True)
-class Row:
-    """One optimiser: how it is made and what it holds; the least rate of one stands in `engines.api.params`.
+class OptimizerRow:
+    """Describes one optimiser: its class and its options; `engines.api.params` has the least learning rate of each.
 
-    `warmup`: over how many steps the rate rises evenly.
+    `path`: "module:Class", imported at the first use, for some of them are slow to import.
+    `warmup`: the number of steps over which the learning rate rises evenly.
     """
 
-    make: Callable[[list[Tensor], float], Optimizer]
+    path: str
     state_bytes: int  # per trained weight
     warmup: int = 20
+    options: Mapping[str, Any] = field(default_factory=dict)  # keywords of the class
+
+    def make(self, weights: list[Tensor], rate: float) -> torch.optim.Optimizer:
+        """Returns a new optimiser of these weights at the learning rate `rate`."""
+        optimizer: torch.optim.Optimizer = load_class(self.path)(weights, lr=rate, **self.options)
+        return optimizer
 
 
-def _adamw(weights: list[Tensor], rate: float) -> Optimizer:
-    return torch.optim.AdamW(weights, lr=rate, weight_decay=_WEIGHT_DECAY, fused=True)
-
-
-def _adamw8bit(weights: list[Tensor], rate: float) -> Optimizer:
-    from bitsandbytes.optim import AdamW8bit  # slow to import, and only wanted here
-
-    optimizer: Optimizer = AdamW8bit(weights, lr=rate, weight_decay=_WEIGHT_DECAY)
-    return optimizer
-
-
-def _prodigy(weights: list[Tensor], rate: float) -> Optimizer:
-    """Adam that estimates its own step size, of which `rate` is a factor. Source: Mishchenko, Defazio 2023."""
-    from prodigyopt import Prodigy
-
-    optimizer: Optimizer = Prodigy(weights, lr=rate, use_bias_correction=True)
-    return optimizer
-
-
-OPTIMIZERS: Mapping[str, Row] = {
-    "adamw": Row(_adamw, state_bytes=8),
-    "adamw8bit": Row(_adamw8bit, state_bytes=2),
+OPTIMIZERS: Mapping[str, OptimizerRow] = {
+    "adamw": OptimizerRow("torch.optim:AdamW", state_bytes=8, options={"weight_decay": _WEIGHT_DECAY, "fused": True}),
+    "adamw8bit": OptimizerRow("bitsandbytes.optim:AdamW8bit", state_bytes=2, options={"weight_decay": _WEIGHT_DECAY}),
+    # Adam that estimates its own step size, of which the learning rate is a factor. Source: Mishchenko, Defazio 2023.
     # It starts from almost nothing by itself: under a warm-up its estimate stands still for a hundred steps.
-    "prodigy": Row(_prodigy, state_bytes=16, warmup=1),
+    "prodigy": OptimizerRow("prodigyopt:Prodigy", state_bytes=16, warmup=1, options={"use_bias_correction": True}),
 }

@@ -1,4 +1,4 @@
-"""In which precision a training step computes: the LoRA's weights and the loss are float32 whatever it is."""
+"""Sets the precision of a training step's products; the LoRA's weights and the loss are always float32."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from torch.utils.checkpoint import checkpoint
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bfloat16 faster than float32."""
+    """Returns whether the hardware multiplies bfloat16 faster than float32."""
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cuda" or any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @contextmanager
 def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
-    """Products in bfloat16 where the model is held in it or the hardware is fast at it."""
+    """Computes products in bfloat16 where the model is held in it or the hardware is fast at it."""
     narrow = held is not torch.float32 or fast_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
-        # The norms' weights are float32 on purpose; that they take the plain kernel for it is no news.
+        # The norms' weights are float32 on purpose, and torch warns that this takes the plain kernel.
         warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
         yield
 
 
 def attention(device: torch.device) -> AbstractContextManager[object]:
-    """How attention is computed in a forward pass on this device."""
+    """Returns the context in which a forward pass computes attention on this device."""
     return _WideAttention() if device.type == "cpu" else nullcontext()
 
 
 def checkpointing(device: torch.device) -> Callable[..., Any]:
-    """What `enable_gradient_checkpointing` takes, so that a block is computed again as it was computed first."""
+    """Returns a function for `enable_gradient_checkpointing` that recomputes a block with the same attention."""
 
-    def again(block: Any, *args: Any) -> Any:
+    def recompute(block: Any, *args: Any) -> Any:
         return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), attention(device)))
 
-    return again
+    return recompute
 
 
 class _WideAttention(TorchFunctionMode):
-    """On a CPU attention is computed in float32: its kernels widen bfloat16 block by block, which takes longer."""
+    """Computes attention in float32: a CPU's kernels widen bfloat16 block by block, which takes longer."""
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None

@@ -1,7 +1,7 @@
-"""Train a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
+"""Trains a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
 
-Under `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on many that see the
-folder, share each step. The checkpoints lie where the studio looks for them: resumed there, the job ends with its
+Under `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on several that share the
+folder, share each step. The studio finds the checkpoints in their usual place: resumed there, the job ends with its
 version.
 """
 
@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError, from_disk
-from engines.api.protocols import CheckpointSaved, Component, Device, ModelSpec, Plan, SampleDrawn, StepDone, TrainEvent
+from engines.api.protocols import CheckpointSaved, Component, Device, ModelSpec, Plan, SampleDrawn, StepDone
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.models import MODELS
 from engines.training import runfile
 from engines.training.runfile import RunFile
 
-# Nothing of a training is compiled; bitsandbytes would bring in torch's whole compiler, in case.
+# Nothing of a training is compiled; bitsandbytes would import torch's whole compiler in case it were.
 os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
 with bringing_in():
     from accelerate import Accelerator
@@ -33,46 +33,68 @@ with bringing_in():
 
     from engines.device.devices import CpuDevice, CudaDevice
     from engines.training.trainer import LoraTrainer
-    from engines.training.workers import Alone, Several, Workers
+    from engines.training.workers import DistributedWorkers, SingleWorker, Workers
 
 _LOG = logging.getLogger("engines.training.run")
-_PATIENCE = timedelta(hours=2)  # how long others wait while one encodes, or draws previews
-_STOPPED = 130
+_TIMEOUT = timedelta(hours=2)  # for which the other processes wait while one encodes, or draws previews
+_EXIT_STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = MODELS) -> int:
-    """Train to the end or to a Ctrl-C, which keeps a checkpoint; an expected failure is two lines, not a traceback."""
-    options = _parser().parse_args(arguments)
+    """Trains to the end, or to a Ctrl-C, which saves a checkpoint; returns the exit code.
+
+    An expected failure is reported in two lines, without a traceback.
+    """
+    # 1. The arguments.
+    parser = argparse.ArgumentParser(prog="engines.training.run", description="Train a run's folder, or go on with it.")
+    parser.add_argument("run_dir", type=Path, help="a folder with a run.json; the Train tab shows where it lies")
+    parser.add_argument("--weights", type=Path, help="the model's diffusers-layout folder, if it lies elsewhere here")
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
-    workers = Several(accelerator) if accelerator.num_processes > 1 else Alone()
+
+    # 2. The processes and the device that Accelerate gives to this one.
+    accelerator = Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=_TIMEOUT)])
+    workers: Workers = DistributedWorkers(accelerator) if accelerator.num_processes > 1 else SingleWorker()
     try:
+        # 3. The run, its model and its weights.
         file = runfile.read(options.run_dir)
-        trainer = LoraTrainer(_spec(file.model, models), _weights(options.weights or file.weights), workers)
-        device = _device(accelerator)
+        spec, weights = _spec(file.model, models), options.weights or file.weights
+        if weights is None or not weights.is_dir():
+            raise NotFound(
+                f"The model's weights are not at {weights or 'any place known here'}.",
+                "Name their folder with --weights.",
+            )
+        trainer = LoraTrainer(spec, weights, workers)
+        on_card = accelerator.device.type == "cuda"
+        device: Device = CudaDevice(accelerator.device.index or 0) if on_card else CpuDevice()
         if workers.main:
             _LOG.info("%s: %d processes on %s", file.run.folder, accelerator.num_processes, device.name)
+
+        # 4. The training.
         with _stop_on_signal(workers):
             train(trainer, file, RunLease(trainer.plan(file.run), device), workers)
     except UserError as error:
         _LOG.error("%s\n%s", error.cause, error.hint)
         return 1
     except OSError as error:
-        told = from_disk(error, options.run_dir)
-        if told is None:
+        explained = from_disk(error, options.run_dir)
+        if explained is None:
             raise
-        _LOG.error("%s\n%s", told.cause, told.hint)
+        _LOG.error("%s\n%s", explained.cause, explained.hint)
         return 1
     except Cancelled:
         _LOG.info("Stopped with a checkpoint; the same command goes on from there.")
-        return _STOPPED
+        return _EXIT_STOPPED
     finally:
         accelerator.end_training()
     return 0
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """The whole run; the main process keeps what it tells. Raises: UserError, Cancelled."""
+    """Trains the whole run; the main process logs its events and keeps them in the run's folder.
+
+    Raises: UserError, Cancelled.
+    """
 
     def on_step(step: int, total: int, message: str = "") -> None:
         if workers.stopping:
@@ -84,22 +106,29 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
         if not workers.main:
             continue
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
-        _say(event)
+            runfile.append_event(file.run.folder, event)
+        if isinstance(event, StepDone):
+            words = "step %d of %d  loss %.4f  %.2f s"
+            _LOG.info(words, event.step, event.total, event.loss, event.seconds)
+        elif isinstance(event, CheckpointSaved):
+            _LOG.info("checkpoint %s", event.adapter)
 
 
 class RunLease:
-    """A card of our own: a stage's parts stay for the next one that wants them, the others make room first."""
+    """Leases a device that no one else uses; parts stay loaded for the next stage that needs them."""
 
     def __init__(self, plan: Plan, device: Device) -> None:
         self.device = device.torch_device
         self._stages = {stage.name: stage for stage in plan.stages}
         self._card = device
-        self._placed: dict[str, tuple[Component, Any]] = {}
+        self._placed: dict[str, tuple[Component, Any]] = {}  # with its module on the device
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Place what is missing; yields name (the part of its key after `/`) -> module."""
+        """Unloads what the stage does not need and loads what it lacks; yields component name -> module.
+
+        The component name is the part of its key after `/`.
+        """
         wanted = {component.key: component for component in self._stages[name].components}
         for key in [key for key in self._placed if key not in wanted]:
             component, module = self._placed.pop(key)
@@ -112,15 +141,8 @@ class RunLease:
         yield {key.rpartition("/")[2]: self._placed[key][1] for key in wanted}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="engines.training.run", description="Train a run's folder, or go on with it.")
-    parser.add_argument("run_dir", type=Path, help="a folder with a run.json; the Train tab shows where it lies")
-    parser.add_argument("--weights", type=Path, help="the model's diffusers-layout folder, if it lies elsewhere here")
-    return parser
-
-
 def _spec(name: str, models: Sequence[ModelSpec]) -> ModelSpec:
-    """The row of a model that this loop trains. Raises: NotFound, BadInput."""
+    """Returns the row of a model that can be trained. Raises: NotFound, BadInput."""
     spec = next((spec for spec in models if spec.name == name), None)
     if spec is None:
         raise NotFound(f"There is no model named {name}.", "Train with the version that the run was made with.")
@@ -129,43 +151,19 @@ def _spec(name: str, models: Sequence[ModelSpec]) -> ModelSpec:
     return spec
 
 
-def _device(accelerator: Accelerator) -> Device:
-    """The card that Accelerate gave this process, or the machine's memory."""
-    if accelerator.device.type == "cuda":
-        return CudaDevice(accelerator.device.index or 0)
-    return CpuDevice()
-
-
-def _weights(folder: Path | None) -> Path:
-    """Raises: NotFound."""
-    if folder is None or not folder.is_dir():
-        raise NotFound(
-            f"The model's weights are not at {folder or 'any place known here'}.", "Name their folder with --weights."
-        )
-    return folder
-
-
 @contextmanager
 def _stop_on_signal(workers: Workers) -> Iterator[None]:
-    """Ctrl-C and a polite kill end the run as a cancel does."""
+    """Makes Ctrl-C and SIGTERM end the run as a cancel does."""
 
-    def ask(*_: object) -> None:
-        workers.asked = True
+    def request_stop(*_: object) -> None:
+        workers.stop_requested = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, request_stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _say(event: TrainEvent) -> None:
-    if isinstance(event, StepDone):
-        words = "step %d of %d  loss %.4f  %.2f s"
-        _LOG.info(words, event.step, event.total, event.loss, event.seconds)
-    elif isinstance(event, CheckpointSaved):
-        _LOG.info("checkpoint %s", event.adapter)
 
 
 if __name__ == "__main__":

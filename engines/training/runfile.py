@@ -1,6 +1,6 @@
-"""A run as a folder: all that a training needs in one file, and what it told in another. No torch.
+"""Reads and writes the files of a run's folder: one with all that a training needs, one with its events. No torch.
 
-Paths are kept relative to the run's folder where they can be, so that a character's folder trains wherever it lies.
+Paths are stored relative to the run's folder where possible, so that a character's folder can be moved.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, Tr
 from engines.pictures import open_picture, to_rgb
 
 RUN = "run.json"
-TOLD = "told.jsonl"
+EVENTS = "told.jsonl"
 _FORMAT = 1
 _KINDS: dict[str, Any] = {
     kind.__name__: kind for kind in (TrainRun, TrainItem, EditItem, TrainParams, GenerateParams, EditParams)
@@ -32,7 +32,7 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """A run, the model that it trains, and where that model's weights lay when the file was written."""
+    """Holds a run, the name of the model that it trains, and that model's folder when the file was written."""
 
     model: str
     weights: Path | None
@@ -40,7 +40,7 @@ class RunFile:
 
 
 def write(file: RunFile) -> Path:
-    """Write `run.json` whole or not at all; pictures that previews start from are kept beside it."""
+    """Writes `run.json` whole or not at all, and the source pictures of previews beside it; returns its path."""
     folder = file.run.folder
     folder.mkdir(parents=True, exist_ok=True)
     run = dataclasses.replace(file.run, folder=folder.resolve())
@@ -50,7 +50,7 @@ def write(file: RunFile) -> Path:
 
 
 def read(folder: Path) -> RunFile:
-    """What `write` wrote. Raises: NotFound, BadInput for what is no run, or one of another version."""
+    """Reads what `write` wrote. Raises: NotFound, BadInput for a file that is no run or of another version."""
     file = folder / RUN
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Name the folder of a run: the Train tab shows its command.")
@@ -64,8 +64,8 @@ def read(folder: Path) -> RunFile:
         raise BadInput(f"{file} is no run that can be read ({error}).", "Queue the training again.") from error
 
 
-def tell(folder: Path, event: StepDone | SampleDrawn) -> None:
-    """Append an event to what a run has told, a preview as a picture of its own."""
+def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
+    """Appends an event to the run's events; a preview's picture becomes a file of its own."""
     if isinstance(event, StepDone):
         line: Json = asdict(event)
     else:
@@ -73,13 +73,13 @@ def tell(folder: Path, event: StepDone | SampleDrawn) -> None:
         picture.parent.mkdir(exist_ok=True)
         event.image.save(picture)
         line = {"step": event.step, "index": event.index, "picture": _relative(picture, folder)}
-    with (folder / TOLD).open("a", encoding="utf-8") as stream:
+    with (folder / EVENTS).open("a", encoding="utf-8") as stream:
         stream.write("\n" + json.dumps(line))  # the break first: a line that a crash cut short stays alone
 
 
 def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
-    """What a run has told, oldest first; a line that cannot be read counts as not told."""
-    file = folder / TOLD
+    """Yields the events of a run, oldest first; skips lines that cannot be read."""
+    file = folder / EVENTS
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
             line = json.loads(text)
@@ -88,11 +88,11 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
         if "picture" not in line:
             yield StepDone(**{**line, "bands": tuple(line["bands"])})
         elif (picture := _absolute(line["picture"], folder)).is_file():
-            yield SampleDrawn(line["step"], line["index"], _open(picture))
+            yield SampleDrawn(line["step"], line["index"], open_picture(picture))
 
 
 def flush(path: Path) -> None:
-    """fsync a file or a folder; Windows has no such thing for folders."""
+    """Calls fsync on a file or a folder; on Windows on files alone, since folders have none there."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)
@@ -103,7 +103,7 @@ def flush(path: Path) -> None:
 
 
 def _to_json(value: Any, folder: Path) -> Any:
-    """Any part of a run; whatever field a part gains later is kept without a change here."""
+    """Returns any part of a run in its JSON form; fields that a part gains later need no change here."""
     if isinstance(value, Path):
         return {"path": _relative(value, folder)}
     if isinstance(value, Image.Image):
@@ -117,6 +117,7 @@ def _to_json(value: Any, folder: Path) -> Any:
 
 
 def _from_json(value: Any, folder: Path) -> Any:
+    """Rebuilds what `_to_json` returned."""
     if isinstance(value, list):
         return tuple(_from_json(each, folder) for each in value)
     if not isinstance(value, dict):
@@ -124,7 +125,7 @@ def _from_json(value: Any, folder: Path) -> Any:
     if "path" in value:
         return _absolute(value["path"], folder)
     if "picture" in value:
-        return _open(_absolute(value["picture"], folder))
+        return open_picture(_absolute(value["picture"], folder))
     kind, rest = _KINDS[value["kind"]], {name: each for name, each in value.items() if name != "kind"}
     if issubclass(kind, Params):
         return kind.from_json(rest)
@@ -132,7 +133,7 @@ def _from_json(value: Any, folder: Path) -> Any:
 
 
 def _keep_picture(image: Image.Image, folder: Path) -> str:
-    """A picture's pixels under their own hash."""
+    """Saves a picture under the hash of its pixels; returns its path relative to the folder."""
     pixels = to_rgb(image)
     name = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).hexdigest()[:32]
     file = folder / "previews" / f"{name}.png"
@@ -144,12 +145,8 @@ def _keep_picture(image: Image.Image, folder: Path) -> str:
     return _relative(file, folder)
 
 
-def _open(picture: Path) -> Image.Image:
-    return open_picture(picture)
-
-
 def _relative(path: Path, folder: Path) -> str:
-    """Relative to the folder, with slashes; another drive of a Windows machine has no such way."""
+    """Returns a path relative to the folder, with slashes; an absolute one where it is on another Windows drive."""
     path, folder = path.resolve(), folder.resolve()
     if path.anchor != folder.anchor:
         return path.as_posix()
@@ -161,11 +158,12 @@ def _absolute(name: str, folder: Path) -> Path:
 
 
 def _draft(file: Path) -> Path:
-    """Who submits a run and who begins it may write its file at the same time."""
+    """Returns a temporary name beside a file: two processes may write the same file at the same time."""
     return file.with_name(f".{file.name}.{uuid4().hex[:8]}.tmp")
 
 
 def _replace(file: Path, data: bytes) -> None:
+    """Writes a file beside its place, flushes it to the disk, and renames it."""
     draft = _draft(file)
     with draft.open("wb") as stream:
         stream.write(data)

@@ -1,4 +1,4 @@
-"""Which of a transformer's layers learn."""
+"""Names the layers of a transformer that get a LoRA."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 ALL, ATTENTION = "all", "attention"
-JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"  # of a block that reads words, too
+JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)"  # of a block with a text stream
 
 
 @dataclass(frozen=True)
 class Targets:
-    """Linear layers that get a LoRA: a full-match pattern of their names, and how wide they are.
+    """Describes the linear layers that get a LoRA: a pattern that matches their whole names, and their widths.
 
-    `widths`: config key of a stack of blocks -> inputs and outputs of one block's layers together, in hidden sizes.
+    `widths`: config key with the number of blocks of a kind -> the inputs and outputs of all targeted layers of one
+    such block, in hidden sizes.
     """
 
     pattern: str

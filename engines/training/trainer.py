@@ -1,7 +1,7 @@
-"""The LoRA training loop, once for every family.
+"""Runs the LoRA training loop, which is the same for all families.
 
-Randomness is a function of (seed, step), never of a generator's history: a resume needs nothing but the
-adapter, the optimiser and the step, and is equal to the bit to a run that was never interrupted.
+Randomness is a function of (seed, step), never of a generator's history. A resume needs only the adapter, the
+optimiser's state and the step, and is equal to the bit to a run that was never interrupted.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from torch import Tensor
 
 from engines.api.errors import BadInput, Cancelled, UserError
-from engines.api.params import Json, TrainParams
+from engines.api.params import TrainParams
 from engines.api.protocols import (
     CheckpointSaved,
     DiskUse,
@@ -38,35 +37,38 @@ from engines.catalogue.registry import load_class
 from engines.drawing.lora_files import detach, read_adapter
 from engines.training import checkpoint
 from engines.training.average import Average
-from engines.training.checks import check
+from engines.training.checkpoint import Checkpoint, Identity
 from engines.training.data import Source, dataset_hash, file_hash, read_sources
 from engines.training.encoding import Encoded, encode
 from engines.training.export import Info, write_adapter
-from engines.training.family import Family
-from engines.training.layers import use_lean_layers
-from engines.training.losses import Term, terms
+from engines.training.family import Family, Parts, Transformer
+from engines.training.lora_layer import use_lean_layers
+from engines.training.losses import terms
 from engines.training.optimizers import OPTIMIZERS
 from engines.training.precision import attention, checkpointing, narrow_products
+from engines.training.reporting import LossTally, mean_figures, peak_memory, with_tensorboard
 from engines.training.targets import Targets
-from engines.training.telling import Tally, peak_memory, read_tally, shown
-from engines.training.workers import Alone, Workers
+from engines.training.workers import SingleWorker, Workers
 
 _ADAPTER = "lora"
-_VAE_BYTES = 3_200  # per pixel, while it encodes: as measured in bfloat16
-_MAY_CHANGE = {"steps", "save_every", "sample_every"}  # how long and how often, not what is learned
+_VAE_BYTES = 3_200  # per pixel while the VAE encodes, measured in bfloat16
+_MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not change what is learned
 
 
 class LoraTrainer:
-    """Pictures and words to a LoRA; the run's folder holds all that is needed to go on."""
+    """Trains a LoRA on pictures and captions; the run's folder keeps all that a resume needs."""
 
     def __init__(self, spec: ModelSpec, folder: Path, workers: Workers | None = None) -> None:
         self.spec = spec
         self.folder = folder
         self.family: Family = load_class(spec.trainer)(spec, folder)
-        self._workers = workers or Alone()
+        self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
-        """Encoders first; then they leave, and the transformer comes, with the small VAE for previews."""
+        """Returns the two stages of a run: the encoders, then the transformer with the small VAE for previews.
+
+        Raises: BadInput for knobs or previews that could only fail later.
+        """
         self._check(run)
         family, params = self.family, run.params
         encoders = Stage("encode", family.components(family.encoders), params.resolution**2 * _VAE_BYTES)
@@ -76,69 +78,78 @@ class LoraTrainer:
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """One checkpoint and one encoded item, about."""
+        """Returns the approximate bytes of one checkpoint and of one encoded item."""
         return self.family.disk(params)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Which captions the family's encoders read only a part of."""
-        return [at for at, caption in enumerate(captions) if not self.family.reads_whole(caption)]
+        """Returns the indices of the captions that the text encoder cuts off."""
+        return [at for at, caption in enumerate(captions) if not self.family.fits_encoder(caption)]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Train from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first.
+        """Trains from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first.
 
         Raises: BadInput, NotFound, UserError where the loss stops being a number, Busy while another process
         trains in the folder, Cancelled.
         """
-        with checkpoint.claimed(run.folder) if self._workers.main else nullcontext():
-            yield from self._train(run, lease, on_step)
+        workers, params = self._workers, run.params
+        with checkpoint.locked(run.folder) if workers.main else nullcontext():
+            # 1. What is trained, and the checkpoint to resume from.
+            self._check(run)
+            workers.check(params.batch_size * params.gradient_accumulation)
+            sources = read_sources(run.items)
+            identity = self._identity(run, sources)
+            last = checkpoint.latest(run.folder)
+            if last:
+                checkpoint.check_same(last, identity)
+                if last.step >= params.steps:
+                    yield CheckpointSaved(last.step, last.adapter)
+                    if not _previews_missing(last, run):
+                        return
 
-    def _train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        self._check(run)
-        self._workers.check(run.params.batch_size * run.params.gradient_accumulation)
-        sources = read_sources(run.items)
-        identity = self._identity(run, sources)
-        last = checkpoint.latest(run.folder)
-        if last:
-            checkpoint.check_same(last, identity)
-            if last.step >= run.params.steps:
-                yield CheckpointSaved(last.step, last.adapter)
-                if not _owes_previews(last, run):
-                    return
-        with self._workers.encoding():
-            encoded = encode(self.family, run, sources, lease, on_step)
-        with (
-            lease.stage("train") as parts,
-            trainable(parts["transformer"], run.params, self.family.targeted(run.params)) as weights,
-        ):
-            session = _Session(self.family, run, identity, parts, weights, encoded, self._workers)
-            events = session.run(last, on_step)
-            yield from shown(events, run.folder, last.step if last else 0) if self._workers.main else events
+            # 2. Pictures and words to tensors, with the encoders.
+            with workers.encoding():
+                encoded = encode(self.family, run, sources, lease, on_step)
+
+            # 3. The steps, with the transformer.
+            with (
+                lease.stage("train") as parts,
+                trainable(parts["transformer"], params, self.family.targeted(params)) as weights,
+            ):
+                session = _Session(self.family, run, identity, parts, weights, encoded, workers)
+                events = session.events(last, on_step)
+                begun = last.step if last else 0
+                yield from with_tensorboard(events, run.folder, begun) if workers.main else events
 
     def _check(self, run: TrainRun) -> None:
-        check(run)
+        """Refuses what could only fail later, as a submit does: a run may come from a file. Raises: BadInput."""
+        run.params.checked().demand_sense(run.trigger)
         self.family.targeted(run.params)
         for preview in run.previews:
             self.family.check_preview(preview)
 
-    def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Json:
-        """What makes two runs the same training, as plain as it comes back from a file."""
-        plain = json.loads(json.dumps(run.params.to_json()))
-        knobs = {name: value for name, value in plain.items() if name not in _MAY_CHANGE}
-        weights = self.family.weights_hash(("transformer", *self.family.encoders))
-        begun = {"start": file_hash(run.start)} if run.start else {}
-        said = {"trigger": run.trigger} if run.params.dop_weight or run.params.prior_weight else {}  # else only a label
-        return {**knobs, **begun, **said, "model": self.spec.name, "weights": weights, "dataset": dataset_hash(sources)}
+    def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Identity:
+        """Returns what makes two runs the same training, its knobs in the form that JSON gives back."""
+        params = run.params
+        knobs = json.loads(json.dumps(params.to_json()))
+        return Identity(
+            model=self.spec.name,
+            weights=self.family.weights_hash(("transformer", *self.family.encoders)),
+            dataset=dataset_hash(sources),
+            knobs={name: value for name, value in knobs.items() if name not in _MAY_CHANGE},
+            start=file_hash(run.start) if run.start else "",
+            trigger=run.trigger if params.dop_weight or params.prior_weight else "",  # else it is only a label
+        )
 
 
 class _Session:
-    """A transformer with a LoRA on it and an optimiser, for as long as the card is ours."""
+    """Trains the LoRA on a transformer from the first step of a run, or of a resume, to the last."""
 
     def __init__(
         self,
         family: Family,
         run: TrainRun,
-        identity: Json,
-        parts: Mapping[str, Any],
+        identity: Identity,
+        parts: Parts,
         weights: list[Tensor],
         encoded: Encoded,
         workers: Workers,
@@ -146,89 +157,92 @@ class _Session:
         params = run.params
         self._family, self._run, self._params, self._identity = family, run, params, identity
         self._parts, self._transformer, self._weights = parts, parts["transformer"], weights
-        self._device, self._held = self._transformer.device, self._transformer.dtype  # diffusers looks for them anew
+        # Kept, since diffusers goes through all weights to find them.
+        self._device, self._dtype = self._transformer.device, self._transformer.dtype
         self._encoded, self._workers = encoded, workers
         self._terms = terms(family, encoded, params)
         self._optimizer = OPTIMIZERS[params.optimizer].make(weights, params.learning_rate)
         self._average = Average(weights, params.ema_decay)
-        self._step = 0
+        self._step = 0  # the last one that is done
 
-    def run(self, last: checkpoint.Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Every step that is left, with the checkpoints and previews that fall due."""
-        params = self._params
+    def events(self, last: Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
+        """Takes every step that is left, and saves checkpoints and draws previews when they are due."""
+        params, main = self._params, self._workers.main
         if last:
-            self._restore(last)
+            self._resume(last)
         elif self._run.start:
-            self._begin_with(self._run.start)
+            self._start_from(self._run.start)
         try:
-            if self._workers.main and (not last or _owes_previews(last, self._run)):
-                yield from self._draw(on_step)
+            if main and (not last or _previews_missing(last, self._run)):
+                yield from self._draw_previews(on_step)
             while self._step < params.steps:
-                done = self._learn(self._step + 1)
+                done = self._take_step(self._step + 1)
                 self._step = done.step
                 yield done
                 on_step(done.step, params.steps, f"loss {done.loss:.4f}")
-                if self._due(params.save_every):
+                if main and _due(self._step, params.save_every, params.steps):
                     yield self._save()
-                if self._due(params.sample_every):
-                    yield from self._draw(on_step)
+                if main and _due(self._step, params.sample_every, params.steps):
+                    yield from self._draw_previews(on_step)
         except Cancelled:
-            if self._step and self._workers.main:
+            if self._step and main:
                 yield self._save()
             raise
 
-    def _due(self, every: int) -> bool:
-        return self._workers.main and _due(self._step, every, self._params.steps)
-
-    def _learn(self, step: int) -> StepDone:
-        """One optimiser step."""
+    def _take_step(self, step: int) -> StepDone:
+        """Takes one optimiser step, numbered from 1. Raises: UserError where the loss is no number."""
         began, params = time.perf_counter(), self._params
-        rate = params.learning_rate * min(1.0, step / OPTIMIZERS[params.optimizer].warmup)
         parts, size = params.gradient_accumulation, params.batch_size
-        tally = Tally()
+
+        # 1. The gradients of this process's share of every batch, term by term.
+        tally = LossTally()
         for part in range(parts):
             ours = self._workers.share(part * size, size)
-            aim, *_ = [self._descend(term, (step - 1) * parts + part, ours) for term in self._terms]
-            if aim:
-                tally.add(*aim)
-        loss_now, level, bands = read_tally(self._workers.add_up(self._weights, tally.figures))
+            for index, term in enumerate(self._terms):
+                batch = term.batch((step - 1) * parts + part, ours, self._device)
+                if batch is None:
+                    continue
+                with narrow_products(self._device, self._dtype), attention(self._device):
+                    losses = term.losses(self._transformer, batch)
+                (term.weight * losses.sum() / (batch.count * parts)).backward()
+                if index == 0:
+                    tally.add(batch.sigma, losses)
+
+        # 2. Their sum over all processes, clipped.
+        loss, sigma, bands = mean_figures(self._workers.add_up(self._weights, tally.figures))
         norm = torch.nn.utils.clip_grad_norm_(self._weights, params.max_grad_norm or math.inf).item()
-        if not math.isfinite(loss_now + norm):
+        if not math.isfinite(loss + norm):
             raise UserError(
                 f"The loss is no longer a number at step {step}.",
                 "Lower the learning rate and start a new training.",
             )
+
+        # 3. The update of the weights and of their average.
+        rate = params.learning_rate * min(1.0, step / OPTIMIZERS[params.optimizer].warmup)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self._average.follow(step)
+        self._average.update(step)
         seconds = time.perf_counter() - began
-        memory = peak_memory(self._device)
-        return StepDone(step, params.steps, loss_now, level, rate, norm, seconds, bands, memory)
+        return StepDone(step, params.steps, loss, sigma, rate, norm, seconds, bands, peak_memory(self._device))
 
-    def _descend(self, term: Term, number: int, ours: Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """Add the gradient of one term on our share of a batch; answers noise levels and losses, (B,) each."""
-        draw = term.draw(number, ours, self._device)
-        if draw is None:
-            return None
-        with narrow_products(self._device, self._held), attention(self._device):
-            losses = term.losses(self._transformer, draw)
-        (term.weight * losses.sum() / (draw.count * self._params.gradient_accumulation)).backward()
-        return draw.sigma, losses
-
-    def _draw(self, on_step: OnStep) -> Iterator[SampleDrawn]:
-        """The fixed-seed previews, with the LoRA as it is now; what is cut short here, a resume draws again."""
-        previews = self._run.previews
+    def _draw_previews(self, on_step: OnStep) -> Iterator[SampleDrawn]:
+        """Draws the fixed-seed previews with the present LoRA; a resume draws again what is interrupted here."""
+        step, total, previews = self._step, self._params.steps, self._run.previews
         for index, (name, preview) in enumerate(zip(self._encoded.previews, previews, strict=True)):
-            tick = _tick(on_step, self._step, self._params.steps, f"preview {index + 1} of {len(previews)}")
-            with self._average.shown():
+            what = f"preview {index + 1} of {len(previews)}"
+
+            def tick(done: int, steps: int, what: str = what) -> None:
+                on_step(step, total, f"{what}: {done}/{steps}")
+
+            with self._average.applied():
                 image = self._family.draw(self._parts, self._encoded.cache[name], preview, tick)
-            yield SampleDrawn(self._step, index, image)
-        checkpoint.settle(self._run.folder, self._step)
+            yield SampleDrawn(step, index, image)
+        checkpoint.mark_previews_done(self._run.folder, step)
 
     def _save(self) -> CheckpointSaved:
-        """A full state, its adapter read back before it counts; older ones that nobody asked for go."""
+        """Saves a checkpoint, after its adapter was read back, and deletes those that `save_every` does not keep."""
         info = Info(
             family=self._family.spec.family,
             base_model=self._family.spec.name,
@@ -236,31 +250,31 @@ class _Session:
             rank=self._params.rank,
             alpha=self._params.alpha,
             step=self._step,
-            dataset=self._identity["dataset"],
+            dataset=self._identity.dataset,
             targets=self._family.targeted(self._params).pattern,
             params=self._params,
             pictures=len(self._run.items),
             licence=self._family.spec.licence,
             made=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        with self._average.shown() as raw:
+        with self._average.applied() as trained:
             state = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
             saved = checkpoint.save(
                 self._run.folder,
                 self._step,
                 self._identity,
-                {**self._optimizer.state_dict(), "raw": raw},
+                {**self._optimizer.state_dict(), "raw": trained},
                 lambda path: write_adapter(path, state, info),
             )
         checkpoint.prune(self._run.folder, self._params.save_every)
         return CheckpointSaved(saved.step, saved.adapter)
 
-    def _begin_with(self, adapter: Path) -> None:
-        """Take another run's LoRA as the first weights; optimiser and schedule begin anew."""
-        state, told = read_adapter(adapter)
+    def _start_from(self, adapter: Path) -> None:
+        """Takes another run's LoRA as the first weights; optimiser and schedule begin anew. Raises: BadInput."""
+        state, metadata = read_adapter(adapter)
         own = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
         shapes, wanted = ({name: value.shape for name, value in each.items()} for each in (state, own))
-        if shapes != wanted or float(told.get("alpha", self._params.alpha)) != self._params.alpha:
+        if shapes != wanted or float(metadata.get("alpha", self._params.alpha)) != self._params.alpha:
             raise BadInput(
                 f"{adapter} is not a LoRA of rank {self._params.rank} and alpha {self._params.alpha:g} "
                 f"on {self._family.spec.name}'s layers ({self._params.targets}).",
@@ -269,20 +283,27 @@ class _Session:
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
 
-    def _restore(self, last: checkpoint.Checkpoint) -> None:
+    def _resume(self, last: Checkpoint) -> None:
+        """Loads a checkpoint: its adapter as the averages, the trained weights, the optimiser's state, the step."""
         state, _ = read_adapter(last.adapter)
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
         optimizer = last.optimizer()
-        self._average.go_on(optimizer.pop("raw"))
+        self._average.restore(optimizer.pop("raw"))
         self._optimizer.load_state_dict(optimizer)
         self._step = last.step
 
 
 @contextmanager
-def trainable(transformer: Any, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
-    """A fresh float32 LoRA on a frozen transformer, which is left as it was found; yields its weights."""
-    config = use_lean_layers(LoraConfig(r=params.rank, lora_alpha=params.alpha, target_modules=targets.pattern))
+def trainable(transformer: Transformer, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
+    """Puts a fresh float32 LoRA on a frozen transformer for the length of a block; yields the LoRA's weights."""
+    config = use_lean_layers(
+        LoraConfig(
+            r=params.rank,
+            lora_alpha=params.alpha,  # type: ignore[arg-type]  # peft declares an int and computes with any number
+            target_modules=targets.pattern,
+        )
+    )
     try:
         transformer.requires_grad_(False)
         with torch.random.fork_rng(devices=[]):
@@ -303,11 +324,7 @@ def _due(step: int, every: int, steps: int) -> bool:
     return step == steps or (every > 0 and step % every == 0)
 
 
-def _owes_previews(last: checkpoint.Checkpoint, run: TrainRun) -> bool:
-    """Whether a run was stopped between a checkpoint and the previews of its step."""
+def _previews_missing(last: Checkpoint, run: TrainRun) -> bool:
+    """Returns whether a run was stopped between a checkpoint and the previews of its step."""
     due = _due(last.step, run.params.sample_every, run.params.steps)
-    return due and bool(run.previews) and not last.told
-
-
-def _tick(on_step: OnStep, step: int, total: int, what: str) -> Callable[[int, int], None]:
-    return lambda done, steps: on_step(step, total, f"{what}: {done}/{steps}")
+    return due and bool(run.previews) and not last.previews_done

@@ -1,7 +1,7 @@
-"""Who works on a step: one process, or several that each take some of its examples and add up what they found.
+"""Divides the examples of a step among the processes of a training, and adds up their gradients.
 
-Every process draws the whole step's examples, noise and noise levels, which are a function of the seed and the step,
-and keeps its share; so several processes learn from exactly what one would have learned from.
+Every process draws the noise and the noise levels of the whole step, which are a function of the seed and the step, and
+keeps its share, so that several processes learn from exactly what one would have learned from.
 """
 
 from __future__ import annotations
@@ -20,99 +20,100 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """One process's view of all of them."""
+    """Represents all processes of a training to one of them."""
 
-    main: bool  # this one writes checkpoints and draws previews
-    asked: bool  # somebody asked this process to stop
+    main: bool  # this process writes checkpoints and draws previews
+    stop_requested: bool  # this process was asked to stop
 
     @property
     def stopping(self) -> bool:
-        """Whether all of them stop now: the same answer in each, from one step to the next."""
+        """Returns whether all processes stop now; between two steps each of them gets the same value."""
         ...
 
     def share(self, first: int, count: int) -> list[int]:
-        """Which rows of a batch are ours; `first` counts the step's examples before it."""
+        """Returns this process's rows of a batch of `count`; `first` examples of the step come before the batch."""
         ...
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sum every weight's gradient over all processes, in place; answers the sum of the figures."""
+        """Sums the weights' gradients over all processes, in place; returns the sum of the figures."""
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
-        """One process a machine at a time fills the cache; the others then find it full."""
+        """Returns a context that one process of a machine enters first, to fill the cache for the others."""
         ...
 
     def check(self, examples: int) -> None:
-        """Refuse a step that has too few examples for all. Raises: BadInput."""
+        """Refuses a step with fewer examples than processes. Raises: BadInput."""
         ...
 
 
-class Alone:
-    """The usual case: one process does it all, and nothing is added to anything."""
+class SingleWorker:
+    """Represents the only process of a training, which takes every example."""
 
     main = True
-    asked = False
+    stop_requested = False
 
     @property
     def stopping(self) -> bool:
-        """As soon as it was asked."""
-        return self.asked
+        """Returns whether a stop was requested."""
+        return self.stop_requested
 
     def share(self, first: int, count: int) -> list[int]:
-        """Every row."""
+        """Returns every row."""
         del first
         return list(range(count))
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """The figures as they are."""
+        """Returns the figures unchanged."""
         del weights
         return figures
 
     def encoding(self) -> AbstractContextManager[None]:
-        """There is nobody to wait for."""
+        """Returns a context without effect."""
         return nullcontext()
 
     def check(self, examples: int) -> None:
-        """One is never too many."""
+        """Accepts any number of examples."""
 
 
-class Several:
-    """The processes that `accelerate launch` started, on one machine or on many that share the run's folder."""
+class DistributedWorkers:
+    """Represents the processes that `accelerate launch` started, on machines that share the run's folder."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self.main = accelerator.is_main_process
-        self.asked = self._stopping = False
+        self.main: bool = accelerator.is_main_process
+        self.stop_requested = self._stopping = False
 
     @property
     def stopping(self) -> bool:
-        """Once all know that one was asked, which they learn with a step's gradients."""
+        """Returns whether any process had a stop request when the gradients were last added up."""
         return self._stopping
 
     def share(self, first: int, count: int) -> list[int]:
-        """Every n-th example of the step."""
+        """Returns every n-th example of the step, for n processes."""
         processes, ours = self._accelerator.num_processes, self._accelerator.process_index
         return [row for row in range(count) if (first + row) % processes == ours]
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """In one message; a weight that none of our examples reached counts as zeros."""
+        """Sums gradients, figures and stop requests in one message; a weight without a gradient adds zeros."""
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
-        extra = torch.cat([figures, figures.new_tensor([float(self.asked)])]).to(gradients[0].device)
+        extra = torch.cat([figures, figures.new_tensor([float(self.stop_requested)])]).to(gradients[0].device)
         sent = torch.cat([*(each.flatten() for each in gradients), extra])
         received: Tensor = self._accelerator.reduce(sent, "sum")
         *summed, total = received.split([*(each.numel() for each in gradients), len(extra)])
         for weight, gradient in zip(weights, summed, strict=True):
             weight.grad = gradient.view_as(weight)
-        *told, stop = total.cpu()
+        *added, stop = total.cpu()
         self._stopping = bool(stop)
-        return torch.stack(told)
+        return torch.stack(added)
 
     def encoding(self) -> AbstractContextManager[None]:
-        """The machine's first process first."""
-        return self._accelerator.local_main_process_first()
+        """Returns Accelerate's context that a machine's first process enters before the others."""
+        first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
+        return first
 
     def check(self, examples: int) -> None:
-        """A process without an example would only wait."""
+        """Refuses a step with fewer examples than processes, some of which would only wait. Raises: BadInput."""
         processes = self._accelerator.num_processes
         if examples < processes:
             raise BadInput(

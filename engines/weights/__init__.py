@@ -1,1 +1,1 @@
-"""Weights on disk and in memory: forms, quantisation, tables in place of layers."""
+"""Reads, quantises and stores weights, and replaces layers by tables."""

@@ -1,7 +1,7 @@
-"""A safetensors file whose tensors start at whole cache lines.
+"""Writes safetensors files whose tensors start at whole cache lines.
 
-Mapped weights are used where they lie, and matrix products may round differently where they lie crookedly: the
-format's own writer aligns to 8 bytes, which is enough to change a picture.
+Mapped weights are used in place, and matrix products may round differently where a tensor is not aligned: the format's
+own writer aligns to 8 bytes, and the difference is enough to change a picture.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-ALIGNMENT = 64
+ALIGNMENT = 64  # bytes
 _NAMES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
@@ -22,7 +22,7 @@ _NAMES = {
 
 
 def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write contiguous host tensors; those of whole lines come first, so only small odd ones at the end lie crookedly.
+    """Writes contiguous host tensors, those of whole lines first, so that only small ones at the end are not aligned.
 
     Source: the format's description in huggingface/safetensors, README.md.
     """
@@ -42,5 +42,5 @@ def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def straight(tensor: Tensor) -> Tensor:
-    """The tensor where it lies, or a copy of one that lies crookedly."""
+    """Returns the tensor itself, or a copy where it is not aligned."""
     return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()

@@ -1,41 +1,45 @@
-"""From a folder in diffusers layout to the parts that a plan leases."""
+"""Sizes, loads and quantises the parts of a model folder in diffusers layout, for a plan to lease."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-import struct
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 
 from engines.api.errors import ModelMissing
-from engines.api.protocols import Component, ModelSpec
+from engines.api.params import Json
+from engines.api.protocols import Component, Loaded, ModelSpec
+from engines.catalogue.given import header
 from engines.catalogue.imports import bringing_in
 from engines.catalogue.weights import FULL_WIDTH, held_name, pulled_form
 from engines.weights import originals, store
 from engines.weights.originals import shards, tensors
 from engines.weights.quantise import FORMS, check_whole, model_bytes, place, skeleton, stored
 
+LibraryClass: TypeAlias = Any  # a class of diffusers or transformers, by its name in model_index.json
+
 _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I64": 8, "I32": 4}
 
 
 def weight_dtype(spec: ModelSpec) -> torch.dtype:
-    """What a model's weights are held in: the embedded ones float32, exact on any CPU; the large ones bfloat16."""
-    return torch.float32 if spec.toy else torch.bfloat16
+    """Returns the type of a model's weights: float32 for the embedded models, exact on any CPU; else bfloat16."""
+    dtype: torch.dtype = getattr(torch, spec.dtype)
+    return dtype
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
-    """How a part is held: `bf16` (full width), `nf4` or `int8`; as the row says, or as `pull` was asked for."""
+    """Returns the form of a part, `bf16` (full width), `nf4` or `int8`: the pulled form, or the row's own."""
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)
     own = next((form for form in FORMS if name in spec.options.get(form, ())), FULL_WIDTH)
@@ -43,28 +47,28 @@ def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
 
 
 def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
-    """The same row with one of its parts held in another form, whatever was pulled."""
+    """Returns the row with one of its parts in another form, whatever was pulled."""
     return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
 def row_key(spec: ModelSpec, name: str) -> str:
-    """What a part's row is called on the card: held in another form, it never stands in for the one that draws."""
+    """Returns the row's name in a component's key, which differs for a part in another form than the one that draws."""
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
 
 
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
-    """The same row with what it quantises held in another form."""
+    """Returns the row with every part that it quantises in another form."""
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
     rest = {key: value for key, value in spec.options.items() if key not in FORMS}
     return replace(spec, options={**rest, form: small} if form in FORMS else rest)
 
 
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
-    """One part of a model as the GPU manager moves it, sized without reading a weight.
+    """Returns one part of a model as the GPU manager moves it; reads no weight for its size.
 
-    `bytes`: the registry row's figure where it has one, else what was written when it was quantised, else counted
-    from the files' headers, or from the shapes of the model that its config describes. Raises: ModelMissing.
+    `bytes`: the registry row's figure where it has one, else the one stored when the part was quantised, else the sum
+    of the shapes in the files' headers, or in the model that its config describes. Raises: ModelMissing.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -74,15 +78,16 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 
 
 def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
-    """What a part of `size` bytes takes on the card when its blocks come one by one: all outside of them, and two.
+    """Returns the bytes on the card of a part of `size` bytes whose blocks are copied in one by one.
 
-    A block is what a numbered list holds; what lies outside keeps its full width of `itemsize` bytes. 0 where the
-    files know no blocks. Two, since one is copied in before the allocator has all of the last one back.
+    These are all weights outside of the blocks, at their full width of `itemsize` bytes, and two blocks: one is copied
+    in before the allocator has all of the last one back. A block is an entry of a numbered list. Returns 0 where the
+    files hold no blocks.
     """
     outside, blocks = 0, Counter[str]()
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
+            for name in tensors.keys():  # noqa: SIM118  safe_open is no mapping
                 elements = math.prod(tensors.get_slice(name).get_shape())
                 block = re.match(r"(.*?\.)?[A-Za-z_]+\.\d+(?=\.)", name)
                 if block:
@@ -96,17 +101,22 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
     return least if least < size else 0
 
 
-def load(spec: ModelSpec, folder: Path, name: str) -> Any:
-    """The module in evaluation mode with frozen weights, on the host, of the class that model_index.json names.
+def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
+    """Loads a part to the host, of the class that model_index.json names, frozen and in evaluation mode.
 
-    A part that was quantised before is mapped from its files; else it is quantised now, weight by weight, when its
-    form is not `bf16`. Raises: ModelMissing.
+    A part that was quantised before is mapped from its files; otherwise it is quantised now, weight by weight, where
+    its form is not `bf16`. Raises: ModelMissing.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
         module = _filled(spec, folder, name, source, form, store.read)
     elif form in FORMS:
-        module = _filled(spec, folder, name, source, form, partial(_quantise, dtype=dtype))
+
+        def quantise(model: Loaded, source: Path, form: str) -> None:
+            for key, weight in tensors(source, model):
+                place(model, stored(model, key, weight, form, dtype), form)
+
+        module = _filled(spec, folder, name, source, form, quantise)
     else:
         knob = "dtype" if _library(folder, name) == "transformers" else "torch_dtype"
         module = _class(folder, name).from_pretrained(source, local_files_only=True, **{knob: dtype})
@@ -114,7 +124,7 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Any:
 
 
 def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
-    """The folder whose files `load` reads: the quantised part's where it was written, else the original's."""
+    """Returns the folder whose files `load` reads: the quantised part's where there is one, else the original's."""
     held = folder / held_name(name, form_of(spec, folder, name))
     return held if store.held_bytes(held) else folder / name
 
@@ -123,7 +133,7 @@ def write(
     spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
     on_tensor: store.OnTensor = lambda _: None,
 ) -> None:  # fmt: skip
-    """Quantise one part once, from a folder or a single file, to where `load` finds it.
+    """Quantises one part, from a folder or a single file, into the folder from which `load` reads.
 
     Raises: ModelMissing, BadInput.
     """
@@ -134,22 +144,22 @@ def write(
 
 
 def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
-    """Whether what `pull` was given fills the parts of a model that are made of it; no weight is read.
+    """Refuses given weights that do not fill the parts that `pull` makes of them; reads no weight.
 
-    `folder` has the configurations, `source` is a model's folder or the transformer's file. Raises: ModelMissing,
+    `folder` holds the configurations, `source` is a model's folder or the transformer's file. Raises: ModelMissing,
     BadInput.
     """
     small = {name for form in FORMS for name in spec.options.get(form, ())}
     for name in sorted({"transformer"} if source.is_file() else small):
-        place = source if source.is_file() else source / name
-        originals.demand_fitting(place, bare(folder, name, folder / name))
+        given = source if source.is_file() else source / name
+        originals.demand_fitting(given, bare(folder, name, folder / name))
 
 
 def _filled(
-    spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Any, Path, str], None]
-) -> Any:
-    """A skeleton with its weights in."""
-    model = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
+    spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Loaded, Path, str], None]
+) -> Loaded:
+    """Returns a part's skeleton after `fill` has put its weights in. Raises: ModelMissing."""
+    model: Loaded = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
     fill(model, source, form)
     if _library(folder, name) == "transformers":
         model.tie_weights(missing_keys={key for key, weight in model.named_parameters() if weight.is_meta})
@@ -157,13 +167,8 @@ def _filled(
     return model
 
 
-def _quantise(model: Any, source: Path, form: str, dtype: torch.dtype) -> None:
-    for name, weight in tensors(source, model):
-        place(model, stored(model, name, weight, form, dtype), form)
-
-
-def bare(folder: Path, name: str, source: Path) -> Any:
-    """The model that a part's config describes, all weights on the meta device, those that are shared tied."""
+def bare(folder: Path, name: str, source: Path) -> Loaded:
+    """Builds the model that a part's config describes, its weights on the meta device, shared ones tied."""
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
     with init_empty_weights(include_buffers=False):
@@ -177,30 +182,38 @@ def bare(folder: Path, name: str, source: Path) -> Any:
 
 
 def _full_width(spec: ModelSpec) -> tuple[str, ...]:
-    """What the row wants kept at full width, shared by all blocks or small."""
+    """Returns the modules that the row keeps at full width: small ones, or those that all blocks share."""
     return tuple(spec.options.get("full_width", ()))
 
 
 def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
-    dtype = weight_dtype(spec)
+    """Computes the bytes of a part from the shapes in its config, or in its files' headers."""
+    dtype, original = weight_dtype(spec), _existing(folder / name)
     if form in FORMS:
-        empty = bare(folder, name, _existing(folder / name))
-        return model_bytes(skeleton(empty, form, dtype, _full_width(spec)), form, dtype)
-    return sum(_header_elements(file) for file in shards(_existing(folder / name))) * dtype.itemsize
+        return model_bytes(skeleton(bare(folder, name, original), form, dtype, _full_width(spec)), form, dtype)
+    elements = 0
+    for file in shards(original):
+        for entry in (entry for key, entry in header(file).items() if key != "__metadata__"):
+            if entry["dtype"] in _STORED_BYTES:
+                elements += math.prod(entry["shape"])
+            else:  # quantised already: it stays as it is stored
+                start, end = entry["data_offsets"]
+                elements += math.ceil((end - start) / 2)
+    return elements * dtype.itemsize
 
 
-def tokenizer(folder: Path, name: str) -> Any:
-    """A tokenizer or processor, of the class that model_index.json names. Raises: ModelMissing."""
+def tokenizer(folder: Path, name: str) -> Loaded:
+    """Loads a tokenizer or processor, of the class that model_index.json names. Raises: ModelMissing."""
     return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
 
 
-def scheduler(folder: Path) -> dict[str, Any]:
-    """The scheduler's configuration, which `sampling.sigmas` understands. Raises: ModelMissing."""
+def scheduler(folder: Path) -> Json:
+    """Reads the scheduler's configuration, for `sampling.sigmas`. Raises: ModelMissing."""
     return _read_json(folder / "scheduler" / "scheduler_config.json")
 
 
-def config(folder: Path, name: str) -> dict[str, Any]:
-    """A part's own config.json, so that sizes are known before its weights are. Raises: ModelMissing."""
+def config(folder: Path, name: str) -> Json:
+    """Reads a part's own config.json, which gives sizes without its weights. Raises: ModelMissing."""
     return _read_json(folder / name / "config.json")
 
 
@@ -208,35 +221,21 @@ def _library(folder: Path, name: str) -> str:
     return str(_index_entry(folder, name)[0])
 
 
-def _class(folder: Path, name: str) -> Any:
+def _class(folder: Path, name: str) -> LibraryClass:
     library, class_name = _index_entry(folder, name)
     with bringing_in():
         return getattr(import_module(library), class_name)
 
 
 def _index_entry(folder: Path, name: str) -> list[str]:
+    """Returns the library and the class of a part. Raises: ModelMissing."""
     index = _read_json(folder / "model_index.json")
     if name not in index:
-        raise ModelMissing(f"{folder / 'model_index.json'} names no {name}.", "Download the whole model folder again.")
+        raise ModelMissing(f"{folder / 'model_index.json'} lacks {name}.", "Download the whole model folder again.")
     return list(index[name])
 
 
-def _header_elements(file: Path) -> int:
-    with file.open("rb") as stream:
-        (length,) = struct.unpack("<Q", stream.read(8))
-        header = json.loads(stream.read(length))
-    entries = (entry for key, entry in header.items() if key != "__metadata__")
-    return sum(_entry_elements(entry) for entry in entries)
-
-
-def _entry_elements(entry: dict[str, Any]) -> int:
-    if entry["dtype"] in _STORED_BYTES:
-        return math.prod(entry["shape"])
-    start, end = entry["data_offsets"]  # already quantised: it stays as it is stored
-    return math.ceil((end - start) / 2)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path) -> Json:
     return dict(json.loads(_existing(path).read_text(encoding="utf-8")))
 
 

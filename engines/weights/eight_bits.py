@@ -1,7 +1,7 @@
-"""A linear layer whose frozen weight is held in 8 bits, one scale a row.
+"""Defines a linear layer whose frozen weight is held in 8 bits, with one scale a row.
 
-Plain tensors alone: it saves, maps and moves as any layer does, and a LoRA beside it trains. The scale is rounded
-before the weight is, so that its own rounding costs nothing; at least as close as optimum-quanto's qint8.
+It holds plain tensors only: it saves, maps and moves as any layer does, and a LoRA beside it can train. The scale is
+rounded before the weight is, so that its own rounding adds no error; at least as exact as optimum-quanto's qint8.
 """
 
 from __future__ import annotations
@@ -15,33 +15,36 @@ _LARGEST = 127
 
 
 class Linear8bit(nn.Linear):
-    """As `nn.Linear`, with `weight` (out, in) int8 and `scale` (out,) of the compute dtype; never trained itself."""
+    """Computes as `nn.Linear`, with `weight` (out, in) int8 and `scale` (out,) of the compute dtype, both frozen."""
 
-    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype, device: Any) -> None:
+    scale: Tensor
+
+    def __init__(self, in_features: int, out_features: int, bias: bool, dtype: torch.dtype, device: str) -> None:
         super().__init__(in_features, out_features, bias, device=device, dtype=dtype)
         weight = torch.empty(out_features, in_features, dtype=torch.int8, device=device)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.register_buffer("scale", torch.empty(out_features, dtype=dtype, device=device))
 
     def forward(self, input: Tensor) -> Tensor:
-        """(…, in) to (…, out), in autocast's type where that is on."""
+        """Computes (…, in) to (…, out), in autocast's type where that is on."""
         input = as_multiplied(input)
-        out = _Product.apply(input, self.weight) * self.scale.to(input.dtype)
+        product: Tensor = _Product.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's own
+        out = product * self.scale.to(input.dtype)
         return out if self.bias is None else out + self.bias.to(input.dtype)
 
 
 def as_multiplied(input: Tensor) -> Tensor:
-    """The input in the type that autocast multiplies in, as `nn.Linear` would take it.
+    """Converts the input to the type in which autocast multiplies, as `nn.Linear` does.
 
-    Without it what a norm leaves in float32 stays so through every product, and all that is kept for a backward
-    takes twice the bytes.
+    Otherwise the float32 output of a norm stays float32 through every product, and everything that is kept for the
+    backward pass takes twice the bytes.
     """
     device = input.device.type
     return input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
 
 
 def eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """A weight (out, in) as int8 and its scales (out,) in `dtype`."""
+    """Quantises a weight (out, in) to int8; returns it and its scales (out,) in `dtype`."""
     wide = weight.float()
     scale = (wide.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny).to(dtype)
     levels = (wide / scale.float()[:, None]).round_().clamp_(-_LARGEST, _LARGEST)
@@ -49,7 +52,7 @@ def eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
 
 
 class _Product(torch.autograd.Function):
-    """x · Wᵀ with W widened for the moment only: autograd would keep the wide copy of every layer until backward."""
+    """Computes x · Wᵀ and widens W only during it: autograd would keep the wide copy of every layer until backward."""
 
     @staticmethod
     def forward(ctx: Any, input: Tensor, weight: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
-"""Weights as others publish them, one tensor at a time: a folder in diffusers' or transformers' layout, or one file.
+"""Reads weights as others publish them, one tensor at a time, from a folder in diffusers' layout or from one file.
 
-Tensors are mapped from their files: nothing is read before it is looked at, and a shard is let go when it is done.
+Tensors are mapped from their files: a tensor is read when it is first used, and a shard is closed after its last one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,11 +28,12 @@ _BLOCK_NAMES = {"double_blocks": "transformer_blocks", "single_blocks": "single_
 _BFL_BLOCK = re.compile(r"(double_blocks|single_blocks)\.(\d+)\.")
 _DIFFUSERS_BLOCK = re.compile(r"(transformer_blocks|single_transformer_blocks)\.0\.")
 _TINY = 8  # numbers in a marker, at most
-Read = Callable[[Any, str], Tensor]
+Mapped: TypeAlias = Any  # an open safetensors file, whose class has no types
+Read = Callable[[Mapped, str], Tensor]
 
 
 def shards(folder: Path) -> list[Path]:
-    """The safetensors files of a part: those its index names, else those without a variant in their name.
+    """Returns the safetensors files of a part: those of its index, else those without a variant in their name.
 
     Raises: ModelMissing.
     """
@@ -47,31 +48,37 @@ def shards(folder: Path) -> list[Path]:
 
 
 def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Every weight of a part under the names that `model` has for it, from its folder or its single file.
+    """Yields every weight of a part under its name in `model`, from a folder or a single file.
 
-    Raises: ModelMissing; BadInput for a weight of another shape, and where a single file is of a kind that is not read.
+    Raises: ModelMissing; BadInput for a weight of another shape, and for a single file of a kind that is not read.
     """
     yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
 
 
 def demand_fitting(source: Path, model: nn.Module) -> None:
-    """Whether `tensors` would give every weight of `model`, in its shape; no weight is read.
+    """Checks that `tensors` would yield every weight of `model` in its shape; reads no weight.
 
     Raises: ModelMissing, BadInput.
     """
-    came = {name for name, _ in _fitting(source, model, _outline)}
+
+    def outline(mapped: Mapped, key: str) -> Tensor:
+        """Returns a tensor of a weight's shape and type without its numbers."""
+        part = mapped.get_slice(key)
+        return torch.empty(part.get_shape(), dtype=_TYPES.get(part.get_dtype(), torch.uint8), device="meta")
+
+    came = {name for name, _ in _fitting(source, model, outline)}
     weights = dict(model.named_parameters(remove_duplicate=False))
     tied = {id(weights[name]) for name in came if name in weights}
     missing = [name for name, weight in weights.items() if id(weight) not in tied]
     if missing:
         raise BadInput(
             f"{source.name} lacks {len(missing)} weights of {type(model).__name__}, the first is {missing[0]}.",
-            "It is another model, or not all of this one: give the weights of the very model that you pull.",
+            "It is another model, or only a part of this one: give all weights of the very model that you pull.",
         )
 
 
 def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
-    """As `tensors`, whatever a weight is read as. Raises: ModelMissing, BadInput."""
+    """Yields what `tensors` does, with each weight read by `read`. Raises: ModelMissing, BadInput."""
     for name, weight in (_single_file if source.is_file() else _folder)(source, model, read):
         path, _, leaf = name.rpartition(".")
         expected = getattr(model.get_submodule(path), leaf)
@@ -84,24 +91,18 @@ def _fitting(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, 
         yield name, weight
 
 
-def _outline(mapped: Any, key: str) -> Tensor:
-    """A weight's shape and type, on no device."""
-    part = mapped.get_slice(key)
-    return torch.empty(part.get_shape(), dtype=_TYPES.get(part.get_dtype(), torch.uint8), device="meta")
-
-
 def _folder(source: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
     names = _Names(model)
     for file in shards(source):
         with opened(file) as mapped:
-            for key in mapped.keys():  # noqa: SIM118
+            for key in mapped.keys():  # noqa: SIM118  safe_open is no mapping
                 name = names(key)
                 if name:
                     yield name, read(mapped, key)
 
 
 class _Names:
-    """From names in a file to names in a module, by transformers' own table of what it has renamed."""
+    """Converts names in a file to names in a module, by transformers' own table of renamed modules."""
 
     def __init__(self, model: nn.Module) -> None:
         self._known = dict.fromkeys([*model.state_dict(), *(name for name, _ in model.named_parameters())], True)
@@ -109,7 +110,7 @@ class _Names:
         self._renamings = _renamings(model)
 
     def __call__(self, key: str) -> str:
-        """Empty for what the module has no place for: old files carry buffers that are computed today."""
+        """Returns the name in the module, empty where it has none: old files hold buffers that are computed today."""
         if key in self._known:
             return key
         if self._renamings:
@@ -120,7 +121,7 @@ class _Names:
 
 
 def _renamings(model: nn.Module) -> list[Any]:
-    """transformers' renamings; diffusers' models have none."""
+    """Returns transformers' renamings of a model; diffusers' models have none."""
     from transformers import PreTrainedModel
 
     if not isinstance(model, PreTrainedModel):
@@ -132,34 +133,35 @@ def _renamings(model: nn.Module) -> list[Any]:
 
 
 def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str, Tensor]]:
-    """A transformer's own file, from Black Forest Labs, ComfyUI or diffusers, through diffusers' own converters."""
+    """Yields the weights of a transformer's file, by Black Forest Labs, ComfyUI or diffusers, in diffusers' names."""
     kind = type(model).__name__
     if file.suffix != ".safetensors":
         raise BadInput(f"{file.name} is not a safetensors file.", given.READ)
     if trouble := given.quantised(given.header(file)):
         raise BadInput(f"{file.name} is quantised in a way that is not read here ({trouble}).", given.READ)
     with opened(file) as mapped:
-        state = {key.removeprefix(given.PREFIX): read(mapped, key) for key in mapped.keys()}  # noqa: SIM118
-        state = {key: weight for key, weight in state.items() if not _is_marker(key, weight)}
+        keys = mapped.keys()
+        state = {key.removeprefix(given.PREFIX): read(mapped, key) for key in keys}
+        for marker in given.MARKERS:
+            if marker in state and state[marker].numel() <= _TINY:
+                del state[marker]
         known = model.state_dict().keys()
         for name, weight in state.items() if state.keys() <= known else converted(kind, state, file.name):
             if name not in known:
-                raise BadInput(f"{file.name} holds no {kind}, which has no place for {name}.", given.READ)
-            yield name, _float(weight)
-
-
-def _is_marker(key: str, weight: Tensor) -> bool:
-    return key in given.MARKERS and weight.numel() <= _TINY
+                raise BadInput(f"{file.name} holds no {kind}: that model has no {name}.", given.READ)
+            is_8_bit = weight.dtype in (torch.float8_e4m3fn, torch.float8_e5m2)  # widened: nothing computes in them
+            yield name, weight.to(torch.bfloat16) if is_8_bit else weight
 
 
 def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
-    """By the converter that diffusers' `from_single_file` would take, a block at a time: it copies what it splits.
+    """Converts a checkpoint by the converter of diffusers' `from_single_file`, one block at a time to save memory.
 
     Raises: BadInput.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
-    convert = SINGLE_FILE_LOADABLE_CLASSES.get(kind, {}).get("checkpoint_mapping_fn", dict)
+    loadable: Any = SINGLE_FILE_LOADABLE_CLASSES
+    convert = loadable.get(kind, {}).get("checkpoint_mapping_fn", dict)
     try:
         for index, (part, blocks) in enumerate(_block_by_block(state)):
             for name, weight in convert(part).items():
@@ -178,7 +180,10 @@ def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[
 
 
 def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], set[str]]]:
-    """A checkpoint in Black Forest Labs' names as models of one block of each kind, and which kinds are not repeats."""
+    """Splits a checkpoint in Black Forest Labs' names into models of one block of each kind.
+
+    Yields each model, and the kinds (diffusers' names) whose block in it is new: a kind with fewer blocks repeats one.
+    """
     blocks: dict[tuple[str, int], dict[str, Tensor]] = {}
     around = {}
     for key, weight in state.items():
@@ -194,14 +199,9 @@ def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor
         yield part, {_BLOCK_NAMES[kind] for kind, count in counts.items() if index < count}
 
 
-def _float(tensor: Tensor) -> Tensor:
-    """Plain 8-bit floats are widened; nothing computes in them."""
-    return tensor.to(torch.bfloat16) if tensor.dtype in (torch.float8_e4m3fn, torch.float8_e5m2) else tensor
-
-
 @contextmanager
-def opened(file: Path) -> Iterator[Any]:
-    """A safetensors file, mapped. Raises: ModelMissing where it is not there or damaged."""
+def opened(file: Path) -> Iterator[Mapped]:
+    """Opens and maps a safetensors file. Raises: ModelMissing where it does not exist or is damaged."""
     if not file.is_file():
         raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
     try:

@@ -1,6 +1,6 @@
-"""A model's whole folder with random weights of its published shapes, for measuring memory where nothing is downloaded.
+"""Builds a model's folder with random weights of its published shapes, to measure memory without a download.
 
-The pictures are noise; bytes, kernels and stages are the real ones.
+Its pictures are noise; bytes, kernels and stages are those of the real model.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
@@ -17,9 +16,9 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from torch import Tensor, nn
 from transformers import PreTrainedTokenizerFast, Qwen2VLImageProcessorPil
 
-from engines.api.protocols import ModelSpec
+from engines.api.protocols import Loaded, ModelSpec
 from engines.catalogue.shapes import Layout, write_layout
-from engines.catalogue.weights import held_name
+from engines.catalogue.weights import FULL_WIDTH, held_name
 from engines.weights import components, store
 from engines.weights.quantise import skeleton
 
@@ -35,14 +34,14 @@ _QWEN_IDS = ("image_token_id", "<|image_pad|>"), ("video_token_id", "<|video_pad
 
 @dataclass(frozen=True)
 class _Extras:
-    """What a family needs beside its weights."""
+    """Writes what a family needs beside its weights; `index` is its part of model_index.json."""
 
     write: Callable[[Path], None]
     index: Mapping[str, list[str]]
 
 
 def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Write it, each part in the form that the row holds it in; random numbers are drawn and quantised on `device`."""
+    """Writes the folder with each part in the row's form; random numbers are drawn and quantised on `device`."""
     _frame(spec, layout, folder)
     dtype = components.weight_dtype(spec)
     for name in layout:
@@ -54,11 +53,11 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
 
 
 def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Write it as the hub has it, every part at full width in its library's own files, for those who read no other."""
+    """Writes the folder as the hub has it, at full width in the libraries' own files, for programs that need these."""
     _frame(spec, layout, folder)
     for name in layout:
         dtype = components.weight_dtype(spec)
-        model: Any = skeleton(components.bare(folder, name, folder / name), components.FULL_WIDTH, dtype)
+        model: Loaded = skeleton(components.bare(folder, name, folder / name), FULL_WIDTH, dtype)
         model.to_empty(device="cpu")
         for key, weight in _random(model, device):
             model.get_parameter(key).data.copy_(weight)
@@ -67,7 +66,7 @@ def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: st
 
 
 def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
-    """All that is not weights."""
+    """Writes everything but the weights."""
     write_layout(layout, folder)
     extras = _EXTRAS[spec.family]
     extras.write(folder)
@@ -76,7 +75,7 @@ def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
 
 
 def _random(model: nn.Module, device: str) -> Iterator[tuple[str, Tensor]]:
-    """Weights as small as training leaves them; norms are one, so that nothing overflows."""
+    """Yields weights of the size that training leaves; norms are one, so that nothing overflows."""
     generator = torch.Generator(device).manual_seed(0)
     for name, weight in model.named_parameters():
         if weight.ndim < 2:
@@ -85,8 +84,8 @@ def _random(model: nn.Module, device: str) -> Iterator[tuple[str, Tensor]]:
             yield name, torch.randn(weight.shape, generator=generator, device=device) / weight[0].numel() ** 0.5
 
 
-def _tokenizer(specials: list[str], longest: int) -> Any:
-    """One that reads every word as unknown: as many tokens as a text has words and marks."""
+def _tokenizer(specials: list[str], longest: int) -> PreTrainedTokenizerFast:
+    """Returns a tokenizer that reads every word as unknown: one token for each word and each mark."""
     inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate([*specials, "<unk>"])}, unk_token="<unk>"))
     inner.pre_tokenizer = pre_tokenizers.Split(Regex(r"<\|[a-z_]+\|>|\w+|\s|[^\w\s]"), "isolated")
     return PreTrainedTokenizerFast(
@@ -98,12 +97,14 @@ def _tokenizer(specials: list[str], longest: int) -> Any:
 def _flux(folder: Path) -> None:
     _tokenizer(_PLAIN, 77).save_pretrained(folder / "tokenizer")
     _tokenizer(_PLAIN, 512).save_pretrained(folder / "tokenizer_2")
-    schedule = FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15)
+    schedule: Loaded = FlowMatchEulerDiscreteScheduler(
+        shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15
+    )
     schedule.save_pretrained(folder / "scheduler")
 
 
 def _qwen_edit(folder: Path) -> None:
-    """The configuration's special tokens become this tokenizer's; no size depends on them."""
+    """Writes this tokenizer's special tokens into the configuration; no size depends on them."""
     tokenizer = _tokenizer(_QWEN, 8192)
     file = folder / "text_encoder" / "config.json"
     ids = {key: tokenizer.convert_tokens_to_ids(word) for key, word in _QWEN_IDS}
@@ -111,10 +112,11 @@ def _qwen_edit(folder: Path) -> None:
     for name in ("tokenizer", "processor"):
         tokenizer.save_pretrained(folder / name)
     Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=28 * 28 * 1280).save_pretrained(folder / "processor")
-    FlowMatchEulerDiscreteScheduler(
+    schedule: Loaded = FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True, base_shift=0.5, max_shift=0.9, max_image_seq_len=8192, shift_terminal=0.02,
         time_shift_type="exponential",
-    ).save_pretrained(folder / "scheduler")  # fmt: skip
+    )  # fmt: skip
+    schedule.save_pretrained(folder / "scheduler")
 
 
 _FAST = ["transformers", "PreTrainedTokenizerFast"]

@@ -1,23 +1,16 @@
-"""The words of the drawn world, as plain data that captions, instructions and tokenizers share (stdlib only)."""
+"""The wording of the drawn world: exactly the instructions and captions that the embedded models were trained with."""
 
 from __future__ import annotations
 
-ANGLES: tuple[str, ...] = ("front", "half-left", "profile-left", "half-right", "profile-right")
-EXPRESSIONS: tuple[str, ...] = ("neutral", "smiling", "angry", "sad")
-FRAMINGS: tuple[str, ...] = ("head", "bust", "full body")
-POSES: tuple[str, ...] = ("standing", "sitting", "T-pose")
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, FULL_BODY, POSES
+from engines.wording.vocabulary import CaptionPart, EditKind, Vocabulary
+
 OUTFITS: tuple[str, ...] = (
     "red shirt", "blue shirt", "green hoodie", "yellow dress", "black suit", "striped sweater", "orange jacket",
 )  # fmt: skip
 BACKGROUNDS: tuple[str, ...] = ("white studio", "forest", "beach", "city", "mountains", "night", "room")
 LIGHTS: tuple[str, ...] = ("soft", "warm", "cold", "side")
 STYLES: tuple[str, ...] = ("flat", "comic")
-
-HAIR_STYLES: tuple[str, ...] = ("short", "long", "bob", "bun", "curly", "spiky", "bald")
-HAIR_COLOURS: tuple[str, ...] = ("black", "brown", "blond", "red", "grey", "blue", "pink", "green")
-SKINS: tuple[str, ...] = ("pale", "light", "tan", "brown", "dark")
-EYES: tuple[str, ...] = ("brown", "blue", "green", "grey")
-FEATURES: tuple[str, ...] = ("none", "glasses", "freckles", "beard")
 
 SCENE_VALUES: dict[str, tuple[str, ...]] = {
     "angle": ANGLES,
@@ -29,21 +22,7 @@ SCENE_VALUES: dict[str, tuple[str, ...]] = {
     "light": LIGHTS,
     "style": STYLES,
 }
-PERSON_VALUES: dict[str, tuple[str, ...]] = {
-    "hair_style": HAIR_STYLES,
-    "hair_colour": HAIR_COLOURS,
-    "skin": SKINS,
-    "eyes": EYES,
-    "feature": FEATURES,
-}
-IDENTITY_WORDS: frozenset[str] = frozenset(
-    {"hair", "skin", "eyes", "eye", "face", "nose", "brow", "jaw", "glasses", "freckles", "beard", "bald"}
-    | set(HAIR_STYLES)
-    | {colour for colour in HAIR_COLOURS if all(colour not in outfit.split() for outfit in OUTFITS)}
-    | (set(SKINS) - {"light"})
-)
 
-TASKS: tuple[str, ...] = ("background", "lighting", "outfit", "style", "angle", "expression", "pose")
 TASK_ATTRIBUTE: dict[str, str] = {
     "background": "background",
     "lighting": "light",
@@ -53,6 +32,7 @@ TASK_ATTRIBUTE: dict[str, str] = {
     "expression": "expression",
     "pose": "pose",
 }
+TASKS: tuple[str, ...] = tuple(TASK_ATTRIBUTE)
 
 PHRASES: dict[str, dict[str, str]] = {
     "background": {
@@ -60,7 +40,11 @@ PHRASES: dict[str, dict[str, str]] = {
         "mountains": "the mountains", "night": "the night sky", "room": "a room",
     },
     "light": {"soft": "soft light", "warm": "warm light", "cold": "cold light", "side": "side light"},
-    "outfit": {name: f"a {name}" if name[0] != "o" else f"an {name}" for name in OUTFITS},
+    "outfit": {
+        "red shirt": "a red shirt", "blue shirt": "a blue shirt", "green hoodie": "a green hoodie",
+        "yellow dress": "a yellow dress", "black suit": "a black suit", "striped sweater": "a striped sweater",
+        "orange jacket": "an orange jacket",
+    },
     "style": {"flat": "a flat drawing", "comic": "a comic drawing"},
     "angle": {
         "front": "the front", "half-left": "half-left", "profile-left": "profile-left",
@@ -70,6 +54,7 @@ PHRASES: dict[str, dict[str, str]] = {
     "pose": {"standing": "stand", "sitting": "sit down", "T-pose": "hold a T-pose"},
 }  # fmt: skip
 
+# The studio asks with the first template of a task; the embedded editor was trained with all of them, and with `KEEP`.
 INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "background": (
         "change the background to {phrase}",
@@ -83,6 +68,7 @@ INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "expression": ("make the person {phrase}", "change the expression to {value}", "the person should {phrase}"),
     "pose": ("make the person {phrase}", "change the pose to {value}", "show the full body {value}"),
 }
+
 KEEP: tuple[str, ...] = ("", ", keep everything else", ", keep the same person", ", keep the person unchanged")
 
 CAPTION_WORDS: dict[str, dict[str, str]] = {
@@ -92,4 +78,40 @@ CAPTION_WORDS: dict[str, dict[str, str]] = {
     "style": {style: f"{style} drawing" for style in STYLES},
     "background": {place: f"{place} background" for place in BACKGROUNDS},
 }
-RARE_WORDS: tuple[str, ...] = ("ohwx", "sks", "zwx")
+
+DRAWN = Vocabulary(
+    edits={
+        task: EditKind(
+            axis=axis,
+            requests={
+                value: INSTRUCTIONS[task][0].format(phrase=PHRASES[axis][value], value=value)
+                for value in SCENE_VALUES[axis]
+            },
+            also={"framing": FULL_BODY} if axis == "pose" else {},
+        )
+        for task, axis in TASK_ATTRIBUTE.items()
+    },
+    one_edit="{request}",
+    two_edits="{first} and {second}",
+    opening="{trigger} {subject}",
+    styled_opening="{trigger} {subject}",
+    parts=tuple(
+        CaptionPart(
+            axis=axis,
+            words=CAPTION_WORDS.get(axis, {}),
+            needs={"framing": FULL_BODY} if axis == "pose" else {},
+        )
+        for axis in ("expression", "angle", "framing", "pose", "outfit", "background", "light", "style")
+    ),
+    card={
+        "angle": "front",
+        "expression": "neutral",
+        "outfit": "red shirt",
+        "background": "white studio",
+        "light": "soft",
+        "style": "flat",
+    },
+    scenes=SCENE_VALUES,
+    caption_request="describe the picture",
+    known={"outfit": OUTFITS, "background": BACKGROUNDS, "style": STYLES},
+)

@@ -1,4 +1,4 @@
-"""`launch.py bench`: measure, print a table, write rows. Goals are those of the issues; nothing here is a test."""
+"""`launch.py bench`: measures, prints a table and writes its rows. Goals are those of the issues; none is a test."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engines.api.errors import NotFound
 from engines.catalogue.registry import load_class
-from frontdoor.bench.rows import Row, table
+from frontdoor.bench.rows import Report, Row, table
 from frontdoor.machine import cores
 
 ENTRIES = {
@@ -29,29 +29,25 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run one entry or all; the exit code says whether every goal was met."""
+    """Runs one bench or all; returns 0 when every goal was met, 1 otherwise."""
     reports = [run(name, options) for name in ([options.name] if options.name else ENTRIES)]
     if options.json:
-        options.json.write_text(json.dumps(reports if len(reports) > 1 else reports[0], indent=2))
-    return 0 if all(row["ok"] is not False for report in reports for row in report["rows"]) else 1
+        written = [report.to_json() for report in reports]
+        options.json.write_text(json.dumps(written if len(written) > 1 else written[0], indent=2))
+    return 0 if all(report.ok() for report in reports) else 1
 
 
-def run(name: str, options: argparse.Namespace) -> dict[str, object]:
-    """One entry's report. Raises: NotFound."""
+def run(name: str, options: argparse.Namespace) -> Report:
+    """Runs one bench, prints its table and returns its report. Raises: NotFound."""
     if name not in ENTRIES:
         raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")
     rows: list[Row] = load_class(ENTRIES[name])(options)
     print(f"\n{name}\n{table(rows)}", flush=True)
-    return {
-        "bench": name,
-        "commit": _commit(),
-        "machine": f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}",
-        "rows": [row.to_json() for row in rows],
-    }
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+    describe = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+    return Report(
+        bench=name,
+        commit=commit or "not a checkout",
+        machine=f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}",
+        rows=tuple(rows),
     )
-    return done.stdout.strip() or "not a checkout"

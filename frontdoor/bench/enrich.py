@@ -1,32 +1,32 @@
-"""Sixty edits of twelve sources through the studio's path, against a plain loop over diffusers' own pipeline."""
+"""Sixty edits of twelve sources through the studio's engine, beside a plain loop over diffusers' own pipeline."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 import numpy as np
 import torch
-from diffusers import QwenImageEditPlusPipeline
 from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import QwenImageEditPlusPipeline
 from PIL import Image
+from torch import Tensor
 
 from engines.api.params import EditParams
-from engines.api.protocols import EditItem, ModelSpec
+from engines.api.protocols import EditItem, Editor, ModelSpec
 from engines.families.qwen_edit import maths as qwen
 from engines.mini import world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.weights import components
 from engines.wording import drawn as vocab
+from frontdoor.bench import progress
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
-from studio.workplace.desk import Workplace
 
 MODEL = "mini-qwen-edit"
 BLOCKS, SOURCES, EDITS = 4, 3, 5  # sources a block, edits a source
@@ -34,14 +34,21 @@ FASTER, GREY_LEVELS = 1.5, 2
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Seconds an edit takes on either way, in alternating blocks, and how far their pictures are apart."""
-    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
-        spec = studio.registry.spec(MODEL)
-        plain = PlainLoop(spec, studio.registry.folder(spec))
+    """Measures the seconds of an edit on either way, in alternating blocks, and the difference of their pictures."""
+    del options
+    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
+        spec = workplace.registry.spec(MODEL)
+        plain = PlainLoop(spec, workplace.registry.folder(spec))
+        engine: Editor = workplace.engine(MODEL)
+
+        def ours(items: Sequence[EditItem]) -> list[Image.Image]:
+            with workplace.gpu.lease(engine.plan(items)) as lease:
+                return list(engine.edit(items, lease, progress.ignore))
+
+        ways = {"plain": plain.edit, "ours": ours}
         blocks = [_block(spec, number) for number in range(BLOCKS)]
-        ways = {"plain": plain.edit, "ours": lambda items: _through_the_studio(studio, items)}
         for edit in ways.values():
-            edit(blocks[0][:1])  # imports, weights
+            edit(blocks[0][:1])  # imports, and loads the weights
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         apart: list[np.ndarray] = []
         for number, items in enumerate(blocks):
@@ -50,11 +57,13 @@ def measure(options: argparse.Namespace) -> list[Row]:
                 began = time.perf_counter()
                 drawn[name] = ways[name](items)
                 seconds[name].append((time.perf_counter() - began) / len(items))
-            apart += [_difference(*pair) for pair in zip(drawn["plain"], drawn["ours"], strict=True)]
+            for one, other in zip(drawn["plain"], drawn["ours"], strict=True):
+                apart.append(np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)))
     return _rows(seconds, np.stack(apart))
 
 
-def _rows(seconds: dict[str, list[float]], apart: np.ndarray) -> list[Row]:
+def _rows(seconds: Mapping[str, Sequence[float]], apart: np.ndarray) -> list[Row]:
+    """Returns the rows of the seconds of each block, by way, and of the pictures' differences (N, H, W, 3)."""
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
     low, _, high = quantiles(ratios, n=4)
     ratio, furthest, count = median(ratios), float(apart.max()), len(apart)
@@ -83,7 +92,7 @@ def _rows(seconds: dict[str, list[float]], apart: np.ndarray) -> list[Row]:
 
 
 def _block(spec: ModelSpec, number: int) -> list[EditItem]:
-    """Edits of a few unseen people, a source's next to each other, as a plan has them."""
+    """Returns the edits of a few unseen people; those of one source follow each other, as in a plan."""
     items = []
     for source in range(number * SOURCES, (number + 1) * SOURCES):
         scene = held_out_scene(90_000 + 8 * source, framing=("head", "bust")[source % 2])
@@ -94,32 +103,23 @@ def _block(spec: ModelSpec, number: int) -> list[EditItem]:
     return items
 
 
-def _through_the_studio(studio: Workplace, items: Sequence[EditItem]) -> list[Image.Image]:
-    engine = studio.engine(MODEL)
-    with studio.gpu.lease(engine.plan(items)) as lease:
-        return list(engine.edit(items, lease, lambda step, total, message="": None))
-
-
-def _difference(one: Image.Image, other: Image.Image) -> np.ndarray:
-    return np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int))
-
-
 class PlainLoop:
-    """One call of the pipeline an edit, over the same components and sizes as the studio's engine."""
+    """Calls diffusers' pipeline once for each edit, over the same components and sizes as the studio's engine."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         parts = {name: components.load(spec, folder, name) for name in ("text_encoder", "vae", "transformer")}
         parts |= {name: components.tokenizer(folder, name) for name in ("tokenizer", "scheduler")}
-        self._pipe = _Told(processor=qwen.processor(folder), **parts)
+        self._pipe = _TokenTypesPipeline(processor=qwen.processor(folder), **parts)
         self._pipe.sizes = self._sizes = qwen.Sizes.of(spec)
-        self._pipe.set_progress_bar_config(disable=True)
+        self._pipe.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # diffusers has no types here
 
     def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
-        """Results in order."""
-        with self._model_sizes():
+        """Returns the results in the order of the edits."""
+        with self._reference_area():
             return [self._edit(item) for item in items]
 
     def _edit(self, item: EditItem) -> Image.Image:
+        """Returns the result of one edit."""
         shown, params = self._sizes.reference(item.source), item.params
         self._pipe.source = item.source
         result = self._pipe(
@@ -136,8 +136,8 @@ class PlainLoop:
         return picture
 
     @contextmanager
-    def _model_sizes(self) -> Iterator[None]:
-        """The pipeline keeps its reference area as a constant of its module: the small model has its own."""
+    def _reference_area(self) -> Iterator[None]:
+        """Sets the reference area of the small model, which the pipeline keeps as a constant of its module."""
         module = pipeline_qwenimage_edit_plus
         area, module.VAE_IMAGE_SIZE = module.VAE_IMAGE_SIZE, self._sizes.reference_area
         try:
@@ -146,18 +146,21 @@ class PlainLoop:
             module.VAE_IMAGE_SIZE = area
 
 
-class _Told(QwenImageEditPlusPipeline):  # type: ignore[misc]
-    """The pipeline, told which tokens are images and at which size the small model looks at them.
+class _TokenTypesPipeline(QwenImageEditPlusPipeline):
+    """Encodes an instruction with token types, and its picture at the size that the small model looks at.
 
-    As shipped it forwards no token types, so that transformers 5 gives image tokens flat positions.
+    As shipped the pipeline forwards no token types, so that transformers 5 gives image tokens flat positions.
     """
 
     sizes: qwen.Sizes
     source: Image.Image
 
-    def _get_qwen_prompt_embeds(self, prompt: Any, image: Any, device: Any = None, dtype: Any = None) -> Any:
+    def _get_qwen_prompt_embeds(
+        self, prompt: str | list[str] | None = None, image: object = None, device: object = None, dtype: object = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the embeddings of an instruction and their mask."""
         del image, device, dtype
-        words = prompt if isinstance(prompt, str) else prompt[0]
+        words = prompt if isinstance(prompt, str) else (prompt or [""])[0]
         shown = [self.sizes.vision(self.source)]
         embeds, mask = qwen.conditioning(
             self.text_encoder, self.processor, words, shown, picture_label=self.sizes.picture_label

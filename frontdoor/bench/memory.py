@@ -1,4 +1,4 @@
-"""What the real models take: computed from their published shapes, and measured where there is a card."""
+"""The memory of the real models: computed from their published shapes, and measured where there is a card."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import argparse
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
-from engines.api.protocols import EditItem, ModelSpec, Plan, Stage, TrainRun
+from engines.api.protocols import Captioner, EditItem, Editor, Generator, ModelSpec, Plan, Stage, Trainer, TrainRun
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import LAYOUTS, write_layout
@@ -21,7 +20,7 @@ from frontdoor.bench.rows import Row
 GIB = 1 << 30
 BUDGET = int(22.5 * GIB)
 SIDE, RANK = 1024, 16
-# Peaks asked of a card, by model, job and stage; the computed figures are no proof of them.
+# Goals of peaks on a card in GiB, by model, job and stage; the computed figures do not prove them.
 GOALS: Mapping[tuple[str, str, str], float] = {
     ("FLUX.1-dev", "generate", "denoise"): 15.0,
     ("Qwen-Image-Edit-2511", "edit", "denoise"): 14.0,
@@ -36,15 +35,15 @@ TRAINING: Mapping[tuple[str, str], Mapping[int, float]] = {
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """The computed table, then what a card says where one answers."""
-    rows = [*parts(), *stages(), *trainings(), *counted()]
+    """Computes the memory of parts, stages, trainings and steps; measures it too where torch finds a card."""
+    rows = [*parts(), *stages(), *trainings(), *step_bytes()]
     if cuda_count():
         rows += load_class("frontdoor.bench.memory_on_card:measure")(options.peer)
     return rows
 
 
 def parts() -> Iterator[Row]:
-    """Every part of every real model in every form, GiB."""
+    """Yields the GiB of every part of every real model in every form."""
     for spec in _real():
         for held, size in spec.component_bytes.items():
             name, _, form = held.partition(".")
@@ -52,7 +51,7 @@ def parts() -> Iterator[Row]:
 
 
 def stages() -> Iterator[Row]:
-    """Weights and declared working set of every stage at 1024 px, as the planner adds them up, GiB."""
+    """Yields the GiB of every stage at 1024 px: its weights and declared working bytes, as the planner sums them."""
     for spec in _real():
         for form in ("nf4", "int8"):
             for job, plan in plans(load_class("engines.weights.components:in_form")(spec, form)):
@@ -60,7 +59,7 @@ def stages() -> Iterator[Row]:
 
 
 def trainings() -> Iterator[Row]:
-    """A training's own stage at each size that a goal is set for, and what its modulation table takes of the host."""
+    """Yields the GiB of a training's own stage at each size that has a goal, and of modulation tables on the host."""
     for (name, form), goals in TRAINING.items():
         spec = load_class("engines.weights.components:in_form")(_named(name), form)
         for side, goal in goals.items():
@@ -77,49 +76,55 @@ def trainings() -> Iterator[Row]:
     for spec in _real():
         if spec.options.get("modulation"):
             config, dtype = LAYOUTS[spec.name]["transformer"][2], load_class("torch:bfloat16")
-            held = load_class("engines.weights.modulation:grid_bytes")(config, dtype)
+            held: int = load_class("engines.weights.modulation:grid_bytes")(config, dtype)
             name = f"{spec.name} modulation table while it trains, host (computed)"
             yield Row(name=name, value=held / GIB, unit="GiB")
 
 
-def counted() -> Iterator[Row]:
-    """What one step takes beside the weights, counted on tensors without contents, against what the planner is told."""
+def step_bytes() -> Iterator[Row]:
+    """Yields the bytes of one step beside the weights, counted on tensors without contents, and those declared."""
     sizes = sorted({(name, side) for (name, _), goals in TRAINING.items() for side in goals})
     for name, side in sizes:
         spec = _named(name)
         params = _params(spec, side)
         with tempfile.TemporaryDirectory() as home:
             folder = write_layout(LAYOUTS[name], Path(home))
-            found = load_class("frontdoor.bench.step_bytes:count")(spec, folder, params)
-            told = load_class(spec.trainer)(spec, folder).working_bytes(params)
+            counted: int = load_class("frontdoor.bench.step_bytes:count")(spec, folder, params)
+            declared: int = load_class(spec.trainer)(spec, folder).working_bytes(params)
         yield Row(
-            name=f"{name} a step at {side} px beside the weights (counted)", value=found / GIB, unit="GiB",
-            peer=f"declared {told / GIB:.2f}", ratio=found / told, goal="≤ 1 ×", ok=found <= told,
+            name=f"{name} a step at {side} px beside the weights (counted)", value=counted / GIB, unit="GiB",
+            peer=f"declared {declared / GIB:.2f}", ratio=counted / declared, goal="≤ 1 ×", ok=counted <= declared,
         )  # fmt: skip
 
 
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
-    """What each job of a model would ask of the card, from the engines themselves."""
+    """Returns each job of a model and its plan, as the engines make it for pictures of side × side pixels."""
     with tempfile.TemporaryDirectory() as folder:
         return list(_plans(spec, write_layout(LAYOUTS[spec.name], Path(folder)), side))
 
 
 def _plans(spec: ModelSpec, folder: Path, side: int) -> Iterator[tuple[str, Plan]]:
-    engine: Any = load_class(spec.engine)(spec, folder)
-    picture = Image.new("RGB", (side, side))
+    """Yields the plans of a model whose configurations lie in a folder."""
     if spec.role == "generator":
-        yield "generate", engine.plan([spec.params(GenerateParams, width=side, height=side)])
+        generator: Generator = load_class(spec.engine)(spec, folder)
+        yield "generate", generator.plan([spec.params(GenerateParams, width=side, height=side)])
     else:
-        yield "edit", engine.plan([EditItem(picture, spec.params(EditParams, instruction="smiling"))])
-        yield "caption", load_class(spec.captioner)(spec, folder).plan(1, spec.params(CaptionParams))
-    yield "train", load_class(spec.loop)(spec, folder).plan(TrainRun(folder, (), _params(spec, side)))
+        editor: Editor = load_class(spec.engine)(spec, folder)
+        picture = Image.new("RGB", (side, side))
+        yield "edit", editor.plan([EditItem(picture, spec.params(EditParams, instruction="smiling"))])
+        captioner: Captioner = load_class(spec.captioner)(spec, folder)
+        yield "caption", captioner.plan(1, spec.params(CaptionParams))
+    trainer: Trainer = load_class(spec.loop)(spec, folder)
+    yield "train", trainer.plan(TrainRun(folder, (), _params(spec, side)))
 
 
 def _params(spec: ModelSpec, side: int) -> TrainParams:
+    """Returns the parameters of the trainings whose memory has goals."""
     return spec.params(TrainParams, resolution=side, rank=RANK, optimizer="adamw8bit")
 
 
 def _row(spec: ModelSpec, form: str, job: str, stage: Stage) -> Row:
+    """Returns the row of one stage, beside its goal where it has one."""
     total = _resident(stage) + stage.working_bytes
     goal = GOALS.get((spec.name, job, stage.name)) if form == "nf4" else None
     return Row(
@@ -133,16 +138,17 @@ def _row(spec: ModelSpec, form: str, job: str, stage: Stage) -> Row:
 
 
 def _resident(stage: Stage) -> int:
-    """Weights that are on the card together."""
+    """Returns the bytes of the weights that are on the card together."""
     return sum(part.bytes for part in {part.key: part for part in stage.components}.values())
 
 
 def _named(name: str) -> ModelSpec:
+    """Returns the registry's row of a model."""
     return next(spec for spec in MODELS if spec.name == name)
 
 
 def _real() -> Iterator[ModelSpec]:
-    """Rows of different shapes: those that share them with an earlier row would only repeat it."""
+    """Yields the models with known layouts, of those with equal sizes only the first."""
     seen: list[Mapping[str, int]] = []
     for spec in (spec for spec in MODELS if spec.name in LAYOUTS):
         if spec.component_bytes not in seen:

@@ -1,26 +1,37 @@
-"""What the real models take on a card: full size, random weights, the studio's own manager, capped at 23 GiB."""
+"""The memory of the real models on a card: full size, random weights, the studio's manager, capped at 23 GiB."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import psutil
 from PIL import Image
 
 from engines.api.params import CaptionParams, EditParams, GenerateParams, TrainParams
-from engines.api.protocols import Device, EditItem, ModelSpec, StepDone, TrainItem, TrainRun
+from engines.api.protocols import (
+    Captioner,
+    Device,
+    EditItem,
+    Editor,
+    Generator,
+    ModelSpec,
+    Plan,
+    StepDone,
+    Trainer,
+    TrainItem,
+    TrainRun,
+)
 from engines.catalogue.models import MODELS
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import LAYOUTS, Layout
 from engines.device.devices import CudaDevice
-from frontdoor.bench import script_on_card
+from frontdoor.bench import progress, script_on_card
 from frontdoor.bench.memory import BUDGET, GIB, GOALS, RANK, SIDE, TRAINING
 from frontdoor.bench.rows import Row
 from studio.gpu.manager import GpuManager
@@ -36,7 +47,10 @@ _DISK = 50 * GIB
 
 @dataclass(frozen=True)
 class Bench:
-    """Two models in folders, a device and its manager; sizes are those of the pictures asked for."""
+    """A generator and an editor in folders, and a device with its manager.
+
+    `specs` and `folders` are by job, "generate" and "edit"; `side` is that of the pictures in pixels.
+    """
 
     device: Device
     gpu: GpuManager
@@ -45,44 +59,61 @@ class Bench:
     side: int
 
     def generate(self, steps: int) -> None:
-        """One picture."""
-        spec = self.specs["generate"]
-        self._run(
-            load_class(spec.engine)(spec, self.folders["generate"]),
-            "generate",
-            [spec.params(GenerateParams, prompt="a person", steps=steps, width=self.side, height=self.side)],
-        )
+        """Draws one picture."""
+        engine, params = self.generator(), self.specs["generate"].params
+        size = {"width": self.side, "height": self.side}
+        items = [params(GenerateParams, prompt="a person", steps=steps, **size)]
+        with self.gpu.lease(engine.plan(items)) as lease:
+            list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, steps: int) -> None:
-        """One edit of one picture, guided: the transformer sees target and reference."""
-        spec = self.specs["edit"]
-        item = EditItem(self._picture, spec.params(EditParams, instruction="smiling", steps=steps))
-        self._run(load_class(spec.engine)(spec, self.folders["edit"]), "edit", [item])
+        """Edits one picture with guidance: the transformer sees target and reference."""
+        engine, params = self.editor(), self.specs["edit"].params
+        items = [EditItem(self._picture, params(EditParams, instruction="smiling", steps=steps))]
+        with self.gpu.lease(engine.plan(items)) as lease:
+            list(engine.edit(items, lease, progress.ignore))
 
     def caption(self) -> None:
-        """One caption."""
+        """Captions one picture."""
         spec = self.specs["edit"]
-        captioner = load_class(spec.captioner)(spec, self.folders["edit"])
+        captioner: Captioner = load_class(spec.captioner)(spec, self.folders["edit"])
         params = CaptionParams()
         with self.gpu.lease(captioner.plan(1, params)) as lease:
-            list(captioner.caption([self._picture], params, lease, _quiet))
+            list(captioner.caption([self._picture], params, lease, progress.ignore))
 
-    def _run(self, engine: Any, verb: str, items: Sequence[Any]) -> None:
-        with self.gpu.lease(engine.plan(items)) as lease:
-            list(getattr(engine, verb)(items, lease, _quiet))
+    def plan(self, job: str) -> Plan:
+        """Returns the plan of a job for one picture at the model's defaults."""
+        params = self.specs[job].params
+        if job == "generate":
+            drawn = params(GenerateParams, prompt="a person", width=self.side, height=self.side)
+            return self.generator().plan([drawn])
+        return self.editor().plan([EditItem(self._picture, params(EditParams, instruction="smiling"))])
+
+    def generator(self) -> Generator:
+        """Returns a new engine of the generator."""
+        engine: Generator = load_class(self.specs["generate"].engine)(self.specs["generate"], self.folders["generate"])
+        return engine
+
+    def editor(self) -> Editor:
+        """Returns a new engine of the editor."""
+        engine: Editor = load_class(self.specs["edit"].engine)(self.specs["edit"], self.folders["edit"])
+        return engine
 
     @property
     def _picture(self) -> Image.Image:
+        """Returns a grey-blue picture of the bench's size."""
         return Image.new("RGB", (self.side, self.side), (90, 120, 150))
 
 
 def measure(peer: Path | None) -> list[Row]:
-    """Build both models on the card, cap the process, measure; about 45 GiB of temporary disk in 8 and 4 bits.
+    """Caps the process, builds both models in 4 and in 8 bits, and measures peaks, swaps and trainings.
 
-    Then diffusers' own FLUX script, where `peer` says that it lies.
+    Needs about 45 GiB of temporary disk. Then measures diffusers' own FLUX script at the path `peer`, if given.
     """
     import torch
 
+    named = {spec.name: spec for spec in MODELS}
+    in_form: Callable[[ModelSpec, str], ModelSpec] = load_class("engines.weights.components:in_form")
     torch.cuda.set_per_process_memory_fraction(min(1.0, CAP / torch.cuda.get_device_properties(0).total_memory))
     rows: list[Row] = []
     for form in ("nf4", "int8"):
@@ -91,18 +122,18 @@ def measure(peer: Path | None) -> list[Row]:
             if free < _DISK:
                 rows.append(Row(name=f"{form}: skipped, too little temporary disk", value=free / GIB, unit="GiB free"))
                 continue
-            bench = built(CudaDevice(), _rows(form), LAYOUTS, Path(home), BUDGET, SIDE)
+            specs = {"generate": in_form(named[GENERATOR], form), "edit": in_form(named[EDITOR], form)}
+            bench = built(CudaDevice(), specs, LAYOUTS, Path(home), BUDGET, SIDE)
             rows += [*peaks(bench, form), *switches(bench, form, SWITCHES, _host_to_card())]
             rows += trainings(bench, form, TRAINING)
-    generator = next(spec for spec in MODELS if spec.name == GENERATOR)
     sides = TRAINING[GENERATOR, "nf4"]
-    return [*rows, *script_on_card.measure(peer, generator, LAYOUTS[GENERATOR], CudaDevice(), sides)]
+    return [*rows, *script_on_card.measure(peer, named[GENERATOR], LAYOUTS[GENERATOR], CudaDevice(), sides)]
 
 
 def built(
     device: Device, specs: Mapping[str, ModelSpec], layouts: Mapping[str, Layout], home: Path, budget: int, side: int
 ) -> Bench:
-    """Folders with random weights drawn on the device, and a manager over them."""
+    """Writes each model into a folder, with random weights drawn on the device, and returns a bench over them."""
     build = load_class("engines.weights.synthetic:build")
     folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
     device.reclaim()
@@ -110,7 +141,7 @@ def built(
 
 
 def peaks(bench: Bench, form: str) -> Iterator[Row]:
-    """The most that each job had in use, and what stayed when all was unloaded."""
+    """Yields the peak of each job in GiB, its seconds, and the memory in use after everything was unloaded."""
     before = bench.device.free_bytes()
     jobs: Mapping[str, Callable[[], None]] = {
         "generate": lambda: bench.generate(STEPS),
@@ -137,7 +168,7 @@ def peaks(bench: Bench, form: str) -> Iterator[Row]:
 
 
 def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[int, float]]) -> Iterator[Row]:
-    """The most that a training's own stage had in use, and seconds a step, at each size that a goal is set for."""
+    """Yields the peak of a training's own stage and its seconds a step, at each size that has a goal."""
     for job, spec in bench.specs.items():
         for side, most in goals.get((spec.name, form), {}).items():
             peak, seconds = _train(bench, job, side)
@@ -150,9 +181,12 @@ def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[i
 
 
 def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
-    """Peak bytes and the median step, over a cache that another run has filled: no encoder is loaded."""
+    """Returns the peak in bytes and the median step in seconds of a run whose cache another run has filled.
+
+    No encoder is loaded then.
+    """
     spec, folder = bench.specs[job], bench.folders[job]
-    trainer = load_class(spec.loop)(spec, folder)
+    trainer: Trainer = load_class(spec.loop)(spec, folder)
     with tempfile.TemporaryDirectory() as home:
         file = Path(home) / "picture.png"
         Image.new("RGB", (side, side), (90, 120, 150)).save(file)
@@ -164,12 +198,15 @@ def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
             bench.gpu.unload_all()
             bench.device.peak_bytes(reset=True)
             with bench.gpu.lease(trainer.plan(run)) as lease:
-                told = [event for event in trainer.train(run, lease, _quiet) if isinstance(event, StepDone)]
-    return bench.device.peak_bytes(), median(event.seconds for event in told[1:])
+                done = [event for event in trainer.train(run, lease, progress.ignore) if isinstance(event, StepDone)]
+    return bench.device.peak_bytes(), median(event.seconds for event in done[1:])
 
 
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:
-    """Generate and edit in turn: seconds a swap against bytes / bandwidth (bytes a second), and growth of memory."""
+    """Generates and edits in turn; yields seconds a swap against bytes / bandwidth, and the growth of memory.
+
+    `bandwidth` is in bytes a second.
+    """
     bench.generate(FEWEST)
     bench.edit(FEWEST)
     process, before, rss = psutil.Process(), bench.device.free_bytes(), psutil.Process().memory_info().rss
@@ -177,7 +214,8 @@ def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[
     for turn in range(count):
         (bench.generate if turn % 2 else bench.edit)(FEWEST)
     for job, seconds in times.items():
-        part = _transformer(bench, job)
+        parts = [part for stage in bench.plan(job).stages for part in stage.components]
+        part = next(part for part in parts if part.key.endswith("/transformer"))
         limit = part.bytes / bandwidth
         ratio = median(seconds) / limit
         yield Row(
@@ -196,40 +234,20 @@ def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[
 
 
 def _swap(bench: Bench, job: str) -> float:
-    """Seconds until the transformer is on an empty device, its host master being there already."""
+    """Returns the seconds until a job's transformer is on the empty device; its copy on the host is there already."""
     bench.gpu.unload_all()
-    spec = bench.specs[job]
-    engine = load_class(spec.engine)(spec, bench.folders[job])
-    with bench.gpu.lease(engine.plan(_items(bench, job))) as lease:
+    with bench.gpu.lease(bench.plan(job)) as lease:
         started = time.perf_counter()
         with lease.stage("denoise"):
-            _wait(bench.device)
+            if bench.device.torch_device.startswith("cuda"):
+                import torch
+
+                torch.cuda.synchronize()  # copies to a card return before they are done
             return time.perf_counter() - started
 
 
-def _transformer(bench: Bench, job: str) -> Any:
-    spec = bench.specs[job]
-    plan = load_class(spec.engine)(spec, bench.folders[job]).plan(_items(bench, job))
-    return next(part for stage in plan.stages for part in stage.components if part.key.endswith("/transformer"))
-
-
-def _items(bench: Bench, job: str) -> list[Any]:
-    spec = bench.specs[job]
-    if job == "generate":
-        return [spec.params(GenerateParams, prompt="a person", width=bench.side, height=bench.side)]
-    return [EditItem(bench._picture, spec.params(EditParams, instruction="smiling"))]
-
-
-def _wait(device: Device) -> None:
-    """Copies to a card return before they are done."""
-    if device.torch_device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize()
-
-
 def _host_to_card() -> float:
-    """Bytes a second from pinned memory, the best of three copies of 1 GiB."""
+    """Returns the bytes a second that pinned memory is copied to the card with, the best of three copies of 1 GiB."""
     import torch
 
     source = torch.empty(GIB, dtype=torch.uint8, pin_memory=True)
@@ -242,13 +260,3 @@ def _host_to_card() -> float:
         torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
     return GIB / min(seconds[1:])
-
-
-def _rows(form: str) -> dict[str, ModelSpec]:
-    held = load_class("engines.weights.components:in_form")
-    named = {spec.name: spec for spec in MODELS}
-    return {"generate": held(named[GENERATOR], form), "edit": held(named[EDITOR], form)}
-
-
-def _quiet(step: int, total: int, message: str = "") -> None:
-    del step, total, message

@@ -1,35 +1,35 @@
-"""The embedded family as a user meets it: through the engines, at its registry's defaults, on people held out."""
+"""Measures the embedded family as a user runs it: through the engines, at the defaults, on people held out."""
 
 from __future__ import annotations
 
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
 
-from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
-from engines.api.protocols import EditItem, TrainItem, TrainRun
+from engines.api.params import EditParams, GenerateParams, LoraUse, Params, TrainParams
+from engines.api.protocols import CheckpointSaved, EditItem, Editor, Generator, TrainItem, TrainRun
 from engines.mini import measure, world
 from engines.mini.dataset import edit_pair, held_out_scene
-from engines.mini.nets import Judge, Reader
 from engines.mini.oracle import Oracle
 from engines.wording import drawn as vocab
+from frontdoor.bench import progress
 from frontdoor.bench.rows import Row
 from frontdoor.studio import open_studio
 from studio.judging.statistics import median
 from studio.workplace.desk import Workplace
 
 CAPTIONS = 200
-FIRST = 150_000  # the scene of unseen people that its drawings begin at: by none of them were weights chosen
+FIRST = 150_000  # the first scene of the people that the drawings show; weights were chosen by none of them
 EDITS_A_TASK = 24
 STRANGERS = (77, 78, 79)
 SIZE_MB, PSNR_DB, AUC = 60, 30, 0.99
@@ -41,12 +41,13 @@ SECONDS = {"generate": 0.8, "edit": 1.5, "few-step edit": 0.5}
 
 
 T = TypeVar("T")
+P = TypeVar("P", bound=Params)
 
 
 def measure_family(options: argparse.Namespace) -> list[Row]:
-    """Every figure of the embedded family beside its goal."""
-    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as studio:
-        bench = Workbench(studio, Path(folder))
+    """Measures every figure of the embedded family beside its goal."""
+    with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
+        bench = Workbench(workplace, Path(folder))
         return [
             *bench.weights(),
             *bench.encoders(),
@@ -59,41 +60,45 @@ def measure_family(options: argparse.Namespace) -> list[Row]:
 
 
 @dataclass(frozen=True)
-class Workbench:
-    """A studio with the shipped models, and the oracles that judge them."""
+class EditFigures:
+    """The shares of one task's edits that were done as asked, and that kept the person."""
 
-    studio: Workplace
+    done: float
+    kept: float
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """A workplace with the shipped models, the oracles that judge them, and a folder for what is trained."""
+
+    workplace: Workplace
     folder: Path
 
     @cached_property
     def assets(self) -> Path:
-        """Where the shipped weights lie."""
-        return self.studio.settings.assets / "mini"
+        """Returns the folder of the shipped weights."""
+        return self.workplace.settings.assets / "mini"
 
     @cached_property
     def oracle(self) -> Oracle:
-        """What knows the truth of drawings."""
+        """Returns the readers and the identity encoder that judge drawings."""
         return Oracle.load(self.assets / "oracle")
 
-    @cached_property
-    def nets(self) -> tuple[Reader, Judge, float]:
-        """The oracle's parts, as the measures take them."""
-        return self.oracle.reader, self.oracle.judge, self.oracle.threshold
-
     def weights(self) -> Iterator[Row]:
-        """How large the files are, and what the autoencoders lose."""
-        import diffusers
+        """Yields the size of the files, and what the autoencoders lose."""
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+        from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 
         from engines.mini import export, train_vae
 
         yield at_most("size of all weights", export.size_mb(self.assets), SIZE_MB, "MB")
         unseen = measure.Unseen.draw(256, FIRST).pictures
-        for name, kind in (("flux", diffusers.AutoencoderKL), ("qwen_edit", diffusers.AutoencoderKLQwenImage)):
+        for name, kind in (("flux", AutoencoderKL), ("qwen_edit", AutoencoderKLQwenImage)):
             vae = kind.from_pretrained(self.assets / name / "vae", torch_dtype=torch.float32).eval()
             yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
 
     def encoders(self) -> Iterator[Row]:
-        """Whether both identity encoders tell unseen people apart."""
+        """Yields how well both identity encoders tell unseen people apart."""
         from transformers import AutoModel
 
         unseen = measure.Unseen.draw(1600, FIRST)
@@ -102,12 +107,14 @@ class Workbench:
             yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
 
     def generator(self) -> Iterator[Row]:
-        """Whether captions are obeyed, and how long a picture takes."""
+        """Yields how often each attribute of a caption is drawn, and the seconds of a picture."""
 
         def asked(captions: Sequence[str]) -> list[GenerateParams]:
+            """Returns one picture to draw for each caption."""
             return [self.params("mini-flux", GenerateParams, prompt=c, seed=i) for i, c in enumerate(captions)]
 
         def draw(captions: list[str]) -> np.ndarray:
+            """Draws captions as (N, 64, 64, 3) uint8."""
             return np.stack([np.asarray(picture) for picture in self.generate(asked(captions))])
 
         figures = measure.generator_figures(draw, self.oracle.reader, CAPTIONS, FIRST)
@@ -117,59 +124,62 @@ class Workbench:
         yield one_by_one("generator: a picture", self.generate, alone, SECONDS["generate"])
 
     def editor(self) -> Iterator[Row]:
-        """Whether edits are done and people kept, task by task, and how long an edit takes."""
+        """Yields how often each task is done and the person kept, and the seconds of an edit."""
         figures = self.edits()
         for task in vocab.TASKS:
-            yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task]["done"], unit="")
-            yield Row(name=f"editor: person kept in {task}", value=figures[task]["person_kept"], unit="")
-        yield at_least("editor: done, all tasks", mean(figures[task]["done"] for task in vocab.TASKS), DONE)
-        kept = mean(figures[task]["person_kept"] for task in vocab.TASKS)
+            yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task].done, unit="")
+            yield Row(name=f"editor: person kept in {task}", value=figures[task].kept, unit="")
+        yield at_least("editor: done, all tasks", mean(figures[task].done for task in vocab.TASKS), DONE)
+        kept = mean(figures[task].kept for task in vocab.TASKS)
         low, high = KEPT
         yield Row(name="editor: person kept", value=kept, unit="", goal=f"{low}–{high}", ok=low <= kept <= high)
         yield one_by_one("editor: an edit", self.edit, self.single_edits(), SECONDS["edit"])
 
     def few_steps(self) -> Iterator[Row]:
-        """The same of the distilled adapter's few steps."""
+        """Yields the same for the few steps of the distilled adapter."""
         figures = self.edits(few_steps=True)
         for task in vocab.TASKS:
-            yield Row(name=f"few-step editor: {task} done", value=figures[task]["done"], unit="")
-        kept = mean(figures[task]["person_kept"] for task in vocab.TASKS)
+            yield Row(name=f"few-step editor: {task} done", value=figures[task].done, unit="")
+        kept = mean(figures[task].kept for task in vocab.TASKS)
         yield Row(name="few-step editor: person kept", value=kept, unit="")
         yield one_by_one(
             "few-step editor: an edit", self.edit, self.single_edits(few_steps=True), SECONDS["few-step edit"]
         )
 
-    def edits(self, **knobs: Any) -> dict[str, Any]:
-        """What every task's unseen edits came to."""
+    def edits(self, **knobs: object) -> dict[str, EditFigures]:
+        """Returns for each task the figures of its unseen edits."""
 
         def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
+            """Edits pictures (N, 64, 64, 3) uint8."""
             given = zip(pictures, instructions, strict=True)
             items = [self.asked(Image.fromarray(image), words, i, **knobs) for i, (image, words) in enumerate(given)]
             return np.stack([np.asarray(result) for result in self.edit(items)])
 
-        return measure.editor_figures(edit, *self.nets, per_task=EDITS_A_TASK, first=FIRST)
+        judges = self.oracle.reader, self.oracle.judge, self.oracle.threshold
+        figures = measure.editor_figures(edit, *judges, per_task=EDITS_A_TASK, first=FIRST)
+        return {task: EditFigures(figures[task]["done"], figures[task]["person_kept"]) for task in vocab.TASKS}
 
-    def single_edits(self, **knobs: Any) -> list[EditItem]:
-        """A few pictures, each to be edited alone."""
+    def single_edits(self, **knobs: object) -> list[EditItem]:
+        """Returns edits of a few pictures, each to be done alone."""
         pairs = [edit_pair(held_out_scene(310_000 + i), f"alone {i}") for i in range(ALONE)]
         return [self.asked(world.draw(pair.before), pair.instruction, i, **knobs) for i, pair in enumerate(pairs)]
 
-    def asked(self, picture: Image.Image, words: str, seed: int, **knobs: Any) -> EditItem:
-        """One edit at the registry's defaults."""
+    def asked(self, picture: Image.Image, words: str, seed: int, **knobs: object) -> EditItem:
+        """Returns one edit at the registry's defaults."""
         return EditItem(picture, self.params("mini-qwen-edit", EditParams, instruction=words, seed=seed, **knobs))
 
     def captioner(self) -> Iterator[Row]:
-        """Whether captions say what is there, and nothing of who it is."""
+        """Yields how often captions name the attributes, and how many captions name who it is."""
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         folder = self.assets / "qwen_edit" / "text_encoder"
-        model = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32").eval()
-        figures = measure.caption_figures(model, measure.Unseen.draw(256, FIRST))
+        model: torch.nn.Module = Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype="float32")
+        figures = measure.caption_figures(model.eval(), measure.Unseen.draw(256, FIRST))
         yield at_least("captioner: attributes right, 256 captions", figures["all"], CAPTIONED)
         yield at_most("captioner: captions that name who it is", figures["leaks"], 0)
 
     def character_lora(self) -> Iterator[Row]:
-        """What twelve pictures of a stranger teach, as a share of how alike the originals are to each other."""
+        """Yields what a LoRA learns from twelve pictures: its likeness, as a share of that among the originals."""
         shares: list[float] = []
         right: dict[str, list[bool]] = {"angle": [], "expression": []}
         for stranger in STRANGERS:
@@ -200,7 +210,7 @@ class Workbench:
             yield at_least(f"character LoRA: {name} still obeyed, {people}", mean(hits), STILL_OBEYED)
 
     def train(self, stranger: int, originals: Sequence[Image.Image]) -> Path:
-        """Train a LoRA of someone at the registry's defaults; answers its file."""
+        """Trains a LoRA of a stranger at the registry's defaults, and returns its file."""
         folder = self.folder / str(stranger)
         folder.mkdir()
         items = []
@@ -208,62 +218,56 @@ class Workbench:
             picture.save(folder / f"{i}.png")
             items.append(TrainItem(folder / f"{i}.png", world.caption(scene, "ohwx")))
         knobs = self.params("mini-flux", TrainParams, save_every=0, sample_every=0)
-        trainer = self.studio.trainer("mini-flux")
+        trainer = self.workplace.trainer("mini-flux")
         run = TrainRun(folder / "run", tuple(items), knobs, trigger="ohwx")
-        with self.studio.gpu.lease(trainer.plan(run)) as lease:
-            *_, last = trainer.train(run, lease, quiet)
-        return Path(last.adapter)  # type: ignore[union-attr]  # the last event is the last checkpoint
+        with self.workplace.gpu.lease(trainer.plan(run)) as lease:
+            *_, last = trainer.train(run, lease, progress.ignore)
+        assert isinstance(last, CheckpointSaved)  # a run ends with its last checkpoint
+        return last.adapter
 
     def generate(self, items: Sequence[GenerateParams]) -> list[Image.Image]:
-        """Draw through the engine."""
-        engine = self.studio.engine("mini-flux")
-        with self.studio.gpu.lease(engine.plan(items)) as lease:
-            return list(engine.generate(items, lease, quiet))
+        """Draws pictures through the engine."""
+        engine: Generator = self.workplace.engine("mini-flux")
+        with self.workplace.gpu.lease(engine.plan(items)) as lease:
+            return list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
-        """Edit through the engine."""
-        engine = self.studio.engine("mini-qwen-edit")
-        with self.studio.gpu.lease(engine.plan(items)) as lease:
-            return list(engine.edit(items, lease, quiet))
+        """Edits pictures through the engine."""
+        engine: Editor = self.workplace.engine("mini-qwen-edit")
+        with self.workplace.gpu.lease(engine.plan(items)) as lease:
+            return list(engine.edit(items, lease, progress.ignore))
 
-    def params(self, model: str, kind: Any, **changes: Any) -> Any:
-        """A model's own defaults, changed."""
-        return self.studio.registry.spec(model).params(kind, **changes)
-
-
-def quiet(step: int, total: int, message: str = "") -> None:
-    """Nobody follows."""
+    def params(self, model: str, kind: type[P], **changes: object) -> P:
+        """Returns a model's own defaults with some changes."""
+        return self.workplace.registry.spec(model).params(kind, **changes)
 
 
 def one_by_one(name: str, work: Callable[[Sequence[T]], object], items: Sequence[T], goal: float) -> Row:
-    """The median seconds of an item that comes alone, on two threads, once everything is loaded."""
+    """Returns the median seconds of an item done alone, on two threads; the first item is done once more before."""
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
+    seconds = []
     try:
-        work(items[:1])
-        seconds = sorted(_seconds(work, [item]) for item in items)
+        work(items[:1])  # imports, and loads the weights
+        for item in items:
+            started = time.perf_counter()
+            work([item])
+            seconds.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(before)
-    row = at_most(name, median(seconds), goal, "s")
-    return replace(row, spread=(seconds[-1] - seconds[0]) / 2)
+    return replace(at_most(name, median(seconds), goal, "s"), spread=(max(seconds) - min(seconds)) / 2)
 
 
-def _seconds(work: Callable[[Sequence[T]], object], items: Sequence[T]) -> float:
-    started = time.perf_counter()
-    work(items)
-    return time.perf_counter() - started
-
-
-def mean(values: Any) -> float:
-    """The mean of numbers or hits."""
+def mean(values: Iterable[float]) -> float:
+    """Returns the mean of numbers, or of true and false as 1 and 0."""
     return float(np.mean(list(values)))
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """A figure that should reach its goal."""
+    """Returns the row of a figure that should reach its goal."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """A figure that should stay under its goal."""
+    """Returns the row of a figure that should not exceed its goal."""
     return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

@@ -1,7 +1,7 @@
-"""Runs a peer's script as it is, with stand-ins for what it imports and this machine lacks.
+"""Runs a peer's script unchanged, with replacements for packages that it imports and this machine lacks.
 
-`python -m frontdoor.bench.peer SCRIPT …`: the libraries look for the real packages first, and find none; only what the
-script itself imports is stood in for.
+`python -m frontdoor.bench.peer SCRIPT …`: the libraries look for the real packages first, and find none; only the
+script's own imports find the replacements.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-STAND_INS = Path(__file__).parent / "peers"
+REPLACEMENTS = Path(__file__).parent / "peers"
 
 
 def main(arguments: list[str]) -> None:
-    """The script, as if it had been called with these arguments."""
+    """Runs the script as if it had been called with these arguments, its own path the first of them."""
     if not find_spec("torchvision"):
         import diffusers.pipelines.flux
         import transformers.image_utils
 
-        sys.path.insert(0, str(STAND_INS))
+        sys.path.insert(0, str(REPLACEMENTS))
         del diffusers, transformers
     sys.argv = arguments
     runpy.run_path(arguments[0], run_name="__main__")

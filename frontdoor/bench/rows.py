@@ -1,4 +1,4 @@
-"""A row of a bench: one figure, its peer in the same run, its goal."""
+"""The rows of a bench's report, and the table that shows them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`ratio` is value / peer; `spread` is half the interquartile range; `ok` is None without a goal."""
+    """One figure, its peer's in the same run, and its goal.
+
+    `peer` names what the figure is compared with, `ratio` is value / peer, `spread` is half the interquartile range;
+    `ok` is None without a goal.
+    """
 
     name: str
     value: float
@@ -21,12 +25,30 @@ class Row:
     ok: bool | None = None
 
     def to_json(self) -> dict[str, object]:
-        """As `--json` writes it."""
+        """Returns the object that `--json` writes for this row."""
         return dataclasses.asdict(self)
 
 
+@dataclass(frozen=True)
+class Report:
+    """All rows of one bench, with the commit and the machine that they were measured on."""
+
+    bench: str
+    commit: str
+    machine: str
+    rows: tuple[Row, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Returns the object that `--json` writes for this bench."""
+        return dataclasses.asdict(self)
+
+    def ok(self) -> bool:
+        """Returns whether no row misses its goal."""
+        return all(row.ok is not False for row in self.rows)
+
+
 def table(rows: Iterable[Row]) -> str:
-    """Rows as text, for people."""
+    """Returns rows as a table in text, one line each."""
     cells = [("what", "value", "unit", "against", "ratio", "±", "goal", "")]
     for row in rows:
         cells.append(

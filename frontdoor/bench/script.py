@@ -1,6 +1,6 @@
-"""diffusers' own FLUX script, `train_dreambooth_lora_flux.py`, as a command: given what ours is given, run as it is.
+"""Runs diffusers' own FLUX script, `train_dreambooth_lora_flux.py`, unchanged and with the inputs of our training.
 
-Only the packages it imports and this machine may lack are stood in for (`peers/`: torchvision's transforms, which touch
+Only packages that it imports and this machine may lack are replaced (`peers/`: torchvision's transforms, which touch
 pictures before the first step alone).
 """
 
@@ -20,7 +20,7 @@ STEPS = re.compile(rb"Steps:[^\r\n]*?\| (\d+)/\d+ \[")
 
 @dataclass(frozen=True)
 class Script:
-    """Where it lies, and what it trains: a model in the hub's layout on pictures with one caption."""
+    """The script's path, and what it trains: a model in the hub's layout on a folder of pictures with one caption."""
 
     path: Path
     model: Path
@@ -29,7 +29,7 @@ class Script:
     text_tokens: int
 
     def command(self, out: Path, params: TrainParams, *flags: str) -> list[str]:
-        """Our knobs by its names, with more of its own."""
+        """Returns the command that trains into `out` with our parameters by the script's names, and further flags."""
         knobs = {
             "pretrained_model_name_or_path": self.model,
             "instance_data_dir": self.pictures,
@@ -53,8 +53,8 @@ class Script:
 
 
 def t5_tokenizer(folder: Path) -> None:
-    """The same words for the same ids as pieces of T5's own kind of tokenizer, the only one that the peer opens."""
-    from transformers import AutoTokenizer, T5TokenizerFast
+    """Rewrites a tokenizer as one of T5's own class, the only one that the script opens; words keep their ids."""
+    from transformers import AutoTokenizer, T5Tokenizer
 
     short = AutoTokenizer.from_pretrained(folder)
     ids = sorted(short.get_vocab().items(), key=lambda item: item[1])
@@ -62,13 +62,13 @@ def t5_tokenizer(folder: Path) -> None:
     pieces = [(word if word in special else f"▁{word}", 0.0 if word in special else -1.0) for word, _ in ids]
     names = {name: getattr(short, name) for name in ("pad_token", "eos_token", "unk_token") if getattr(short, name)}
     shutil.rmtree(folder)
-    T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=short.model_max_length, **names).save_pretrained(folder)
+    T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=short.model_max_length, **names).save_pretrained(folder)
 
 
 def trained_modules(model: Path) -> list[str]:
-    """The ends of the names that our adapter trains, as the peer's suffixes want them."""
+    """Returns the names of the modules that our adapter trains, which the script takes as suffixes."""
     import accelerate
-    from diffusers import FluxTransformer2DModel
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 
     targets = re.compile(load_class("engines.families.flux.training:FluxAdapter").targets["all"].pattern)
     with accelerate.init_empty_weights():

@@ -1,4 +1,4 @@
-"""diffusers' own FLUX script at full size on a card, beside our trainings there: seconds a step at the same sizes.
+"""diffusers' own FLUX script at full size on a card: seconds a step at the sizes of our trainings there.
 
 It reads the base at full width and has no adapter over a quantised one, so that it needs a larger card than ours do.
 """
@@ -17,9 +17,9 @@ from engines.api.protocols import Device, ModelSpec
 from engines.catalogue.registry import load_class
 from engines.catalogue.shapes import Layout
 from frontdoor.bench import script
-from frontdoor.bench.course import follow
 from frontdoor.bench.memory import GIB, RANK
 from frontdoor.bench.rows import Row
+from frontdoor.bench.watched_run import watch
 
 FLAGS = ("--cache_latents", "--gradient_checkpointing", "--use_8bit_adam", "--mixed_precision", "bf16")
 PICTURES, STEPS = 4, 6
@@ -28,7 +28,10 @@ PICTURES, STEPS = 4, 6
 def measure(
     peer: Path | None, spec: ModelSpec, layout: Layout, device: Device, sides: Mapping[int, float]
 ) -> list[Row]:
-    """Its seconds a step at each size; without the script, the memory or the disk for it, a row that says so."""
+    """Measures the script at each size; without the script, or the memory or disk for it, returns a row that says so.
+
+    The keys of `sides` are the sizes in pixels.
+    """
     needed = sum(spec.component_bytes[name] for name in layout)
     with tempfile.TemporaryDirectory() as home:
         if peer is None:
@@ -44,8 +47,11 @@ def steps(
     peer: Path, spec: ModelSpec, layout: Layout, home: Path, device: str, sides: Mapping[int, float],
     flags: tuple[str, ...] = FLAGS,
 ) -> Iterator[Row]:  # fmt: skip
-    """Train on random weights at each size, in a process of its own that nothing caps. Raises: RuntimeError."""
-    model = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
+    """Trains on random weights at each size, in a process of its own whose memory nothing caps.
+
+    Yields seconds a step. Raises: RuntimeError when the script fails.
+    """
+    model: Path = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")
     for side in sides:
         pictures = home / f"pictures-{side}"
@@ -54,6 +60,6 @@ def steps(
             Image.new("RGB", (side, side), (90, 120, 150 + number)).save(pictures / f"{number}.png")
         params = spec.params(TrainParams, resolution=side, steps=STEPS, rank=RANK)
         training = script.Script(peer, model, pictures, "ohwx person", spec.options["text_tokens"])
-        course = follow(training.command(home / f"out-{side}", params, *flags), script.STEPS, until=STEPS)
+        run = watch(training.command(home / f"out-{side}", params, *flags), script.STEPS, until=STEPS)
         name = f"{spec.name} diffusers' script bf16 train {side} px, not capped"
-        yield Row(name=name, value=course.step, unit="s a step")
+        yield Row(name=name, value=run.step, unit="s a step")

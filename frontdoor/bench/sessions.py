@@ -1,4 +1,4 @@
-"""What the server keeps of calls, pages and review links that have come and gone: its memory must stop growing."""
+"""The memory that the server keeps of calls, pages and review links that have ended: it must stop growing."""
 
 from __future__ import annotations
 
@@ -24,24 +24,27 @@ _CALL = "/gradio_api/call"
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """KiB that each raw call, page and review link leaves behind in a served studio on stand-in models."""
+    """Measures the KiB that each call, page and review link leaves in a served studio on stand-in models."""
     del options
     with tempfile.TemporaryDirectory() as home, served(Path(home)) as (client, process):
         return list(rows(client, process, CALLS, PAGES, LINKS))
 
 
 def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
-    """Memory before and after, growth in the last half for each, and open files."""
-    first = _first_event(client)
-    who = call(client, "character_list")
+    """Yields for each kind of visit: memory afterwards, its growth in all and in the last half, and open files."""
+    events = client.get("/config").raise_for_status().json()["dependencies"]
+    at_load = next(each for each in events if any(event == "load" for _, event in each["targets"]))
+    characters = call(client, "character_list")
 
     def page(number: int) -> None:
-        asked = {"data": [""] * len(first["inputs"]), "fn_index": first["id"], "session_hash": f"page-{number}"}
+        """Loads a page and sends the first request that it sends by itself."""
+        data = {"data": [""] * len(at_load["inputs"]), "fn_index": at_load["id"], "session_hash": f"page-{number}"}
         client.get("/").raise_for_status()
-        client.post("/gradio_api/run/predict", json=asked).raise_for_status()
+        client.post("/gradio_api/run/predict", json=data).raise_for_status()
 
     def link(number: int) -> None:
-        character = re.search(r'"id": ?"([^"]+)"', who)
+        """Opens and closes a review link."""
+        character = re.search(r'"id": ?"([^"]+)"', characters)
         call(client, "share_start", character[1] if character else "", 1.0)
         call(client, "share_stop")
 
@@ -70,28 +73,28 @@ def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, 
 
 
 def call(client: httpx.Client, name: str, *values: object) -> str:
-    """A call as curl makes it, each a session of its own; the event that ends it. Raises: httpx.HTTPStatusError."""
+    """Makes a call as curl makes it, in a session of its own, and returns its events as text.
+
+    Raises: httpx.HTTPStatusError.
+    """
     begun = client.post(f"{_CALL}/{name}", json={"data": list(values)}).raise_for_status()
     return client.get(f"{_CALL}/{name}/{begun.json()['event_id']}").raise_for_status().text
 
 
 @contextmanager
 def served(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """A studio in a process of its own, and plain HTTP to it. Raises: UserError when it does not start."""
+    """Serves a studio in a process of its own, and yields an HTTP client for it and the process.
+
+    Raises: UserError when the studio does not start.
+    """
     command = [sys.executable, "-u", "-m", "frontdoor.cli", "studio", "--fake", "--no-open", "--home", str(home)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         try:
             assert process.stdout
             found = next((at for line in process.stdout if (at := re.search(r"http://127\.0\.0\.1:\d+", line))), None)
             if found is None:
-                raise UserError("The studio did not start.", "Start it by hand to see why: python launch.py --fake")
+                raise UserError("The studio did not start.", "To see the reason, run: python launch.py --fake")
             with httpx.Client(base_url=found.group(), trust_env=False, timeout=120) as client:
                 yield client, psutil.Process(process.pid)
         finally:
             process.terminate()
-
-
-def _first_event(client: httpx.Client) -> dict[str, list[int] | int]:
-    """What a page asks when it has loaded."""
-    events = client.get("/config").raise_for_status().json()["dependencies"]
-    return next(each for each in events if any(event == "load" for _, event in each["targets"]))

@@ -1,7 +1,7 @@
-"""Each way to a picture sooner, beside the plain way to the same picture: how much sooner, and how far they are apart.
+"""Compares each faster way to a picture with the plain way: the gain in speed, and the difference of the pictures.
 
-The embedded family on one thread of this machine's CPU, seconds of CPU time: others' work does not show. Some of
-these ways are for cards and large models (compiling, tiles, batches); what they gain or cost here is told as it is.
+The embedded family on one thread of this machine's CPU, in CPU seconds, so that other work does not count. Some of
+these ways are for cards and large models (compiling, tiles, batches); their gain or cost here is reported as it is.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shutil import which
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
 import assets
 from engines.api.params import EditParams, GenerateParams
-from engines.api.protocols import EditItem
+from engines.api.protocols import EditItem, Editor, Generator, ModelSpec
 from engines.catalogue.registry import Registry, load_class
 from engines.device.devices import open_device
 from engines.drawing.leaner import tiles
@@ -32,62 +32,70 @@ from engines.mini import world
 from engines.mini.dataset import edit_pair, held_out_scene
 from engines.weights import components
 from engines.wording import drawn as vocab
+from frontdoor.bench import progress
 from frontdoor.bench.rows import Row
 from studio.gpu.manager import GpuManager
 
 EDITOR, GENERATOR = "mini-qwen-edit", "mini-flux"
-FORGETFUL = {"encoding_cache_bytes": 0}  # so that only the caches' own contest is decided by them
-EXACT = 0  # grey levels
-Way = Callable[[], Sequence[Image.Image]]
+NO_CACHE = {"encoding_cache_bytes": 0}  # so that the caches help only in their own comparison
+Draw = Callable[[], Sequence[Image.Image]]
 
 
-def _backend() -> str:
-    """torch's own compiler where it finds one of the system's and Python's headers, else its tracing alone."""
+def compiler_backend() -> str:
+    """Returns torch's compiler where a C++ compiler and Python's headers are here, else "eager", its tracing alone."""
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return "inductor" if headers.is_file() and (which("g++") or which("clang++")) else "eager"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is done: rounds of either way, pictures a round, steps of a long schedule, pixels a side in tiles."""
+    """The size of the bench.
+
+    `rounds` of either way, `pictures` a round, `batch` pictures in a batch, steps of a `long` schedule, side in pixels
+    of what is `tiled`, and `steps` of all other schedules, 0 for the models' own.
+    """
 
     rounds: int = 3
     pictures: int = 2
     batch: int = 8
     long: int = 30
     tiled: int = 256
-    steps: int = 0  # of the others; 0: the model's own
-    backend: str = field(default_factory=_backend)
+    steps: int = 0
+    backend: str = field(default_factory=compiler_backend)
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Two ways to the same pictures; `apart` is the goal of their difference where they must be equal."""
+class Comparison:
+    """Two ways to the same pictures; `most_apart` is the goal of their difference in grey levels, None for no goal."""
 
     name: str
-    plain: Way
-    quick: Way
-    apart: int | None = None
+    plain: Draw
+    quick: Draw
+    most_apart: int | None = None
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Every speed path of the embedded family."""
+    """Measures every faster way of the embedded family."""
     del options
     return list(rows(Scale()))
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Three rows a contest."""
+    """Yields three rows for each comparison."""
     with _one_thread():
-        for contest in contests(House(), scale):
-            yield from compared(contest, scale.rounds)
+        for comparison in comparisons(EmbeddedModels(), scale):
+            yield from compare(comparison, scale.rounds)
 
 
-def compared(contest: Contest, rounds: int, clock: Callable[[], float] = time.process_time) -> Iterator[Row]:
-    """Median of CPU seconds the plain way over the median the quick way, in turns; the difference of their pictures."""
-    ways = {"plain": contest.plain, "quick": contest.quick}
-    drawn = {name: list(way()) for name, way in ways.items()}  # imports, weights, what is compiled
-    apart = np.stack([_difference(*pair) for pair in zip(drawn["plain"], drawn["quick"], strict=True)])
+def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = time.process_time) -> Iterator[Row]:
+    """Yields the ratio of median CPU seconds, plain over quick, and largest and mean difference of the pictures.
+
+    Either way draws once before it is timed, and they take turns in being first.
+    """
+    ways = {"plain": comparison.plain, "quick": comparison.quick}
+    drawn = {name: list(way()) for name, way in ways.items()}  # imports, loads and compiles
+    pairs = zip(drawn["plain"], drawn["quick"], strict=True)
+    apart = np.stack([np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int)) for one, other in pairs])
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
         for name in sorted(ways, reverse=number % 2 == 1):
@@ -97,80 +105,81 @@ def compared(contest: Contest, rounds: int, clock: Callable[[], float] = time.pr
     ratios = [plain / max(quick, 1e-9) for plain, quick in zip(seconds["plain"], seconds["quick"], strict=True)]
     ratio = median(seconds["plain"]) / max(median(seconds["quick"]), 1e-9)
     yield Row(
-        name=f"{contest.name}: pictures in the same time",
+        name=f"{comparison.name}: pictures in the same time",
         value=ratio,
         unit="×",
         peer=f"the plain way, {median(seconds['plain']):.3g} CPU s",
         ratio=ratio,
         spread=(max(ratios) - min(ratios)) / 2,
     )
-    furthest, exact = float(apart.max()), contest.apart
+    furthest, most = float(apart.max()), comparison.most_apart
     yield Row(
-        name=f"{contest.name}: largest difference",
+        name=f"{comparison.name}: largest difference",
         value=furthest,
         unit="grey levels of 255",
-        goal="" if exact is None else f"≤ {exact}",
-        ok=None if exact is None else furthest <= exact,
+        goal="" if most is None else f"≤ {most}",
+        ok=None if most is None else furthest <= most,
     )
-    yield Row(name=f"{contest.name}: mean difference", value=float(apart.mean()), unit="grey levels of 255")
+    yield Row(name=f"{comparison.name}: mean difference", value=float(apart.mean()), unit="grey levels of 255")
 
 
-def contests(house: House, scale: Scale) -> Iterator[Contest]:
-    """Few steps, caches, batches, compiled blocks, tiles, first-block cache."""
+def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
+    """Yields few steps, caches, batches, compiled blocks, tiles and first-block cache, each beside the plain way."""
     steps = {"steps": scale.steps} if scale.steps else {}
-    edits, scenes = house.edits(scale.pictures, **steps), house.scenes(scale.pictures, **steps)
-    yield Contest(
-        "few steps, an edit",
-        house.draws(EDITOR, edits, FORGETFUL),
-        house.draws(EDITOR, house.edits(scale.pictures, few_steps=True), FORGETFUL),
-    )
-    short = house.edits(scale.pictures, few_steps=True)
-    yield Contest(
+    edits, scenes = models.edits(scale.pictures, **steps), models.scenes(scale.pictures, **steps)
+    short = models.edits(scale.pictures, few_steps=True)
+    yield Comparison("few steps, an edit", models.edit(edits, NO_CACHE), models.edit(short, NO_CACHE))
+    yield Comparison(
         "words and pictures read before, a few-step edit",
-        house.draws(EDITOR, short, FORGETFUL),
-        house.draws(EDITOR, short, {}),
-        apart=EXACT,
+        models.edit(short, NO_CACHE),
+        models.edit(short, {}),
+        most_apart=0,
     )
-    many = {EDITOR: house.edits(scale.batch, few_steps=True), GENERATOR: house.scenes(scale.batch, **steps)}
-    for name, items in many.items():
-        yield Contest(
-            f"{scale.batch} in a batch, {name}",
-            house.draws(name, items, {**FORGETFUL, "batch": 1}),
-            house.draws(name, items, {**FORGETFUL, "batch": scale.batch}),
-        )
-    compiled = {"compile": scale.backend, "compile_anywhere": True}
-    yield Contest(
+    alone, batch = {**NO_CACHE, "batch": 1}, {**NO_CACHE, "batch": scale.batch}
+    many_edits, many_scenes = models.edits(scale.batch, few_steps=True), models.scenes(scale.batch, **steps)
+    yield Comparison(
+        f"{scale.batch} in a batch, {EDITOR}", models.edit(many_edits, alone), models.edit(many_edits, batch)
+    )
+    yield Comparison(
+        f"{scale.batch} in a batch, {GENERATOR}",
+        models.generate(many_scenes, alone),
+        models.generate(many_scenes, batch),
+    )
+    yield Comparison(
         f"blocks compiled ({scale.backend}), {GENERATOR}",
-        house.draws(GENERATOR, scenes, FORGETFUL),
-        house.draws(GENERATOR, scenes, {**FORGETFUL, **compiled}),
+        models.generate(scenes, NO_CACHE),
+        models.generate(scenes, {**NO_CACHE, "compile": scale.backend, "compile_anywhere": True}),
     )
-    latents = house.latents(scale.pictures, scale.tiled)
-    yield Contest(
+    latents = models.latents(scale.pictures, scale.tiled)
+    yield Comparison(
         f"the VAE in tiles, decoding {scale.tiled} px",
-        house.decodes(latents, 0),
-        house.decodes(latents, scale.tiled // 2),
+        models.decode(latents, 0),
+        models.decode(latents, scale.tiled // 2),
     )
-    long = ((EDITOR, house.edits, 0.1), (GENERATOR, house.scenes, 0.1), (GENERATOR, house.scenes, 0.2))
-    for model, make, threshold in long:
-        plain = make(scale.pictures, steps=scale.long)
-        quick = make(scale.pictures, steps=scale.long, first_block_cache=threshold)
-        yield Contest(
-            f"first-block cache {threshold}, {scale.long} steps, {model}",
-            house.draws(model, plain, FORGETFUL),
-            house.draws(model, quick, FORGETFUL),
+    count, long = scale.pictures, scale.long
+    yield Comparison(
+        f"first-block cache 0.1, {long} steps, {EDITOR}",
+        models.edit(models.edits(count, steps=long), NO_CACHE),
+        models.edit(models.edits(count, steps=long, first_block_cache=0.1), NO_CACHE),
+    )
+    for threshold in (0.1, 0.2):
+        yield Comparison(
+            f"first-block cache {threshold}, {long} steps, {GENERATOR}",
+            models.generate(models.scenes(count, steps=long), NO_CACHE),
+            models.generate(models.scenes(count, steps=long, first_block_cache=threshold), NO_CACHE),
         )
 
 
-class House:
-    """The embedded models on this machine's memory, and what is asked of them: people that they have never seen."""
+class EmbeddedModels:
+    """Makes edits and prompts of people whom the embedded models have never seen, and the ways to draw them."""
 
     def __init__(self) -> None:
         self._registry = Registry(Path(assets.__file__).parent, Path("models"))
         device = open_device("cpu")
         self._gpu = GpuManager(device, device.total_bytes(), {})
 
-    def edits(self, count: int, **knobs: Any) -> list[EditItem]:
-        """As many edits of one size, each of a person of its own."""
+    def edits(self, count: int, **knobs: object) -> list[EditItem]:
+        """Returns `count` edits of one size, each of another person."""
         spec, items = self._registry.spec(EDITOR), []
         for index in range(count):
             scene = held_out_scene(91_000 + 8 * index, framing="bust")
@@ -179,58 +188,66 @@ class House:
             items.append(EditItem(world.draw(scene), params))
         return items
 
-    def scenes(self, count: int, **knobs: Any) -> list[GenerateParams]:
-        """As many prompts."""
+    def scenes(self, count: int, **knobs: object) -> list[GenerateParams]:
+        """Returns `count` prompts, each of another person."""
         spec = self._registry.spec(GENERATOR)
         words = [world.caption(held_out_scene(92_000 + 8 * index)) for index in range(count)]
         return [spec.params(GenerateParams, prompt=each, seed=at, **knobs) for at, each in enumerate(words)]
 
-    def draws(self, model: str, items: Sequence[Any], options: Mapping[str, Any]) -> Way:
-        """A job of a model, its row's options changed: an engine of its own, its memory too."""
-        row = self._registry.spec(model)
-        spec = replace(row, options={**row.options, **options})
-        engine: Any = load_class(spec.engine)(spec, self._registry.folder(spec))
-        draw = engine.edit if spec.role == "editor" else engine.generate
+    def edit(self, items: Sequence[EditItem], options: Mapping[str, object]) -> Draw:
+        """Returns the way that edits with a new engine, the options of its row changed."""
+        spec = self._row(EDITOR, options)
+        engine: Editor = load_class(spec.engine)(spec, self._registry.folder(spec))
 
-        def way() -> list[Image.Image]:
+        def draw() -> list[Image.Image]:
             with self._gpu.lease(engine.plan(items)) as lease:
-                return list(draw(items, lease, _silent))
+                return list(engine.edit(items, lease, progress.ignore))
 
-        return way
+        return draw
 
-    def latents(self, count: int, side: int) -> Any:
-        """Drawings of side × side pixels as the generator's VAE encodes them."""
+    def generate(self, items: Sequence[GenerateParams], options: Mapping[str, object]) -> Draw:
+        """Returns the way that generates with a new engine, the options of its row changed."""
+        spec = self._row(GENERATOR, options)
+        engine: Generator = load_class(spec.engine)(spec, self._registry.folder(spec))
+
+        def draw() -> list[Image.Image]:
+            with self._gpu.lease(engine.plan(items)) as lease:
+                return list(engine.generate(items, lease, progress.ignore))
+
+        return draw
+
+    def latents(self, count: int, side: int) -> Tensor:
+        """Returns the latents of `count` drawings of side × side pixels, as the generator's VAE encodes them."""
         drawings = [world.draw(held_out_scene(93_000 + 8 * index), side) for index in range(count)]
         return flux.to_latents(self._vae(), drawings, sample=False)
 
-    def decodes(self, latents: Any, side: int) -> Way:
-        """Back to pictures, whole, or in tiles of so many pixels a side."""
+    def decode(self, latents: Tensor, side: int) -> Draw:
+        """Returns the way that decodes latents in tiles of side × side pixels, or whole where `side` is 0."""
         vae = self._vae()
 
-        def way() -> list[Image.Image]:
+        def draw() -> list[Image.Image]:
             if not side:
                 return flux.to_images(vae, latents)
             with tiles({"vae": vae}, side):
                 return flux.to_images(vae, latents)
 
-        return way
+        return draw
 
-    def _vae(self) -> Any:
+    def _row(self, model: str, options: Mapping[str, object]) -> ModelSpec:
+        """Returns a model's row with some of its options changed."""
+        row = self._registry.spec(model)
+        return replace(row, options={**row.options, **options})
+
+    def _vae(self) -> nn.Module:
+        """Loads the generator's VAE."""
         spec = self._registry.spec(GENERATOR)
-        return components.load(spec, self._registry.folder(spec), "vae")
-
-
-def _silent(step: int, total: int, message: str = "") -> None:
-    del step, total, message
-
-
-def _difference(one: Image.Image, other: Image.Image) -> np.ndarray:
-    return np.abs(np.asarray(one).astype(int) - np.asarray(other).astype(int))
+        vae: nn.Module = components.load(spec, self._registry.folder(spec), "vae")
+        return vae
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Several threads' seconds would be added up."""
+    """Limits torch to one thread: the CPU seconds of several would be added up."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,8 +1,9 @@
-"""From process start to the first served page, against an empty Gradio app, interleaved."""
+"""The time from the start of the process to the first served page, beside that of an empty Gradio app."""
 
 from __future__ import annotations
 
 import argparse
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,19 +25,21 @@ from pathlib import Path
 from frontdoor.studio import open_studio
 from tabs.app import launch
 import threading
-launch(open_studio(Path({home!r})), port={port})
+launch(open_studio(Path({home})), port={port})
 threading.Event().wait()
 """
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Seconds to the first page, medians of alternating starts."""
+    """Measures the seconds to the first page of either app, medians of alternating starts."""
+    del options
     ours, empty = [], []
     with tempfile.TemporaryDirectory() as home:
-        _seconds_to_page(_STUDIO.format(port=_free_port(), home=home))  # makes the sample character
+        studio = _STUDIO.replace("{home}", repr(home))
+        _seconds_to_page(studio)  # makes the sample character
         for _ in range(_ROUNDS):
-            empty.append(_seconds_to_page(_EMPTY.format(port=(port := _free_port())), port))
-            ours.append(_seconds_to_page(_STUDIO.format(port=(port := _free_port()), home=home), port))
+            empty.append(_seconds_to_page(_EMPTY))
+            ours.append(_seconds_to_page(studio))
     low, _, high = quantiles(ours, n=4)
     return [
         Row(name="first page, empty Gradio app", value=median(empty), unit="s"),
@@ -51,10 +54,17 @@ def measure(options: argparse.Namespace) -> list[Row]:
     ]
 
 
-def _seconds_to_page(code: str, port: int | None = None) -> float:
-    port = port or int(code.split("port=")[1].split(")")[0].split(",")[0])
+def _seconds_to_page(code: str) -> float:
+    """Runs an app on a free port in a process of its own, and returns the seconds until its page is read.
+
+    `code`: the app, with `{port}` where its port belongs. Raises: TimeoutError after a minute.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    command = [sys.executable, "-c", code.replace("{port}", str(port))]
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         try:
             while time.perf_counter() - started < 60:
                 try:
@@ -66,11 +76,3 @@ def _seconds_to_page(code: str, port: int | None = None) -> float:
         finally:
             process.kill()
     raise TimeoutError("the page was not served within a minute")
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

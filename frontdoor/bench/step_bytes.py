@@ -1,8 +1,8 @@
-"""The bytes that one training step takes at a model's real size, counted without computing a number.
+"""Counts the bytes that one training step takes at a model's real size, without computing a number.
 
 The transformer of the published shapes, its LoRA and the family's own loss run forward and backward on tensors that
-have shapes and no contents; every storage is counted while it lives. What a card does otherwise than a CPU is put in
-its place: attention in one kernel, and norms in float32 under autocast.
+have shapes and no contents; every storage is counted while it lives. Where a card computes otherwise than a CPU, the
+card's way is counted: attention in one kernel, and norms in float32 under autocast.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,71 +41,80 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention.default
 
 
 def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
-    """The most bytes at once beside the frozen weights: adapter, gradients, optimiser, average, activations.
+    """Returns the most bytes at once beside the frozen weights: adapter, gradients, optimiser, average, activations.
 
     `folder` needs configurations alone. The editor is shown one reference.
     """
     family: Family = load_class(spec.trainer)(spec, folder)
     dtype = components.weight_dtype(spec)
-    live, transformer = Live(), _bare(spec, folder, dtype)
+    live, transformer = LiveBytes(), _meta_transformer(spec, folder, dtype)
+
+    def checkpointed(block: nn.Module, *args: object) -> Any:  # what the block returns
+        """Checkpoints a block as diffusers does; function modes are not active by themselves in the backward pass."""
+        return checkpoint(
+            block.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _CardKernels())
+        )
+
     with trainable(transformer, params, family.targeted(params)) as weights:
         trained = sum(weight.numel() for weight in weights)
-        with FakeTensorMode(allow_non_fake_inputs=True), live, _AsOnACard():
+        with FakeTensorMode(allow_non_fake_inputs=True), live, _CardKernels():
             adapter = 4 * trained
             _materialise(transformer, dtype)
             if params.gradient_checkpointing:
-                transformer.enable_gradient_checkpointing(_checkpointed)
+                transformer.enable_gradient_checkpointing(checkpointed)
             frozen = live.restart() - adapter
-            batch = {name: _filled(name, shape) for name, shape in _shapes(spec, folder, family, params).items()}
+            batch = _batch(spec, folder, family, params)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 noise, sigma = torch.empty_like(batch["latents"]), torch.ones(params.batch_size)
                 losses = family.losses(transformer, batch, noise, sigma, params.guidance)
-            losses.mean().backward()
+            loss: Any = losses.mean()  # torch's `backward` has no types
+            loss.backward()
     kept = OPTIMIZERS[params.optimizer].state_bytes + (4 if params.ema_decay else 0)
     return live.peak - frozen + trained * kept
 
 
-class Live(TorchDispatchMode):
-    """Bytes of all storages that are alive; `peak` is the most there were since the last `restart`."""
+class LiveBytes(TorchDispatchMode):
+    """Counts the bytes of all storages that are alive: `now`, and `peak`, the most since the last `restart`."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # the same
         self.now = self.peak = 0
-        self._known: dict[int, int] = {}
+        self._known: dict[int, int] = {}  # a storage's address -> its bytes
 
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # `Any`: every operation of torch, and what it takes and returns
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         if func is torch.ops.aten._local_scalar_dense.default:
-            return 1  # nothing has contents; who asks for a noise level, or whether all is true, is told one
+            return 1  # tensors have no contents: a noise level, or whether all values are true, is read as 1
         out = func(*args, **(kwargs or {}))
         for each in tree_leaves(out):
             if isinstance(each, Tensor):
-                self._see(each.untyped_storage())
+                self._add(each.untyped_storage())
         return out
 
     def restart(self) -> int:
-        """Begin a new peak at what lives now, which is the answer."""
+        """Starts a new peak at the bytes that are alive now, and returns them."""
         self.peak = self.now
         return self.now
 
-    def _see(self, storage: torch.UntypedStorage) -> None:
+    def _add(self, storage: torch.UntypedStorage) -> None:
+        """Counts a storage that was not seen before, until it is freed."""
         place = storage._cdata
         if place in self._known:
             return
         self._known[place] = storage.nbytes()
         self.now += storage.nbytes()
         self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._gone, place)
+        weakref.finalize(storage, self._remove, place)
 
-    def _gone(self, place: int) -> None:
+    def _remove(self, place: int) -> None:
         self.now -= self._known.pop(place)
 
 
-class _AsOnACard(TorchFunctionMode):
-    """Attention that keeps no square of the sequence, and norms as CUDA's autocast has them."""
+class _CardKernels(TorchFunctionMode):
+    """Computes attention without the square of the sequence, and norms in float32 as CUDA's autocast does."""
 
-    def __torch_function__(
+    def __torch_function__(  # `Any`: every function of torch, and what it takes and returns
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = dict(kwargs or {})
@@ -118,27 +126,28 @@ class _AsOnACard(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def _checkpointed(block: Any, *args: Any) -> Any:
-    """As diffusers does it; computed again during the backward, where function modes are not in force by themselves."""
-    return checkpoint(block.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _AsOnACard()))
-
-
-def _bare(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Any:
-    """The transformer as it is leased, on the meta device."""
+def _meta_transformer(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Any:  # a class of diffusers
+    """Returns the transformer as a plan leases it, on the meta device; its modulation is a table where the row asks."""
     bare = components.bare(folder, "transformer", folder / "transformer")
     model = skeleton(bare, _FORM, dtype, spec.options.get("full_width", ()))
-    return modulation.tabled(model, partial(_layer, model.inner_dim, dtype)) if modulation.wanted(spec) else model
+    if not modulation.wanted(spec):
+        return model
+    width = int(bare.inner_dim)
 
+    def layer(path: str, device: torch.device) -> nn.Module:
+        """Returns one modulation layer, from which the table is made."""
+        del path, device
+        empty = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width, device="meta"))
+        return _materialise(empty.requires_grad_(False), dtype)
 
-def _layer(width: int, dtype: torch.dtype, path: str, device: torch.device) -> nn.Module:
-    """A modulation layer, from which a table is made."""
-    del path, device
-    layer = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width, device="meta"))
-    return _materialise(layer.requires_grad_(False), dtype)
+    return modulation.tabled(model, layer)
 
 
 def _materialise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """From the meta device to tensors that count: what is trained in float32, frozen fractions in `dtype`."""
+    """Gives a module on the meta device tensors that are counted, and returns it.
+
+    Trained weights are float32, frozen ones that hold fractions `dtype`.
+    """
     for module in model.modules():
         for name, weight in module._parameters.items():
             if weight is not None:
@@ -150,17 +159,16 @@ def _materialise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def _filled(name: str, shape: tuple[int, ...]) -> Tensor:
-    return torch.empty(shape, dtype=torch.bool if name == _MASK else torch.float32)
-
-
-def _shapes(spec: ModelSpec, folder: Path, family: Family, params: TrainParams) -> Shapes:
-    """One batch of square pictures, as it comes out of the cache."""
+def _batch(spec: ModelSpec, folder: Path, family: Family, params: TrainParams) -> dict[str, Tensor]:
+    """Returns one batch of square pictures, with the shapes that the cache holds."""
     config = components.config(folder, "transformer")
     side = params.resolution // _PIXELS
     latents = (params.batch_size, config["in_channels"] // 4, side, side)
     words = (params.batch_size, family.text_tokens(), config["joint_attention_dim"])
-    return {"latents": latents, "prompt_embeds": words, **_MORE[spec.family](latents, words, config)}
+    shapes = {"latents": latents, "prompt_embeds": words, **_MORE[spec.family](latents, words, config)}
+    return {
+        name: torch.empty(shape, dtype=torch.bool if name == _MASK else torch.float32) for name, shape in shapes.items()
+    }
 
 
 _MORE: Mapping[str, Callable[..., Shapes]] = {

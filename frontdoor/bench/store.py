@@ -1,4 +1,4 @@
-"""A decision and a page of the review queue, at growing numbers of records."""
+"""The time of a decision and of a page of the review queue, with growing numbers of records."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ _DECISIONS = 30
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Milliseconds a durable decision and a queue page take; the ratio is that to the smallest store."""
+    """Measures a durable decision and a queue page in milliseconds; the ratio is to the smallest store's time."""
+    del options
     rows: list[Row] = []
     first: dict[str, float] = {}
     for count in (100, 1_000, 10_000):
-        for name, times in _at(count).items():
+        for name, times in _times(count).items():
             value = median(times)
             low, _, high = quantiles(times, n=4)
             rows.append(
@@ -37,7 +38,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
     return rows
 
 
-def _at(count: int) -> dict[str, list[float]]:
+def _times(count: int) -> dict[str, list[float]]:
+    """Fills a store with `count` records, and returns the seconds of each decision and of each queue page."""
     with tempfile.TemporaryDirectory() as root:
         library = Library(Path(root))
         store = library.open(library.create("bench").id)

@@ -21,8 +21,8 @@ from engines.catalogue.registry import load_class
 from engines.training import runfile
 from engines.training.runfile import RunFile
 from frontdoor.bench import script
-from frontdoor.bench.course import Course, follow
 from frontdoor.bench.rows import Row
+from frontdoor.bench.watched_run import WatchedRun, watch
 
 MODEL = "mini-flux"
 STEPS, ROUNDS = 40, 5
@@ -35,21 +35,21 @@ _OURS = re.compile(rb"step (\d+) of \d+")
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Step time, time to the first step and peak memory, each against the peer; without `--peer` nothing is met."""
+    """Measures step time, time to the first step and peak memory against the peer; without `--peer` no goal is met."""
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder), options.peer)
-        courses: dict[str, list[Course]] = {name: [] for name in bench.contestants()}
+        runs: dict[str, list[WatchedRun]] = {name: [] for name in bench.contestants()}
         for number in range(ROUNDS):
-            for name, taken in courses.items():
-                taken.append(bench.run(name, number))
-    return list(rows(courses))
+            for name, measured in runs.items():
+                measured.append(bench.run(name, number))
+    return list(rows(runs))
 
 
-def rows(courses: Mapping[str, list[Course]]) -> Iterator[Row]:
-    """Medians, and their ratios to each peer's."""
-    ours = courses["ours"]
+def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
+    """Yields the medians of our runs, and their ratios to those of each peer."""
+    ours = runs["ours"]
     for what, unit, scale in (("step", "s", 1.0), ("first", "s", 1.0), ("memory", "GiB", 1 / (1 << 30))):
-        figures = {name: [getattr(course, what) * scale for course in taken] for name, taken in courses.items()}
+        figures = {name: [getattr(run, what) * scale for run in measured] for name, measured in runs.items()}
         for peer in GOALS:
             goal = {"step": GOALS[peer], "first": FIRST_STEP, "memory": MEMORY}[what]
             ratio = median(figures["ours"]) / median(figures[peer]) if peer in figures else None
@@ -67,7 +67,7 @@ def rows(courses: Mapping[str, list[Course]]) -> Iterator[Row]:
 
 
 class Workbench:
-    """A model's folder, pictures, and the commands that train on them."""
+    """Prepares a model's folder and pictures, and trains on them with our loop or with the peer's script."""
 
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder = folder
@@ -80,25 +80,31 @@ class Workbench:
         self._peer = script.Script(peer, *given) if peer else None
 
     def contestants(self) -> list[str]:
-        """Ours, and the peer's two ways where it is there."""
+        """Returns the names for `run`: ours, and the peer's with its best flags and its defaults where it is given."""
         return ["ours", *(GOALS if self._peer else ())]
 
-    def run(self, name: str, number: int) -> Course:
-        """Train once from nothing."""
+    def run(self, name: str, number: int) -> WatchedRun:
+        """Trains from nothing in a process of its own and measures it; `number` keeps the rounds' folders apart."""
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours" or not self._peer:
-            return follow(self._ours(out), _OURS)
-        flags = _best_flags() if name == BEST else []
-        return follow(self._peer.command(out, self._params, *flags), script.STEPS)
+            items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
+            runfile.write(RunFile(MODEL, self._model, TrainRun(out, items, self._params, trigger="ohwx")))
+            return watch([sys.executable, "-m", "engines.training.run", str(out)], _OURS)
+        flags: list[str] = []
+        if name == BEST:
+            import torch
 
-    def _ours(self, out: Path) -> list[str]:
-        items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
-        runfile.write(RunFile(MODEL, self._model, TrainRun(out, items, self._params, trigger="ohwx")))
-        return [sys.executable, "-m", "engines.training.run", str(out)]
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            narrow = load_class("engines.training.precision:fast_bfloat16")(device)
+            flags = ["--cache_latents", *(("--mixed_precision", "bf16") if narrow else ())]
+        return watch(self._peer.command(out, self._params, *flags), script.STEPS)
 
 
 def _model_folder(folder: Path) -> Path:
-    """The embedded weights as a local model, CLIP's positions lengthened by zeros: its causal sums never see them."""
+    """Copies the embedded weights to a folder that the peer can read, and returns it.
+
+    CLIP's positions are lengthened by zeros, which its causal sums never see; T5's tokenizer is rewritten.
+    """
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -117,19 +123,10 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _pictures(folder: Path) -> Path:
-    """A stranger, drawn."""
+    """Draws pictures of one person whom no model has seen into a new folder, and returns the folder."""
     folder.mkdir()
     scenes: Iterable[object] = load_class("engines.mini.world:sample_scenes")(STRANGER, PICTURES)
     for number, scene in enumerate(scenes):
         picture: Image.Image = load_class("engines.mini.world:draw")(scene)
         picture.save(folder / f"{number:02d}.png")
     return folder
-
-
-def _best_flags() -> list[str]:
-    """What makes the peer fastest on this machine."""
-    import torch
-
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    narrow = load_class("engines.training.precision:fast_bfloat16")(device)
-    return ["--cache_latents", *(("--mixed_precision", "bf16") if narrow else ())]

@@ -72,7 +72,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
 
 
 def refusal(error: UserError) -> Json:
-    """Return an expected failure as a script receives it."""
+    """Returns an expected failure as a script receives it."""
     return {"ok": False, "error": mended(error.to_json())}
 
 
@@ -101,7 +101,7 @@ def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> N
 
 
 def member(name: str, kind: type[E], value: str) -> E:
-    """Return an enum's member by its value. Raises: BadInput naming the argument and the known ones."""
+    """Returns an enum's member by its value. Raises: BadInput naming the argument and the known ones."""
     try:
         return kind(value)
     except ValueError:

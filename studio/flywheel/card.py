@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import MaxLen
 
+from engines.api.axes import Tags
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import GenerateParams
 from engines.api.values import Seed, taken
-from engines.wording.words import CARD_CELLS, CardCell, Tags, card_prompt, generate_params
+from engines.wording.cells import CARD_CELLS, CardCell
+from engines.wording.registry import vocabulary
 from studio.flywheel import generate, stacks
 from studio.flywheel.curate.captions import demand_trigger
 from studio.judging.gallery import ENOUGH
@@ -58,9 +60,10 @@ def submit(
     generate.demand_drawable(desk, version)
     demand_trigger(character)
     GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
-    words = {cell.name: card_prompt(cell, character.trigger, character.subject, spec.toy) for cell in CARD_CELLS}
+    wording = vocabulary(spec.wording)
+    words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
     items = [
-        generate_params(spec, words[cell.name], **{**(knobs or {}), "seed": seed})
+        spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
         for seed in seeds
         for cell in CARD_CELLS
     ]
@@ -101,7 +104,8 @@ def run(ctx: Context) -> None:
         )
 
     images = [ctx.store.images.get(image) for image in generate.draw(ctx, keep)]
-    read = _read(ctx, images)
+    read = read_pictures(ctx, images)
+    ctx.store.update_images({image.id: {"tags": dict(tags)} for image, tags in zip(images, read, strict=True)})
     cells = tuple(
         _cell(cell, seed, image, tags, judge) for (cell, seed), image, tags in zip(places, images, read, strict=True)
     )
@@ -205,21 +209,14 @@ def lessons(run: CardRun) -> list[Tags]:
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
-    found = [*lost, *(beside for aim in lost for beside in _beside(run, aim, passed))]
+    found = list(lost)
+    for aim in lost:  # the first cell beside it that differs in nothing but an axis on which it went wrong
+        names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
+        pictures = [cell.axes for cell in run.cells if cell.cell in names]
+        wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome is not Outcome.PASS}
+        apart = [{name for name in had | aim if had.get(name) != aim.get(name)} for had in passed]
+        found += [had for had, axes in zip(passed, apart, strict=True) if len(axes) == 1 and axes <= wrong][:1]
     return [tags for at, tags in enumerate(found) if tags not in found[:at]]
-
-
-def _beside(run: CardRun, aim: Tags, passed: Sequence[Tags]) -> Sequence[Tags]:
-    """The first cell that differs from a missed one in nothing but an axis on which that went wrong; none or one."""
-    names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
-    pictures = [cell.axes for cell in run.cells if cell.cell in names]
-    wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome is not Outcome.PASS}
-    return [had for had in passed if len(apart := _apart(had, aim)) == 1 and apart <= wrong][:1]
-
-
-def _apart(one: Tags, other: Tags) -> set[str]:
-    """The axes on which two cells differ."""
-    return {name for name in one | other if one.get(name) != other.get(name)}
 
 
 def summary(card: CardRun) -> Summary:
@@ -275,12 +272,6 @@ def compare(card_a: CardRun, card_b: CardRun) -> Paired:
     if not shared:
         raise BadInput("These cards share no seed.", "Run both with the same seeds.")
     return paired([before[place] for place in shared], [after[place] for place in shared])
-
-
-def _read(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    read = read_pictures(ctx, images)
-    ctx.store.update_images({image.id: {"tags": dict(tags)} for image, tags in zip(images, read, strict=True)})
-    return read
 
 
 def _cell(cell: CardCell, seed: int, image: ImageRecord, tags: Mapping[str, str], judge: Judge) -> Cell:

@@ -9,7 +9,8 @@ from engines.api.errors import BadInput, UserError
 from engines.api.params import GenerateParams, LoraUse
 from engines.api.protocols import Generator, ModelSpec, Plan
 from engines.api.values import Many, Words, later_seed, taken
-from engines.wording.words import read_tags, scene_prompts
+from engines.wording.reading import read_tags
+from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, demand_trigger
 from studio.flywheel.train import timing
@@ -23,7 +24,7 @@ from studio.records.payload import DrawPayload
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
-from studio.workplace.desk import Desk, Workplace
+from studio.workplace.desk import Desk
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -63,17 +64,14 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
         fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
-    return fit, _seconds(desk.workplace, spec.name, items)
+    seconds = timing.drawn(desk.workplace, spec.name) * sum(map(timing.generated, items))
+    return fit, seconds or None
 
 
 def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
     """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
     engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
     return engine.plan([with_adapter(desk.store, item, version) for item in items])
-
-
-def _seconds(workplace: Workplace, model: str, items: Sequence[GenerateParams]) -> float | None:
-    return timing.drawn(workplace, model) * sum(map(timing.generated, items)) or None
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
@@ -220,7 +218,7 @@ def scene_items(
     demand_trigger(store.character)
     character, spec = store.character, model_spec(desk, version)
     first = spec.params(GenerateParams, seed=seed, **knobs)
-    scenes = scene_prompts(character.trigger, character.subject, n, seed, spec.toy, aims)
+    scenes = vocabulary(spec.wording).scene_prompts(character.trigger, character.subject, n, seed, aims)
     return [first.replace(prompt=words, seed=later_seed(first.seed, at)) for at, (words, _) in enumerate(scenes)]
 
 

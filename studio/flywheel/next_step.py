@@ -44,7 +44,8 @@ def next_step(desk: Desk) -> NextStep:
     """Return the character's next step; figures of a card are those of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
     stops = _stops(seen)
-    at, words = next((at, words) for wanted, at, words in _wants(seen) if wanted)
+    wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # the most urgent first; the last always is
+    at, words = next((at, words) for wanted, at, words in wants if wanted)
     return NextStep(step=stops[at].label, words=words, at=at, stops=stops)
 
 
@@ -77,7 +78,7 @@ def _look(store: Store) -> _Seen:
     sources, enriched, drawn = (store.select(kind) for kind in (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC))
     pending = store.pending()
     left_drawn = sum(each.kind is Kind.SYNTHETIC for each in pending)
-    versions, editors = (tuple(_of_role(store, role)) for role in (Role.CHARACTER, Role.EDITOR))
+    versions, editors = (tuple(store.versions.find(role=role)) for role in (Role.CHARACTER, Role.EDITOR))
     in_use, editor = store.adopted(Role.CHARACTER), store.adopted(Role.EDITOR)
     candidate = _candidate(versions, in_use)
     shown = card.newest(store, in_use.id if in_use else "")
@@ -105,10 +106,6 @@ def _look(store: Store) -> _Seen:
         editor=editor,
         editor_candidate=_candidate(editors, editor),
     )
-
-
-def _of_role(store: Store, role: Role) -> list[Version]:
-    return [each for each in store.versions.all() if each.role is role]
 
 
 def _created(versions: Sequence[Version]) -> str:
@@ -144,16 +141,14 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
 Want = tuple[bool, int, str]  # whether it is wanted, at which stop, and why
 
 
-def _wants(seen: _Seen) -> list[Want]:
-    """What may be wanted, the most urgent first; the last always is."""
-    return [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]
-
-
 def _first_turn(seen: _Seen) -> list[Want]:
     """Up to the first version."""
     edits = _count(seen.left_edits, "edit waits", "edits wait")
+    pictures = _count(seen.sources, "picture", "pictures")
+    few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
     return [
-        (seen.sources < ENOUGH_SOURCES, CURATE, _few_sources(seen.sources)),
+        (not seen.sources, CURATE, "Drop 10 to 20 pictures of your character to begin."),
+        (seen.sources < ENOUGH_SOURCES, CURATE, few),
         (seen.bare > 0, CURATE, _count(seen.bare, "picture has no caption yet.", "pictures have no caption yet.")),
         (
             not seen.enriched,
@@ -252,9 +247,3 @@ def _figure(run: CardRun | None) -> str:
         return "–"
     unknown = card.summary(run).first_try.unknown
     return _tally(run) + (f" · {unknown} ?" if unknown else "")
-
-
-def _few_sources(count: int) -> str:
-    if not count:
-        return "Drop 10 to 20 pictures of your character to begin."
-    return f"{_count(count, 'picture', 'pictures')} so far; {ENOUGH_SOURCES} or more give a usable start."

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
@@ -180,18 +181,11 @@ def _interleaved(
     by_certainty, by_lot = iter(uncertain), iter(drawn)
     while len(order) < wanted:
         stream = by_lot if _is_audit(decided + len(order)) else by_certainty
-        image = _first_new(stream, order)
-        if image is None:
+        first = list(islice((each for each in stream if each.id not in order), 1))
+        if not first:
             break
-        order[image.id] = image
+        order[first[0].id] = first[0]
     return list(order.values())
-
-
-def _first_new(stream: Iterator[ImageRecord], known: Mapping[str, ImageRecord]) -> ImageRecord | None:
-    for image in stream:
-        if image.id not in known:
-            return image
-    return None
 
 
 def _is_audit(place: int) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from engines.api.errors import BadInput, Cancelled, OutOfMemory, RanOut
 from engines.api.protocols import Component, Device, Plan, Stage
 from studio.gpu.budget import GIB, Arithmetic, Fit, Peaks, in_gib, slot
-from studio.gpu.lease import Active, CardLease, Parts, never, silent
+from studio.gpu.lease import Active, CardLease, never, silent
 from studio.gpu.oom_ladder import Ladder, Rung
 from studio.gpu.residents import Residents
 
@@ -215,18 +215,16 @@ class GpuManager:
         for number, rung in self._ladder.rungs(self._sums.forms(stage), slot(stage, lease.key)):
             try:
                 with self._moving():
-                    parts = self._enter_on(rung, stage, lease)
+                    self._make_room(rung, stage, lease)
+                    parts = {
+                        part.key.rpartition("/")[2]: self._load(part, rung.form, lease) for part in rung.form.components
+                    }
             except OutOfMemory as error:
                 refusal = error
                 continue
             now = self._beside_weights(self.raw_device.peak_bytes())
             return Active(stage, rung.form, number, lease, parts, now, now)
         raise refusal
-
-    def _enter_on(self, rung: Rung, stage: Stage, lease: CardLease) -> Parts:
-        form = rung.form
-        self._make_room(rung, stage, lease)
-        return {part.key.rpartition("/")[2]: self._load(part, form, lease) for part in form.components}
 
     def leave(self, active: Active) -> None:
         """Unpin a stage and remember its measured peak; a second call does nothing."""

@@ -154,13 +154,12 @@ class Residents:
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}
-        return sorted(free, key=lambda key: (key in wanted, self._price(key, free[key]), free[key].touched, key))
 
-    def _price(self, key: str, placed: _Placed) -> float:
-        seconds = self._put_s.get(key, 0.0)
-        if key not in self._masters:
-            seconds += self._load_s.get(key, 0.0)
-        return seconds * self._demand.rate(key) / placed.bytes
+        def price(key: str) -> float:
+            seconds = self._put_s.get(key, 0.0) + (0.0 if key in self._masters else self._load_s.get(key, 0.0))
+            return seconds * self._demand.rate(key) / free[key].bytes
+
+        return sorted(free, key=lambda key: (key in wanted, price(key), free[key].touched, key))
 
     def evict(self, key: str) -> None:
         """Drop a copy; its master, if any, stays."""
@@ -189,23 +188,19 @@ class Residents:
 
         What is loading is needed until it is placed: where it is the cheapest itself, it goes after that.
         """
-        if self._host_bytes is None:
-            return
-        while self._held() > self._host_bytes:
-            loose = [key for key, master in self._masters.items() if master.bytes and not self._streaming(key)]
-            cheapest = min(loose, key=self._master_price, default=loading)
+
+        def price(key: str) -> tuple[float, int, str]:
+            master = self._masters[key]
+            seconds = self._load_s.get(key, 0.0) * self._demand.rate(key)
+            return (seconds / max(master.bytes, 1), master.touched, key)
+
+        while self._host_bytes is not None and self._held() > self._host_bytes:
+            read_by_block = {key for key, placed in self._placed.copy().items() if placed.streamed}
+            loose = [key for key, master in self._masters.items() if master.bytes and key not in read_by_block]
+            cheapest = min(loose, key=price, default=loading)
             if cheapest == loading:
                 return
             self._release(cheapest)
 
-    def _streaming(self, key: str) -> bool:
-        """Whether the card reads a master block by block."""
-        return key in self._placed and self._placed[key].streamed
-
     def _release(self, key: str) -> None:
         self._device.release(self._masters.pop(key).host)
-
-    def _master_price(self, key: str) -> tuple[float, int, str]:
-        master = self._masters[key]
-        seconds = self._load_s.get(key, 0.0) * self._demand.rate(key)
-        return (seconds / max(master.bytes, 1), master.touched, key)

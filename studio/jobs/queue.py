@@ -63,12 +63,8 @@ class Jobs:
         self._live: set[str] = set()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._recover()
-
-    def _recover(self) -> None:
-        """What a crash left running is interrupted: offered for resume, never restarted unasked."""
-        lost = [job for job in self._jobs.values() if job.state is JobState.RUNNING]
-        for job in lost:
+        # What a crash left running is interrupted: offered for resume, never restarted unasked.
+        for job in [each for each in self._jobs.values() if each.state is JobState.RUNNING]:
             self._note(self._ended(job, _End(JobState.INTERRUPTED)))
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────

@@ -115,21 +115,20 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """The mean of the three highest cosines with the originals; None where there is no original to compare with."""
+    """Return the mean of the three highest cosines with the originals; None where there is no original."""
     if not reference.ids:
         return None
     return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Return how like the originals each picture is."""
-    return [
-        Likeness(
-            {scorer.version: _rounded(outcome, reference)},
-            "" if isinstance(outcome, NoFace) else reference.nearest(outcome),
-        )
-        for outcome in scorer.embed(pictures)
-    ]
+    """Return how like the originals each picture is, to four digits."""
+    found = []
+    for outcome in scorer.embed(pictures):
+        value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
+        nearest = "" if isinstance(outcome, NoFace) else reference.nearest(outcome)
+        found.append(Likeness({scorer.version: None if value is None else round(value, 4)}, nearest))
+    return found
 
 
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
@@ -224,11 +223,6 @@ def _write_cache(cache: Path, cached: Mapping[str, list[float] | None]) -> None:
         _LOG.warning("%s could not be written: %s", cache, error)
         with suppress(OSError):
             part.unlink(missing_ok=True)
-
-
-def _rounded(outcome: Embedding | NoFace, reference: Gallery) -> float | None:
-    value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
-    return None if value is None else round(value, 4)
 
 
 def _top_mean(values: Vectors) -> float:

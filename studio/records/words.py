@@ -18,7 +18,7 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # co
 
 
 def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
-    """Refuse text that no page can show, wherever in a JSON value it stands, and a value that is nested too deep.
+    """Refuses text that no page can show, wherever in a JSON value it stands, and a value that is nested too deep.
 
     `what` is the value's place, `room` the number of lists and objects that may still open below it.
     Raises: BadInput naming the place.

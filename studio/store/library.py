@@ -86,8 +86,13 @@ class Library:
         Raises: BadInput without a name or a trigger word.
         """
         who = _who({"name": name, "trigger": trigger, "subject": subject})
+        plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
+        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
         with self._database.transaction():
-            return self._characters.put(Character(id=self._free_id(who["name"]), **who, **fields))
+            taken = {character.id for character in self.characters()} | _DEVICES
+            numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
+            free = next(each for each in (stem, *numbered) if each not in taken)
+            return self._characters.put(Character(id=free, **who, **fields))
 
     def update(self, character_id: str, **changes: Any) -> Character:
         """Change what is known of a character. Raises: NotFound, BadInput."""
@@ -164,13 +169,6 @@ class Library:
     def _set_value(self, table: str, key: str, value: Any) -> None:
         demand_text(f"The value of {key}", [key, value])
         cast(JournalTable, self._database.table(table)).put(key, {"value": value})
-
-    def _free_id(self, name: str) -> str:
-        plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
-        stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
-        taken = {character.id for character in self.characters()} | _DEVICES
-        numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
-        return next(free for free in (stem, *numbered) if free not in taken)
 
 
 def _who(given: Mapping[str, Any]) -> dict[str, str]:

@@ -221,7 +221,9 @@ def open_upload(file: Path) -> Image.Image:
     """
     try:
         if not file.is_file():  # a pipe or a device may never end
-            raise BadInput(f"{file.name} is no file.", _UPLOAD) if file.exists() else _not_there(file)
+            if file.exists():
+                raise BadInput(f"{file.name} is no file.", _UPLOAD)
+            raise NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
         with file.open("rb") as stream:
             data = stream.read(MOST_BYTES + 1)
     except OSError as error:
@@ -229,10 +231,6 @@ def open_upload(file: Path) -> Image.Image:
     if len(data) > MOST_BYTES:
         raise BadInput(f"{file.name} is larger than {MOST_BYTES >> 20} MiB.", "Make it smaller, or save it as JPEG.")
     return to_rgb(decode(data, file.name))
-
-
-def _not_there(file: Path) -> NotFound:
-    return NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
 
 
 def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:

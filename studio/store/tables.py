@@ -117,10 +117,16 @@ class JournalStorage(Storage):
                 kept = True
             finally:
                 self._open.pop()
-                if not kept:
-                    self._take_back(touched)
-            if kept and not self._open:
-                self._compact_if_due()
+                for (table, key), before in () if kept else touched.items():
+                    if before is _ABSENT:
+                        self._tables[table].pop(key, None)
+                    else:
+                        self._tables[table][key] = before
+            if kept and not self._open and self._journal.due:
+                try:
+                    self._journal.compact(self._tables)
+                except UserError:  # the commit itself is safe in the journal
+                    self._journal.postpone()
 
     def _commit(self, touched: dict[tuple[str, str], Any]) -> None:
         staged: list[Op] = []
@@ -135,20 +141,6 @@ class JournalStorage(Storage):
         for table, key in touched:
             if self._tables[table][key] is None:
                 del self._tables[table][key]
-
-    def _take_back(self, touched: dict[tuple[str, str], Any]) -> None:
-        for (table, key), before in touched.items():
-            if before is _ABSENT:
-                self._tables[table].pop(key, None)
-            else:
-                self._tables[table][key] = before
-
-    def _compact_if_due(self) -> None:
-        if self._journal.due:
-            try:
-                self._journal.compact(self._tables)
-            except UserError:  # the commit itself is safe in the journal
-                self._journal.postpone()
 
 
 class _Changes(MutableMapping[str, Doc]):
@@ -190,7 +182,7 @@ class _Changes(MutableMapping[str, Doc]):
 class JournalTable(Table):
     """A TinyDB table whose ids are the records' own, and whose writes touch only what they change."""
 
-    document_id_class = str  # type: ignore[assignment]
+    document_id_class = str  # type: ignore[assignment]  # TinyDB numbers documents, the studio names them
     default_query_cache_capacity = 0  # a rollback would leave stale answers in it
 
     @property
@@ -213,7 +205,7 @@ class JournalTable(Table):
         with self.journal.lock:
             return self.journal.document(self.name, key)
 
-    def _get_next_id(self) -> str:  # type: ignore[no-untyped-def, unused-ignore]
+    def _get_next_id(self) -> str:  # type: ignore[no-untyped-def, unused-ignore]  # TinyDB returns a number
         return uuid4().hex
 
     def _read_table(self) -> dict[str, Mapping[Any, Any]]:
@@ -229,7 +221,7 @@ class Database(TinyDB):
     """One folder's TinyDB: `Database(folder)`; every change is on the disk when the call returns."""
 
     table_class = JournalTable
-    default_storage_class = JournalStorage  # type: ignore[assignment]
+    default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own class
 
     @property
     def journal(self) -> JournalStorage:

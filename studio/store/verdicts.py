@@ -38,7 +38,9 @@ class Verdicts:
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
         """Give a verdict; `correction` is the picture that came with it. Raises: NotFound, BadInput."""
-        verdict = _verdict(verdict)
+        given = [each for each in Verdict if each is not Verdict.PENDING]
+        if verdict not in given:
+            raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
         with self._database.transaction():
             image = self._images.get(image_id)
             if image.trashed:
@@ -46,7 +48,7 @@ class Verdicts:
             decision = Decision(
                 id=uuid4().hex,
                 image=image_id,
-                verdict=verdict,
+                verdict=Verdict(verdict),
                 before=image.state,
                 reviewer=reviewer,
                 reasons=tuple(reasons),
@@ -60,7 +62,9 @@ class Verdicts:
                 ),
             )
             self._decisions.put(decision)
-            said = image.replace(state=verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created)
+            said = image.replace(
+                state=decision.verdict, reasons=decision.reasons, reviewer=reviewer, decided=decision.created
+            )
             self.follow(self._images.put(said))
         return decision
 
@@ -77,7 +81,9 @@ class Verdicts:
                 self._decisions.put(later.replace(before=last.before, was=replaced))
             else:
                 self._restore_said(last)
-            self._withdraw_correction(last.was.correction)
+            correction = self._images.peek(last.was.correction)
+            if correction is not None:
+                self.follow(self._images.put(correction.replace(trashed=correction.trashed or now())))
         return undone
 
     def follow(self, image: ImageRecord) -> None:
@@ -102,11 +108,6 @@ class Verdicts:
         self.follow(image)
         if was.triplet is not None and not image.trashed:
             self._triplets.put(was.triplet)
-
-    def _withdraw_correction(self, correction_id: str) -> None:
-        correction = self._images.peek(correction_id) if correction_id else None
-        if correction is not None:
-            self.follow(self._images.put(correction.replace(trashed=correction.trashed or now())))
 
     def _triplet_of(self, image: ImageRecord) -> Triplet | None:
         if image.state != Verdict.GOOD or image.trashed:
@@ -135,10 +136,3 @@ class Verdicts:
             wrong = self._images.peek(image.parent)
             return self.source_of(wrong) if wrong is not None and wrong.id != image.id else None
         return None
-
-
-def _verdict(verdict: Verdict | str) -> Verdict:
-    given = [v for v in Verdict if v is not Verdict.PENDING]
-    if verdict not in given:
-        raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
-    return Verdict(verdict)

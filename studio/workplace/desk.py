@@ -71,7 +71,7 @@ class Workplace:
         return scorer
 
     def spec(self, name: str, role: str) -> ModelSpec:
-        """Return the row of a model of a role, whether its weights are on this machine or not.
+        """Returns the row of a model of a role, whether its weights are on this machine or not.
 
         Raises: NotFound, and BadInput for a model of another role.
         """
@@ -82,7 +82,7 @@ class Workplace:
         return spec
 
     def demand_model(self, name: str, role: str) -> ModelSpec:
-        """Return the row of a model of a role whose weights are on this machine.
+        """Returns the row of a model of a role whose weights are on this machine.
 
         Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
         """

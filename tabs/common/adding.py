@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from engines.api.errors import BadInput, NotFound
 from studio.flywheel.curate import importing, inbox
 from studio.records.job import Job
 from studio.workplace.desk import Desk
 from tabs.common import looks
+from tabs.common.looks import view
 
 
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
@@ -34,23 +37,20 @@ def dismiss(desk: Desk, data: dict[str, Any]) -> str:
     return ""
 
 
-def import_report(job: Job) -> str:
+def import_report(job: Job) -> Markup:
     """What came in, what did not and why, with the remedy."""
     if job.error:
-        cause, hint = job.error.message, job.error.hint
-        return f'<div class="fl-trouble"><b>{looks.esc(cause)}</b><span>{looks.esc(hint)}</span>{looks.close()}</div>'
+        return view("common", "import_failed", error=job.error)
     made = job.artifacts
-    done, twins, refused = made.imported or (), made.duplicates or (), made.refused or ()
+    twins = made.duplicates or ()
     notes = [(each.file, each.words) for each in made.advice or ()] + [(each.file, each.hint) for each in twins]
-    parts = [looks.chip(f"{looks.plural(len(done), 'picture')} imported", "good" if done else "")]
-    if masks := made.masked:
-        parts.append(looks.chip(looks.plural(len(masks), "mask"), "good"))
-    if twins:
-        parts.append(looks.chip(f"{len(twins)} already here"))
-    if refused:
-        parts.append(looks.chip(f"{len(refused)} not imported", "warn"))
-    rows = [[looks.esc(each.file), looks.esc(each.reason), looks.esc(each.hint)] for each in refused]
-    table = looks.table(["file", "why not", "what to do"], rows) if rows else ""
-    told = [[looks.esc(file), looks.esc(words)] for file, words in notes]
-    table += looks.table(["file", "worth knowing"], told) if told else ""
-    return looks.panel("Import", f'<div class="fl-line">{"".join(parts)}</div>{table}', looks.close())
+    report = view(
+        "common",
+        "imported",
+        done=len(made.imported or ()),
+        masks=len(made.masked or ()),
+        twins=len(twins),
+        refused=[[looks.esc(each.file), looks.esc(each.reason), looks.esc(each.hint)] for each in made.refused or ()],
+        notes=[[looks.esc(file), looks.esc(words)] for file, words in notes],
+    )
+    return looks.panel("Import", report, looks.close())

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gradio as gr
+from gradio.components import Component
+from markupsafe import Markup
 
 from engines.api.crops import Crop, checked, pixels
 from engines.api.errors import BadInput
@@ -10,6 +12,7 @@ from studio.flywheel.curate import coverage as curate
 from studio.records.image import ImageRecord
 from studio.workplace.desk import Desk
 from tabs.common import looks
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, html
 
 _WHOLE = (0.0, 0.0, 100.0, 100.0)
@@ -37,7 +40,7 @@ class Widgets:
         """Draws the chosen picture's crop into the panel."""
         return (fill, [chosen], [*self._edges, self._preview])
 
-    def wire(self, page: Page, chosen: gr.State, then: list[Drawing]) -> None:
+    def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
         """Let them act on the chosen picture; `then` shows it again."""
         page.redraw([edge.change for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
         page.on(self._keep.click, save, [chosen, *self._edges], then=then)
@@ -58,29 +61,27 @@ def fill(desk: Desk, chosen: str) -> list[object]:
     return [*edges, draw(desk, chosen, *edges)]
 
 
-def draw(desk: Desk, chosen: str, *edges: float | None) -> str:
+def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
     """The picture with all that would be left out in the dark, and what would be left in pixels."""
     store = desk.store
     image = store.images.peek(chosen) if chosen else None
     if image is None:
-        return ""
+        return Markup()
     shown = looks.picture(looks.thumb(store, image.id), looks.describe(image), lazy=False)
     wide = f"width:min(100%, {_HEIGHT * image.width / image.height:.1f}vh)"
     try:
         left, top, right, bottom = pixels(_crop(image, edges), (image.width, image.height))
     except BadInput as error:
-        return f'<div class="fl-crop" style="{wide}">{shown}</div>{looks.trouble(error)}'
+        return view("common", "bad_crop", wide=wide, shown=shown, error=error)
     width, height = right - left, bottom - top
     box = (
         f"left:{100 * left / image.width:.2f}%;top:{100 * top / image.height:.2f}%;"
         f"width:{100 * width / image.width:.2f}%;height:{100 * height / image.height:.2f}%"
     )
     side = min(desk.workplace.registry.spec(store.character.generator).size)
-    small = looks.chip(f"smaller than the {side} px that are trained", "warn") if min(width, height) < side else ""
-    return (
-        f'<div class="fl-crop" style="{wide}">{shown}<i style="{box}"></i></div>'
-        f'<p class="fl-quiet">{width} × {height} of {image.width} × {image.height} pixels {small}</p>'
-    )
+    words = f"{width} × {height} of {image.width} × {image.height} pixels"
+    small = f"smaller than the {side} px that are trained" if min(width, height) < side else ""
+    return view("common", "crop", wide=wide, shown=shown, box=box, words=words, small=small)
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:

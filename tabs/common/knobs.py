@@ -1,8 +1,12 @@
-"""Knobs that more than one tab has."""
+"""Knobs that tabs lay out as data: one row of a list is a knob's widget, and whatever reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import gradio as gr
 
@@ -13,8 +17,39 @@ from studio.workplace.desk import Workplace
 MISSING = "not on this machine"
 
 
+@dataclass(frozen=True)
+class Knob:
+    """A field of an engine's parameters, and its widget; 0, nothing and off leave the model's own value."""
+
+    name: str
+    widget: Callable[..., Any]
+
+
+Rows = Sequence[Sequence[Knob]]
+
+
+def number(label: str, **more: Any) -> Callable[..., Any]:
+    """Returns what makes a number's widget; 0 is the model's own value."""
+    return partial(gr.Number, 0, label=label, **more)
+
+
+def lay_out(rows: Rows, tab: str) -> list[Any]:
+    """Lays the widgets of knobs out, row by row, and returns them in that order."""
+    made = []
+    for row in rows:
+        with gr.Row() if len(row) > 1 else nullcontext():
+            made += [knob.widget(elem_id=f"{tab}-{knob.name.replace('_', '-')}") for knob in row]
+    return made
+
+
+def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
+    """Returns the values that were set, by the names of their knobs."""
+    names = [knob.name for row in rows for knob in row]
+    return {name: value for name, value in zip(names, values, strict=False) if value}
+
+
 def first_block_cache(elem_id: str) -> gr.Slider:
-    """How much a step may change and still be skipped; 0 is off."""
+    """Returns the widget of how much a step may change and still be skipped; 0 is off."""
     least, most = GenerateParams.bounds("first_block_cache")
     return gr.Slider(
         least,
@@ -31,12 +66,12 @@ def first_block_cache(elem_id: str) -> gr.Slider:
 def models(
     workplace: Workplace, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
 ) -> list[tuple[str, str]]:
-    """The models of a role as a drop-down's choices; those whose weights are missing say so."""
+    """Returns the models of a role as a drop-down's choices; those whose weights are missing say so."""
     return [
         (marked(workplace, spec.name, spec.label), spec.name) for spec in workplace.registry.role(role) if fitting(spec)
     ]
 
 
 def marked(workplace: Workplace, model: str, label: str) -> str:
-    """A label, with the word that the model's weights are missing where they are."""
+    """Returns a label, with the word that the model's weights are missing where they are."""
     return label if workplace.registry.here(model) else f"{label} · {MISSING}"

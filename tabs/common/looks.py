@@ -1,11 +1,19 @@
-"""One visual language: small pure functions from values to markup that is safe to show."""
+"""One visual language: small pure functions from values to markup that is safe to show.
+
+Views are Jinja templates in tabs/views, autoescaped; Python gives them values and never writes markup. `looks` in a
+template is this module.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from engines.api.errors import UserError
@@ -15,8 +23,8 @@ from studio.gpu.budget import Fit
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.words import mended
 from studio.store import Store
-from tabs.common.views import view
 
+VIEWS = Path(__file__).resolve().parent.parent / "views"
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
     Verdict.NEEDS_CORRECTION: "warn",
@@ -41,6 +49,33 @@ KIND_WORDS: Mapping[Kind, str] = {
 
 
 GONE = "The file of this picture is missing or damaged. Put it back from a backup, or trash the picture."
+
+
+def view(template: str, name: str, /, **values: Any) -> Markup:
+    """Return what a macro of a template makes of values: `view("curate", "detail", record=...)`."""
+    macro = getattr(_environment().get_template(f"{template}.html").module, name)
+    return Markup(macro(**values))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(VIEWS),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.globals["looks"] = sys.modules[__name__]
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return a value as a template prints it: nothing for None, `?` for what is no text."""
+    if value is None:
+        return ""
+    return mended(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def esc(value: object) -> Markup:
@@ -134,7 +169,7 @@ def go(text: str, tab: str) -> Markup:
 
 def empty(sentence: str, extra: str = "") -> Markup:
     """Return what stands where nothing is yet: the next step in one sentence."""
-    return view("looks", "empty", sentence=sentence, extra=Markup(extra))
+    return view("looks", "empty", sentence=sentence, extra=extra)
 
 
 def waiting() -> Markup:
@@ -232,21 +267,21 @@ def tile(
         title=record.name,
         act=act,
         shown=shown,
-        badges=Markup(badges),
+        badges=badges,
         pick=pick,
     )
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
     """Return tiles in as many columns as fit."""
-    return view("looks", "grid", tiles=[Markup(tile) for tile in tiles], size=size)
+    return view("looks", "grid", tiles=list(tiles), size=size)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
     """Return a quiet table; a cell that is markup stays so."""
-    return view("looks", "table", headers=headers, rows=[[Markup(cell) for cell in row] for row in rows])
+    return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
     """Return a titled block."""
-    return view("looks", "panel", title=title, body=Markup(body), aside=Markup(aside))
+    return view("looks", "panel", title=title, body=body, aside=aside)

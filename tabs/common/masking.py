@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput
 from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import canvas
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page
 
 
@@ -22,7 +24,7 @@ class Widgets:
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
-            gr.HTML('<p class="fl-quiet">A grey picture of the same size: white counts, black hardly.</p>')
+            gr.HTML(view("common", "note", words="A grey picture of the same size: white counts, black hardly."))
             with gr.Row():
                 self._file = gr.UploadButton(
                     "Upload a mask", size="sm", file_types=["image"], min_width=120, elem_id="curate-mask-file"
@@ -44,7 +46,7 @@ class Widgets:
                     "Save the painted mask", variant="primary", size="sm", elem_id="curate-mask-save"
                 )
 
-    def wire(self, page: Page, chosen: gr.State, then: Sequence[Drawing]) -> None:
+    def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
         """Let them act on the chosen picture; `then` shows it again."""
         page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then)
         page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])

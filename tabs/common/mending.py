@@ -17,6 +17,7 @@ from studio.records.image import ImageRecord
 from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import canvas, looks
+from tabs.common.looks import view
 from tabs.common.shell import Said
 
 
@@ -27,11 +28,7 @@ def fill_mend(desk: Desk, mending: str) -> list[Any]:
     store = desk.store
     record = store.images.get(mending)
     shot = looks.picture(looks.thumb(store, mending), looks.describe(record))
-    head = (
-        f'<div class="fl-under"><div class="fl-spread"><b>How should this one look?</b>{looks.chip("optional")}</div>'
-        f'<p class="fl-quiet">A corrected picture teaches the editor most. “Later” leaves it for another day.</p>'
-        f'<div class="fl-grid small">{shot}</div></div>'
-    )
+    head = view("common", "mend", shot=shot)
     return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_whole(mending))]
 
 

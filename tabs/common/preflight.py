@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from markupsafe import Markup
+
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
 from studio.flywheel.train import timing
 from studio.flywheel.train.preflight import Preflight
 from tabs.common import looks
+from tabs.common.looks import view
 
 
-def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> str:
-    """`learned` says how much is learned from, `facts` what else is to be said of it, `knobs` how it is trained."""
-    checks = "".join(looks.check(each.label, each.ok, each.hint) for each in found.checks)
+def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> Markup:
+    """Returns a pre-flight; `learned` is how much is learned from, `facts` what else is known, `knobs` the settings."""
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
-    line = "".join(f"<span>{looks.esc(each)}</span>" for each in (*facts, _time(found), disk))
-    said = (
-        f'<div class="fl-line"><b class="fl-big">{looks.esc(learned)}</b>{line}</div>'
-        f'<p class="fl-quiet">{looks.esc(knobs)} · licence {looks.esc(spec.licence)}</p>{looks.why(spec, TrainParams)}'
+    said = view(
+        "common",
+        "preflight",
+        learned=learned,
+        facts=[*facts, _time(found), disk],
+        knobs=knobs,
+        licence=spec.licence,
+        why=looks.why(spec, TrainParams),
+        checks=found.checks,
     )
-    toy = looks.chip("embedded toy world", "", spec.note) if spec.toy else ""
-    fit = looks.fit(found.fit)
-    return looks.panel("Pre-flight", f'{said}<ul class="fl-checks">{checks}</ul>', f"<span>{toy} {fit}</span>")
+    return looks.panel("Pre-flight", said, view("common", "fitting", spec=spec, fit=found.fit))
 
 
 def _time(found: Preflight) -> str:

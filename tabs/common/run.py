@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import BadInput, Busy
 from studio.flywheel.train import run_folder, runs
@@ -16,35 +17,43 @@ from studio.records.job import Job, JobState
 from studio.records.version import Version, VersionState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
+from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 
 _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
-def panel(workplace: Workplace, job: Job, seen: Progress) -> str:
-    """Progress, curve, the buttons that fit its state, and the command that repeats it."""
-    buttons = ""
+def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
+    """Returns progress, curve, the buttons that fit the job's state, and the command that repeats it."""
+    buttons = []
     if job.state is JobState.RUNNING:
-        buttons = looks.button(
-            "Stop and keep", "keep", tone="small", job=job.id, hint="make a version of the last checkpoint"
-        )
+        hint = "make a version of the last checkpoint"
+        buttons = [looks.button("Stop and keep", "keep", tone="small", job=job.id, hint=hint)]
     elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)
+        buttons = [looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)]
         if seen.checkpoints:
-            buttons += looks.button("Keep what it learned", "keep", tone="small", job=job.id)
-    head = progress_line(job) if job.state in _WAITS else _ended(job, seen)
-    elsewhere = curves.elsewhere(run_folder.commands(workplace, job))
-    body = f'{head}{curves.loss_plot(seen.points, seen.total)}<div class="fl-buttons">{buttons}</div>{elsewhere}'
+            buttons.append(looks.button("Keep what it learned", "keep", tone="small", job=job.id))
+    body = view(
+        "common",
+        "run",
+        head=progress_line(job) if job.state in _WAITS else _ended(job, seen),
+        plot=curves.loss_plot(seen.points, seen.total),
+        buttons=buttons,
+        commands=curves.elsewhere(run_folder.commands(workplace, job)),
+    )
     return looks.panel(job.title or "Training", body)
 
 
-def _ended(job: Job, seen: Progress) -> str:
-    """Of the training's own steps; an editor's job goes on to count the edits that it is judged by."""
-    tone = {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn")
-    words = f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps"
-    trouble = f"{job.error.message} {job.error.hint}".strip()
-    chip = looks.chip(job.state.value, tone)
-    return f'<div class="fl-line">{chip}<span>{words}</span><small>{looks.esc(trouble)}</small></div>'
+def _ended(job: Job, seen: Progress) -> Markup:
+    """Returns the training's own steps; an editor's job goes on to count the edits that it is judged by."""
+    return view(
+        "common",
+        "ended",
+        state=job.state.value,
+        tone={JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn"),
+        words=f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps",
+        trouble=f"{job.error.message} {job.error.hint}".strip(),
+    )
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
@@ -64,17 +73,11 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 # ── its versions ────────────────────────────────────────────────────────────────────────────────
 
 
-def decisions(version: Version) -> str:
-    """The buttons by which a version is put to use or left."""
-    if version.state is VersionState.ADOPTED:
-        hint = "use its parent again"
-        return looks.button("Roll back", "roll_back", tone="small", hint=hint, version=version.id)
-    leave = (
-        looks.button("Leave it", "roll_back", tone="small", hint="keep the one in use", version=version.id)
-        if version.state is VersionState.CANDIDATE
-        else ""
-    )
-    return f"{leave}{looks.button('Adopt', 'adopt', tone='small accent', version=version.id)}"
+def decisions(version: Version) -> Markup:
+    """Returns the buttons by which a version is put to use or left."""
+    state = version.state
+    standing = {"adopted": state is VersionState.ADOPTED, "candidate": state is VersionState.CANDIDATE}
+    return view("common", "decisions", version=version.id, **standing)
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
 from engines.api.errors import NotFound, UserError
 from studio.records.character import CHARACTER_SETTING
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
+from tabs.common.looks import view
 
 _LOG = logging.getLogger(__name__)
 _HANDS = "window.flen.attach(element, (data) => trigger('act', data), watch)"
@@ -74,17 +76,20 @@ def active_job(desk: Desk, *kinds: str) -> Job | None:
     return next((job for job in jobs_of(desk, *kinds) if job.state in busy), None)
 
 
-def progress_line(job: Job | None) -> str:
-    """Where a job stands, in one line with its bar; nothing when there is no job."""
+def progress_line(job: Job | None) -> Markup:
+    """Returns where a job stands, in one line with its bar; nothing when there is no job."""
     if job is None:
-        return ""
-    words = f"{job.title or job.kind}: {job.step} of {job.total or '?'}"
-    rest = f"{looks.duration(job.eta_s)} left" if job.eta_s else (job.waits_for or job.message)
-    cancel = looks.button("Cancel", "cancel", tone="small", job=job.id)
-    state = looks.chip(job.state.value, "accent" if job.state is JobState.RUNNING else "")
-    return (
-        f'<div class="fl-line">{state}<span>{looks.esc(words)}</span>'
-        f"{looks.bar(job.step, job.total)}<small>{looks.esc(rest)}</small>{cancel}</div>"
+        return Markup()
+    return view(
+        "common",
+        "progress",
+        state=job.state.value,
+        tone="accent" if job.state is JobState.RUNNING else "",
+        words=f"{job.title or job.kind}: {job.step} of {job.total or '?'}",
+        part=job.step,
+        whole=job.total,
+        rest=f"{looks.duration(job.eta_s)} left" if job.eta_s else (job.waits_for or job.message),
+        job=job.id,
     )
 
 

@@ -45,7 +45,7 @@ class Knob:
     off: Any = None
 
     def given(self, value: Any) -> bool:
-        """Return whether a widget's value is set; an empty one leaves the model's own."""
+        """Returns whether a widget's value is set; an empty one leaves the model's own."""
         return value not in (None, "", [])
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.errors import NotFound
 from studio.flywheel.curate import captions
 from studio.records.image import ImageRecord
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from studio.workplace.desk import Desk, Workplace
-from tabs.common import looks
+from tabs.common.looks import view
 
 TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
 
@@ -24,10 +25,9 @@ def values(record: ImageRecord) -> Filled:
     return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
 
 
-def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> str:
-    """What stands beside the field: that the words are kept, with the way back; `number` is the message's."""
-    told = f'<span class="{tone}">{looks.esc(words)}</span>' if words else ""
-    return f'<div class="fl-line fl-sign" role="status" data-sign="{looks.esc(number)}">{told}{undo}</div>'
+def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
+    """Returns what stands beside the field: that the words are kept, with the way back; `number` is the message's."""
+    return view("common", "sign", words=words, number=number, undo=undo, tone=tone)
 
 
 def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
@@ -44,7 +44,7 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
     return [told, values(kept) if kept is not None and same else filled, *(gr.skip() for _ in TAGS)]
 
 
-def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[str, ImageRecord | None]:
+def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecord | None]:
     """Keep a caption for the picture that it was typed for, whatever is open by now; `by` gives it back to its author.
 
     Words whose picture is gone are told, so that they are not lost.
@@ -60,7 +60,7 @@ def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[str, ImageRecord |
     if words == was.caption:
         return sign("✓ saved", number), was
     known = {"data-of": data["of"], "data-id": image, "data-was": was.caption, "data-by": was.caption_by}
-    undo = f'<button type="button" class="fl-link" data-unword{looks.attributes(known)}>undo</button>'
+    undo = view("common", "unword", known=known)
     return sign("✓ saved", number, undo), captions.set_caption(workplace.desk(str(data["of"])), image, words)
 
 
@@ -72,11 +72,7 @@ def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
         if was == (value or ""):  # the widget may say it twice
             return gr.skip(), filled
         (record,) = captions.set_tags(desk, about, {name: value or ""})
-        undo = f'<button type="button" class="fl-link" data-act="untag"{_way_back(about, name, was)}>undo</button>'
+        undo = view("common", "untag", known={"data-id": about, "data-tag": name}, was=was)
         return sign(f"✓ {name} saved", undo=undo), values(record) if filled[:1] == (about,) else filled
 
     return tag
-
-
-def _way_back(image: str, name: str, was: str) -> str:
-    return f'{looks.attributes({"data-id": image, "data-tag": name})} data-was="{looks.esc(was)}"'

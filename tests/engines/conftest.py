@@ -22,6 +22,7 @@ TOY_FLUX = ModelSpec(
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
+    dtype="float32",
     size=(64, 64),
     options={"text_tokens": 12, "batch": 4},
 )
@@ -30,10 +31,12 @@ TOY_QWEN = ModelSpec(
     label="tiny-qwen-edit",
     role="editor",
     family="qwen-edit",
+    wording="drawn",
     engine="engines.families.qwen_edit.engine:QwenEdit",
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
+    dtype="float32",
     size=(64, 64),
     options={
         "reference_area": 64 * 64,
@@ -41,7 +44,6 @@ TOY_QWEN = ModelSpec(
         "multiple": 32,
         "vision_multiple": 32,
         "batch": 4,
-        "caption_request": "describe the picture",
     },
 )
 

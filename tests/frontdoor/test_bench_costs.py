@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_each_number_of_pictures_and_steps_is_measured(tmp_path: Path) -> None:
-    """Two starts a number, the second from what the first encoded; steps alone are told apart from the start."""
+    """Each number of pictures has two starts, the second from caches; steps are timed without the start."""
     rows = [*costs.starts(tmp_path, (2, 4)), *costs.lengths(tmp_path, 2, 2)]
     assert [row.name for row in rows] == [
         "to the first step, 2 pictures never seen",

@@ -1,4 +1,4 @@
-"""The enrich bench: what it edits, and how its figures are made."""
+"""The enrich bench: its edits, and how its figures are computed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 
-def test_sixty_edits_of_twelve_sources_each_its_own_seed() -> None:
-    """The blocks together hold sixty edits of twelve pictures, a picture's next to each other, no seed twice."""
+def test_sixty_edits_of_twelve_sources_each_with_its_own_seed() -> None:
+    """The blocks hold sixty edits of twelve pictures; those of one follow each other, and no seed comes twice."""
     import assets
     from engines.catalogue.registry import Registry
     from frontdoor.bench import enrich
@@ -25,7 +25,7 @@ def test_sixty_edits_of_twelve_sources_each_its_own_seed() -> None:
 
 
 def test_the_ratio_is_the_median_of_the_blocks() -> None:
-    """Blocks are compared with their own peers; a picture too far off misses its goal, and so does a slow path."""
+    """Each block is compared with its own peer; a picture too far off misses its goal, and so does a slow engine."""
     from frontdoor.bench.enrich import _rows
 
     seconds = {"plain": [2.0, 4.0, 6.0, 4.0], "ours": [1.0, 2.0, 2.0, 4.0]}

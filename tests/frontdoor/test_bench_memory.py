@@ -1,4 +1,4 @@
-"""The memory bench: computed anywhere, and its measuring half on small models of the same classes."""
+"""The memory bench: its computed rows, and its measured ones on small models of the same classes."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ for step in range(1, int(options.max_train_steps) + 1):
 
 
 def _small(layout: Layout) -> Layout:
-    """The same classes, only smaller."""
+    """Returns a layout of the same classes with small sizes."""
     return {name: (library, kind, {**config, **_SMALL[kind]}) for name, (library, kind, config) in layout.items()}
 
 
-def test_every_stage_is_added_up() -> None:
-    """Each real model shows its parts, and every stage of its jobs in 4 and 8 bits; a goal is marked not measured."""
+def test_every_stage_is_summed() -> None:
+    """Each real model has rows for its parts and for every stage in 4 and 8 bits; a goal is marked as not measured."""
     parts = {row.name: row.value for row in memory.parts()}
     stages = {row.name: row for row in memory.stages()}
     assert parts["Qwen-Image-Edit-2511 transformer nf4 (computed)"] == pytest.approx(9.88, abs=0.01)
@@ -103,7 +103,7 @@ def test_training_goals_are_within_reach() -> None:
     assert table.value == pytest.approx(257 * 60 * 12 * 3072 * 2 / memory.GIB)
 
 
-def test_the_measuring_half_runs(tmp_path: Path) -> None:
+def test_peaks_swaps_and_trainings_are_measured(tmp_path: Path) -> None:
     """On small random models of the real classes, on the CPU, every peak, swap and growth is measured."""
     named = {spec.name: spec for spec in MODELS}
     generator, editor = named["FLUX.1-dev"], named["Qwen-Image-Edit-2511"]
@@ -129,8 +129,8 @@ def test_the_measuring_half_runs(tmp_path: Path) -> None:
     assert all(row.value >= 0 for row in rows)
 
 
-def test_the_script_of_diffusers_finds_its_model(tmp_path: Path) -> None:
-    """A script that reads what diffusers' does, by its libraries' own loaders, gets whole random parts and pictures."""
+def test_the_script_of_diffusers_reads_its_model(tmp_path: Path) -> None:
+    """A script that reads the model as diffusers' script does finds all parts, random weights and four pictures."""
     spec = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
     spec = replace(spec, options={**spec.options, "text_tokens": 12})
     script = tmp_path / "script.py"
@@ -141,8 +141,8 @@ def test_the_script_of_diffusers_finds_its_model(tmp_path: Path) -> None:
     assert row.value > 0
 
 
-def test_what_the_script_of_diffusers_lacks_is_said(tmp_path: Path) -> None:
-    """Without the script, and on a card that its full-width weights do not fit, a row says which."""
+def test_a_missing_script_or_a_small_card_is_shown(tmp_path: Path) -> None:
+    """Without the script, or on a card that is too small for its full-width weights, a row names what is missing."""
     spec = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
     layout = LAYOUTS[spec.name]
     (absent,) = script_on_card.measure(None, spec, layout, CpuDevice(), {})

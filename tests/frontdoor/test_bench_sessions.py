@@ -1,4 +1,4 @@
-"""The bench of what the server keeps: few visits, so that only its counting is looked at."""
+"""The sessions bench, with few visits: which rows it has, and that no file stays open."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from frontdoor.bench.sessions import rows, served
 pytestmark = pytest.mark.slow
 
 
-def test_calls_pages_and_links_are_visited_and_counted(tmp_path: Path) -> None:
-    """Against a studio in a process of its own; every kind has its growth and its open files, and leaves none open."""
+def test_calls_pages_and_links_are_visited_and_measured(tmp_path: Path) -> None:
+    """Every kind of visit to a served studio has rows for memory and for open files, and leaves none open."""
     with served(tmp_path) as (client, process):
         found = {row.name: row for row in rows(client, process, 4, 4, 2)}
     for kind in ("4 × raw call", "4 × page", "2 × review link"):

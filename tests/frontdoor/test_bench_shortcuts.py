@@ -1,4 +1,4 @@
-"""The shortcuts bench: every path, and how its figures are made."""
+"""The shortcuts bench: every faster way, and how its figures are computed."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 
 
-def test_every_path_is_measured_beside_the_plain_way() -> None:
-    """At the smallest scale: speed, largest and mean difference of each. What was read before gives equal pictures;
-    few steps and tiles do not, or they were never taken."""
+def test_every_way_is_measured_beside_the_plain_way() -> None:
+    """At the smallest scale each way has its speed, largest and mean difference. Caches give equal pictures; few steps
+    and tiles give others, which shows that they were used."""
     from frontdoor.bench.shortcuts import Scale, rows
 
     scale = Scale(rounds=1, pictures=1, batch=2, long=6, tiled=128, steps=2, backend="eager")
@@ -30,8 +30,8 @@ def test_every_path_is_measured_beside_the_plain_way() -> None:
 
 
 def test_the_ratio_is_that_of_the_medians() -> None:
-    """Each way takes its turn first; the spread is that of the rounds; pictures that are not equal miss a goal of 0."""
-    from frontdoor.bench.shortcuts import Contest, compared
+    """Either way goes first in turn; the spread is that of the rounds; pictures that are not equal miss a goal of 0."""
+    from frontdoor.bench.shortcuts import Comparison, compare
 
     now = {"s": 0.0}
 
@@ -40,8 +40,8 @@ def test_the_ratio_is_that_of_the_medians() -> None:
         return [Image.new("L", (2, 2), grey), Image.new("L", (2, 2), 0)]
 
     plain, quick = [9.0, 2.0, 8.0, 4.0], [9.0, 1.0, 2.0, 2.0]
-    contest = Contest("a path", lambda: way(plain, 0), lambda: way(quick, 6), apart=0)
-    speed, furthest, mean = compared(contest, 3, clock=lambda: now["s"])
+    comparison = Comparison("a path", lambda: way(plain, 0), lambda: way(quick, 6), most_apart=0)
+    speed, furthest, mean = compare(comparison, 3, clock=lambda: now["s"])
 
     assert (speed.value, speed.ratio, speed.spread) == (2.0, 2.0, 1.0)
     assert (furthest.value, furthest.ok, mean.value) == (6.0, False, 3.0)

@@ -1,4 +1,4 @@
-"""How the training bench watches a run, and what it makes of the figures."""
+"""How the training bench measures a run from outside, and compares the figures."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from frontdoor.bench.course import Course, follow
 from frontdoor.bench.train_step import BEST, DEFAULT, rows
+from frontdoor.bench.watched_run import WatchedRun, watch
 
 COUNT = """
 import sys, time
@@ -19,30 +19,30 @@ for number in (1, 2, 3):
 STEPS = re.compile(rb"step (\d+) of \d+")
 
 
-def test_a_course_is_read_off_what_a_run_prints() -> None:
-    """The first step counts from the start of the process, a step from one line to the next, memory from the kernel."""
-    course = follow([sys.executable, "-c", COUNT], STEPS)
-    assert 0 < course.step < course.first + 2 * course.step
-    assert course.memory > 1 << 20
+def test_a_run_is_measured_by_the_steps_that_it_prints() -> None:
+    """The first step is timed from the process's start, later ones between their lines; memory is the kernel's."""
+    run = watch([sys.executable, "-c", COUNT], STEPS)
+    assert 0 < run.step < run.first + 2 * run.step
+    assert run.memory > 1 << 20
 
 
-def test_a_course_may_end_before_the_run() -> None:
-    """Who only asks for some steps waits for no more; a process that was told to end has not failed."""
-    course = follow([sys.executable, "-c", COUNT.replace("(1, 2, 3)", "range(1, 1000)")], STEPS, until=3)
-    assert course.step > 0
+def test_a_run_may_be_ended_at_a_step() -> None:
+    """At the given step the process is ended, and that is no failure."""
+    run = watch([sys.executable, "-c", COUNT.replace("(1, 2, 3)", "range(1, 1000)")], STEPS, until=3)
+    assert run.step > 0
 
 
-def test_a_failed_run_says_its_last_words() -> None:
-    """A peer that dies is no fast peer."""
+def test_a_failed_run_is_an_error_with_its_output() -> None:
+    """A process that fails has no figures: the error holds the end of its output."""
     with pytest.raises(RuntimeError, match="out of luck"):
-        follow([sys.executable, "-c", "raise SystemExit('out of luck')"], STEPS)
+        watch([sys.executable, "-c", "raise SystemExit('out of luck')"], STEPS)
 
 
 def test_goals_are_ratios_to_the_peer() -> None:
-    """Nine tenths of its best and six tenths of its defaults; the first step in half of its time."""
-    ours, best, slow = (Course(5.0, 0.5, 2.0), Course(12.0, 0.6, 2.0), Course(12.0, 0.7, 3.0))
-    told = rows({"ours": [ours], BEST: [best], DEFAULT: [slow]})
-    found = {(row.name, row.peer.partition(":")[0]): row for row in told}
+    """The goals are 0.9 of the peer's best step, 0.6 of its default step, and half of its time to the first step."""
+    ours, best, slow = (WatchedRun(5.0, 0.5, 2.0), WatchedRun(12.0, 0.6, 2.0), WatchedRun(12.0, 0.7, 3.0))
+    measured = rows({"ours": [ours], BEST: [best], DEFAULT: [slow]})
+    found = {(row.name, row.peer.partition(":")[0]): row for row in measured}
     assert found["a step", BEST].ok is True
     assert found["a step", DEFAULT].ok is False
     assert found["to the first step", BEST].ok is True
@@ -50,7 +50,7 @@ def test_goals_are_ratios_to_the_peer() -> None:
 
 
 def test_without_the_peer_nothing_is_met() -> None:
-    """An absent peer is said, never passed."""
-    found = [row for row in rows({"ours": [Course(5.0, 0.5, 2.0)]}) if row.goal]
+    """Without a peer every goal is missed, and the row names the option that gives one."""
+    found = [row for row in rows({"ours": [WatchedRun(5.0, 0.5, 2.0)]}) if row.goal]
     assert found
     assert all(row.ok is False and "absent" in row.peer for row in found)

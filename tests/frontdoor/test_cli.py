@@ -23,14 +23,14 @@ def test_no_command_means_the_studio() -> None:
     assert (options.command, options.port, options.no_open) == (None, 0, False)
 
 
-def test_the_demo_ends_by_itself() -> None:
-    """Headless: the studio is shown only to who asks for it."""
+def test_the_demo_opens_no_studio_by_itself() -> None:
+    """The demo opens the studio only with `--open`."""
     assert parser().parse_args(["demo"]).open is False
     assert parser().parse_args(["demo", "--open"]).open is True
 
 
 def test_compiling_is_the_users_choice(tmp_path: Path) -> None:
-    """`studio --compile` asks every model for torch's compiler; without it none is asked."""
+    """`studio --compile` sets torch's compiler for every generator; without it none is set."""
     plain, asked = (parser().parse_args(words).compile for words in (["studio"], ["studio", "--compile"]))
     assert (plain, asked) == (False, True)
     for compiled, backend in ((False, None), (True, "inductor")):
@@ -40,7 +40,7 @@ def test_compiling_is_the_users_choice(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_a_file(command: str) -> None:
-    """Each command of the help text is a module with `main`."""
+    """Each command of the help text is a module of `frontdoor`."""
     from importlib.util import find_spec
 
     assert find_spec(f"frontdoor.{command}") is not None
@@ -55,7 +55,7 @@ def test_an_expected_failure_is_two_lines(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
-    """The environment's fingerprint follows pyproject.toml and nothing else."""
+    """The environment's fingerprint changes with pyproject.toml."""
     pyproject = tmp_path / "pyproject.toml"
     pyproject.write_text("a")
     before = bootstrap._fingerprint(pyproject)
@@ -65,21 +65,21 @@ def test_a_changed_pyproject_means_installing_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_port_that_cannot_be_had_is_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A taken one and one that does not exist; afterwards the folder is free for the next start."""
+def test_a_port_that_cannot_be_opened_is_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A taken port and one that does not exist are refused; afterwards the folder is free for the next start."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         for port in (other.getsockname()[1], 70_000):
             code = main(["studio", "--fake", "--no-open", "--home", str(tmp_path / "home"), "--port", str(port)])
-            said = capsys.readouterr().err.strip().splitlines()
-            assert (code, len(said)) == (1, 2)
-            assert str(port) in said[0]
-            assert "--port" in said[1]
+            lines = capsys.readouterr().err.strip().splitlines()
+            assert (code, len(lines)) == (1, 2)
+            assert str(port) in lines[0]
+            assert "--port" in lines[1]
     open_studio(tmp_path / "home", fake=True).close()
 
 
 @pytest.mark.slow
 def test_behind_any_proxy_the_studio_starts(tmp_path: Path) -> None:
-    """Also where Gradio's own import would fail: SOCKS without its package, an address with a mistake in it."""
+    """It starts where Gradio's import would fail: SOCKS without its package, a misspelt address."""
     environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     for proxy in ("socks5://127.0.0.1:9", "http://:::"):
         environment |= {"ALL_PROXY": proxy, "http_proxy": proxy}

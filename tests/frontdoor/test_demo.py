@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from frontdoor.demo import Scale, Turn
+from frontdoor.report import Report
 from frontdoor.studio import open_studio
 from studio.records.character import CHARACTER_SETTING
 
@@ -26,13 +27,15 @@ SMALL = Scale(
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [None, 3])
 def test_a_small_turn_runs_to_its_report(tmp_path: Path, seed: int | None) -> None:
-    """Every step of the turn runs on the real embedded models, and the report holds what it promises."""
+    """Every step of the turn runs on the real embedded models, and the report holds its figures."""
     scale = replace(SMALL, control=seed is not None)
-    with closing(open_studio(tmp_path / "home")) as studio:
-        Turn(studio, tmp_path, scale).run(seed=seed)
-        opens_on = studio.library.settings()[CHARACTER_SETTING]
-        assert studio.store(opens_on).character.name == ("Robin (demo)" if seed is None else "Character 3 (demo)")
+    with closing(open_studio(tmp_path / "home")) as workplace:
+        turned = Turn(workplace, tmp_path, scale).run(seed=seed)
+        opens_on = workplace.library.setting(CHARACTER_SETTING, str)
+        assert opens_on is not None
+        assert workplace.store(opens_on).character.name == ("Robin (demo)" if seed is None else "Character 3 (demo)")
 
+    assert Report.read(tmp_path / "report.json") == turned
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["counts"]["source"] == 12
     assert report["counts"]["enriched"] == 6

@@ -1,4 +1,4 @@
-"""What doctor says of the models."""
+"""The report of `doctor`, above all its table of models."""
 
 import argparse
 import json
@@ -14,43 +14,43 @@ from frontdoor import doctor, models
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
-    """The registry over an empty folder of models."""
+    """A registry over an empty folder of models."""
     return Registry(tmp_path / "assets", tmp_path / "models")
 
 
 def _lines(registry: Registry, name: str, *, token: bool = True) -> tuple[str, str]:
-    """A model's own line of the table, and the one below it."""
+    """Returns a model's line of the table, and the line below it."""
     lines = models.table(registry, token=token).splitlines()
     index = next(number for number, line in enumerate(lines) if line.split()[0] == name)
     return lines[index], [*lines, ""][index + 1]
 
 
-def test_the_whole_of_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_whole_report_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """Machine, packages and models are shown, each licence with its model; a missing real model is no failure."""
     code = doctor.main(argparse.Namespace())
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert code == 0
     for words in ("RAM", "disk", "card", "mini-flux", "FLUX.1 [dev] Non-Commercial", "Qwen-Image-Edit-2511"):
-        assert words in said
+        assert words in printed
 
 
 def test_what_is_absent_comes_with_its_size_and_command(registry: Registry) -> None:
-    """A model that is not here says how much there is to download, and the command."""
+    """A model that is not here is shown with its download size and the command."""
     line, remedy = _lines(registry, "Qwen-Image-Edit-2511")
     assert "not here, 53.7 GiB to download" in line
     assert remedy.strip() == "→ python launch.py pull Qwen-Image-Edit-2511"
 
 
 def test_a_gate_without_a_token_is_shown_with_its_steps(registry: Registry) -> None:
-    """No token: the table says so, and the three steps stand before the command."""
+    """Without a token the table says so, and shows the three steps before the command."""
     line, remedy = _lines(registry, "FLUX.1-dev", token=False)
     assert "NO TOKEN" in line
     assert remedy.index("1. Accept") < remedy.index("3. Run") < remedy.index("launch.py pull FLUX.1-dev")
     assert "token found" in _lines(registry, "FLUX.1-dev", token=True)[0]
 
 
-def test_half_a_download_says_what_is_missing(registry: Registry) -> None:
-    """A pull that broke off shows the bytes still to come."""
+def test_half_a_download_shows_what_is_missing(registry: Registry) -> None:
+    """A pull that broke off is shown with the bytes that are missing."""
     home = registry.home(registry.spec("Qwen-Image-Edit-2509"))
     (home / "vae").mkdir(parents=True)
     (home / "vae" / "a.safetensors.part").write_bytes(b"x" * 1000)
@@ -62,7 +62,7 @@ def test_half_a_download_says_what_is_missing(registry: Registry) -> None:
 
 
 def test_quantised_forms_are_shown(registry: Registry) -> None:
-    """A ready model lists the forms it lies in, and needs no remedy; one that was never quantised is told to be."""
+    """A ready model shows its quantised forms and no remedy; one that was never quantised shows the command."""
     home = registry.home(registry.spec("Qwen-Image-Edit"))
     home.mkdir(parents=True)
     line, remedy = _lines(registry, "Qwen-Image-Edit")
@@ -76,8 +76,8 @@ def test_quantised_forms_are_shown(registry: Registry) -> None:
     assert "→" not in remedy
 
 
-def test_a_folder_of_the_users_is_found(tmp_path: Path) -> None:
-    """A row whose source is a folder shows where it was found."""
+def test_a_folder_of_the_user_is_found(tmp_path: Path) -> None:
+    """A model whose source is a folder is shown with that folder."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "model.safetensors").write_bytes(b"")
     row = replace(next(spec for spec in MODELS if spec.name == "dinov2-small"), source=f"folder:{tmp_path / 'mine'}")

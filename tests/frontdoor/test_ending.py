@@ -1,4 +1,4 @@
-"""How the studio ends when it is asked to: jobs interrupted, trainings saved."""
+"""How the studio ends at a signal: jobs are interrupted, trainings saved."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ api = Api(studio)
 (who,) = [each["id"] for each in api.character_list()["characters"]]
 job = api.train_submit(who, {"steps": 10**6, "save_every": 0, "sample_every": 0})["job_id"]
 
-def tell():
+def report():
     while studio.jobs.get(job).step < 3:
         pass
     print("learning", flush=True)
 
 import threading
-threading.Thread(target=tell, daemon=True).start()
+threading.Thread(target=report, daemon=True).start()
 sys.exit(serve(studio, port=0, browser=False))
 """
 
 
-def ended(studio: Workplace) -> tuple[JobState, int, list[int], str]:
-    """The training's state, step, checkpoints and last words."""
-    (job,) = [each for each in studio.jobs.list() if each.kind == "train"]
-    return job.state, job.step, [each["step"] for each in job.artifacts.checkpoints], job.message
+def ended(workplace: Workplace) -> tuple[JobState, int, list[int], str]:
+    """Returns the training's state, step, checkpoints and message."""
+    (job,) = [each for each in workplace.jobs.list() if each.kind == "train"]
+    return job.state, job.step, [each.step for each in job.artifacts.checkpoints or ()], job.message
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_polite_stop_saves_the_training(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_saves_the_training(tmp_path: Path, number: signal.Signals) -> None:
     """The process ends well, the job is interrupted, and a checkpoint of the step it reached lets it go on."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "home")]
@@ -62,11 +62,11 @@ def test_a_polite_stop_saves_the_training(tmp_path: Path, number: signal.Signals
         process.stdout.read()
     assert process.returncode == 0
 
-    with open_studio(home=tmp_path / "home", fake=True) as studio:
-        state, step, saved, words = ended(studio)
+    with open_studio(home=tmp_path / "home", fake=True) as workplace:
+        state, step, saved, message = ended(workplace)
 
     assert state is JobState.INTERRUPTED
     assert len(saved) == 1
     assert saved[0] in (step - 1, step)
     assert saved[0] >= 2
-    assert f"Resume from step {saved[0]}" in words
+    assert f"Resume from step {saved[0]}" in message

@@ -41,7 +41,7 @@ def qwen_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny() -> ModelSpec:
-    """Its row, as if it lay on the hub."""
+    """The row of that editor, as if it lay on the hub."""
     return replace(TOY_QWEN, source="maker/tiny", options={**TOY_QWEN.options, "nf4": ("transformer",)})
 
 
@@ -54,7 +54,7 @@ def _registry(tmp_path: Path) -> Registry:
 
 
 def test_the_licence_comes_first(hub: FakeHub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Licence and size are shown and asked about; who says no has downloaded nothing."""
+    """Licence and size are shown before the question; after a refusal nothing was downloaded."""
     asked: list[str] = []
     code = pull(_options(), _registry(tmp_path), hub, lambda words: asked.append(words) or "n")
     assert code == 1
@@ -64,22 +64,22 @@ def test_the_licence_comes_first(hub: FakeHub, tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("more", "answer"), [((), "y"), (("--yes",), "")])
-def test_accepted_it_is_pulled(more: tuple[str, ...], answer: str, hub: FakeHub, tmp_path: Path) -> None:
-    """Whoever accepts, by word or by --yes, has a folder that the registry hands out."""
+def test_after_consent_the_model_is_pulled(more: tuple[str, ...], answer: str, hub: FakeHub, tmp_path: Path) -> None:
+    """After consent, typed or by --yes, the registry has the model's folder."""
     registry = _registry(tmp_path)
     assert pull(_options("--to", "bf16", *more), registry, hub, lambda _: answer) == 0
     assert (registry.folder(SPEC) / "model.safetensors").read_bytes() == b"weights"
 
 
-def test_what_ships_with_us_is_not_pulled(tmp_path: Path, hub: FakeHub) -> None:
+def test_an_embedded_model_is_not_pulled(tmp_path: Path, hub: FakeHub) -> None:
     """An embedded model is refused with a reason."""
     options = parser().parse_args(["pull", "mini-flux"])
     with pytest.raises(BadInput, match="mini-flux is not pulled"):
         pull(options, Registry(tmp_path, tmp_path), hub, lambda _: "y")
 
 
-def test_what_is_given_is_looked_at_before_anything_is_fetched(tmp_path: Path) -> None:
-    """A file or a folder that cannot become the model is refused while the hub was asked for nothing, offline too."""
+def test_given_files_are_checked_before_anything_is_fetched(tmp_path: Path) -> None:
+    """A file or a folder that cannot become the model is refused before any request to the hub, offline too."""
     row = next(spec for spec in MODELS if spec.name == "FLUX.1-dev")
     (tmp_path / "flux1-dev-Q8_0.gguf").write_bytes(b"GGUF")
     (tmp_path / "empty").mkdir()
@@ -91,10 +91,10 @@ def test_what_is_given_is_looked_at_before_anything_is_fetched(tmp_path: Path) -
     assert hub.asked == [] and not (tmp_path / "models").exists()
 
 
-def test_what_does_not_fit_is_found_before_the_weights_are_fetched(
+def test_given_weights_of_another_shape_are_refused_before_weights_are_fetched(
     qwen_folder: Path, tiny: ModelSpec, tmp_path: Path
 ) -> None:
-    """Once the configurations are here every name and shape is compared: no large file comes, and nothing is ready."""
+    """With the configurations every name and shape is compared: no large file is fetched, and no model is ready."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_found_before_the_weights_are_fetched(
 
 
 def test_a_model_that_is_ready_stays_so(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
-    """A file that does not fit is refused, and what was pulled before is still there to draw with."""
+    """A file that does not fit is refused, and the model that was pulled before stays ready."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -130,8 +130,8 @@ def test_a_model_that_is_ready_stays_so(qwen_folder: Path, tiny: ModelSpec, tmp_
     assert not list(registry.folder(tiny).glob("transformer.int8*"))
 
 
-def test_the_share_that_is_shown_grows(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
-    """A file without an index has its tensors counted: 100 % is said once, at the end."""
+def test_the_progress_grows_to_its_end(qwen_folder: Path, tiny: ModelSpec, tmp_path: Path) -> None:
+    """The progress of a file without an index is counted in tensors; 100 % comes once, at the end."""
     (file,) = (qwen_folder / "transformer").glob("*.safetensors")
     told: list[float] = []
     work = Pull(tiny, tmp_path / "home", FakeHub(qwen_folder), transformer=file)

@@ -1,4 +1,4 @@
-"""The stand-in reviewer: what makes it say yes, mend or no."""
+"""The stand-in reviewer: when it approves, asks for a correction, or rejects."""
 
 import threading
 from collections.abc import Sequence
@@ -15,17 +15,17 @@ BLUE = Image.new("RGB", (8, 8), (0, 0, 255))
 
 
 class ColourOracle:
-    """Knows people by their colour, reads every picture as smiling, and remembers which threads it was asked in."""
+    """Tells people apart by their colour, reads every picture as smiling, and records the threads it runs in."""
 
     def __init__(self) -> None:
         self.threads: list[threading.Thread] = []
 
     def read(self, images: Sequence[Image.Image]) -> list[dict[str, tuple[str, float]]]:
-        """Always the same."""
+        """Reads the same in every picture."""
         return [{"expression": ("smiling", 0.9)} for _ in images]
 
     def embed(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """The mean colour, (N, 3)."""
+        """Returns mean colours, (N, 3), each of length 1."""
         self.threads.append(threading.current_thread())
         rows = np.stack([np.asarray(image, dtype=float).mean(axis=(0, 1)) for image in images])
         return rows / np.linalg.norm(rows, axis=1, keepdims=True)
@@ -33,7 +33,7 @@ class ColourOracle:
 
 @pytest.fixture
 def reviewer() -> StandIn:
-    """Somebody who has seen one red original."""
+    """A reviewer with one red original."""
     oracle = ColourOracle()
     return StandIn(oracle, 0.5, {}, oracle.embed([RED]))
 
@@ -50,29 +50,29 @@ def reviewer() -> StandIn:
 def test_a_verdict_follows_from_who_and_what(
     reviewer: StandIn, picture: Image.Image, asked: dict[str, str], verdict: Verdict, reasons: tuple[str, ...]
 ) -> None:
-    """The right person as asked is good, not as asked is to be mended, somebody else is rejected."""
-    (opinion,) = reviewer.look([picture], [asked])
+    """The right person as asked is good, not as asked needs correction, and another person is rejected."""
+    (opinion,) = reviewer.judge([picture], [asked])
 
     assert (opinion.verdict, opinion.reasons) == (verdict, reasons)
 
 
 def test_decisions_are_counted_by_stage(reviewer: StandIn) -> None:
-    """The report can say how much of the human's work was played."""
-    (opinion,) = reviewer.look([RED], [{}])
-    said: list[Verdict] = []
+    """Each decision is passed on and counted, so that the report can tell how many the stand-in took."""
+    (opinion,) = reviewer.judge([RED], [{}])
+    given: list[Verdict] = []
 
-    reviewer.decide("enriched", opinion, lambda verdict, _: said.append(verdict))
+    reviewer.decide("enriched", opinion, lambda verdict, _: given.append(verdict))
 
-    assert said == [Verdict.GOOD]
+    assert given == [Verdict.GOOD]
     assert reviewer.decisions == {"enriched": 1}
 
 
-def test_no_thread_that_computed_stays() -> None:
-    """What is left of one takes the cores from the trainings that go on meanwhile."""
+def test_no_thread_that_computed_stays_alive() -> None:
+    """A thread that is left over would take cores from the trainings that run meanwhile."""
     oracle = ColourOracle()
     reviewer = StandIn(oracle, 0.5, {}, oracle.embed([RED]))
     oracle.threads.clear()
 
-    reviewer.look([RED, BLUE], [{}, {}])
+    reviewer.judge([RED, BLUE], [{}, {}])
 
     assert oracle.threads and not any(thread.is_alive() for thread in oracle.threads)

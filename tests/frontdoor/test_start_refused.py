@@ -1,4 +1,4 @@
-"""A start that the disk refuses is two lines, not a traceback."""
+"""A start that the disk refuses prints two lines, not a traceback."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from studio.store.lock import FolderLock
 
 
 def home_is_a_file(home: Path) -> None:
-    """Where the home should be lies a file."""
+    """Puts a file in the place of the data folder."""
     home.write_text("x")
 
 
 def lock_is_a_folder(home: Path) -> None:
-    """The lock cannot be opened for writing."""
+    """Makes the lock a folder, so that it cannot be opened."""
     (home / "flenwheel.lock").mkdir(parents=True)
 
 
 def journal_is_a_folder(home: Path) -> None:
-    """The journal cannot be read."""
+    """Makes the journal a folder, so that it cannot be read."""
     (home / "flenwheel.journal").mkdir(parents=True)
 
 
 def snapshot_is_a_folder(home: Path) -> None:
-    """The snapshot cannot be read."""
+    """Makes the snapshot a folder, so that it cannot be read."""
     (home / "flenwheel.json").mkdir(parents=True)
 
 
 @pytest.mark.parametrize("harm", [home_is_a_file, lock_is_a_folder, journal_is_a_folder, snapshot_is_a_folder])
-def test_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]) -> None:
-    """Exit code 1, what is wrong with the file's name, and what to do."""
+def test_a_refused_start_prints_two_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Callable[[Path], None]
+) -> None:
+    """The exit code is 1; the first line names the file, the second the remedy."""
     harm(tmp_path / "home")
 
     assert main(["studio", "--fake", "--no-open", "--home", str(tmp_path / "home")]) == 1
@@ -43,8 +45,8 @@ def test_two_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str], harm: Cal
     assert hint
 
 
-def test_a_foreign_pid_file_stops_nobody(tmp_path: Path) -> None:
-    """It only says who holds the folder; where it cannot be written the folder is held all the same."""
+def test_a_pid_file_that_cannot_be_written_stops_no_start(tmp_path: Path) -> None:
+    """The pid file only names who holds the folder: the folder is locked without it."""
     (tmp_path / "flenwheel.pid").mkdir()
 
     FolderLock(tmp_path).release()

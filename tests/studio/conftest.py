@@ -7,17 +7,18 @@ import hashlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from PIL import Image
 
-from engines.api.params import TrainParams
+from engines.api.params import EditParams, TrainParams
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS, FakeDevice
-from engines.wording.words import edit_params, edit_tasks
+from engines.wording.drawn import DRAWN
 from studio.open import open_workplace
+from studio.records.event import Warned
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
 from studio.settings import Settings
@@ -26,6 +27,7 @@ from studio.workplace.context import Context
 from studio.workplace.desk import Desk, Workplace
 from tests.studio.jobs.queueing import Bench
 
+T = TypeVar("T")
 _ENDED = {JobState.DONE, JobState.FAILED, JobState.CANCELLED, JobState.INTERRUPTED}
 _FAR_AWAY = ModelSpec(
     name="far-away",
@@ -39,6 +41,12 @@ _FAR_AWAY = ModelSpec(
     loop="engines.fake:FakeTrainer",
 )
 _FAR_EDITOR = dataclasses.replace(_FAR_AWAY, name="far-edit", role="editor", engine="engines.fake:FakeEditor")
+
+
+def present(found: T | None) -> T:
+    """Returns a value that may be None, such as an artifact of a job; fails the test where it is None."""
+    assert found is not None
+    return found
 
 
 class WatchedRegistry(Registry):
@@ -103,10 +111,10 @@ class World:
 
     def review(self, approved: int = 0, corrected: int = 0) -> list[str]:
         """Edits of the first source that a human approved or mended."""
-        task = next(task for task in edit_tasks(toy=True) if task.value == "smiling")
+        task = next(task for task in DRAWN.edit_tasks() if task.value == "smiling")
         edits = []
         for n in range(approved + corrected):
-            params = edit_params(self.studio.registry.spec("fake-edit"), task.words, seed=n)
+            params = self.studio.registry.spec("fake-edit").worded(EditParams, task.words, seed=n)
             made = {"params": params.to_json(), "params_kind": "EditParams", "asked": dict(task.expects)}
             edits.append(self.picture(Kind.ENRICHED, n, parent=self.sources[0], **made))
         for edit in edits[:approved]:
@@ -118,6 +126,10 @@ class World:
     def train_params(self, **changes: Any) -> TrainParams:
         """The fake model's own, with changes."""
         return self.studio.registry.spec("fake-flux").params(TrainParams, **changes)
+
+    def warnings(self, job_id: str) -> list[str]:
+        """Returns the warnings among a job's events, oldest first."""
+        return [event.warning for event in self.studio.jobs.events(job_id)[0] if isinstance(event, Warned)]
 
     def context(self, job: Job) -> Context:
         """What the job's runner saw."""

@@ -13,9 +13,24 @@ from studio.gpu.manager import GpuManager
 from studio.jobs.queue import Jobs
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Job
+from studio.records.payload import DrawPayload, Payload
 from studio.store import Library, Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbered(Payload):
+    """Holds a number alone, for jobs whose request does not matter."""
+
+    n: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawSlowly(DrawPayload):
+    """Names the pictures to draw, and whether to pause after each."""
+
+    slow: bool = False
 
 
 @dataclass
@@ -25,7 +40,6 @@ class House:
     library: Library
     jobs: Jobs = field(init=False)
     gpu: GpuManager = field(default_factory=lambda: GpuManager(FakeDevice(1 << 40), 1 << 40, {}))
-    engine: FakeGenerator = field(default_factory=lambda: FakeGenerator(FAKE_MODELS[0], Path()))
 
     def store(self, character_id: str) -> Store:
         """A character's store."""
@@ -44,18 +58,21 @@ def items(count: int) -> list[GenerateParams]:
 def draw(ctx: Context) -> None:
     """Draw what is not drawn yet, and say on stdout what is acknowledged."""
     done = {record.seed for record in drawn(ctx.store, ctx.job)}
-    wanted = [GenerateParams.from_json(item) for item in ctx.job.payload["items"]]
+    asked = DrawSlowly.of(ctx.job)
+    wanted = [GenerateParams.from_json(item) for item in asked.items]
     left = [item for item in wanted if item.seed not in done]
-    engine = ctx.workplace.engine
+    engine = FakeGenerator(FAKE_MODELS[0], Path())
+    kept: list[str] = []
     with ctx.lease(engine.plan(left)) as lease:
         pictures = engine.generate(left, lease, lambda step, total, message="": None)
         for number, (item, picture) in enumerate(zip(left, pictures, strict=True), len(done) + 1):
             ctx.step(number, len(wanted))
             record = ctx.save(picture, kind=Kind.SYNTHETIC, item=item)
+            kept.append(record.id)
             print(record.id, flush=True)
-            if ctx.job.payload.get("slow"):
+            if asked.slow:
                 time.sleep(0.01)
-    ctx.artifact("drawn", len(left))
+    ctx.keep(images=tuple(kept))
 
 
 def drawn(store: Store, job: Job) -> list[ImageRecord]:
@@ -74,5 +91,5 @@ if __name__ == "__main__":
     with Library(Path(sys.argv[1])) as opened:
         character = opened.create("Mira")
         queue = open_jobs(opened)
-        payload = {"items": [item.to_json() for item in items(500)], "slow": True}
+        payload = DrawSlowly(items=tuple(item.to_json() for item in items(500)), slow=True)
         queue.submit("draw", character.id, payload, title="Draw 500", here=True)

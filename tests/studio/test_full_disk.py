@@ -11,6 +11,7 @@ import pytest
 from engines.api.errors import UserError
 from studio.api.answers import answers
 from studio.records.base import Json
+from studio.records.event import PreviewKept
 from studio.records.job import Job, JobState
 from studio.workplace.context import Context
 from tests.studio.full_disk import full
@@ -25,7 +26,12 @@ def until(true: Callable[[], object]) -> None:
 
 def test_a_job_that_a_full_disk_lets_not_begin_waits_for_room(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """The worker lives, the job stays queued and says why, others can be cancelled and resumed; then all goes on."""
-    ended = bench.here(lambda ctx: bench.jobs.cancel(ctx.job.id) and ctx.step(1, 1))
+
+    def stops(ctx: Context) -> None:
+        bench.jobs.cancel(ctx.job.id)
+        ctx.step(1, 1)
+
+    ended = bench.here(stops)
     bench.does = lambda ctx: None
     first, second, third = (bench.submit(name) for name in "abc")
 
@@ -53,20 +59,21 @@ def test_progress_and_events_on_a_full_disk_stop_nothing(bench: Bench) -> None:
     asked: list[int] = []
 
     def does(ctx: Context) -> None:
-        ctx.event(n=0)
+        ctx.tell(PreviewKept(step=0, sample=0, image=""))
         with full(bench.library.root):
             for step in range(1, 60):
                 bench.clock.now += 2.0
                 ctx.step(step, 60)
-                ctx.event(n=step, words="x" * 100)
+                ctx.tell(PreviewKept(step=step, sample=0, image="x" * 100))
             asked.append(bench.jobs.events(ctx.job.id)[1])
             assert bench.stored(ctx.job).step < 59
-        ctx.event(n=60)
+        ctx.tell(PreviewKept(step=60, sample=0, image=""))
 
     job = bench.here(does)
 
     assert (job.state, job.step, asked) == (JobState.DONE, 59, [60])
-    assert [event["n"] for event in bench.open().events(job.id)[0]] == list(range(61))
+    told = bench.open().events(job.id)[0]
+    assert [event.step for event in told if isinstance(event, PreviewKept)] == list(range(61)) == list(range(len(told)))
     assert (bench.stored(job).state, bench.stored(job).step) == (JobState.DONE, 59)
 
 

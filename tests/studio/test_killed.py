@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from studio.records.event import StepTrained
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
@@ -101,7 +102,7 @@ def test_training_goes_on_from_its_last_checkpoint(tmp_path: Path) -> None:
         job = _resumed(studio)
 
         again, _ = studio.jobs.events(job.id, seen)
-        steps = [event.step for event in again if "loss" in event]
+        steps = [event.step for event in again if isinstance(event, StepTrained)]
         assert newest >= 15
         assert steps[0] in (newest + 1, newest + 6)  # a checkpoint may be on disk that was not told yet
         assert steps[-1] == 400

@@ -17,6 +17,7 @@ from studio.records.job import JobState
 from studio.settings import Settings
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
+from tests.studio.drawing import Numbered
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -74,7 +75,7 @@ def test_a_job_reaches_the_characters_store(studio: Workplace) -> None:
     """A runner's context works on the store that the studio hands out."""
     character = studio.library.create("Mira")
 
-    job = studio.jobs.submit("draw", character.id, {}, title="", here=True)
+    job = studio.jobs.submit("draw", character.id, Numbered(), title="", here=True)
 
     assert job.state is JobState.DONE
     assert studio.store(character.id) is studio.store(character.id)
@@ -85,7 +86,7 @@ def test_a_bugs_traceback_is_in_the_log_that_the_hint_names(studio: Workplace) -
     """The job's error says where the log lies, and the log has the traceback."""
     character = studio.library.create("Mira")
 
-    job = studio.jobs.submit("break", character.id, {}, title="", here=True)
+    job = studio.jobs.submit("break", character.id, Numbered(), title="", here=True)
 
     assert str(studio.settings.log_file) in job.error.hint
     assert "KeyError: 'oops'" in studio.settings.log_file.read_text()

@@ -100,7 +100,7 @@ def facts(studio: Workplace) -> dict[str, Any]:
     return {
         "pictures": {image.id: image.state for image in store.images.all()},
         "decisions": [decision.id for decision in store.decisions.all()],
-        "checkpoints": [c["step"] for job in studio.jobs.list() for c in job.artifacts.get("checkpoints", [])],
+        "checkpoints": [each.step for job in studio.jobs.list() for each in job.artifacts.checkpoints or ()],
     }
 
 

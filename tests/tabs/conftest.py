@@ -1,10 +1,12 @@
-"""A studio with fakes, and pictures to feed it."""
+"""A studio with fakes, pictures to feed it, and a review link beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +19,7 @@ from studio.settings import Settings
 from studio.workplace.desk import Workplace
 from tabs import app
 from tabs.serving import Running
+from tabs.sharing import ReviewLink
 from tests.tabs.colour_blocks import picture, png
 
 ASSETS = Path(assets.__file__).parent
@@ -84,3 +87,30 @@ def add(studio: Workplace, anna: Character) -> Callable[..., ImageRecord]:
         )
 
     return add_one
+
+
+@contextmanager
+def no_way_out() -> Iterator[None]:
+    """No way to the tunnel's server, whatever this machine's network is."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+            environment.setenv(name, "http://127.0.0.1:9")
+        for name in ("no_proxy", "NO_PROXY"):
+            environment.setenv(name, "127.0.0.1,localhost")
+        yield
+
+
+@pytest.fixture(scope="module")
+def vera(house: House) -> Character:
+    """Whose pictures are shared."""
+    return character_on_fakes(house.studio, "Vera")
+
+
+@pytest.fixture(scope="module")
+def link(house: House, vera: Character) -> Iterator[dict[str, Any]]:
+    """An open review link beside the studio's app, and what it answers."""
+    opened = ReviewLink(house.studio)
+    with no_way_out():
+        told = opened.start(vera.id, 1.0)
+    yield told
+    opened.stop()

@@ -13,6 +13,7 @@ from studio.api.api import API_NAMES
 from studio.records.image import Kind
 from studio.workplace.desk import Workplace
 from tabs import app
+from tabs.common.shell import current
 from tabs.scripted import local_path
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import House, character_on_fakes
@@ -83,7 +84,7 @@ def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Workplace)
         with pytest.raises(UserError):
             app.create_character(studio, name, trigger, "person")
     made = app.create_character(studio, "Bea", "ohwx", "robot")
-    assert app.current(studio, "") == made
+    assert current(studio, "") == made
     assert studio.library.open(made).character.subject == "robot"
 
 

@@ -1,6 +1,7 @@
 """Crops by hand: four edges, a preview, saved, cleared, taken back."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -57,7 +58,9 @@ def test_nothing_is_shown_where_no_picture_is_open(studio: Workplace, anna: Char
     assert cropping.draw(studio.desk(anna.id), "gone", 0, 0, 50, 50) == ""
 
 
-def test_a_crop_is_there_after_a_restart(tmp_path, studio: Workplace, anna: Character, add) -> None:
+def test_a_crop_is_there_after_a_restart(
+    tmp_path: Path, studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
     """What the tab has saved, the next studio's tab shows."""
     record = add()
     cropping.save(studio.desk(anna.id), record.id, 0, 10, 90, 100)

@@ -10,7 +10,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import curate
-from tabs.common import wording
+from tabs.common import adding, wording
 from tests.tabs.colour_blocks import picture
 
 
@@ -18,7 +18,7 @@ def test_an_import_reports_what_came_in_and_what_did_not(studio: Workplace, anna
     """The good picture is there; the text in a picture's clothes is named, with what to do."""
     picture(1).save(tmp_path / "good.png")
     (tmp_path / "bad.jpg").write_text("no picture at all")
-    report, emptied = curate.import_files(studio.desk(anna.id), [str(tmp_path / "good.png"), str(tmp_path / "bad.jpg")])
+    report, emptied = adding.import_files(studio.desk(anna.id), [str(tmp_path / "good.png"), str(tmp_path / "bad.jpg")])
     assert emptied is None
     assert "1 picture imported" in report
     assert "bad.jpg" in report
@@ -28,7 +28,7 @@ def test_an_import_reports_what_came_in_and_what_did_not(studio: Workplace, anna
 def test_a_folder_that_is_not_there_is_refused(studio: Workplace, anna: Character) -> None:
     """The path is named."""
     with pytest.raises(UserError, match="/no/such"):
-        curate.import_folder(studio.desk(anna.id), "/no/such")
+        adding.import_folder(studio.desk(anna.id), "/no/such")
 
 
 def test_a_folder_is_found_as_people_give_it(studio: Workplace, anna: Character, tmp_path: Path) -> None:
@@ -36,8 +36,8 @@ def test_a_folder_is_found_as_people_give_it(studio: Workplace, anna: Character,
     (tmp_path / "a b").mkdir()
     picture(1).save(tmp_path / "a b" / "x.png")
     (tmp_path / "a b" / "x.txt").write_bytes("ohwx, café".encode("cp1252"))
-    assert "1 picture imported" in curate.import_folder(studio.desk(anna.id), f'"{tmp_path}/a b"')
-    shown = curate.import_folder(studio.desk(anna.id), f"file://{tmp_path}/a%20b")
+    assert "1 picture imported" in adding.import_folder(studio.desk(anna.id), f'"{tmp_path}/a b"')
+    shown = adding.import_folder(studio.desk(anna.id), f"file://{tmp_path}/a%20b")
     assert "It is here already as x.png" in shown and "not UTF-8" in shown
 
 

@@ -38,7 +38,7 @@ def test_commands_are_shown_as_they_are() -> None:
     """A path with a space keeps its quotes, and is no markup."""
     shown = curves.elsewhere(("cd '/my <home>' && python", "accelerate"))
 
-    assert "&#x27;/my &lt;home&gt;&#x27;" in shown
+    assert "&#39;/my &lt;home&gt;&#39;" in shown
     assert curves.elsewhere(()) == ""
 
 

@@ -37,7 +37,7 @@ def empty(folder: Path) -> None:
     folder.mkdir()
 
 
-def reopened(tmp_path: Path, harm: Callable[[Path], None]) -> tuple[Workplace, str, str]:
+def reopened(tmp_path: Path, harm: Callable[[Path], object]) -> tuple[Workplace, str, str]:
     """A studio of Anna, whose store was harmed, and Ben, who is well."""
     with studio_on_fakes(tmp_path) as studio:
         anna, ben = (character_on_fakes(studio, name).id for name in ("Anna", "Ben"))
@@ -50,7 +50,7 @@ def reopened(tmp_path: Path, harm: Callable[[Path], None]) -> tuple[Workplace, s
 
 
 @pytest.mark.parametrize(("harm", "kind"), [(damage, BadInput), (lose, NotFound), (empty, NotFound)])
-def test_the_others_go_on(tmp_path: Path, harm: Callable[[Path], None], kind: type[Exception]) -> None:
+def test_the_others_go_on(tmp_path: Path, harm: Callable[[Path], object], kind: type[Exception]) -> None:
     """The studio starts, stands on the one that is well, shows the other as damaged with why, and writes nothing."""
     studio, anna, ben = reopened(tmp_path, harm)
     with studio:

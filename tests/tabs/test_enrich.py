@@ -1,19 +1,21 @@
 """The Enrich tab's handlers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from engines.api.errors import UserError
 from engines.api.params import EditParams
-from studio.records.card import CardRun
+from studio.records.card import CardRun, Cell
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
+from studio.records.outcome import Outcome
 from studio.workplace.desk import Workplace
 from tabs import enrich
 from tabs.common import looks
 
-KNOBS = (["background", "expression"], 6, 1, enrich.GAPS, [], None, 0, 0)
+KNOBS: tuple[Any, ...] = (["background", "expression"], 6, 1, enrich.GAPS, [], None, 0, 0)
 
 
 def test_the_plan_says_what_it_costs_before_it_starts(
@@ -76,10 +78,10 @@ def test_a_plan_aims_at_what_the_card_missed(
 ) -> None:
     """Once there is a card; before, it says that it has to be run."""
     add()
-    knobs = (["pose", "background"], 6, 1, enrich.MISSED, [], None, 0, 0)
+    knobs: tuple[Any, ...] = (["pose", "background"], 6, 1, enrich.MISSED, [], None, 0, 0)
     with pytest.raises(UserError, match="no model card yet"):
         enrich.draw_plan(studio.desk(anna.id), *knobs)
-    missed = {"cell": "T-pose", "seed": 0, "image": "", "axes": {}, "verdict": "fail", "human": None}
+    missed = Cell(cell="T-pose", seed=0, image="", axes={}, verdict=Outcome.FAIL)
     studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
     assert [row.asked["pose"] for row in enrich.make_plan(studio.desk(anna.id), *knobs).rows] == ["T-pose"]
 

@@ -5,10 +5,11 @@ from collections.abc import Callable
 import pytest
 
 from engines.api.errors import UserError
-from engines.wording.words import CARD_CELLS
-from studio.records.card import CardRun
+from engines.wording.cells import CARD_CELLS
+from studio.records.card import CardRun, Cell
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
+from studio.records.outcome import Outcome
 from studio.workplace.desk import Workplace
 from tabs import generate
 
@@ -63,15 +64,7 @@ def test_the_card_shows_cells_rate_and_interval(
     """Marks, rate and interval; and a click that has the editor show what was missed."""
     image = add(Kind.CARD).id
     cells = tuple(
-        {
-            "cell": name,
-            "seed": 0,
-            "image": image,
-            "identity": 0.5,
-            "axes": {"angle": "fail"},
-            "verdict": "fail",
-            "human": None,
-        }
+        Cell(cell=name, seed=0, image=image, identity=0.5, axes={"angle": Outcome.FAIL}, verdict=Outcome.FAIL)
         for name in ("front neutral", "T-pose")
     )
     cards = studio.store(anna.id).cards
@@ -87,11 +80,11 @@ def test_the_card_shows_cells_rate_and_interval(
     assert {next(iter(row["asked"].items())) for row in job.payload["rows"]} >= {("pose", "T-pose")}
 
 
-def _cell(image: str, name: str, seed: int, verdict: str) -> dict[str, object]:
-    return {"cell": name, "seed": seed, "image": image, "axes": {}, "verdict": verdict, "human": None}
+def _cell(image: str, name: str, seed: int, verdict: str) -> Cell:
+    return Cell(cell=name, seed=seed, image=image, axes={}, verdict=Outcome(verdict))
 
 
-def _put(studio: Workplace, anna: Character, name: str, cells: list[dict[str, object]], seeds: tuple[int, ...]) -> None:
+def _put(studio: Workplace, anna: Character, name: str, cells: list[Cell], seeds: tuple[int, ...]) -> None:
     made = CardRun(id=name, version="", job="j", seeds=seeds, cells=tuple(cells), originals=4)
     studio.store(anna.id).cards.put(made)
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import assets
 from engines.api.errors import BadInput
@@ -9,9 +10,10 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from tabs.common import looks
 
 
-def record(**fields: object) -> ImageRecord:
+def record(**fields: Any) -> ImageRecord:
     """A picture's record without a file."""
-    return ImageRecord(**{"id": "a" * 32, "kind": Kind.SOURCE, "file": "x.png", "width": 1, "height": 1, **fields})
+    plain = ImageRecord(id="a" * 32, kind=Kind.SOURCE, file="x.png", width=1, height=1)
+    return plain.replace(**fields)
 
 
 def test_nothing_a_user_types_becomes_markup() -> None:

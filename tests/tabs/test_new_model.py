@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,8 +24,9 @@ from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import ASSETS
 
 KNOBS = {"GenerateParams": {"steps": 7, "guidance": 1.25, "width": 64, "height": 64}}
-GONE = {"label": "Far away", "source": "nobody/far-away"}
-FAR = tuple(dataclasses.replace(row, name=f"far-{row.name}", **GONE) for row in FAKE_MODELS)
+FAR = tuple(
+    dataclasses.replace(row, name=f"far-{row.name}", label="Far away", source="nobody/far-away") for row in FAKE_MODELS
+)
 NEW = dataclasses.replace(FAKE_MODELS[0], name="brand-new", label="Brand new", licence="Brand-1.0", defaults=KNOBS)
 
 
@@ -89,8 +91,8 @@ def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tm
             knobs.MISSING
         )
 
-        plan = (list(enrich.TASKS), 4, 1, enrich.GAPS, [], FAR[1].name, 0, 0)
-        clicks = [
+        plan: tuple[Any, ...] = (list(enrich.TASKS), 4, 1, enrich.GAPS, [], FAR[1].name, 0, 0)
+        clicks: list[Callable[[], object]] = [
             lambda: train.start_training(studio.desk(made), "all", "best", "", None),
             lambda: enrich.run_plan(studio.desk(made), *plan),
             lambda: generate.draw_pictures(studio.desk(made), generate.OWN, "ohwx person", None, 1, 0, 0, 0),

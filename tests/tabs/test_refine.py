@@ -6,7 +6,7 @@ from engines.api.params import EditParams
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.version import Version
+from studio.records.version import Comparison, Metrics, Side, Version
 from studio.workplace.desk import Workplace
 from tabs import refine
 from tabs.common import run
@@ -123,11 +123,11 @@ def test_an_editor_without_fault_has_nothing_to_practise(
 
 def test_before_and_after_say_what_could_be_judged(studio: Workplace, anna: Character) -> None:
     """Rates of what was judged on each side, the pairs judged on both, and a p that is never 0."""
-    side = {"accepted": 1.0, "judged": 3, "unknown": 1, "low": 0.4, "high": 1.0, "outcomes": [], "identity_median": 0.5}
-    nobody = {**side, "accepted": None, "judged": 0, "unknown": 4}
-    edits = {"n": 4, "originals": 4, "before": nobody, "after": side, "judged": 0, "better": 0, "worse": 0, "p": 0.0}
+    side = Side(accepted=1.0, judged=3, unknown=1, low=0.4, high=1.0, identity_median=0.5)
+    nobody = side.replace(accepted=None, judged=0, unknown=4)
+    edits = Comparison(n=4, originals=4, before=nobody, after=side, judged=0, better=0, worse=0, p=0.0)
     made = Version(id="e1", role=Role.EDITOR, name="e1", model=anna.editor, adapter="e.safetensors")
-    version = studio.store(anna.id).versions.put(made.replace(metrics={"edits": edits}))
+    version = studio.store(anna.id).versions.put(made.replace(metrics=Metrics(edits=edits)))
 
     shown = refine.before_after(studio.store(anna.id), version)
 

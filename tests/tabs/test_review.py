@@ -13,7 +13,7 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Decision
 from studio.workplace.desk import Workplace
 from tabs import review
-from tabs.common import looks
+from tabs.common import looks, mending
 from tests.tabs.colour_blocks import picture
 
 NOTHING = ("", (), (), "")
@@ -134,8 +134,8 @@ def test_needs_correction_opens_the_mending_panel_with_the_words(
 ) -> None:
     """The words that were used are there to be bettered."""
     image = edit(add, "make the person smile")
-    mending = review.act(studio.desk(anna.id), {"act": "correct", "id": image.id}, *NOTHING)[3]
-    _, _, words, canvas = review.fill_mend(studio.desk(anna.id), mending)
+    opened = review.act(studio.desk(anna.id), {"act": "correct", "id": image.id}, *NOTHING)[3]
+    _, _, words, canvas = mending.fill_mend(studio.desk(anna.id), opened)
     assert words == "make the person smile"
     assert max(canvas.size) >= 512
 
@@ -145,7 +145,7 @@ def test_a_painted_picture_becomes_a_golden_lesson(
 ) -> None:
     """It is kept at the size of the picture that it replaces."""
     image = edit(add)
-    review.mend_paint(studio.desk(anna.id), image.id, {"composite": picture(99, 512)}, ("artifact",))
+    mending.mend_paint(studio.desk(anna.id), image.id, {"composite": picture(99, 512)}, ("artifact",))
     store = studio.store(anna.id)
     (lesson,) = store.triplets.all()
     assert (lesson.golden, lesson.wrong) == (True, image.id)
@@ -156,7 +156,7 @@ def test_better_words_queue_another_try(studio: Workplace, anna: Character, add:
     """The same edit, with the new words verbatim."""
     image = edit(add)
     image = studio.store(anna.id).update_image(image.id, model=anna.editor)
-    review.mend_words(studio.desk(anna.id), image.id, "smile with closed lips")
+    mending.mend_words(studio.desk(anna.id), image.id, "smile with closed lips")
     (job,) = [each for each in studio.jobs.list() if each.kind == "enrich"]
     assert "smile with closed lips" in str(job.payload)
 
@@ -198,20 +198,20 @@ def test_a_mended_picture_must_differ_and_fit(
     """A canvas that nobody painted, the same file and one of another shape are refused; a repaired one is a lesson."""
     image = edit(add)
     store = studio.store(anna.id)
-    *_, canvas = review.fill_mend(studio.desk(anna.id), image.id)
+    *_, canvas = mending.fill_mend(studio.desk(anna.id), image.id)
     with pytest.raises(BadInput, match="Nothing was painted"):
-        review.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.convert("RGBA")}, ())
+        mending.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.convert("RGBA")}, ())
     with pytest.raises(BadInput, match="64×64"):
-        review.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.resize((300, 100))}, ())
+        mending.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.resize((300, 100))}, ())
     for name, mended in (("same", store.open_whole(image.id)), ("wide", picture(99, 128)), ("fine", picture(99))):
         mended.save(tmp_path / f"{name}.png")
     with pytest.raises(BadInput, match="same as the wrong one"):
-        review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "same.png"), ())
+        mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "same.png"), ())
     with pytest.raises(BadInput, match="128×128, the wrong one 64×64"):
-        review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "wide.png"), ())
+        mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "wide.png"), ())
     assert not store.triplets.all()
 
-    review.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "fine.png"), ())
+    mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "fine.png"), ())
     assert [lesson.wrong for lesson in store.triplets.all()] == [image.id]
 
 

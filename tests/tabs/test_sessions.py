@@ -26,7 +26,8 @@ def client(house: House) -> Iterator[httpx.Client]:
 
 def kept(house: House) -> Sessions:
     """The server's memory."""
-    found: Sessions = house.running.demo.app.state_holder
+    found = house.running.demo.app.state_holder
+    assert isinstance(found, Sessions)
     return found
 
 

@@ -9,6 +9,7 @@ from studio.records.character import Character
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
 from tabs import status
+from tests.studio.drawing import Numbered
 
 
 def test_the_rail_says_why_and_marks_one_step(studio: Workplace, anna: Character) -> None:
@@ -25,8 +26,8 @@ def test_without_a_character_the_rail_says_what_to_do(studio: Workplace) -> None
 
 def test_the_strip_shows_card_queue_and_interrupted_jobs(studio: Workplace, anna: Character) -> None:
     """The card's budget, what waits, and what a crash left."""
-    studio.jobs.submit("caption", anna.id, {}, title="Caption 3 pictures", total=3)
-    studio.jobs.submit("caption", anna.id, {}, title="Caption 4 pictures", total=4)
+    studio.jobs.submit("caption", anna.id, Numbered(), title="Caption 3 pictures", total=3)
+    studio.jobs.submit("caption", anna.id, Numbered(), title="Caption 4 pictures", total=4)
     shown = status.strip(studio)
     assert "22.5 GiB" in shown
     assert "queue 2" in shown
@@ -46,8 +47,8 @@ def test_the_strip_says_what_is_where(studio: Workplace) -> None:
 
 def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Workplace, anna: Character) -> None:
     """The buttons act on the job they stand beside."""
-    first = studio.jobs.submit("caption", anna.id, {}, title="first")
-    second = studio.jobs.submit("caption", anna.id, {}, title="second")
+    first = studio.jobs.submit("caption", anna.id, Numbered(), title="first")
+    second = studio.jobs.submit("caption", anna.id, Numbered(), title="second")
     status.handle(studio, {"act": "up", "job": second.id, "before": first.id})
     assert [each.id for each in studio.jobs.list()][:2] == [second.id, first.id]
     status.handle(studio, {"act": "cancel", "job": second.id})

@@ -144,7 +144,7 @@ def test_any_checkpoint_can_become_a_version(
     _, shown = train.draw_live(studio.desk(anna.id))
     assert "identity" in shown
     assert shown.count("★ proposed") == 1
-    step = studio.jobs.get(job.id).artifacts.checkpoints[0]["step"]
+    step = (studio.jobs.get(job.id).artifacts.checkpoints or ())[0].step
     train.live_act(studio.desk(anna.id), {"act": "choose", "job": job.id, "step": str(step)})
     assert [each.metrics.steps for each in studio.store(anna.id).versions.all()] == [20, step]
 
@@ -240,6 +240,7 @@ def test_a_version_is_saved_where_the_page_can_fetch_it(
     shown = train.versions_act(studio.desk(anna.id), {"act": "export", "version": version.id, "form": "diffusers"})
     (file,) = [each for folder in open_folders(studio) for each in folder.glob("*.safetensors")]
     assert file.name == "ohwx-character-v1-diffusers.safetensors"
+    assert isinstance(shown, str)
     assert looks.file_url(file) in shown
 
 

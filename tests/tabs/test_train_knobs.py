@@ -1,6 +1,7 @@
 """What the trainings' tabs offer is what the trainer knows."""
 
 from dataclasses import fields
+from functools import partial
 from typing import get_args
 
 import gradio as gr
@@ -34,11 +35,13 @@ def test_what_need_not_be_told_is_a_value_of_its_knob() -> None:
 
 def test_no_slider_goes_beyond_what_is_taken() -> None:
     """The bounds of a widget are within its field's, so that nothing can be chosen that a submit refuses."""
-    sliders = [knob for knob in train.FORM.knobs if knob.widget.func is gr.Slider]
+    widgets = {knob.name: knob.widget for knob in train.FORM.knobs}
+    assert all(isinstance(widget, partial) for widget in widgets.values())
+    sliders = {name: made for name, made in widgets.items() if isinstance(made, partial) and made.func is gr.Slider}
     assert sliders
-    for knob in sliders:
-        low, high = TrainParams.bounds(knob.name)
-        assert low <= knob.widget.args[0] < knob.widget.args[1] <= high, knob.name
+    for name, slider in sliders.items():
+        low, high = TrainParams.bounds(name)
+        assert low <= slider.args[0] < slider.args[1] <= high, name
     skip = first_block_cache("a-slider")
     assert (skip.minimum, skip.maximum) == GenerateParams.bounds("first_block_cache")
 

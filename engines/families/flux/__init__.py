@@ -1,1 +1,1 @@
-"""FLUX.1."""
+"""Draws and trains with FLUX.1."""

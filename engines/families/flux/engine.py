@@ -1,10 +1,10 @@
-"""FLUX.1 draws pictures from words."""
+"""Draws pictures from text with FLUX.1."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -16,21 +16,23 @@ from engines.weights import components
 
 
 class Flux(TextToPicture):
-    """CLIP and T5 read; guidance is embedded, so that nothing but the prompt is read."""
+    """Draws with CLIP and T5 as encoders; guidance is an input of the transformer, so no negative prompt is encoded."""
 
-    maths = flux
+    maths: ClassVar[Any] = flux
     encoders = ("text_encoder", "text_encoder_2")
     encode_bytes_per_token = 600 << 10  # T5-XXL's activations
     denoise_bytes_per_pixel = 1_500  # 1.5 GiB at 1024²
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """T5's tokens and CLIP's pooled vector."""
+        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector), a row each, on the host."""
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]
 
-    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
-        """(B, 16, h, w)."""
+    def sample(
+        self, transformer: Any, words: Mapping[str, flux.Conditioning], items: Sequence[GenerateParams], tick: Tick
+    ) -> Tensor:
+        """Draws one batch: normalised latents (B, 16, h, w)."""
         cond = flux.stack([words[item.prompt] for item in items])
         return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)
 

@@ -1,4 +1,4 @@
-"""FLUX.1 as functions over its parts, shared by drawing and training.
+"""Computes with the parts of FLUX.1: functions that drawing and training share.
 
 Conventions, as in diffusers' FluxPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and its
 `timestep` is σ itself (it multiplies by 1000 inside).
@@ -24,10 +24,13 @@ __all__ = [
     "to_latents", "unpack", "velocity",
 ]  # fmt: skip
 
+Transformer = Any  # diffusers' FluxTransformer2DModel, a placeholder without types to mypy
+Vae = Any  # diffusers' AutoencoderKL, likewise
+
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What the text encoders made of the prompts, row by row."""
+    """Holds encoded prompts, row by row."""
 
     prompt_embeds: Tensor  # (B, text_tokens, T5 width)
     pooled: Tensor  # (B, CLIP width)
@@ -37,39 +40,39 @@ class Conditioning:
 
     @property
     def nbytes(self) -> int:
-        """Of both."""
-        return int(self.prompt_embeds.nbytes + self.pooled.nbytes)
+        """Returns the bytes of both tensors."""
+        return self.prompt_embeds.nbytes + self.pooled.nbytes
 
     def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
-        """Some of the rows, in the order asked."""
+        """Returns some of the rows, in the order of `index`."""
         where = list(index) if isinstance(index, (list, tuple, range)) else index
         return Conditioning(self.prompt_embeds[where], self.pooled[where])
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """As `Tensor.to`, for both."""
+        """Applies `Tensor.to` to both tensors."""
         return Conditioning(self.prompt_embeds.to(*args, **kwargs), self.pooled.to(*args, **kwargs))
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Several conditionings as one batch."""
+    """Concatenates several conditionings to one batch."""
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
 
 
 def image_ids(h: int, w: int) -> Tensor:
-    """Positions (0, row, column) of the packed tokens of latents h × w: ((h/2)(w/2), 3) float32."""
+    """Returns the positions (0, row, column) of the packed tokens of latents h × w: ((h/2)(w/2), 3) float32."""
     rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
 
 @torch.no_grad()
 def encode_prompts(
-    components: Mapping[str, Any], tokenizers: Mapping[str, Any], prompts: Sequence[str], text_tokens: int
+    parts: Mapping[str, Any], tokenizers: Mapping[str, Any], prompts: Sequence[str], text_tokens: int
 ) -> Conditioning:
-    """Prompts to what the transformer is conditioned on; T5 reads padding too, as FLUX was trained.
+    """Encodes prompts as the transformer's conditioning; T5 encodes padding too, as in FLUX's training.
 
-    `components`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2.
+    `parts`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2.
     """
-    clip, t5 = components["text_encoder"], components["text_encoder_2"]
+    clip, t5 = parts["text_encoder"], parts["text_encoder_2"]
     short = tokenizers["tokenizer"]
     clip_ids = short(
         list(prompts), padding="max_length", max_length=short.model_max_length, truncation=True, return_tensors="pt"
@@ -85,27 +88,28 @@ def encode_prompts(
 
 @torch.no_grad()
 def to_latents(
-    vae: Any, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
+    vae: Vae, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 16, h, w).
+    """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 16, h, w).
 
     `sample` draws from the encoder's distribution; otherwise its mode is taken.
     """
     pixels = images if isinstance(images, Tensor) else to_pixels(images)
     spread = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
-    latents = spread.sample(generator) if sample else spread.mode()
-    return (latents - vae.config.shift_factor) * vae.config.scaling_factor
+    latents: Tensor = spread.sample(generator) if sample else spread.mode()
+    normalised: Tensor = (latents - vae.config.shift_factor) * vae.config.scaling_factor
+    return normalised
 
 
 @torch.no_grad()
-def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
-    """Normalised latents (B, 16, h, w) to pictures."""
+def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
+    """Decodes normalised latents (B, 16, h, w) as pictures."""
     raw = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
     return from_pixels(vae.decode(raw, return_dict=False)[0])
 
 
 def velocity(
-    transformer: Any,
+    transformer: Transformer,
     packed: Tensor,
     cond: Conditioning,
     sigma: Tensor | float,
@@ -113,32 +117,33 @@ def velocity(
     h: int,
     w: int,
 ) -> Tensor:
-    """What the transformer predicts, noise − x₀, for packed tokens (B, n, 64) at noise levels 0…1.
+    """Returns the transformer's prediction of noise − x₀ for packed tokens (B, n, 64) at noise levels 0…1.
 
     `sigma`, `guidance`: one number, or (B,). Guidance is left out where the model has no embedder for it.
+    `h`, `w`: the size of the latents.
     """
-    like = {"device": packed.device, "dtype": packed.dtype}
-    text_ids = torch.zeros(cond.prompt_embeds.shape[1], 3, **like)
-    return transformer(
+    device, dtype = packed.device, packed.dtype
+    predicted: Tensor = transformer(
         hidden_states=packed,
         timestep=_each(sigma, packed),
         guidance=_each(guidance, packed, torch.float32) if transformer.config.guidance_embeds else None,
-        pooled_projections=cond.pooled.to(**like),
-        encoder_hidden_states=cond.prompt_embeds.to(**like),
-        txt_ids=text_ids,
-        img_ids=image_ids(h, w).to(**like),
+        pooled_projections=cond.pooled.to(device, dtype),
+        encoder_hidden_states=cond.prompt_embeds.to(device, dtype),
+        txt_ids=torch.zeros(cond.prompt_embeds.shape[1], 3, device=device, dtype=dtype),
+        img_ids=image_ids(h, w).to(device, dtype),
         return_dict=False,
     )[0]
+    return predicted
 
 
 def _each(value: Tensor | float, packed: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """One number a row, on the device of the tokens."""
+    """Returns one number a row (B,), on the device of the tokens."""
     return torch.as_tensor(value, device=packed.device, dtype=dtype or packed.dtype).expand(packed.shape[0])
 
 
 @torch.no_grad()
 def sample(
-    transformer: Any,
+    transformer: Transformer,
     cond: Conditioning,
     params: Sequence[GenerateParams],
     scheduler_config: Mapping[str, Any],
@@ -146,7 +151,7 @@ def sample(
     *,
     factor: int,
 ) -> Tensor:
-    """Draw pictures of one size and step count in one batch: normalised latents (B, 16, h, w) float32.
+    """Draws pictures of one size and step count in one batch: normalised latents (B, 16, h, w) float32.
 
     `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """

@@ -1,8 +1,8 @@
-"""FLUX.1 for the training loop."""
+"""Trains LoRAs of FLUX.1."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,15 +13,15 @@ from engines.api.params import GenerateParams
 from engines.drawing.latents import pack
 from engines.drawing.sampling import Tick
 from engines.families.flux import maths as flux
-from engines.training.captioned import Captioned
+from engines.training.captioned_family import CaptionedFamily, LatentMaths
 from engines.training.data import Tensors
-from engines.training.family import Preview, narrowed
+from engines.training.family import Parts, Preview, Transformer, narrowed
 from engines.training.targets import ALL, ATTENTION, JOINT, Targets
 from engines.weights import components
 
 
-class FluxAdapter(Captioned):
-    """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone."""
+class FluxAdapter(CaptionedFamily):
+    """Trains on captioned pictures; targets attention and MLP of both kinds of blocks, never modulation."""
 
     targets: ClassVar = {
         ALL: Targets(
@@ -34,7 +34,7 @@ class FluxAdapter(Captioned):
             {"num_layers": 16, "num_single_layers": 6},
         ),
     }
-    maths = flux
+    maths: ClassVar[LatentMaths] = flux
     encoders = ("text_encoder", "text_encoder_2", "vae")
     tokenizers = ("tokenizer", "tokenizer_2")
 
@@ -42,21 +42,24 @@ class FluxAdapter(Captioned):
     def _tokenizers(self) -> dict[str, Any]:
         return {name: components.tokenizer(self.folder, name) for name in ("tokenizer", "tokenizer_2")}
 
-    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
-        """T5's tokens and CLIP's pooled vector."""
+    def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
+        """Encodes a caption with T5 (token by token) and CLIP (one pooled vector)."""
         cond = flux.encode_prompts(parts, self._tokenizers, [text], self.text_tokens())
         return {"prompt_embeds": cond.prompt_embeds, "pooled": cond.pooled}
 
-    def reads_whole(self, text: str) -> bool:
-        """T5's tokens decide: CLIP's 77 make one pooled vector, and FLUX was trained to have the rest from T5."""
+    def fits_encoder(self, text: str) -> bool:
+        """Returns whether T5 reads the text to its end.
+
+        CLIP cuts off after 77 tokens, but it adds one pooled vector only; FLUX was trained with the rest from T5 alone.
+        """
         return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
 
-    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
-        """The prompt."""
+    def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
+        """Encodes the prompt."""
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
 
-    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """As the generator draws it, guidance and all."""
+    def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """Draws the picture that the generator draws, with the same guidance."""
         latents = flux.sample(
             parts["transformer"],
             flux.Conditioning(**encoded),
@@ -67,7 +70,9 @@ class FluxAdapter(Captioned):
         )
         return flux.to_images(parts["vae"], latents)[0]
 
-    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Of the whole sequence; `guidance` reaches only models that have an embedder for it."""
+    def velocity(
+        self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
+    ) -> Tensor:
+        """Predicts the velocity; `guidance` is used by models with an embedder for it alone."""
         cond = flux.Conditioning(batch["prompt_embeds"], batch["pooled"])
         return flux.velocity(transformer, pack(noisy), cond, sigma, guidance, *noisy.shape[-2:])

@@ -1,1 +1,1 @@
-"""FLUX.2."""
+"""Draws and trains with FLUX.2 [klein]."""

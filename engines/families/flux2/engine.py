@@ -1,10 +1,10 @@
-"""FLUX.2 [klein] draws pictures from words."""
+"""Draws pictures from text with FLUX.2 [klein]."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -17,29 +17,31 @@ from engines.weights import components
 
 
 class Flux2(TextToPicture):
-    """Qwen3 reads; guidance points away from the empty prompt, which is read where it is above 1.
+    """Draws with Qwen3 as encoder; guidance above 1 points away from the empty prompt, which is then encoded, too.
 
     The bytes are computed, not measured: the live bytes of one forward in bfloat16 counted on meta tensors, and room
     for weights at full width while they are used and for what the allocator loses.
     """
 
-    maths = flux2
+    maths: ClassVar[Any] = flux2
     encoders = ("text_encoder",)
     encode_bytes_per_token = 400 << 10  # counted: 248 KiB, most of it the hidden states of all layers
     denoise_bytes_per_pixel = 1_200  # counted: 585
     decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """The empty one as well, where there is guidance."""
+        """Returns the item's prompt, and with guidance the empty prompt."""
         return (item.prompt, flux2.NO_WORDS) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
-        """Three layers of Qwen3's reading."""
+        """Encodes prompts with three layers of Qwen3, a row (1, text_tokens, 3 × width) each, on the host."""
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others
 
-    def sample(self, transformer: Any, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick) -> Tensor:
-        """(B, 32, h, w)."""
+    def sample(
+        self, transformer: Any, words: Mapping[str, Tensor], items: Sequence[GenerateParams], tick: Tick
+    ) -> Tensor:
+        """Draws one batch: normalised latents (B, 32, h, w)."""
         wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(flux2.NO_WORDS)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)
 

@@ -1,9 +1,9 @@
-"""FLUX.2 [klein] as functions over its parts, shared by drawing and training.
+"""Computes with the parts of FLUX.2 [klein]: functions that drawing and training share.
 
 Conventions, as in diffusers' Flux2KleinPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and
 its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true CFG against
-the empty prompt. Latents are normalised channel by channel of their 2×2 patches; `pack` lays those patches out in the
-very order that the VAE's statistics have, so all else is as for FLUX.1.
+the empty prompt. Latents are normalised by the channels of their 2×2 patches; `pack` orders those as the VAE's
+statistics do, so that everything else is as for FLUX.1.
 """
 
 from __future__ import annotations
@@ -25,12 +25,15 @@ __all__ = [
 ]  # fmt: skip
 
 NO_WORDS = ""  # what guidance points away from
-_LAYERS = (9, 18, 27)  # of the text encoder: what klein was trained to read
-_LONG = 4300  # image tokens from which on the number of steps no longer matters to the shift
+_LAYERS = (9, 18, 27)  # of the text encoder, whose hidden states klein was trained with
+_LONG = 4300  # image tokens; above them the shift no longer depends on the number of steps
+
+Transformer = Any  # diffusers' Flux2Transformer2DModel, a placeholder without types to mypy
+Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
 
 
 def own_shift(image_tokens: int, steps: int) -> float:
-    """The μ of FLUX.2's schedule: lines fitted at 10 and 200 steps, in between by the number of steps.
+    """Returns the μ of FLUX.2's schedule: lines fitted at 10 and 200 steps, interpolated by the number of steps.
 
     Source: `compute_empirical_mu` in black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
     """
@@ -43,9 +46,9 @@ def own_shift(image_tokens: int, steps: int) -> float:
 
 @torch.no_grad()
 def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], text_tokens: int) -> Tensor:
-    """Prompts to (B, text_tokens, 3 × Qwen3's width): three inner layers side by side, padding included.
+    """Encodes prompts as (B, text_tokens, 3 × Qwen3's width): three inner layers side by side, padding included.
 
-    Each prompt is a chat's one message, answered without thinking. The language model's head is not asked.
+    Each prompt is the only message of a chat without thinking. The language model's head is not computed.
     """
     texts = [_chat(tokenizer, prompt) for prompt in prompts]
     read = tokenizer(texts, padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt")
@@ -59,7 +62,7 @@ def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], te
 
 
 def count_tokens(tokenizer: Any, prompt: str) -> int:
-    """How many tokens a prompt is, with the chat around it."""
+    """Returns the number of tokens of a prompt with the chat template around it."""
     return len(tokenizer(_chat(tokenizer, prompt), verbose=False).input_ids)
 
 
@@ -71,9 +74,9 @@ def _chat(tokenizer: Any, prompt: str) -> Any:
 
 @torch.no_grad()
 def to_latents(
-    vae: Any, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
+    vae: Vae, images: Sequence[Image.Image] | Tensor, sample: bool = True, generator: torch.Generator | None = None
 ) -> Tensor:
-    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 32, h, w).
+    """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 32, h, w).
 
     `sample` draws from the encoder's distribution; otherwise its mode is taken.
     """
@@ -85,43 +88,46 @@ def to_latents(
 
 
 @torch.no_grad()
-def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
-    """Normalised latents (B, 32, h, w) to pictures."""
+def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
+    """Decodes normalised latents (B, 32, h, w) as pictures."""
     mean, deviation = _statistics(vae)
     raw = pack(latents.to(vae.device, vae.dtype)) * deviation + mean
     return from_pixels(vae.decode(unpack(raw, *latents.shape[-2:]), return_dict=False)[0])
 
 
-def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each channel of a 2×2 patch: (128,) each."""
+def _statistics(vae: Vae) -> tuple[Tensor, Tensor]:
+    """Returns the mean and the standard deviation of each channel of a 2×2 patch: (128,) each."""
     return vae.bn.running_mean, (vae.bn.running_var + vae.config.batch_norm_eps).sqrt()
 
 
-def velocity(transformer: Any, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int) -> Tensor:
-    """What the transformer predicts, noise − x₀, for packed tokens (B, n, 128) at noise levels 0…1.
+def velocity(
+    transformer: Transformer, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int
+) -> Tensor:
+    """Returns the transformer's prediction of noise − x₀ for packed tokens (B, n, 128) at noise levels 0…1.
 
-    `sigma`: one number, or (B,). `h`, `w`: of the latents.
+    `sigma`: one number, or (B,). `h`, `w`: the size of the latents.
     """
-    like = {"device": packed.device, "dtype": packed.dtype}
-    return transformer(
+    device, dtype = packed.device, packed.dtype
+    predicted: Tensor = transformer(
         hidden_states=packed,
-        timestep=torch.as_tensor(sigma, **like).expand(packed.shape[0]),
+        timestep=torch.as_tensor(sigma, device=device, dtype=dtype).expand(packed.shape[0]),
         guidance=None,
-        encoder_hidden_states=prompt_embeds.to(**like),
-        txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(packed.device),
-        img_ids=_positions(h // 2, w // 2, 1).to(packed.device),
+        encoder_hidden_states=prompt_embeds.to(device, dtype),
+        txt_ids=_positions(1, 1, prompt_embeds.shape[1]).to(device),
+        img_ids=_positions(h // 2, w // 2, 1).to(device),
         return_dict=False,
     )[0]
+    return predicted
 
 
 def _positions(rows: int, columns: int, words: int) -> Tensor:
-    """(time, row, column, word) of each token, (n, 4); whole numbers, which bfloat16 would blur beyond 256."""
+    """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds those beyond 256."""
     return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns), torch.arange(words))
 
 
 @torch.no_grad()
 def sample(
-    transformer: Any,
+    transformer: Transformer,
     prompt_embeds: Tensor,
     no_words: Tensor | None,
     params: Sequence[GenerateParams],
@@ -130,9 +136,9 @@ def sample(
     *,
     factor: int,
 ) -> Tensor:
-    """Draw pictures of one size and step count in one batch: normalised latents (B, 32, h, w) float32.
+    """Draws pictures of one size and step count in one batch: normalised latents (B, 32, h, w) float32.
 
-    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the empty prompt, asked only where some guidance is above 1.
+    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the empty prompt, used only where some guidance is above 1.
     `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """
     first = params[0]
@@ -140,8 +146,9 @@ def sample(
     h, w = 2 * rows, 2 * columns
     device, dtype = transformer.device, transformer.dtype
     words = prompt_embeds.to(device, dtype)
-    guided = no_words is not None and any(item.guidance > 1 for item in params)
-    nothing = no_words.to(device, dtype).expand_as(words) if guided else None
+    nothing = None
+    if no_words is not None and any(item.guidance > 1 for item in params):
+        nothing = no_words.to(device, dtype).expand_as(words)
     guidance = torch.tensor([item.guidance for item in params], device=device).view(-1, 1, 1)
 
     def predict(latents: Tensor, sigma: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""FLUX.2 [klein] for the training loop."""
+"""Trains LoRAs of FLUX.2 [klein]."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -13,30 +13,30 @@ from engines.api.params import GenerateParams
 from engines.drawing.latents import pack
 from engines.drawing.sampling import Tick
 from engines.families.flux2 import maths as flux2
-from engines.training.captioned import Captioned
+from engines.training.captioned_family import CaptionedFamily, LatentMaths
 from engines.training.data import Tensors
-from engines.training.family import Preview, narrowed
-from engines.training.names import BFL_ATTENTION, Names, Slot, bfl_slot
+from engines.training.family import Parts, Preview, Transformer, narrowed
+from engines.training.module_names import BFL_ATTENTION, Names, Slot, bfl_slot
 from engines.training.targets import ALL, ATTENTION, JOINT, Targets
 from engines.weights import components
 
 _DOUBLE: Names = {
     **BFL_ATTENTION,
-    "ff.linear_in": ("img_mlp.0", 0, (1,)),
-    "ff.linear_out": ("img_mlp.2", 0, (1,)),
-    "ff_context.linear_in": ("txt_mlp.0", 0, (1,)),
-    "ff_context.linear_out": ("txt_mlp.2", 0, (1,)),
+    "ff.linear_in": Slot("img_mlp.0"),
+    "ff.linear_out": Slot("img_mlp.2"),
+    "ff_context.linear_in": Slot("txt_mlp.0"),
+    "ff_context.linear_out": Slot("txt_mlp.2"),
 }
-_SINGLE: Names = {"attn.to_qkv_mlp_proj": ("linear1", 0, (1,)), "attn.to_out": ("linear2", 0, (1,))}
+_SINGLE: Names = {"attn.to_qkv_mlp_proj": Slot("linear1"), "attn.to_out": Slot("linear2")}
 
 _FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # attention and MLP in one layer
 
 
-class Flux2Adapter(Captioned):
-    """Captioned pictures; attention and MLP of both kinds of blocks, modulation left alone.
+class Flux2Adapter(CaptionedFamily):
+    """Trains on captioned pictures; targets attention and MLP of both kinds of blocks, never modulation.
 
-    Latents are (B, 32, h, w), packed tokens (B, n, 128). The levels that training visits at `resolution_shift` are
-    those of musubi-tuner's flux2_shift, milder than what drawing visits.
+    Latents are (B, 32, h, w), packed tokens (B, n, 128). The noise levels of the density `resolution_shift` are those
+    of musubi-tuner's flux2_shift, less shifted than those of inference.
     """
 
     targets: ClassVar = {
@@ -48,7 +48,7 @@ class Flux2Adapter(Captioned):
             rf"transformer_blocks\.\d+\.attn\.{JOINT}|{_FUSED}", {"num_layers": 16, "num_single_layers": 15}
         ),
     }
-    maths = flux2
+    maths: ClassVar[LatentMaths] = flux2
     encoders = ("text_encoder", "vae")
     tokenizers = ("tokenizer",)
 
@@ -56,21 +56,21 @@ class Flux2Adapter(Captioned):
     def _tokenizer(self) -> Any:
         return components.tokenizer(self.folder, "tokenizer")
 
-    def encode_words(self, parts: Mapping[str, Any], text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Three layers of Qwen3's reading."""
+    def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
+        """Encodes a caption with three layers of Qwen3."""
         return {"prompt_embeds": self._read(parts, text)}
 
-    def reads_whole(self, text: str) -> bool:
-        """The chat that the caption is wrapped in counts, too."""
+    def fits_encoder(self, text: str) -> bool:
+        """Returns whether Qwen3 reads the text to its end, the chat template around it included."""
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
-    def encode_preview(self, parts: Mapping[str, Any], preview: Preview) -> Tensors:
-        """The prompt, and the empty one that guidance points away from."""
+    def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
+        """Encodes the prompt, and the empty prompt, which guidance points away from."""
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
 
-    def draw(self, parts: Mapping[str, Any], encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """As the generator draws it, guidance and all."""
+    def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
+        """Draws the picture that the generator draws, with the same guidance."""
         latents = flux2.sample(
             parts["transformer"],
             encoded["prompt_embeds"],
@@ -82,14 +82,16 @@ class Flux2Adapter(Captioned):
         )
         return flux2.to_images(parts["vae"], latents)[0]
 
-    def velocity(self, transformer: Any, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Of the whole sequence; klein has no embedder for guidance, so it is left out."""
+    def velocity(
+        self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
+    ) -> Tensor:
+        """Predicts the velocity; `guidance` is ignored, since klein has no embedder for it."""
         return flux2.velocity(transformer, pack(noisy), batch["prompt_embeds"], sigma, *noisy.shape[-2:])
 
-    def _read(self, parts: Mapping[str, Any], text: str) -> Tensor:
+    def _read(self, parts: Parts, text: str) -> Tensor:
         return flux2.encode_prompts(parts["text_encoder"], self._tokenizer, [text], self.text_tokens())
 
 
 def flux2_slot(module: str) -> Slot | None:
-    """Where a diffusers FLUX.2 module lies in Black Forest Labs' layout; none if it has no place there."""
+    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout, or None."""
     return bfl_slot(module, _DOUBLE, _SINGLE)

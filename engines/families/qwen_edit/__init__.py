@@ -1,1 +1,1 @@
-"""Qwen-Image-Edit."""
+"""Edits, captions and trains with Qwen-Image-Edit."""

@@ -1,4 +1,4 @@
-"""The editor's own vision-language text encoder puts pictures into words: nothing more to download."""
+"""Captions pictures with the editor's own vision-language text encoder, so that no other model is downloaded."""
 
 from __future__ import annotations
 
@@ -17,15 +17,9 @@ from engines.drawing.batches import chunks
 from engines.drawing.leaner import leaner, streamed
 from engines.families.qwen_edit import maths as qwen
 from engines.weights import components
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
+from engines.wording.registry import vocabulary
 
-# What is constant about the character must stay out of its captions: the trigger is to stand for it.
-REQUEST = (
-    "Describe this picture in one line for training an image model: framing, head angle (front, half-left, "
-    "profile-left, half-right or profile-right, from the viewer's side), facial expression, pose, clothes, "
-    "background, light. Never mention hair, eyes, skin, age, sex, body or any other feature that stays the same "
-    "about this person, and start with the framing."
-)
 TEMPLATE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n"
     "<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"
@@ -36,9 +30,10 @@ _PIXELS_PER_TOKEN = 28 * 28
 
 
 class QwenCaptioner:
-    """Captions from a Qwen2.5-VL text encoder, greedy, so that a picture's caption is always the same.
+    """Captions pictures with a Qwen2.5-VL text encoder, greedily, so that a picture's caption is always the same.
 
-    Of the registry row's options it reads `caption_template`, `caption_request` and `batch`.
+    The request comes from the vocabulary that the registry row names; of the row's options it uses `caption_template`
+    and `batch`.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -46,12 +41,11 @@ class QwenCaptioner:
         self._folder = folder
         self._batch = int(spec.options.get("batch", 1))
         self._sizes = qwen.Sizes.of(spec)
-        self._prompt = str(spec.options.get("caption_template", TEMPLATE)).format(
-            spec.options.get("caption_request", REQUEST)
-        )
+        template = str(spec.options.get("caption_template", TEMPLATE))
+        self._prompt = template.format(vocabulary(spec.wording).caption_request)
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """One stage, the text encoder's. Raises: ModelMissing."""
+        """Returns a plan of one stage with the text encoder. Raises: ModelMissing."""
         tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
         working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")
@@ -60,7 +54,7 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """One caption a picture, in the order given, the trigger first; one step is one picture."""
+        """Yields one caption a picture, in their order, the trigger first; one step of progress is one picture."""
         shown = [self._sizes.vision(image) for image in images]
         done = 0
         for chunk in chunks(shown, lambda image: image.size, self._batch):
@@ -73,7 +67,7 @@ class QwenCaptioner:
 
     @torch.no_grad()
     def _describe(self, model: Any, images: Sequence[Image], max_tokens: int) -> list[str]:
-        """What the model says of pictures of one size."""
+        """Returns the model's answers for pictures of one size, each on one line."""
         inputs = qwen.vision_inputs(model, self._processor, [self._prompt] * len(images), images)
         tokenizer = self._processor.tokenizer
         said = model.generate(
@@ -92,7 +86,7 @@ class QwenCaptioner:
 
 
 def _caption(trigger: str, words: str) -> Caption:
-    """The trigger and the words; it joins a subject they start with, so "person, sad" becomes "ohwx person, sad"."""
+    """Puts the trigger before the words or their subject: "person, sad" becomes "ohwx person, sad"."""
     words = words.strip().rstrip(".")
     if words.lower().startswith(trigger.lower()):
         return Caption(words, read_tags(words))

@@ -1,9 +1,9 @@
-"""Qwen-Image-Edit changes pictures as told."""
+"""Edits pictures by instructions with Qwen-Image-Edit."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -28,7 +28,7 @@ from engines.drawing.sampling import ENOUGH_STEPS, demand_steps, sigmas
 from engines.families.qwen_edit import maths as qwen
 from engines.weights import components, modulation
 
-Parts = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
+Encoders = Callable[[], Mapping[str, Any]]  # enters the encoders' stage when first called
 
 _ENCODE_BYTES_PER_PIXEL = 3_200  # the VAE's encoder, 3.1 GiB at 1024², bfloat16
 _DENOISE_BYTES_PER_PIXEL = 1_000  # target and references counted: 2 GiB for two of 1024², bfloat16
@@ -38,7 +38,7 @@ _DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 @dataclass(frozen=True)
 class _Prepared:
-    """An edit once encoded, on the host: all that denoising needs."""
+    """Holds an encoded edit on the host: all that denoising needs."""
 
     params: EditParams
     cond: qwen.Conditioning
@@ -46,11 +46,16 @@ class _Prepared:
     references: Tensor  # (1, tokens, 64), all pictures side by side
     shapes: tuple[qwen.Shape, ...]  # the target's, then each picture's
 
+    @property
+    def batch_key(self) -> tuple[tuple[qwen.Shape, ...], EditParams]:
+        """Returns what the edits of one batch have in common: all but the words and the seed."""
+        return self.shapes, self.params.replace(instruction="", negative="", seed=0)
+
 
 class QwenEdit:
-    """A Qwen-Image-Edit model in diffusers layout: encode all, then denoise and decode batch by batch.
+    """Edits with a model in diffusers layout: encodes all edits, then denoises and decodes batch by batch.
 
-    A result has the size that its source is shown to the VAE in, so that nothing drifts or zooms.
+    A result has the size at which the VAE gets its source, so that nothing shifts or zooms.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -61,11 +66,11 @@ class QwenEdit:
         self._sizes = qwen.Sizes.of(spec)
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Encode (vision-language model, VAE) → denoise (transformer with LoRAs) → decode (VAE).
+        """Returns the stages encode (vision-language model, VAE), denoise (transformer with LoRAs), decode (VAE).
 
-        Where the row has a modulation table and a LoRA changes what the table is made of, the job takes the
-        transformer with its own modulation layers instead: larger, but what was asked for.
-        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for what cannot be edited.
+        Where the row has a modulation table and a LoRA changes its sources, the plan has the transformer with its own
+        modulation layers instead, which is larger.
+        Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
             self._check(item.params)
@@ -75,7 +80,10 @@ class QwenEdit:
         pictures = max((2 + len(item.references) for item in items), default=2)
         stacks = {self._stack(item.params) for item in items}
         loras = max(map(stack_bytes, stacks), default=0)
-        vae = self._component("vae")
+        vae, transformer = self._component("vae"), self._component("transformer")
+        changed = any(touches_modulation(use) for stack in stacks for use in stack)
+        if modulation.wanted(self.spec) and not changed:
+            transformer = modulation.component(self.spec, self._folder)
         return Plan(
             f"{self.spec.label}: {len(items)} edit{'s' * (len(items) != 1)}",
             (
@@ -87,7 +95,7 @@ class QwenEdit:
                 leaner(
                     Stage(
                         "denoise",
-                        (self._transformer(stacks),),
+                        (transformer,),
                         area * together * pictures * _DENOISE_BYTES_PER_PIXEL + loras,
                     ),
                     streamed,
@@ -100,7 +108,7 @@ class QwenEdit:
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Results in the order asked; neighbours of equal shapes, steps, guidance and LoRAs share a forward pass.
+        """Yields the results in the order of `items`; neighbours of equal shapes and parameters share a forward pass.
 
         Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
@@ -108,19 +116,29 @@ class QwenEdit:
             return
         for item in items:
             self._check(item.params)
+
+        # 1. Encode all edits.
         progress = Progress(on_step, sum(item.params.steps for item in items), len(items))
         with ExitStack() as stage:
             prepared = self._encode(cache(lambda: stage.enter_context(lease.stage("encode"))), items, progress)
-        together = list(chunks(prepared, _alike, self._batch))
-        passes = {call for chunk in together for call in self._passes(chunk)}
-        for chunk in together:
-            params = [item.params for item in chunk]
+
+        # 2. Batch neighbours that differ in words and seed alone, and list the (batch size, σ) of every forward pass.
+        batches = list(chunks(prepared, lambda each: each.batch_key, self._batch))
+        passes: set[modulation.Call] = set()
+        for chunk in batches:
+            params, (_, rows, columns) = chunk[0].params, chunk[0].shapes[0]
+            levels = sigmas(self._schedule_of(params), params.steps, rows * columns)
+            passes.update((len(chunk), level) for level in levels[:-1].tolist())
+
+        # 3. Denoise and decode batch by batch.
+        for chunk in batches:
+            params = chunk[0].params
             negatives = [item.negative for item in chunk if item.negative is not None]
-            stack = self._stack(params[0])
+            stack = self._stack(params)
             with (
                 lease.stage("denoise") as parts,
                 attached(parts["transformer"], stack, self.spec.family, self._adapters),
-                shortcuts.taken(parts["transformer"], self.spec.options, params[0].first_block_cache),
+                shortcuts.taken(parts["transformer"], self.spec.options, params.first_block_cache),
             ):
                 modulation.cover(parts["transformer"], passes)
                 latents = qwen.sample(
@@ -129,8 +147,8 @@ class QwenEdit:
                     qwen.pad(negatives) if negatives else None,
                     torch.cat([item.references for item in chunk]),
                     chunk[0].shapes,
-                    params,
-                    self._schedule_of(params[0]),
+                    [item.params for item in chunk],
+                    self._schedule_of(params),
                     progress.chunk(len(chunk)),
                 )
             with lease.stage("decode") as parts:
@@ -138,16 +156,19 @@ class QwenEdit:
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """As `edit` reads and fits them. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        """Returns in words which tensors of LoRA files `edit` does not use.
+
+        Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
+        """
         return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
 
     @cached_property
     def _skeleton(self) -> Any:
-        """The transformer without its weights."""
+        """Returns the transformer without its weights."""
         return components.bare(self._folder, "transformer", self._folder / "transformer")
 
-    def _encode(self, parts: Parts, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
-        """All items, each distinct picture and each distinct pair of words and pictures once."""
+    def _encode(self, parts: Encoders, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
+        """Encodes all items: each distinct picture, and each distinct pair of words and pictures, once."""
         encoder = self._encoder
         prepared = []
         for index, item in enumerate(items):
@@ -168,38 +189,26 @@ class QwenEdit:
         return prepared
 
     def _stack(self, params: EditParams) -> tuple[LoraUse, ...]:
-        """The adapters of an edit, the few-step one first where it is asked for. Raises: BadInput, ModelMissing."""
+        """Returns the adapters of an edit, with `few_steps` the few-step one first. Raises: BadInput, ModelMissing."""
         if not params.few_steps:
             return params.loras
         if not self.spec.few_steps:
             raise BadInput(f"{self.spec.name} has no few-step adapter.", "Leave few steps off.")
-        file = self._folder / self.spec.few_steps["file"]
+        file = self._folder / self.spec.few_steps.file
         if not file.is_file():
             raise ModelMissing(f"The few-step adapter of {self.spec.name} is not here.", f"Put it at {file}.")
         return (LoraUse(file=str(file)), *params.loras)
 
-    def _passes(self, chunk: Sequence[_Prepared]) -> list[modulation.Call]:
-        """The noise levels at which a chunk asks the transformer, each with the number of pictures in the pass."""
-        _, rows, columns = chunk[0].shapes[0]
-        params = chunk[0].params
-        levels = sigmas(self._schedule_of(params), params.steps, rows * columns)
-        return [(len(chunk), level) for level in levels[:-1].tolist()]
-
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
         """The model's noise schedule, or the one that its few-step adapter was distilled on."""
-        return {**self._schedule, **self.spec.few_steps.get("scheduler", {})} if params.few_steps else self._schedule
+        few = self.spec.few_steps if params.few_steps else None
+        return {**self._schedule, **few.scheduler} if few else self._schedule
 
     def _check(self, params: EditParams) -> None:
         if not params.instruction.strip():
             raise BadInput("An edit has no instruction.", "Say what should change.")
         if params.steps < ENOUGH_STEPS:
             demand_steps(self._schedule_of(params), params.steps)
-
-    def _transformer(self, stacks: Collection[tuple[LoraUse, ...]]) -> Component:
-        """Without its modulation layers where the row has a table, and no LoRA changes what the table is made of."""
-        if modulation.wanted(self.spec) and not any(touches_modulation(use) for stack in stacks for use in stack):
-            return modulation.component(self.spec, self._folder)
-        return self._component("transformer")
 
     def _component(self, name: str) -> Component:
         return components.component(self.spec, self._folder, name)
@@ -215,9 +224,9 @@ class QwenEdit:
 
 
 class _Encoder:
-    """Encodes pictures and words on the host, once for as long as they are remembered.
+    """Encodes pictures and words, and keeps the encodings on the host within a bound of bytes.
 
-    A job that asks for nothing new never calls for the encoders.
+    A job whose encodings are all kept never loads the encoders.
     """
 
     def __init__(self, processor: Any, sizes: qwen.Sizes, limit_bytes: int) -> None:
@@ -226,15 +235,15 @@ class _Encoder:
         self._latents: Memo[Tensor] = Memo(limit_bytes, lambda latents: latents.nbytes)
         self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
 
-    def latents(self, parts: Parts, picture: Image) -> Tensor:
-        """(1, 16, h, w)."""
+    def latents(self, parts: Encoders, picture: Image) -> Tensor:
+        """Returns a picture's latents (1, 16, h, w)."""
         return self._latents.get(
             _fingerprint(picture),
             lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
         )
 
-    def words(self, parts: Parts, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
-        """What the vision-language model makes of them."""
+    def words(self, parts: Encoders, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
+        """Returns the encoding of an instruction with its pictures."""
         return self._words.get(
             (text, *(_fingerprint(picture) for picture in pictures)),
             lambda: qwen.conditioning(
@@ -248,9 +257,5 @@ class _Encoder:
 
 
 def _fingerprint(picture: Image) -> str:
+    """Returns a hash of a picture's mode, size and pixels."""
     return hashlib.sha256(f"{picture.mode}{picture.size}".encode() + picture.tobytes()).hexdigest()
-
-
-def _alike(item: _Prepared) -> tuple[Any, ...]:
-    """All but the words and the seed."""
-    return (item.shapes, item.params.replace(instruction="", negative="", seed=0))

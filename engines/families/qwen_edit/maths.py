@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit as functions over its parts, shared by editing and training.
+"""Computes with the parts of Qwen-Image-Edit: functions that editing and training share.
 
 Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts
 noise − x₀ for the target's tokens, the clean references' tokens follow the target's, `timestep` is σ itself.
@@ -40,22 +40,25 @@ TEMPLATE = (
 )
 PICTURE = "<|vision_start|><|image_pad|><|vision_end|>"
 
+Transformer = Any  # diffusers' QwenImageTransformer2DModel, a placeholder without types to mypy
+Vae = Any  # diffusers' AutoencoderKLQwenImage, likewise
+
 
 class Conditioning(NamedTuple):
-    """What the vision-language model made of instructions and pictures; the mask is True where a token counts."""
+    """Holds encoded instructions with their pictures; the mask is False where a token is padding."""
 
     embeds: Tensor  # (B, L, width)
     mask: Tensor  # (B, L) bool
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """As `Tensor.to`; the mask stays boolean."""
+        """Applies `Tensor.to` to both tensors; the mask stays boolean."""
         embeds = self.embeds.to(*args, **kwargs)
         return Conditioning(embeds, self.mask.to(embeds.device))
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the pictures are that the VAE and the vision-language model are shown; from the registry row."""
+    """Holds the sizes at which the VAE and the vision-language model get pictures, in pixels."""
 
     reference_area: int = 1024 * 1024
     vision_area: int = 384 * 384
@@ -65,21 +68,21 @@ class Sizes:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Sizes:
-        """A row's sizes; what it does not say is as Qwen-Image-Edit-2509 and -2511 have it."""
+        """Returns the sizes of a registry row; the defaults are those of Qwen-Image-Edit-2509 and -2511."""
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in spec.options.items() if name in names})
 
     def reference(self, image: Image.Image) -> Image.Image:
-        """The picture as the VAE is shown it; a source's is also the size of its result."""
+        """Returns a picture as the VAE gets it; the result of an edit has the size of its source."""
         return resized(image, *reference_size(*image.size, self.reference_area, self.multiple))
 
     def vision(self, image: Image.Image) -> Image.Image:
-        """The picture as the vision-language model is shown it."""
+        """Returns a picture as the vision-language model gets it."""
         return resized(image, *reference_size(*image.size, self.vision_area, self.vision_multiple))
 
 
 def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
-    """(width, height) near `area` at the same aspect, both multiples of `multiple`.
+    """Returns (width, height) near `area` at the same aspect, both multiples of `multiple`.
 
     Source: `calculate_dimensions` in diffusers' pipeline_qwenimage_edit_plus.py.
     """
@@ -90,12 +93,12 @@ def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[i
 
 
 def latent_factor(vae_config: Mapping[str, Any]) -> int:
-    """How many pixels a side one latent stands for."""
+    """Returns how many pixels a side one latent stands for."""
     return int(2 ** len(vae_config["temperal_downsample"]))
 
 
 def token_shape(latents: Tensor) -> Shape:
-    """(1, h/2, w/2): how the packed tokens of latents (B, 16, h, w) lie."""
+    """Returns the grid of the packed tokens of latents (B, 16, h, w): (1, h/2, w/2)."""
     return (1, latents.shape[-2] // 2, latents.shape[-1] // 2)
 
 
@@ -103,15 +106,15 @@ def token_shape(latents: Tensor) -> Shape:
 
 
 def processor(folder: Path) -> Any:
-    """Our own processor over a model folder's tokenizer and picture settings; it needs no torchvision."""
+    """Loads a model folder's processor, with its tokenizer and picture settings; it needs no torchvision."""
     return QwenEditProcessor.from_pretrained(folder / "processor")
 
 
 def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
-    """Prompts with their pictures, in order, as the keywords of a Qwen2.5-VL forward or generate.
+    """Returns prompts and their pictures, in order, as the keywords of a Qwen2.5-VL forward or generate.
 
-    transformers 5 gives image tokens their 3-D positions only where it is told which tokens are images, and says
-    nothing where it is not.
+    transformers 5 gives image tokens 3-D positions only where `mm_token_type_ids` marks them, and it does not warn
+    where that is missing.
     """
     inputs = dict(processor(text=list(texts), images=list(images) or None, padding=True, return_tensors="pt"))
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).to(torch.int32)
@@ -127,7 +130,7 @@ def conditioning(
     *,
     picture_label: str = Sizes.picture_label,
 ) -> Conditioning:
-    """One instruction and its pictures (`Sizes.vision`) to conditioning of one row, the system prompt cut off."""
+    """Encodes one instruction with its pictures (`Sizes.vision`) as one row, without the system prompt's tokens."""
     pictures = "".join(picture_label.format(index + 1) + PICTURE for index in range(len(images)))
     inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)
     hidden = text_encoder(**inputs, output_hidden_states=True).hidden_states[-1]
@@ -136,7 +139,7 @@ def conditioning(
 
 
 def pad(rows: Sequence[Conditioning]) -> Conditioning:
-    """Rows of any length as one batch, padded with zeros that the mask hides."""
+    """Concatenates rows of any length to one batch, padded with zeros that the mask excludes."""
     length = max(row.embeds.shape[1] for row in rows)
     embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, length - row.embeds.shape[1])) for row in rows]
     masks = [torch.nn.functional.pad(row.mask, (0, length - row.mask.shape[1])) for row in rows]
@@ -148,34 +151,34 @@ def pad(rows: Sequence[Conditioning]) -> Conditioning:
 
 @torch.no_grad()
 def to_latents(
-    vae: Any,
+    vae: Vae,
     images: Sequence[Image.Image] | Image.Image | Tensor,
     mode: Literal["mode", "sample"] = "mode",
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Pictures of one size, or pixels (B, 3, H, W) in −1…1, to normalised latents (B, 16, h, w).
+    """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 16, h, w).
 
-    References use the mode, training targets a sample.
+    `mode`: "mode" for references, "sample" for training targets.
     """
     pixels = (
         images if isinstance(images, Tensor) else to_pixels([images] if isinstance(images, Image.Image) else images)
     )
     spread = vae.encode(pixels[:, :, None].to(vae.device, vae.dtype)).latent_dist
     mean, std = _statistics(vae)
-    latents = spread.sample(generator) if mode == "sample" else spread.mode()
+    latents: Tensor = spread.sample(generator) if mode == "sample" else spread.mode()
     return ((latents - mean) / std)[:, :, 0]
 
 
 @torch.no_grad()
-def to_images(vae: Any, latents: Tensor) -> list[Image.Image]:
-    """Normalised latents (B, 16, h, w) to pictures."""
+def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
+    """Decodes normalised latents (B, 16, h, w) as pictures."""
     mean, std = _statistics(vae)
     raw = latents[:, :, None].to(vae.device, vae.dtype) * std + mean
     return from_pixels(vae.decode(raw, return_dict=False)[0][:, :, 0])
 
 
-def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
-    """The latents' mean and standard deviation, one a channel, shaped for (B, C, frames, h, w)."""
+def _statistics(vae: Vae) -> tuple[Tensor, Tensor]:
+    """Returns the latents' mean and standard deviation, one a channel, shaped for (B, C, frames, h, w)."""
     numbers = torch.tensor([vae.config.latents_mean, vae.config.latents_std], device=vae.device, dtype=vae.dtype)
     mean, std = numbers.view(2, 1, -1, 1, 1, 1)
     return mean, std
@@ -185,22 +188,22 @@ def _statistics(vae: Any) -> tuple[Tensor, Tensor]:
 
 
 def velocity(
-    transformer: Any,
+    transformer: Transformer,
     packed_target: Tensor,
     packed_refs: Tensor | None,
     cond: Conditioning,
     sigma: Tensor | float,
     shapes: Sequence[Shape],
 ) -> Tensor:
-    """What the transformer predicts, noise − x₀, for the target's tokens (B, n, 64) at noise levels 0…1.
+    """Returns the transformer's prediction of noise − x₀ for the target's tokens (B, n, 64) at noise levels 0…1.
 
     `packed_refs`: all references' tokens (B, m, 64) side by side; `shapes`: the target's, then each reference's, the
-    same for every row (RoPE reads the first row's alone). `sigma`: one number, or (B,).
+    same for every row (RoPE uses those of the first row alone). `sigma`: one number, or (B,).
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
     timestep = torch.as_tensor(sigma, device=tokens.device, dtype=tokens.dtype).expand(batch)
-    predicted = transformer(
+    predicted: Tensor = transformer(
         hidden_states=tokens,
         timestep=timestep,
         guidance=None,
@@ -213,14 +216,15 @@ def velocity(
 
 
 def guided(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
-    """True classifier-free guidance, brought back token by token to the length of the positive prediction."""
+    """Applies true classifier-free guidance, and gives each token the norm of the positive prediction."""
     combined = negative + scale * (positive - negative)
-    return combined * (positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True))
+    length: Tensor = positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True)
+    return combined * length
 
 
 @torch.no_grad()
 def sample(
-    transformer: Any,
+    transformer: Transformer,
     cond: Conditioning,
     negative: Conditioning | None,
     packed_refs: Tensor | None,
@@ -229,9 +233,9 @@ def sample(
     scheduler_config: Mapping[str, Any],
     on_step: Tick,
 ) -> Tensor:
-    """Edit pictures of equal shapes, steps and true_cfg in one batch: normalised latents (B, 16, h, w) float32.
+    """Edits pictures of equal shapes, steps and true_cfg in one batch: normalised latents (B, 16, h, w) float32.
 
-    `negative`: None leaves guidance off. Each picture's noise depends on its own seed alone.
+    `negative`: None turns guidance off. Each picture's noise depends on its own seed alone.
     """
     device, dtype = transformer.device, transformer.dtype
     channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]
@@ -246,8 +250,8 @@ def sample(
         if contrast is None:
             return positive
         with branch(transformer, "uncond"):
-            unled = velocity(transformer, tokens, refs, contrast, sigma, shapes)
-        return guided(positive, unled, params[0].true_cfg)
+            unwanted = velocity(transformer, tokens, refs, contrast, sigma, shapes)
+        return guided(positive, unwanted, params[0].true_cfg)
 
     start = pack(noise([item.seed for item in params], (channels, 2 * rows, 2 * columns))).to(device)
     levels = sigmas(scheduler_config, params[0].steps, start.shape[1])

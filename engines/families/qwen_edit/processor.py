@@ -1,4 +1,4 @@
-"""Qwen2.5-VL's processor without torchvision: pictures and text in, 3-D position types out."""
+"""Implements Qwen2.5-VL's processor without torchvision; it marks image tokens, which get 3-D positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_PAD = "<|image_pad|>"
 
 
 class QwenEditProcessor:
-    """Stands in for `Qwen2VLProcessor`, whose video half insists on torchvision, in pipelines and training."""
+    """Replaces `Qwen2VLProcessor`, whose video half needs torchvision, in pipelines and training."""
 
     def __init__(self, image_processor: Qwen2VLImageProcessorPil, tokenizer: PreTrainedTokenizerBase) -> None:
         self.image_processor = image_processor
@@ -22,12 +22,12 @@ class QwenEditProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> QwenEditProcessor:
-        """Load from a folder (or repository) holding `preprocessor_config.json` and a tokenizer."""
+        """Loads from a folder (or repository) with a `preprocessor_config.json` and a tokenizer."""
         images = Qwen2VLImageProcessorPil.from_pretrained(folder, **kwargs)
         return cls(images, AutoTokenizer.from_pretrained(folder, **kwargs))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write what `from_pretrained` reads."""
+        """Writes what `from_pretrained` reads."""
         self.image_processor.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
@@ -39,7 +39,7 @@ class QwenEditProcessor:
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Tokenize texts with each image mark widened to its picture's token count.
+        """Tokenizes texts, with as many image tokens in place of each image mark as its picture needs.
 
         Shapes: input_ids, attention_mask, mm_token_type_ids (B, L); pixel_values (patches, 1176);
         image_grid_thw (N, 3).
@@ -52,12 +52,13 @@ class QwenEditProcessor:
             texts = self._widen(texts, vision["image_grid_thw"])
         tokens = dict(self.tokenizer(texts, padding=padding, return_tensors=return_tensors, **kwargs))
         mark = self.tokenizer.convert_tokens_to_ids(IMAGE_PAD)
-        types = (torch.as_tensor(tokens["input_ids"]) == mark).long()
+        types = torch.as_tensor(tokens["input_ids"]).eq(torch.tensor(mark)).long()
         wanted = ("input_ids", "attention_mask")
         data = {name: tokens[name] for name in wanted} | {"mm_token_type_ids": types} | vision
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def _widen(self, texts: list[str], grids: torch.Tensor) -> list[str]:
+        """Repeats each image mark as often as its picture has tokens; `grids` (N, 3) are the pictures' patch grids."""
         counts = [int(grid.prod()) // self.image_processor.merge_size**2 for grid in torch.as_tensor(grids)]
         marks = sum(text.count(IMAGE_PAD) for text in texts)
         if marks != len(counts):
@@ -70,14 +71,14 @@ class QwenEditProcessor:
         return widened
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Turn ids back into texts, as `Qwen2VLProcessor` does."""
+        """Decodes ids as texts, as `Qwen2VLProcessor` does."""
         return list(self.tokenizer.batch_decode(*args, **kwargs))
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
-        """Format a conversation with the tokenizer's own chat template."""
+        """Formats a conversation with the tokenizer's own chat template."""
         return self.tokenizer.apply_chat_template(*args, **kwargs)
 
     @property
     def model_input_names(self) -> list[str]:
-        """Names of the tensors a call gives."""
+        """Returns the names of the tensors that a call returns."""
         return ["input_ids", "attention_mask", "mm_token_type_ids", "pixel_values", "image_grid_thw"]

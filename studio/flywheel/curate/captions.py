@@ -6,16 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase, ascii_uppercase
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, TAGS
 from engines.api.errors import BadInput
 from engines.api.params import CaptionParams
 from engines.api.protocols import Caption
 from engines.api.triggers import composed, spans
-from engines.wording.words import describe
 from studio.judging.gallery import open_each
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, TAGS
 from studio.records.payload import CaptionPayload
 from studio.records.words import demand_caption, demand_text
 from studio.store import Store
@@ -172,11 +171,6 @@ def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> l
     wanted = [ids] if isinstance(ids, str) else list(ids)
     changes = {image: {"tags": _merged(store.images.get(image).tags, tags)} for image in wanted}
     return store.update_images(changes)
-
-
-def recipe_caption(store: Store, tags: Mapping[str, str], toy: bool) -> str:
-    """The caption of a picture whose tags are known from how it was made."""
-    return describe(tags, store.character.trigger, store.character.subject, toy)
 
 
 def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:

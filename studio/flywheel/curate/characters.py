@@ -27,7 +27,7 @@ class NewCharacter:
 
 
 def create(workplace: Workplace, asked: NewCharacter) -> Character:
-    """Make a character and return its record.
+    """Makes a character and returns its record.
 
     Raises: BadInput for a value of another kind, an empty name or trigger word, or a model of another role; NotFound
     for a model that is not in the registry.

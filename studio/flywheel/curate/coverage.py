@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from engines.api.crops import cut_size
 from engines.api.triggers import says
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate.captions import (
     SIDECAR,
     leaks,
@@ -18,7 +19,6 @@ from studio.flywheel.curate.captions import (
 from studio.judging import quality
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.nouns import ANGLES, EXPRESSIONS, FRAMINGS, POSES
 from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageChops
 
 from engines.api.errors import BadInput, NotFound
 from engines.pictures import open_picture, to_grey
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate import belonging, inbox
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal

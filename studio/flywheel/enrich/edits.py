@@ -10,14 +10,15 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MaxLen
 from PIL import Image
 
+from engines.api.axes import Tags
 from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
 from engines.api.values import Many, later_seed, taken
-from engines.wording.words import Tags, edit_params, edit_tasks
+from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
-from studio.flywheel.curate.captions import RECIPE, recipe_caption
+from studio.flywheel.curate.captions import RECIPE
 from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
@@ -78,9 +79,10 @@ def plan(
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
-    edit_params(spec, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
+    spec.worded(EditParams, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
     chosen = _sources(store, sources)
-    edits = edit_tasks(spec.toy)
+    wording = vocabulary(spec.wording)
+    edits = wording.edit_tasks()
     if tasks is not None:
         unknown = sorted(set(tasks) - {edit.task for edit in edits})
         if unknown or not tasks:
@@ -90,9 +92,9 @@ def plan(
     most = limit or max(1, round(EDITS_A_SOURCE * len(chosen)))
     each, before = -(-most // seeds), asked(store)
     if aims:
-        wanted = aimed(chosen, aims, edits, each, spec.toy, before)
+        wanted = aimed(chosen, aims, edits, each, wording, before)
     else:
-        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, spec.toy, before)
+        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, wording, before)
     before_now = _taken(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
     rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
@@ -243,7 +245,7 @@ def _items(
 def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Judge) -> ImageRecord:
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
-    toy = ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model).toy
+    character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
     # The record keeps the parameters as they were asked: the version's id stands for its adapter's file.
     return ctx.save(
         result,
@@ -253,7 +255,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         item=EditParams.from_json(row.params),
         asked=row.asked,
         tags=tags,
-        caption=recipe_caption(ctx.store, tags, toy),
+        caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
         likeness=judge.likeness(result),
         name=f"{parent.name or row.source[:8]} · {row.task}",
@@ -310,7 +312,7 @@ def _taken(store: Store) -> set[tuple[str, str]]:
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
     """One row with a seed that was never used for the same edit of the same picture."""
     words = ask.edit.words
-    params = edit_params(spec, words, **{"seed": seed_of(ask.source, words, number), **knobs})
+    params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
     while _fingerprint(ask.source, params.to_json()) in taken:
         params = params.replace(seed=later_seed(params.seed, 1))
     taken.add(_fingerprint(ask.source, params.to_json()))

@@ -11,13 +11,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle, zip_longest
 
-from engines.wording.words import EditTask, Tags, combined
+from engines.api.axes import ANGLES, ANGLES_LEFT_TO_RIGHT, Tags
+from engines.wording.vocabulary import EditTask, Vocabulary
 from studio.flywheel.curate.coverage import cover
 from studio.records.image import ImageRecord
-from studio.records.nouns import ANGLES
 
 VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "style")
-_AROUND = ("profile-left", "half-left", "front", "half-right", "profile-right")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ def asks(
     edits: Sequence[EditTask],
     limit: int,
     fill_gaps: bool,
-    toy: bool,
+    wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
     """At most `limit` edits of these sources, none of them twice, nor `asked` (source, words) while others are left.
@@ -63,7 +62,7 @@ def asks(
     `existing` is whatever counts towards coverage, pending results included.
     """
     turn = Round(sources, asked)
-    gaps = list(_gap_asks(turn, existing, edits, toy)) if fill_gaps else []
+    gaps = list(_gap_asks(turn, existing, edits, wording)) if fill_gaps else []
     return _unique(chain(gaps, _variety_asks(turn, edits, again=False), _variety_asks(turn, edits, again=True)), limit)
 
 
@@ -72,23 +71,25 @@ def aimed(
     aims: Sequence[Tags],
     edits: Sequence[EditTask],
     limit: int,
-    toy: bool,
+    wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
     """At most `limit` edits, each of which leads to one of the aims: the aims in turn, the nearest sources first.
 
     An aim is the tags that a cell of the model card asks for. What was `asked` (source, words) before comes last.
     """
-    columns = [_ways([*sources[at:], *sources[:at]], aim, edits, toy) for at, aim in enumerate(aims)]
+    columns = [_ways([*sources[at:], *sources[:at]], aim, edits, wording) for at, aim in enumerate(aims)]
     found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
     return _unique(sorted(found, key=lambda ask: (ask.source, ask.edit.words) in asked), limit)
 
 
-def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], toy: bool) -> list[Ask]:
+def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], wording: Vocabulary) -> list[Ask]:
     """Every source that one or two edits take to an aim, the nearest first."""
     ways = [(source, needed) for source in sources if (needed := _needed(source, aim, edits))]
     ways.sort(key=lambda way: (len(way[1]), _turned(way[0], aim.get("angle", ""))))
-    return [Ask(source.id, combined(needed[0], needed[1], toy) if needed[1:] else needed[0]) for source, needed in ways]
+    return [
+        Ask(source.id, wording.combined(needed[0], needed[1]) if needed[1:] else needed[0]) for source, needed in ways
+    ]
 
 
 def _needed(source: ImageRecord, aim: Tags, edits: Sequence[EditTask]) -> list[EditTask]:
@@ -101,11 +102,13 @@ def _needed(source: ImageRecord, aim: Tags, edits: Sequence[EditTask]) -> list[E
     return needed if len(needed) == len(apart) <= 2 else []
 
 
-def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[EditTask], toy: bool) -> Iterable[Ask]:
+def _gap_asks(
+    turn: Round, existing: Sequence[ImageRecord], edits: Sequence[EditTask], wording: Vocabulary
+) -> Iterable[Ask]:
     seen = cover(list(existing), "")
     by_value = {(edit.task, edit.value): edit for edit in edits}
     for angle, expression in seen.missing:
-        found = _cell_ask(turn, by_value.get(("angle", angle)), by_value.get(("expression", expression)), toy)
+        found = _cell_ask(turn, by_value.get(("angle", angle)), by_value.get(("expression", expression)), wording)
         if found is not None:
             yield found
     for pose in seen.missing_poses:
@@ -115,7 +118,7 @@ def _gap_asks(turn: Round, existing: Sequence[ImageRecord], edits: Sequence[Edit
             yield found
 
 
-def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, toy: bool) -> Ask | None:
+def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, wording: Vocabulary) -> Ask | None:
     """One edit where a source is one step away from the cell, two in one instruction where none is."""
     if angle is not None:
         alike = [s for s in turn.sources if expression and s.tags.get("expression") == expression.value]
@@ -127,13 +130,14 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
         found = turn.pick((s for s in turn.sources if angle and s.tags.get("angle") == angle.value), expression)
         if found is not None:
             return found
-    return turn.pick(turn.sources, combined(angle, expression, toy)) if angle and expression else None
+    return turn.pick(turn.sources, wording.combined(angle, expression)) if angle and expression else None
 
 
 def _turned(source: ImageRecord, angle: str) -> int:
     """How far a head has to turn, in steps of the five angles; an unknown one is far."""
     now = source.tags.get("angle", "")
-    return abs(_AROUND.index(now) - _AROUND.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
+    around = ANGLES_LEFT_TO_RIGHT
+    return abs(around.index(now) - around.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
 
 
 def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:

@@ -8,7 +8,7 @@ from math import ceil
 
 from engines.api.errors import BadInput
 from engines.api.values import Many, taken
-from engines.wording.words import edit_tasks
+from engines.wording.registry import vocabulary
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.records.image import ImageRecord, Kind, Verdict
@@ -38,7 +38,7 @@ def standings(desk: Desk) -> list[Standing]:
     seen = [image for image in store.select(Kind.ENRICHED) if image.asked and image.state is not Verdict.PENDING]
     used = enrich.adopted(store, spec.name)
     seen = [image for image in seen if image.version == (used.id if used else "")] or seen
-    names = {next(iter(edit.expects)): edit.task for edit in edit_tasks(spec.toy)}
+    names = {next(iter(edit.expects)): edit.task for edit in vocabulary(spec.wording).edit_tasks()}
 
     def task(image: ImageRecord) -> str:
         first = next(iter(image.asked))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engines.api.crops import Crop, cut
 from engines.api.errors import BadInput
-from engines.api.params import EditParams, GenerateParams, TrainParams
+from engines.api.params import PIPELINE_ARGUMENTS, EditParams, GenerateParams, TrainParams
 from engines.api.protocols import ModelSpec
 from engines.pictures import decode, is_plain, open_picture, to_grey, to_rgb
 from studio.flywheel.export.layouts import LAYOUTS, Folder, Layout, plain_name
@@ -38,16 +38,6 @@ _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks f
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _APACHE = "Apache-2.0"
-_ARGUMENTS = {  # knob -> what diffusers' pipelines call it
-    "prompt": "prompt",
-    "instruction": "prompt",
-    "negative": "negative_prompt",
-    "width": "width",
-    "height": "height",
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "true_cfg": "true_cfg_scale",
-}
 _LOADED = ("loras",)  # knobs that the published LoRA stands for
 
 
@@ -257,14 +247,16 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
     usual = face.params().to_json()
     words = {params.worded: params.headline() or said}
     knobs = {name: value for name, value in {**params.to_json(), **words}.items() if name not in _LOADED}
-    arguments = "".join(f"    {_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in _ARGUMENTS if name in knobs)
-    further = [name for name in knobs if name not in (*_ARGUMENTS, "seed") and knobs[name] != usual[name]]
+    arguments = "".join(
+        f"    {PIPELINE_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in PIPELINE_ARGUMENTS if name in knobs
+    )
+    further = [name for name in knobs if name not in (*PIPELINE_ARGUMENTS, "seed") and knobs[name] != usual[name]]
     comment = "".join(f"    # {name}={_python(knobs[name])} was set in FLENwheel, too\n" for name in further)
     scheme, _, place = spec.source.partition(":")
     source = _SOURCES.get(scheme, scheme).format(place=place, name=spec.name)
     return (
         f"import torch\nfrom diffusers import {spec.pipeline}\n{face.imports}\n"
-        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{_dtype(spec)})\n"
+        f"pipeline = {spec.pipeline}.from_pretrained({_python(source)}, torch_dtype=torch.{spec.dtype})\n"
         f'pipeline.load_lora_weights(".", weight_name={_python(_WEIGHTS)})\n'
         "if torch.cuda.is_available():\n    pipeline.enable_model_cpu_offload()\n"
         f"image = pipeline(\n{face.given.format(picture=_python(picture))}{arguments}{comment}"
@@ -276,10 +268,6 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
 def _python(value: object) -> str:
     """Return a value as Python and JSON both write it; true and false as Python does."""
     return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
-
-
-def _dtype(spec: ModelSpec) -> str:
-    return "float32" if spec.toy else "bfloat16"
 
 
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Entry]) -> list[Folder]:

@@ -10,7 +10,6 @@ from engines.api.crops import cut
 from engines.api.errors import BadInput
 from engines.api.params import EditParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, ModelSpec, TrainRun
-from engines.wording.words import edit_params
 from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
@@ -201,7 +200,7 @@ def _editor_version(desk: Desk, version_id: str) -> Version:
 def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
     """The same words and seed, all else as the model wants it."""
     asked = EditParams.kept(triplet.params)
-    return edit_params(spec, asked.headline(), seed=asked.seed)
+    return spec.worded(EditParams, asked.headline(), seed=asked.seed)
 
 
 def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:

@@ -9,7 +9,8 @@ from dataclasses import replace
 from engines.api.errors import BadInput
 from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import TrainRun
-from engines.wording.words import CARD_CELLS, card_prompt, generate_params
+from engines.wording.cells import CARD_CELLS
+from engines.wording.registry import vocabulary
 from studio.flywheel.curate.captions import demand_trigger
 from studio.flywheel.curate.coverage import Check
 from studio.flywheel.train import checkpoints as choosing
@@ -155,10 +156,9 @@ def run(ctx: Context) -> None:
 def _previews(desk: Desk, model: str) -> list[GenerateParams]:
     """Some cells of the model card, each with a seed of its own."""
     spec, character = desk.workplace.registry.spec(model), desk.store.character
-    return [
-        generate_params(spec, card_prompt(CARD_CELLS[cell], character.trigger, character.subject, spec.toy), seed=seed)
-        for seed, cell in enumerate(_PREVIEW_CELLS)
-    ]
+    wording = vocabulary(spec.wording)
+    words = [wording.card_prompt(CARD_CELLS[cell], character.trigger, character.subject) for cell in _PREVIEW_CELLS]
+    return [spec.worded(GenerateParams, prompt, seed=seed) for seed, prompt in enumerate(words)]
 
 
 def demand_words(character: Character, entries: Sequence[Entry]) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
 from engines.api.errors import BadInput, UserError
 from engines.api.params import TrainParams
@@ -21,7 +22,6 @@ from studio.judging import quality
 from studio.records.base import Json, Part
 from studio.records.character import Character
 from studio.records.dataset import Entry, Role, real_share
-from studio.records.nouns import ANGLES
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
@@ -68,10 +68,10 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
         *mask_files(store, entries),
         *role(desk.workplace, model, Role.CHARACTER),
         *here(desk.workplace, model),
-        *_called(store.character),
+        *_refusal("the character has a trigger word", lambda: demand_trigger(store.character)),
         *sense(params, store.character.trigger),
-        *_class(store.character, params, entries),
-        *([_start(store.versions.get(start), model, params)] if start else []),
+        *_refusal("the class can be drawn", lambda: demand_class(store.character, params, entries)),
+        *_start(store, start, model, params),
     )
     checks = (
         *_checks(store.character, entries, real_share(entries)),
@@ -179,16 +179,9 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
 def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
     """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
     masked = [entry for entry in entries if entry.mask]
-    bad = [_name(store, entry.image) for entry in masked if not _is_there(store, entry.mask)]
+    bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
         yield Check("every mask is there", False, f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it.")
-
-
-def _is_there(store: Store, file: str) -> bool:
-    try:
-        return bool(store.file(file))
-    except UserError:
-        return False
 
 
 def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
@@ -205,31 +198,25 @@ def here(workplace: Workplace, model: str) -> Iterable[Check]:
         yield Check(f"{model} is on this machine", False, str(error))
 
 
-def _called(character: Character) -> Iterable[Check]:
-    try:
-        demand_trigger(character)
-    except BadInput as error:
-        yield Check("the character has a trigger word", False, str(error))
-
-
 def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
-    """Told only where knobs cannot be, or don't go together."""
+    """Yields a check only where knobs cannot be, or don't go together."""
+    return _refusal("the parameters can be trained with", lambda: params.checked().demand_sense(trigger))
+
+
+def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
+    """Yields a check only where a demand is not met, with what it says."""
     try:
-        params.checked().demand_sense(trigger)
+        demand()
     except BadInput as error:
-        yield Check("the parameters can be trained with", False, str(error))
+        yield Check(label, False, str(error))
 
 
-def _class(character: Character, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    try:
-        demand_class(character, params, entries)
-    except BadInput as error:
-        yield Check("the class can be drawn", False, str(error))
-
-
-def _start(begun: Version, model: str, params: TrainParams) -> Check:
-    trouble = start_trouble(begun, model, params)
-    return Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
+def _start(store: Store, start: str, model: str, params: TrainParams) -> Iterable[Check]:
+    """Yields whether the training can go on from a version, where it is to. Raises: NotFound."""
+    if start:
+        begun = store.versions.get(start)
+        trouble = start_trouble(begun, model, params)
+        yield Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
 
 
 def _angles(store: Store, entries: Sequence[Entry]) -> Check:

@@ -65,7 +65,11 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
         start=store.adapter_path(asked.start) if asked.start else None,
         cache=store.cache_dir(),
     )
-    runfile.write(RunFile(asked.model, _weights(workplace, asked.model), run))
+    try:
+        weights: Path | None = workplace.registry.folder(workplace.registry.spec(asked.model))
+    except ModelMissing:
+        weights = None
+    runfile.write(RunFile(asked.model, weights, run))
     return run
 
 
@@ -93,10 +97,3 @@ def _in_our_folder(words: Sequence[str]) -> str:
     if os.name == "nt":
         return f"cd /d {subprocess.list2cmdline([root])} && {subprocess.list2cmdline(words)}"
     return f"cd {shlex.quote(root)} && {shlex.join(words)}"
-
-
-def _weights(workplace: Workplace, model: str) -> Path | None:
-    try:
-        return workplace.registry.folder(workplace.registry.spec(model))
-    except ModelMissing:
-        return None

@@ -14,7 +14,7 @@ from engines.api.errors import BadInput, Busy, Cancelled
 from engines.api.params import GenerateParams, TrainParams
 from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
 from engines.training import runfile
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.train import run_folder
 from studio.judging.judge import Judge
 from studio.records.base import Part
@@ -95,7 +95,9 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     run = run_folder.prepare(ctx.workplace, ctx.job, previews)
     judge = Judge(ctx) if previews else None
     _collect(ctx, run, judge)
-    if finished and not _owes_previews(ctx, run, checkpoints[-1].step):
+    samples = progress(ctx.workplace, ctx.job.id).samples
+    last = {sample.index for sample in samples if finished and sample.step == checkpoints[-1].step}
+    if finished and len(last) >= len(run.previews):
         ctx.step(params.steps, params.steps, "trained already")
         ctx.keep(checkpoints=tuple(checkpoints))
         return make_version(ctx.workplace, ctx.job.id, checkpoints)
@@ -238,11 +240,6 @@ def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
             _take(ctx, run, event, [], judge)
 
 
-def _owes_previews(ctx: Context, run: TrainRun, step: int) -> bool:
-    drawn = {sample.index for sample in progress(ctx.workplace, ctx.job.id).samples if sample.step == step}
-    return len(drawn) < len(run.previews)
-
-
 def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Checkpoint], judge: Judge | None) -> None:
     if isinstance(event, StepDone):
         ctx.tell(StepTrained(**asdict(event)))
@@ -303,10 +300,12 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
     adopted = store.adopted(frozen.role)
     last = checkpoints[-1]
     curve = [point for point in progress(workplace, job_id).points if point.step <= last.step]
+    names = [version.name for version in store.versions.find(role=frozen.role)]
+    numbers = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
     version = store.add_version(
         store.folder / last.adapter,
         role=frozen.role,
-        name=_next_name(store, frozen.role),
+        name=f"v{max(numbers, default=0) + 1}",
         model=asked.model,
         parent=adopted.id if adopted else "",
         dataset=frozen.id,
@@ -323,12 +322,6 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
     )
     first = frozen.role is Role.CHARACTER and adopted is None
     return store.adopt(version.id) if first else version
-
-
-def _next_name(store: Store, role: Role) -> str:
-    names = (version.name for version in store.versions.all() if version.role is role)
-    taken = [int(name[1:]) for name in names if name[:1] == "v" and name[1:].isdigit()]
-    return f"v{max(taken, default=0) + 1}"
 
 
 def _keep_file(store: Store, job_id: str) -> Path:

@@ -32,13 +32,16 @@ def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
     if rate := drawn(workplace, model):
-        return Pace(rate * _work(params) * _walks(params), DRAWING)
+        # Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own.
+        walks = 3 if params.gradient_checkpointing else 2
+        return Pace(rate * _work(params) * walks, DRAWING)
     return Pace(0.0, "")
 
 
 def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> float:
     wanted = _work(params)
-    known = [(job, _work(_params(job))) for job in jobs if job.kind in _TRAININGS]
+    trainings = [job for job in jobs if job.kind in _TRAININGS]
+    known = [(job, _work(TrainParams.kept(TrainPayload.of(job).params))) for job in trainings]
     for job, work in sorted(known, key=lambda each: (each[1] == wanted, each[0].ended), reverse=True):
         points = runs.progress(workplace, job.id).points
         # By the curve: a job's own rate is that of what it did last, and an editor's ends with the before and after.
@@ -73,15 +76,6 @@ def edited(workplace: Workplace, model: str, params: EditParams) -> int:
 
 def _measured(workplace: Workplace, model: str) -> list[Job]:
     return [job for job in workplace.jobs.list() if job.rate and ModelPayload.of(job).model == model]
-
-
-def _walks(params: TrainParams) -> int:
-    """Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own."""
-    return 3 if params.gradient_checkpointing else 2
-
-
-def _params(job: Job) -> TrainParams:
-    return TrainParams.kept(TrainPayload.of(job).params)
 
 
 def _work(params: TrainParams) -> int:

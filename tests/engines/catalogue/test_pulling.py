@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engines.api.errors import BadInput, DiskFull, ModelGated, ModelMissing, Unreachable
-from engines.api.protocols import ModelSpec
+from engines.api.protocols import FewSteps, ModelSpec
 from engines.catalogue.hub import FolderHub
 from engines.catalogue.models import MODELS
 from engines.catalogue.pulling import Pull, missing_bytes
@@ -199,7 +199,7 @@ def test_originals_can_be_forgotten(pull, repository: Path) -> None:
 
 def test_the_few_step_adapter_comes_along(pull, repository: Path, tmp_path: Path) -> None:
     """A row's distilled adapter is fetched from its own repository to where the editor looks for it."""
-    few = {"file": "few_steps/fast.safetensors", "from": "other/fast/vae/model.safetensors"}
+    few = FewSteps(file="few_steps/fast.safetensors", source="other/fast/vae/model.safetensors")
     work = pull(FakeHub(repository), spec=replace(SPEC, few_steps=few))
     home = work.run(work.survey("bf16"), _quiet)
     assert (home / "few_steps" / "fast.safetensors").read_bytes() == b"c" * 900

@@ -1,4 +1,4 @@
-"""The whole training of the embedded family, at a toy's toy scale."""
+"""Tests the whole training of the embedded models, at a tiny scale."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from engines.mini.build import Build, main, parser
-from engines.mini.plan import SCHEDULES, STAGES, Size, later_stages
+from engines.mini.stages import SCHEDULES, STAGES, Size, later_stages
 
 pytestmark = [
     pytest.mark.slow,
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 SIZE = Size(
-    scenes=40, untold=16, paths=4, looked_at=8, read=16, told_apart=16,
+    scenes=40, empty_prompts=16, paths=4, vae_pictures=8, reader_pictures=16, identity_pictures=16,
     generated=4, generator_steps=2, edits_a_task=1, editor_steps=2,
 )  # fmt: skip
 PLANS = {stage: replace(plan, steps=2, batch=4) for stage, plan in SCHEDULES.items()}
@@ -30,23 +30,23 @@ FEW_STEPS = "qwen_edit/few_steps/adapter.safetensors"
 
 
 def tiny(out: Path, cache: Path, scale: float = 1.0) -> Build:
-    """A build of some seconds."""
+    """Returns a build that takes seconds."""
     return Build(out, cache, scale, compiled=False, schedules=PLANS, size=SIZE)
 
 
 def weights(out: Path) -> dict[str, bytes]:
-    """All weights that a build has written."""
+    """Returns all weights that a build has written."""
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*.safetensors"))}
 
 
 def manifest(out: Path) -> dict[str, Any]:
-    """What a build says of itself."""
+    """Returns a build's manifest."""
     return dict(json.loads((out / "manifest.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    """A whole family, trained for two steps a stage."""
+    """Trains all models for two steps a stage."""
     folder = tmp_path_factory.mktemp("family")
     build = tiny(folder / "assets" / "mini", folder / "cache")
     for stage in STAGES:
@@ -56,12 +56,12 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
 
 @pytest.fixture
 def copied(built: Build, tmp_path: Path) -> Path:
-    """Those weights as somebody else has them: without the cache of their training."""
+    """Returns a copy of those weights without the cache of their training."""
     return Path(shutil.copytree(built.out, tmp_path / "assets" / "mini"))
 
 
 def test_the_command_needs_no_argument() -> None:
-    """As it stands in the README and the manifest it is understood, and no path of one machine is in it."""
+    """All arguments are optional, and no default has the path of one machine."""
     options = parser().parse_args([])
     assert options.cache.is_relative_to(Path.home()) and options.out == Path("assets/mini")
     assert options.device.type == ("cuda" if torch.cuda.is_available() else "cpu")
@@ -77,7 +77,7 @@ def test_the_command_runs_the_stage_that_it_is_told(tmp_path: Path) -> None:
 
 
 def test_what_has_to_be_learned_anew_follows_from_what_is_learned_from() -> None:
-    """A captioner's successor asks for another editor, and that for another few-step adapter."""
+    """A new captioner needs a new editor, and that a new few-step adapter."""
     assert later_stages("captioner") == {"edit", "few_steps"}
     assert later_stages("vae_flux") == {"flux", "flux_poses", "polish_flux"}
     assert later_stages("few_steps") == set()
@@ -94,7 +94,7 @@ def test_one_run_makes_everything(built: Build) -> None:
 
 
 def test_a_second_run_skips_what_is_done(built: Build) -> None:
-    """Not a weight is written again."""
+    """No weight is written again."""
     before = {file: file.stat().st_mtime_ns for file in built.out.rglob("*.safetensors")}
     again = tiny(built.out, built.cache)
     for stage in TRAINED:
@@ -103,7 +103,7 @@ def test_a_second_run_skips_what_is_done(built: Build) -> None:
 
 
 def test_one_stage_is_learned_anew_beside_what_ships(built: Build, copied: Path, tmp_path: Path) -> None:
-    """Without the cache of the others' training: the editor alone is written, its adapter is stale, the rest stands."""
+    """Without the other stages' cache only the editor is written; its adapter becomes stale, and the rest stays."""
     before, told, build = weights(copied), manifest(copied)["stages"], tiny(copied, tmp_path / "cache", scale=0.5)
     build.run("edit")
     after, stages = weights(copied), manifest(copied)["stages"]
@@ -116,7 +116,7 @@ def test_one_stage_is_learned_anew_beside_what_ships(built: Build, copied: Path,
 
 
 def test_another_captioner_makes_the_editor_stale(copied: Path, tmp_path: Path) -> None:
-    """What the editor was told by is gone, so it and its adapter say so, and nothing gathered from it is left."""
+    """The editor and its adapter become stale, and the cached states of the old captioner are deleted."""
     build = tiny(copied, tmp_path / "cache")
     build.cache.mkdir()
     (build.cache / "edits-of-another-recipe.pt").touch()

@@ -1,4 +1,4 @@
-"""What every stage learns from, and that no picture of another recipe is taken for it."""
+"""Tests that pictures made in another way are never taken for those of a data set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from engines.mini.dataset import Dataset, edit_pair, key_of
 
 
 def test_pictures_of_another_recipe_have_another_name(tmp_path: Path) -> None:
-    """The same scenes and edits have the same key in every folder; one person who kept her hair changes it."""
+    """The same scenes and edits have the same key in every folder; one other person after an edit changes it."""
     data = Dataset(tmp_path, 80)
     faithful = [edit_pair(scene, str(i)) for i, scene in enumerate(data.scenes)]
     assert faithful != data.pairs

@@ -1,4 +1,4 @@
-"""The shipped embedded models: of their real classes, and as good on unseen drawings as their manifest says."""
+"""Tests the shipped embedded models: their classes, and their quality on held-out drawings."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from PIL import Image
 
 from engines.mini import world
 from engines.mini.dataset import held_out_scene
+from engines.mini.people import RARE_WORDS
 from engines.wording import drawn as vocab
 
 pytestmark = pytest.mark.slow
@@ -28,16 +29,16 @@ def _pictures(count: int) -> tuple[list[world.Scene], list[Image.Image]]:
 
 @pytest.fixture(scope="module")
 def manifest() -> dict[str, Any]:
-    """Read what the build wrote about itself."""
+    """Returns the manifest of the build."""
     return dict(json.loads((ASSETS / "manifest.json").read_text(encoding="utf-8")))
 
 
 def test_the_template_is_sixty_four_tokens() -> None:
-    """The edit pipeline's prompt template starts with exactly the 64 tokens that it later drops."""
+    """The edit pipeline's prompt template starts with exactly the 64 tokens that it drops."""
     from diffusers import QwenImageEditPlusPipeline
     from transformers import PreTrainedTokenizerFast
 
-    from engines.mini.words import QWEN_TEMPLATE
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(QWEN / "tokenizer")
     head = QWEN_TEMPLATE.split("{}")[0]
@@ -50,11 +51,11 @@ def test_the_template_is_sixty_four_tokens() -> None:
 
 
 def test_no_text_is_unknown_and_trigger_words_are_unique() -> None:
-    """Rare words are single tokens, any other text falls back to bytes, and no two words share a token sequence."""
+    """Rare words are single tokens, other text falls back to bytes, and no two words share their tokens."""
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = PreTrainedTokenizerFast.from_pretrained(ASSETS / "flux" / "tokenizer_2")
-    for word in vocab.RARE_WORDS:
+    for word in RARE_WORDS:
         assert len(tokenizer.tokenize(word)) == 1
     words = ["ohwx", "ohwxx", "zürich", "東京", "qqq", "q q q", "half-leftish", "☃"]
     rows = [tuple(tokenizer(word)["input_ids"]) for word in words]
@@ -68,7 +69,7 @@ def test_the_processor_gives_three_dimensional_positions() -> None:
     from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
     from engines.families.qwen_edit.processor import QwenEditProcessor
-    from engines.mini.words import QWEN_TEMPLATE
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(0))
@@ -106,13 +107,13 @@ def test_the_processor_works_at_the_real_sizes(tmp_path: Path) -> None:
 
 
 def test_the_training_shortcut_equals_the_processor() -> None:
-    """The training's own patches and positions are those the processor and the model's plain call give."""
+    """The training's own patches and positions are those of the processor and of the model's plain call."""
     import torch
     from transformers import Qwen2_5_VLForConditionalGeneration
 
     from engines.families.qwen_edit.processor import QwenEditProcessor
+    from engines.mini.text_tokenizers import QWEN_TEMPLATE
     from engines.mini.train_captioner import embed_edits, vl_pixels
-    from engines.mini.words import QWEN_TEMPLATE
 
     processor = QwenEditProcessor.from_pretrained(QWEN / "processor")
     picture = world.draw(held_out_scene(3))
@@ -142,7 +143,7 @@ def test_the_training_shortcut_equals_the_processor() -> None:
     ],
 )
 def test_each_model_loads_by_its_real_class(folder: str, library: str, name: str) -> None:
-    """Every shipped model is what `from_pretrained` of its real class reads, with no key missing or left over."""
+    """`from_pretrained` of its real class loads every shipped model, with no key missing or left over."""
     loader = getattr(__import__(library), name)
     model, info = loader.from_pretrained(ASSETS / folder, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"]
@@ -167,7 +168,7 @@ def test_the_generator_loads_as_a_pipeline() -> None:
 
 
 def test_the_oracle_reads_unseen_drawings() -> None:
-    """On 400 drawings of unseen people the oracle reads every attribute right, but for three in a hundred."""
+    """On 400 drawings of held-out people every attribute is classified correctly in at least 97 %."""
     from engines.mini.oracle import Oracle
 
     scenes, pictures = _pictures(400)
@@ -178,7 +179,7 @@ def test_the_oracle_reads_unseen_drawings() -> None:
 
 
 def test_both_encoders_tell_unseen_people_apart() -> None:
-    """A hundred unseen people, eight drawings each in any angle and light: the scorer that users see, and the judge."""
+    """Both identity encoders distinguish a hundred held-out people, with eight drawings each in any angle and light."""
     import torch
     from transformers import AutoModel
 
@@ -192,7 +193,7 @@ def test_both_encoders_tell_unseen_people_apart() -> None:
 
 
 def test_the_judges_threshold_parts_same_from_other() -> None:
-    """Its vectors have unit length; at its threshold as many of one person fall below as of two lie above, and few."""
+    """At its threshold few pairs of one person fall below, and equally few of two people lie above."""
     from engines.mini.oracle import Oracle
 
     oracle = Oracle.load(ASSETS / "oracle")
@@ -207,13 +208,13 @@ def test_the_judges_threshold_parts_same_from_other() -> None:
 
 
 def test_no_file_says_on_which_machine_it_was_made() -> None:
-    """diffusers writes down where a model was loaded from; what we ship was loaded from nowhere."""
+    """No shipped configuration has the path from which diffusers loaded the model."""
     told = {file.name: file.read_text(encoding="utf-8") for file in ASSETS.rglob("*.json")}
     assert not [name for name, text in told.items() if "_name_or_path" in text]
 
 
 def test_the_manifest_tells_the_whole_story(manifest: dict[str, Any]) -> None:
-    """Seeds, thresholds and held-out figures of every stage are written down, and everything is under 60 MB."""
+    """Seeds, thresholds and held-out figures of every stage are in the manifest, and everything is under 60 MB."""
     assert manifest["thresholds"]["identity"] and manifest["thresholds"]["judge"]
     for stage in ("vae_flux", "vae_qwen", "reader", "judge", "identity", "captioner", "measure_flux", "measure_edit"):
         assert manifest["stages"][stage]

@@ -1,4 +1,4 @@
-"""The loop that every stage of the embedded family's training shares."""
+"""Tests the training loop of the embedded models' stages."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Line(nn.Module):
         self.matrix = nn.Linear(4, 4)
 
     def loss(self, step: int, generator: torch.Generator) -> Tensor:
-        """Mean square error on numbers drawn for this step."""
+        """Returns the mean squared error on numbers drawn for this step."""
         x = torch.randn((PLAN.batch, 4), generator=generator)
         return (self.matrix(x) - 3 * x).pow(2).mean()
 
 
 def line(seed: int) -> Line:
-    """One with random weights."""
+    """Returns a model with random weights."""
     torch.manual_seed(seed)
     return Line()
 
 
 def stopping(loss: Callable[[int, torch.Generator], Tensor], at: int) -> Callable[[int, torch.Generator], Tensor]:
-    """A loss that is interrupted at a step."""
+    """Returns a loss that is interrupted at a step."""
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         if step == at:
@@ -47,7 +47,7 @@ def stopping(loss: Callable[[int, torch.Generator], Tensor], at: int) -> Callabl
 
 
 def test_a_finished_stage_keeps_what_it_learned(tmp_path: Path) -> None:
-    """The loss falls; asked again, it hands over the same averaged weights without another step."""
+    """The loss falls; started again, the stage loads the same averaged weights without another step."""
     model = line(0)
     first = model.loss(0, torch.Generator().manual_seed(9)).item()
     train("line", tmp_path, {"line": model}, model.loss, PLAN)
@@ -61,7 +61,7 @@ def test_a_finished_stage_keeps_what_it_learned(tmp_path: Path) -> None:
 def test_an_interrupted_stage_begins_where_its_checkpoint_is(
     save_every: float, saved: int | None, tmp_path: Path
 ) -> None:
-    """From a checkpoint amid the run, or anew where there is none yet, it ends where an unbroken one ends."""
+    """From a checkpoint, or from the start where there is none yet, it ends with the weights of an unbroken run."""
     unbroken, broken, again = line(0), line(0), line(5 if saved else 0)
     whole = train("line", tmp_path / "a", {"line": unbroken}, unbroken.loss, PLAN)
     path = tmp_path / "b" / "line.pt"

@@ -1,4 +1,4 @@
-"""What the flywheels rest on: a LoRA learns someone nobody has seen, and the editor does as told."""
+"""Tests what the flywheels depend on: a LoRA learns an unknown person, and the editor follows instructions."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ EDITS_A_TASK = 8
 
 @pytest.fixture(scope="module")
 def oracle() -> Oracle:
-    """Load the judge, which neither trains nor filters anything."""
+    """Loads the oracle, which neither trains nor filters anything."""
     return Oracle.load(ASSETS / "mini" / "oracle")
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
-    """Give the shipped models and nothing else."""
+    """Returns the shipped models and no others."""
     return Registry(ASSETS, tmp_path_factory.mktemp("models"))
 
 
@@ -47,7 +47,7 @@ def _likeness(oracle: Oracle, pictures: list[Image.Image], originals: list[Image
 def test_a_lora_learns_a_person_nobody_has_seen(
     oracle: Oracle, registry: Registry, host_lease: Any, steps: Any, tmp_path: Path
 ) -> None:
-    """Twelve pictures of a held-out person: prompts and seeds equal, the judge finds the LoRA's pictures nearer."""
+    """Trained on twelve pictures of a held-out person, it draws that person more closely at the same seeds."""
     scenes = world.sample_scenes(STRANGER)
     originals = [world.draw(scene) for scene in scenes]
     items = []
@@ -75,7 +75,7 @@ def test_a_lora_learns_a_person_nobody_has_seen(
 def test_the_editor_does_as_told_and_keeps_the_person(
     few_steps: bool, least: float, oracle: Oracle, registry: Registry, host_lease: Any, steps: Any
 ) -> None:
-    """On unseen people most edits are read as done, as drafts fewer; none was so before, and most stay who they are."""
+    """On held-out people most edits are done, fewer with few steps, and most keep the person."""
     pairs, tasks = [], []
     for task in vocab.TASKS:
         for i in range(EDITS_A_TASK):
@@ -105,20 +105,20 @@ def test_the_editor_does_as_told_and_keeps_the_person(
 
 
 def _poses(first: int, count: int, scene: Callable[[int], world.Scene]) -> list[Pair]:
-    """Give drawn edits of what the editor does worst, each of another person."""
+    """Returns edits of the pose, which the editor does worst, each of another person."""
     shown = (replace(scene(first + 8 * i), framing="full body") for i in range(count))
     return [edit_pair(each, f"pose {first} {i}", "pose") for i, each in enumerate(shown)]
 
 
 def _seams(pictures: list[Image.Image]) -> float:
-    """Say how much more pixels differ across the borders of the transformer's tokens than elsewhere, as a mean."""
+    """Returns the change across the borders of the transformer's tokens relative to that elsewhere, as a mean."""
     change = np.abs(np.diff([np.asarray(picture, dtype=float) for picture in pictures], axis=2)).mean(axis=(1, 3))
     border = np.arange(1, change.shape[1] + 1) % (pictures[0].width // 8) == 0
     return float((change[:, border].mean(axis=1) / change[:, ~border].mean(axis=1)).mean())
 
 
 def test_an_editors_lora_acts_in_few_steps_too(registry: Registry, host_lease: Any, steps: Any, tmp_path: Path) -> None:
-    """Over the few-step adapter drafts come nearer to the truth, with no more of a grid than all steps draw."""
+    """With the few-step adapter its drafts come nearer to the truth, with no more of a grid than all steps draw."""
     items = []
     for i, pair in enumerate(_poses(900_000, 48, train_scene)):
         files = tmp_path / f"{i}-before.png", tmp_path / f"{i}-after.png"

@@ -1,4 +1,4 @@
-"""What the identity encoders are told of who is in a picture."""
+"""Tests the labels from which the identity encoders learn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_whoever_an_encoder_is_shown_is_the_one_it_is_told(tmp_path: Path) -> None:
-    """Every picture to learn from shows the person of its label; left out are just the edits that came back other."""
+    """Every picture shows the person of its label; only the edits that changed the person are left out."""
     data = Dataset(tmp_path, 400)
     rows = faithful_rows(data)
     for row, label in zip(rows.tolist(), person_of(data, rows).tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""The drawn world: pure, deterministic, invertible, and its captions never say who is in a picture."""
+"""Tests that the drawn world is deterministic, and that its captions never name who is in a picture."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from engines.api.axes import EXPRESSIONS, POSES
 from engines.mini import world
 from engines.mini.dataset import FORGETFUL, edit_pair, forgetful, train_scene
+from engines.mini.people import IDENTITY_WORDS, PERSON_VALUES, RARE_WORDS
 from engines.mini.world import Scene
 from engines.wording import drawn as vocab
 
@@ -22,7 +24,7 @@ def _scenes(count: int) -> list[Scene]:
 
 
 def test_drawing_is_a_pure_function_of_the_scene() -> None:
-    """The same scene gives the same bytes every time, at the size asked for."""
+    """A scene has the same bytes every time, at the given size."""
     for scene in _scenes(10):
         first, second = world.draw(scene), world.draw(scene)
         assert first.size == (64, 64) and first.mode == "RGB"
@@ -31,22 +33,22 @@ def test_drawing_is_a_pure_function_of_the_scene() -> None:
 
 
 def test_ground_truth_survives_json() -> None:
-    """A scene read back from its ground truth is the same scene and so the same picture."""
+    """A scene read back from its ground truth is equal."""
     for scene in _scenes(50):
         back = world.from_truth(json.loads(json.dumps(world.truth(scene))))
         assert back == scene
 
 
 def test_captions_leak_no_identity() -> None:
-    """A caption names everything in a scene but nothing of who is in it."""
+    """A caption names everything in a scene but no trait of the person."""
     for scene in _scenes(500):
         said = set(re.findall(r"[\w-]+", world.caption(scene, trigger="ohwx")))
-        assert not said & vocab.IDENTITY_WORDS
+        assert not said & IDENTITY_WORDS
         assert world.caption(scene, trigger="ohwx").startswith("ohwx person, ")
 
 
 def test_captions_of_generic_people_name_what_one_sees() -> None:
-    """With `identity`, hair, skin and eyes are named, so that a base generator can vary them."""
+    """With `identity` hair, skin and eyes are named, so that a base generator can vary them."""
     for scene in _scenes(50):
         said = world.caption(scene, identity=True)
         assert f"{scene.person.skin} skin" in said and f"{scene.person.eyes} eyes" in said
@@ -54,11 +56,11 @@ def test_captions_of_generic_people_name_what_one_sees() -> None:
 
 
 def test_rare_words_never_occur_in_training() -> None:
-    """The words kept free for characters appear in no caption and no instruction that the models learn from."""
+    """The words reserved for characters are in no caption and no instruction that the models learn from."""
     for i in range(300):
         scene = train_scene(i)
         words = f"{world.caption(scene, identity=True)} {edit_pair(scene, str(i)).instruction}".lower()
-        assert not set(re.findall(r"[\w-]+", words)) & set(vocab.RARE_WORDS)
+        assert not set(re.findall(r"[\w-]+", words)) & set(RARE_WORDS)
 
 
 def test_captions_are_short() -> None:
@@ -68,10 +70,10 @@ def test_captions_are_short() -> None:
 
 
 def test_training_and_held_out_people_share_no_named_traits() -> None:
-    """No combination of named traits occurs both in training and among the held-out people."""
+    """No combination of named traits occurs both in training and among held-out people."""
 
     def traits(person: world.Person) -> tuple[str, ...]:
-        return tuple(getattr(person, name) for name in vocab.PERSON_VALUES)
+        return tuple(getattr(person, name) for name in PERSON_VALUES)
 
     trained = {traits(world.train_person(seed)) for seed in range(2000)}
     unseen = {traits(world.held_out_person(seed)) for seed in range(500)}
@@ -81,7 +83,7 @@ def test_training_and_held_out_people_share_no_named_traits() -> None:
 
 @pytest.mark.parametrize("task", vocab.TASKS)
 def test_an_edit_changes_only_what_it_names(task: str) -> None:
-    """Applying an edit changes the task's attribute (a pose also shows the full body) and keeps the person."""
+    """An edit changes the task's attribute (a pose also shows the full body) and keeps the person."""
     for scene in _scenes(30):
         for value in world.edit_options(scene, task):
             after = world.apply_edit(scene, task, value)
@@ -93,7 +95,7 @@ def test_an_edit_changes_only_what_it_names(task: str) -> None:
 
 @pytest.mark.parametrize("task", vocab.TASKS)
 def test_an_instruction_words_every_change(task: str) -> None:
-    """The instruction between two scenes is one of the task's phrasings for the new value."""
+    """The instruction between two scenes has the task's phrase or the new value."""
     rng = random.Random(3)
     for scene in _scenes(20):
         value = rng.choice(world.edit_options(scene, task))
@@ -106,8 +108,7 @@ def test_expressions_differ_visibly_in_head_shots() -> None:
     """Changing the expression changes at least a hundredth of a head shot's pixels clearly."""
     for seed in range(10):
         pictures = [
-            np.asarray(world.draw(Scene(person=world.train_person(seed), expression=e)), dtype=int)
-            for e in vocab.EXPRESSIONS
+            np.asarray(world.draw(Scene(person=world.train_person(seed), expression=e)), dtype=int) for e in EXPRESSIONS
         ]
         for i, one in enumerate(pictures):
             for other in pictures[:i]:
@@ -133,13 +134,13 @@ def test_the_sample_covers_the_card() -> None:
 
 
 def test_a_pose_needs_the_full_body() -> None:
-    """A head shot of someone sitting is refused, since it would not show it."""
+    """A head shot of a sitting person is refused, since it would not show the pose."""
     with pytest.raises(ValueError, match="full body"):
         Scene(person=world.train_person(0), pose="sitting", framing="head")
 
 
 def test_some_redrawn_people_come_back_with_other_hair() -> None:
-    """The editor learns to forget about FORGETFUL of those whom it redraws, in hair alone; nobody held out appears."""
+    """A share of FORGETFUL of the edits that redraw a person changes the hair, and nothing else; no one is held out."""
     pairs = [edit_pair(train_scene(i), str(i)) for i in range(800)]
     taught = [forgetful(pair, str(i)) for i, pair in enumerate(pairs)]
     redrawn = [i for i, pair in enumerate(pairs) if set(pair.tasks) - {"background", "lighting"}]
@@ -156,7 +157,7 @@ def test_some_redrawn_people_come_back_with_other_hair() -> None:
 
 
 def test_a_head_can_be_asked_to_stand() -> None:
-    """Whoever is not shown whole can be asked for every pose, standing among them."""
+    """A scene that is no full body picture can be edited to every pose, standing included."""
     for scene in _scenes(30):
         poses = set(world.edit_options(scene, "pose"))
-        assert poses == set(vocab.POSES) - ({scene.pose} if scene.framing == "full body" else set())
+        assert poses == set(POSES) - ({scene.pose} if scene.framing == "full body" else set())

@@ -1,4 +1,4 @@
-"""Runs over twelve small drawings, for the tiny models of the engines' own fixtures."""
+"""Provides runs over twelve small drawings, for the tiny models of the engines' own fixtures."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ def _draw(index: int, folder: Path, background: str) -> Path:
 
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Twelve drawings of one figure."""
+    """Draws one figure twelve times."""
     folder = tmp_path_factory.mktemp("pictures")
     return [_draw(index, folder, "white") for index in range(12)]
 
 
 @pytest.fixture(scope="session")
 def pairs(pictures: list[Path]) -> list[tuple[Path, Path]]:
-    """(before, after): the same figure on white and on blue."""
+    """Returns (before, after) pairs: the same figure on white and on blue."""
     return [(path, _draw(index, path.parent, "navy")) for index, path in enumerate(pictures)]
 
 
 @pytest.fixture
 def make_run(pictures: list[Path], pairs: list[tuple[Path, Path]]) -> Callable[..., TrainRun]:
-    """`make_run(folder, family, **params)`: a run over the drawings, with one preview unless told otherwise."""
+    """Returns `make_run(folder, family, **params)`, a run over the drawings, by default with one preview."""
 
     def make(
         folder: Path, family: str = "flux", *, previews: bool = True, cache: Path | None = None, **changes: Any
@@ -77,7 +77,7 @@ def make_run(pictures: list[Path], pairs: list[tuple[Path, Path]]) -> Callable[.
 def make_trainer(
     toy_flux: ModelSpec, toy_qwen: ModelSpec, flux_folder: Path, qwen_folder: Path
 ) -> Callable[[str], Any]:
-    """`make_trainer(family)`: a trainer of a tiny model."""
+    """Returns `make_trainer(family)`, which makes a trainer of a tiny model."""
 
     def make(family: str) -> Any:
         from engines.training.trainer import LoraTrainer
@@ -94,7 +94,7 @@ def make_trainer(
 
 @pytest.fixture
 def train(host_lease: Callable[[Any], Any], steps: Callable[..., None]) -> Callable[..., list[Any]]:
-    """`train(trainer, run)`: all events; `lease=` and `on_step=` take the place of the usual."""
+    """Returns `train(trainer, run)`, which returns all events; `lease=` and `on_step=` replace the defaults."""
 
     def run_all(trainer: Any, run: TrainRun, lease: Any = None, on_step: Any = steps) -> list[Any]:
         return list(trainer.train(run, lease or host_lease(trainer.plan(run)), on_step))

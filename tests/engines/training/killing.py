@@ -1,8 +1,8 @@
-"""Trains runs' folders in processes that die by SIGKILL, each at a step and a call drawn beforehand, until it is done.
+"""Trains runs' folders in processes that die by SIGKILL, each at a given step and call, until the runs are done.
 
 `python -m tests.engines.training.killing '[[RUN_DIR, [[step, calls], ...], stale], ...]'` prints how each process
-ended, run by run; a stale run finds its oldest optimiser state in its newest checkpoint. Each process is a fork of one
-that has imported everything and computed nothing, so that it costs its training alone.
+ended, run by run; a stale run gets the optimiser state of its oldest checkpoint in its newest. Each process is a fork
+of one that has imported everything and computed nothing, so that it costs its training alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROWS = {row.name: row for row in MODELS}
 
 
 class _Fuse:
-    """A user's machine that loses its power some calls after a step."""
+    """Kills its own process some function calls after a step, as a power failure would."""
 
     def __init__(self, step: int, calls: int) -> None:
         self.step, self.calls = step, calls
@@ -49,16 +49,16 @@ class _Fuse:
 
 
 def train(folder: Path, fuse: _Fuse) -> None:
-    """Go on from wherever the folder stands, and tell it as the command does."""
+    """Resumes the run in the folder and keeps its events, as the command does."""
     file = runfile.read(folder)
     trainer = LoraTrainer(ROWS[file.model], file.weights)
     for event in trainer.train(file.run, HostLease(trainer.plan(file.run)), fuse.on_step):
         if not isinstance(event, CheckpointSaved):
-            runfile.tell(folder, event)
+            runfile.append_event(folder, event)
 
 
 def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:
-    """The signal that ended it, 0 for none. Raises: RuntimeError when it failed."""
+    """Returns the signal that ended the process, 0 for none. Raises: RuntimeError when the training failed."""
     child = os.fork()
     if not child:
         code = 1
@@ -75,7 +75,7 @@ def in_a_process_of_its_own(folder: Path, fuse: _Fuse) -> int:
 
 
 def main(runs: list[tuple[str, list[tuple[int, int]], bool]]) -> None:
-    """Each run's deaths, then it to its end."""
+    """Trains each run with its kills, and then to its end; prints the processes' signals."""
     torch.set_num_threads(1)
     for folder, _, _ in runs:
         _import_all(runfile.read(Path(folder)).weights)
@@ -92,7 +92,7 @@ def _live_and_die(folder: Path, kills: list[tuple[int, int]], stale: bool) -> li
 
 
 def _import_all(weights: Path) -> None:
-    """The classes of a model's parts."""
+    """Imports the classes of a model's parts."""
     index = json.loads((weights / "model_index.json").read_text())
     for library, name in (entry for entry in index.values() if isinstance(entry, list)):
         getattr(import_module(library), name)

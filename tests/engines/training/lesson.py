@@ -1,7 +1,7 @@
-"""Something small to learn, and how well it was learned.
+"""Trains LoRAs on something small, and measures how well they learned it.
 
-A tiny base is taught figures on dark backgrounds in seconds; the lesson is one on white. Only the right target, at the
-right noise levels, over the right tokens, makes a LoRA of a few dozen steps draw that.
+A tiny base model learns figures on dark backgrounds in seconds; the lesson is a figure on white. A LoRA of a few dozen
+steps draws that only with the right target, at the right noise levels, over the right tokens.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _FALLEN, _NEARER = 0.9, 0.9
 
 
 def picture(path: Path, background: str, shirt: str) -> Path:
-    """A figure in a shirt, its face in the upper half."""
+    """Draws a figure in a shirt, with its face in the upper half."""
     image = Image.new("RGB", (SIDE, SIDE), background)
     pen = ImageDraw.Draw(image)
     pen.ellipse((9, 3, 23, 17), fill="peru")
@@ -57,7 +57,7 @@ def picture(path: Path, background: str, shirt: str) -> Path:
 
 
 def school(trainer: Any, folder: Path, lease: Any) -> Path:
-    """A copy of a random model that has learned to draw figures on dark backgrounds, or to keep a picture as it is."""
+    """Returns a copy of a random model, trained to draw figures on dark backgrounds, or to keep a picture as it is."""
     home = shutil.copytree(trainer.folder, folder / "model")
     colours = [(back, shirt) for back in ("navy", "olive", "purple", "teal") for shirt in ("gold", "black", "crimson")]
     paths = [picture(folder / f"{index}.png", *each) for index, each in enumerate(colours)]
@@ -72,7 +72,7 @@ def school(trainer: Any, folder: Path, lease: Any) -> Path:
     optimizer = torch.optim.Adam(transformer.parameters(), lr=_SCHOOL.learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _SCHOOL.learning_rate, _SCHOOL.steps, pct_start=0.1)
     for number in range(_SCHOOL.steps):
-        term.losses(transformer, term.draw(number, range(100), torch.device("cpu"))).mean().backward()
+        term.losses(transformer, term.batch(number, range(100), torch.device("cpu"))).mean().backward()
         torch.nn.utils.clip_grad_norm_(transformer.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -82,7 +82,7 @@ def school(trainer: Any, folder: Path, lease: Any) -> Path:
 
 
 def _fresh(trainer: Any) -> Any:
-    """The transformer as its class initialises it."""
+    """Returns the transformer as its class initialises it."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         kind = type(components.load(trainer.spec, trainer.folder, "transformer"))
@@ -90,7 +90,7 @@ def _fresh(trainer: Any) -> Any:
 
 
 def _even(trainer: Any, home: Path, images: Sequence[Image.Image]) -> None:
-    """A VAE whose latents are sharp, and of unit size: as it comes, they are nine tenths noise."""
+    """Sets the VAE so that its latents are of unit size and not noisy; random weights give nine tenths noise."""
     vae, channels = components.load(trainer.spec, home, "vae"), 16
     last = getattr(vae, "quant_conv", None) or vae.encoder.conv_out
     last.weight[channels:], last.bias[channels:] = 0.0, -20.0
@@ -111,7 +111,7 @@ def _even(trainer: Any, home: Path, images: Sequence[Image.Image]) -> None:
 
 
 class Lesson:
-    """Four pictures of one figure for a family, and a lease that keeps the model between questions."""
+    """Holds four pictures of one figure for a family, and leases that keep the model between questions."""
 
     def __init__(self, trainer: Any, folder: Path, lease: Any, caption: str = "ohwx person in the forest") -> None:
         self.trainer, self.folder, self._lease_of = trainer, folder, lease
@@ -125,24 +125,24 @@ class Lesson:
             self.items = tuple(dataclasses.replace(item, references=(path,)) for item, path in pairs)
 
     def run(self, name: str = "run", items: Sequence[TrainItem] = (), **knobs: Any) -> TrainRun:
-        """A run over the pictures."""
+        """Returns a run over the pictures."""
         return TrainRun(self.folder / name, tuple(items) or self.items, KNOBS.replace(**knobs), trigger="ohwx")
 
     def train(self, run: TrainRun, family: Any = None) -> Path:
-        """Train, with another family's maths where one is given; answers the adapter."""
+        """Trains, with another family's maths where one is given; returns the adapter."""
         trainer = type(self.trainer)(self.trainer.spec, self.trainer.folder)
         trainer.family = family or trainer.family
         events = list(trainer.train(run, self.lease(run), lambda *_: None))
         return [event for event in events if isinstance(event, CheckpointSaved)][-1].adapter
 
     def lease(self, run: TrainRun) -> Any:
-        """The model as the run wants it, loaded once."""
+        """Returns a lease of the run's model, which is loaded once."""
         if run.params.base not in self._leases:
             self._leases[run.params.base] = self._lease_of(self.trainer.plan(run))
         return self._leases[run.params.base]
 
     def predicted(self, run: TrainRun, adapter: Path | None = None, on: Any = None) -> Tensor:
-        """The velocity at fixed noise, per noise level, example and token: (3, 4, n, 64)."""
+        """Returns the velocity at fixed noise, per noise level, example and token: (3, 4, n, 64)."""
         family, batch, transformer = self._shown(run)
         start = _noise(batch)
         with attached(on or transformer, _uses(adapter), family.spec.family) as model, torch.no_grad():
@@ -150,20 +150,20 @@ class Lesson:
             return torch.stack([family.predict(model, batch, start, level, 1.0) for level in levels])
 
     def loss(self, run: TrainRun, adapter: Path | None = None) -> Tensor:
-        """The true squared errors there: (3, 4, n)."""
+        """Returns the true squared errors at the same noise: (3, 4, n)."""
         _, batch, _ = self._shown(run)
         target = pack(_noise(batch) - batch["latents"])
         return (self.predicted(run, adapter) - target).square().mean(-1)
 
     def learned(self, run: TrainRun, adapter: Path) -> bool:
-        """Whether the loss has fallen at every noise level, and it draws something nearer to what it was shown."""
+        """Returns whether the loss fell at every noise level and the drawings came nearer to the pictures."""
         before, after = (self.loss(run, each).mean((1, 2)) for each in (None, adapter))
         fallen, nearer = after / before, self.drawn(run, adapter) / self.drawn(run)
         print(f"{run.params.to_text()}: loss × {fallen.tolist()}, distance × {nearer:.3f}")
         return bool((fallen < _FALLEN).all()) and nearer < _NEARER
 
     def drawn(self, run: TrainRun, adapter: Path | None = None) -> float:
-        """How far what it draws is from what it was shown, as a share of how far noise is."""
+        """Returns the distance of the drawings from the pictures, relative to that of noise."""
         family, batch, transformer = self._shown(run)
         shown = batch["latents"]
         start, (h, w) = _noise(batch), shown.shape[-2:]

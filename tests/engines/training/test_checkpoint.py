@@ -1,4 +1,4 @@
-"""States on disk are whole, or not there."""
+"""Tests that checkpoints are complete or absent."""
 
 from __future__ import annotations
 
@@ -12,33 +12,39 @@ from engines.api.errors import BadInput, LoraMismatch
 pytestmark = pytest.mark.slow
 
 
-def _save(run: Path, step: int, identity: dict[str, Any] | None = None) -> Any:
+def _identity(**knobs: Any) -> Any:
+    from engines.training.checkpoint import Identity
+
+    return Identity(model="tiny", weights="w", dataset="d", knobs=knobs)
+
+
+def _save(run: Path, step: int, **knobs: Any) -> Any:
     import torch
 
     from engines.training.checkpoint import save
 
     optimizer = {"state": {0: {"exp_avg": torch.full((2,), float(step))}}}
-    return save(run, step, identity or {"rank": 4}, optimizer, lambda path: path.write_text("adapter"))
+    return save(run, step, _identity(**knobs), optimizer, lambda path: path.write_text("adapter"))
 
 
 def test_newest_complete_state_is_found(tmp_path: Path) -> None:
-    """The highest step counts; drafts and folders without a state do not."""
+    """The checkpoint with the highest step is the newest; drafts and folders without a state are ignored."""
     from engines.training.checkpoint import latest
 
     assert latest(tmp_path) is None
-    _save(tmp_path, 100)
-    _save(tmp_path, 20)
+    _save(tmp_path, 100, rank=4)
+    _save(tmp_path, 20, rank=4)
     (tmp_path / "checkpoints" / ".step-000300.tmp").mkdir()
     (tmp_path / "checkpoints" / "step-000200").mkdir()
 
     found = latest(tmp_path)
     assert found is not None
-    assert (found.step, found.identity, found.adapter.read_text()) == (100, {"rank": 4}, "adapter")
+    assert (found.step, found.identity, found.adapter.read_text()) == (100, _identity(rank=4), "adapter")
     assert found.optimizer()["state"][0]["exp_avg"].tolist() == [100.0, 100.0]
 
 
 def test_failed_adapter_leaves_no_checkpoint(tmp_path: Path) -> None:
-    """What raises while it is written never gets a name, and the next try starts clean."""
+    """An error while the adapter is written leaves no checkpoint, and the next attempt succeeds."""
     from engines.training.checkpoint import latest, save
 
     def broken(path: Path) -> None:
@@ -46,13 +52,13 @@ def test_failed_adapter_leaves_no_checkpoint(tmp_path: Path) -> None:
         raise LoraMismatch("no")
 
     with pytest.raises(LoraMismatch):
-        save(tmp_path, 5, {}, {}, broken)
+        save(tmp_path, 5, _identity(), {}, broken)
     assert latest(tmp_path) is None
     assert _save(tmp_path, 5).adapter.read_text() == "adapter"
 
 
 def test_prune_keeps_the_newest_and_those_asked_for(tmp_path: Path) -> None:
-    """Multiples of `save_every` stay, and the last, whatever its step."""
+    """Multiples of `save_every` stay, and the newest checkpoint, whatever its step."""
     from engines.training.checkpoint import prune
 
     for step in (100, 130, 200, 210):
@@ -64,20 +70,34 @@ def test_prune_keeps_the_newest_and_those_asked_for(tmp_path: Path) -> None:
 
 
 def test_other_identity_is_refused_by_name(tmp_path: Path) -> None:
-    """The refusal says which knob differs, and from what to what."""
+    """The refusal names the knob that differs and both of its values."""
     from engines.training.checkpoint import check_same
 
-    saved = _save(tmp_path, 1, {"rank": 4, "learning_rate": 1e-4})
-    check_same(saved, {"rank": 4, "learning_rate": 1e-4})
+    saved = _save(tmp_path, 1, rank=4, learning_rate=1e-4)
+    check_same(saved, _identity(rank=4, learning_rate=1e-4))
     with pytest.raises(BadInput, match="rank: 4 → 8"):
-        check_same(saved, {"rank": 8, "learning_rate": 1e-4})
+        check_same(saved, _identity(rank=8, learning_rate=1e-4))
 
 
 def test_a_knob_that_is_new_is_no_other_training(tmp_path: Path) -> None:
-    """A checkpoint from before the knob goes on with its default, and not with another value."""
+    """A checkpoint from before a knob existed resumes with its default value, and with no other."""
     from engines.training.checkpoint import check_same
 
-    saved = _save(tmp_path, 100, {"rank": 4})
-    check_same(saved, {"rank": 4, "flip": False, "resolutions": []})
+    saved = _save(tmp_path, 100, rank=4)
+    check_same(saved, _identity(rank=4, flip=False, resolutions=[]))
     with pytest.raises(BadInput, match="flip: False → True"):
-        check_same(saved, {"rank": 4, "flip": True})
+        check_same(saved, _identity(rank=4, flip=True))
+
+
+def test_an_identity_keeps_the_form_of_earlier_checkpoints() -> None:
+    """Its JSON is one flat object of knobs and hashes, without an empty start or trigger, and comes back equal."""
+    import dataclasses
+
+    from engines.training.checkpoint import Identity
+
+    plain = _identity(rank=4, resolutions=[])
+    full = dataclasses.replace(plain, start="s", trigger="ohwx")
+
+    assert plain.to_json() == {"rank": 4, "resolutions": [], "model": "tiny", "weights": "w", "dataset": "d"}
+    assert full.to_json() == {**plain.to_json(), "start": "s", "trigger": "ohwx"}
+    assert [Identity.from_json(each.to_json()) for each in (plain, full)] == [plain, full]

@@ -1,4 +1,4 @@
-"""Pictures become batches."""
+"""Tests how pictures become batches."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def test_buckets_keep_the_aspect() -> None:
 
 
 def test_near_shapes_share_a_bucket() -> None:
-    """A few pixels more or less make no bucket of their own."""
+    """Sizes that differ by a few pixels share a bucket."""
     from engines.api.crops import bucket
 
     assert len({bucket((width, 1000), 1024**2, 16) for width in range(980, 1021)}) == 1
 
 
 def test_fit_crops_the_centre() -> None:
-    """Nothing is stretched: what is too wide loses both ends equally."""
+    """Nothing is stretched: a picture that is too wide loses both ends equally."""
     from engines.training.data import fit
 
     image = Image.new("RGB", (40, 20), "white")
@@ -46,7 +46,7 @@ def test_fit_crops_the_centre() -> None:
 
 @pytest.mark.parametrize(("count", "size"), [(12, 4), (12, 5), (3, 8), (1, 1)])
 def test_every_example_is_seen_every_epoch(count: int, size: int) -> None:
-    """Batches are full, and an epoch of them leaves nobody out."""
+    """Batches are full, and every example occurs in each epoch."""
     from engines.training.data import BatchOrder
 
     order, epoch = BatchOrder(["square"] * count, size, seed=1), -(-count // size)
@@ -57,7 +57,7 @@ def test_every_example_is_seen_every_epoch(count: int, size: int) -> None:
 
 
 def test_shapes_never_share_a_batch() -> None:
-    """A batch is of one shape, whatever the order."""
+    """All examples of a batch have one shape, whatever the order."""
     from engines.training.data import BatchOrder
 
     shapes = ["square", "wide", "square", "high", "wide", "square", "square"]
@@ -67,7 +67,7 @@ def test_shapes_never_share_a_batch() -> None:
 
 
 def test_order_is_a_function_of_seed_and_number() -> None:
-    """Any batch can be asked for first; another seed and another epoch shuffle anew."""
+    """Any batch can be computed first; another seed and another epoch are shuffled differently."""
     from engines.training.data import BatchOrder
 
     shapes = ["square"] * 30
@@ -79,7 +79,7 @@ def test_order_is_a_function_of_seed_and_number() -> None:
 
 
 def test_cache_makes_once(tmp_path: Path) -> None:
-    """What is there is not made again; what a crash left unreadable is."""
+    """A stored key is not computed again; a file that a crash left unreadable is."""
     import torch
 
     from engines.training.data import Cache
@@ -100,7 +100,7 @@ def test_cache_makes_once(tmp_path: Path) -> None:
 
 
 def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
-    """A pixel, a word, a reference, a mask, a crop or the order makes another data set; a new file name does not."""
+    """A pixel, a word, a reference, a mask, a crop or the order changes the hash; a new file name does not."""
     from engines.training.data import dataset_hash, read_sources
 
     def picture(name: str, colour: str) -> Path:
@@ -125,7 +125,7 @@ def test_dataset_hash_sees_every_change(tmp_path: Path) -> None:
 
 
 def test_a_crop_is_all_that_is_shown(tmp_path: Path) -> None:
-    """Picture, mask and what an edit was made from are cut alike; a further reference is whole, no file changes."""
+    """Picture, mask and first reference are cropped alike; a further reference stays whole, and no file changes."""
     from engines.training.data import read_sources
 
     image = Image.linear_gradient("L").resize((64, 32))
@@ -146,7 +146,7 @@ def test_a_crop_is_all_that_is_shown(tmp_path: Path) -> None:
 
 
 def test_what_was_edited_is_what_is_shown_of_a_source(tmp_path: Path) -> None:
-    """An edit of a crop is learned from that crop, cut as its result is; other parts have other names in the cache."""
+    """The first reference is cropped to the edited part, then like its result; other parts have other cache keys."""
     from engines.training.data import read_sources
 
     whole = Image.linear_gradient("L").resize((64, 32)).convert("RGB")
@@ -165,7 +165,7 @@ def test_what_was_edited_is_what_is_shown_of_a_source(tmp_path: Path) -> None:
 
 
 def test_the_trainer_learns_what_the_studio_shows(tmp_path: Path) -> None:
-    """Of a cut-out and of 16 bits, picture and mask alike; what was encoded before is not found again."""
+    """Transparent and 16-bit pictures and masks open as in the studio; earlier versions' encodings are not found."""
     from engines.pictures import open_picture
     from engines.training import data
 
@@ -182,12 +182,12 @@ def test_the_trainer_learns_what_the_studio_shows(tmp_path: Path) -> None:
 
 
 def first_name(*parts: object) -> str:
-    """What the first release called its encodings, data sets and weights."""
+    """Returns the hash that the first release computed of its encodings, data sets and weights."""
     return hashlib.sha256(repr((1, *parts)).encode()).hexdigest()[:32]
 
 
 def test_a_training_that_has_begun_goes_on_after_pictures_are_read_anew(tmp_path: Path) -> None:
-    """What says that data and weights are the same is as it was, though what was encoded of them is made again."""
+    """The hashes of data and weights stay those of the first release, though encodings have other keys now."""
     from engines.training.data import dataset_hash, read_sources, weights_hash
 
     (tmp_path / "vae").mkdir()
@@ -203,7 +203,7 @@ def test_a_training_that_has_begun_goes_on_after_pictures_are_read_anew(tmp_path
 
 
 def test_a_crop_that_cannot_be_names_its_picture(tmp_path: Path) -> None:
-    """A run written by hand is refused with its file."""
+    """An impossible crop in a run written by hand is refused with the picture's name."""
     from engines.training.data import read_sources
 
     Image.new("RGB", (64, 32)).save(tmp_path / "picture.png")
@@ -213,7 +213,7 @@ def test_a_crop_that_cannot_be_names_its_picture(tmp_path: Path) -> None:
 
 
 def test_nothing_to_train_on_is_refused() -> None:
-    """An empty data set says what to do."""
+    """An empty data set is refused with the next action."""
     from engines.training.data import read_sources
 
     with pytest.raises(BadInput, match="Review"):
@@ -221,7 +221,7 @@ def test_nothing_to_train_on_is_refused() -> None:
 
 
 def test_pictures_open_as_seen(tmp_path: Path) -> None:
-    """EXIF orientation is applied, colours become RGB, and what is no picture is named."""
+    """EXIF orientation is applied, colours become RGB, and a file that is no picture is named."""
     from engines.pictures import open_picture as open_image
 
     exif = Image.Exif()
@@ -237,7 +237,7 @@ def test_pictures_open_as_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(300, 100), (100, 260), (75, 100), (64, 64)])
 def test_what_is_told_to_be_cut_off_is_what_is_cut_off(size: tuple[int, int]) -> None:
-    """The share that a user is told is that of the pixels which `fit` leaves out, but for the ramps' own ends."""
+    """The share that `lost` returns is that of the pixels which `fit` removes, apart from the ramps' own ends."""
     from engines.api.crops import bucket, lost
     from engines.training.data import fit
 
@@ -249,7 +249,7 @@ def test_what_is_told_to_be_cut_off_is_what_is_cut_off(size: tuple[int, int]) ->
 
 
 def test_a_row_says_the_grid_that_its_encoder_has() -> None:
-    """What the studio tells of a cut before a model is here is what the trainer does with its files."""
+    """The grid in a row, from which the studio computes crops before a model is here, is that of the model's files."""
     import json
 
     import assets

@@ -1,4 +1,4 @@
-"""Noise levels are drawn as their names say."""
+"""Tests the distributions of noise levels."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def _draw(name: str, mu: float = 0.0, count: int = 20_000) -> Any:
 
 
 def _shares(levels: Any) -> list[float]:
-    """How much of the draw falls into each quarter of 0…1."""
+    """Returns the share of the levels in each quarter of 0…1."""
     import torch
 
     return (torch.histc(levels, bins=4, min=0, max=1) / len(levels)).tolist()
 
 
 def _logistic_normal_shares(factor: float) -> list[float]:
-    """The same in closed form for a shifted sigmoid of a standard normal draw."""
+    """Returns the same in closed form for a shifted sigmoid of a standard normal."""
 
     def below(level: float) -> float:
         if level in (0.0, 1.0):
@@ -42,7 +42,7 @@ def _logistic_normal_shares(factor: float) -> list[float]:
 
 
 def test_uniform_is_even() -> None:
-    """Each quarter gets a quarter."""
+    """Each quarter has a quarter of the levels."""
     assert _shares(_draw("uniform")) == pytest.approx([0.25] * 4, abs=0.015)
 
 
@@ -65,7 +65,7 @@ def test_resolution_shift_takes_the_schedulers_mu() -> None:
 
 
 def test_weighted_visits_evenly_and_weighs_by_its_table() -> None:
-    """Between the table's points the weights lie on straight lines; every other density weighs all levels alike."""
+    """The weights lie on straight lines between the table's points; every other density weights all levels alike."""
     import torch
 
     from engines.training.densities import DENSITIES
@@ -88,7 +88,7 @@ def test_levels_are_seeded_and_above_zero(name: str) -> None:
 
 
 def test_shift_agrees_with_the_scheduler() -> None:
-    """Our shift is the one that diffusers' scheduler samples with."""
+    """The shift is that of diffusers' scheduler."""
     import torch
     from diffusers import FlowMatchEulerDiscreteScheduler
 
@@ -101,6 +101,6 @@ def test_shift_agrees_with_the_scheduler() -> None:
 
 
 def test_unknown_density_names_the_known() -> None:
-    """A wrong word is answered with the right ones."""
+    """An unknown name is refused with the known ones."""
     with pytest.raises(BadInput, match="resolution_shift"):
         _draw("cosmap")

@@ -1,4 +1,4 @@
-"""What was encoded once is found again, and nothing else is."""
+"""Tests that encodings are found again by what they depend on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_another_run_finds_what_one_has_encoded(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """With a cache in common the encoders are not asked for again; another run's own folder knows nothing."""
+    """Runs that share a cache encode once; a run with a cache of its own encodes again."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 
@@ -37,7 +37,7 @@ def test_another_run_finds_what_one_has_encoded(make_trainer, make_run, host_lea
 
 
 def test_only_what_is_new_is_opened(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """One picture more, and it alone is read and encoded; another preview, and none is."""
+    """One more picture is the only one that is opened and encoded; for another preview none is."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 
@@ -57,7 +57,7 @@ def test_only_what_is_new_is_opened(make_trainer, make_run, host_lease, tmp_path
 
 
 def test_a_changed_crop_is_encoded_anew(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """It takes the bucket of what is left; changed it is not served what was cached, and put back it is found again."""
+    """A cropped picture has a bucket and a key of its own; the crop of before is found again."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 
@@ -90,9 +90,9 @@ def test_a_changed_crop_is_encoded_anew(make_trainer, make_run, host_lease, step
 def test_a_row_that_reads_otherwise_finds_nothing(
     family, otherwise, make_trainer, make_run, host_lease, steps, tmp_path: Path
 ) -> None:
-    """Qwen-Image-Edit's row and 2509's differ by how pictures are shown, not by file names: no embedding is shared.
+    """Rows that show pictures differently to the encoders, as Qwen-Image-Edit's and 2509's do, share no encoding.
 
-    What only says how pictures are drawn changes nothing.
+    Options that change only how pictures are drawn change no key.
     """
     from engines.training.data import read_sources
     from engines.training.encoding import encode
@@ -117,7 +117,7 @@ def test_a_row_that_reads_otherwise_finds_nothing(
 def test_other_encoders_find_nothing(
     part, make_trainer, make_run, host_lease, steps, flux_folder: Path, tmp_path: Path
 ) -> None:
-    """Neither embeddings of other weights under the same names are found, nor those of words cut otherwise."""
+    """Encodings of other weights, or of another tokenizer, under the same file names are not found."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 
@@ -134,7 +134,7 @@ def test_other_encoders_find_nothing(
 
 
 def _change(folder: Path) -> None:
-    """Other weights, or another table of words, under the same names and at the same size."""
+    """Changes weights, or a tokenizer's words, under the same names and at the same size."""
     from safetensors.torch import load_file, save_file
 
     weights, words = folder / "model.safetensors", folder / "tokenizer.json"
@@ -145,7 +145,7 @@ def _change(folder: Path) -> None:
 
 
 def test_another_library_version_finds_nothing(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """The same weights have come to mean other embeddings with transformers 5: each version has its own."""
+    """Each version of a library has encodings of its own: transformers 5 made other embeddings of the same weights."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 
@@ -162,9 +162,9 @@ def test_another_library_version_finds_nothing(make_trainer, make_run, host_leas
 
 
 def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp_path: Path) -> None:
-    """What draws and what reads them is in their names, the libraries' versions too."""
+    """Their keys depend on the encoders and on the libraries' versions."""
     from engines.training.data import read_sources
-    from engines.training.prior import class_pictures
+    from engines.training.prior_preservation import class_pictures
 
     run = make_run(tmp_path, prior_weight=1.0, prior_pictures=2)
     one, again, other = (
@@ -183,9 +183,9 @@ def test_class_pictures_of_other_encoders_are_others(make_trainer, make_run, tmp
      ("qwen-edit", "EditParams", {"true_cfg": 3.0})],
 )  # fmt: skip
 def test_class_pictures_drawn_otherwise_are_others(family, kind, knobs, make_trainer, make_run, tmp_path: Path) -> None:
-    """With the model's drawing defaults changed, what was drawn with the old ones is not taken for it."""
+    """Their keys depend on the model's default drawing parameters."""
     from engines.training.data import read_sources
-    from engines.training.prior import class_pictures
+    from engines.training.prior_preservation import class_pictures
 
     run = make_run(tmp_path, family, prior_weight=1.0, prior_pictures=2)
     items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items)

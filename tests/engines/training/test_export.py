@@ -1,4 +1,4 @@
-"""Adapter files: what other tools read is what was learned."""
+"""Tests that other tools read from an exported adapter what was learned."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _HIDDEN = 3072  # diffusers' converter knows FLUX.1 by its width
 
 
 def _flux_state(h: int = _HIDDEN) -> dict[str, Any]:
-    """One double and one single block, of the real width unless told otherwise, all that the trainer targets."""
+    """Returns a LoRA of all targets of one double and one single block, by default of FLUX.1's real width."""
     double, single = "transformer_blocks.2.", "single_transformer_blocks.5."
     attention = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     modules = {f"{double}attn.{name}": (h, h) for name in attention}
@@ -28,7 +28,7 @@ def _flux_state(h: int = _HIDDEN) -> dict[str, Any]:
 
 
 def _same_effect(ours: dict[str, Any], theirs: dict[str, Any], scale: float) -> bool:
-    """Whether every module adds the same to its output; `scale` is alpha / rank of ours."""
+    """Returns whether every module adds the same to its output; `scale` is alpha / rank of ours."""
     import torch
 
     modules = {name.partition(".lora_")[0] for name in ours}
@@ -46,7 +46,7 @@ def _same_effect(ours: dict[str, Any], theirs: dict[str, Any], scale: float) -> 
 @pytest.mark.parametrize("form", ["kohya", "comfyui"])
 @pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 def test_other_forms_come_back_the_same(family: str, form: str, tmp_path: Path) -> None:
-    """Through diffusers' own converters every module returns, with its alpha, and none is left over."""
+    """Read by diffusers' own converters, every module returns with its alpha, and none is left over."""
     from safetensors import safe_open
 
     from engines.drawing.lora_files import read_adapter
@@ -68,8 +68,9 @@ def test_other_forms_come_back_the_same(family: str, form: str, tmp_path: Path) 
 @pytest.mark.parametrize("form", ["diffusers", "kohya", "comfyui"])
 @pytest.mark.parametrize("family", ["flux", "qwen-edit", "flux2"])
 def test_every_reader_finds_the_strength(family: str, form: str, tmp_path: Path) -> None:
-    """Whoever multiplies by the alphas beside the tensors, and knows nothing of our metadata, does what was learned;
-    in the forms diffusers and comfyui so does who takes no notice of alphas."""
+    """A reader that applies the alphas beside the tensors, and ignores the metadata, has the effect that was learned;
+    in the forms diffusers and comfyui so has a reader that ignores alphas.
+    """
     from safetensors.torch import load_file
 
     from engines.training.export import export, write_adapter
@@ -99,7 +100,7 @@ def test_every_reader_finds_the_strength(family: str, form: str, tmp_path: Path)
 
 @pytest.mark.parametrize("form", ["diffusers", "comfyui"])
 def test_what_goes_out_says_that_alpha_is_the_rank(form: str, tmp_path: Path) -> None:
-    """Also to those who read it in the metadata, and drawn with here it does the same."""
+    """The metadata gives the rank as alpha, and drawn with here the file has the same effect."""
     import json
 
     from engines.drawing.lora_files import read_adapter
@@ -114,7 +115,7 @@ def test_what_goes_out_says_that_alpha_is_the_rank(form: str, tmp_path: Path) ->
 
 
 def test_diffusers_form_keeps_every_bit(tmp_path: Path) -> None:
-    """Where alpha is the rank, our own form returns the tensors as they were."""
+    """Where alpha is the rank, the form diffusers returns the same tensors to the bit."""
     import torch
 
     from engines.drawing.lora_files import read_adapter
@@ -130,7 +131,7 @@ def test_diffusers_form_keeps_every_bit(tmp_path: Path) -> None:
 
 
 def test_untrained_parts_of_a_fused_module_add_nothing() -> None:
-    """A LoRA of q alone becomes one of qkv whose k and v stay as they are."""
+    """A LoRA of k alone becomes one of the fused module that leaves its other outputs unchanged."""
     import torch
 
     from engines.training.export import converted
@@ -148,7 +149,7 @@ def test_untrained_parts_of_a_fused_module_add_nothing() -> None:
 
 
 def test_what_has_no_name_there_is_refused(tmp_path: Path) -> None:
-    """A module that the other tool has no place for is an error, not a loss; so is an unknown form."""
+    """A module without a name in the other tool is an error, and so is an unknown form."""
     from engines.training.export import converted, export, write_adapter
 
     with pytest.raises(LoraMismatch, match="x_embedder"):
@@ -198,7 +199,7 @@ _CORRUPTIONS = (_exchange_the_streams, _misname, _double_alpha, _drop_a_module)
 @pytest.mark.parametrize("form", ["kohya", "comfyui"])
 @pytest.mark.parametrize("of", _STATES)
 def test_a_file_with_wrong_names_is_not_left(of: str, form: str, corrupt: Any, tmp_path: Path) -> None:
-    """What does not read back as the same change to every layer is an error that names the file, and no file."""
+    """A file that reads back as another change to any layer is refused by its name, and deleted."""
     from engines.training.export import converted, write_converted
 
     family, make = _STATES[of]
@@ -212,7 +213,7 @@ def test_a_file_with_wrong_names_is_not_left(of: str, form: str, corrupt: Any, t
 
 
 def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
-    """An earlier export is replaced by one that was checked, or not at all."""
+    """An earlier export stays where a new one fails."""
     from engines.training.export import converted, write_converted
 
     state, info, path = qwen_state(), info_of("qwen-edit"), tmp_path / "a.safetensors"
@@ -227,7 +228,7 @@ def test_an_error_leaves_the_file_that_was_there(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["diffusers", "kohya", "comfyui"])
 def test_an_untrained_lora_goes_out_in_every_form(form: str, tmp_path: Path) -> None:
-    """Ups that are zero still are what was exported: nothing is lost, nothing differs."""
+    """A LoRA whose up matrices are zero is exported without an error."""
     import torch
 
     from engines.training.export import export, write_adapter
@@ -274,7 +275,7 @@ _MODULES = {"flux": "single_transformer_blocks.5.proj_out", "qwen-edit": "transf
 
 @pytest.mark.parametrize(("family", "form"), _KEYS)
 def test_the_keys_of_a_file(family: str, form: str, tmp_path: Path) -> None:
-    """Written out in full: prefix, module, and what follows it, in each form."""
+    """The complete keys of a module are the documented ones, in each form."""
     from safetensors import safe_open
 
     from engines.training.export import export, write_adapter

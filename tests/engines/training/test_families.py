@@ -1,4 +1,4 @@
-"""Each family shows its transformer what that was trained on."""
+"""Tests that each family gives its transformer the inputs that it was trained with."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 class _Recorder:
-    """A transformer that remembers its inputs, and predicts 1 for a target's tokens and 9 for what follows."""
+    """Records a transformer's inputs; predicts 1 for a target's tokens and 9 for the references'."""
 
     def __init__(self, target_tokens: int) -> None:
         self.config = SimpleNamespace(guidance_embeds=True, in_channels=64)
@@ -54,7 +54,7 @@ def _qwen_batch(size: int = 2) -> dict[str, Any]:
 
 
 def test_flux_gets_sigma_as_its_timestep(make_trainer) -> None:
-    """FLUX multiplies its timestep by 1000 itself: it is handed σ in 0…1, and the guidance it is trained at."""
+    """FLUX gets σ in 0…1, which it multiplies by 1000 itself, and the guidance of the training."""
     import torch
 
     transformer, batch = _Recorder(16), _flux_batch()
@@ -66,7 +66,7 @@ def test_flux_gets_sigma_as_its_timestep(make_trainer) -> None:
 
 
 def test_loss_is_of_the_velocity(make_trainer) -> None:
-    """A prediction of noise − picture has no loss; one that is off by 1 everywhere has a loss of 1."""
+    """A prediction of noise − picture has a loss of 0; one that is off by 1 everywhere has a loss of 1."""
     import torch
 
     family, batch = make_trainer("flux").family, _flux_batch()
@@ -80,7 +80,7 @@ def test_loss_is_of_the_velocity(make_trainer) -> None:
 
 
 def test_noise_levels_mix_as_the_sampler_unmixes(make_trainer) -> None:
-    """x_σ = (1 − σ)·x₀ + σ·ε: at σ = 1 the transformer sees noise alone, near 0 the picture."""
+    """x_σ = (1 − σ)·x₀ + σ·ε: at σ = 1 the transformer gets noise alone, at 0 the picture."""
     import torch
 
     from engines.drawing.latents import pack
@@ -94,7 +94,7 @@ def test_noise_levels_mix_as_the_sampler_unmixes(make_trainer) -> None:
 
 
 def test_references_follow_clean_and_are_cropped(make_trainer) -> None:
-    """References enter after the target without noise, each with its own shape; their predictions don't count."""
+    """References follow the target without noise, each with its own shape; their predictions are not in the loss."""
     import torch
 
     from engines.drawing.latents import pack
@@ -113,7 +113,7 @@ def test_references_follow_clean_and_are_cropped(make_trainer) -> None:
 
 
 def test_instructions_are_padded_and_masked(make_trainer) -> None:
-    """Instructions of unequal length share a batch: the shorter is filled up, and the filling is masked."""
+    """Instructions of unequal length share a batch: the shorter is padded, and the padding is masked."""
     import torch
 
     rows = [_qwen_batch(1), _qwen_batch(1)]
@@ -126,9 +126,9 @@ def test_instructions_are_padded_and_masked(make_trainer) -> None:
 
 
 def test_targets_are_what_they_should_be(make_trainer, make_run, host_lease, tmp_path) -> None:
-    """Attention and MLP layers of every block get a LoRA, or attention alone; modulation, embedders, the way out none.
+    """Attention and MLP layers of every block get a LoRA, or attention alone; modulation, embedders and output do not.
 
-    The widths that estimates are made of are those of the layers, where a hidden size is what the family says it is.
+    The widths for the estimates are those of the layers.
     """
     import re
 
@@ -150,7 +150,7 @@ def test_targets_are_what_they_should_be(make_trainer, make_run, host_lease, tmp
 
 
 def test_unknown_targets_name_those_there_are(make_trainer, make_run, tmp_path) -> None:
-    """Before the card is asked for."""
+    """The plan refuses an unknown name with the known ones."""
     trainer = make_trainer("flux")
 
     with pytest.raises(BadInput, match="no targets named mlp") as error:
@@ -159,7 +159,7 @@ def test_unknown_targets_name_those_there_are(make_trainer, make_run, tmp_path) 
 
 
 def test_source_and_result_are_sized_alike(make_trainer, make_run, host_lease, tmp_path) -> None:
-    """The same rule sizes both of a pair, at training's resolution too, so that nothing learns to shift."""
+    """Both pictures of a pair get the same size, at any resolution, so that no LoRA learns to shift."""
     import torch
     from PIL import Image
 
@@ -172,7 +172,7 @@ def test_source_and_result_are_sized_alike(make_trainer, make_run, host_lease, t
 
 
 def test_previews_must_be_of_the_family(make_trainer) -> None:
-    """A prompt is no edit, and an edit is no prompt."""
+    """An editor refuses a prompt as a preview."""
     from engines.training.family import narrowed
 
     with pytest.raises(BadInput, match="must be EditItem, not GenerateParams"):
@@ -180,7 +180,7 @@ def test_previews_must_be_of_the_family(make_trainer) -> None:
 
 
 def test_captions_longer_than_the_encoder_reads_are_told(make_trainer) -> None:
-    """To the token: what just fits is read, one word more is not; an editor's encoder cuts nothing off."""
+    """A caption that just fits is read whole, and one token more is not; an editor cuts nothing off."""
     trainer, editor = make_trainer("flux"), make_trainer("qwen-edit")
     tokenizer, most = trainer.family._tokenizers["tokenizer_2"], trainer.family.text_tokens()
     captions = ["red " * count for count in range(1, 3 * most)]

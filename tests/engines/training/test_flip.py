@@ -1,4 +1,4 @@
-"""Pictures as seen in a mirror."""
+"""Tests mirrored examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_mirrored_item_is_mirrored_whole(tmp_path: Path) -> None:
-    """Its crop, its mask and every reference; whoever asks for it by content does not get the other."""
+    """Its crop, its mask and every reference are mirrored, and its hashes differ from those of the original."""
     from engines.api.protocols import TrainItem
     from engines.training.data import read_sources
 
@@ -31,7 +31,7 @@ def test_a_mirrored_item_is_mirrored_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 def test_half_of_the_examples_are_mirrored(family, make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """Drawn from the seed, picture and mask and reference as one; the noise is that of a run without flip."""
+    """The seed decides, for picture, mask and references together; the noise is that of a run without flip."""
     import torch
 
     from engines.training.data import read_sources
@@ -52,7 +52,7 @@ def test_half_of_the_examples_are_mirrored(family, make_trainer, make_run, host_
         encoded = encode(trainer.family, chosen, sources, host_lease(trainer.plan(chosen)), steps)
         device = torch.device("cpu")
         lowered = terms(trainer.family, encoded, params)
-        return encoded, [[term.draw(number, [0, 1], device) for number in range(12)] for term in lowered]
+        return encoded, [[term.batch(number, [0, 1], device) for number in range(12)] for term in lowered]
 
     encoded, (flow, preserved) = draws(flip=True)
     _, (unflipped, _) = draws(flip=False)
@@ -63,26 +63,26 @@ def test_half_of_the_examples_are_mirrored(family, make_trainer, make_run, host_
     }
     names = [name for name in rows[True][0] if name == "latents" or name.startswith("reference_")]
     seen = []
-    for draw, told in zip(flow, preserved, strict=True):
+    for batch, of_class in zip(flow, preserved, strict=True):
         for place in range(2):
             turn = [
                 turned for turned, known in rows.items() for row in known
-                if torch.equal(row["latents"][0], draw.batch["latents"][place])
+                if torch.equal(row["latents"][0], batch.tensors["latents"][place])
             ]  # fmt: skip
-            (one,) = [row for row in rows[turn[0]] if torch.equal(row["latents"][0], draw.batch["latents"][place])]
-            assert all(torch.equal(one[name][0], draw.batch[name][place]) for name in names)
+            (one,) = [row for row in rows[turn[0]] if torch.equal(row["latents"][0], batch.tensors["latents"][place])]
+            assert all(torch.equal(one[name][0], batch.tensors[name][place]) for name in names)
             outside = run.params.mask_outside
-            assert torch.allclose(outside + (1 - outside) * one["mask"][0], draw.batch["mask"][place])
-            assert torch.equal(told.batch["latents"][place], draw.batch["latents"][place])
+            assert torch.allclose(outside + (1 - outside) * one["mask"][0], batch.tensors["mask"][place])
+            assert torch.equal(of_class.tensors["latents"][place], batch.tensors["latents"][place])
             seen += turn
     assert {False, True} == set(seen)
-    assert all(torch.equal(a.batch["latents"], b.batch["latents"]) for a, b in zip(flow, again, strict=True))
+    assert all(torch.equal(a.tensors["latents"], b.tensors["latents"]) for a, b in zip(flow, again, strict=True))
     assert all(torch.equal(a.noise, b.noise) for a, b in zip(flow, unflipped, strict=True))
     assert all(torch.equal(a.sigma, b.sigma) for a, b in zip(flow, unflipped, strict=True))
 
 
 def test_a_plain_run_needs_no_mirror(make_trainer, make_run, host_lease, steps, tmp_path: Path) -> None:
-    """Off, nothing more is encoded; on, what was encoded before is found, and its mirror images alone are new."""
+    """Without flip nothing more is encoded; with it only the mirror images are new."""
     from engines.training.data import read_sources
     from engines.training.encoding import encode
 

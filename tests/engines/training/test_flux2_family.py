@@ -1,4 +1,4 @@
-"""FLUX.2 [klein] in the training loop."""
+"""Tests the training of FLUX.2 [klein]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def trainer(flux2_folder: Path) -> Any:
-    """The one training loop, over the tiny model."""
+    """Returns a trainer of the tiny model."""
     from engines.training.trainer import LoraTrainer
 
     return LoraTrainer(dataclasses.replace(SPEC, trainer=ROW.trainer), flux2_folder)
@@ -28,7 +28,7 @@ def trainer(flux2_folder: Path) -> Any:
 
 @pytest.fixture
 def run(tmp_path: Path) -> TrainRun:
-    """Four drawings of a figure, a few steps, one preview."""
+    """Returns a run over four drawings of a figure, with a few steps and one preview."""
     items = []
     for index in range(4):
         image = Image.new("RGB", (64, 64), "white")
@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> TrainRun:
 
 
 def _loss(trainer: Any, run: TrainRun, lease: Any, loras: tuple[LoraUse, ...]) -> float:
-    """The loss over all four at fixed noise, without or with an adapter."""
+    """Returns the loss over all four at fixed noise, without or with an adapter."""
     import torch
 
     from engines.drawing.lora_files import attached
@@ -58,7 +58,7 @@ def _loss(trainer: Any, run: TrainRun, lease: Any, loras: tuple[LoraUse, ...]) -
 
 
 def test_training_makes_the_loss_fall(trainer, run, host_lease, steps, flux2_folder) -> None:
-    """Forty steps on four pictures: the loss at fixed noise falls, and the saved file draws what the trainer drew."""
+    """After forty steps the loss at fixed noise is lower, and the saved file draws the trainer's previews."""
     from engines.families.flux2.engine import Flux2
 
     lease = host_lease(trainer.plan(run))
@@ -87,7 +87,7 @@ def test_learns_in_attention_and_mlp_alone(trainer, run, host_lease) -> None:
 
 
 def test_the_memory_estimate_knows_the_widths(trainer, flux2_folder) -> None:
-    """The adapter's share of the estimate is made of as many weights as the LoRA has."""
+    """The adapter's share of the estimate is computed from the LoRA's number of weights."""
     from engines.weights import components
 
     one, two = (trainer.family.working_bytes(TrainParams(rank=rank, resolution=64)) for rank in (1, 2))
@@ -98,7 +98,7 @@ def test_the_memory_estimate_knows_the_widths(trainer, flux2_folder) -> None:
 
 @pytest.mark.parametrize("form", ["diffusers", "kohya", "comfyui"])
 def test_other_forms_act_the_same(form: str, trainer, flux2_folder, tmp_path) -> None:
-    """Exported for another tool and read back, every module returns with its alpha and none is left over."""
+    """Exported for another tool and read back, every module has the same effect, and none is left over."""
     import torch
     from peft import LoraConfig, get_peft_model_state_dict
 
@@ -128,8 +128,8 @@ def test_other_forms_act_the_same(form: str, trainer, flux2_folder, tmp_path) ->
 
 
 def test_captions_longer_than_the_encoder_reads_are_told(trainer: Any) -> None:
-    """The chat around a caption counts: two captions of which both are cut off alike are read as the same."""
+    """The chat template around a caption is included in its length."""
     most = trainer.family.text_tokens()
     short, long = "red", "red " * (2 * most)
-    assert list(trainer.cut([short, long])) == ([1] if trainer.family.reads_whole(short) else [0, 1])
+    assert list(trainer.cut([short, long])) == ([1] if trainer.family.fits_encoder(short) else [0, 1])
     assert trainer.cut([long]) == [0]

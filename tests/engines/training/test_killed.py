@@ -1,4 +1,4 @@
-"""SIGKILL at any moment of a training, and what is resumed is what was never interrupted."""
+"""Tests that a training killed at any moment resumes as if it had never been interrupted."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KNOBS = {
 
 
 def _train(runs: list[tuple[Path, list[tuple[int, int]], bool]]) -> list[list[int]]:
-    """How each process of each run ended."""
+    """Returns how each process of each run ended."""
     told = json.dumps([(str(folder), kills, stale) for folder, kills, stale in runs])
     script = [sys.executable, "-m", "tests.engines.training.killing", told]
     done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -60,16 +60,16 @@ def _same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _kills(seed: str) -> list[tuple[int, int]]:
-    """(step, calls): when each process dies, drawn from everywhere in the run."""
+    """Returns the (step, calls) at which the processes die, drawn from the whole run."""
     dice = random.Random(seed)
     return [(step, dice.randint(1, CALLS)) for step in sorted(dice.sample(range(1, STEPS - 3), KILLS))]
 
 
 def test_twenty_kills_change_nothing(make_run, tmp_path: Path) -> None:
-    """Each embedded model, killed at twenty random moments whatever it was doing, ends with the unbroken run's bits.
+    """Each embedded model, killed at twenty random moments, ends with the unbroken run's weights to the bit.
 
-    With 8-bit moments, an average and previews, of which all lives together have told the unbroken run's. The weights
-    are others where a resume finds another optimiser state: the comparison sees it.
+    It has 8-bit moments, an average and previews, and all its processes together report the unbroken run's previews. A
+    resume with another optimiser state ends with other weights, so the comparison can fail.
     """
     folders = {}
     for family, (model, weights) in MODELS.items():

@@ -1,4 +1,4 @@
-"""The embedded models learn, and only when the maths is right."""
+"""Tests that the embedded models learn, and only with the right maths."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _KNOBS = {"steps": 24, "batch_size": 4, "rank": 8, "learning_rate": 2e-3, "capti
 
 @pytest.fixture
 def mini_trainer(tmp_path: Path) -> Any:
-    """`mini_trainer(family)`: a trainer of an embedded model."""
+    """Returns `mini_trainer(family)`, which makes a trainer of an embedded model."""
     registry = Registry(_ASSETS, tmp_path)
     return lambda family: registry.trainer(_MODELS[family])
 
 
 def _loss(trainer: Any, run: TrainRun, lease: Any, adapter: Path | None) -> float:
-    """The true loss over all twelve at fixed noise and noise levels, without or with an adapter."""
+    """Returns the true loss over all twelve at fixed noise and noise levels, without or with an adapter."""
     import torch
 
     from engines.drawing.lora_files import attached
@@ -49,7 +49,7 @@ def _loss(trainer: Any, run: TrainRun, lease: Any, adapter: Path | None) -> floa
 
 @pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 def test_loss_falls(family: str, mini_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """Twelve pictures: after a few dozen steps the loss over them, at the same noise, is clearly lower."""
+    """After a few dozen steps on twelve pictures the loss over them, at the same noise, is clearly lower."""
     trainer, run = mini_trainer(family), make_run(tmp_path, family, previews=False, **_KNOBS)
     lease = host_lease(trainer.plan(run))
     before = _loss(trainer, run, lease, None)
@@ -60,7 +60,7 @@ def test_loss_falls(family: str, mini_trainer, make_run, train, host_lease, tmp_
 
 
 def test_loss_does_not_fall_where_the_sign_is_wrong(mini_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """Taught picture − noise instead, the same steps make the true loss worse: the test above can fail."""
+    """With the target picture − noise the same steps raise the true loss, so the test above can fail."""
     from engines.families.flux.training import FluxAdapter
 
     class Backwards(FluxAdapter):

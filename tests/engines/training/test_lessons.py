@@ -1,4 +1,4 @@
-"""Every way of training learns a figure it has never seen, and a broken one does not."""
+"""Tests that every way of training learns a new figure, and that a broken one does not."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ both = pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 
 @pytest.fixture(scope="module")
 def schools() -> dict[str, Path]:
-    """Each family's taught base, once it has been asked for."""
+    """Holds each family's trained base model once it was made."""
     return {}
 
 
 @pytest.fixture
 def lesson(make_trainer, host_lease, schools, tmp_path: Path, tmp_path_factory) -> Callable[[str], Any]:
-    """`lesson(family)`: a base that knows dark backgrounds, and a figure on a white one."""
+    """Returns `lesson(family)`: a base model trained on dark backgrounds, and a figure on a white one."""
     from tests.engines.training.lesson import Lesson, school
 
     def make(family: str) -> Any:
@@ -64,7 +64,7 @@ def lesson(make_trainer, host_lease, schools, tmp_path: Path, tmp_path_factory) 
     ],
 )
 def test_it_is_learned(family: str, knobs: dict[str, Any], lesson) -> None:
-    """The loss falls at every noise level, and what is drawn comes nearer to the figure."""
+    """The loss falls at every noise level, and the drawings come nearer to the figure."""
     taught = lesson(family)
     run = taught.run(**knobs)
     assert taught.learned(run, taught.train(run))
@@ -80,7 +80,7 @@ def test_it_is_learned(family: str, knobs: dict[str, Any], lesson) -> None:
     ],
 )
 def test_a_wrong_sign_learns_nothing(family: str, knobs: dict[str, Any], lesson) -> None:
-    """Taught picture − noise, the same steps lead away, whatever else is chosen: the test above can fail."""
+    """With the target picture − noise the same steps fail, whatever the other knobs, so the test above can fail."""
     taught = lesson(family)
     kind = type(taught.trainer.family)
 
@@ -94,7 +94,7 @@ def test_a_wrong_sign_learns_nothing(family: str, knobs: dict[str, Any], lesson)
 
 @pytest.mark.parametrize(("family", "mu"), [("flux", -8.0), ("flux", 8.0), ("qwen-edit", -8.0)])
 def test_a_wrong_shift_learns_nothing(family: str, mu: float, lesson) -> None:
-    """Shown hardly any noise, or hardly anything else, it does not learn the levels between."""
+    """With noise levels near 0 or 1 alone it does not learn those between."""
     taught = lesson(family)
     kind = type(taught.trainer.family)
 
@@ -108,7 +108,7 @@ def test_a_wrong_shift_learns_nothing(family: str, mu: float, lesson) -> None:
 
 @both
 def test_latents_of_another_scale_teach_nothing(family: str, lesson) -> None:
-    """Pictures as the VAE gives them, its shift and scale left out, are not what is drawn: they lead elsewhere."""
+    """Latents without the VAE's shift and scale teach something other than what is drawn."""
     import torch
 
     taught = lesson(family)
@@ -131,7 +131,7 @@ def test_latents_of_another_scale_teach_nothing(family: str, lesson) -> None:
 
 @both
 def test_a_mask_says_what_is_learned(family: str, lesson) -> None:
-    """With a mask over the upper half, the loss falls there, at every noise level; below, far less than without it."""
+    """With a mask over the upper half the loss falls there, and below it falls far less than without the mask."""
     from PIL import Image
 
     taught = lesson(family)
@@ -151,7 +151,7 @@ def test_a_mask_says_what_is_learned(family: str, lesson) -> None:
 
 @both
 def test_output_preservation_keeps_the_class(family: str, lesson) -> None:
-    """Told of the class, the model answers much more as its base than after the same training without the term."""
+    """With the class's words the predictions stay nearer to the base model's than after training without the term."""
     taught = lesson(family)
     plain, kept = taught.run("plain"), taught.run("kept", dop_weight=1.0)
     adapter = taught.train(kept)
@@ -165,7 +165,7 @@ def test_output_preservation_keeps_the_class(family: str, lesson) -> None:
 
 @both
 def test_prior_preservation_keeps_the_class(family: str, lesson) -> None:
-    """Over what the base drew of the class, the loss stays far lower than after the same training without the term."""
+    """Over the base model's class pictures the loss stays far lower than after training without the term."""
     taught = lesson(family)
     plain, kept = taught.run("plain"), taught.run("kept", prior_weight=1.0, prior_pictures=4)
     adapter = taught.train(kept)
@@ -180,7 +180,7 @@ def test_prior_preservation_keeps_the_class(family: str, lesson) -> None:
 
 
 def test_alpha_means_what_it_says(lesson) -> None:
-    """What is learned counts alpha ÷ rank: in training, read back, and merged into the base by hand, alike."""
+    """The learned change is scaled by alpha ÷ rank alike in training, read back, and merged into the base by hand."""
     import torch
     from peft import set_peft_model_state_dict
 

@@ -1,4 +1,4 @@
-"""The terms of the loss, and what each is shown."""
+"""Tests the terms of the loss and their batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _terms(trainer: Any, run: Any, lease: Any) -> Any:
 
 
 def _masked(run: Any, folder: Path, box: tuple[int, int, int, int]) -> Any:
-    """The run with a mask that is white in a box, on its first item alone."""
+    """Returns the run with a mask on its first item that is white in a box."""
     mask = Image.new("L", (64, 64))
     mask.paste(255, box)
     mask.save(folder / "mask.png")
@@ -37,7 +37,7 @@ def _masked(run: Any, folder: Path, box: tuple[int, int, int, int]) -> Any:
 
 @both
 def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """A wordless row has the encoding of no words at all, the others their own; who it is hangs on seed and number."""
+    """A dropped caption is encoded as the empty one; which are dropped depends on the seed and the batch's number."""
     import torch
 
     trainer, device = make_trainer(family), torch.device("cpu")
@@ -50,15 +50,15 @@ def test_captions_are_dropped_as_often_as_asked(family, make_trainer, make_run, 
         references = [Image.open(path).convert("RGB") for path in run.items[0].references]
         *said, unsaid = (_read(trainer.family.encode_words(parts, words, references)) for words in (*captions, ""))
 
-    drawn = [[_read(row) for row in _rows(term.draw(number, ALL, device).batch)] for number in range(100)]
+    drawn = [[_read(row) for row in _rows(term.batch(number, ALL, device).tensors)] for number in range(100)]
     wordless = [[row == unsaid for row in rows] for rows in drawn]
 
     assert {row for rows in drawn for row in rows} == {*said, unsaid}
     assert sum(map(sum, wordless)) / 400 == pytest.approx(0.3, abs=0.06)
-    assert drawn[7] == [_read(row) for row in _rows(again.draw(7, ALL, device).batch)]
+    assert drawn[7] == [_read(row) for row in _rows(again.batch(7, ALL, device).tensors)]
     other = _terms(trainer, dataclasses.replace(run, params=run.params.replace(seed=6)), lease)[0]
     assert wordless != [
-        [_read(row) == unsaid for row in _rows(other.draw(number, ALL, device).batch)] for number in range(100)
+        [_read(row) == unsaid for row in _rows(other.batch(number, ALL, device).tensors)] for number in range(100)
     ]
 
 
@@ -67,19 +67,19 @@ def _rows(batch: Any) -> list[dict[str, Any]]:
 
 
 def _read(row: Any) -> bytes:
-    """What a row says, without what pads it."""
+    """Returns a row's embedding without its padding."""
     embeds = row["prompt_embeds"][0]
     return (embeds[row["prompt_mask"][0].bool()] if "prompt_mask" in row else embeds).numpy().tobytes()
 
 
 def test_a_mask_weighs_places(make_trainer) -> None:
-    """An error outside counts as much as the mask says there; the mean is over what counts, so size does not matter."""
+    """Errors are weighted by the mask, and divided by its mean, so that the mask's size does not matter."""
     import torch
 
     from engines.families.flux.training import FluxAdapter
 
     class Off(FluxAdapter):
-        """Wrong by 1 in the left half, by 3 in the right."""
+        """Predicts with an error of 1 in the left half and of 3 in the right."""
 
         def predict(self, transformer: Any, batch: Any, noise: Any, sigma: Any, guidance: float) -> Any:
             from engines.drawing.latents import pack
@@ -103,13 +103,13 @@ def test_a_mask_weighs_places(make_trainer) -> None:
 
 @both
 def test_a_mask_goes_the_way_of_its_picture(family, make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """It is scaled and cropped alike and lies on the latents; items without one count everywhere."""
+    """It is scaled and cropped like its picture; items without one have weight 1 everywhere."""
     import torch
 
     trainer = make_trainer(family)
     run = _masked(make_run(tmp_path, family, previews=False, mask_outside=0.25), tmp_path, (32, 0, 64, 64))
     (term,) = _terms(trainer, run, host_lease(trainer.plan(run)))
-    masks = [term.draw(number, ALL, torch.device("cpu")).batch["mask"] for number in range(6)]
+    masks = [term.batch(number, ALL, torch.device("cpu")).tensors["mask"] for number in range(6)]
     rows = torch.cat(masks)
     half = [row for row in rows if row.min() < 1]
 
@@ -120,7 +120,7 @@ def test_a_mask_goes_the_way_of_its_picture(family, make_trainer, make_run, host
 
 
 def test_a_wide_picture_and_its_mask_lose_the_same_ends(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """What is cropped from the one is cropped from the other."""
+    """Both are cropped alike."""
     import torch
 
     trainer = make_trainer("flux")
@@ -137,7 +137,7 @@ def test_a_wide_picture_and_its_mask_lose_the_same_ends(make_trainer, make_run, 
 
 
 def test_unusable_masks_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """One of another size, or without a white place."""
+    """A mask of another size, or without a white place, is refused."""
     run = _masked(make_run(tmp_path, previews=False), tmp_path, (0, 0, 0, 0))
     with pytest.raises(BadInput, match="is black"):
         train(make_trainer("flux"), run)
@@ -147,9 +147,9 @@ def test_unusable_masks_are_refused(make_trainer, make_run, train, tmp_path: Pat
 
 
 def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """With the adapter off the answers are the base's: nothing to lower while the adapter says nothing, then there is.
+    """With the adapter off the predictions are the base model's: the term is 0 for a new adapter, and above 0 later.
 
-    It is shown the class's words with the same picture, noise and levels, and leaves the adapter on.
+    Its batch has the class's words with the same pictures, noise and levels, and the adapter is on afterwards.
     """
     import torch
 
@@ -163,22 +163,22 @@ def test_preservation_is_of_the_base(make_trainer, make_run, host_lease, tmp_pat
         transformer = parts["transformer"]
         with trainable(transformer, run.params, trainer.family.targeted(run.params)) as weights:
             device = torch.device("cpu")
-            asked, draw = flow.draw(3, ALL, device), kept.draw(3, ALL, device)
+            plain, of_class = flow.batch(3, ALL, device), kept.batch(3, ALL, device)
             assert kept.weight == 0.5
-            assert torch.equal(asked.noise, draw.noise) and torch.equal(asked.sigma, draw.sigma)
-            assert torch.equal(asked.batch["latents"], draw.batch["latents"])
-            assert not torch.equal(asked.batch["prompt_embeds"], draw.batch["prompt_embeds"])
-            assert kept.losses(transformer, draw).mean().item() == 0.0
+            assert torch.equal(plain.noise, of_class.noise) and torch.equal(plain.sigma, of_class.sigma)
+            assert torch.equal(plain.tensors["latents"], of_class.tensors["latents"])
+            assert not torch.equal(plain.tensors["prompt_embeds"], of_class.tensors["prompt_embeds"])
+            assert kept.losses(transformer, of_class).mean().item() == 0.0
             for weight in weights:
                 weight.data.normal_(0, 0.1, generator=torch.Generator().manual_seed(1))
-            loss = kept.losses(transformer, draw).mean()
+            loss = kept.losses(transformer, of_class).mean()
             loss.backward()
             assert loss.item() > 0
             assert all(weight.grad is not None for weight in weights)
 
 
 def test_only_captions_with_the_trigger_are_preserved(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """The others have no class words: a batch of them gives the term nothing to say."""
+    """The other captions have no class words, and a batch of these alone is None."""
     import torch
 
     trainer = make_trainer("flux")
@@ -187,13 +187,13 @@ def test_only_captions_with_the_trigger_are_preserved(make_trainer, make_run, ho
     run = dataclasses.replace(run, items=(*silent, *run.items[6:]))
     _, kept = _terms(trainer, run, host_lease(trainer.plan(run)))
 
-    drawn = [kept.draw(number, ALL, torch.device("cpu")) for number in range(12)]
-    assert sum(draw is None for draw in drawn) == 6
+    batches = [kept.batch(number, ALL, torch.device("cpu")) for number in range(12)]
+    assert sum(batch is None for batch in batches) == 6
 
 
 @both
 def test_class_pictures_are_drawn_once(family, make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """By the base model, into the run's folder; a resume finds them there, and asks for no encoder."""
+    """The base model draws them into the run's folder; a resume finds them and leases no encoder."""
     trainer = make_trainer(family)
     run = make_run(tmp_path, family, previews=False, steps=2, save_every=0, prior_weight=1.0, prior_pictures=3)
     items = tuple(dataclasses.replace(item, caption="ohwx person, smiling") for item in run.items)
@@ -212,7 +212,7 @@ def test_class_pictures_are_drawn_once(family, make_trainer, make_run, train, ho
 
 
 def test_no_caption_to_make_a_class_of(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Where no caption says the trigger, prior preservation says so instead of drawing anything."""
+    """Prior preservation without a caption that has the trigger is refused before anything is drawn."""
     run = make_run(tmp_path, previews=False, prior_weight=1.0)
     with pytest.raises(BadInput, match="No caption says"):
         train(make_trainer("flux"), dataclasses.replace(run, trigger="sks"))

@@ -1,4 +1,4 @@
-"""What an adapter's file says of itself, and that a layer acts by it."""
+"""Tests an adapter file's metadata, and that a layer acts by it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_foreign_file_is_refused(lora_file: Path, tmp_path: Path) -> None:
-    """A file without our metadata tells neither family nor alpha: it is not converted by guesses."""
+    """A file without our metadata has neither family nor alpha, and is not converted."""
     from engines.training.export import export
 
     with pytest.raises(LoraMismatch, match="not trained here"):
@@ -31,7 +31,7 @@ def test_foreign_file_is_refused(lora_file: Path, tmp_path: Path) -> None:
 def test_adapter_acts_at_alpha_over_rank(
     family: str, make_trainer: Any, make_run: Any, train: Any, host_lease: Any, tmp_path: Path
 ) -> None:
-    """Loaded for drawing, a trained file adds alpha / rank times its product to each layer, and tells what it is."""
+    """Loaded for drawing, a trained file adds alpha / rank times its product to each layer, and describes itself."""
     import torch
 
     from engines.drawing.lora_files import attached, read_adapter
@@ -94,7 +94,7 @@ _TOLD = {
 
 @pytest.mark.parametrize("form", ["diffusers", "kohya", "comfyui"])
 def test_the_file_says_what_is_known_of_it(form: str, tmp_path: Path) -> None:
-    """Under the names of ModelSpec 1.0.1 and of kohya's trainer; and an export says what its source said."""
+    """All entries of ModelSpec 1.0.1 and of kohya's trainer are written, and an export keeps those of its source."""
     from safetensors import safe_open
 
     from engines.api.params import TrainParams
@@ -137,7 +137,7 @@ def test_the_file_says_what_is_known_of_it(form: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_file_names_the_version_of_its_model(family: str, model: str, architecture: str, version: str) -> None:
-    """As musubi-tuner's sai_model_spec.py spells it; each leads back to its family."""
+    """The names are those of musubi-tuner's sai_model_spec.py, and each leads back to its family."""
     from engines.catalogue.registry import declared_family
 
     told = dataclasses.replace(info_of(family), base_model=model).metadata()
@@ -146,12 +146,12 @@ def test_a_file_names_the_version_of_its_model(family: str, model: str, architec
 
 
 def test_an_editors_file_has_no_words_to_say() -> None:
-    """Without a trigger there is no tag to count."""
+    """Without a trigger there is no tag frequency."""
     assert "ss_tag_frequency" not in dataclasses.replace(info_of("qwen-edit"), trigger="").metadata()
 
 
 def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
-    """A file without a date, a licence or a recipe, as older ones are, has no empty entries for them, and is read."""
+    """A file without a date, a licence or parameters has no empty entries for them, and can be read."""
     from engines.training.export import Info
 
     told = info_of("flux").metadata()
@@ -162,7 +162,7 @@ def test_what_is_not_known_is_not_said(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("narrow", [False, True])
 def test_the_hash_is_that_of_the_contents(narrow: bool, tmp_path: Path) -> None:
-    """modelspec.hash_sha256 covers all bytes after the header, also where types of two widths lie in one file."""
+    """modelspec.hash_sha256 covers all bytes after the header, also with types of two widths in one file."""
     from engines.training.export import converted, write_adapter, write_converted
 
     state, info = qwen_state(), info_of("qwen-edit")

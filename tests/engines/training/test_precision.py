@@ -1,4 +1,4 @@
-"""In which precision a training step computes."""
+"""Tests the precision of a training step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("named", [False, True])
 def test_attention_on_a_cpu_is_float32_between_narrow_products(named: bool) -> None:
-    """Within autocast it takes and gives bfloat16 and rounds once, at its end; gradients come back the same way."""
+    """Within autocast it takes and returns bfloat16 and rounds once, at its end; so do its gradients."""
     import torch
     from torch.nn.functional import scaled_dot_product_attention
 

@@ -1,4 +1,4 @@
-"""Our LoRAs in diffusers' own hands: loaded by `load_lora_weights`, they draw what they draw here."""
+"""Tests our LoRAs with diffusers' `load_lora_weights`: they draw what they draw here."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ EDIT = EditItem(world.draw(held_out_scene(90_000, framing="head")), WORDS)
 
 
 def _captioned(folder: Path) -> tuple[TrainItem, ...]:
-    """One unseen person, told by the trigger."""
+    """Returns items of one held-out person, captioned with the trigger."""
     scenes = [held_out_scene(index) for index in range(PICTURES)]
     return tuple(
         TrainItem(_saved(folder, f"{index}", scene), world.caption(scene, "ohwx person"))
@@ -50,7 +50,7 @@ def _captioned(folder: Path) -> tuple[TrainItem, ...]:
 
 
 def _edits(folder: Path) -> tuple[TrainItem, ...]:
-    """Backgrounds changed as told."""
+    """Returns items with changed backgrounds and their instructions."""
     pairs = [edit_pair(held_out_scene(index), f"public {index}", "background") for index in range(PICTURES)]
     return tuple(
         TrainItem(_saved(folder, f"{index}", pair.after), pair.instruction, (_saved(folder, f"{index}b", pair.before),))
@@ -86,7 +86,7 @@ def _flux_picture(pipe: Any) -> Any:
 
 
 def _qwen_pipeline(folder: Path) -> Any:
-    """The plain pipeline, without transformers' processor: its video half insists on torchvision."""
+    """Returns the plain pipeline, without transformers' processor, whose video half needs torchvision."""
     import torch
     from diffusers import QwenImageEditPlusPipeline
 
@@ -94,7 +94,7 @@ def _qwen_pipeline(folder: Path) -> Any:
 
 
 def _qwen_picture(pipe: Any) -> Any:
-    """The pipeline is handed what was read: it forwards no token types, so that it would place images flatly."""
+    """Draws with our embeddings: the pipeline passes no token types on, so that its image positions would be flat."""
     import torch
 
     from engines.families.qwen_edit import maths as qwen
@@ -122,7 +122,7 @@ def _qwen_picture(pipe: Any) -> Any:
 
 @contextmanager
 def _reference_area(area: int) -> Iterator[None]:
-    """The pipeline keeps the area of its references as a constant of its module: the small model has its own."""
+    """Sets the pipeline's area of references, a constant of its module, to that of the small model."""
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as module
 
     theirs, module.VAE_IMAGE_SIZE = module.VAE_IMAGE_SIZE, area
@@ -134,7 +134,7 @@ def _reference_area(area: int) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Way:
-    """How one embedded model is trained, and drawn with by us and by diffusers."""
+    """Describes how one embedded model is trained, and how we and diffusers draw with it."""
 
     model: str
     items: Callable[[Path], tuple[TrainItem, ...]]
@@ -161,7 +161,7 @@ def _registry() -> Registry:
 
 
 def _trained(way: Way, folder: Path, host_lease: Any, on_step: Any) -> Path:
-    """A LoRA after a few true steps on the embedded model."""
+    """Trains a LoRA for a few steps on the embedded model."""
     trainer = _registry().trainer(way.model)
     run = TrainRun(folder / "run", way.items(folder), LEARNING, trigger="ohwx")
     events = trainer.train(run, host_lease(trainer.plan(run)), on_step)
@@ -186,8 +186,9 @@ def _furthest(one: Any, other: Any) -> int:
 
 @pytest.mark.parametrize("way", [FLUX, QWEN], ids=lambda way: way.model)
 def test_the_public_loader_draws_what_we_draw(way: Way, tmp_path: Path, host_lease: Any, steps: Any) -> None:
-    """A trained LoRA, exported and loaded by diffusers' `load_lora_weights` in every form that it takes, gives our
-    picture to two grey levels, another one than without it, and every module of the file finds its place."""
+    """A trained LoRA, exported and loaded by diffusers' `load_lora_weights` in every form that it takes, draws our
+    picture to two grey levels, differs from the one without it, and has a place for every module.
+    """
     from engines.drawing.lora_files import read_adapter
 
     adapter = _trained(way, tmp_path, host_lease, steps)

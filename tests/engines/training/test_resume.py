@@ -1,4 +1,4 @@
-"""Trainings that were stopped, extended or begun anew: what goes on as if unbroken, and what is refused."""
+"""Tests that stopped, extended or restarted trainings go on as if unbroken, or are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 
 class _StopAfter:
-    """A user who presses cancel once a step is done."""
+    """Cancels once a step is done."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -30,7 +30,7 @@ class _StopAfter:
 
 @both
 def test_resume_is_bit_equal(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Three steps and a resume give the weights and the optimiser of six steps in one go, bit for bit."""
+    """Three steps and a resume give the weights and the optimiser of six steps in one go, to the bit."""
     trainer = make_trainer(family)
     whole, halves = make_run(tmp_path / "whole", family), make_run(tmp_path / "halves", family)
     expected = train(trainer, whole)
@@ -48,7 +48,7 @@ def test_resume_is_bit_equal(family, make_trainer, make_run, train, tmp_path: Pa
 
 @both
 def test_cancel_keeps_what_was_learned(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A cancel leaves a checkpoint at the step it came in, from which the end is the same to the bit."""
+    """A cancel saves a checkpoint at its step, from which the end is the same to the bit."""
     trainer = make_trainer(family)
     expected = train(trainer, make_run(tmp_path / "whole", family))
     run = make_run(tmp_path / "cancelled", family)
@@ -63,7 +63,7 @@ def test_cancel_keeps_what_was_learned(family, make_trainer, make_run, train, tm
 
 
 def test_cancel_announces_its_checkpoint(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """The last event before Cancelled is the checkpoint that was saved, so that it can be kept as a version."""
+    """The last event before Cancelled is the saved checkpoint, so that it can become a version."""
     trainer, run, seen = make_trainer("flux"), make_run(tmp_path), []
     with pytest.raises(Cancelled):
         for event in trainer.train(run, host_lease(trainer.plan(run)), _StopAfter(2)):
@@ -75,7 +75,7 @@ def test_cancel_announces_its_checkpoint(make_trainer, make_run, host_lease, tmp
 
 
 def test_cancel_while_encoding_saves_nothing(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Before the first step there is nothing to keep but the cache."""
+    """Before the first step a cancel leaves nothing but the cache."""
     with pytest.raises(Cancelled):
         train(make_trainer("flux"), make_run(tmp_path), on_step=_StopAfter(0))
 
@@ -84,7 +84,7 @@ def test_cancel_while_encoding_saves_nothing(make_trainer, make_run, train, tmp_
 
 @dataclasses.dataclass
 class _StopAt:
-    """A user who presses cancel when a step's message says a word."""
+    """Cancels when a step's message has a word."""
 
     step: int
     word: str
@@ -95,7 +95,7 @@ class _StopAt:
 
 
 def _until(life: Any, death: CheckpointSaved | None) -> list[Any]:
-    """What a training tells until it is cancelled, or its process dies with a checkpoint's event in hand."""
+    """Returns the events of a training until it is cancelled, or until its process dies with a given checkpoint."""
     told: list[Any] = []
     with contextlib.closing(life), contextlib.suppress(Cancelled):
         for event in life:
@@ -111,10 +111,10 @@ def _previews(events: list[Any]) -> dict[tuple[int, int], bytes]:
 
 @pytest.mark.parametrize("step", [2, 4])
 def test_previews_are_owed_until_they_are_told(step, make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """Broken off between a checkpoint and its previews, amid the run or at its end, a resume draws what is missing.
+    """Interrupted between a checkpoint and its previews, a resume draws those that are missing.
 
-    By a death, by a cancel after the step, by one in the second of two previews: all lives together have told the
-    unbroken run's previews and learned its weights, bit for bit, and one more life has nothing left to draw.
+    By a death, by a cancel after the step, by one in the second of two previews: together the processes report the
+    unbroken run's previews and learn its weights, to the bit, and a further resume draws nothing.
     """
     trainer = make_trainer("flux")
     run = make_run(tmp_path / "whole", steps=4, save_every=2, sample_every=2, ema_decay=0.5, cache=tmp_path / "cache")
@@ -135,7 +135,7 @@ def test_previews_are_owed_until_they_are_told(step, make_trainer, make_run, tra
 
 
 def test_done_run_only_says_so(make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """A finished run started again asks for no card and answers its adapter."""
+    """A finished run that is started again leases nothing and returns its adapter."""
     trainer, run = make_trainer("flux"), make_run(tmp_path)
     (*_, expected) = (event for event in train(trainer, run) if isinstance(event, CheckpointSaved))
     lease = host_lease(trainer.plan(run))
@@ -147,7 +147,7 @@ def test_done_run_only_says_so(make_trainer, make_run, train, host_lease, tmp_pa
 
 
 def test_extension_is_bit_equal(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """More steps asked of a finished run continue it as if they had been asked for at once."""
+    """A finished run continued with more steps equals a run with all steps from the start."""
     trainer, long = make_trainer("flux"), make_run(tmp_path / "long", steps=8)
     run = make_run(tmp_path / "extended")
     train(trainer, run)
@@ -158,7 +158,7 @@ def test_extension_is_bit_equal(make_trainer, make_run, train, tmp_path: Path) -
 
 
 def test_other_settings_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A changed knob is named, not mixed in."""
+    """A changed knob is refused by its name."""
     run = make_run(tmp_path)
     train(make_trainer("flux"), run)
 
@@ -167,7 +167,7 @@ def test_other_settings_are_refused(make_trainer, make_run, train, tmp_path: Pat
 
 
 def test_other_pictures_are_refused(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A picture more or less is another training."""
+    """A data set with one picture less is another training."""
     run = make_run(tmp_path)
     train(make_trainer("flux"), run)
 
@@ -190,7 +190,7 @@ def test_other_weights_are_refused(make_trainer, make_run, train, flux_folder: P
 
 
 def test_encoders_are_leased_once(make_trainer, make_run, train, host_lease, tmp_path: Path) -> None:
-    """What is in the cache is not encoded again: a resume never asks for the encoders."""
+    """Cached items are not encoded again: a resume never leases the encoders."""
     trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
     first = host_lease(trainer.plan(run))
     train(trainer, dataclasses.replace(run, params=run.params.replace(steps=3)), first)
@@ -216,7 +216,7 @@ _EVERYTHING = {"ema_decay": 0.9, "dop_weight": 1.0, "prior_weight": 0.5, "prior_
     ],
 )
 def test_whatever_is_trained_resumes_bit_equal(family, knobs, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Quantised or self-tuning optimisers, averages, further terms and quantised bases survive a checkpoint, too."""
+    """Quantised or self-tuning optimisers, averages, further terms and quantised bases resume to the bit."""
     trainer = make_trainer(family)
     whole = make_run(tmp_path / "whole", family, previews=False, **knobs)
     halves = dataclasses.replace(whole, folder=tmp_path / "halves")
@@ -226,9 +226,9 @@ def test_whatever_is_trained_resumes_bit_equal(family, knobs, make_trainer, make
 
 
 def test_another_trigger_is_another_training_where_it_is_learned(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """With output preservation the trigger chooses what is preserved: a resume with another is refused by its name.
+    """With output preservation the loss depends on the trigger, and a resume with another is refused by its name.
 
-    Without, it is a label on the file, and a resume goes on.
+    Without, the trigger is a label in the file, and the training resumes.
     """
     trainer = make_trainer("flux")
     for name, knobs in {"dop": {"dop_weight": 1.0}, "plain": {}}.items():
@@ -245,7 +245,7 @@ def test_another_trigger_is_another_training_where_it_is_learned(make_trainer, m
 
 
 def test_a_run_goes_on_from_another_runs_adapter(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Its first weights are that adapter's, not zero; one of another rank or alpha is refused before a step."""
+    """Its first weights are that adapter's; one of another rank or alpha is refused before the first step."""
     import torch
 
     from engines.drawing.lora_files import read_adapter

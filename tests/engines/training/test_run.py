@@ -1,4 +1,4 @@
-"""A run's folder trained by command: alone, on several processes, and what it says when it cannot."""
+"""Tests the command that trains a run's folder: alone, on several processes, and its failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _KNOBS = {"steps": 3, "batch_size": 3, "gradient_accumulation": 2, "save_every":
 
 
 def _write(run: TrainRun) -> Path:
-    """A run of the embedded FLUX, on four pictures."""
+    """Writes a run of the embedded FLUX on four pictures."""
     write(RunFile("mini-flux", _MINI, dataclasses.replace(run, items=run.items[:4])))
     return run.folder
 
@@ -39,7 +39,7 @@ def _adapter(folder: Path) -> dict[str, np.ndarray]:
 
 
 def _launch(folder: Path, processes: int) -> str:
-    """What `accelerate launch` makes of a run on the CPU; answers what all processes said."""
+    """Trains a run with `accelerate launch` on the CPU; returns all processes' standard error."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -59,10 +59,10 @@ def _launch(folder: Path, processes: int) -> str:
 
 
 def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
-    """Under `accelerate launch` each takes half of the examples: losses, bands and weights agree, and one keeps it all.
+    """Under `accelerate launch` each takes half of the examples: losses, bands and weights agree, and one writes files.
 
-    Three examples a batch and two batches a step, so that the halves are not whole batches. Where products are in
-    bfloat16, those of other batch sizes round otherwise: after the first step weights and losses part a little.
+    A step has two batches of three examples, so that the halves are not whole batches. Where products are in
+    bfloat16, other batch sizes round differently: after the first step weights and losses differ a little.
     """
     import torch
 
@@ -93,14 +93,14 @@ def test_two_processes_learn_what_one_does(make_run, tmp_path: Path) -> None:
 
 
 def test_too_few_examples_for_all_are_refused() -> None:
-    """A process without an example would only wait: what to raise is named."""
+    """A step with fewer examples than processes is refused with the knob to raise."""
     from engines.api.errors import BadInput
-    from engines.training.workers import Several
+    from engines.training.workers import DistributedWorkers
 
     class Three:
         num_processes, process_index, is_main_process = 3, 1, False
 
-    workers = Several(Three())  # type: ignore[arg-type]
+    workers = DistributedWorkers(Three())  # type: ignore[arg-type]
 
     assert [workers.share(0, 4), workers.share(4, 4)] == [[1], [0, 3]]
     with pytest.raises(BadInput, match="2 examples for 3 processes") as error:
@@ -109,20 +109,20 @@ def test_too_few_examples_for_all_are_refused() -> None:
 
 
 def test_every_example_is_somebodys() -> None:
-    """Over all processes each row of each part is there once, however they divide."""
-    from engines.training.workers import Several
+    """Each row of each part belongs to exactly one process, for any number of processes."""
+    from engines.training.workers import DistributedWorkers
 
     for processes in (1, 2, 3, 5):
         ours = []
         for index in range(processes):
             me = type("Me", (), {"num_processes": processes, "process_index": index, "is_main_process": not index})()
-            ours += [(part, row) for part in range(3) for row in Several(me).share(part * 4, 4)]
+            ours += [(part, row) for part in range(3) for row in DistributedWorkers(me).share(part * 4, 4)]
         assert sorted(ours) == [(part, row) for part in range(3) for row in range(4)]
 
 
 def test_what_cannot_be_trained_says_why(make_run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """No run, no such model, weights elsewhere, a folder that is in use: two lines and exit code 1."""
-    from engines.training.checkpoint import claimed
+    """No run, no such model, missing weights, a folder in use: two lines and exit code 1."""
+    from engines.training.checkpoint import locked
     from engines.training.run import main
 
     folder = _write(make_run(tmp_path / "run", previews=False, **_KNOBS))
@@ -130,7 +130,7 @@ def test_what_cannot_be_trained_says_why(make_run, tmp_path: Path, caplog: pytes
     write(RunFile("nobody-knows", _MINI, strange))
 
     codes = [main([str(tmp_path)]), main([str(strange.folder)]), main([str(folder), "--weights", str(tmp_path / "no")])]
-    with claimed(folder):
+    with locked(folder):
         codes.append(main([str(folder)]))
 
     assert codes == [1, 1, 1, 1]

@@ -1,4 +1,4 @@
-"""A run's folder: what goes in comes out, wherever the folder is moved."""
+"""Tests the files of a run's folder, which can be moved."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, GenerateParams, LoraUse, TrainParams
 from engines.api.protocols import EditItem, SampleDrawn, StepDone, TrainItem, TrainRun
-from engines.training.runfile import RUN, TOLD, RunFile, events, read, tell, write
+from engines.training.runfile import EVENTS, RUN, RunFile, append_event, events, read, write
 
 _STEP = StepDone(3, 9, 0.5, 0.4, 1e-4, 0.2, 1.5, (0.5, None, None), 1 << 30)
 
@@ -37,7 +37,7 @@ def _run(home: Path) -> TrainRun:
 
 
 def _same(one: TrainRun, other: TrainRun) -> bool:
-    """Equal, with previews' pictures compared by their pixels."""
+    """Returns whether two runs are equal, with previews' pictures compared by their pixels."""
 
     def bare(run: TrainRun) -> TrainRun:
         return dataclasses.replace(run, previews=())
@@ -54,7 +54,7 @@ def _same(one: TrainRun, other: TrainRun) -> bool:
 
 
 def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
-    """Every field, previews' pictures to the pixel, the weights' place."""
+    """Every field comes back, previews' pictures to the pixel, and the weights' folder."""
     run = _run(tmp_path)
 
     write(RunFile("mini-flux", tmp_path / "weights", run))
@@ -65,7 +65,7 @@ def test_a_run_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_character_that_moved_trains_from_its_new_place(tmp_path: Path) -> None:
-    """Paths follow the folder: nothing in it names where it was, but the weights."""
+    """Paths are relative to the folder: the file has no absolute path but that of the weights."""
     (tmp_path / "old").mkdir()
     write(RunFile("mini-flux", None, _run(tmp_path / "old")))
     (tmp_path / "old").rename(tmp_path / "new")
@@ -78,7 +78,7 @@ def test_a_character_that_moved_trains_from_its_new_place(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:
-    """Nothing there, torn, or of another version: cause and remedy, no traceback."""
+    """A missing, torn or foreign file is refused with cause and next action."""
     with pytest.raises(NotFound, match=RUN):
         read(tmp_path)
     for text in ('{"format": 1', '{"format": 9}', '{"format": 1}'):
@@ -89,11 +89,11 @@ def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_what_was_told_comes_back(tmp_path: Path) -> None:
-    """Steps and previews in their order; a line that a crash tore spoils no other."""
-    tell(tmp_path, _STEP)
-    with (tmp_path / TOLD).open("a") as stream:
+    """Steps and previews come back in their order; a torn line damages no other."""
+    append_event(tmp_path, _STEP)
+    with (tmp_path / EVENTS).open("a") as stream:
         stream.write("\n" + json.dumps({"step": 4})[:-3])
-    tell(tmp_path, SampleDrawn(4, 1, _picture()))
+    append_event(tmp_path, SampleDrawn(4, 1, _picture()))
 
     step, sample = events(tmp_path)
 

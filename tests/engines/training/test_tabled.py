@@ -1,4 +1,4 @@
-"""The training loop on a transformer whose modulation is a table."""
+"""Tests trainings of a transformer whose modulation is a table."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 def test_a_run_learns_and_its_first_preview_is_the_plain_one(
     toy_qwen, qwen_folder, make_run, train, host_lease, tmp_path: Path
 ) -> None:
-    """Steps, checkpoints and previews come as ever; before the first step the preview is the plain run's to the bit."""
+    """Steps, checkpoints and previews are as usual; the first preview is the plain run's to the bit."""
     from engines.training.trainer import LoraTrainer
     from engines.weights import modulation
 

@@ -1,4 +1,4 @@
-"""The training loop, with tiny models of both families."""
+"""Tests the training loop with tiny models of two families."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 @both
 def test_events_come_when_due(family, make_trainer, make_run, train, steps, tmp_path: Path) -> None:
-    """Previews at the start, every `sample_every` and the end; checkpoints every `save_every`; all steps told."""
+    """Previews come first, when due and at the end, checkpoints when due and at the end; each step is reported."""
     run = make_run(tmp_path, family, steps=5, save_every=2, sample_every=2)
 
     events = train(make_trainer(family), run)
@@ -39,7 +39,7 @@ def test_learning_rate_warms_up(make_trainer, make_run, train, tmp_path: Path) -
 
 
 def test_a_loss_that_is_no_number_ends_the_run(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A training that blew up says what to change, and leaves no checkpoint of the wreck."""
+    """A diverged training is ended with the next action, and leaves no checkpoint."""
     with pytest.raises(UserError, match="Lower the learning rate"):
         train(make_trainer("flux"), make_run(tmp_path, learning_rate=1e30))
 
@@ -63,7 +63,7 @@ def test_transformer_is_left_as_found(family, make_trainer, make_run, train, hos
 
 @both
 def test_checkpointing_learns_the_same(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """Recomputed activations change no bit of what is learned."""
+    """Recomputed activations change no bit of the adapter."""
     plain = train(make_trainer(family), make_run(tmp_path / "plain", family))
     recomputed = train(make_trainer(family), make_run(tmp_path / "gc", family, gradient_checkpointing=True))
 
@@ -71,7 +71,7 @@ def test_checkpointing_learns_the_same(family, make_trainer, make_run, train, tm
 
 
 def _gradients(trainer: Any, run: TrainRun, train: Any) -> tuple[StepDone, Any]:
-    """What the first step told, and the gradients that reached the optimiser: its first moments are a tenth of them."""
+    """Returns the first step, and the gradients that reached the optimiser: its first moments are a tenth of them."""
     import torch
 
     (told,) = (event for event in train(trainer, run) if isinstance(event, StepDone))
@@ -80,12 +80,12 @@ def _gradients(trainer: Any, run: TrainRun, train: Any) -> tuple[StepDone, Any]:
 
 @both
 def test_two_batches_of_one_are_one_of_two(family, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """At the same noise and levels, an accumulated step has the whole batch's loss and gradients, value for value."""
+    """At the same noise and levels an accumulated step has the whole batch's loss and gradients."""
     trainer = make_trainer(family)
     kind = type(trainer.family)
 
     class Still(kind):
-        """Each picture has its own noise, whenever it is shown."""
+        """Gives each picture the same noise whenever it occurs."""
 
         def losses(self, transformer: Any, batch: Any, noise: Any, sigma: Any, guidance: float) -> Any:
             noise = batch["latents"].flip(1, 2, 3).roll(3, 1)
@@ -107,7 +107,7 @@ def test_two_batches_of_one_are_one_of_two(family, make_trainer, make_run, train
 
 
 def test_clipping_bounds_what_is_applied(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """What reaches the optimiser has the norm that was asked for, and the direction it had; told is the norm before."""
+    """The optimiser's gradients have the norm that was set, and their direction; the reported norm is that before."""
     import torch
 
     trainer, knobs = make_trainer("flux"), {"previews": False, "steps": 1, "cache": tmp_path / "cache"}
@@ -123,7 +123,7 @@ def test_clipping_bounds_what_is_applied(make_trainer, make_run, train, tmp_path
 
 
 def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, train, pictures, tmp_path) -> None:
-    """An edit of two pictures trains to its end; another second one is another loss, by its words and latents alike."""
+    """An edit of two pictures is trained; another second one changes the loss, by its words and its latents alike."""
     import torch
 
     from engines.training.data import read_sources
@@ -138,11 +138,11 @@ def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, 
     learned = adapter_of(train(trainer, run, lease))
     encoded = encode(trainer.family, run, read_sources(items), lease, lambda *_: None)
     (term,) = terms(trainer.family, encoded, run.params)
-    draw = term.draw(0, range(2), torch.device("cpu"))
-    changed = [{}, *({name: draw.batch[name].flip(0)} for name in ("reference_0", "reference_1", "prompt_embeds"))]
+    batch = term.batch(0, range(2), torch.device("cpu"))
+    changed = [{}, *({name: batch.tensors[name].flip(0)} for name in ("reference_0", "reference_1", "prompt_embeds"))]
     with lease.stage("train") as parts, torch.no_grad():
         losses = [
-            term.losses(parts["transformer"], dataclasses.replace(draw, batch={**draw.batch, **other})).tolist()
+            term.losses(parts["transformer"], dataclasses.replace(batch, tensors={**batch.tensors, **other})).tolist()
             for other in changed
         ]
 
@@ -151,22 +151,51 @@ def test_a_second_reference_is_learned_from(make_trainer, make_run, host_lease, 
 
 
 @pytest.mark.parametrize(
-    ("knobs", "word"),
+    ("knobs", "words"),
     [
         ({"optimizer": "lion"}, "adamw8bit"),
-        ({"timestep_density": "cosmap"}, "uniform"),
+        ({"optimizer": "prodigy"}, "Set learning_rate to 1"),
+        ({"timestep_density": "cosmap"}, "weighted"),
+        ({"base": "int3"}, "nf4, int8"),
         ({"rank": 0}, "rank"),
         ({"steps": 0}, "steps"),
+        ({"alpha": float("inf")}, "alpha"),
+        ({"guidance": float("nan")}, "guidance"),
+        ({"learning_rate": float("inf")}, "learning_rate"),
+        ({"seed": 2**64}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"resolutions": (5, "x")}, "resolutions"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"max_grad_norm": -1.0}, "max_grad_norm"),
+        ({"ema_decay": 1.0}, "ema_decay"),
+        ({"mask_outside": -0.1}, "mask_outside"),
+        ({"resolution": 1024, "resolutions": (512, 1024)}, "below the resolution, 1024"),
+        ({"dop_weight": 1.0, "class_word": " "}, "class word"),
+        ({"prior_weight": 1.0, "prior_pictures": 0}, "prior_pictures"),
     ],
 )
-def test_impossible_settings_are_refused(knobs, word, make_trainer, make_run, train, tmp_path: Path) -> None:
-    """What could only fail later is refused before the card is asked for, naming what would do."""
-    with pytest.raises(BadInput, match=word):
-        train(make_trainer("flux"), make_run(tmp_path, **knobs))
+def test_impossible_knobs_are_refused(knobs, words, make_trainer, make_run, tmp_path: Path) -> None:
+    """The plan refuses what could only fail later, and names what is allowed."""
+    with pytest.raises(BadInput, match=words):
+        make_trainer("flux").plan(make_run(tmp_path, **knobs))
+
+
+def test_impossible_knobs_are_refused_before_anything_is_loaded(make_trainer, make_run, train, tmp_path: Path) -> None:
+    """A run that comes from a file is checked by the training itself, before it leases a stage."""
+    with pytest.raises(BadInput, match="rank"):
+        train(make_trainer("flux"), make_run(tmp_path, rank=0), lease=object())
+
+
+def test_preserving_a_class_needs_a_trigger(make_trainer, make_run, tmp_path: Path) -> None:
+    """Without the character's trigger word there is nothing that the class word could replace."""
+    trainer, run = make_trainer("flux"), make_run(tmp_path, dop_weight=1.0)
+    trainer.plan(run)
+    with pytest.raises(BadInput, match="trigger"):
+        trainer.plan(dataclasses.replace(run, trigger=""))
 
 
 def test_what_is_saved_and_shown_is_the_average(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """With EMA the adapter and the previews are the average's, while the raw weights go on as without it."""
+    """With EMA the adapter and the previews are those of the average, while the trained weights are as without it."""
     from engines.training.checkpoint import latest
 
     plain, averaged = make_run(tmp_path / "plain"), make_run(tmp_path / "averaged", ema_decay=0.95)
@@ -195,7 +224,7 @@ def test_every_size_is_learned(make_trainer, make_run, host_lease, tmp_path: Pat
 
 
 def test_missing_picture_is_named(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """A picture that went away is named before anything is loaded."""
+    """A missing picture is named before anything is loaded."""
     run = make_run(tmp_path)
     gone = dataclasses.replace(run.items[0], image=tmp_path / "gone.png")
 
@@ -204,7 +233,7 @@ def test_missing_picture_is_named(make_trainer, make_run, train, tmp_path: Path)
 
 
 def test_a_preview_that_cannot_be_drawn_is_refused_first(make_trainer, make_run, host_lease, tmp_path: Path) -> None:
-    """An editor's stretched schedule has no single step: said by the plan, and before any weight is asked for."""
+    """The plan and the training refuse a preview of one step on an editor's stretched schedule, and load nothing."""
     trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
     lease = host_lease(trainer.plan(run))
     (preview,) = run.previews
@@ -219,7 +248,7 @@ def test_a_preview_that_cannot_be_drawn_is_refused_first(make_trainer, make_run,
 
 
 def test_pairs_and_pictures_are_not_mixed_up(make_trainer, make_run, train, tmp_path: Path) -> None:
-    """FLUX refuses references; an editor refuses to be without."""
+    """FLUX refuses references, and an editor refuses items without."""
     with pytest.raises(BadInput, match="reference"):
         train(make_trainer("flux"), make_run(tmp_path / "flux", "qwen-edit"))
     with pytest.raises(BadInput, match="pairs"):
@@ -227,7 +256,7 @@ def test_pairs_and_pictures_are_not_mixed_up(make_trainer, make_run, train, tmp_
 
 
 def test_plan_grows_with_the_knobs(make_trainer, make_run, tmp_path: Path) -> None:
-    """The plan names the parts of each stage, and asks for more where more is trained at once."""
+    """The plan lists the components of each stage, and needs more memory where more is trained at once."""
     trainer = make_trainer("flux")
     small = trainer.plan(make_run(tmp_path, gradient_checkpointing=True))
     large = trainer.plan(make_run(tmp_path, batch_size=8, rank=64))
@@ -238,7 +267,7 @@ def test_plan_grows_with_the_knobs(make_trainer, make_run, tmp_path: Path) -> No
 
 
 def test_plan_counts_the_references(make_trainer, make_run, tmp_path: Path) -> None:
-    """For each further one as much again, and the item with the most decides; FLUX, which has none, asks as before."""
+    """Each further reference adds as much, and the item with the most decides; for FLUX they change nothing."""
     trainer, run = make_trainer("qwen-edit"), make_run(tmp_path, "qwen-edit")
 
     def declared(*counts: int) -> int:

@@ -1,4 +1,4 @@
-"""Both families, and what a training left: its adapter's tensors and its optimiser's state."""
+"""Provides the families, and reads a training's adapter and optimiser state."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ both = pytest.mark.parametrize("family", ["flux", "qwen-edit"])
 
 
 def adapter_of(events: list[Any]) -> dict[str, Any]:
-    """The tensors of the last checkpoint's adapter."""
+    """Returns the tensors of the last checkpoint's adapter."""
     from safetensors.torch import load_file
 
     return load_file([event for event in events if isinstance(event, CheckpointSaved)][-1].adapter)
 
 
 def equal(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two adapters are the same to the bit."""
+    """Returns whether two adapters are the same to the bit."""
     import torch
 
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def optimizer_of(run: TrainRun) -> dict[int, dict[str, Any]]:
-    """What a run's optimiser remembers, by parameter."""
+    """Returns a run's optimiser state by parameter."""
     from engines.training.checkpoint import latest
 
     checkpoint = latest(run.folder)

@@ -1,4 +1,4 @@
-"""LoRAs of random numbers that nobody trained, and what is told of them."""
+"""Provides LoRAs of random numbers and their metadata."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RANK, ALPHA = 2, 3.0
 
 
 def info_of(family: str) -> Any:
-    """What such a file says of itself."""
+    """Returns the metadata of such a file."""
     from engines.training.export import Info
 
     return Info(
@@ -24,7 +24,7 @@ def info_of(family: str) -> Any:
 
 
 def flux_state(modules: dict[str, tuple[int, int]]) -> dict[str, Any]:
-    """A LoRA for modules of (in, out) widths."""
+    """Returns a LoRA of modules of (in, out) widths."""
     import torch
 
     numbers = torch.Generator().manual_seed(0)
@@ -36,7 +36,7 @@ def flux_state(modules: dict[str, tuple[int, int]]) -> dict[str, Any]:
 
 
 def qwen_state() -> dict[str, Any]:
-    """A LoRA on one block of the editor."""
+    """Returns a LoRA on one block of the editor."""
     block = "transformer_blocks.3."
     attention = ("to_q", "to_k", "to_v", "to_out.0", "add_q_proj", "add_k_proj", "add_v_proj", "to_add_out")
     modules = {f"{block}attn.{name}": (32, 32) for name in attention}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from engines.api.params import EditParams, GenerateParams, TrainParams
+from engines.api.params import EditParams, GenerateParams, Params, TrainParams
 from studio.api.api import API_NAMES, Api
 from studio.records.job import JobState
 
@@ -97,10 +97,10 @@ def test_an_absurd_argument_is_answered_at_once_and_in_words(world: Any, name: s
     for job in world.studio.jobs.list():
         if job.state is JobState.QUEUED:
             world.studio.jobs.cancel(job.id) if job.total > 1000 else world.finish(job)
-    assert [job.error for job in world.studio.jobs.list() if job.error.get("code") == "bug"] == []
+    assert [job.error for job in world.studio.jobs.list() if job.error.code == "bug"] == []
 
 
-PARAMS = {
+PARAMS: dict[str, type[Params]] = {
     "train_submit": TrainParams,
     "train_preflight": TrainParams,
     "refine_submit": TrainParams,

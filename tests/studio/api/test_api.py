@@ -5,6 +5,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -12,6 +13,7 @@ from PIL import Image
 from studio.api.api import API_NAMES, Api
 from studio.flywheel.next_step import NextStep, next_step
 from studio.flywheel.train import character as train
+from tests.studio.conftest import World
 
 MODELS = {"generator": "fake-flux", "editor": "fake-edit", "scorer": "fake-identity"}
 
@@ -22,11 +24,11 @@ class _Link:
     def __init__(self) -> None:
         self.asked: list[tuple[str, float]] = []
 
-    def start(self, character_id: str, hours: float) -> dict:
+    def start(self, character_id: str, hours: float) -> dict[str, Any]:
         self.asked.append((character_id, hours))
         return {"url": "http://127.0.0.1:1", "password": "x"}
 
-    def stop(self) -> dict:
+    def stop(self) -> dict[str, Any]:
         return {"stopped": bool(self.asked)}
 
 
@@ -36,12 +38,12 @@ class _Script:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def __call__(self, name: str, *args: object, **kwargs: object) -> dict:
-        answer = json.loads(json.dumps(getattr(self._api, name)(*args, **kwargs)))
+    def __call__(self, name: str, *args: object, **kwargs: object) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(json.dumps(getattr(self._api, name)(*args, **kwargs)))
         assert answer["ok"], answer
         return answer
 
-    def wait(self, submitted: dict) -> dict:
+    def wait(self, submitted: dict[str, Any]) -> dict[str, Any]:
         """Poll a job to its end."""
         while (status := self("job_status", submitted["job_id"]))["state"] in ("queued", "running"):
             time.sleep(0.005)
@@ -91,7 +93,7 @@ def _trash(call: _Script, who: str, image: str) -> None:
     assert call("image_restore", who, [image])["images"][0]["trashed"] == ""
 
 
-def test_a_whole_turn_of_both_flywheels(world, tmp_path: Path) -> None:
+def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
     call = _Script(Api(world.studio, link))
@@ -164,7 +166,7 @@ def _review(call: _Script, who: str, folder: Path) -> None:
     assert call("image_get", who, image)["image"]["state"] == "good"
 
 
-def test_a_submit_is_answered_at_once_and_only_once_a_key(world) -> None:
+def test_a_submit_is_answered_at_once_and_only_once_a_key(world: World) -> None:
     """The same key gives the same job; the position says how many go first."""
     api = Api(world.studio)
 
@@ -176,7 +178,7 @@ def test_a_submit_is_answered_at_once_and_only_once_a_key(world) -> None:
     assert again["job_id"] == first["job_id"]
 
 
-def test_status_answers_what_is_new(world) -> None:
+def test_status_answers_what_is_new(world: World) -> None:
     """Events come once: `next` of one answer is `since` of the next."""
     api = Api(world.studio)
     job = world.finish(world.studio.jobs.get(api.train_submit(world.id, {"steps": 5})["job_id"]))
@@ -188,7 +190,7 @@ def test_status_answers_what_is_new(world) -> None:
     assert (rest["events"], rest["state"], rest["step"], rest["total"]) == ([], "done", 5, 5)
 
 
-def test_a_script_is_told_what_comes_next(world) -> None:
+def test_a_script_is_told_what_comes_next(world: World) -> None:
     """The same as the rail shows: the step, its reason, its place among all stops, and how far each stop is."""
     call = _Script(Api(world.studio))
 
@@ -203,23 +205,24 @@ def test_a_script_is_told_what_comes_next(world) -> None:
     assert NextStep.from_json({name: found[name] for name in ("step", "words", "at", "stops")}) == next_step(world.desk)
 
 
-def test_a_cancel_can_be_asked_twice(world) -> None:
+def test_a_cancel_can_be_asked_twice(world: World) -> None:
     """Cancelling is idempotent."""
     api = Api(world.studio)
     job = api.train_submit(world.id)["job_id"]
 
-    assert api.train_extend(job, "many")["error"]["hint"] == "It is a whole number."
+    refused = api.train_extend(job, "many")  # type: ignore[arg-type]  # what no number is
+    assert refused["error"]["hint"] == "It is a whole number."
     assert [api.job_cancel(job)["state"], api.job_cancel(job)["state"]] == ["cancelled", "cancelled"]
 
 
-def test_a_new_character_begins_with_the_first_models_of_the_registry(world) -> None:
+def test_a_new_character_begins_with_the_first_models_of_the_registry(world: World) -> None:
     """Whoever names no models gets those that this studio has."""
     made = Api(world.studio).character_create("Nora")["character"]
 
     assert (made["generator"], made["editor"], made["scorer"]) == ("fake-flux", "fake-edit", "fake-identity")
 
 
-def test_a_training_is_looked_at_stopped_resumed_kept_and_extended(world) -> None:
+def test_a_training_is_looked_at_stopped_resumed_kept_and_extended(world: World) -> None:
     """All that the tab can do with a run, by its id; each answer is JSON and says where the job stands."""
     call = _Script(Api(world.studio))
     before = call("train_preflight", world.id, {"steps": 30})["preflight"]
@@ -240,12 +243,17 @@ def test_a_training_is_looked_at_stopped_resumed_kept_and_extended(world) -> Non
     assert "accelerate" in call("train_command", asked)["all_cards"]
 
 
-def test_keeping_a_running_training_by_script_stops_it(world) -> None:
+def test_keeping_a_running_training_by_script_stops_it(world: World) -> None:
     """There is no version yet when it is asked for, and one when the job has ended."""
     call = _Script(Api(world.studio))
     job = train.submit(world.desk)
-    answered: list[dict] = []
-    world.watch(lambda step: step == 7 and answered.append(call("train_keep", job.id)))
+    answered: list[dict[str, Any]] = []
+
+    def keep(step: int) -> None:
+        if step == 7:
+            answered.append(call("train_keep", job.id))
+
+    world.watch(keep)
 
     world.finish_cancelled(job)
 
@@ -253,7 +261,7 @@ def test_keeping_a_running_training_by_script_stops_it(world) -> None:
     assert [version["metrics"]["steps"] for version in call("version_list", world.id)["versions"]] == [6]
 
 
-def test_an_editors_training_is_looked_at_before(world) -> None:
+def test_an_editors_training_is_looked_at_before(world: World) -> None:
     """The same checks as in the tab: without lessons it is not ok, and says where they come from."""
     found = _Script(Api(world.studio))("refine_preflight", world.id)["preflight"]
 
@@ -297,7 +305,7 @@ def test_an_editors_training_is_looked_at_before(world) -> None:
         ("job_status", (), "bad_input", "job_id is missing"),
     ],
 )
-def test_expected_failures_are_told(world, name: str, arguments: tuple, code: str, words: str) -> None:
+def test_expected_failures_are_told(world: World, name: str, arguments: tuple[Any, ...], code: str, words: str) -> None:
     """What a caller gets wrong comes back as code, message and hint, not as a crash."""
     answer = getattr(Api(world.studio), name)(*arguments)
 
@@ -306,16 +314,16 @@ def test_expected_failures_are_told(world, name: str, arguments: tuple, code: st
     assert words in f"{answer['error']['message']} {answer['error']['hint']}"
 
 
-def test_a_number_may_come_as_a_script_has_it(world) -> None:
+def test_a_number_may_come_as_a_script_has_it(world: World) -> None:
     """A whole number written as 2.0 or "2" is 2; JSON knows no other kind of number than such."""
     api = Api(world.studio)
     for count in (2, 2.0, "2"):
-        queued = api.generate_submit("mira", ["a person"], count)
+        queued = api.generate_submit("mira", ["a person"], count)  # type: ignore[arg-type]  # as scripts send it
         assert world.studio.jobs.get(queued["job_id"]).total == 2
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_what_is_given_as_a_picture_is_looked_at_first(world, tmp_path: Path) -> None:
+def test_what_is_given_as_a_picture_is_looked_at_first(world: World, tmp_path: Path) -> None:
     """A pipe, a device and far too many pixels are refused by mask and correction alike, and nothing changes."""
     os.mkfifo(tmp_path / "pipe.png")
     Image.new("1", (13_000, 13_000)).save(tmp_path / "big.png")
@@ -327,7 +335,7 @@ def test_what_is_given_as_a_picture_is_looked_at_first(world, tmp_path: Path) ->
     assert (world.store.images.all(), world.store.triplets.all()) == before
 
 
-def test_a_script_crops_with_the_same_advice_as_the_page(world) -> None:
+def test_a_script_crops_with_the_same_advice_as_the_page(world: World) -> None:
     """A crop too long to be learned whole says so at once; cleared or taken back, it does not."""
     api, image = Api(world.studio), world.sources[0]
     advice = [

@@ -67,7 +67,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "on": ("in use",),
     "rows": ("row", "nothing to edit"),
     "format": ("lora form",),
-    "box": ("no part of", "crop leaves"),
+    "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
     "params": ("parameter", "a character has no"),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -19,6 +18,7 @@ from studio.flywheel.train import character as train
 from studio.judging import gallery as scoring
 from studio.records.image import Kind
 from studio.records.job import JobState
+from tests.studio.conftest import World, present
 
 
 def gone(path: Path) -> None:
@@ -47,7 +47,7 @@ Ruin = Callable[[Path], None]
 
 
 @pytest.fixture
-def ruined(world: Any, ruin: Ruin) -> str:
+def ruined(world: World, ruin: Ruin) -> str:
     """The second original, its file ruined."""
     image: str = world.sources[1]
     ruin(world.store.path(image))
@@ -55,19 +55,18 @@ def ruined(world: Any, ruin: Ruin) -> str:
 
 
 @RUINS
-def test_captions_are_written_for_the_others(world: Any, ruined: str) -> None:
+def test_captions_are_written_for_the_others(world: World, ruined: str) -> None:
     """Three of four are captioned; event, artifact and message name the fourth and say why."""
-    job = world.finish(captions.submit_caption(world.studio.desk(world.id), world.sources, overwrite_human=True))
+    job = world.finish(captions.submit_caption(world.desk, world.sources, overwrite_human=True))
 
-    assert set(job.artifacts["captioned"]) == set(world.sources) - {ruined}
-    assert [left["name"] for left in job.artifacts["left_out"]] == ["1.png"]
+    assert set(present(job.artifacts.captioned)) == set(world.sources) - {ruined}
+    assert [left.name for left in present(job.artifacts.left_out)] == ["1.png"]
     assert job.message.startswith("done, 1 of 4 left out: 1.png: The picture file ")
-    warnings = [event["warning"] for event in world.studio.jobs.events(job.id)[0] if "warning" in event]
-    assert any("1.png was left out" in words for words in warnings)
+    assert any("1.png was left out" in words for words in world.warnings(job.id))
 
 
 @RUINS
-def test_edits_are_made_of_the_others(world: Any, ruined: str) -> None:
+def test_edits_are_made_of_the_others(world: World, ruined: str) -> None:
     """A source that cannot be opened costs its own rows, each counted."""
     rows = enrich.plan(world.desk, limit=8).rows
     lost = sum(row.source == ruined for row in rows)
@@ -75,14 +74,14 @@ def test_edits_are_made_of_the_others(world: Any, ruined: str) -> None:
     job = world.finish(enrich.submit(world.desk, rows))
 
     assert lost > 0
-    assert len(job.artifacts["images"]) == len(rows) - lost
+    assert len(present(job.artifacts.images)) == len(rows) - lost
     assert job.message.startswith(f"done, {lost} of {len(rows)} left out: 1.png")
-    assert ruined not in {world.store.images.get(image).parent for image in job.artifacts["images"]}
+    assert ruined not in {world.store.images.get(image).parent for image in present(job.artifacts.images)}
     assert enrich.plan(world.desk, limit=2).count == 2
 
 
 @RUINS
-def test_pictures_and_cards_are_judged_by_the_others(world: Any, ruined: str) -> None:
+def test_pictures_and_cards_are_judged_by_the_others(world: World, ruined: str) -> None:
     """An original that cannot be opened is no part of the gallery; the job says so and is done."""
     items = generate.scene_items(world.desk, 2)
 
@@ -90,15 +89,15 @@ def test_pictures_and_cards_are_judged_by_the_others(world: Any, ruined: str) ->
     shown = world.finish(card.submit(world.desk, seeds=(0,)))
 
     for each in (job, shown):
-        assert [left["name"] for left in each.artifacts["not_compared"]] == ["1.png"]
+        assert [left.name for left in present(each.artifacts.not_compared)] == ["1.png"]
         assert "1 not compared with: 1.png" in each.message
     assert set(scoring.gallery(world.desk).ids) == set(world.sources) - {ruined}
-    done = scoring.score_images(world.desk, [*job.artifacts["images"], ruined])
-    assert set(done) == set(job.artifacts["images"])
+    done = scoring.score_images(world.desk, [*present(job.artifacts.images), ruined])
+    assert set(done) == set(present(job.artifacts.images))
 
 
 @RUINS
-def test_a_training_does_without_it_and_its_preflight_says_so(world: Any, ruined: str) -> None:
+def test_a_training_does_without_it_and_its_preflight_says_so(world: World, ruined: str) -> None:
     """Pre-flight and submit agree: both go on with the other pictures, and the check names the one left out."""
     api = Api(world.studio)
     told = api.train_preflight(world.id)["preflight"]
@@ -109,12 +108,12 @@ def test_a_training_does_without_it_and_its_preflight_says_so(world: Any, ruined
     assert not check["ok"]
     assert "1.png" in check["hint"]
     entries = world.store.datasets.get(world.studio.jobs.get(queued["job_id"]).payload["dataset"]).entries
-    assert {entry["image"] for entry in entries} == set(world.sources) - {ruined}
+    assert {entry.image for entry in entries} == set(world.sources) - {ruined}
     world.finish(world.studio.jobs.get(queued["job_id"]))
 
 
 @RUINS
-def test_an_editor_learns_from_the_other_edits(world: Any, ruin: Ruin) -> None:
+def test_an_editor_learns_from_the_other_edits(world: World, ruin: Ruin) -> None:
     """A lesson without one of its pictures is left out and named, also one that the editor would be measured by."""
     world.review(approved=16)
     lessons = refine.lessons(world.desk)
@@ -128,23 +127,21 @@ def test_an_editor_learns_from_the_other_edits(world: Any, ruin: Ruin) -> None:
     assert told.ok
     assert any(not check.ok and result[:12] in check.hint for check in told.checks)
     frozen = world.store.datasets.get(job.payload["dataset"]).entries
-    assert result not in {entry["image"] for entry in frozen}
+    assert result not in {entry.image for entry in frozen}
     assert len(frozen) == len(lessons.learned) - 1
 
 
 @RUINS
-def test_nothing_left_is_a_failure_in_words(world: Any, ruined: str) -> None:
+def test_nothing_left_is_a_failure_in_words(world: World, ruined: str) -> None:
     """A job of which nothing could be done is not done."""
-    job = world.finish(
-        captions.submit_caption(world.studio.desk(world.id), [ruined], overwrite_human=True), JobState.FAILED
-    )
+    job = world.finish(captions.submit_caption(world.desk, [ruined], overwrite_human=True), JobState.FAILED)
 
-    assert job.error["code"] == "bad_input"
-    assert "1.png" in job.error["message"]
+    assert job.error.code == "bad_input"
+    assert "1.png" in job.error.message
 
 
 @RUINS
-def test_scripts_see_the_others_and_can_trash_it(world: Any, ruined: str) -> None:
+def test_scripts_see_the_others_and_can_trash_it(world: World, ruined: str) -> None:
     """Lists answer; the picture's own record says what is wrong; trashed, nothing asks for its file any more."""
     api = Api(world.studio)
     pending = world.picture(Kind.SYNTHETIC, 1)
@@ -163,7 +160,7 @@ def test_scripts_see_the_others_and_can_trash_it(world: Any, ruined: str) -> Non
     assert api.image_restore(world.id, [ruined])["images"][0]["trashed"] == ""
 
 
-def test_a_mask_that_is_gone_stops_preflight_and_submit(world: Any) -> None:
+def test_a_mask_that_is_gone_stops_preflight_and_submit(world: World) -> None:
     """Without its mask all of a picture would be learned: both say no, and which."""
     record = world.store.set_mask(world.sources[0], Image.new("L", (64, 64), 255))
     world.store.file(record.mask).unlink()
@@ -174,7 +171,7 @@ def test_a_mask_that_is_gone_stops_preflight_and_submit(world: Any) -> None:
     assert any(not check.ok and "0.png" in check.hint for check in told.musts)
 
 
-def test_a_thumbnail_that_is_gone_is_made_again(world: Any) -> None:
+def test_a_thumbnail_that_is_gone_is_made_again(world: World) -> None:
     """Where only the thumbnail is gone nothing is lost."""
     thumb = world.store.thumb(world.sources[0])
     thumb.unlink()
@@ -182,7 +179,7 @@ def test_a_thumbnail_that_is_gone_is_made_again(world: Any) -> None:
     assert world.store.thumb(world.sources[0]).is_file()
 
 
-def test_trouble_is_seen_when_it_comes_and_when_it_goes(world: Any) -> None:
+def test_trouble_is_seen_when_it_comes_and_when_it_goes(world: World) -> None:
     """A file that is put back is good again, without a restart."""
     path = world.store.path(world.sources[0])
     data = path.read_bytes()
@@ -196,16 +193,16 @@ def test_trouble_is_seen_when_it_comes_and_when_it_goes(world: Any) -> None:
     assert world.store.trouble(world.sources[0]) is None
 
 
-def test_a_picture_that_is_drawn_again_is_said_to_be(world: Any) -> None:
+def test_a_picture_that_is_drawn_again_is_said_to_be(world: World) -> None:
     """The same content answers the record that it has: the result says so, and whether it lies in the trash."""
     items = generate.scene_items(world.desk, 2)
     first = world.finish(generate.submit(world.desk, items))
-    world.store.trash(first.artifacts["images"][:1])
+    world.store.trash(present(first.artifacts.images)[:1])
 
     second = world.finish(generate.submit(world.desk, items))
 
-    assert "again" not in first.artifacts
-    assert second.artifacts["images"] == first.artifacts["images"]
-    assert [each["image"] for each in second.artifacts["again"]] == first.artifacts["images"]
-    assert [each["why"] for each in second.artifacts["again"]] == ["it is in the trash", "it was there before"]
+    assert first.artifacts.again is None
+    assert second.artifacts.images == first.artifacts.images
+    assert tuple(each.image for each in present(second.artifacts.again)) == first.artifacts.images
+    assert [each.why for each in present(second.artifacts.again)] == ["it is in the trash", "it was there before"]
     assert second.message.startswith("done, 2 of 2 drawn again: ")

@@ -1,5 +1,7 @@
 """The model card: 23 cells, axis by axis, machine and human apart."""
 
+from __future__ import annotations
+
 import pytest
 from PIL import Image
 
@@ -7,28 +9,32 @@ from engines.api.errors import BadInput, NotFound
 from studio.api.api import Api
 from studio.flywheel import card
 from studio.judging import outcomes
-from studio.records.card import CardRun
+from studio.records.base import now
+from studio.records.card import CardRun, Cell
 from studio.records.image import Kind
+from studio.records.outcome import Outcome, Rate
+from tests.studio.conftest import World, present
 
 
-def _cell(cell: str, seed: int, verdict: str, human: bool | None = None, **axes: str) -> dict:
-    return {"cell": cell, "seed": seed, "image": "", "axes": axes, "verdict": verdict, "human": human}
+def _cell(cell: str, seed: int, verdict: str, human: bool | None = None, **axes: str) -> Cell:
+    judged = {name: Outcome(outcome) for name, outcome in axes.items()}
+    return Cell(cell=cell, seed=seed, image="", axes=judged, verdict=Outcome(verdict), human=human)
 
 
-def _card(*cells: dict, seeds: tuple[int, ...] = (0, 1)) -> CardRun:
+def _card(*cells: Cell, seeds: tuple[int, ...] = (0, 1)) -> CardRun:
     return CardRun(id="c", version="", job="", seeds=seeds, cells=cells)
 
 
-def test_a_card_has_every_cell_with_every_seed(world) -> None:
+def test_a_card_has_every_cell_with_every_seed(world: World) -> None:
     """23 cells × seeds, each with a picture of kind card and an outcome on each axis that it asks for."""
     job = world.finish(card.submit(world.desk, seeds=(5, 6)))
 
-    found = world.store.cards.get(job.artifacts["card"])
+    found = world.store.cards.get(present(job.artifacts.card))
     assert len(found.cells) == 46
-    assert [cell["seed"] for cell in found.cells] == [5] * 23 + [6] * 23
-    assert {world.store.images.get(cell["image"]).kind for cell in found.cells} == {Kind.CARD}
-    assert set(found.cells[0]["axes"]) == {"identity", "angle", "expression"}
-    assert found.cells[-1]["axes"]["pose"] == "unknown"
+    assert [cell.seed for cell in found.cells] == [5] * 23 + [6] * 23
+    assert {world.store.images.get(cell.image).kind for cell in found.cells} == {Kind.CARD}
+    assert set(found.cells[0].axes) == {"identity", "angle", "expression"}
+    assert found.cells[-1].axes["pose"] == "unknown"
     assert found.summary["first_try"]["n"] == 23
 
 
@@ -50,64 +56,56 @@ def test_an_axis_is_unknown_when_nobody_says() -> None:
 
 def test_a_cell_passes_only_if_all_axes_pass() -> None:
     """One failure fails it; else one unknown leaves it unknown."""
-    assert outcomes.overall(["pass", "pass"]) == "pass"
-    assert outcomes.overall(["pass", "unknown"]) == "unknown"
-    assert outcomes.overall(["fail", "unknown"]) == "fail"
+    assert outcomes.overall([Outcome.PASS, Outcome.PASS]) is Outcome.PASS
+    assert outcomes.overall([Outcome.PASS, Outcome.UNKNOWN]) is Outcome.UNKNOWN
+    assert outcomes.overall([Outcome.FAIL, Outcome.UNKNOWN]) is Outcome.FAIL
 
 
-def _drawn_with(world, originals: int) -> CardRun:
+def _drawn_with(world: World, originals: int) -> CardRun:
     """A card drawn while so many of the four originals were there."""
     world.store.trash(world.sources[originals:])
     job = world.finish(card.submit(world.desk, seeds=(0,)))
-    return card.get(world.store, job.artifacts["card"])
+    return card.get(world.store, present(job.artifacts.card))
 
 
 @pytest.mark.parametrize("originals", [0, 1, 2])
-def test_too_few_originals_recognise_nobody(world, originals: int) -> None:
+def test_too_few_originals_recognise_nobody(world: World, originals: int) -> None:
     """Identity is unknown in every cell, no cell passes, the goal is not met, and the card and the job say why."""
     found = _drawn_with(world, originals)
 
     summary = card.summary(found)
-    assert {cell.axes.identity for cell in found.cells} == {"unknown"}
-    assert summary.axes["identity"] | {"low": 0, "high": 0} == {
-        "k": 0,
-        "n": 23,
-        "judged": 0,
-        "fail": 0,
-        "unknown": 23,
-        "rate": None,
-        "low": 0,
-        "high": 0,
-    }
+    assert {cell.axes["identity"] for cell in found.cells} == {"unknown"}
+    unjudged = Rate(k=0, n=23, judged=0, fail=0, unknown=23, rate=None, low=0, high=0)
+    assert summary.axes["identity"].replace(low=0, high=0) == unjudged
     assert (summary.first_try.k, summary.met) == (0, False)
     assert any("Identity was not judged" in note for note in summary.notes)
-    events, _ = world.studio.jobs.events(found.job)
-    assert any("Identity is not judged" in event.get("warning", "") for event in events)
+    assert any("Identity is not judged" in words for words in world.warnings(found.job))
 
 
-def test_three_originals_are_enough(world) -> None:
+def test_three_originals_are_enough(world: World) -> None:
     """From three on everybody is judged, and nothing is said of it."""
     found = _drawn_with(world, 3)
 
-    assert "unknown" not in {cell.axes.identity for cell in found.cells}
+    assert "unknown" not in {cell.axes["identity"] for cell in found.cells}
     assert not any("Identity" in note for note in card.summary(found).notes)
 
 
-def test_originals_without_a_face_are_no_originals(world) -> None:
+def test_originals_without_a_face_are_no_originals(world: World) -> None:
     """Two with a face and any number without are two."""
     for n in range(3):
         world.store.add_image(Image.new("RGB", (64, 60 + n)), kind=Kind.SOURCE)
 
-    assert {cell.axes.identity for cell in _drawn_with(world, 2).cells} == {"unknown"}
+    assert {cell.axes["identity"] for cell in _drawn_with(world, 2).cells} == {"unknown"}
 
 
-def _older(world, *cells: dict, **fields) -> CardRun:
+def _older(world: World, *cells: Cell, created: str = "") -> CardRun:
     """A card as an older studio stored it: it does not say how many originals there were."""
-    made = CardRun(id="old", version="", job="", seeds=(0,), cells=cells, summary={"met": True}, **fields)
+    met = {"met": True}
+    made = CardRun(id="old", version="", job="", seeds=(0,), cells=cells, summary=met, created=created or now())
     return world.store.cards.put(made)
 
 
-def test_an_older_card_of_too_few_originals_is_no_longer_met(world) -> None:
+def test_an_older_card_of_too_few_originals_is_no_longer_met(world: World) -> None:
     """It passed everybody then; its picture stays, its identity is unknown, a human's word on it still counts."""
     _older(
         world,
@@ -123,20 +121,20 @@ def test_an_older_card_of_too_few_originals_is_no_longer_met(world) -> None:
     assert (answer["summary"]["first_try"]["k"], answer["summary"]["first_try"]["judged"]) == (1, 1)
 
 
-def test_an_older_card_that_recognised_somebody_stays(world) -> None:
+def test_an_older_card_that_recognised_somebody_stays(world: World) -> None:
     """With three originals by then, or a stranger refused, identity was judged: its figures stand."""
     cells = (_cell("front sad", 0, "pass", identity="pass"), _cell("T-pose", 0, "fail", identity="fail"))
     _older(world, *cells, created="2000-01-01")
-    assert card.newest(world.store).cells == cells
+    assert present(card.newest(world.store)).cells == cells
     _older(world, cells[0])
-    assert card.summary(card.newest(world.store)).met
+    assert card.summary(present(card.newest(world.store))).met
 
 
-def test_a_humans_word_makes_an_unknown_cell_judged(world) -> None:
+def test_a_humans_word_makes_an_unknown_cell_judged(world: World) -> None:
     """Rates count it, and as the machine said nothing, it neither agreed nor differed."""
     found = _drawn_with(world, 2)
     before = card.summary(found)
-    unknown = next(cell for cell in found.cells if cell.verdict == "unknown")
+    unknown = next(cell for cell in found.cells if cell.verdict is Outcome.UNKNOWN)
 
     after = card.summary(card.set_human(world.desk, found.id, unknown.cell, 0, True))
 
@@ -153,10 +151,10 @@ def test_a_perfect_model_whose_profiles_show_no_face_has_neither_failed_nor_met_
     assert (summary.first_try_rate, summary.goal, summary.met) == (1.0, "open", False)
     assert any("8 of 23 cells" in note for note in summary.notes)
     seen = [_cell(str(n), 0, "pass" if n < 15 else "unknown", human=None if n < 15 else True) for n in range(23)]
-    assert (card.summary(_card(*seen)).goal, card.summary(_card(*seen)).notes) == ("met", [])
+    assert (card.summary(_card(*seen)).goal, card.summary(_card(*seen)).notes) == ("met", ())
 
 
-def test_what_nobody_could_judge_was_not_missed(world) -> None:
+def test_what_nobody_could_judge_was_not_missed(world: World) -> None:
     """Unknown cells are not what the next version should learn, nor what a missed one is shown beside."""
     cells = (
         _cell("T-pose", 0, "fail", pose="fail"),
@@ -193,17 +191,17 @@ def test_first_try_counts_the_first_seed_alone() -> None:
     assert summary.all_seeds.k == 3
 
 
-def test_the_human_word_is_the_headline_and_the_machine_stays(world) -> None:
+def test_the_human_word_is_the_headline_and_the_machine_stays(world: World) -> None:
     """Setting and taking back a human's word changes the headline, never the machine's verdict."""
     job = world.finish(card.submit(world.desk, seeds=(0,)))
-    before = world.store.cards.get(job.artifacts["card"])
+    before = world.store.cards.get(present(job.artifacts.card))
     cell = before.cells[0]
-    other = cell["verdict"] != "pass"
+    other = cell.verdict is not Outcome.PASS
 
-    after = card.set_human(world.desk, before.id, cell["cell"], 0, other)
-    back = card.set_human(world.desk, before.id, cell["cell"], 0, None)
+    after = card.set_human(world.desk, before.id, cell.cell, 0, other)
+    back = card.set_human(world.desk, before.id, cell.cell, 0, None)
 
-    assert card.verdict_of(after.cells[0]) == ("pass" if other else "fail")
+    assert after.cells[0].headline is (Outcome.PASS if other else Outcome.FAIL)
     assert after.cells[0].verdict == cell.verdict
     assert (after.summary["human"], after.summary["agreement"]) == (1, 0.0)
     assert back.summary == before.summary
@@ -224,7 +222,7 @@ def test_two_cards_are_compared_pair_by_pair() -> None:
         card.compare(before, _card(_cell("0", 9, "pass")))
 
 
-def test_what_a_card_missed_is_what_to_draw_more_of(world) -> None:
+def test_what_a_card_missed_is_what_to_draw_more_of(world: World) -> None:
     """The worst cell first, by the human's word; a version's own newest card counts, and without one the newest."""
     cells = (
         _cell("front sad", 0, "fail", human=True),
@@ -243,13 +241,13 @@ def test_what_a_card_missed_is_what_to_draw_more_of(world) -> None:
     assert [each["expression"] for each in card.missed(world.desk, "v9")] == ["sad"]
 
 
-def test_a_card_needs_a_seed(world) -> None:
+def test_a_card_needs_a_seed(world: World) -> None:
     """No seed, no card."""
     with pytest.raises(BadInput, match="at least one seed"):
         card.submit(world.desk, seeds=())
 
 
-def test_what_the_editor_should_show_is_what_the_version_in_use_missed(world) -> None:
+def test_what_the_editor_should_show_is_what_the_version_in_use_missed(world: World) -> None:
     """Without a card, or where it missed nothing, there is nothing to show, and it says what to do instead."""
     with pytest.raises(BadInput, match="no model card yet"):
         card.to_show(world.desk)

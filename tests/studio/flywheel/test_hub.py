@@ -19,9 +19,11 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
 from studio.flywheel.train.checkpoints import keep_at
 from studio.records.dataset import Role
+from studio.records.version import Version
+from tests.studio.conftest import World
 
 
-def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
+def test_a_version_goes_to_the_hub_with_its_card(world: World) -> None:
     """The zip holds the very LoRA, the newest previews, and a card whose header and links name what is in it."""
     world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
@@ -40,7 +42,7 @@ def test_a_version_goes_to_the_hub_with_its_card(world: Any) -> None:
     assert "20" in card and str(version.params["rank"]) in card
 
 
-def hub(world: Any, version: Any) -> tuple[dict[str, bytes], dict[str, Any], str]:
+def hub(world: World, version: Version) -> tuple[dict[str, bytes], dict[str, Any], str]:
     """The zip's members, the card's header, and what it says below."""
     with zipfile.ZipFile(export_hub(world.desk, version.id)) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -52,7 +54,7 @@ def hub(world: Any, version: Any) -> tuple[dict[str, bytes], dict[str, Any], str
     )
 
 
-def previews_at(world: Any, job_id: str, step: int) -> set[bytes]:
+def previews_at(world: World, job_id: str, step: int) -> set[bytes]:
     """The files of the previews that were drawn at a step."""
     samples = runs.progress(world.studio, job_id).samples
     return {world.store.path(each.image).read_bytes() for each in samples if each.step == step}
@@ -63,7 +65,7 @@ def code_of(card: str) -> str:
     return card.split("```python\n")[1].split("```")[0]
 
 
-def test_the_card_shows_the_kept_checkpoint(world: Any) -> None:
+def test_the_card_shows_the_kept_checkpoint(world: World) -> None:
     """A version that was kept at step 10 ships the pictures of step 10, though the run went on to 20."""
     job = train.submit(world.desk, world.train_params(steps=20, save_every=10, sample_every=10))
     world.finish(job)
@@ -78,7 +80,7 @@ def test_the_card_shows_the_kept_checkpoint(world: Any) -> None:
     assert not previews_at(world, job.id, 10) & previews_at(world, job.id, 20)
 
 
-def test_the_card_says_where_its_pictures_are_of_an_earlier_step(world: Any) -> None:
+def test_the_card_says_where_its_pictures_are_of_an_earlier_step(world: World) -> None:
     """Without previews at the kept step the nearest earlier ones are shown, and said to be; without any, none."""
     job = train.submit(world.desk, world.train_params(steps=20, save_every=5, sample_every=10))
     world.finish(job)
@@ -92,7 +94,7 @@ def test_the_card_says_where_its_pictures_are_of_an_earlier_step(world: Any) -> 
     assert "no previews" in said
 
 
-def test_an_editors_card_speaks_of_edits(world: Any) -> None:
+def test_an_editors_card_speaks_of_edits(world: World) -> None:
     """No trigger and no share of originals: what it learned is edits, its pictures' words are instructions, and its
     code loads an editing pipeline with a picture to change."""
     world.review(approved=30)
@@ -102,7 +104,7 @@ def test_an_editors_card_speaks_of_edits(world: Any) -> None:
 
     assert "instance_prompt" not in header and "image-to-image" in header["tags"]
     assert "ohwx" not in said and "originals" not in said and "Say `" not in said
-    assert f"{version.metrics['pictures']} edits" in said
+    assert f"{version.metrics.pictures} edits" in said
     words = {triplet.params["instruction"] for triplet in world.store.triplets.all()}
     shown = [each["text"] for each in header["widget"]]
     assert shown and set(shown) <= words and all(text in said for text in shown)
@@ -111,7 +113,7 @@ def test_an_editors_card_speaks_of_edits(world: Any) -> None:
     assert "image=load_image(" in code_of(said) and shown[0] in code_of(said)
 
 
-def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: Any) -> None:
+def test_an_editors_code_asks_for_an_edit_where_nothing_was_drawn(world: World) -> None:
     """Without held-out edits there are no previews: the words are those of an edit that it learned, never a trigger."""
     world.review(corrected=1)
     world.finish(refine.submit(world.desk))
@@ -219,14 +221,16 @@ def test_a_characters_code_runs_as_it_stands(tmp_path: Path) -> None:
         "transformer_blocks.0.attn.to_q.lora_A.weight": torch.randn(4, 192),
         "transformer_blocks.0.attn.to_q.lora_B.weight": torch.randn(192, 4),
     }
-    facts = {
-        "family": "flux",
-        "base_model": "mini-flux",
-        "trigger": "ohwx",
-        "dataset": "",
-        "targets": r"transformer_blocks\.0\.attn\.to_q",
-    }
-    info = Info(**facts, rank=4, alpha=4.0, step=1)
+    info = Info(
+        family="flux",
+        base_model="mini-flux",
+        trigger="ohwx",
+        dataset="",
+        targets=r"transformer_blocks\.0\.attn\.to_q",
+        rank=4,
+        alpha=4.0,
+        step=1,
+    )
     write_adapter(tmp_path / "pytorch_lora_weights.safetensors", state, info)
     drawn = spec.params(GenerateParams, prompt="ohwx person", steps=2).to_json()
 

@@ -1,44 +1,47 @@
 """What comes next on the two flywheels."""
 
-from typing import Any
+from __future__ import annotations
 
-from engines.wording.words import CARD_CELLS
+from engines.wording.cells import CARD_CELLS
 from studio.flywheel.next_step import next_step
-from studio.records.card import CardRun
+from studio.records.card import CardRun, Cell
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
+from studio.records.outcome import Outcome
 from studio.records.review import Triplet
 from studio.records.version import Version, VersionState
+from tests.studio.conftest import World
 
 
-def following(world) -> str:
+def following(world: World) -> str:
     """The label of the next step."""
     found = next_step(world.desk)
     return f"{found.step} {found.at}"
 
 
-def why(world) -> str:
+def why(world: World) -> str:
     """The sentence beside it."""
     return next_step(world.desk).words
 
 
-def run_card(world, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
+def run_card(world: World, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
     """A card of a version with so many of its 23 cells right, and the others failed or unknown."""
-    cells: list[dict[str, Any]] = [
-        {"cell": cell.name, "seed": 0, "image": "", "axes": {}, "verdict": "pass" if at < right else other}
-        for at, cell in enumerate(CARD_CELLS)
-    ]
-    card = CardRun(id=name, version=version, job=name, seeds=(0,), cells=tuple(cells), created=created, originals=10)
+    verdicts = [Outcome.PASS if at < right else Outcome(other) for at in range(len(CARD_CELLS))]
+    cells = tuple(
+        Cell(cell=cell.name, seed=0, image="", axes={}, verdict=verdict)
+        for cell, verdict in zip(CARD_CELLS, verdicts, strict=True)
+    )
+    card = CardRun(id=name, version=version, job=name, seeds=(0,), cells=cells, created=created, originals=10)
     return world.store.cards.put(card)
 
 
-def trained(world, name: str, role: Role, created: str) -> Version:
+def trained(world: World, name: str, role: Role, created: str) -> Version:
     """A version as a training leaves it."""
     made = Version(id=f"{role}-{name}", role=role, name=name, model="fake-flux", adapter="x", created=created)
     return world.store.versions.put(made)
 
 
-def first_version(world) -> Version:
+def first_version(world: World) -> Version:
     """Ten sources, an approved edit, and a version in use."""
     for n in range(6):
         world.picture(Kind.SOURCE, 10 + n)
@@ -46,7 +49,7 @@ def first_version(world) -> Version:
     return world.store.adopt(trained(world, "v1", Role.CHARACTER, "2999-01-01").id)
 
 
-def test_the_first_turn_asks_for_what_is_missing_first(world) -> None:
+def test_the_first_turn_asks_for_what_is_missing_first(world: World) -> None:
     """Sources, captions, edits, their review, then a training."""
     assert following(world) == "Curate 0"
     for n in range(5):
@@ -63,7 +66,7 @@ def test_the_first_turn_asks_for_what_is_missing_first(world) -> None:
     assert following(world) == "Train 3"
 
 
-def test_a_poor_card_sends_the_editor_first(world) -> None:
+def test_a_poor_card_sends_the_editor_first(world: World) -> None:
     """What the version in use cannot draw comes from edits; once there are some, it may draw new scenes."""
     first_version(world)
     assert following(world) == "Card 6"
@@ -73,7 +76,7 @@ def test_a_poor_card_sends_the_editor_first(world) -> None:
     assert following(world) == "Generate 4"
 
 
-def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world) -> None:
+def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world: World) -> None:
     """What could not be judged stands beside the figure, is not called missed, and the goal is not ticked."""
     first_version(world)
     run_card(world, "c1", "character-v1", 15, "2999-01-02", other="unknown")
@@ -82,7 +85,7 @@ def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world) -> None:
     assert "leaves 8 of 23 cells open" in why(world)
 
 
-def test_a_trained_version_is_compared_then_adopted_or_left(world) -> None:
+def test_a_trained_version_is_compared_then_adopted_or_left(world: World) -> None:
     """A candidate asks for its card, then for a decision with both figures; either way the turn goes on."""
     first_version(world)
     run_card(world, "c1", "character-v1", 20, "2999-01-02")
@@ -101,17 +104,17 @@ def test_a_trained_version_is_compared_then_adopted_or_left(world) -> None:
     assert next_step(world.desk).stops[6].figure == "22/23"
 
 
-def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world) -> None:
+def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world: World) -> None:
     """Adopted without a card, a version asks for its own, whatever others had."""
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
     world.store.adopt(trained(world, "v2", Role.CHARACTER, "2999-02-01").id)
     found = next_step(world.desk)
     assert (found.stops[6].figure, found.stops[6].done) == ("–", False)
-    assert found.why == "Run the model card to see what v2 can do."
+    assert found.words == "Run the model card to see what v2 can do."
 
 
-def test_training_again_is_asked_for_only_with_something_new(world) -> None:
+def test_training_again_is_asked_for_only_with_something_new(world: World) -> None:
     """What was approved since the last training, and not what is already in it, leads to another turn."""
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
@@ -125,7 +128,7 @@ def test_training_again_is_asked_for_only_with_something_new(world) -> None:
     assert "1 picture was approved since" in why(world)
 
 
-def test_a_trained_editor_is_looked_at_and_adopted(world) -> None:
+def test_a_trained_editor_is_looked_at_and_adopted(world: World) -> None:
     """Corrections lead to the editor's training, its version to a look at before and after."""
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from PIL import Image
 
@@ -11,57 +9,58 @@ from engines.api.errors import NotFound
 from studio.flywheel import review
 from studio.judging.gallery import gallery
 from studio.records.image import Kind, Verdict
+from tests.studio.conftest import World, present
 
 SCORER = "fake-identity-1"
 
 
-def waiting(world: Any, *scores: float | None) -> list[str]:
+def waiting(world: World, *scores: float | None) -> list[str]:
     """Results with these scores, pending."""
     first = len(world.store.images.all())
     return [world.picture(Kind.SYNTHETIC, first + n, scores={SCORER: score}, seed=n) for n, score in enumerate(scores)]
 
 
-def decided(world: Any, count: int, good_from: float) -> None:
+def decided(world: World, count: int, good_from: float) -> None:
     """Results that a human called good when they scored at least so much."""
     for n, image in enumerate(waiting(world, *(i / count for i in range(count)))):
         world.store.decide(image, Verdict.GOOD if n / count >= good_from else Verdict.REJECT)
 
 
-def order(world: Any, count: int = 1000) -> list[str]:
+def order(world: World, count: int = 1000) -> list[str]:
     """Ids in the order of the queue."""
     return [image.id for image in review.next(world.desk, count=count)]
 
 
-def test_an_empty_queue_is_empty(world: Any) -> None:
+def test_an_empty_queue_is_empty(world: World) -> None:
     """Nothing to review is no error."""
     assert review.next(world.desk) == []
 
 
-def test_the_least_certain_comes_first(world: Any) -> None:
+def test_the_least_certain_comes_first(world: World) -> None:
     """Before there are labels, what lies nearest the floor is asked first."""
     floor = gallery(world.desk).floor
     far, near, middle = waiting(world, floor + 0.4, floor + 0.01, floor - 0.2)
     assert order(world) == [near, middle, far]
 
 
-def test_no_face_is_uncertain(world: Any) -> None:
+def test_no_face_is_uncertain(world: World) -> None:
     """A picture that couldn't be scored goes to a human early, not last."""
     sure, unknown = waiting(world, 0.0, None)
     assert order(world) == [unknown, sure]
 
 
-def test_labels_calibrate_the_order(world: Any) -> None:
+def test_labels_calibrate_the_order(world: World) -> None:
     """From sixty verdicts on, the pictures a human might call either way come first."""
     decided(world, 60, good_from=0.7)
     low, edge, high = waiting(world, 0.2, 0.7, 1.0)
     assert order(world)[0] == edge
     reason = review.explain(world.desk, edge)
     assert reason.p_good == pytest.approx(0.5, abs=0.2)
-    ends = [review.explain(world.desk, image).p_good for image in (low, high)]
+    ends = [present(review.explain(world.desk, image).p_good) for image in (low, high)]
     assert ends[0] < 0.1 < 0.8 < ends[1]
 
 
-def test_every_tenth_is_drawn_at_random(world: Any) -> None:
+def test_every_tenth_is_drawn_at_random(world: World) -> None:
     """The tenth decision is an audit, whatever the scores, and the queue still holds everything once."""
     floor = gallery(world.desk).floor
     images = waiting(world, *(floor + n / 100 for n in range(30)))
@@ -72,7 +71,7 @@ def test_every_tenth_is_drawn_at_random(world: Any) -> None:
     assert found != images
 
 
-def test_the_audit_comes_round_one_by_one_too(world: Any) -> None:
+def test_the_audit_comes_round_one_by_one_too(world: World) -> None:
     """Asked for one picture at a time, a reviewer sees the same order as asked for all at once."""
     waiting(world, *(n / 40 for n in range(25)))
     wanted, seen, audits = order(world), [], []
@@ -84,13 +83,13 @@ def test_the_audit_comes_round_one_by_one_too(world: Any) -> None:
     assert [n for n, audit in enumerate(audits) if audit] == [9, 19]
 
 
-def test_the_order_repeats(world: Any) -> None:
+def test_the_order_repeats(world: World) -> None:
     """The same queue gives the same order."""
     waiting(world, *(n / 40 for n in range(25)))
     assert order(world) == order(world)
 
 
-def test_what_the_filter_set_aside_is_not_asked(world: Any) -> None:
+def test_what_the_filter_set_aside_is_not_asked(world: World) -> None:
     """Filtered pictures stay out of the queue."""
     image, kept = waiting(world, 0.1, 0.2)
     world.store.update_image(image, filtered=True)
@@ -100,13 +99,13 @@ def test_what_the_filter_set_aside_is_not_asked(world: Any) -> None:
 @pytest.mark.parametrize(
     ("score", "words"), [(None, "no score"), (-0.5, "below the floor"), (1.0, "above the copy ceiling")]
 )
-def test_a_reason_is_told(world: Any, score: float | None, words: str) -> None:
+def test_a_reason_is_told(world: World, score: float | None, words: str) -> None:
     """Why a picture is shown is said in figures and words."""
     image, *_ = waiting(world, score, 0.5, 0.6)
     assert words in review.explain(world.desk, image).words
 
 
-def test_with_too_few_originals_no_score_is_surer_than_another(world: Any) -> None:
+def test_with_too_few_originals_no_score_is_surer_than_another(world: World) -> None:
     """There is no floor to lie near: pictures come as drawn by lot, with the reason and without marks."""
     world.store.trash(world.sources[2:])
     images = waiting(world, 0.9, 0.1, None, 0.5)
@@ -120,7 +119,7 @@ def test_with_too_few_originals_no_score_is_surer_than_another(world: Any) -> No
     assert "too few originals" in reason.words
 
 
-def test_without_the_scorers_weights_review_goes_on(world: Any) -> None:
+def test_without_the_scorers_weights_review_goes_on(world: World) -> None:
     """What cannot be scored is shown to the human all the same."""
     world.studio.library.update(world.id, scorer="far-away")
     images = waiting(world, 0.1, 0.2)
@@ -129,7 +128,7 @@ def test_without_the_scorers_weights_review_goes_on(world: Any) -> None:
     assert review.explain(world.desk, images[0]).floor is None
 
 
-def test_the_tally_follows_verdicts_and_their_undoing(world: Any) -> None:
+def test_the_tally_follows_verdicts_and_their_undoing(world: World) -> None:
     """Counts are those of the store at this moment."""
     first, second, _third = waiting(world, 0.1, 0.2, 0.3)
     review.decide(world.desk, first, Verdict.GOOD)
@@ -142,7 +141,7 @@ def test_the_tally_follows_verdicts_and_their_undoing(world: Any) -> None:
         review.undo(world.desk, reviewer="ann")
 
 
-def test_a_correction_is_a_golden_lesson(world: Any) -> None:
+def test_a_correction_is_a_golden_lesson(world: World) -> None:
     """The mended picture is good, the wrong one needs correction, and the editor has a lesson."""
     edit = world.picture(Kind.ENRICHED, 1, parent=world.sources[0], params_kind="EditParams", params={"seed": 1})
     triplet = review.correct(world.desk, edit, Image.new("RGB", (64, 64), "red"), reason="artifact")

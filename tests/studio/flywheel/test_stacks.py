@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.numpy import save_file
 from engines.api.params import EditParams, LoraUse
 from studio.api.api import Api
 from studio.flywheel.enrich import edits as enrich
+from tests.studio.conftest import World, present
 
 
 @pytest.fixture
@@ -21,19 +23,19 @@ def lora(tmp_path: Path) -> str:
     return str(tmp_path / "mine.safetensors")
 
 
-def _generate(api: Api, world: Any, loras: Any) -> Any:
+def _generate(api: Api, world: World, loras: Any) -> Any:
     return api.generate_submit(world.id, ["ohwx"], params={"loras": loras})
 
 
-def _scenes(api: Api, world: Any, loras: Any) -> Any:
+def _scenes(api: Api, world: World, loras: Any) -> Any:
     return api.generate_submit(world.id, params={"loras": loras})
 
 
-def _card(api: Api, world: Any, loras: Any) -> Any:
+def _card(api: Api, world: World, loras: Any) -> Any:
     return api.card_submit(world.id, params={"loras": loras})
 
 
-def _enrich(api: Api, world: Any, loras: Any) -> Any:
+def _enrich(api: Api, world: World, loras: Any) -> Any:
     (row,) = api.enrich_plan(world.id, limit=1)["rows"]
     return api.enrich_submit(world.id, [{**row, "params": {**row["params"], "loras": loras}}])
 
@@ -51,7 +53,7 @@ def _no_weights(folder: Path) -> str:
     return str(folder / "page.safetensors")
 
 
-_FILES = {
+_FILES: dict[str, tuple[Callable[[Path], str], str]] = {
     "gone": (lambda folder: str(folder / "gone.safetensors"), "gone.safetensors"),
     "a folder": (str, "pytest"),
     "no safetensors": (_no_weights, "page.safetensors"),
@@ -62,7 +64,7 @@ _FILES = {
 @pytest.mark.parametrize("submit", _WAYS)
 @pytest.mark.parametrize("what", _FILES)
 def test_a_file_that_cannot_be_used_is_refused_when_it_is_asked_for(
-    what: str, submit: Any, world: Any, tmp_path: Path
+    what: str, submit: Any, world: World, tmp_path: Path
 ) -> None:
     """The error names the file and what to do; the queue stays empty."""
     make, named = _FILES[what]
@@ -73,7 +75,7 @@ def test_a_file_that_cannot_be_used_is_refused_when_it_is_asked_for(
     assert world.studio.jobs.list() == []
 
 
-_WRONG = (
+_WRONG: tuple[Any, ...] = (
     "x.safetensors", 5, {"file": "x"}, ["x.safetensors"], [5], [None], [{}], [{"where": "x"}], [{"file": 5}],
     [{"file": None}], [{"file": ""}], [{"file": ["x"]}], [{"file": "x", "weight": "y"}],
     [{"file": "x", "weight": True}], [{"file": "x", "weight": None}], [{"file": "x", "scale": 1}],
@@ -82,7 +84,7 @@ _WRONG = (
 
 @pytest.mark.parametrize("loras", _WRONG)
 @pytest.mark.parametrize("submit", _WAYS)
-def test_a_wrong_shape_is_answered_in_words(submit: Any, loras: Any, world: Any) -> None:
+def test_a_wrong_shape_is_answered_in_words(submit: Any, loras: Any, world: World) -> None:
     """What `loras` looks like is shown; no Python leaks out, and nothing is queued."""
     answer = submit(Api(world.studio), world, loras)
 
@@ -93,7 +95,7 @@ def test_a_wrong_shape_is_answered_in_words(submit: Any, loras: Any, world: Any)
 
 @pytest.mark.parametrize("weight", [float("nan"), float("inf"), 1e30])
 @pytest.mark.parametrize("submit", _WAYS)
-def test_a_strength_that_draws_black_is_refused_at_once(submit: Any, weight: float, lora: str, world: Any) -> None:
+def test_a_strength_that_draws_black_is_refused_at_once(submit: Any, weight: float, lora: str, world: World) -> None:
     """The weight is a number that a picture survives."""
     answer = submit(Api(world.studio), world, [{"file": lora, "weight": weight}])
 
@@ -102,17 +104,17 @@ def test_a_strength_that_draws_black_is_refused_at_once(submit: Any, weight: flo
 
 
 @pytest.mark.parametrize("submit", _WAYS)
-def test_a_good_file_is_drawn_with(submit: Any, lora: str, world: Any) -> None:
+def test_a_good_file_is_drawn_with(submit: Any, lora: str, world: World) -> None:
     """What the job keeps is what was asked for; there is nothing to tell."""
     answer = submit(Api(world.studio), world, [{"file": lora, "weight": 0.5}])
 
     assert answer["ok"] and answer["notes"] == []
     job = world.finish(world.studio.jobs.get(answer["job_id"]))
-    drawn = world.store.images.get(job.artifacts["images"][0])
+    drawn = world.store.images.get(present(job.artifacts.images)[0])
     assert list(drawn.params["loras"]) == [{"file": lora, "weight": 0.5}]
 
 
-def test_what_a_file_holds_in_vain_is_told(lora: str, world: Any) -> None:
+def test_what_a_file_holds_in_vain_is_told(lora: str, world: World) -> None:
     """Words of the engine's check reach who submits, and who follows the job."""
     (row,) = enrich.plan(world.desk, limit=1, loras=[LoraUse(file=lora)]).rows
     engine = world.studio.engine("fake-edit")
@@ -121,11 +123,10 @@ def test_what_a_file_holds_in_vain_is_told(lora: str, world: Any) -> None:
 
     assert answer["notes"] == ["1 file: its text encoder is not used."]
     world.finish(world.studio.jobs.get(answer["job_id"]))
-    events, _ = world.studio.jobs.events(answer["job_id"])
-    assert [event["warning"] for event in events if "warning" in event] == answer["notes"]
+    assert world.warnings(answer["job_id"]) == answer["notes"]
 
 
-def test_a_plan_keeps_the_loras_of_its_knobs(world: Any) -> None:
+def test_a_plan_keeps_the_loras_of_its_knobs(world: World) -> None:
     """Those among the knobs come first, then those that the plan is given; neither is dropped."""
     first, second = {"file": "a.safetensors", "weight": 0.5}, LoraUse(file="b.safetensors")
     answer = Api(world.studio).enrich_plan(world.id, limit=2, params={"loras": [first]})

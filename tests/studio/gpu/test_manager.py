@@ -143,7 +143,8 @@ def test_a_cancel_is_heard_between_loads() -> None:
 
 def test_loads_are_told() -> None:
     """While a component loads, the job says so."""
-    gpu, said = manager(FakeDevice(100 * MIB)), []
+    gpu = manager(FakeDevice(100 * MIB))
+    said: list[str] = []
 
     with gpu.lease(one(part("flux/vae", 50)), waiting=said.append) as lease, lease.stage("go"):
         pass

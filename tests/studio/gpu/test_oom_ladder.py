@@ -118,6 +118,7 @@ def thrifty(working: int = 40, entered: list[str] | None = None) -> Plan:
 def attempt(gpu: GpuManager, wanted: Plan, nbytes: int) -> Mapping[str, Any]:
     """Use that much memory in a plan's one stage."""
     with gpu.lease(wanted) as lease, lease.stage("go") as parts:
+        assert isinstance(gpu.raw_device, FakeDevice)
         gpu.raw_device.work(nbytes)
         return dict(parts)
 

@@ -21,7 +21,8 @@ from engines.catalogue.registry import Registry
 from engines.fake import FakeCard
 from studio.flywheel import generate
 from studio.open import open_workplace
-from studio.records.job import Job, JobState
+from studio.records.job import Job, JobError, JobState
+from studio.records.payload import DrawPayload
 from studio.settings import Settings
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
@@ -42,13 +43,14 @@ def _draw(ctx: Context) -> None:
 
 def _edit(ctx: Context) -> None:
     """Edit what is not edited yet."""
-    images: list[str] = list(ctx.job.artifacts.get("images", []))
-    engine = ctx.workplace.engine(ctx.job.payload["model"])
+    asked = DrawPayload.of(ctx.job)
+    images = list(ctx.job.artifacts.images or ())
+    engine = ctx.workplace.engine(asked.model)
     source = Image.open(SOURCE).convert("RGB")
-    items = [EditItem(source, EditParams.from_json(item)) for item in ctx.job.payload["items"]][len(images) :]
+    items = [EditItem(source, EditParams.from_json(item)) for item in asked.items][len(images) :]
     with ctx.lease(engine.plan(items)) as lease:
         for image in engine.edit(items, lease, ctx.step):
-            ctx.artifact("images", [*ctx.job.artifacts.get("images", []), _kept(0, image, None).id])
+            ctx.keep(images=(*(ctx.job.artifacts.images or ()), _kept(0, image, None).id))
 
 
 @dataclass
@@ -59,7 +61,7 @@ class House:
     card: FakeCard
     character: str
 
-    def run(self, kind: str, payload: dict[str, Any]) -> Job:
+    def run(self, kind: str, payload: DrawPayload) -> Job:
         """Run a job to its end."""
         self.studio.jobs.start()
         job = self.studio.jobs.submit(kind, self.character, payload, title=kind)
@@ -80,33 +82,33 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield House(studio, card, studio.library.characters()[0].id)
 
 
-DRAW = {
-    "model": "mini-flux",
-    "version": "",
-    "items": [GenerateParams(prompt="person", steps=1, width=64, height=height).to_json() for height in (64, 32)],
-}
-EDIT = {
-    "model": "mini-qwen-edit",
-    "items": [EditParams(instruction="turn the head", steps=n, true_cfg=1.0, seed=n).to_json() for n in (2,)],
-}
+DRAW = DrawPayload(
+    model="mini-flux",
+    version="",
+    items=tuple(GenerateParams(prompt="person", steps=1, width=64, height=height).to_json() for height in (64, 32)),
+)
+EDIT = DrawPayload(
+    model="mini-qwen-edit",
+    items=tuple(EditParams(instruction="turn the head", steps=n, true_cfg=1.0, seed=n).to_json() for n in (2,)),
+)
 
 
 @pytest.mark.parametrize(("kind", "payload"), [("draw", DRAW), ("edit", EDIT)])
-def test_running_out_at_any_point_changes_no_picture(house: House, kind: str, payload: dict[str, Any]) -> None:
+def test_running_out_at_any_point_changes_no_picture(house: House, kind: str, payload: DrawPayload) -> None:
     """Each part and each block in turn finds no memory the first time it asks, and at the very end one does again: the
     job goes on by itself, with the same pictures to the bit; only what the manager knows is left on the card."""
     house.run(kind, payload)  # what is loaded now is loaded for all that follow
     house.card.asked.clear()
     plain = house.run(kind, payload)
     asked = house.card.asked.copy()
-    assert (plain.state, plain.error) == (JobState.DONE, {})
-    assert len(set(plain.artifacts.images)) == len(payload["items"])
+    assert (plain.state, plain.error) == (JobState.DONE, JobError())
+    assert len(set(plain.artifacts.images or ())) == len(payload.items)
 
     points = sorted({asked.index(who) for who in asked} | {len(asked) - 1})
     for point in points:
         house.card.fail_at = frozenset({house.card.puts + point + 1})
         job = house.run(kind, payload)
-        assert (job.state, job.error) == (JobState.DONE, {})
+        assert (job.state, job.error) == (JobState.DONE, JobError())
         assert job.artifacts.images == plain.artifacts.images
         assert house.card.used == house.studio.gpu.status().used
         assert house.card.litter == 0
@@ -114,7 +116,7 @@ def test_running_out_at_any_point_changes_no_picture(house: House, kind: str, pa
 
 
 @pytest.mark.parametrize(("kind", "payload"), [("draw", DRAW)])
-def test_no_room_at_all_is_told_with_the_numbers(house: House, kind: str, payload: dict[str, Any]) -> None:
+def test_no_room_at_all_is_told_with_the_numbers(house: House, kind: str, payload: DrawPayload) -> None:
     """A card that fails at every allocation from some point on ends the job as out of memory, not as a bug, and leaves
     nothing half-loaded; with memory back the same job, resumed, draws the same pictures."""
     house.studio.gpu.unload_all()

@@ -54,11 +54,17 @@ def test_what_the_plan_wants_later_goes_last() -> None:
 
 def test_masters_keep_to_the_host_budget() -> None:
     """A reload from a master reads nothing; the least valuable master is dropped when the host is full."""
-    clock, device, loads = Clock(), FakeDevice(400 * MIB), []
+    clock, device = Clock(), FakeDevice(400 * MIB)
+    loads: list[str] = []
 
     def noted(key: str, seconds: float) -> Component:
         inner = part(key, 40, clock, seconds)
-        return Component(key, inner.bytes, lambda: (loads.append(key), inner.load())[1])
+
+        def load() -> object:
+            loads.append(key)
+            return inner.load()
+
+        return Component(key, inner.bytes, load)
 
     gpu = manager(device, budget=40, host=80, clock=clock)
     for key, seconds in (("a/dear", 9.0), ("b/cheap", 1.0), ("c/middling", 3.0), ("a/dear", 9.0), ("b/cheap", 1.0)):
@@ -93,7 +99,12 @@ def test_a_device_that_is_the_host_keeps_nothing_twice() -> None:
 
     loads: list[str] = []
     gpu = manager(InPlace(100 * MIB))
-    again = Component("a/x", 60 * MIB, lambda: loads.append("a/x") or FakeWeights("a/x"))
+
+    def load() -> FakeWeights:
+        loads.append("a/x")
+        return FakeWeights("a/x")
+
+    again = Component("a/x", 60 * MIB, load)
 
     run(gpu, one(again))
     run(gpu, one(part("b/x", 60)))

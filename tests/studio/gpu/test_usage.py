@@ -16,4 +16,4 @@ def test_uses_add_up_and_fade_by_half() -> None:
     now = demand.rate("a")
     clock.now += 1200.0
 
-    assert (now, demand.rate("a"), demand.rate("b")) == (2.0, pytest.approx(1.0), 0.0)
+    assert [now, demand.rate("a"), demand.rate("b")] == pytest.approx([2.0, 1.0, 0.0])

@@ -10,7 +10,7 @@ from studio.records.job import Job, JobState
 from studio.store import Library
 from studio.workplace.context import Context
 from tests.studio.card import Clock
-from tests.studio.drawing import House
+from tests.studio.drawing import House, Numbered
 
 
 class Bench:
@@ -21,23 +21,24 @@ class Bench:
         self.character = character
         self.clock = Clock()
         self.house = House(library)
-        self.does: Callable[[Context], None] = lambda ctx: None
+        self.does: Callable[[Context], object] = lambda ctx: None
         self.jobs = self.open()
 
     def open(self) -> Jobs:
         """A queue on the same library."""
-        runners: dict[str, Runner] = {
-            "do": lambda job: self.does(Context(job, self.house)),  # type: ignore[arg-type]
-            "say": lambda job: None,
-        }
+
+        def do(job: Job) -> None:
+            self.does(Context(job, self.house))  # type: ignore[arg-type]  # it has what a context asks for
+
+        runners: dict[str, Runner] = {"do": do, "say": lambda job: None}
         self.house.jobs = Jobs(self.library, runners, clock=self.clock, log="the-log", retry_s=0.01)
         return self.house.jobs
 
     def submit(self, title: str = "a job", **more: object) -> Job:
         """Queue a job of kind `do`."""
-        return self.jobs.submit("do", self.character, {"n": 1}, title=title, **more)  # type: ignore[arg-type]
+        return self.jobs.submit("do", self.character, Numbered(n=1), title=title, **more)  # type: ignore[arg-type]
 
-    def here(self, does: Callable[[Context], None]) -> Job:
+    def here(self, does: Callable[[Context], object]) -> Job:
         """Run one job in this thread."""
         self.does = does
         return self.submit(here=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError
-from studio.records.job import JobState
+from studio.records.job import Artifacts, JobError, JobState
+from studio.records.payload import DrawPayload
 from studio.workplace.context import Context
+from tests.studio.drawing import Numbered
 from tests.studio.jobs.queueing import Bench
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,7 +37,7 @@ def test_the_same_key_answers_the_same_job(bench: Bench) -> None:
     other = bench.library.create("Noa").id
 
     first, second = bench.submit(key="k"), bench.submit(key="k")
-    third = bench.jobs.submit("do", other, {}, title="", key="k")
+    third = bench.jobs.submit("do", other, Numbered(), title="", key="k")
 
     assert first.id == second.id != third.id
     assert bench.submit().id != bench.submit().id
@@ -44,16 +46,17 @@ def test_the_same_key_answers_the_same_job(bench: Bench) -> None:
 def test_an_unknown_kind_is_refused(bench: Bench) -> None:
     """A kind without a runner never gets into the queue."""
     with pytest.raises(NotFound, match="no job of kind sing"):
-        bench.jobs.submit("sing", bench.character, {}, title="")
+        bench.jobs.submit("sing", bench.character, Numbered(), title="")
     with pytest.raises(NotFound):
         bench.jobs.get("job-x")
 
 
 def test_a_payload_looks_the_same_before_and_after_a_restart(bench: Bench) -> None:
     """Tuples become lists at once, not only when the job is read back."""
-    job = bench.jobs.submit("do", bench.character, {"loras": ({"file": "x"},)}, title="")
+    asked = DrawPayload(items=({"loras": ({"file": "x"},)},))
+    job = bench.jobs.submit("do", bench.character, asked, title="")
 
-    assert job.payload == {"loras": [{"file": "x"}]} == bench.stored(job).payload
+    assert job.payload == {"items": [{"loras": [{"file": "x"}]}]} == bench.stored(job).payload
 
 
 def test_an_expected_failure_is_told_in_its_own_words(bench: Bench) -> None:
@@ -65,7 +68,7 @@ def test_an_expected_failure_is_told_in_its_own_words(bench: Bench) -> None:
     job = bench.here(does)
 
     assert job.state is JobState.FAILED
-    assert job.error == {"code": "bad_input", "message": "mira.png is cut short.", "hint": "Export it again."}
+    assert job.error == JobError(code="bad_input", message="mira.png is cut short.", hint="Export it again.")
 
 
 def test_a_bug_ends_the_job_and_not_the_worker(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -91,13 +94,13 @@ def test_a_cancel_takes_effect_within_a_step(bench: Bench) -> None:
         for step in range(1, 100):
             ctx.step(step, 100)
             steps.append(step)
-            ctx.artifact("last", step)
+            ctx.keep(filtered=step)
             if step == 3:
                 bench.jobs.cancel(ctx.job.id)
 
     job = bench.here(does)
 
-    assert (job.state, steps, job.artifacts) == (JobState.CANCELLED, [1, 2, 3], {"last": 3})
+    assert (job.state, steps, job.artifacts) == (JobState.CANCELLED, [1, 2, 3], Artifacts(filtered=3))
 
 
 def test_a_queued_job_is_cancelled_at_once(bench: Bench) -> None:
@@ -114,14 +117,14 @@ def test_a_cancelled_or_failed_job_can_be_resumed(bench: Bench) -> None:
     """The same job is queued again with its payload and artifacts, its error gone; a done one is not."""
 
     def fails(ctx: Context) -> None:
-        ctx.artifact("drawn", ["x"])
+        ctx.keep(images=("x",))
         raise UserError("No.")
 
     job = bench.here(fails)
     bench.does = lambda ctx: None
 
     again = bench.jobs.resume(job.id)
-    assert (again.state, again.error, again.artifacts) == (JobState.QUEUED, {}, {"drawn": ["x"]})
+    assert (again.state, again.error, again.artifacts) == (JobState.QUEUED, JobError(), Artifacts(images=("x",)))
     assert bench.jobs.resume(job.id) == again
     bench.jobs.start()
     bench.until(job, JobState.DONE)

@@ -7,6 +7,7 @@ import pytest
 from engines.api.errors import BadInput
 from studio.records.job import Job, JobState
 from studio.workplace.context import Context
+from tests.studio.drawing import Numbered
 from tests.studio.jobs.queueing import Bench, titles
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -59,7 +60,7 @@ def test_the_list_shows_running_then_queued_then_ended(bench: Bench) -> None:
     """The newest of the ended comes first, and one character's list holds no other's."""
     other = bench.library.create("Noa").id
     for name in ("old", "new"):
-        bench.jobs.submit("say", bench.character, {}, title=name, here=True)
+        bench.jobs.submit("say", bench.character, Numbered(), title=name, here=True)
     bench.submit("queued")
     listed: list[str] = []
 
@@ -80,7 +81,7 @@ def test_the_list_shows_running_then_queued_then_ended(bench: Bench) -> None:
 def test_jobs_that_ended_in_one_instant_keep_newest_first(bench: Bench) -> None:
     """A tie in the time of ending is broken by which was submitted later, before and after a restart."""
     for name in ("first", "second", "third"):
-        job = bench.jobs.submit("say", bench.character, {}, title=name, here=True)
+        job = bench.jobs.submit("say", bench.character, Numbered(), title=name, here=True)
         bench.library.records(Job).put(job.replace(ended="2026-01-01T00:00:00.000+00:00"))
     bench.jobs.close()
 

@@ -11,7 +11,8 @@ import pytest
 from engines.api.errors import Busy
 from engines.api.protocols import Plan, Stage
 from engines.fake import FakeDevice
-from studio.records.job import Job, JobState
+from studio.records.event import RanShort
+from studio.records.job import Artifacts, Job, JobError, JobState
 from studio.store import Library
 from studio.workplace.context import Context
 from tests.studio import drawing
@@ -92,38 +93,41 @@ def test_an_interrupt_from_the_keyboard_leaves_no_job_running(bench: Bench) -> N
 
 def test_a_job_that_ran_out_goes_on_with_what_is_left(bench: Bench) -> None:
     """The queue runs it again at once in the room that was made; what was finished stays, and the log says why."""
-    bench.house.gpu = manager(FakeDevice(100 * MIB))
+    card = FakeDevice(100 * MIB)
+    bench.house.gpu = manager(card)
     run(bench.house.gpu, one(part("idle/x", 40)))
     runs: list[int] = []
 
     def does(ctx: Context) -> None:
-        drawn = list(ctx.job.artifacts.get("drawn", []))
+        drawn = list(ctx.job.artifacts.images or ())
         runs.append(len(drawn))
         with ctx.lease(one(part("a/x", 30), what="draw")) as lease:
             for item in range(len(drawn), 4):
                 with lease.stage("go"):
-                    bench.house.gpu.raw_device.work((70 if item == 2 else 10) * MIB)
-                drawn.append(item)
-                ctx.artifact("drawn", drawn)
+                    card.work((70 if item == 2 else 10) * MIB)
+                drawn.append(str(item))
+                ctx.keep(images=tuple(drawn))
 
     job = bench.here(does)
 
-    assert (job.state, job.error, job.artifacts) == (JobState.DONE, {}, {"drawn": [0, 1, 2, 3]})
+    assert (job.state, job.error, job.artifacts) == (JobState.DONE, JobError(), Artifacts(images=("0", "1", "2", "3")))
     assert runs == [0, 2]
     (event,) = bench.jobs.events(job.id)[0]
+    assert isinstance(event, RanShort)
     assert event.ran_out.startswith("draw: go ran out of memory.")
     assert "40.0 MiB were unloaded" in event.remedy
 
 
 def test_a_job_that_cannot_fit_ends_with_the_numbers(bench: Bench) -> None:
     """Where nothing is left to try the job fails, once, in the arithmetic's own words."""
-    bench.house.gpu = manager(FakeDevice(100 * MIB))
+    card = FakeDevice(100 * MIB)
+    bench.house.gpu = manager(card)
     runs: list[int] = []
 
     def does(ctx: Context) -> None:
         runs.append(1)
         with ctx.lease(one(part("a/x", 30))) as lease, lease.stage("go"):
-            bench.house.gpu.raw_device.work(90 * MIB)
+            card.work(90 * MIB)
 
     job = bench.here(does)
 
@@ -151,8 +155,9 @@ def test_a_killed_process_loses_nothing_acknowledged(tmp_path: Path) -> None:
         assert all(store.open_image(image).size == (16, 16) for image in kept)
         assert jobs.events(job.id)[1] >= len(told)
 
-        short = {**job.payload, "slow": False, "items": job.payload["items"][: len(kept) + 3]}
-        library.records(Job).put(job.replace(payload=short))
+        asked = drawing.DrawSlowly.of(job)
+        short = asked.replace(slow=False, items=asked.items[: len(kept) + 3])
+        library.records(Job).put(job.replace(payload=short.to_json()))
         jobs = drawing.open_jobs(library)
         jobs.resume(job.id)
         jobs.start()
@@ -161,6 +166,8 @@ def test_a_killed_process_loses_nothing_acknowledged(tmp_path: Path) -> None:
         ended = jobs.get(job.id)
         jobs.close()
 
-        assert (ended.state, ended.error, ended.artifacts) == (JobState.DONE, {}, {"drawn": 3})
+        rest = tuple(record.id for record in drawing.drawn(store, job) if record.id not in kept)
+        assert (ended.state, ended.error, ended.artifacts) == (JobState.DONE, JobError(), Artifacts(images=rest))
+        assert len(rest) == 3
         assert len(drawing.drawn(store, job)) == len(kept) + 3
         assert all(record.id in kept or record.seed >= len(kept) for record in drawing.drawn(store, job))

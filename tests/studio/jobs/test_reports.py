@@ -8,7 +8,10 @@ from PIL import Image
 from engines.api.params import EditParams, GenerateParams
 from engines.api.protocols import Component, EditItem, Plan, Stage
 from engines.fake import FakeWeights
+from studio.records.event import Event, PictureKept, StepTrained
 from studio.records.image import Kind, Verdict
+from studio.records.job import Artifacts
+from studio.records.payload import ModelPayload
 from studio.store import Store
 from studio.workplace.context import Context
 from tests.studio.jobs.queueing import Bench
@@ -90,25 +93,38 @@ def test_artifacts_are_durable_at_once(bench: Bench) -> None:
     """What a runner keeps is on disk before it goes on."""
 
     def does(ctx: Context) -> None:
-        ctx.artifact("ids", ("a", "b"))
-        assert bench.stored(ctx.job).artifacts == {"ids": ["a", "b"]}
+        ctx.keep(images=("a", "b"))
+        assert bench.stored(ctx.job).artifacts == Artifacts(images=("a", "b"))
 
-    assert bench.here(does).artifacts == {"ids": ["a", "b"]}
+    assert bench.here(does).artifacts == Artifacts(images=("a", "b"))
+
+
+def losses(events: list[Event]) -> list[float]:
+    """The losses of events that are all steps of a training."""
+    steps = [event for event in events if isinstance(event, StepTrained)]
+    assert len(steps) == len(events)
+    return [event.loss for event in steps]
 
 
 def test_events_are_read_from_where_one_left_off(bench: Bench) -> None:
     """Each call answers what is new and where to go on; a restart loses none, a torn line spoils none."""
-    job = bench.here(lambda ctx: [ctx.event(loss=loss) for loss in (3, 2)])
+    at = {"step": 1, "sigma": 0.5, "learning_rate": 1e-4, "grad_norm": 1.0, "seconds": 1.0}
+
+    def does(ctx: Context) -> None:
+        for loss in (3.0, 2.0):
+            ctx.tell(StepTrained.from_json({**at, "loss": loss}))
+
+    job = bench.here(does)
 
     events, after = bench.jobs.events(job.id, 0)
-    assert ([event.loss for event in events], after) == ([3, 2], 2)
+    assert (losses(events), after) == ([3, 2], 2)
     assert bench.jobs.events(job.id, after) == ([], 2)
 
     log = bench.library.open(bench.character).run_dir(job.id) / "events.jsonl"
     with log.open("a") as file:
         file.write('\n{"loss": 1, "at')
     reopened = bench.open()
-    assert [event.loss for event in reopened.events(job.id, 1)[0]] == [2]
+    assert losses(reopened.events(job.id, 1)[0]) == [2]
 
 
 def test_a_saved_picture_knows_what_made_it(bench: Bench, store: Store) -> None:
@@ -127,12 +143,14 @@ def test_a_saved_picture_knows_what_made_it(bench: Bench, store: Store) -> None:
         ctx.save(Image.new("RGB", (8, 8), "green"), kind=Kind.PREVIEW, version="v2", item=GenerateParams(seed=3))
 
     bench.does = does
-    job = bench.jobs.submit("do", bench.character, {"model": "fake-edit"}, title="", here=True)
+    job = bench.jobs.submit("do", bench.character, ModelPayload(model="fake-edit"), title="", here=True)
 
-    assert job.error == {}
+    assert not job.error
     edited, drawn = store.images.find(job=job.id)
     assert EditParams.from_json(edited.params) == params
     assert (edited.params_kind, edited.seed, edited.model, edited.parent) == ("EditParams", 7, "fake-edit", source.id)
     assert (edited.state, edited.asked) == (Verdict.PENDING, {"angle": "front"})
     assert (drawn.version, drawn.params_kind, drawn.seed) == ("v2", "GenerateParams", 3)
-    assert [event.image for event in bench.jobs.events(job.id)[0]] == [edited.id, drawn.id]
+    told = bench.jobs.events(job.id)[0]
+    assert [each.image for each in told if isinstance(each, PictureKept)] == [edited.id, drawn.id]
+    assert len(told) == 2

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from PIL import Image
 
-from engines.api.protocols import Embedding
+from engines.api.protocols import Embedding, NoFace
+from engines.fake import FAKE_MODELS
 from studio.judging import gallery as scoring
 from studio.records.image import Kind, Verdict
+from tests.studio.conftest import World, present
 
 
 def unit(*values: float) -> tuple[float, ...]:
@@ -60,7 +62,7 @@ def test_nothing_to_compare_is_no_score() -> None:
     assert reference.nearest(Embedding(unit(1, 0))) == ""
 
 
-def test_only_originals_that_nobody_rejected_are_in_the_gallery(world: Any) -> None:
+def test_only_originals_that_nobody_rejected_are_in_the_gallery(world: World) -> None:
     """What was drawn never judges what is drawn."""
     world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
     world.picture(Kind.SYNTHETIC, 1, state=Verdict.GOOD)
@@ -70,7 +72,7 @@ def test_only_originals_that_nobody_rejected_are_in_the_gallery(world: Any) -> N
     assert set(scoring.gallery(world.desk).ids) == {world.sources[1], world.sources[3]}
 
 
-def test_no_face_leaves_the_gallery_and_scores_null(world: Any) -> None:
+def test_no_face_leaves_the_gallery_and_scores_null(world: World) -> None:
     """An original without a face isn't compared with, a result without one has no score."""
     black = world.store.add_image(Image.new("RGB", (64, 64)), kind=Kind.SOURCE).id
     assert black not in scoring.gallery(world.desk).ids
@@ -81,13 +83,13 @@ def test_no_face_leaves_the_gallery_and_scores_null(world: Any) -> None:
     assert scoring.score_of(image, "fake-identity-1") is None
 
 
-def test_scores_of_other_versions_stay(world: Any) -> None:
+def test_scores_of_other_versions_stay(world: World) -> None:
     """A new scorer adds its score beside the old one's."""
     image = world.picture(Kind.SYNTHETIC, 1, scores={"older-1": 0.5})
     scoring.score_images(world.desk, [image])
     scores = world.store.images.get(image).scores
     assert scores["older-1"] == 0.5
-    assert 0.5 < scores["fake-identity-1"] <= 1.0
+    assert 0.5 < present(scores["fake-identity-1"]) <= 1.0
 
 
 class Counting:
@@ -95,16 +97,17 @@ class Counting:
 
     def __init__(self, version: str) -> None:
         self.version = version
+        self.spec = next(each for each in FAKE_MODELS if each.role == "scorer")
         self.threshold: float | None = None
         self.looked = 0
 
-    def embed(self, images: list[Image.Image]) -> list[Embedding]:
+    def embed(self, images: Sequence[Image.Image]) -> list[Embedding | NoFace]:
         """The mean colour."""
         self.looked += len(images)
-        return [Embedding(unit(*(1 + value for value in image.resize((1, 1)).getpixel((0, 0))))) for image in images]
+        return [Embedding(unit(*(1 + value for value in image.resize((1, 1)).tobytes()))) for image in images]
 
 
-def test_originals_are_embedded_once_for_each_scorer_version(world: Any) -> None:
+def test_originals_are_embedded_once_for_each_scorer_version(world: World) -> None:
     """Embeddings are kept with the store; a new version of the scorer looks again."""
     first = Counting("a-1")
     known = scoring.embeddings(world.store, first, world.sources)
@@ -118,7 +121,7 @@ def test_originals_are_embedded_once_for_each_scorer_version(world: Any) -> None
     assert second.looked == 5
 
 
-def test_a_broken_cache_is_made_again(world: Any) -> None:
+def test_a_broken_cache_is_made_again(world: World) -> None:
     """Embeddings can always be computed again, so a half-written file costs time alone."""
     scorer = Counting("a-1")
     known = scoring.embeddings(world.store, scorer, world.sources)
@@ -127,7 +130,7 @@ def test_a_broken_cache_is_made_again(world: Any) -> None:
     assert scoring.embeddings(world.store, scorer, world.sources) == known
 
 
-def test_what_is_scored_is_what_was_cropped(world: Any) -> None:
+def test_what_is_scored_is_what_was_cropped(world: World) -> None:
     """The gallery follows a crop, back and forth; each part is looked at once."""
     two = Image.new("RGB", (64, 64), (250, 20, 20))
     two.paste((20, 20, 250), (32, 0, 64, 64))
@@ -145,7 +148,7 @@ def test_what_is_scored_is_what_was_cropped(world: Any) -> None:
     assert scorer.looked == 3
 
 
-def test_a_cropped_result_is_scored_by_its_crop(world: Any) -> None:
+def test_a_cropped_result_is_scored_by_its_crop(world: World) -> None:
     """Of an original and something else, what was cropped to the original is it."""
     beside = Image.new("RGB", (128, 64))
     beside.paste(world.store.open_image(world.sources[0]), (0, 0))

@@ -4,10 +4,11 @@ import pytest
 
 from studio.judging import outcomes
 from studio.judging.statistics import mcnemar, wilson
+from studio.records.outcome import Outcome
 
 
-def _verdicts(passed: int, failed: int, unknown: int) -> list[str]:
-    return ["pass"] * passed + ["fail"] * failed + ["unknown"] * unknown
+def _verdicts(passed: int, failed: int, unknown: int) -> list[Outcome]:
+    return [Outcome.PASS] * passed + [Outcome.FAIL] * failed + [Outcome.UNKNOWN] * unknown
 
 
 def test_a_rate_is_over_what_could_be_judged() -> None:
@@ -49,8 +50,8 @@ def test_a_goal_is_met_or_missed_only_where_the_unknown_cannot_undo_it(
 
 def test_pairs_are_compared_where_both_were_judged() -> None:
     """An unknown side is neither a gain nor a loss."""
-    before = ["pass", "fail", "fail", "unknown", "pass", "fail"]
-    after = ["pass", "pass", "pass", "pass", "unknown", "fail"]
+    before = [Outcome(each) for each in ("pass", "fail", "fail", "unknown", "pass", "fail")]
+    after = [Outcome(each) for each in ("pass", "pass", "pass", "pass", "unknown", "fail")]
 
     found = outcomes.paired(before, after)
 
@@ -61,7 +62,7 @@ def test_pairs_are_compared_where_both_were_judged() -> None:
 
 def test_pairs_that_nobody_could_judge_say_nothing() -> None:
     """No rate, no difference."""
-    found = outcomes.paired(["unknown"], ["pass"])
+    found = outcomes.paired([Outcome.UNKNOWN], [Outcome.PASS])
 
     assert (found.judged, found.rate_a, found.rate_b, found.p) == (0, None, None, 1.0)
 

@@ -12,8 +12,10 @@ import pytest
 from engines.api.errors import BadInput, UserError
 from studio.api.api import API_NAMES, Api
 from studio.flywheel.curate import captions
+from studio.records.event import Warned
 from studio.records.image import Kind, Verdict
-from studio.records.job import Job, JobState
+from studio.records.job import Artifacts, Job, JobState
+from studio.records.payload import CaptionPayload
 from studio.records.words import DEEPEST, demand_text, mended
 from studio.store import Library
 from studio.store.journal import Journal
@@ -84,6 +86,7 @@ def test_no_record_holds_such_text(world: Any) -> None:
     image, store, library = world.sources[0], world.store, world.studio.library
     edit = world.review(approved=1)[0]
     before = store.revision
+    good = CaptionPayload(ids=(image,), model="", params={})
     for attempt in (
         lambda: captions.set_caption(world.studio.desk(world.id), image, "ohwx \ud800"),
         lambda: captions.set_tags(world.studio.desk(world.id), image, {"outfit": "red\ud800"}),
@@ -93,8 +96,8 @@ def test_no_record_holds_such_text(world: Any) -> None:
         lambda: library.create("Mira", trigger="a\0"),
         lambda: library.update(world.id, notes="\ud800"),
         lambda: library.set_setting("character", "\ud800"),
-        lambda: world.studio.jobs.submit("caption", world.id, {"prompt": "\ud800"}, title="x"),
-        lambda: world.studio.jobs.submit("caption", world.id, {}, title="x", key="\ud800"),
+        lambda: world.studio.jobs.submit("caption", world.id, good.replace(params={"prompt": "\ud800"}), title="x"),
+        lambda: world.studio.jobs.submit("caption", world.id, good, title="x", key="\ud800"),
     ):
         with pytest.raises(BadInput):
             attempt()
@@ -106,14 +109,16 @@ def test_a_job_may_say_anything(bench: Bench) -> None:
 
     def does(ctx: Context) -> None:
         ctx.step(1, 2, "caf\udce9.png")
-        ctx.artifact("file", ["caf\udce9.png"])
-        ctx.event(file="caf\udce9.png")
+        ctx.keep(imported=("caf\udce9.png",))
+        ctx.warn("caf\udce9.png")
         raise UserError("caf\udce9.png is broken.", "\0")
 
     ended = bench.here(does)
     assert (ended.state, ended.error.message) == (JobState.FAILED, "caf?.png is broken.")
-    assert ended.artifacts == bench.stored(ended).artifacts == {"file": ["caf?.png"]}
-    assert bench.jobs.events(ended.id)[0][0]["file"] == "caf?.png"
+    assert ended.artifacts == bench.stored(ended).artifacts == Artifacts(imported=("caf?.png",))
+    (warned,) = bench.jobs.events(ended.id)[0]
+    assert isinstance(warned, Warned)
+    assert warned.warning == "caf?.png"
     assert bench.here(lambda ctx: None).state is JobState.DONE
 
 
@@ -135,7 +140,7 @@ def test_a_home_that_holds_such_text_opens_and_answers(tmp_path: Path, world: An
     assert all(answer["ok"] for answer in answers)
     json.dumps(answers, ensure_ascii=False).encode()
     assert (answers[0]["characters"][0]["name"], answers[1]["images"][0]["name"]) == ("Mira?", "caf?.png")
-    assert world.studio.library.settings()["x"] == "?"
+    assert world.studio.library.setting("x", str) == "?"
     assert captions.set_caption(world.studio.desk(world.id), image.id, "ohwx").name == "caf?.png"
     assert len(world.store.select(Kind.SOURCE)) == 4
 

@@ -23,6 +23,7 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
+from studio.records.provenance import LoraName, Provenance
 from studio.records.version import Version
 from studio.store import Store
 from studio.store.lora_names import version_lora_name, without_places
@@ -81,9 +82,9 @@ def test_true_guidance_is_told_as_such() -> None:
 def test_a_file_is_told_by_its_name_alone(file: str) -> None:
     """Of either system's paths; what is left is still a stack that can be read."""
     params = GenerateParams(loras=(LoraUse(file=file, weight=0.5),)).to_json()
-    told = without_places({"params": params}, [NamedLora("mine", 0.5)])
+    told = without_places(Provenance(params=params), [NamedLora("mine", 0.5)])
     assert GenerateParams.from_json(told.params).loras == (LoraUse(file="mine.safetensors", weight=0.5),)
-    assert "Ada" not in json.dumps(told) and "/home" not in json.dumps(told)
+    assert "Ada" not in json.dumps(told.to_json()) and "/home" not in json.dumps(told.to_json())
 
 
 @pytest.mark.parametrize("trigger", ['my"tok', "a/b", "C:\\x", "a:b", "x?", "con", "é" * 300, "小红", "..", " "])
@@ -107,7 +108,7 @@ def test_what_drew_a_picture_is_told_with_hashes(store: Store, tmp_path: Path) -
     )  # fmt: skip
 
     hers, own = read_provenance(store.path(record.id)).loras
-    assert hers == {"name": "hers", "weight": 0.5, "hash": "abababababab"}
+    assert hers == LoraName(name="hers", weight=0.5, hash="abababababab")
     assert own.name == version_lora_name(store.character.trigger, version) and len(own.hash) == 12
     with Image.open(store.path(record.id)) as picture:
         found = read(picture.info["parameters"])

@@ -16,6 +16,7 @@ from PIL import Image, ImageCms
 from engines.api.errors import BadInput, NotFound
 from engines.api.params import EditParams, GenerateParams
 from engines.pictures import to_rgb
+from studio.records.provenance import Provenance
 from studio.store.pictures import MOST_BYTES, Pictures, content_id, open_upload, read_provenance
 
 RED = (200, 30, 40)
@@ -104,7 +105,7 @@ def test_colour_profile_is_applied_and_a_broken_one_ignored() -> None:
     for profile in (lab, b"nonsense"):
         picture.info["icc_profile"] = profile
         plain = to_rgb(picture)
-        assert np.allclose(plain.getpixel((0, 0)), RED, atol=1)
+        assert np.allclose(np.asarray(plain)[0, 0], RED, atol=1)
         assert "icc_profile" not in plain.info
 
 
@@ -155,10 +156,10 @@ def test_thumb_is_small_and_drawn_again(pictures: Pictures) -> None:
 def test_result_carries_its_parameters(pictures: Pictures) -> None:
     """A PNG of ours says how it was made, in the text that other tools read and in our JSON."""
     params = GenerateParams(prompt="ohwx person, smiling – Ünal", steps=7)
-    made = {"params_kind": "GenerateParams", "params": params.to_json(), "model": "mini-flux", "seed": 3}
+    made = Provenance(params_kind="GenerateParams", params=params.to_json(), model="mini-flux", seed=3)
     kept = pictures.keep_result(Image.new("RGB", (8, 8), RED), made)
     path = pictures.path(kept.file)
-    assert read_provenance(path) == {**made, "params": {**params.to_json(), "loras": []}}
+    assert read_provenance(path) == made.replace(params={**params.to_json(), "loras": []})
     with Image.open(path) as picture:
         assert "\nSteps: 7, " in picture.info["parameters"]
         assert picture.info["parameters"].startswith("ohwx person, smiling – Ünal\n")
@@ -167,24 +168,24 @@ def test_result_carries_its_parameters(pictures: Pictures) -> None:
 def test_same_result_same_file(pictures: Pictures) -> None:
     """Equal pixels made in the same way are one file; made in another way, another."""
     picture = Image.new("RGB", (8, 8), RED)
-    made = {"params_kind": "EditParams", "params": EditParams(instruction="x").to_json()}
+    made = Provenance(params_kind="EditParams", params=EditParams(instruction="x").to_json())
     first = pictures.keep_result(picture, made)
     assert pictures.keep_result(picture, made) == first
-    assert pictures.keep_result(picture, {**made, "seed": 2}).id != first.id
+    assert pictures.keep_result(picture, made.replace(seed=2)).id != first.id
 
 
 @pytest.mark.parametrize("kind", ["Nonsense", "Json", "replace"])
 def test_unknown_parameters_are_refused(pictures: Pictures, kind: str) -> None:
     """A name that is no Params class is an error, not a picture without its text."""
     with pytest.raises(BadInput, match=f"no parameters called '{kind}'"):
-        pictures.keep_result(Image.new("RGB", (8, 8)), {"params_kind": kind})
+        pictures.keep_result(Image.new("RGB", (8, 8)), Provenance(params_kind=kind))
 
 
 def test_foreign_picture_has_no_provenance(pictures: Pictures) -> None:
     """A picture from elsewhere answers with nothing."""
     for kind in ("PNG", "JPEG"):
         kept = pictures.keep(file_of(Image.new("RGB", (8, 8)), kind))
-        assert read_provenance(pictures.path(kept.file)) == {}
+        assert read_provenance(pictures.path(kept.file)) == Provenance()
 
 
 def test_missing_file_is_named(pictures: Pictures) -> None:
@@ -224,7 +225,7 @@ def test_avif_is_kept_as_png(pictures: Pictures) -> None:
     """Phones and sites write it; other trainers hardly read it."""
     kept = pictures.keep(file_of(Image.new("RGB", (8, 8), RED), "AVIF"))
     assert kept.file.endswith(".png")
-    assert np.allclose(pictures.open(kept.file).getpixel((4, 4)), RED, atol=6)
+    assert np.allclose(np.asarray(pictures.open(kept.file))[4, 4], RED, atol=6)
 
 
 def test_an_upload_is_a_file_of_bounded_size(tmp_path: Path) -> None:

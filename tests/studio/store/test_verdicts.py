@@ -11,7 +11,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, NotFound
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.review import Decision
+from studio.records.review import Decision, Triplet
 from studio.store import Library, Store
 
 PARAMS = {"instruction": "at night", "loras": []}
@@ -34,7 +34,7 @@ def edited(store: Store, source: str, shade: int = 1, **fields: object) -> str:
     return store.add_image(picture(shade), kind=Kind.ENRICHED, **{**made, **fields}).id
 
 
-def everything(store: Store) -> tuple[list[ImageRecord], list[object]]:
+def everything(store: Store) -> tuple[list[ImageRecord], list[Triplet]]:
     """All that an undo must bring back."""
     return store.images.all(), sorted(store.triplets.all(), key=lambda triplet: triplet.id)
 

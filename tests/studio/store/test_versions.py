@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, NotFound
-from studio.records.dataset import Role
+from studio.records.dataset import Entry, Role
 from studio.records.image import Kind
 from studio.records.version import Version, VersionState
 from studio.store import Store
@@ -85,8 +85,8 @@ def test_going_back(store: Store, adapter: Path) -> None:
 def test_dataset_is_frozen_by_content(store: Store) -> None:
     """The same entries give the same dataset; others, another; the share of real pictures is counted."""
     entries = [
-        {"image": "a", "caption": "x", "kind": Kind.SOURCE, "references": []},
-        {"image": "b", "caption": "y", "kind": Kind.ENRICHED, "references": []},
+        Entry(image="a", caption="x", kind=Kind.SOURCE),
+        Entry(image="b", caption="y", kind=Kind.ENRICHED),
     ]
     dataset = store.freeze(Role.CHARACTER, entries)
     assert dataset.real_share == 0.5
@@ -94,7 +94,7 @@ def test_dataset_is_frozen_by_content(store: Store) -> None:
     assert store.datasets.get(dataset.id) == dataset
     assert store.freeze(Role.CHARACTER, entries[:1]).id != dataset.id
     assert store.freeze(Role.EDITOR, entries).id != dataset.id
-    entries[0]["caption"] = "changed"
+    entries[0] = entries[0].replace(caption="changed")
     assert store.datasets.get(dataset.id).entries[0].caption == "x"
 
 
@@ -105,5 +105,5 @@ def test_a_candidate_can_be_left(store: Store, tmp_path: Path) -> None:
     one, two = (store.add_version(adapter, role=Role.CHARACTER, model="m") for _ in range(2))
     store.adopt(one.id)
     assert store.adopt(two.id, on=False).state is VersionState.RETIRED
-    assert store.adopted(Role.CHARACTER).id == one.id
+    assert store.adopted(Role.CHARACTER) == store.versions.get(one.id)
     assert store.adopt(two.id).state is VersionState.ADOPTED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -40,10 +41,11 @@ class Watched(Disk):
 
 def test_a_file_is_synced_whole_before_it_gets_its_name(tmp_path: Path) -> None:
     """Contents, name, folder: in this order, for what is written and for what is copied."""
-    for write in (
+    writes: tuple[Callable[[Disk], object], ...] = (
         lambda disk: write_file(tmp_path / "file", b"12345", disk),
         lambda disk: copy_file(tmp_path / "file", tmp_path / "copy", disk),
-    ):
+    )
+    for write in writes:
         disk = Watched(tmp_path)
         write(disk)
         name = disk.done[1].split()[1]

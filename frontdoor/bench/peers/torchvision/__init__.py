@@ -1,1 +1,1 @@
-"""Stands in for torchvision where it has no build: the few transforms that diffusers' scripts ask for."""
+"""Replaces torchvision where it has no build: the few transforms that diffusers' scripts use."""

@@ -1,4 +1,4 @@
-"""The FLUX engine against diffusers' own pipeline, on random weights."""
+"""Compares the FLUX.1 engine with diffusers' own pipeline, on random weights."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _draw(spec: ModelSpec, folder: Path, items: list[GenerateParams], host_lease
 
 
 def test_equals_diffusers_pipeline(toy_flux, flux_folder, host_lease, steps) -> None:
-    """A picture is FluxPipeline's at the same seed, steps and guidance, to one grey level."""
+    """A picture is that of FluxPipeline at the same seed, steps and guidance, to one grey level."""
     import torch
     from diffusers import FluxPipeline
 
@@ -59,7 +59,7 @@ def test_equals_diffusers_pipeline(toy_flux, flux_folder, host_lease, steps) -> 
 
 
 def test_batch_equals_singles(toy_flux, flux_folder, host_lease, steps) -> None:
-    """Three pictures drawn together are the three drawn alone, to one grey level."""
+    """Three pictures drawn together are those drawn alone, to one grey level."""
     items = _items()
     together = _draw(toy_flux, flux_folder, items, host_lease, steps)
     alone = [_draw(toy_flux, flux_folder, [item], host_lease, steps)[0] for item in items]
@@ -68,7 +68,7 @@ def test_batch_equals_singles(toy_flux, flux_folder, host_lease, steps) -> None:
 
 
 def test_encodes_all_first_and_keeps_the_order(toy_flux, flux_folder, host_lease, steps) -> None:
-    """The text encoders are asked for once; sizes that differ split the batch without reordering."""
+    """The text encoders are leased once; different sizes split the batch without reordering."""
     from engines.families.flux.engine import Flux
 
     items = [*_items(2), *_items(1, width=32), *_items(1)]
@@ -80,7 +80,7 @@ def test_encodes_all_first_and_keeps_the_order(toy_flux, flux_folder, host_lease
 
 
 def test_steps_reach_the_total(toy_flux, flux_folder, host_lease, steps) -> None:
-    """Progress is told after every denoising step, never goes back and ends at its total."""
+    """Progress is reported after every denoising step, never decreases, and ends at its total."""
     _draw(toy_flux, flux_folder, _items(5), host_lease, steps)
     numbers = [step for step, _, _ in steps.seen]
     assert numbers == sorted(numbers)
@@ -89,7 +89,7 @@ def test_steps_reach_the_total(toy_flux, flux_folder, host_lease, steps) -> None
 
 
 def test_cancel_leaves_the_transformer_clean(toy_flux, flux_folder, host_lease, lora_file) -> None:
-    """A cancel in the middle of a step goes straight through and takes the LoRA off the resident transformer."""
+    """A cancel in the middle of a picture is raised, and the resident transformer loses its LoRA."""
     from engines.api.params import LoraUse
     from engines.families.flux.engine import Flux
 
@@ -106,7 +106,7 @@ def test_cancel_leaves_the_transformer_clean(toy_flux, flux_folder, host_lease, 
 
 
 def test_lora_changes_the_picture(toy_flux, flux_folder, host_lease, steps, lora_file) -> None:
-    """A LoRA at strength 1 changes the picture; at strength 0 it doesn't."""
+    """A LoRA at strength 1 changes the picture; at strength 0 it does not."""
     from engines.api.params import LoraUse
 
     (plain,) = _draw(toy_flux, flux_folder, _items(1), host_lease, steps)
@@ -117,7 +117,7 @@ def test_lora_changes_the_picture(toy_flux, flux_folder, host_lease, steps, lora
 
 
 def test_refuses_what_it_cannot_draw(toy_flux, flux_folder, host_lease, steps) -> None:
-    """No steps, or no pixels, is refused before any weight is read."""
+    """No steps, or no pixels, are refused before any weight is read."""
     for change in ({"steps": 0}, {"width": 4}):
         with pytest.raises(BadInput):
             _draw(toy_flux, flux_folder, _items(1, **change), host_lease, steps)
@@ -125,7 +125,7 @@ def test_refuses_what_it_cannot_draw(toy_flux, flux_folder, host_lease, steps) -
 
 
 def test_plan_counts_what_is_resident(toy_flux, flux_folder, lora_file) -> None:
-    """A plan names three stages, keys after the row, and grows with pictures and with LoRAs."""
+    """A plan has three stages and keys named by the row; its bytes grow with pictures and with LoRAs."""
     from engines.api.params import LoraUse
     from engines.families.flux.engine import Flux
 
@@ -140,7 +140,7 @@ def test_plan_counts_what_is_resident(toy_flux, flux_folder, lora_file) -> None:
 
 
 def test_prompts_that_were_read_are_not_read_again(toy_flux, flux_folder, host_lease, steps) -> None:
-    """A second job over known prompts never asks for the text encoders, and draws the same to the bit."""
+    """A second job with known prompts never leases the text encoders, and draws the same to the bit."""
     from engines.families.flux.engine import Flux
 
     items = _items(2)

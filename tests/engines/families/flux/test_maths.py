@@ -1,4 +1,4 @@
-"""FLUX's pieces against diffusers' own."""
+"""Compares FLUX.1's maths with diffusers' own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_packing_is_diffusers_and_undoes_itself() -> None:
-    """Tokens and positions are FluxPipeline's, and unpack undoes pack for pictures that aren't square."""
+    """Tokens and positions are those of FluxPipeline, and unpack is the inverse of pack, for any aspect."""
     import torch
     from diffusers import FluxPipeline
 
@@ -43,7 +43,7 @@ def test_latents_are_normalised(toy_flux, flux_folder) -> None:
 
 
 def test_pixels_go_there_and_back() -> None:
-    """Every grey level survives the way to −1…1 and back."""
+    """Every grey level comes back from −1…1 unchanged."""
     import numpy as np
 
     from engines.drawing.latents import from_pixels, to_pixels

@@ -1,4 +1,4 @@
-"""The FLUX.2 [klein] engine against diffusers' own pipeline, on random weights."""
+"""Compares the FLUX.2 [klein] engine with diffusers' own pipeline, on random weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def draw(flux2_folder: Path, host_lease: Any, steps: Any) -> Callable[..., list[Any]]:
-    """`draw(items)`: the pictures as whole numbers."""
+    """Returns `draw(items)`, which returns the pictures as integers."""
     from engines.families.flux2.engine import Flux2
 
     def run(items: list[GenerateParams]) -> list[Any]:
@@ -31,7 +31,7 @@ def draw(flux2_folder: Path, host_lease: Any, steps: Any) -> Callable[..., list[
 
 @pytest.mark.parametrize("guidance", [1.0, 4.0])
 def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
-    """A picture is Flux2KleinPipeline's at the same seed, steps and guidance, with and without, to one grey level."""
+    """A picture is Flux2KleinPipeline's at the same seed and steps, with and without guidance, to one grey level."""
     import torch
 
     (item,) = items = asked(1, height=32, guidance=guidance)
@@ -51,7 +51,7 @@ def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
 
 
 def test_batch_equals_singles(draw) -> None:
-    """Three pictures drawn together are the three drawn alone, to one grey level."""
+    """Three pictures drawn together are those drawn alone, to one grey level."""
     items = asked()
     together, alone = draw(items), [draw([item])[0] for item in items]
     assert max(np.abs(one - other).max() for one, other in zip(together, alone, strict=True)) <= 1
@@ -59,7 +59,7 @@ def test_batch_equals_singles(draw) -> None:
 
 
 def test_encodes_all_first_and_keeps_the_order(flux2_folder, host_lease, steps) -> None:
-    """The text encoder is asked for once; what differs in size or guidance splits the batch without reordering."""
+    """The text encoder is leased once; different sizes or guidance split the batch without reordering."""
     from engines.families.flux2.engine import Flux2
 
     items = [*asked(2), *asked(1, width=32), *asked(1, guidance=1.0)]
@@ -73,7 +73,7 @@ def test_encodes_all_first_and_keeps_the_order(flux2_folder, host_lease, steps) 
 
 
 def test_only_guidance_reads_the_empty_prompt(flux2_folder, host_lease, steps) -> None:
-    """The words that nobody asked for are read where guidance points away from them, and nowhere else."""
+    """The empty prompt is encoded with guidance above 1 alone."""
     from engines.families.flux2.engine import Flux2
 
     for guidance, read in ((1.0, 1), (4.0, 2)):
@@ -84,7 +84,7 @@ def test_only_guidance_reads_the_empty_prompt(flux2_folder, host_lease, steps) -
 
 
 def test_words_that_were_read_are_not_read_again(flux2_folder, host_lease, steps) -> None:
-    """A second job over known prompts, the empty one too, never asks for the encoder, and draws the same to the bit."""
+    """A second job with known prompts never leases the encoder, and draws the same to the bit."""
     from engines.families.flux2.engine import Flux2
 
     items = asked(2)
@@ -96,7 +96,7 @@ def test_words_that_were_read_are_not_read_again(flux2_folder, host_lease, steps
 
 
 def test_what_is_remembered_is_what_is_counted(flux2_folder, host_lease, steps) -> None:
-    """Each prompt's words are bytes of their own, so that forgetting one frees what it was counted as."""
+    """Each prompt's encoding has memory of its own, so that dropping one frees as many bytes as were counted."""
     from engines.families.flux2.engine import Flux2
 
     engine, items = Flux2(SPEC, flux2_folder), asked(2)
@@ -106,7 +106,7 @@ def test_what_is_remembered_is_what_is_counted(flux2_folder, host_lease, steps) 
 
 
 def test_refuses_what_it_cannot_draw(draw, steps) -> None:
-    """No steps, or no pixels, is refused before any weight is read."""
+    """No steps, or no pixels, are refused before any weight is read."""
     for change in ({"steps": 0}, {"width": 4}):
         with pytest.raises(BadInput):
             draw(asked(1, **change))
@@ -117,7 +117,7 @@ def test_refuses_what_it_cannot_draw(draw, steps) -> None:
 
 
 def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora2_file) -> None:
-    """A cancel takes effect at the first step and takes the LoRA off the resident transformer."""
+    """A cancel takes effect at the first step, and the resident transformer loses its LoRA."""
     from engines.families.flux2.engine import Flux2
 
     seen: list[int] = []
@@ -137,14 +137,14 @@ def test_cancel_leaves_the_transformer_clean(flux2_folder, host_lease, lora2_fil
 
 
 def test_lora_changes_the_picture(draw, lora2_file) -> None:
-    """A LoRA at strength 1 changes the picture; at strength 0 it doesn't."""
+    """A LoRA at strength 1 changes the picture; at strength 0 it does not."""
     (plain,) = draw(asked(1))
     assert np.array_equal(draw(asked(1, loras=use(lora2_file, 0.0)))[0], plain)
     assert not np.array_equal(draw(asked(1, loras=use(lora2_file)))[0], plain)
 
 
 def test_a_lora_that_loads_nothing_is_an_error(draw, flux2_folder, lora2_file, tmp_path) -> None:
-    """Tensors without a place, of another width or of another family are counted and refused, never dropped."""
+    """Tensors without a place, of another width or of another family are counted and refused, never ignored."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -165,7 +165,7 @@ def test_a_lora_that_loads_nothing_is_an_error(draw, flux2_folder, lora2_file, t
 
 
 def test_flux1_refuses_its_files(flux2_folder, flux_folder, toy_flux, save_lora, tmp_path) -> None:
-    """A FLUX.2 file that says so is told from one for FLUX.1, though their modules share names and widths."""
+    """FLUX.1 refuses a FLUX.2 file that declares its architecture, though their modules share names and widths."""
     from engines.drawing.lora_files import attach
     from engines.weights import components
 
@@ -179,7 +179,7 @@ def test_flux1_refuses_its_files(flux2_folder, flux_folder, toy_flux, save_lora,
 
 
 def test_plan_counts_what_is_resident(flux2_folder, lora2_file) -> None:
-    """A plan names three stages, keys after the row, and grows with pictures and with LoRAs."""
+    """A plan has three stages and keys named by the row; its bytes grow with pictures and with LoRAs."""
     from engines.families.flux2.engine import Flux2
 
     engine = Flux2(SPEC, flux2_folder)
@@ -193,7 +193,7 @@ def test_plan_counts_what_is_resident(flux2_folder, lora2_file) -> None:
 
 
 def test_draws_in_4_bits(flux2_folder, host_lease, steps) -> None:
-    """With the row's own quantisation the modulation shared by all blocks keeps its width, and the picture its look."""
+    """With the row's own quantisation the shared modulation keeps its width, and the prediction stays close."""
     import torch
     from bitsandbytes.nn import Linear4bit
 
@@ -221,7 +221,7 @@ def test_draws_in_4_bits(flux2_folder, host_lease, steps) -> None:
 
 
 def test_the_rows_bytes_are_those_of_its_components() -> None:
-    """The planner's numbers are the parameters of the published configuration, counted on meta tensors, to 1 %."""
+    """The row's bytes are those of the published configuration, counted on meta tensors, to 1 %."""
     import torch
     from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -245,7 +245,7 @@ def test_the_rows_bytes_are_those_of_its_components() -> None:
 
 
 def _resident(module: Any, nf4: bool) -> int:
-    """Bytes in bfloat16, the layers that the quantiser takes at 4 bits."""
+    """Returns the bytes in bfloat16, with the layers that the quantiser takes at 4 bits."""
     import torch
 
     from engines.weights.quantise import model_bytes, skeleton

@@ -1,4 +1,4 @@
-"""FLUX.2's own mathematics, against diffusers'."""
+"""Compares FLUX.2's own maths with diffusers'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize("tokens", [256, 4096, 4300, 4301, 16384])
 @pytest.mark.parametrize("steps", [4, 28, 50])
 def test_the_shift_is_diffusers(tokens: int, steps: int) -> None:
-    """μ is that of diffusers' pipeline for any number of tokens and steps, on both sides of where it changes."""
+    """μ is that of diffusers' pipeline for any number of tokens and steps, on both sides of its limit."""
     from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 
     from engines.families.flux2.maths import own_shift
@@ -22,7 +22,7 @@ def test_the_shift_is_diffusers(tokens: int, steps: int) -> None:
 
 
 def test_latents_are_the_pipelines(flux2_pipe, flux2_folder) -> None:
-    """A picture's latents are patchified, then normalised by the VAE's statistics; decoding undoes it to the bit."""
+    """A picture's latents are normalised by the VAE's statistics of 2×2 patches, as in the pipeline."""
     import torch
 
     from engines.drawing.latents import pack, to_pixels

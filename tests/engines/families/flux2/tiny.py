@@ -1,4 +1,4 @@
-"""A tiny FLUX.2 [klein] with random weights, of the classes that the real one has, and what is asked of it."""
+"""Builds a tiny FLUX.2 [klein] with random weights, of the classes of the real one, and requests for it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SPEC = ModelSpec(
     source="assets:none",
     licence="Apache-2.0",
     toy=True,
+    dtype="float32",
     size=(64, 64),
     options={"text_tokens": TOKENS, "batch": 4},
 )
@@ -33,7 +34,7 @@ _CHAT = (
 
 
 def _tokenizer() -> Any:
-    """Words of the prompts and of the chat around them."""
+    """Returns a tokenizer of the words of the prompts and of the chat template."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -50,7 +51,7 @@ def _tokenizer() -> Any:
 
 
 def _lively(module: Any) -> None:
-    """Weights so large that every input shows in the output; as initialised, it hardly does."""
+    """Makes weights so large that every input changes the output; the initial ones hardly do."""
     import torch
 
     with torch.no_grad():
@@ -60,7 +61,7 @@ def _lively(module: Any) -> None:
 
 
 def build(folder: Path) -> Path:
-    """A whole FLUX.2 [klein] of a few thousand weights in diffusers layout; 64 × 64 pictures are 8 × 8 tokens."""
+    """Builds a FLUX.2 [klein] of a few thousand weights in diffusers layout; 64 × 64 pictures are 8 × 8 tokens."""
     import torch
     from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -106,11 +107,11 @@ def build(folder: Path) -> Path:
 
 
 def asked(count: int = 3, **changes: Any) -> list[GenerateParams]:
-    """As many prompts with seeds of their own; `changes` are knobs of all."""
+    """Returns `count` prompts with seeds of their own; `changes` are parameters of all."""
     first = GenerateParams(steps=3, guidance=4.0, width=64, height=64).replace(**changes)
     return [first.replace(prompt=PROMPTS[index % 3], seed=10 + index) for index in range(count)]
 
 
 def use(file: Path, weight: float = 1.0) -> tuple[LoraUse, ...]:
-    """A stack of one file."""
+    """Returns a stack of one LoRA file."""
     return (LoraUse(file=str(file), weight=weight),)

@@ -1,4 +1,4 @@
-"""The captioner on the editor's own text encoder."""
+"""Tests the captioner on the editor's own text encoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _captions(spec: ModelSpec, folder: Any, images: list[Image.Image], host_leas
 
 
 def test_one_caption_a_picture_trigger_first(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """Every picture gets one line that starts with the trigger, and a step of progress."""
+    """Every picture gets one line that starts with the trigger, and one step of progress."""
     captions = _captions(toy_qwen, qwen_folder, _pictures(), host_lease, steps)
     assert len(captions) == 3
     assert all(caption.text.startswith("ohwx") and "\n" not in caption.text for caption in captions)
@@ -38,14 +38,14 @@ def test_one_caption_a_picture_trigger_first(toy_qwen, qwen_folder, host_lease, 
 
 
 def test_captions_do_not_depend_on_the_batch(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """Pictures captioned together get the captions they get alone: greedy, and no state is left between calls."""
+    """Pictures captioned together get the captions that they get alone."""
     together = _captions(toy_qwen, qwen_folder, _pictures(), host_lease, steps)
     alone = [_captions(toy_qwen, qwen_folder, [image], host_lease, steps)[0] for image in _pictures()]
     assert together == alone
 
 
 def test_generation_sees_three_dimensional_positions(toy_qwen, qwen_folder) -> None:
-    """What `generate` is given makes image tokens' positions 3-D, so the text after them starts early."""
+    """The inputs of `generate` give image tokens 3-D positions, so that the text after them starts early."""
     from engines.families.qwen_edit import maths as qwen
     from engines.weights import components
 
@@ -56,7 +56,7 @@ def test_generation_sees_three_dimensional_positions(toy_qwen, qwen_folder) -> N
 
 
 def test_tags_are_read_from_the_words(toy_qwen) -> None:
-    """A caption's tags are what the words name, and the trigger is not said twice."""
+    """The tags of a caption are the attributes that it names, and the trigger occurs once."""
     from engines.families.qwen_edit.captioner import _caption
 
     caption = _caption("ohwx", "ohwx person, bust shot, half-left view, smiling.")
@@ -66,7 +66,7 @@ def test_tags_are_read_from_the_words(toy_qwen) -> None:
 
 
 def test_the_trigger_joins_the_subject() -> None:
-    """A caption reads as prompts do, "ohwx person, …"; words without a subject follow a comma."""
+    """A caption begins like a prompt, "ohwx person, …"; words without a subject follow a comma."""
     from engines.families.qwen_edit.captioner import _caption
 
     assert _caption("ohwx", "person, sad, front view").text == "ohwx person, sad, front view"

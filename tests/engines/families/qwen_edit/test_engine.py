@@ -1,4 +1,4 @@
-"""The Qwen-Image-Edit engine against diffusers' own pipeline, on random weights."""
+"""Compares the Qwen-Image-Edit engine with diffusers' own pipeline, on random weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.api.params import EditParams, LoraUse
-from engines.api.protocols import EditItem
+from engines.api.protocols import EditItem, FewSteps
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +43,7 @@ def _edit(spec: Any, folder: Any, items: list[EditItem], host_lease: Any, steps:
 
 
 def _pipeline(spec: Any, folder: Any) -> Any:
-    """diffusers' pipeline, whose text encoder is told which tokens are images, as it should tell it itself."""
+    """Returns diffusers' pipeline with our conditioning, which marks image tokens as its own should."""
     from diffusers import QwenImageEditPlusPipeline
 
     from engines.families.qwen_edit import maths as qwen
@@ -62,7 +62,7 @@ def _pipeline(spec: Any, folder: Any) -> Any:
 
 
 def _theirs(pipe: Any, item: EditItem) -> Any:
-    """The pipeline's picture, with its sizes, which are constants of its module, set to the toy's for the call."""
+    """Draws the pipeline's picture, with the constants of its module set to the tiny model's sizes for the call."""
     import torch
     from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit_plus as module
 
@@ -87,14 +87,14 @@ def _theirs(pipe: Any, item: EditItem) -> Any:
 @pytest.mark.parametrize("references", [0, 1])
 @pytest.mark.parametrize("true_cfg", [1.0, 3.0])
 def test_equals_diffusers_pipeline(toy_qwen, qwen_folder, host_lease, steps, references, true_cfg) -> None:
-    """An edit is QwenImageEditPlusPipeline's at the same seed, with and without guidance, to one grey level."""
+    """An edit is that of QwenImageEditPlusPipeline at the same seed, with and without guidance, to one grey level."""
     items = _items(1, references, true_cfg=true_cfg)
     (ours,) = _edit(toy_qwen, qwen_folder, items, host_lease, steps)
     assert np.abs(ours - _theirs(_pipeline(toy_qwen, qwen_folder), items[0])).max() <= 1
 
 
 def test_conditioning_equals_the_pipelines_own_but_for_positions(toy_qwen, qwen_folder) -> None:
-    """Template, images and cut are the pipeline's: without image types on either side the embeddings are equal."""
+    """Template, pictures and cut are the pipeline's: without image tokens the embeddings are equal."""
     import torch
     from diffusers import QwenImageEditPlusPipeline
 
@@ -112,7 +112,7 @@ def test_conditioning_equals_the_pipelines_own_but_for_positions(toy_qwen, qwen_
 
 
 def test_batch_equals_singles(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """Three edits with words of different lengths drawn together are the three drawn alone, to one grey level."""
+    """Three edits with words of different lengths drawn together are those drawn alone, to one grey level."""
     items = _items()
     together = _edit(toy_qwen, qwen_folder, items, host_lease, steps)
     alone = [_edit(toy_qwen, qwen_folder, [item], host_lease, steps)[0] for item in items]
@@ -121,7 +121,7 @@ def test_batch_equals_singles(toy_qwen, qwen_folder, host_lease, steps) -> None:
 
 
 def test_guidance_is_really_on(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """true_cfg changes the result, and at 1 the negative words don't matter."""
+    """true_cfg changes the result, and at 1 the negative prompt has no effect."""
     off, on, more = (
         _edit(toy_qwen, qwen_folder, _items(1, true_cfg=scale), host_lease, steps)[0] for scale in (1.0, 3.0, 9.0)
     )
@@ -132,7 +132,7 @@ def test_guidance_is_really_on(toy_qwen, qwen_folder, host_lease, steps) -> None
 
 
 def test_result_has_the_sources_shape(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """A result's aspect is its source's, whatever the references'; unequal shapes split the batch in order."""
+    """A result has its source's aspect, whatever the references'; different shapes split the batch in order."""
     from engines.families.qwen_edit.engine import QwenEdit
 
     items = [*_items(2), *_items(1, size=(32, 128)), *_items(1, references=1)]
@@ -145,7 +145,7 @@ def test_result_has_the_sources_shape(toy_qwen, qwen_folder, host_lease, steps) 
 
 
 def test_steps_reach_the_total(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """Progress covers the reading too, never goes back and ends at its total."""
+    """Progress includes the encoding, never decreases, and ends at its total."""
     _edit(toy_qwen, qwen_folder, _items(5), host_lease, steps)
     numbers = [step for step, _, _ in steps.seen]
     assert numbers == sorted(numbers)
@@ -154,7 +154,7 @@ def test_steps_reach_the_total(toy_qwen, qwen_folder, host_lease, steps) -> None
 
 
 def test_zero_cond_t_comes_from_the_folder(toy_qwen, qwen_folder, host_lease, steps, build_qwen, tmp_path) -> None:
-    """A 2511 and a 2509 of the same weights draw differently: the configuration is obeyed."""
+    """A 2511 and a 2509 with the same weights draw differently, by the folder's configuration."""
     older = build_qwen(tmp_path / "older", zero_cond_t=False)
     (new,) = _edit(toy_qwen, qwen_folder, _items(1), host_lease, steps)
     (old,) = _edit(toy_qwen, older, _items(1), host_lease, steps)
@@ -162,7 +162,7 @@ def test_zero_cond_t_comes_from_the_folder(toy_qwen, qwen_folder, host_lease, st
 
 
 def test_refuses_an_empty_instruction(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """Nothing to do is an error before any weight is read."""
+    """An edit without an instruction is refused before any weight is read."""
     with pytest.raises(BadInput):
         _edit(toy_qwen, qwen_folder, [EditItem(_picture(1), EditParams(instruction=" "))], host_lease, steps)
     assert steps.seen == []
@@ -174,8 +174,8 @@ def test_few_steps_take_the_adapter_and_its_schedule(
     """The distilled adapter lies under the user's own stack, on the schedule that it was distilled on."""
     file = save_lora(qwen_folder, tmp_path / "few.safetensors", "QwenImageTransformer2DModel")
     schedule = {"base_shift": 3.0, "max_shift": 3.0, "shift_terminal": None}
-    spec = dataclasses.replace(toy_qwen, few_steps={"file": str(file), "knobs": {"steps": 2}, "scheduler": schedule})
-    same = dataclasses.replace(spec, few_steps={**spec.few_steps, "scheduler": {}})
+    spec = dataclasses.replace(toy_qwen, few_steps=FewSteps(file=str(file), knobs={"steps": 2}, scheduler=schedule))
+    same = dataclasses.replace(spec, few_steps=dataclasses.replace(spec.few_steps, scheduler={}))
     fast, by_hand = _items(1, few_steps=True), _items(1, loras=(LoraUse(file=str(file)),))
 
     (plain,) = _edit(spec, qwen_folder, _items(1), host_lease, steps)
@@ -196,7 +196,7 @@ def test_too_few_steps_for_the_schedule_are_refused(
     """A schedule stretched to a last level has no single step, and says so before any weight is read; the few-step
     adapter's own, which is not stretched, has."""
     file = save_lora(qwen_folder, tmp_path / "few.safetensors", "QwenImageTransformer2DModel")
-    few = {"file": str(file), "knobs": {}, "scheduler": {"shift_terminal": None}}
+    few = FewSteps(file=str(file), scheduler={"shift_terminal": None})
     spec = dataclasses.replace(toy_qwen, few_steps=few)
 
     with pytest.raises(BadInput, match="1 step cannot follow"):
@@ -212,7 +212,7 @@ def test_few_steps_without_an_adapter_are_refused(toy_qwen, qwen_folder) -> None
     """A model that has none, and one whose file is not here, each say what to do, before the card is taken."""
     from engines.families.qwen_edit.engine import QwenEdit
 
-    listed = dataclasses.replace(toy_qwen, few_steps={"file": "few_steps/none.safetensors", "scheduler": {}})
+    listed = dataclasses.replace(toy_qwen, few_steps=FewSteps(file="few_steps/none.safetensors"))
     with pytest.raises(BadInput, match="no few-step adapter"):
         QwenEdit(toy_qwen, qwen_folder).plan(_items(1, few_steps=True))
     with pytest.raises(ModelMissing, match="not here"):
@@ -220,7 +220,7 @@ def test_few_steps_without_an_adapter_are_refused(toy_qwen, qwen_folder) -> None
 
 
 def test_what_was_read_is_not_read_again(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """A second job over known pictures and words never asks for the encoders, and draws the same to the bit."""
+    """A second job with known pictures and words never leases the encoders, and draws the same to the bit."""
     from engines.families.qwen_edit.engine import QwenEdit
 
     items = _items(2)
@@ -235,7 +235,7 @@ def test_what_was_read_is_not_read_again(toy_qwen, qwen_folder, host_lease, step
 
 
 def test_the_cache_of_encodings_can_be_off(toy_qwen, qwen_folder, host_lease, steps) -> None:
-    """With a bound of no bytes every job reads anew, and the pictures are the same."""
+    """With a bound of 0 bytes every job encodes anew, and the pictures are the same."""
     from engines.families.qwen_edit.engine import QwenEdit
 
     items = _items(2)

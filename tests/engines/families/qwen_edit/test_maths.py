@@ -1,4 +1,4 @@
-"""Qwen-Image-Edit's pieces."""
+"""Tests Qwen-Image-Edit's maths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def encoder(toy_qwen, qwen_folder):
-    """The tiny vision-language model."""
+    """Returns the tiny vision-language model."""
     from engines.weights import components
 
     return components.load(toy_qwen, qwen_folder, "text_encoder")
@@ -36,7 +36,7 @@ def test_positions_are_three_dimensional(encoder, qwen_folder) -> None:
 
 
 def test_padding_is_invisible(toy_qwen, qwen_folder) -> None:
-    """What the transformer predicts for a row doesn't depend on the padding beside it."""
+    """The transformer's prediction for a row does not depend on its padding."""
     import torch
 
     from engines.families.qwen_edit import maths as qwen
@@ -58,7 +58,7 @@ def test_padding_is_invisible(toy_qwen, qwen_folder) -> None:
 
 
 def test_guidance_keeps_the_length(encoder) -> None:
-    """Guided tokens point elsewhere but are as long as the positive prediction's; scale 1 changes nothing."""
+    """Guided tokens have the norm of the positive prediction; scale 1 changes nothing."""
     import torch
 
     from engines.families.qwen_edit import maths as qwen
@@ -73,7 +73,7 @@ def test_guidance_keeps_the_length(encoder) -> None:
     ("size", "expected"), [((1024, 1024), (1024, 1024)), ((1920, 1080), (1376, 768)), ((10, 4000), (64, 20480))]
 )
 def test_reference_size(size, expected) -> None:
-    """Sizes are the pipeline's own, multiples of 32 near a megapixel at the same aspect."""
+    """Sizes are the pipeline's own: multiples of 32 near a megapixel at the same aspect."""
     from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_plus import calculate_dimensions
 
     from engines.families.qwen_edit import maths as qwen
@@ -83,7 +83,7 @@ def test_reference_size(size, expected) -> None:
 
 
 def test_latents_go_there_and_back(toy_qwen, qwen_folder) -> None:
-    """to_latents normalises by the VAE's own statistics and to_images undoes exactly that."""
+    """to_latents normalises by the VAE's own statistics, and to_images is its inverse."""
     import torch
 
     from engines.drawing.latents import to_pixels

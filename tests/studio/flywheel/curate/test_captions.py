@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from engines.api.errors import BadInput, ModelMissing
 from engines.mini import world as drawn
-from engines.wording.words import read_tags
+from engines.wording.reading import read_tags
 from studio.flywheel.curate import captions
 from studio.records.image import Kind
 from studio.records.words import CAPTION_LETTERS
+from tests.studio.conftest import World, present
 
 
 @pytest.mark.parametrize(
@@ -143,14 +143,14 @@ def test_the_trigger_comes_first(text: str, result: str) -> None:
     assert captions.with_trigger(text, "ohwx", "person") == result
 
 
-def test_a_caption_by_hand_is_a_humans(world: Any) -> None:
+def test_a_caption_by_hand_is_a_humans(world: World) -> None:
     """What is typed is kept as one line and known as a human's; nothing typed is nobody's."""
     image = captions.set_caption(world.desk, world.sources[0], " ohwx person,\n sad ")
     assert (image.caption, image.caption_by) == ("ohwx person, sad", "human")
     assert captions.set_caption(world.desk, world.sources[0], " ").caption_by == ""
 
 
-def test_a_caption_has_an_end(world: Any) -> None:
+def test_a_caption_has_an_end(world: World) -> None:
     """What no model would read is refused with the limit, and what was there stays."""
     before = world.store.images.get(world.sources[0])
     with pytest.raises(BadInput, match=f"at most {CAPTION_LETTERS}"):
@@ -158,7 +158,7 @@ def test_a_caption_has_an_end(world: Any) -> None:
     assert world.store.images.get(world.sources[0]) == before
 
 
-def test_tags_are_set_in_bulk_and_checked(world: Any) -> None:
+def test_tags_are_set_in_bulk_and_checked(world: World) -> None:
     """Tags merge, an empty one goes, and a value that is none is refused before anything is written."""
     captions.set_tags(world.desk, world.sources, {"angle": "front", "outfit": "red shirt"})
     captions.set_tags(world.desk, world.sources[0], {"outfit": "", "expression": "sad"})
@@ -171,17 +171,17 @@ def test_tags_are_set_in_bulk_and_checked(world: Any) -> None:
     assert world.store.images.get(world.sources[0]).tags == tags[0]
 
 
-def uncaptioned(world: Any, count: int) -> list[str]:
+def uncaptioned(world: World, count: int) -> list[str]:
     """Sources without words."""
     return [world.picture(Kind.SOURCE, 100 + n, caption="") for n in range(count)]
 
 
-def test_the_captioner_writes_what_nobody_wrote(world: Any) -> None:
+def test_the_captioner_writes_what_nobody_wrote(world: World) -> None:
     """Pictures without a caption get one with tags; captions by humans and sidecars stay."""
     new = uncaptioned(world, 10)
     sidecar = world.picture(Kind.SOURCE, 50, caption="ohwx by hand", caption_by="sidecar")
     job = world.finish(captions.submit_caption(world.desk))
-    assert set(job.artifacts["captioned"]) == set(new)
+    assert set(present(job.artifacts.captioned)) == set(new)
     for image in map(world.store.images.get, new):
         assert image.caption.startswith("ohwx person, ")
         assert image.caption_by == "fake-edit"
@@ -190,7 +190,7 @@ def test_the_captioner_writes_what_nobody_wrote(world: Any) -> None:
     assert (job.step, job.total) == (10, 10)
 
 
-def test_the_captioner_sees_what_is_trained(world: Any) -> None:
+def test_the_captioner_sees_what_is_trained(world: World) -> None:
     """A cropped picture gets the words of its crop: what is cut off is not named."""
     (image,) = uncaptioned(world, 1)
     part = world.store.open_image(image).crop((0, 0, 32, 64))
@@ -200,7 +200,7 @@ def test_the_captioner_sees_what_is_trained(world: Any) -> None:
     assert world.store.images.get(image).caption == world.store.images.get(alone).caption != ""
 
 
-def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
+def test_captions_by_people_stay_unless_told_otherwise(world: World) -> None:
     """Naming a picture isn't enough to lose what someone typed; saying so is."""
     with pytest.raises(BadInput, match="nothing to caption"):
         captions.submit_caption(world.desk, world.sources)
@@ -209,7 +209,7 @@ def test_captions_by_people_stay_unless_told_otherwise(world: Any) -> None:
     assert {world.store.images.get(image).caption_by for image in world.sources} == {"fake-edit"}
 
 
-def test_pictures_that_are_named_twice_or_not_at_all(world: Any) -> None:
+def test_pictures_that_are_named_twice_or_not_at_all(world: World) -> None:
     """Twice is once; an empty list is refused, for it does not mean all pictures."""
     (image,) = uncaptioned(world, 1)
     assert captions.submit_caption(world.desk, [image, image]).total == 1
@@ -217,7 +217,7 @@ def test_pictures_that_are_named_twice_or_not_at_all(world: Any) -> None:
         captions.submit_caption(world.desk, [])
 
 
-def test_known_tags_outlive_the_captioner(world: Any) -> None:
+def test_known_tags_outlive_the_captioner(world: World) -> None:
     """Tags that are there win, new ones are added."""
     image = world.picture(Kind.SOURCE, 100, caption="", tags={"angle": "front", "outfit": "red shirt"})
     world.finish(captions.submit_caption(world.desk, [image]))
@@ -226,7 +226,7 @@ def test_known_tags_outlive_the_captioner(world: Any) -> None:
     assert "expression" in tags
 
 
-def test_a_caption_typed_while_the_job_waited_stays(world: Any) -> None:
+def test_a_caption_typed_while_the_job_waited_stays(world: World) -> None:
     """Who types last before the captioner comes is not overruled by it."""
     (image,) = uncaptioned(world, 1)
     job = captions.submit_caption(world.desk)
@@ -235,7 +235,7 @@ def test_a_caption_typed_while_the_job_waited_stays(world: Any) -> None:
     assert world.store.images.get(image).caption == "ohwx person, mine"
 
 
-def test_a_missing_model_is_refused_with_its_remedy(world: Any) -> None:
+def test_a_missing_model_is_refused_with_its_remedy(world: World) -> None:
     """Weights that are not there are told when captions are asked for, with the command that fetches them."""
     (image,) = uncaptioned(world, 1)
     with pytest.raises(ModelMissing, match=r"python launch\.py pull far-edit"):

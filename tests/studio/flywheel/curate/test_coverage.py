@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,10 +15,11 @@ from studio.open import open_workplace
 from studio.records.image import Kind, Verdict
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
+from tests.studio.conftest import World, present
 from tests.studio.drops import photo
 
 
-def test_the_grid_counts_what_may_be_trained_on(world: Any) -> None:
+def test_the_grid_counts_what_may_be_trained_on(world: World) -> None:
     """Originals and approved pictures count; rejected, pending and trashed results don't."""
     tags = {"angle": "half-left", "expression": "sad", "framing": "head"}
     for n, (kind, state) in enumerate(
@@ -41,7 +41,7 @@ def test_the_grid_counts_what_may_be_trained_on(world: Any) -> None:
     assert seen.framings == {"head": 3, "bust": 0, "full body": 0}
 
 
-def test_poses_count_where_the_whole_body_is_seen(world: Any) -> None:
+def test_poses_count_where_the_whole_body_is_seen(world: World) -> None:
     """A head shot that says "standing" covers no pose."""
     world.picture(Kind.SOURCE, 20, tags={"pose": "standing", "framing": "head"})
     world.picture(Kind.SOURCE, 21, tags={"pose": "sitting", "framing": "full body"})
@@ -50,12 +50,12 @@ def test_poses_count_where_the_whole_body_is_seen(world: Any) -> None:
     assert seen.missing_poses == ("standing", "T-pose")
 
 
-def checks(world: Any) -> dict[str, bool]:
+def checks(world: World) -> dict[str, bool]:
     """The checklist: label -> met."""
     return {check.label: check.ok for check in curate.coverage(world.desk).checklist}
 
 
-def test_a_bad_start_fails_every_rule_with_a_hint(world: Any) -> None:
+def test_a_bad_start_fails_every_rule_with_a_hint(world: World) -> None:
     """Few pictures of one angle, without words or with telling ones, are told one by one."""
     world.picture(Kind.SOURCE, 20, caption="")
     world.picture(Kind.SOURCE, 21, caption="someone with blue eyes")
@@ -64,7 +64,7 @@ def test_a_bad_start_fails_every_rule_with_a_hint(world: Any) -> None:
     assert all(check.hint for check in checklist)
 
 
-def test_a_good_start_meets_every_rule(world: Any) -> None:
+def test_a_good_start_meets_every_rule(world: World) -> None:
     """Ten captioned pictures of two angles are enough."""
     for n in range(6):
         angle = ("front", "half-left")[n % 2]
@@ -125,12 +125,12 @@ def test_a_home_with_characters_is_given_no_sample(tmp_path: Path) -> None:
         assert [character.name for character in studio.library.characters()] == ["Mira"]
 
 
-def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) -> None:
+def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world: World, tmp_path: Path) -> None:
     """Told with its share at the import, gone with a crop that fits, told of one that does not; the rest stays."""
     Image.effect_noise((64, 192), 90).convert("RGB").save(tmp_path / "body.png")
     Image.effect_noise((96, 128), 90).convert("RGB").save(tmp_path / "phone.png")
-    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "body.png", tmp_path / "phone.png"])
-    body, phone = (world.store.images.get(image) for image in job.artifacts.imported)
+    job = importing.submit_import(world.desk, [tmp_path / "body.png", tmp_path / "phone.png"])
+    body, phone = (world.store.images.get(image) for image in present(job.artifacts.imported))
     world.store.update_image(body.id, advice={**body.advice, "dark": "very dark"})
 
     fits = curate.crop(world.desk, body.id, (0, 0, 1, 0.5)).advice
@@ -152,18 +152,18 @@ def test_advice_on_a_shape_that_training_cuts_follows_the_crop(world, tmp_path) 
         ("ohwx", "photo of ohwx woman", True),
     ],
 )
-def test_all_checks_agree_on_who_is_called(world: Any, trigger: str, caption: str, said: bool) -> None:
+def test_all_checks_agree_on_who_is_called(world: World, trigger: str, caption: str, said: bool) -> None:
     """Curate's checklist and the pre-flight answer alike: whole words, wherever they stand."""
     world.studio.library.update(world.id, trigger=trigger)
     for image in world.sources:
-        captions.set_caption(world.studio.desk(world.id), image, caption)
+        captions.set_caption(world.desk, image, caption)
     listed = [each.ok for each in curate.coverage(world.desk).checklist if trigger in each.label]
     checked = [each.ok for each in train.preflight(world.desk).checks if f"says {trigger}" in each.label]
 
     assert (listed, checked) == ([said], [said])
 
 
-def test_a_triggers_own_words_are_no_leak(world: Any) -> None:
+def test_a_triggers_own_words_are_no_leak(world: World) -> None:
     """Whoever is called “redhead anna” may be named; red hair beside it may not."""
     assert captions.leaks("redhead anna woman, smiling", "redhead anna") == []
     assert captions.leaks("redhead anna woman with red hair", "redhead anna") == ["red hair"]

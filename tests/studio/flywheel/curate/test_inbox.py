@@ -14,28 +14,31 @@ from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.inbox import typed_path
 from studio.flywheel.curate.intake import Limits
+from studio.records.base import plain
 from studio.records.image import Kind
-from studio.records.job import Job, JobState
+from studio.records.job import Artifacts, Job, JobState
+from studio.records.payload import ImportPayload
+from tests.studio.conftest import World, present
 from tests.studio.drops import photo
 
 
-def refused(job: Any) -> dict[str, str]:
+def refused(job: Job) -> dict[str, str]:
     """File -> reason."""
-    return {item["file"]: item["reason"] for item in job.artifacts["refused"]}
+    return {item.file: item.reason for item in present(job.artifacts.refused)}
 
 
-def taken(world: Any) -> set[str]:
+def taken(world: World) -> set[str]:
     """The names of what imports brought."""
     return {image.name for image in world.store.select(Kind.SOURCE) if image.job}
 
 
-def test_a_folder_that_holds_the_home_brings_what_lies_outside(world: Any, tmp_path: Path) -> None:
+def test_a_folder_that_holds_the_home_brings_what_lies_outside(world: World, tmp_path: Path) -> None:
     """Its pictures come once, the studio's own folder is named as left out, and no copy stays behind."""
     home = world.studio.settings.data_root
     assert home.parent == tmp_path
     for n in range(3):
         (tmp_path / f"{n}.png").write_bytes(photo(n))
-    job = importing.submit_import(world.studio.desk(world.id), [tmp_path])
+    job = importing.submit_import(world.desk, [tmp_path])
     assert (job.state, taken(world)) == (JobState.DONE, {"0.png", "1.png", "2.png"})
     assert "own data folder" in refused(job)[f"{tmp_path.name}/{home.name}"]
     assert not list(home.rglob("inbox"))
@@ -43,7 +46,7 @@ def test_a_folder_that_holds_the_home_brings_what_lies_outside(world: Any, tmp_p
 
 @pytest.mark.parametrize("inside", ["", "characters", "characters/{id}/images"])
 @pytest.mark.parametrize("through", ["path", "link", "dots"])
-def test_the_home_and_folders_in_it_are_refused(world: Any, tmp_path: Path, inside: str, through: str) -> None:
+def test_the_home_and_folders_in_it_are_refused(world: World, tmp_path: Path, inside: str, through: str) -> None:
     """By its path, by a link to it and by a way round to it; nothing is queued."""
     folder = world.studio.settings.data_root / inside.format(id=world.id)
     if through == "link":
@@ -53,18 +56,18 @@ def test_the_home_and_folders_in_it_are_refused(world: Any, tmp_path: Path, insi
         (tmp_path / "other").mkdir()
         folder = tmp_path / "other" / ".." / folder.relative_to(tmp_path)
     with pytest.raises(BadInput, match="own data folder"):
-        importing.submit_import(world.studio.desk(world.id), [folder])
+        importing.submit_import(world.desk, [folder])
     assert world.studio.jobs.list() == []
 
 
-def test_a_file_of_the_home_may_be_imported(world: Any) -> None:
+def test_a_file_of_the_home_may_be_imported(world: World) -> None:
     """Another character's picture, or a zip that was exported, is a file like any other."""
     other = world.studio.library.create("Other", editor="fake-edit").id
     job = importing.submit_import(world.studio.desk(other), [world.store.path(world.sources[0])])
-    assert len(job.artifacts.imported) == 1
+    assert len(present(job.artifacts.imported)) == 1
 
 
-def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:
+def test_what_is_no_file_is_named(world: World, tmp_path: Path) -> None:
     """Links (back into the home, too), pipes, sockets and empty folders each have a line; nothing waits for them."""
     folder = tmp_path / "in"
     folder.mkdir()
@@ -76,7 +79,7 @@ def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:
         listening.bind(str(folder / "s"))
         (tmp_path / "empty").mkdir()
         os.mkfifo(tmp_path / "alone")
-        job = importing.submit_import(world.studio.desk(world.id), [folder, tmp_path / "empty", tmp_path / "alone"])
+        job = importing.submit_import(world.desk, [folder, tmp_path / "empty", tmp_path / "alone"])
     assert taken(world) == {"a.png"}
     reasons = refused(job)
     expected = {"in/pipe.png": "pipe", "in/link.png": "link", "in/home": "link", "in/s": "socket"}
@@ -85,22 +88,22 @@ def test_what_is_no_file_is_named(world: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gone.png", "x" * 300, "x" * 5000])
-def test_paths_that_lead_nowhere_are_lines(world: Any, tmp_path: Path, name: str) -> None:
+def test_paths_that_lead_nowhere_are_lines(world: World, tmp_path: Path, name: str) -> None:
     """A path that is not there or longer than any system keeps costs itself alone."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / name, tmp_path / "a.png"])
+    job = importing.submit_import(world.desk, [tmp_path / name, tmp_path / "a.png"])
     assert (taken(world), refused(job)) == ({"a.png"}, {name: "It is not there."})
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
-def test_paths_that_are_no_text_are_refused(world: Any, tmp_path: Path, name: str) -> None:
+def test_paths_that_are_no_text_are_refused(world: World, tmp_path: Path, name: str) -> None:
     """NUL and half letters never reach the queue."""
     with pytest.raises(BadInput, match="no text"):
-        importing.submit_import(world.studio.desk(world.id), [tmp_path / name])
+        importing.submit_import(world.desk, [tmp_path / name])
     assert world.studio.jobs.list() == []
 
 
-def test_names_in_old_code_pages_become_text(world: Any, tmp_path: Path) -> None:
+def test_names_in_old_code_pages_become_text(world: World, tmp_path: Path) -> None:
     """A file whose name is no UTF-8 comes in with its words, and all that is said of it can be encoded."""
     folder = os.fsencode(tmp_path / "in")
     Path(os.fsdecode(folder)).mkdir()
@@ -112,7 +115,7 @@ def test_names_in_old_code_pages_become_text(world: Any, tmp_path: Path) -> None
     }.items():
         Path(os.fsdecode(folder + b"/" + name)).write_bytes(data)
     for _ in range(2):
-        job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "in"])
+        job = importing.submit_import(world.desk, [tmp_path / "in"])
         str(job.to_json()["artifacts"]).encode()
     assert {(image.name, image.caption) for image in world.store.select(Kind.SOURCE) if image.job} == {
         ("caf?.png", "ohwx a")
@@ -137,7 +140,7 @@ def test_a_path_that_is_none_is_refused(typed: str) -> None:
         typed_path(typed)
 
 
-def test_a_long_report_is_written_a_few_times(world: Any, tmp_path: Path) -> None:
+def test_a_long_report_is_written_a_few_times(world: World, tmp_path: Path) -> None:
     """It is kept after twice as many files each time: four times the files cost not four times four the bytes."""
     written = {}
     for count in (200, 800):
@@ -145,11 +148,10 @@ def test_a_long_report_is_written_a_few_times(world: Any, tmp_path: Path) -> Non
         folder.mkdir()
         for n in range(count):
             (folder / f"{n}.png").write_bytes(b"")
-        kept = Kept(world)
-        job = Job(id=f"import-{count}", kind="import", character=world.id)
-        ctx = kept.context(job.replace(payload={"paths": [str(folder)], "limits": vars(Limits())}))
-        importing.run_import(ctx)
-        assert len(kept.artifacts["refused"]) == count
+        asked = ImportPayload(paths=(str(folder),), limits=vars(Limits()))
+        kept = Kept(world, Job(id=f"import-{count}", kind="import", character=world.id, payload=asked.to_json()))
+        importing.run_import(kept)  # type: ignore[arg-type]  # it has what an import asks of a context
+        assert len(present(kept.artifacts.refused)) == count
         written[count] = kept.nbytes
     assert written[800] < 6 * written[200]
 
@@ -157,20 +159,15 @@ def test_a_long_report_is_written_a_few_times(world: Any, tmp_path: Path) -> Non
 class Kept:
     """A job's context that counts the bytes of what it is asked to keep."""
 
-    def __init__(self, world: Any) -> None:
-        self.store, self.workplace = world.store, world.studio
-        self.artifacts: dict[str, Any] = {}
+    def __init__(self, world: World, job: Job) -> None:
+        self.job, self.store, self.workplace = job, world.store, world.studio
+        self.artifacts = Artifacts()
         self.nbytes = 0
-
-    def context(self, job: Job) -> Any:
-        """Itself, for this job."""
-        self.job = job
-        return self
 
     def step(self, step: int, total: int, message: str = "") -> None:
         """Nothing."""
 
-    def artifact(self, name: str, value: Any) -> None:
+    def keep(self, **artifacts: Any) -> None:
         """Count and remember."""
-        self.nbytes += len(json.dumps(value))
-        self.artifacts[name] = value
+        self.nbytes += len(json.dumps(plain(artifacts)))
+        self.artifacts = self.artifacts.replace(**artifacts)

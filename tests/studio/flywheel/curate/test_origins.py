@@ -18,7 +18,9 @@ from studio.flywheel.export.export import export_dataset
 from studio.flywheel.train import character as train
 from studio.judging.gallery import gallery
 from studio.records.dataset import Role
-from studio.records.image import Kind, Verdict
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job
+from tests.studio.conftest import World, present
 from tests.studio.drops import encoded, photo
 
 PARAMS = {"prompt": "photo of ohwx person, smiling", "steps": 7, "seed": 3, "width": 64, "height": 64}
@@ -36,15 +38,15 @@ def chunk(text: str) -> bytes:
     return encoded(Image.effect_noise((64, 64), 90).convert("RGB"), "PNG", pnginfo=info)
 
 
-def bring(world: Any, folder: Path, data: bytes) -> Any:
+def bring(world: World, folder: Path, data: bytes) -> tuple[Job, ImageRecord]:
     """Import one picture; answers the job and its record."""
     (folder / "x.png").write_bytes(data)
-    job = importing.submit_import(world.studio.desk(world.id), [folder / "x.png"])
-    return job, world.store.images.get(job.artifacts.imported[0])
+    job = importing.submit_import(world.desk, [folder / "x.png"])
+    return job, world.store.images.get(present(job.artifacts.imported)[0])
 
 
 @pytest.mark.parametrize("kind", [Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION, Kind.CARD, Kind.PREVIEW])
-def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Kind) -> None:
+def test_what_was_drawn_comes_back_as_drawn(world: World, tmp_path: Path, kind: Kind) -> None:
     """Drawn by one character and brought to another, it has its kind and parameters, and waits for a human."""
     other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id
     edited = kind in (Kind.ENRICHED, Kind.CORRECTION)
@@ -54,16 +56,16 @@ def test_what_was_drawn_comes_back_as_drawn(world: Any, tmp_path: Path, kind: Ki
     drawn = world.store.path(image)
     job = importing.submit_import(world.studio.desk(other), [drawn])
     store = world.studio.store(other)
-    back = store.images.get(job.artifacts.imported[0])
+    back = store.images.get(present(job.artifacts.imported)[0])
     shown = kind if kind in (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION) else Kind.SYNTHETIC
     assert (back.kind, back.params, back.seed, back.model) == (shown, params, 3, "fake-flux")
     assert (back.asked, back.state) == ({"expression": "smiling"}, Verdict.PENDING)
     assert [each.id for each in review.next(world.studio.desk(other))] == [back.id]
     assert store.select(Kind.SOURCE) == curate.usable(store) == []
-    assert any(str(shown) in each["words"] and "review" in each["words"] for each in job.artifacts.advice)
+    assert any(str(shown) in each.words and "review" in each.words for each in present(job.artifacts.advice))
 
 
-def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: Any, tmp_path: Path) -> None:
+def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: World, tmp_path: Path) -> None:
     """Without a human's verdict it is in no training set, and it is no original to be like."""
     _, image = bring(world, tmp_path, ours(kind="synthetic", params=PARAMS, params_kind="GenerateParams"))
     assert image.caption == PARAMS["prompt"]
@@ -89,13 +91,13 @@ def test_a_drawn_picture_is_neither_trained_nor_compared_with(world: Any, tmp_pa
         chunk("[" * 100_000),
     ],
 )
-def test_a_chunk_that_says_nonsense_is_still_ours(world: Any, tmp_path: Path, data: bytes) -> None:
+def test_a_chunk_that_says_nonsense_is_still_ours(world: World, tmp_path: Path, data: bytes) -> None:
     """Only the studio writes the chunk: such a picture is drawn, and what cannot be used of it is left out."""
     _, image = bring(world, tmp_path, data)
     assert (image.kind, image.params, image.params_kind, image.seed) == (Kind.SYNTHETIC, {}, "", 0)
 
 
-def test_a_stranger_is_no_parent(world: Any, tmp_path: Path) -> None:
+def test_a_stranger_is_no_parent(world: World, tmp_path: Path) -> None:
     """A picture or version that this character does not have is not named; approving such an edit teaches nothing."""
     _, image = bring(world, tmp_path, ours(kind="enriched", parent="f" * 32, version="v9"))
     assert (image.kind, image.parent, image.version) == (Kind.ENRICHED, "", "")
@@ -108,12 +110,12 @@ def test_a_stranger_is_no_parent(world: Any, tmp_path: Path) -> None:
     assert enrich.plan(world.desk).rows
 
 
-def test_an_exported_original_stays_one(world: Any, tmp_path: Path) -> None:
+def test_an_exported_original_stays_one(world: World, tmp_path: Path) -> None:
     """Our own zip brings originals back as originals and drawn pictures as drawn, each with its words."""
     drawn = world.picture(Kind.SYNTHETIC, 5, params=PARAMS, params_kind="GenerateParams")
     world.store.decide(drawn, Verdict.GOOD)
     (tmp_path / "photo.jpg").write_bytes(photo(1, form="JPEG"))
-    importing.submit_import(world.studio.desk(world.id), [tmp_path / "photo.jpg"])
+    importing.submit_import(world.desk, [tmp_path / "photo.jpg"])
     entries = train.dataset(world.desk)
     path = export_dataset(world.desk, "onetrainer", Role.CHARACTER, entries)
     other = world.studio.library.create("Other", editor="fake-edit", scorer="fake-identity").id

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -11,8 +10,10 @@ from PIL import Image
 from engines.api.errors import BadInput
 from studio.flywheel.curate import importing
 from studio.flywheel.curate.sidecars import caption, decoded
-from studio.records.image import Kind
+from studio.records.image import ImageRecord, Kind
+from studio.records.job import Job
 from studio.records.words import CAPTION_LETTERS
+from tests.studio.conftest import World, present
 from tests.studio.drops import photo
 
 _LEGACY = {
@@ -103,11 +104,11 @@ def test_one_caption_is_kept_and_the_rest_told(text: str, kept: str, told: list[
     assert bool(said) == bool(told) and all(word in " ".join(said) for word in told)
 
 
-def _import(world: Any, folder: Path, words: bytes) -> Any:
+def _import(world: World, folder: Path, words: bytes) -> tuple[Job, ImageRecord]:
     (folder / "a.png").write_bytes(photo(1))
     (folder / "a.txt").write_bytes(words)
-    job = importing.submit_import(world.studio.desk(world.id), [folder / "a.png", folder / "a.txt"])
-    return job, world.store.images.get(job.artifacts.imported[0])
+    job = importing.submit_import(world.desk, [folder / "a.png", folder / "a.txt"])
+    return job, world.store.images.get(present(job.artifacts.imported)[0])
 
 
 @pytest.mark.parametrize(
@@ -121,66 +122,68 @@ def _import(world: Any, folder: Path, words: bytes) -> Any:
     ],
 )
 def test_what_was_decided_about_words_is_in_the_report(
-    world: Any, tmp_path: Path, words: bytes, kept: str, where: str
+    world: World, tmp_path: Path, words: bytes, kept: str, where: str
 ) -> None:
     """Each file whose words were guessed, chosen, changed or refused has its line."""
     job, image = _import(world, tmp_path, words)
     assert (image.kind, image.caption) == (Kind.SOURCE, kept)
-    assert [item["file"] for item in job.artifacts[where] if item["file"] == "a.txt"] == ["a.txt"]
+    advice, refused = present(job.artifacts.advice), present(job.artifacts.refused)
+    told = {"advice": [item.file for item in advice], "refused": [item.file for item in refused]}[where]
+    assert [file for file in told if file == "a.txt"] == ["a.txt"]
 
 
-def test_words_of_a_picture_that_did_not_come_in_are_named(world: Any, tmp_path: Path) -> None:
+def test_words_of_a_picture_that_did_not_come_in_are_named(world: World, tmp_path: Path) -> None:
     """A broken picture's words are not dropped in silence; those of another form of it serve that one."""
     for name, data in {"a.png": b"", "a.txt": b"ohwx a", "b.png": b"", "b.jpg": photo(1), "b.txt": b"ohwx b"}.items():
         (tmp_path / name).write_bytes(data)
-    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
-    assert {item["file"] for item in job.artifacts.refused} == {"a.png", "a.txt", "b.png"}
-    assert [world.store.images.get(each).caption for each in job.artifacts.imported] == ["ohwx b"]
+    job = importing.submit_import(world.desk, sorted(tmp_path.glob("?.*")))
+    assert {item.file for item in present(job.artifacts.refused)} == {"a.png", "a.txt", "b.png"}
+    assert [world.store.images.get(each).caption for each in present(job.artifacts.imported)] == ["ohwx b"]
 
 
 # ── words that come later ───────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("by", ["", "recipe", "fake-edit"])
-def test_words_that_come_later_are_taken(world: Any, tmp_path: Path, by: str) -> None:
+def test_words_that_come_later_are_taken(world: World, tmp_path: Path, by: str) -> None:
     """A picture without words, or with a machine's, takes those that come with it the next time."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    (image,) = first.artifacts.imported
+    first = importing.submit_import(world.desk, [tmp_path / "a.png"])
+    (image,) = present(first.artifacts.imported)
     world.store.update_image(image, caption="machine" if by else "", caption_by=by, tags={"expression": "sad"})
     (tmp_path / "a.txt").write_text("ohwx person, front view, smiling")
-    job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
+    job = importing.submit_import(world.desk, [tmp_path / "a.png", tmp_path / "a.txt"])
     kept = world.store.images.get(image)
     assert (kept.caption, kept.caption_by) == ("ohwx person, front view, smiling", "sidecar")
     assert kept.tags == {"angle": "front", "expression": "sad"}
-    assert "a.txt" in job.artifacts.duplicates[0]["hint"]
+    assert "a.txt" in present(job.artifacts.duplicates)[0].hint
 
 
 @pytest.mark.parametrize("by", ["human", "sidecar"])
-def test_words_by_people_stay_and_the_report_says_so(world: Any, tmp_path: Path, by: str) -> None:
+def test_words_by_people_stay_and_the_report_says_so(world: World, tmp_path: Path, by: str) -> None:
     """What somebody wrote is not replaced; the file whose words were left is named. The same words are no news."""
     (tmp_path / "a.png").write_bytes(photo(1))
-    first = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png"])
-    (image,) = first.artifacts.imported
+    first = importing.submit_import(world.desk, [tmp_path / "a.png"])
+    (image,) = present(first.artifacts.imported)
     world.store.update_image(image, caption="ohwx, mine", caption_by=by)
     for words, named in (("ohwx, other", ["a.txt"]), ("ohwx, mine", [])):
         (tmp_path / "a.txt").write_text(words)
-        job = importing.submit_import(world.studio.desk(world.id), [tmp_path / "a.png", tmp_path / "a.txt"])
-        assert [item["file"] for item in job.artifacts.refused] == named
+        job = importing.submit_import(world.desk, [tmp_path / "a.png", tmp_path / "a.txt"])
+        assert [item.file for item in present(job.artifacts.refused)] == named
         assert world.store.images.get(image).caption == "ohwx, mine"
 
 
-def test_the_same_picture_twice_takes_the_words_of_the_second(world: Any, tmp_path: Path) -> None:
+def test_the_same_picture_twice_takes_the_words_of_the_second(world: World, tmp_path: Path) -> None:
     """Two files of one content, the words beside the later one."""
     data = photo(1)
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "b.txt").write_text("ohwx person, sad")
-    job = importing.submit_import(world.studio.desk(world.id), sorted(tmp_path.glob("?.*")))
-    assert world.store.images.get(job.artifacts.imported[0]).caption == "ohwx person, sad"
+    job = importing.submit_import(world.desk, sorted(tmp_path.glob("?.*")))
+    assert world.store.images.get(present(job.artifacts.imported)[0]).caption == "ohwx person, sad"
 
 
-def test_a_mask_that_comes_later_replaces_none(world: Any, tmp_path: Path) -> None:
+def test_a_mask_that_comes_later_replaces_none(world: World, tmp_path: Path) -> None:
     """A picture's mask stays, and another one is named; the same one again is no news."""
     paths = [tmp_path / "a.png", tmp_path / "a-masklabel.png"]
     paths[0].write_bytes(photo(1))
@@ -188,7 +191,7 @@ def test_a_mask_that_comes_later_replaces_none(world: Any, tmp_path: Path) -> No
         mask = Image.new("L", (96, 72))
         mask.paste(255, (0, 0, white, white))
         mask.save(paths[1])
-        job = importing.submit_import(world.studio.desk(world.id), paths)
-        assert [item["file"] for item in job.artifacts.refused] == named
+        job = importing.submit_import(world.desk, paths)
+        assert [item.file for item in present(job.artifacts.refused)] == named
     with Image.open(world.store.file(world.store.select(Kind.SOURCE)[-1].mask)) as kept:
         assert kept.getbbox() == (0, 0, 10, 10)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,20 +17,21 @@ from studio.flywheel.enrich import practice
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import JobState
+from tests.studio.conftest import World, present
 
 
-def review(world: Any, task: str, verdicts: Sequence[Verdict]) -> None:
+def review(world: World, task: str, verdicts: Sequence[Verdict]) -> None:
     """Edits of a task, each with its verdict."""
     rows = enrich.plan(world.desk, tasks=[task], limit=len(verdicts), fill_gaps=False).rows
     job = world.finish(enrich.submit(world.desk, rows))
-    for image, verdict in zip(job.artifacts["images"], verdicts, strict=True):
+    for image, verdict in zip(present(job.artifacts.images), verdicts, strict=True):
         world.store.decide(image, verdict)
 
 
 GOOD, WRONG, REJECT = Verdict.GOOD, Verdict.NEEDS_CORRECTION, Verdict.REJECT
 
 
-def test_the_weakest_task_comes_first(world: Any) -> None:
+def test_the_weakest_task_comes_first(world: World) -> None:
     """Whatever a reviewer did not take as it came counts against its task, under the task's own name."""
     review(world, "lighting", [GOOD, GOOD, REJECT])
     review(world, "pose", [WRONG, WRONG, GOOD])
@@ -46,7 +46,7 @@ def test_the_weakest_task_comes_first(world: Any) -> None:
     ]
 
 
-def test_practice_asks_for_what_was_refused_and_for_nothing_twice(world: Any) -> None:
+def test_practice_asks_for_what_was_refused_and_for_nothing_twice(world: World) -> None:
     """Twice as often refused is twice as often practised; what went well is not, and no edit comes again."""
     review(world, "lighting", [GOOD, GOOD, REJECT])
     review(world, "pose", [WRONG, WRONG, GOOD])
@@ -59,7 +59,7 @@ def test_practice_asks_for_what_was_refused_and_for_nothing_twice(world: Any) ->
     assert not asked & {(row.source, EditParams.from_json(row.params).headline()) for row in plan.rows}
 
 
-def test_a_new_editor_is_judged_by_its_own_edits(world: Any, tmp_path: Path) -> None:
+def test_a_new_editor_is_judged_by_its_own_edits(world: World, tmp_path: Path) -> None:
     """What an earlier editor was bad at is forgotten as soon as edits of the one in use were reviewed, not before."""
     review(world, "pose", [WRONG])
     save_file({"fake.mean": np.full((4, 4, 3), 200, dtype=np.uint8)}, tmp_path / "a.safetensors")
@@ -73,7 +73,7 @@ def test_a_new_editor_is_judged_by_its_own_edits(world: Any, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("verdicts", [[], [GOOD, GOOD]])
-def test_without_a_refusal_there_is_nothing_to_practise(world: Any, verdicts: list[Verdict]) -> None:
+def test_without_a_refusal_there_is_nothing_to_practise(world: World, verdicts: list[Verdict]) -> None:
     """An editor whom nobody faulted, or whom nobody looked at, is not sent to practise."""
     if verdicts:
         review(world, "pose", verdicts)

@@ -6,11 +6,12 @@ import re
 import resource
 import tomllib
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]  # it ships no type information
 from PIL import Image
 
 from engines.api.errors import BadInput, UserError
@@ -20,11 +21,12 @@ from studio.flywheel.export.layouts import LAYOUTS
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
-from studio.records.dataset import Role
+from studio.records.dataset import Entry, Lesson, Role
 from studio.records.image import Kind, Verdict
+from tests.studio.conftest import World, present
 
 
-def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:
+def exported(world: World, layout: str, role: Role = Role.CHARACTER) -> dict[str, bytes]:
     """The zip's members by name."""
     of = {Role.CHARACTER: train.dataset, Role.EDITOR: refine.dataset}[role]
     file = export_dataset(world.desk, layout, role, of(world.desk))
@@ -32,7 +34,7 @@ def exported(world: Any, layout: str, role: Role = Role.CHARACTER) -> dict[str, 
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def approve(world: Any, count: int) -> None:
+def approve(world: World, count: int) -> None:
     """Edits that a human called good."""
     for index in range(count):
         image = world.picture(Kind.ENRICHED, index, parent=world.sources[0], caption=f"ohwx person, edit {index}")
@@ -40,7 +42,7 @@ def approve(world: Any, count: int) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_every_picture_lies_beside_its_words(world: Any, layout: str) -> None:
+def test_every_picture_lies_beside_its_words(world: World, layout: str) -> None:
     """A picture and a text of one stem, the picture's bytes unchanged, the words those that we train with."""
     approve(world, 9)
     members = exported(world, layout)
@@ -52,7 +54,7 @@ def test_every_picture_lies_beside_its_words(world: Any, layout: str) -> None:
     assert sum(name.endswith(".txt") for name in members) == 13
 
 
-def test_originals_keep_their_weight(world: Any) -> None:
+def test_originals_keep_their_weight(world: World) -> None:
     """What we show several times, the description shows several times."""
     for index in range(30):
         world.store.decide(world.picture(Kind.ENRICHED, index, caption="ohwx person"), Verdict.GOOD)
@@ -65,7 +67,7 @@ def test_originals_keep_their_weight(world: Any) -> None:
     assert {name.split("/")[0] for name in exported(world, "kohya")} == {"4_ohwx", "1_ohwx"}
 
 
-def test_an_edit_lies_beside_what_it_was_made_from(world: Any) -> None:
+def test_an_edit_lies_beside_what_it_was_made_from(world: World) -> None:
     """For the editor, result and source share a stem, and the description names both folders."""
     world.review(corrected=1)
     members = exported(world, "musubi-tuner", Role.EDITOR)
@@ -77,24 +79,24 @@ def test_an_edit_lies_beside_what_it_was_made_from(world: Any) -> None:
         exported(world, "kohya", Role.EDITOR)
 
 
-def several(world: Any) -> list[dict[str, Any]]:
+def several(world: World) -> list[Entry]:
     """Three edits that start from two, one and three pictures, the first of them cropped."""
     results = [world.picture(Kind.ENRICHED, n, caption=f"edit {n}") for n in range(3)]
     counts = (2, 1, 3)
     entries = [
-        {"image": image, "caption": f"edit {n}", "kind": "positive", "references": world.sources[: counts[n]]}
+        Entry(image=image, caption=f"edit {n}", kind=Lesson.POSITIVE, references=tuple(world.sources[: counts[n]]))
         for n, image in enumerate(results)
     ]
-    return [{**entries[0], "crop": [0, 0, 0.5, 1]}, *entries[1:]]
+    return [entries[0].replace(crop=(0, 0, 0.5, 1)), *entries[1:]]
 
 
-def written(world: Any, layout: str, entries: list[dict[str, Any]]) -> dict[str, bytes]:
+def written(world: World, layout: str, entries: Sequence[Entry]) -> dict[str, bytes]:
     """The zip's members by name, of entries of our own."""
     with zipfile.ZipFile(export_dataset(world.desk, layout, Role.EDITOR, entries)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def test_ai_toolkit_gets_every_reference_of_an_edit(world: Any) -> None:
+def test_ai_toolkit_gets_every_reference_of_an_edit(world: World) -> None:
     """Firsts, seconds and thirds in folders of their own, under the picture's name; control_path lists them so."""
     members = written(world, "ai-toolkit", several(world))
     (block,) = json.loads(members["datasets.yaml"])["datasets"]
@@ -108,7 +110,7 @@ def test_ai_toolkit_gets_every_reference_of_an_edit(world: Any) -> None:
     assert sum("-control" in name for name in members) == 6
 
 
-def test_musubi_gets_every_reference_of_an_edit(world: Any) -> None:
+def test_musubi_gets_every_reference_of_an_edit(world: World) -> None:
     """In one folder, numbered after the picture's name where there are several, as its documentation has it."""
     members = written(world, "musubi-tuner", several(world))
     (block,) = tomllib.loads(members["dataset.toml"].decode())["datasets"]
@@ -122,7 +124,7 @@ def test_musubi_gets_every_reference_of_an_edit(world: Any) -> None:
 
 
 @pytest.mark.parametrize(("layout", "first"), [("ai-toolkit", "0001.png"), ("musubi-tuner", "0001_0.png")])
-def test_only_what_an_edit_was_made_from_is_cut_as_it_is(world: Any, layout: str, first: str) -> None:
+def test_only_what_an_edit_was_made_from_is_cut_as_it_is(world: World, layout: str, first: str) -> None:
     """Further references are shown whole, there as in our own training."""
     members = written(world, layout, several(world))
 
@@ -130,14 +132,14 @@ def test_only_what_an_edit_was_made_from_is_cut_as_it_is(world: Any, layout: str
 
 
 @pytest.mark.parametrize("layout", ["kohya", "onetrainer"])
-def test_a_layout_without_references_refuses_edits(world: Any, layout: str) -> None:
+def test_a_layout_without_references_refuses_edits(world: World, layout: str) -> None:
     """None is dropped in silence; the answer names the layouts that hold them."""
     with pytest.raises(BadInput, match="no place") as refused:
         written(world, layout, several(world))
     assert "ai-toolkit, musubi-tuner" in str(refused.value.hint)
 
 
-def pixels_of(world: Any, image: str, box: tuple[int, int, int, int]) -> bytes:
+def pixels_of(world: World, image: str, box: tuple[int, int, int, int]) -> bytes:
     """A part of a stored picture."""
     return bytes(world.store.open_image(image).convert("RGB").crop(box).tobytes())
 
@@ -149,14 +151,14 @@ def pixels(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_cropped_picture_leaves_cropped(world: Any, layout: str) -> None:
+def test_a_cropped_picture_leaves_cropped(world: World, layout: str) -> None:
     """Others know no crops: the file is the part that counts."""
     world.store.set_crop(world.sources[0], (0.25, 0, 1, 0.5))
     pictures = [pixels(data) for name, data in exported(world, layout).items() if name.endswith("0001.png")]
     assert pictures == [world.store.open_whole(world.sources[0]).crop((16, 0, 64, 32)).tobytes()]
 
 
-def test_a_cropped_edit_leaves_with_its_source_cut_alike(world: Any) -> None:
+def test_a_cropped_edit_leaves_with_its_source_cut_alike(world: World) -> None:
     """Else the other trainer would learn to zoom."""
     (edit,) = world.review(approved=1)
     world.store.set_crop(edit, (0, 0, 0.5, 1))
@@ -181,7 +183,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_masks_lie_where_the_trainer_looks(world: Any, layout: str) -> None:
+def test_masks_lie_where_the_trainer_looks(world: World, layout: str) -> None:
     """Grey, cut as its picture is, white for a picture without one; where nobody has one there is none."""
     assert not [name for name in exported(world, layout) if "mask" in name]
     world.store.set_mask(world.sources[0], left_half())
@@ -195,7 +197,7 @@ def test_masks_lie_where_the_trainer_looks(world: Any, layout: str) -> None:
     assert sum("mask" in name for name in members) == 4
 
 
-def test_the_description_names_the_masks(world: Any) -> None:
+def test_the_description_names_the_masks(world: World) -> None:
     """By the words that each trainer documents; musubi-tuner, which has no masked loss, is said to have none."""
     assert "dataset.toml" not in exported(world, "kohya")
     world.store.set_mask(world.sources[0], left_half())
@@ -212,7 +214,7 @@ def test_the_description_names_the_masks(world: Any) -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_what_left_comes_back(world: Any, layout: str) -> None:
+def test_what_left_comes_back(world: World, layout: str) -> None:
     """Another character that imports the zip has pictures, words and masks, and no mask where there was none."""
     world.store.set_mask(world.sources[0], left_half())
     entries = train.dataset(world.desk)
@@ -220,14 +222,14 @@ def test_what_left_comes_back(world: Any, layout: str) -> None:
     other = world.studio.store(world.studio.library.create("Ada", editor="fake-edit").id)
     job = submit_import(world.studio.desk(other.character.id), [file])
 
-    assert set(job.artifacts.imported) == set(world.sources)
-    assert job.artifacts.masked == world.sources[:1]
+    assert set(present(job.artifacts.imported)) == set(world.sources)
+    assert job.artifacts.masked == (world.sources[0],)
     for image in world.sources:
         mine, theirs = (store.images.get(image) for store in (world.store, other))
         assert (theirs.caption, theirs.mask) == (mine.caption, mine.mask)
 
 
-def test_nothing_to_save_and_no_such_layout_are_told(world: Any) -> None:
+def test_nothing_to_save_and_no_such_layout_are_told(world: World) -> None:
     """Both with what to do."""
     with pytest.raises(BadInput, match="no pictures"):
         export_dataset(world.desk, "kohya", Role.CHARACTER, [])
@@ -260,7 +262,7 @@ def hidden_files() -> list[bytes]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_others_learn_what_the_studio_shows(world: Any, layout: str) -> None:
+def test_others_learn_what_the_studio_shows(world: World, layout: str) -> None:
     """What others would read otherwise leaves as a PNG of what is seen, of its mask's size; the rest as it is."""
     ids = [world.store.add_image(data, kind=Kind.SOURCE, caption="ohwx person").id for data in hidden_files()]
     for image in ids:
@@ -276,7 +278,7 @@ def test_others_learn_what_the_studio_shows(world: Any, layout: str) -> None:
     assert members[f"{folder}/0008.jpg"] == hidden_files()[3]
 
 
-def test_a_lessons_source_leaves_as_it_was_edited(world: Any) -> None:
+def test_a_lessons_source_leaves_as_it_was_edited(world: World) -> None:
     """The part of it that the editor saw, cut as the result is."""
     (edit,) = world.review(approved=1)
     world.store.update_image(edit, source_crop=(0.5, 0.0, 1.0, 1.0))
@@ -286,7 +288,7 @@ def test_a_lessons_source_leaves_as_it_was_edited(world: Any) -> None:
     assert pixels(source) == pixels_of(world, world.sources[0], (32, 32, 64, 64))
 
 
-def test_two_may_export_at_once(world: Any) -> None:
+def test_two_may_export_at_once(world: World) -> None:
     """Each writes a file of its own, and the last takes the place of the others: all find a whole one, and no rest."""
     entries = train.dataset(world.desk)
     with ThreadPoolExecutor(8) as pool:
@@ -299,7 +301,7 @@ def test_two_may_export_at_once(world: Any) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
+def test_a_full_disk_is_told_and_keeps_the_last_export(world: World) -> None:
     """It says to free space; the file of before stays whole, and nothing lies beside it."""
     entries = train.dataset(world.desk)
     file = export_dataset(world.desk, "kohya", Role.CHARACTER, entries)
@@ -317,7 +319,7 @@ def test_a_full_disk_is_told_and_keeps_the_last_export(world: Any) -> None:
     assert [each.name for each in file.parent.iterdir()] == [file.name]
 
 
-def as_kept_before(world: Any, trigger: str) -> None:
+def as_kept_before(world: World, trigger: str) -> None:
     """Give the character a trigger as an older home may hold it: today's library refuses some of these."""
     characters = world.studio.library._characters
     characters.put(characters.get(world.id).replace(trigger=trigger))
@@ -341,7 +343,7 @@ HARD = [
 
 @pytest.mark.parametrize("trigger", HARD)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_any_trigger_leaves_whole_files_and_plain_folders(world: Any, layout: str, trigger: str) -> None:
+def test_any_trigger_leaves_whole_files_and_plain_folders(world: World, layout: str, trigger: str) -> None:
     """What describes the pictures can be parsed, and every folder it names is one of the zip's, on any system."""
     as_kept_before(world, trigger)
     world.store.set_mask(world.sources[0], left_half())
@@ -370,7 +372,7 @@ def named(described: Any) -> set[str]:
 
 
 @pytest.mark.parametrize("trigger", HARD)
-def test_any_trigger_leaves_the_hubs_header_whole(world: Any, trigger: str) -> None:
+def test_any_trigger_leaves_the_hubs_header_whole(world: World, trigger: str) -> None:
     """The card's header is YAML that says the very words, and the LoRA's file has a plain name."""
     world.finish(train.submit(world.desk))
     as_kept_before(world, trigger)

@@ -11,9 +11,10 @@ from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import JobState
 from studio.records.version import VersionState
+from tests.studio.conftest import World, present
 
 
-def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:
+def test_originals_are_always_in_and_only_approved_pictures_join(world: World) -> None:
     """A dataset is every usable source plus the drawn pictures that a human approved."""
     good = world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
     synthetic = world.picture(Kind.SYNTHETIC, 2, state=Verdict.GOOD)
@@ -28,7 +29,7 @@ def test_originals_are_always_in_and_only_approved_pictures_join(world) -> None:
     assert images == [*world.sources[1:], good, synthetic]
 
 
-def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world) -> None:
+def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world: World) -> None:
     """The head's phase leaves bodies out; the body's has every original, and of the drawn only bodies."""
     head, body, *_ = world.sources
     for image, framing in zip(world.sources, ("head", "full body", "bust", "full body"), strict=True):
@@ -47,7 +48,7 @@ def test_a_phase_learns_from_its_framing_and_keeps_its_anchors(world) -> None:
         train.dataset(world.desk, "feet")
 
 
-def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
+def test_no_more_scenes_teach_than_there_are_originals(world: World) -> None:
     """The starred first, then the likest, what was never scored last; all or none only where a human asks for it."""
     likeness = [0.2, 0.9, None, 0.5, 0.8, 0.7]
     drawn = [
@@ -64,7 +65,7 @@ def test_no_more_scenes_teach_than_there_are_originals(world) -> None:
         train.dataset(world.desk, scenes="worst")
 
 
-def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
+def test_what_is_left_out_is_told_before_the_card_is_taken(world: World) -> None:
     """The pre-flight says how many of the approved scenes teach; where all do, nothing needs to be said."""
     for n in range(6):
         world.picture(Kind.SYNTHETIC, n, state=Verdict.GOOD)
@@ -76,14 +77,15 @@ def test_what_is_left_out_is_told_before_the_card_is_taken(world) -> None:
     assert (len(best.entries), len(every.entries)) == (8, 10)
 
 
-def test_a_training_goes_on_from_a_version(world) -> None:
+def test_a_training_goes_on_from_a_version(world: World) -> None:
     """What that version has learned is there from the first step; a version of another model is refused."""
     world.finish(train.submit(world.desk))
     (first,) = world.store.versions.all()
 
     job = world.finish(train.submit(world.desk, world.train_params(seed=2), start=first.id))
 
-    learned = [load_file(world.store.folder / each["adapter"])["fake.mean"] for each in job.artifacts["checkpoints"]]
+    checkpoints = present(job.artifacts.checkpoints)
+    learned = [load_file(world.store.folder / each.adapter)["fake.mean"] for each in checkpoints]
     assert job.title.endswith(", from v1")
     assert np.array_equal(learned[0], load_file(world.store.adapter_path(first.id))["fake.mean"])
     world.store.versions.put(first.replace(model="another"))
@@ -91,7 +93,7 @@ def test_a_training_goes_on_from_a_version(world) -> None:
         train.submit(world.desk, start=first.id)
 
 
-def test_originals_repeat_until_they_are_thirty_percent(world) -> None:
+def test_originals_repeat_until_they_are_thirty_percent(world: World) -> None:
     """However many pictures are approved, three of ten that a training sees are the user's own."""
     for index in range(30):
         world.picture(Kind.ENRICHED, index, state=Verdict.GOOD)
@@ -104,7 +106,7 @@ def test_originals_repeat_until_they_are_thirty_percent(world) -> None:
     assert len(entries) == 34
 
 
-def test_a_missing_caption_is_named_before_the_card_is_taken(world) -> None:
+def test_a_missing_caption_is_named_before_the_card_is_taken(world: World) -> None:
     """Preflight names it with its remedy, and submit refuses."""
     world.store.update_image(world.sources[0], caption="")
 
@@ -118,7 +120,7 @@ def test_a_missing_caption_is_named_before_the_card_is_taken(world) -> None:
         train.submit(world.desk)
 
 
-def test_preflight_tells_memory_and_time(world) -> None:
+def test_preflight_tells_memory_and_time(world: World) -> None:
     """A run that fits says so with its numbers; its time is known once a run was measured."""
     before = train.preflight(world.desk)
     world.finish(train.submit(world.desk))
@@ -128,7 +130,7 @@ def test_preflight_tells_memory_and_time(world) -> None:
     assert after.seconds >= 0
 
 
-def test_a_model_that_is_not_here_fails_the_preflight_with_its_remedy(world) -> None:
+def test_a_model_that_is_not_here_fails_the_preflight_with_its_remedy(world: World) -> None:
     """Missing weights are a check that fails, not an error in the page."""
     checked = train.preflight(world.desk, model="far-away")
 
@@ -136,22 +138,22 @@ def test_a_model_that_is_not_here_fails_the_preflight_with_its_remedy(world) -> 
     assert "not on this machine" in checked.fit.words
 
 
-def test_a_run_becomes_the_first_version(world) -> None:
+def test_a_run_becomes_the_first_version(world: World) -> None:
     """The first version is v1, adopted, with its dataset, checkpoints and figures."""
     job = world.finish(train.submit(world.desk))
 
     (version,) = world.store.versions.all()
     assert job.state is JobState.DONE
-    assert job.artifacts["version"] == version.id
+    assert job.artifacts.version == version.id
     assert (version.name, version.role, version.state) == ("v1", Role.CHARACTER, VersionState.ADOPTED)
     assert world.store.adapter_path(version.id).is_file()
-    assert [checkpoint["step"] for checkpoint in version.checkpoints] == [5, 10, 15, 20]
-    assert version.metrics["steps"] == 20
-    assert version.metrics["real_share"] == 1.0
+    assert [checkpoint.step for checkpoint in version.checkpoints] == [5, 10, 15, 20]
+    assert version.metrics.steps == 20
+    assert version.metrics.real_share == 1.0
     assert len(world.store.datasets.get(version.dataset).entries) == 4
 
 
-def test_later_versions_are_candidates_of_the_adopted_one(world) -> None:
+def test_later_versions_are_candidates_of_the_adopted_one(world: World) -> None:
     """v2 waits for the user to adopt it, and knows its parent."""
     world.finish(train.submit(world.desk))
     world.finish(train.submit(world.desk, world.train_params(seed=1)))
@@ -161,7 +163,7 @@ def test_later_versions_are_candidates_of_the_adopted_one(world) -> None:
     assert (second.name, second.state, second.parent) == ("v2", VersionState.CANDIDATE, first.id)
 
 
-def test_progress_reads_the_curve_and_the_samples(world) -> None:
+def test_progress_reads_the_curve_and_the_samples(world: World) -> None:
     """Each step is in the curve once, smoothed, and each preview is a picture in the store."""
     job = world.finish(train.submit(world.desk))
 
@@ -175,7 +177,7 @@ def test_progress_reads_the_curve_and_the_samples(world) -> None:
     assert runs.losses(world.studio, job.id)[-1] == (20, seen.points[-1].smooth)
 
 
-def test_a_cancel_keeps_the_checkpoint_and_resume_goes_on(world) -> None:
+def test_a_cancel_keeps_the_checkpoint_and_resume_goes_on(world: World) -> None:
     """A stopped run makes no version; resumed, it ends with each step done once and one version."""
     job = world.cancel_at(train.submit(world.desk), step=7)
     assert job.state is JobState.CANCELLED
@@ -188,7 +190,7 @@ def test_a_cancel_keeps_the_checkpoint_and_resume_goes_on(world) -> None:
     assert len(runs.progress(world.studio, job.id).points) == 20
 
 
-def test_stop_and_keep_makes_a_version_of_the_last_checkpoint(world) -> None:
+def test_stop_and_keep_makes_a_version_of_the_last_checkpoint(world: World) -> None:
     """What a cancelled run has learned can be kept, once."""
     job = world.cancel_at(train.submit(world.desk), step=7)
 
@@ -199,7 +201,7 @@ def test_stop_and_keep_makes_a_version_of_the_last_checkpoint(world) -> None:
     assert runs.keep(world.studio, job.id) == world.store.versions.get(kept.id)
 
 
-def test_nothing_learned_is_nothing_to_keep(world) -> None:
+def test_nothing_learned_is_nothing_to_keep(world: World) -> None:
     """Keeping a run without a checkpoint says what to do."""
     job = world.cancel_at(train.submit(world.desk), step=1)
 
@@ -207,18 +209,18 @@ def test_nothing_learned_is_nothing_to_keep(world) -> None:
         runs.keep(world.studio, job.id)
 
 
-def test_a_version_is_exported_under_its_name(world) -> None:
+def test_a_version_is_exported_under_its_name(world: World) -> None:
     """Our own form is a copy of the adapter, named after character and version."""
     world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
 
-    path = runs.export(world.studio.desk(world.id), version.id)
+    path = runs.export(world.desk, version.id)
 
     assert path.name == "ohwx-character-v1-diffusers.safetensors"
     assert path.read_bytes() == world.store.adapter_path(version.id).read_bytes()
 
 
-def test_a_character_without_pictures_cannot_be_trained(world) -> None:
+def test_a_character_without_pictures_cannot_be_trained(world: World) -> None:
     """The refusal says where pictures come from."""
     empty = world.studio.library.create("Nobody", generator="fake-flux", editor="fake-edit", scorer="fake-identity")
 
@@ -227,7 +229,7 @@ def test_a_character_without_pictures_cannot_be_trained(world) -> None:
     assert "Curate" in error.value.hint
 
 
-def test_without_intervals_only_the_end_is_kept_and_shown(world) -> None:
+def test_without_intervals_only_the_end_is_kept_and_shown(world: World) -> None:
     """0 for both: one checkpoint and one row of samples, at the last step."""
     job = world.finish(train.submit(world.desk, world.train_params(save_every=0, sample_every=0)))
 

@@ -13,13 +13,15 @@ from engines.api.protocols import DiskUse
 from studio.flywheel.curate import coverage
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine import editor as refine
+from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import character as train
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import runs
 from studio.gpu.budget import Fit
-from studio.records.dataset import Role
+from studio.records.dataset import Entry, Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
+from tests.studio.conftest import World
 
 
 def _check(found: preflights.Preflight, words: str) -> coverage.Check:
@@ -27,12 +29,12 @@ def _check(found: preflights.Preflight, words: str) -> coverage.Check:
     return check
 
 
-def _rate(world, job: Job) -> float:
+def _rate(world: World, job: Job) -> float:
     points = runs.progress(world.studio, job.id).points
     return sum(point.seconds for point in points) / len(points)
 
 
-def test_a_head_seen_from_one_side_is_told(world) -> None:
+def test_a_head_seen_from_one_side_is_told(world: World) -> None:
     """One angle of the five is too few; two will do; an unknown one counts as none."""
     told = {}
     cases = {"one": ("front", "front"), "odd": ("front", "upside-down"), "two": ("front", "half-left")}
@@ -45,17 +47,17 @@ def test_a_head_seen_from_one_side_is_told(world) -> None:
     assert "Enrich" in told["one"].hint
 
 
-def test_disk_counts_checkpoints_and_the_cache(world) -> None:
+def test_disk_counts_checkpoints_and_the_cache(world: World) -> None:
     """Those kept, the newest, the one being written; each entry once however often it repeats, and its mirror image."""
     params = world.train_params(steps=100, save_every=30)
-    entries = [{"repeats": 5}, {"repeats": 1}]
+    entries = [Entry(image="a", caption="ohwx", kind=Kind.SOURCE, repeats=repeats) for repeats in (5, 1)]
 
     assert preflights.disk_bytes(DiskUse(10, 1000), params, entries) == 5 * 10 + 2 * 1000
     assert preflights.disk_bytes(DiskUse(0, 1000), params.replace(flip=True), entries) == 4 * 1000
     assert preflights.disk_bytes(DiskUse(10, 0), world.train_params(steps=100, save_every=0), entries) == 2 * 10
 
 
-def test_a_full_disk_stops_a_training_before_it_starts(world) -> None:
+def test_a_full_disk_stops_a_training_before_it_starts(world: World) -> None:
     """More than is free is refused, with the figures and what to do."""
     free = shutil.disk_usage(world.store.folder).free
     many = free // 1024 + 10_000  # a fake's checkpoint is a KiB
@@ -67,7 +69,7 @@ def test_a_full_disk_stops_a_training_before_it_starts(world) -> None:
     assert train.preflight(world.desk).ok
 
 
-def test_masks_are_counted_and_looked_at(world) -> None:
+def test_masks_are_counted_and_looked_at(world: World) -> None:
     """How many there are; one that leaves next to nothing, or nothing within its crop, is named with its remedy."""
     assert not [each for each in train.preflight(world.desk).checks if "mask" in each.label]
     half, speck = Image.new("L", (64, 64)), Image.new("L", (64, 64))
@@ -85,7 +87,7 @@ def test_masks_are_counted_and_looked_at(world) -> None:
     assert "0.png 0.0%" in told.hint and "1.png 0.4%" in told.hint and "Curate" in told.hint
 
 
-def test_masks_that_are_ignored_are_said_to_be(world) -> None:
+def test_masks_that_are_ignored_are_said_to_be(world: World) -> None:
     """Where all outside counts, what a mask leaves is of no matter."""
     speck = Image.new("L", (64, 64))
     speck.paste(255, (0, 0, 4, 4))
@@ -94,7 +96,7 @@ def test_masks_that_are_ignored_are_said_to_be(world) -> None:
     assert _check(found, "ignored").ok and _check(found, "every mask leaves").ok
 
 
-def test_time_follows_from_what_was_measured(world) -> None:
+def test_time_follows_from_what_was_measured(world: World) -> None:
     """Four times the pixels and twice the examples take eight times as long; a run of the same size is preferred."""
     job = world.finish(train.submit(world.desk))
     rate = _rate(world, job)
@@ -108,7 +110,7 @@ def test_time_follows_from_what_was_measured(world) -> None:
     assert train.preflight(world.desk, asked).seconds == pytest.approx(10 * _rate(world, own))
 
 
-def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
+def test_a_start_that_does_not_fit_is_told_before_and_refused(world: World) -> None:
     """Another model, another rank or alpha, other layers: a check with its remedy, and no job."""
     world.finish(train.submit(world.desk))
     (version,) = world.store.versions.all()
@@ -130,7 +132,7 @@ def test_a_start_that_does_not_fit_is_told_before_and_refused(world) -> None:
         train.submit(world.desk, start=version.id)
 
 
-def test_too_little_to_learn_from_is_told(world) -> None:
+def test_too_little_to_learn_from_is_told(world: World) -> None:
     """Few lessons, few mended by hand, none held out, nothing refused: each with what to do in Review."""
     found = refine.preflight(world.desk)
 
@@ -140,7 +142,7 @@ def test_too_little_to_learn_from_is_told(world) -> None:
     assert all("Review" in check.hint or "review" in check.hint for check in told)
 
 
-def test_enough_lessons_pass(world) -> None:
+def test_enough_lessons_pass(world: World) -> None:
     """What is held out counts for the measuring, not for the learning; tasks without a fault are named."""
     edits = world.review(approved=40, corrected=5)
     known = refine.lessons(world.desk)
@@ -153,7 +155,7 @@ def test_enough_lessons_pass(world) -> None:
     assert "refused in expression; nothing to learn in lighting" in _check(found, "refused").label
 
 
-def test_lessons_without_words_are_told_and_left_out(world) -> None:
+def test_lessons_without_words_are_told_and_left_out(world: World) -> None:
     """An edit whose words nobody knows teaches nothing."""
     world.review(corrected=2)
     bare = world.picture(Kind.ENRICHED, 9, parent=world.sources[0])
@@ -165,20 +167,20 @@ def test_lessons_without_words_are_told_and_left_out(world) -> None:
     assert "1 have none" in _check(found, "words of its edit").hint
 
 
-def test_an_editors_memory_is_that_of_its_references(world) -> None:
+def test_an_editors_memory_is_that_of_its_references(world: World) -> None:
     """As many as the lessons have: the plan is made for these, and a picture that is gone is said to be."""
     world.review(corrected=2)
     entries, params = refine.dataset(world.desk), world.train_params()
 
     def fit(*references: str) -> Fit:
-        shown = [{**entry, "references": references} for entry in entries]
-        return preflights.look_at_lessons(world.desk, params, "fake-edit", shown, ()).fit
+        shown = [entry.replace(references=references) for entry in entries]
+        return lessons_preflight.look(world.desk, params, "fake-edit", shown, ()).fit
 
     assert fit(*world.sources[:3]).needed - fit(world.sources[0]).needed == 2 * (8 << 20)
     assert not fit("gone").ok and "gone" in fit("gone").words
 
 
-def test_an_editors_time_has_its_before_and_after(world) -> None:
+def test_an_editors_time_has_its_before_and_after(world: World) -> None:
     """By the steps of the last training, not by the edits that it ended with, and by an edit's own time for these."""
     world.review(approved=40)
     job = world.finish(refine.submit(world.desk))
@@ -193,7 +195,7 @@ def test_an_editors_time_has_its_before_and_after(world) -> None:
     assert refine.preflight(world.desk).seconds == pytest.approx(alone + redone * drawn.rate, abs=0.06)
 
 
-def test_an_editor_is_no_generator(world) -> None:
+def test_an_editor_is_no_generator(world: World) -> None:
     """A character trained on an editor, or on what learns nothing: no job, and a check that names what fits."""
     for model in ("fake-edit", "fake-identity"):
         found = train.preflight(world.desk, model=model)
@@ -207,7 +209,7 @@ def test_an_editor_is_no_generator(world) -> None:
     assert not [each for each in train.preflight(world.desk).checks if "can learn" in each.label]
 
 
-def test_a_generator_is_no_editor(world) -> None:
+def test_a_generator_is_no_editor(world: World) -> None:
     """The same the other way round, before a lesson is frozen."""
     world.review(approved=40, corrected=5)
     found = refine.preflight(world.desk, model="fake-flux")
@@ -219,7 +221,7 @@ def test_a_generator_is_no_editor(world) -> None:
     assert refine.preflight(world.desk).ok
 
 
-def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
+def test_a_caption_that_names_what_is_constant_is_told(world: World) -> None:
     """The words that give the character away are named with the remedy: a warning, as it can still be trained."""
     assert _check(train.preflight(world.desk), "names what is constant").ok
     world.store.update_image(world.sources[0], caption="ohwx person with blue eyes and freckles, front view")
@@ -231,7 +233,7 @@ def test_a_caption_that_names_what_is_constant_is_told(world) -> None:
     assert all(word in told.hint for word in ("blue eyes", "freckles", "leave it out", "ohwx"))
 
 
-def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
+def test_what_training_cuts_off_is_named_with_its_share(world: World) -> None:
     """A picture far too long, until it is cropped; nothing is said where nothing is lost."""
     assert not [each for each in train.preflight(world.desk).checks if "cut" in each.label]
     tall = world.store.add_image(Image.linear_gradient("L").resize((64, 192)), kind=Kind.SOURCE, name="body.png").id
@@ -245,7 +247,7 @@ def test_what_training_cuts_off_is_named_with_its_share(world) -> None:
     assert not [each for each in after.checks if "cut" in each.label]
 
 
-def test_what_is_not_read_to_its_end_is_named(world) -> None:
+def test_what_is_not_read_to_its_end_is_named(world: World) -> None:
     """A caption longer than the encoders read: the picture's name and what to do; not known where the model is not."""
     assert _check(train.preflight(world.desk), "read whole").ok
     world.store.update_image(world.sources[2], caption="ohwx person, " + "smiling " * 100)
@@ -256,7 +258,7 @@ def test_what_is_not_read_to_its_end_is_named(world) -> None:
     assert not unknown.ok and "Not known yet" in unknown.hint and "pull far-away" in unknown.hint
 
 
-def test_what_comes_from_the_trash_is_told(world) -> None:
+def test_what_comes_from_the_trash_is_told(world: World) -> None:
     """Edits of a thrown away original, and edits of these, go on teaching: both trainings say how many."""
     edits = world.review(approved=20, corrected=2)
     again = world.picture(Kind.ENRICHED, 99, parent=edits[0])

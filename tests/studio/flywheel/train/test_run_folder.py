@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from engines.api.errors import UserError
-from engines.api.protocols import SampleDrawn, StepDone
+from engines.api.protocols import EditItem, SampleDrawn, StepDone
 from engines.fake import FakeTrainer
 from engines.training import runfile
 from engines.training.runfile import RUN, RunFile
@@ -20,6 +20,7 @@ from studio.flywheel.train import character as train
 from studio.flywheel.train import run_folder, runs
 from studio.records.image import Kind, Verdict
 from studio.records.job import Job, JobState
+from tests.studio.conftest import World, present
 
 
 class _Lease:
@@ -31,17 +32,17 @@ class _Lease:
         return nullcontext({})
 
 
-def _train_elsewhere(world, job: Job) -> RunFile:
+def _train_elsewhere(world: World, job: Job) -> RunFile:
     """What `engines.training.run` does, with the fake's loop."""
     file = runfile.read(world.store.run_dir(job.id))
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
     return file
 
 
-def test_a_queued_training_has_its_folder(world) -> None:
+def test_a_queued_training_has_its_folder(world: World) -> None:
     """Before anything runs, all that it needs is in there, the model's place too."""
     job = train.submit(world.desk, world.train_params(seed=7))
 
@@ -53,7 +54,7 @@ def test_a_queued_training_has_its_folder(world) -> None:
     assert len(file.run.previews) == 4
 
 
-def test_an_editors_previews_are_in_its_folder(world) -> None:
+def test_an_editors_previews_are_in_its_folder(world: World) -> None:
     """The pictures that held-out edits start from are kept to the pixel."""
     world.review(approved=12)
     job = refine.submit(world.desk)
@@ -62,10 +63,10 @@ def test_an_editors_previews_are_in_its_folder(world) -> None:
 
     assert len(previews) == min(2, len(job.payload["held_out"])) > 0
     source = world.store.open_image(job.payload["held_out"][0]["source"]).convert("RGB")
-    assert previews[0].source.tobytes() == source.tobytes()
+    assert isinstance(previews[0], EditItem) and previews[0].source.tobytes() == source.tobytes()
 
 
-def test_trained_elsewhere_is_a_version_here(world) -> None:
+def test_trained_elsewhere_is_a_version_here(world: World) -> None:
     """A cancelled job whose folder was trained by command: a resume makes its version, curve and samples, no step."""
     job = world.studio.jobs.cancel(train.submit(world.desk).id)
     _train_elsewhere(world, job)
@@ -75,21 +76,21 @@ def test_trained_elsewhere_is_a_version_here(world) -> None:
 
     (version,) = world.store.versions.all()
     seen = runs.progress(world.studio, job.id)
-    assert (done.step, done.artifacts["version"], version.metrics["steps"]) == (20, version.id, 20)
+    assert (done.step, present(done.artifacts.version), version.metrics.steps) == (20, version.id, 20)
     assert [point.step for point in seen.points] == list(range(1, 21))
     assert {sample.step for sample in seen.samples} == {10, 20}
     assert all(world.store.images.get(sample.image).kind is Kind.PREVIEW for sample in seen.samples)
-    assert version.metrics["loss"] == pytest.approx(seen.points[-1].smooth, abs=1e-4)
+    assert version.metrics.loss == pytest.approx(seen.points[-1].smooth, abs=1e-4)
 
 
-def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
+def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world: World) -> None:
     """All steps are done and one of four pictures is drawn: a resume trains nothing, and the version has all four."""
     job = world.studio.jobs.cancel(train.submit(world.desk).id)
     file = runfile.read(world.store.run_dir(job.id))
     trainer = FakeTrainer(world.studio.registry.spec(file.model), Path())
     for event in trainer.train(file.run, _Lease(), lambda *_: None):
         if isinstance(event, StepDone | SampleDrawn):
-            runfile.tell(file.run.folder, event)
+            runfile.append_event(file.run.folder, event)
         if isinstance(event, SampleDrawn) and event.step == 20:
             break
     world.watch(lambda step: pytest.fail("it was trained again"))
@@ -98,10 +99,10 @@ def test_last_previews_that_a_kill_cut_short_are_drawn_yet(world) -> None:
 
     samples = runs.progress(world.studio, job.id).samples
     assert sorted(sample.index for sample in samples if sample.step == 20) == [0, 1, 2, 3]
-    assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
+    assert [version.metrics.steps for version in world.store.versions.all()] == [20]
 
 
-def test_begun_here_and_ended_elsewhere_counts_each_step_once(world) -> None:
+def test_begun_here_and_ended_elsewhere_counts_each_step_once(world: World) -> None:
     """Steps 1 to 6 here, the rest by command; one curve, one version."""
     job = world.cancel_at(train.submit(world.desk), step=7)
     _train_elsewhere(world, job)
@@ -109,10 +110,10 @@ def test_begun_here_and_ended_elsewhere_counts_each_step_once(world) -> None:
     world.finish(world.studio.jobs.resume(job.id))
 
     assert [point.step for point in runs.progress(world.studio, job.id).points] == list(range(1, 21))
-    assert [version.metrics["steps"] for version in world.store.versions.all()] == [20]
+    assert [version.metrics.steps for version in world.store.versions.all()] == [20]
 
 
-def test_the_command_names_the_folder(world) -> None:
+def test_the_command_names_the_folder(world: World) -> None:
     """One line for one process, one for all cards; none for a job whose folder was never written."""
     job = train.submit(world.desk)
 
@@ -125,17 +126,17 @@ def test_the_command_names_the_folder(world) -> None:
     assert run_folder.commands(world.studio, job) == ()
 
 
-def test_a_picture_that_is_gone_is_told_at_once(world) -> None:
+def test_a_picture_that_is_gone_is_told_at_once(world: World) -> None:
     """What could only fail later is refused before a job is queued."""
     entries = train.dataset(world.desk)
 
     with pytest.raises(UserError, match="nowhere"):
-        train.submit(world.desk, entries=[*entries, {**entries[0], "image": "nowhere"}])
+        train.submit(world.desk, entries=[*entries, entries[0].replace(image="nowhere")])
 
     assert [job for job in world.studio.jobs.list() if job.state is JobState.QUEUED] == []
 
 
-def test_runs_of_a_character_share_what_they_encoded(world) -> None:
+def test_runs_of_a_character_share_what_they_encoded(world: World) -> None:
     """Both name the same cache, which lies beside their folders."""
     world.picture(Kind.ENRICHED, 1, state=Verdict.GOOD)
     jobs = [train.submit(world.desk, world.train_params(seed=seed)) for seed in (1, 2)]
@@ -145,7 +146,7 @@ def test_runs_of_a_character_share_what_they_encoded(world) -> None:
     assert caches == {world.store.cache_dir()}
 
 
-def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
+def test_a_masked_picture_is_trained_with_its_mask(world: World) -> None:
     """The dataset names the mask as it was, the run's folder has it; where outside counts as much as inside, not."""
     one = world.sources[0]
     mask = world.store.set_mask(one, Image.linear_gradient("L").resize((64, 64))).mask
@@ -161,7 +162,7 @@ def test_a_masked_picture_is_trained_with_its_mask(world) -> None:
     assert {item.mask for item in plain.items} == {None}
 
 
-def test_a_cropped_picture_is_trained_cropped(world) -> None:
+def test_a_cropped_picture_is_trained_cropped(world: World) -> None:
     """The dataset names the crop as it was and the run's folder has it; another crop is another dataset."""
     one = world.sources[0]
     plain = train.submit(world.desk).payload["dataset"]
@@ -177,7 +178,7 @@ def test_a_cropped_picture_is_trained_cropped(world) -> None:
     world.finish(job)
 
 
-def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
+def test_a_mask_that_is_gone_is_told_at_once(world: World) -> None:
     """The file is named before a job is queued."""
     record = world.store.set_mask(world.sources[0], Image.new("L", (64, 64), 255))
     world.store.file(record.mask).unlink()
@@ -186,7 +187,7 @@ def test_a_mask_that_is_gone_is_told_at_once(world) -> None:
         train.submit(world.desk)
 
 
-def test_an_editor_learns_what_counts_of_a_result(world) -> None:
+def test_an_editor_learns_what_counts_of_a_result(world: World) -> None:
     """The mask and the crop of an approved edit go with it; its source's own crop says nothing of the edit."""
     world.review(approved=12)
     learned = refine.lessons(world.desk).learned[0].result
@@ -195,7 +196,7 @@ def test_an_editor_learns_what_counts_of_a_result(world) -> None:
     world.store.set_crop(world.sources[0], (0, 0, 0.5, 1))
 
     dataset = refine.dataset(world.desk)
-    shown = {entry.image: (entry.get("mask"), entry.get("crop")) for entry in dataset}
+    shown = {entry.image: (entry.mask, entry.crop) for entry in dataset}
 
-    assert shown.pop(learned) == (mask, [0, 0, 1, 0.5])
-    assert set(shown.values()) == {(None, None)}
+    assert shown.pop(learned) == (mask, (0, 0, 1, 0.5))
+    assert set(shown.values()) == {("", ())}

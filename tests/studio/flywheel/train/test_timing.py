@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import pytest
-from studio.flywheel.timing import DRAWING, TRAINING
 
 from engines.api.params import GenerateParams
 from studio.flywheel import generate
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs, timing
+from studio.flywheel.train.timing import DRAWING, TRAINING
+from tests.studio.conftest import World
 
 
-def test_nothing_measured_is_no_guess(world) -> None:
+def test_nothing_measured_is_no_guess(world: World) -> None:
     """On a machine that never drew with a model and never trained it, nothing is known."""
     assert timing.expected(world.studio, "fake-flux", world.train_params()) == timing.Pace(0.0, "")
 
 
-def test_before_the_first_training_drawing_tells(world) -> None:
+def test_before_the_first_training_drawing_tells(world: World) -> None:
     """A step walks through the model forward, again where blocks are computed again, and back, at its own size."""
     item = world.studio.registry.spec("fake-flux").params(GenerateParams, prompt="mira", steps=5, width=64, height=32)
     job = world.finish(generate.submit(world.desk, [item, item, item]))
@@ -30,7 +31,7 @@ def test_before_the_first_training_drawing_tells(world) -> None:
     assert timing.expected(world.studio, "fake-edit", plain).by == ""
 
 
-def test_a_training_that_was_stopped_tells_too(world) -> None:
+def test_a_training_that_was_stopped_tells_too(world: World) -> None:
     """What ran long enough before it was stopped was measured, and tells more than drawing does."""
     params = world.train_params(steps=40)
     item = world.studio.registry.spec("fake-flux").params(GenerateParams, prompt="mira")

@@ -1,4 +1,4 @@
-"""Pictures to tensors, as torchvision does it."""
+"""The transforms of torchvision that diffusers' scripts use: pictures to tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from torchvision.transforms.functional import crop
+from .functional import crop
 
 
 class InterpolationMode(Enum):
-    """What Pillow calls the same."""
+    """Names Pillow's filters as torchvision does."""
 
     NEAREST = Image.Resampling.NEAREST
     BILINEAR = Image.Resampling.BILINEAR
@@ -25,20 +25,20 @@ class InterpolationMode(Enum):
 
 
 class Compose:
-    """One after another."""
+    """Applies transforms one after another; each takes what the one before returns, a picture or a tensor."""
 
     def __init__(self, transforms: Sequence[Callable[[Any], Any]]) -> None:
         self._transforms = transforms
 
     def __call__(self, image: Any) -> Any:
-        """Apply all."""
+        """Returns what the last transform returns."""
         for transform in self._transforms:
             image = transform(image)
         return image
 
 
 class Resize:
-    """The shorter side to `size`, or both to (height, width)."""
+    """Scales the shorter side to `size`, or the picture to (height, width)."""
 
     def __init__(
         self, size: int | Sequence[int], interpolation: InterpolationMode = InterpolationMode.BILINEAR
@@ -46,7 +46,7 @@ class Resize:
         self._size, self._filter = size, interpolation.value
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """A resized copy."""
+        """Returns the resized picture."""
         if isinstance(self._size, int):
             scale = self._size / min(image.size)
             return image.resize((round(image.width * scale), round(image.height * scale)), self._filter)
@@ -54,59 +54,61 @@ class Resize:
 
 
 class _Crop:
+    """Keeps the size of a crop."""
+
     def __init__(self, size: int | Sequence[int]) -> None:
         self._height, self._width = (size, size) if isinstance(size, int) else size
 
 
 class CenterCrop(_Crop):
-    """The middle."""
+    """Crops the middle of a picture."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """A cropped copy."""
+        """Returns the cropped picture."""
         top, left = (image.height - self._height) // 2, (image.width - self._width) // 2
         return crop(image, top, left, self._height, self._width)
 
 
 class RandomCrop(_Crop):
-    """Any place."""
+    """Crops any place of a picture."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """A cropped copy."""
+        """Returns the cropped picture."""
         return crop(image, *self.get_params(image, (self._height, self._width)))
 
     @staticmethod
     def get_params(image: Image.Image, size: Sequence[int]) -> tuple[int, int, int, int]:
-        """(top, left, height, width)."""
+        """Returns a random (top, left, height, width) for a crop of `size`, (height, width)."""
         height, width = size
         top, left = random.randint(0, image.height - height), random.randint(0, image.width - width)
         return top, left, height, width
 
 
 class RandomHorizontalFlip:
-    """Mirrored with probability p."""
+    """Mirrors a picture with probability `p`."""
 
     def __init__(self, p: float = 0.5) -> None:
         self._p = p
 
     def __call__(self, image: Image.Image) -> Image.Image:
-        """The picture, or its mirror image."""
+        """Returns the picture or its mirror image."""
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if random.random() < self._p else image
 
 
 class ToTensor:
-    """(H, W, 3) bytes to (3, H, W) in 0…1."""
+    """Turns a picture of bytes (H, W, 3) into a tensor (3, H, W) in 0…1."""
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """A tensor."""
+        """Returns the tensor."""
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
 
 
 class Normalize:
-    """(x − mean) / std."""
+    """Computes (x − mean) / std, channel by channel."""
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
     def __call__(self, image: Tensor) -> Tensor:
-        """A tensor."""
+        """Returns the normalised tensor."""
         return (image - self._mean) / self._std

@@ -1,4 +1,4 @@
-"""The one function that is asked for by name."""
+"""The one function of torchvision's module that diffusers' scripts call."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from PIL import Image
 
 
 def crop(image: Image.Image, top: int, left: int, height: int, width: int) -> Image.Image:
-    """A part of a picture."""
+    """Returns the part of a picture of `height` × `width` pixels from (`left`, `top`) on."""
     return image.crop((left, top, left + width, top + height))

@@ -1,0 +1,129 @@
+"""Describes drawn people and scenes by named attributes, and parts the people into training and held-out ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engines.api.axes import FRAMINGS
+from engines.mini.people import PERSON_VALUES
+from engines.wording import drawn as vocab
+
+_HOLD_OUT_SHARE = 8
+_TRAITS: dict[str, tuple[float, float]] = {
+    "face_width": (0.84, 1.08),
+    "eye_spacing": (0.30, 0.44),
+    "eye_size": (0.85, 1.25),
+    "nose_length": (0.12, 0.34),
+    "brow_weight": (0.07, 0.17),
+    "jaw": (1.7, 3.2),
+    "fringe": (0.0, 1.0),
+    "mouth_height": (0.52, 0.66),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Describes a person by the traits that all pictures of one character share; lengths are in head radii."""
+
+    hair_style: str = "short"
+    hair_colour: str = "brown"
+    skin: str = "light"
+    eyes: str = "brown"
+    feature: str = "none"
+    face_width: float = 0.95
+    eye_spacing: float = 0.37
+    eye_size: float = 1.0
+    nose_length: float = 0.22
+    brow_weight: float = 0.11
+    jaw: float = 2.2
+    fringe: float = 0.5
+    mouth_height: float = 0.58
+
+    def __post_init__(self) -> None:
+        _check(self, PERSON_VALUES)
+
+    @classmethod
+    def random(cls, rng: random.Random) -> Person:
+        """Returns a random person of the training people or the held-out ones."""
+        traits: dict[str, Any] = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
+        traits |= {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
+        return cls(**traits)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Describes one picture; `jitter` is (right, down, background shift) in pixels of a 64-pixel picture."""
+
+    person: Person
+    angle: str = "front"
+    expression: str = "neutral"
+    framing: str = "head"
+    pose: str = "standing"
+    outfit: str = "red shirt"
+    background: str = "white studio"
+    light: str = "soft"
+    style: str = "flat"
+    jitter: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def __post_init__(self) -> None:
+        _check(self, vocab.SCENE_VALUES)
+        if self.pose != "standing" and self.framing != "full body":
+            raise ValueError(f"pose {self.pose!r} is only drawn in a full body picture, not {self.framing!r}")
+
+    @classmethod
+    def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
+        """Returns a random scene with the given person, if any, and the attributes in `fixed`."""
+        person = person or train_person(rng.getrandbits(48))
+        words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
+        words["framing"] = rng.choices(FRAMINGS, (0.45, 0.25, 0.30))[0]
+        words["jitter"] = (round(rng.uniform(-1.5, 1.5), 1), round(rng.uniform(-1, 1), 1), round(rng.uniform(-4, 4), 1))
+        words.update(fixed)
+        if words["framing"] != "full body":
+            words["pose"] = "standing"
+        return cls(person=person, **words)
+
+
+def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
+    """Refuses an attribute that is none of its allowed values. Raises: ValueError."""
+    for name, allowed in values.items():
+        if getattr(record, name) not in allowed:
+            raise ValueError(f"{name}={getattr(record, name)!r} is not one of {allowed}")
+
+
+def is_held_out(person: Person) -> bool:
+    """Returns whether a person's named traits are of the eighth of all combinations that no model was trained on."""
+    index = 0
+    for name, values in PERSON_VALUES.items():
+        index = index * len(values) + values.index(getattr(person, name))
+    return (index * 2654435761 >> 9) % _HOLD_OUT_SHARE == 0
+
+
+def train_person(seed: int) -> Person:
+    """Returns a seed's person among those that models may be trained on."""
+    return _person(random.Random(f"train {seed}"), held_out=False)
+
+
+def held_out_person(seed: int) -> Person:
+    """Returns a seed's person among those that no model was trained on."""
+    return _person(random.Random(f"held out {seed}"), held_out=True)
+
+
+def _person(rng: random.Random, held_out: bool) -> Person:
+    """Draws people at random until one is held out, or until one is not."""
+    while True:
+        person = Person.random(rng)
+        if is_held_out(person) == held_out:
+            return person
+
+
+def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
+    """Returns a person, held out if the given one is, who differs from that one in all the named traits."""
+    while True:
+        others = {n: [v for v in PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
+        traits: dict[str, Any] = {name: rng.choice(values) for name, values in others.items()}
+        other = replace(person, **traits)
+        if is_held_out(other) == is_held_out(person):
+            return other

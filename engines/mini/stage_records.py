@@ -1,0 +1,52 @@
+"""Keeps a record of each finished stage in the cache: its figures, and whether it must be learned anew."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engines.mini.export import write_whole
+from engines.mini.stages import CACHED_FROM, later_stages
+
+
+@dataclass(frozen=True)
+class StageRecords:
+    """Stores one file a stage, beside its checkpoint; the manifest has the records of stages without a file.
+
+    An entry `stale` means that the weights from which the stage learned have changed since.
+    """
+
+    cache: Path
+    manifest: Path
+
+    def _path(self, stage: str) -> Path:
+        """Returns the path of a stage's record."""
+        return self.cache / f"{stage}.json"
+
+    def has(self, stage: str) -> bool:
+        """Returns whether the cache has a record of a stage, if only that it must be learned anew."""
+        return self._path(stage).exists()
+
+    def read(self, stage: str) -> dict[str, Any]:
+        """Reads a stage's record, from the manifest where the cache has none; empty where neither has one."""
+        if self.has(stage):
+            return dict(json.loads(self._path(stage).read_text(encoding="utf-8")))
+        shipped = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
+        return dict(shipped.get("stages", {}).get(stage, {}))
+
+    def write(self, stage: str, figures: dict[str, Any]) -> None:
+        """Replaces a stage's record by these figures."""
+        write_whole(self._path(stage), json.dumps(figures, indent=2))
+
+    def mark_later_stale(self, stage: str) -> None:
+        """Marks the stages that learn from a stage as stale, and deletes their checkpoints and cached tensors."""
+        later = later_stages(stage)
+        for maker in {stage, *later} & set(CACHED_FROM):
+            for path in self.cache.glob(f"{CACHED_FROM[maker]}-*.pt"):
+                path.unlink()
+        for other in later:
+            (self.cache / f"{other}.pt").unlink(missing_ok=True)
+            if figures := self.read(other):
+                self.write(other, figures | {"stale": True})

@@ -1,0 +1,65 @@
+"""Lists the stages of the embedded models' training: their schedules, their dependencies, the sizes of data sets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.mini.loop import Schedule
+
+STAGES = (
+    "draw", "vae_qwen", "vae_flux", "reader", "judge", "identity", "captioner", "edit", "flux", "flux_poses",
+    "few_steps", "polish_qwen", "polish_flux", "measure_flux", "measure_edit",
+)  # fmt: skip
+# Stage -> the stages whose weights it learns from; once one of these is trained anew, so must it be.
+LEARNS_FROM = {
+    "flux": ("vae_flux",),
+    "flux_poses": ("flux",),
+    "edit": ("vae_qwen", "captioner"),
+    "few_steps": ("edit",),
+    "polish_qwen": ("vae_qwen",),
+    "polish_flux": ("vae_flux",),
+}
+# Stage -> the tensors that later stages cache from its weights; they are outdated once it is trained anew.
+CACHED_FROM = {
+    "vae_qwen": "latents_qwen",
+    "vae_flux": "latents_flux",
+    "captioner": "edits",
+    "edit": "few_steps_paths",
+}
+BLOCKS = "transformer_blocks"
+SCHEDULES = {
+    "vae_flux": Schedule(steps=1000, lr=1.2e-3, batch=16, decay=0.45, ema=0.995, seed=1),
+    "vae_qwen": Schedule(steps=1600, lr=1.5e-3, batch=16, decay=0.45, ema=0.995, seed=2),
+    "few_steps": Schedule(steps=400, lr=1e-3, batch=40, decay=0.5, ema=0.99, weight_decay=0.0, seed=11),
+    "polish_flux": Schedule(steps=2000, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=9),
+    "polish_qwen": Schedule(steps=2600, lr=8e-4, batch=16, decay=0.6, ema=0.995, weight_decay=0.0, seed=10),
+    "reader": Schedule(steps=900, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=3),
+    "judge": Schedule(steps=1000, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=4),
+    "identity": Schedule(steps=800, lr=2e-3, batch=128, decay=0.5, ema=0.98, seed=5),
+    "captioner": Schedule(steps=520, lr=1.2e-3, batch=48, decay=0.5, ema=0.99, warmup=40, seed=6),
+    "flux": Schedule(steps=3000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=7),
+    "flux_poses": Schedule(steps=500, lr=5e-4, batch=40, ema=0.97, weight_decay=0.0, muon=BLOCKS, seed=12),
+    "edit": Schedule(steps=6000, lr=1.2e-3, batch=40, decay=0.35, ema=0.998, weight_decay=0.0, muon=BLOCKS, seed=8),
+}
+
+
+def later_stages(stage: str) -> set[str]:
+    """Returns all stages that must be trained anew after a stage."""
+    nearest = {later for later, needs in LEARNS_FROM.items() if stage in needs}
+    return nearest.union(*(later_stages(later) for later in nearest))
+
+
+@dataclass(frozen=True)
+class Size:
+    """Sets how much is drawn to learn from, and how much of held-out people to measure on."""
+
+    scenes: int = 24_000
+    empty_prompts: int = 4_000
+    paths: int = 1_200
+    vae_pictures: int = 256
+    reader_pictures: int = 1024
+    identity_pictures: int = 1600
+    generated: int = 200
+    generator_steps: int = 28
+    edits_a_task: int = 24
+    editor_steps: int = 20

@@ -1,0 +1,125 @@
+"""Computes the figures that a training reports, and writes them to TensorBoard files in the run's folder."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+
+from engines.api.protocols import BANDS, SampleDrawn, StepDone, TrainEvent
+
+_LOG = logging.getLogger(__name__)
+_GIB = 1 << 30
+_FLUSH_S = 120.0  # as tensorboardX does
+_BAND_NAMES = ("low", "middle", "high")  # the noise levels between BANDS
+
+
+class LossTally:
+    """Sums figures over the examples of a step: count, loss, σ, then count and loss a band; processes can add them up.
+
+    `figures`: (3 + 2 · bands,) float32.
+    """
+
+    def __init__(self) -> None:
+        self.figures = torch.zeros(3 + 2 * len(_BAND_NAMES))
+
+    def add(self, sigma: Tensor, losses: Tensor) -> None:
+        """Adds examples: noise levels (B,), losses (B,)."""
+        levels, found = sigma.detach().cpu().float(), losses.detach().cpu().float()
+        band = torch.bucketize(levels, torch.tensor(BANDS))
+        self.figures[:3] += torch.stack([torch.tensor(float(len(found))), found.sum(), levels.sum()])
+        self.figures[3:] += torch.cat([torch.bincount(band, minlength=3), torch.bincount(band, found, minlength=3)])
+
+
+def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...]]:
+    """Returns the mean loss, the mean σ, and the mean loss of each band, None for a band without examples."""
+    count, loss, level, *bands = figures.tolist()
+    counts, sums = bands[: len(_BAND_NAMES)], bands[len(_BAND_NAMES) :]
+    return loss / count, level / count, tuple(s / n if n else None for n, s in zip(counts, sums, strict=True))
+
+
+def peak_memory(device: torch.device) -> int:
+    """Returns the most bytes in use on a card so far; on a CPU the bytes that the process holds now."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return int(psutil.Process().memory_info().rss)
+
+
+def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
+    """Yields events and writes them to a TensorBoard file, before which earlier ones count up to step `begun` alone."""
+    with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
+        for event in events:
+            file.write(event)
+            yield event
+
+
+class _EventFile:
+    """Writes one TensorBoard event file, in the caller's own thread.
+
+    The file is a by-product: an error of the disk ends the file, not the training. tensorboardX's own writer passes
+    events to a thread that such an error ends; then its queue fills, and the next caller waits for ever.
+    """
+
+    def __init__(self, folder: Path, begun: int) -> None:
+        from tensorboardX.event_file_writer import EventsWriter  # slow to import, and used by trainings alone
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._folder, self._writer, self._flushed = folder, None, time.monotonic()
+        with self._ending_on_error():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(folder / "events"), f".{begun}")
+            self._append(begun + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, event: TrainEvent) -> None:
+        """Writes a step's figures or a preview; other events have nothing to show."""
+        from tensorboardX import summary
+
+        with self._ending_on_error():
+            if isinstance(event, StepDone):
+                for name, value in _scalars(event):
+                    self._append(event.step, summary=summary.scalar(name, value))
+            elif isinstance(event, SampleDrawn):
+                picture = summary.image(f"preview/{event.index}", np.asarray(event.image), dataformats="HWC")
+                self._append(event.step, summary=picture)
+            if self._writer and time.monotonic() - self._flushed > _FLUSH_S:
+                self._writer.flush()
+                self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        with self._ending_on_error():
+            if self._writer:
+                self._writer.close()
+
+    def _append(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        if self._writer:
+            self._writer.write_event(Event(wall_time=time.time(), step=step, **content))
+
+    @contextmanager
+    def _ending_on_error(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            _LOG.warning("TensorBoard is told no more in %s: %s", self._folder, error)
+            self._writer = None
+
+
+def _scalars(event: StepDone) -> Iterator[tuple[str, float]]:
+    """Yields the names and values that TensorBoard shows of a step."""
+    yield "loss/all", event.loss
+    bands = zip(_BAND_NAMES, event.bands, strict=True)
+    yield from ((f"loss/{name}_noise", loss) for name, loss in bands if loss is not None)
+    yield "training/learning_rate", event.learning_rate
+    yield "training/gradient_norm", event.grad_norm
+    yield "training/seconds_a_step", event.seconds
+    yield "training/memory_in_GiB", event.memory / _GIB

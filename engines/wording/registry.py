@@ -1,0 +1,20 @@
+"""The vocabularies by name: a new wording is a file that defines a `Vocabulary`, and a row here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from engines.api.errors import NotFound
+from engines.wording.drawn import DRAWN
+from engines.wording.photographs import PHOTOGRAPHS
+from engines.wording.vocabulary import Vocabulary
+
+VOCABULARIES: Mapping[str, Vocabulary] = {"photographs": PHOTOGRAPHS, "drawn": DRAWN}
+
+
+def vocabulary(name: str) -> Vocabulary:
+    """Returns the vocabulary that a registry row names in `ModelSpec.wording`. Raises: NotFound."""
+    try:
+        return VOCABULARIES[name]
+    except KeyError:
+        raise NotFound(f"There is no wording named {name}.", f"Known: {', '.join(VOCABULARIES)}.") from None
