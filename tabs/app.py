@@ -17,6 +17,9 @@ from markupsafe import Markup
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from studio.api.api import Api
+from studio.flywheel.curate import characters
+from studio.flywheel.curate.characters import NewCharacter
+from studio.records.base import Json
 from studio.records.character import CHARACTER_SETTING
 from studio.workplace.desk import Desk, Workplace
 from tabs import curate, enrich, generate, refine, review, scripted, status, train
@@ -108,6 +111,7 @@ def launch(workplace: Workplace, port: int = 0) -> Running:
         pages / "studio",
         lambda app: TrustedHostMiddleware(Guard(app, LIMITS), [HERE, "localhost"]),
         sessions=SESSIONS,
+        handlers={TypeError: scripted.by_names(Api(workplace, sharing))},
         theme=theme(),
         head=head(workplace.settings.assets),
         allowed_paths=[str(folder) for folder in open_folders(workplace)],
@@ -227,7 +231,7 @@ class _Forms:
             self.create = gr.Button("Create", variant="primary", elem_id="new-create")
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
-                self.hours = gr.Number(24, label="Open for how many hours", minimum=0.1, maximum=72)
+                self.hours = gr.Number(24, label="Open for how many hours")
                 self.open = gr.Button("Open the link", variant="primary", elem_id="share-open")
                 self.shut = gr.Button("Close the link", elem_id="share-close", visible=False)
             self.told = html(elem_id="share-told")
@@ -238,8 +242,8 @@ class _Forms:
         def shared(state: dict[str, Any]) -> tuple[str, Any]:
             return share_panel(state), gr.update(visible=state["live"])
 
-        def start(desk: Desk, hours: float) -> tuple[str, Any]:
-            return shared(link.start(desk.id, float(hours or 24)))
+        def start(desk: Desk, hours: float | None) -> tuple[str, Any]:
+            return shared(open_link(link, desk, hours))
 
         def stop(desk: Desk) -> tuple[str, Any]:
             return shared(link.stop())
@@ -258,6 +262,11 @@ class _Forms:
         shell.on(self.shut.click, stop, [], told, anywhere=True)
 
 
+def open_link(link: ReviewLink, desk: Desk, hours: float | None) -> Json:
+    """Opens the review link for so many hours, a day where the field is empty; returns its state. Raises: BadInput."""
+    return link.start(desk.id, 24.0 if hours is None else float(hours))
+
+
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
     """Make a character; answers its id, at which the page goes there, and the emptied name."""
     made = create_character(desk.workplace, name, trigger, subject, *models)
@@ -267,11 +276,11 @@ def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> S
 def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
     """Make a character and stand on it; `models` are its generator, editor and scorer.
 
-    Raises: BadInput without a name or trigger word.
+    Raises: BadInput, NotFound.
     """
     picked = {role: model for (role, _), model in zip(ROLES, models, strict=False) if model}
-    chosen = {**workplace.registry.first(), **picked}
-    made = workplace.library.create(name, trigger, subject, **chosen)
+    asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)
+    made = characters.create(workplace, asked)
     workplace.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id
 

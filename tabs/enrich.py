@@ -43,10 +43,8 @@ def build(page: Page) -> None:
         with gr.Column(scale=3, elem_classes="fl-side"):
             tasks = gr.CheckboxGroup(list(TASKS), value=list(TASKS), label="What to vary", elem_id="enrich-tasks")
             with gr.Row():
-                limit = gr.Number(
-                    24, label="Edits at most", precision=0, minimum=1, maximum=500, elem_id="enrich-limit"
-                )
-                seeds = gr.Number(1, label="Seeds each", precision=0, minimum=1, maximum=8)
+                limit = gr.Number(24, label="Edits at most", precision=0, elem_id="enrich-limit")
+                seeds = gr.Number(1, label="Seeds each", precision=0)
             aim = gr.Radio([GAPS, MISSED, VARIETY], value=GAPS, label="Aim at", elem_id="enrich-aim")
             sources = gr.Dropdown(
                 [], multiselect=True, label="Sources (empty: all good ones)", elem_id="enrich-sources"
@@ -113,9 +111,9 @@ def make_plan(
         desk,
         sources=list(sources or []) or None,
         tasks=list(tasks),
-        seeds=int(seeds or 1),
+        seeds=1 if seeds is None else int(seeds),
         model=model or None,
-        limit=int(limit or 24),
+        limit=24 if limit is None else int(limit),
         fill_gaps=aim == GAPS,
         knobs=given(KNOBS, knobs),
         aims=card.to_show(desk) if aim == MISSED else (),

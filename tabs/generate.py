@@ -9,7 +9,6 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.axes import ANGLES, EXPRESSIONS
-from engines.api.errors import BadInput
 from engines.api.params import GenerateParams
 from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
@@ -51,7 +50,7 @@ def build(page: Page) -> None:
             prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
             with gr.Row():
                 version = gr.Dropdown([("in use", IN_USE)], value=IN_USE, label="Version", elem_id="generate-version")
-                count = gr.Number(4, label="Pictures", precision=0, minimum=1, maximum=500, elem_id="generate-count")
+                count = gr.Number(4, label="Pictures", precision=0, elem_id="generate-count")
             with gr.Accordion("Advanced", open=False):
                 drawn_with = lay_out(KNOBS, "generate")
             about = html()
@@ -164,13 +163,11 @@ def make_items(
     desk: Desk, what: str, prompt: str, version: str, count: float | None, *knobs: float | None
 ) -> list[GenerateParams]:
     """Returns what the widgets ask for, one item a picture; `knobs` are the values of KNOBS."""
-    n, asked = int(count or 1), given(KNOBS, knobs)
+    n, asked = 1 if count is None else int(count), given(KNOBS, knobs)
     if what == SCENES:
         return generate.scene_items(desk, n, version, **asked)
     if what == GAPS:
         return generate.scene_items(desk, n, version, aims=card.missed(desk, version), **asked)
-    if not prompt.strip():
-        raise BadInput("The prompt is empty.", "Say what the picture should show, or choose “New scenes”.")
     return generate.prompt_items(desk, [prompt.strip()], n, version, **asked)
 
 

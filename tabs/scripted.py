@@ -4,61 +4,79 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
-from engines.api.errors import BadInput
-from studio.api.answers import answers
+from engines.api.errors import BadInput, UserError
+from studio.api.answers import refusal
 from studio.api.api import API_NAMES, Api
+from studio.records.base import Json
 from studio.records.words import demand_text
+from tabs.serving import Handler
 
-Json = dict[str, Any]
+Call = Callable[..., Json]
+
+_UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file"}
 
 
 def register(api: Api) -> None:
-    """Publish every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
-    taken = {"image_import": _image_import(api), "correction_add": _correction_add(api), "mask_set": _mask_set(api)}
+    """Publishes every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
     for name in API_NAMES:
-        gr.api(taken.get(name) or getattr(api, name), api_name=name, concurrency_limit=None)
+        call: Call = getattr(api, name)
+        published = _with_uploads(call, _UPLOADS[name]) if name in _UPLOADS else call
+        gr.api(published, api_name=name, concurrency_limit=None)
 
 
-def _image_import(api: Api) -> Any:
-    @answers
-    def image_import(character_id: str, files: list[Any], key: str = "") -> Json:
-        """Import pictures, folders and zips now; answers what came in, what was refused and why."""
-        return api.image_import(character_id, [local_path(file) for file in files], key)
+def _with_uploads(call: Call, argument: str) -> Call:
+    """Returns a call that takes uploads, too, where `argument` names a file or a list of files."""
+    place = list(signature(call).parameters).index(argument)
 
-    return image_import
+    @wraps(call)
+    def taking_uploads(*given: Any) -> Json:
+        values = list(given)
+        try:
+            values[place] = _paths(values[place])
+        except UserError as error:
+            return refusal(error)
+        return call(*values)
 
-
-def _correction_add(api: Api) -> Any:
-    @answers
-    def correction_add(
-        character_id: str,
-        image_id: str,
-        file: str | dict[str, Any],
-        reason: str = "",
-        reviewer: str = "owner",
-    ) -> Json:
-        """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
-        return api.correction_add(character_id, image_id, local_path(file), reason, reviewer)
-
-    return correction_add
+    return taking_uploads
 
 
-def _mask_set(api: Api) -> Any:
-    @answers
-    def mask_set(character_id: str, image_id: str, file: str | dict[str, Any]) -> Json:
-        """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
-        return api.mask_set(character_id, image_id, local_path(file))
+def _paths(value: Any) -> Any:
+    """Returns a value with the path of each upload in its place; the call judges whatever else the value holds."""
+    if isinstance(value, list):
+        return [_paths(each) for each in value]
+    return local_path(value) if isinstance(value, dict) else value
 
-    return mask_set
+
+def by_names(api: Api) -> Handler:
+    """Returns the handler of a request by names that lacks an argument or has an unknown one: the call refuses it."""
+
+    async def answer(request: Request, error: Exception) -> JSONResponse:
+        name = str(request.path_params.get("api_name", ""))
+        if name not in API_NAMES:
+            raise error
+        call: Call = getattr(api, name)
+        given = await request.json()
+        try:
+            signature(call).bind(**given)
+        except TypeError:
+            return JSONResponse(call(**given), 422)
+        raise error  # the arguments are as they should be: the error is another one
+
+    return answer
 
 
 def local_path(file: Any) -> str:
-    """The path of a file that a script named or uploaded.
+    """Returns the path of a file that a script named or uploaded.
 
     Raises: BadInput for what is no file, and for an upload that does not lie where uploads go.
     """

@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +19,14 @@ from fastapi.responses import PlainTextResponse
 from gradio.route_utils import FnIndexInferError
 from gradio.routes import App
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from engines.api.errors import BadInput, Busy, UserError
 from tabs.sessions import Sessions
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 HERE = "127.0.0.1"
 _OTHER_PORT = "Give --port another number, from 1024 to 65535; 0 picks a free one."
@@ -92,9 +95,12 @@ def serve(
     door: Callable[[ASGIApp], ASGIApp],
     *,
     sessions: int,
+    handlers: Mapping[type[Exception], Handler] | None = None,
     **more: Any,
 ) -> Running:
     """Serve an app in the background behind its door; its files lie in `cache`, its last `sessions` pages in memory.
+
+    `handlers` answer requests on which Gradio raises one of these errors.
 
     Gradio's own `launch` calls the app back over HTTP, which a proxy in the environment breaks; here nothing is
     called. Raises: UserError when the server does not start.
@@ -113,7 +119,7 @@ def serve(
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
-        app_kwargs={"exception_handlers": dict.fromkeys((KeyError, FnIndexInferError), _unknown)},
+        app_kwargs={"exception_handlers": {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}},
         **more,
     )
     inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last

@@ -16,7 +16,7 @@ Crop = tuple[float, ...]  # left, top, right, bottom in shares of the upright pi
 
 LEAST = 8  # pixels a side that a crop must leave
 _ASPECT_LIMIT = 2.0  # of training sizes: longer pictures lose their ends
-_ORDER = "Give left, top, right and bottom as shares of the picture from 0 to 1, left before right, top before bottom."
+_ORDER = "Left must be less than right, top less than bottom, and all four shares of the picture from 0 to 1."
 
 
 def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 SEEDS = 1 << 64  # the number of different seeds of torch's generators
 Seed = Annotated[int, Ge(0), Le(SEEDS - 1)]
-Many = Annotated[int, Ge(0), Le(10_000)]  # pictures or edits of one job
+Many = Annotated[int, Ge(1), Le(10_000)]  # pictures or edits of one job
+Line = Annotated[str, MaxLen(1000)]  # a name, a reason
 Words = Annotated[str, MaxLen(10_000)]  # several times the length that any encoder here reads
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
@@ -73,16 +74,18 @@ def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
 
 
 def shown(value: object) -> str:
-    """Returns a value as an error message prints it: its repr, with the middle of a long one left out."""
+    """Returns a value as an error message prints it: its repr, a tuple as a list, the middle of a long one left out."""
     try:
-        return _SHOWN.repr(value)
+        return _SHOWN.repr(list(value) if isinstance(value, tuple) else value)
     except ValueError:  # Python refuses to print a whole number of more than some thousand digits
         return "a number of thousands of digits"
 
 
 def shortened(name: str) -> str:
-    """Returns the name, with its middle left out where it is long."""
-    return name if len(name) <= _SHOWN.maxstring else shown(name)
+    """Returns the name, with its middle left out where it is long, and in quotes where it is blank."""
+    half = _SHOWN.maxstring // 2
+    short = name if len(name) <= 2 * half else f"{name[:half]}...{name[-half:]}"
+    return short if short.strip() else shown(short)
 
 
 def allowed(kind: Any) -> str:

@@ -15,7 +15,7 @@ from pydantic import StringConstraints, ValidationError, validate_call
 from engines.api.errors import BadInput, UserError, from_disk
 from engines.api.params import Params
 from engines.api.protocols import ModelSpec
-from engines.api.values import Whole, Words, misfit, shortened, shown
+from engines.api.values import Line, Whole, Words, misfit, shortened, shown
 from studio.records.base import Json
 from studio.records.character import Character
 from studio.records.image import ImageRecord
@@ -35,11 +35,10 @@ E = TypeVar("E", bound=StrEnum)
 _FEW = 5  # of many unknown names that are told
 
 Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
-Line = Annotated[str, MaxLen(1000)]
 File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system takes a NUL
 Ids = Annotated[list[Id], MaxLen(100_000)]
 Lines = Annotated[list[Line], MaxLen(100)]
-Files = Annotated[list[File], MaxLen(100_000)]
+Files = Annotated[list[Annotated[str, MaxLen(4096)]], MaxLen(100_000)]
 Prompts = Annotated[list[Words], MaxLen(10_000)]
 Seeds = Annotated[list[Whole], MaxLen(100)]
 Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
@@ -59,17 +58,22 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
                 demand_text(name, value)
             told: Json = mended({"ok": True, **checked(*args, **kwargs)})
         except ValidationError as error:
-            return {"ok": False, "error": _misfit(error.errors(include_url=False)[0], names, kinds).to_json()}
+            return refusal(_misfit(error.errors(include_url=False)[0], names, kinds))
         except UserError as error:
-            return {"ok": False, "error": mended(error.to_json())}
+            return refusal(error)
         except OSError as error:
             refused = from_disk(error, Path(str(error.filename or "a file of the data folder")))
             if refused is None:
                 raise
-            return {"ok": False, "error": mended(refused.to_json())}
+            return refusal(refused)
         return told
 
     return answer
+
+
+def refusal(error: UserError) -> Json:
+    """Returns an expected failure as a script receives it."""
+    return {"ok": False, "error": mended(error.to_json())}
 
 
 def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any]) -> BadInput:
@@ -96,13 +100,13 @@ def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> N
         raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
 
 
-def member(kind: type[E], value: str) -> E:
-    """An enum's member by its value. Raises: BadInput naming the known ones."""
+def member(name: str, kind: type[E], value: str) -> E:
+    """Returns an enum's member by its value. Raises: BadInput naming the argument and the known ones."""
     try:
         return kind(value)
     except ValueError:
         known = ", ".join(str(one.value) for one in kind)
-        raise BadInput(f"{shown(value)} is no {kind.__name__.lower()}.", f"Known: {known}.") from None
+        raise BadInput(f"{name} cannot be {shown(value)}.", f"It is one of: {known}.") from None
 
 
 def picture(store: Store, image: ImageRecord) -> Json:

@@ -11,6 +11,7 @@ from engines.api.values import Number, Whole
 from studio.api.answers import Count, Id, Prompts, Seeds, answers, knobs, member, queue_position, row
 from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
+from studio.flywheel import next_step as flywheels
 from studio.flywheel.export.export import export_dataset, export_version
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -26,6 +27,7 @@ API_NAMES: tuple[str, ...] = (
     "api_version",
     "character_list",
     "character_create",
+    "next_step",
     "image_import",
     "image_list",
     "image_get",
@@ -95,6 +97,11 @@ class Api(PictureApi):
     def api_version(self) -> Json:
         """The version of this surface and the names in it."""
         return {"version": API_VERSION, "names": list(API_NAMES)}
+
+    @answers
+    def next_step(self, character_id: Id) -> Json:
+        """What comes next on the two flywheels, its reason in words, and every stop with how far it is."""
+        return flywheels.next_step(self._studio.desk(character_id)).to_json()
 
     # ── train, generate, card, refine ───────────────────────────────────────────────────────────
 
@@ -226,7 +233,7 @@ class Api(PictureApi):
     @answers
     def version_list(self, character_id: Id, role: Id = "") -> Json:
         """The LoRA versions of the character and of its editor."""
-        wanted = member(Role, role) if role else None
+        wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
         versions = [v for v in store.versions.all() if wanted is None or v.role is wanted]
         return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
@@ -255,7 +262,7 @@ class Api(PictureApi):
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Json:
         """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
-        wanted = member(Role, role)
+        wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
         return {"layout": layout, "pictures": len(entries), "file_path": str(path)}

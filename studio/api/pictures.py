@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from annotated_types import MaxLen
 
 from engines.api.errors import BadInput
-from engines.api.values import Number, Whole, Words
+from engines.api.values import Line, Number, Whole
 from studio.api.answers import (
     Answering,
     Count,
@@ -17,7 +17,6 @@ from studio.api.answers import (
     Files,
     Id,
     Ids,
-    Line,
     Lines,
     Rows,
     answers,
@@ -26,16 +25,15 @@ from studio.api.answers import (
     picture,
 )
 from studio.flywheel import card, review
-from studio.flywheel.curate import captions, importing, inbox
+from studio.flywheel.curate import captions, characters, importing, inbox
 from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate.characters import NewCharacter
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
 from studio.records.base import Json
 from studio.records.image import Kind, Verdict
 from studio.records.payload import PlanRow
 from studio.store.pictures import open_upload
-
-_MODEL_ROLES = ("scorer", "generator", "editor")
 
 
 class PictureApi(Answering):
@@ -59,12 +57,9 @@ class PictureApi(Answering):
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: dict[str, Any] | None = None
     ) -> Json:
         """Make a character; `params` may name its scorer, generator, editor and notes."""
-        demand_known("A character", params or {}, {*_MODEL_ROLES, "notes"})
-        for role in _MODEL_ROLES:
-            if params and role in params and self._studio.registry.spec(params[role]).role != role:
-                raise BadInput(f"{params[role]} is no {role}.", "Choose another model of the registry.")
-        chosen = {**self._studio.registry.first(), **(params or {})}
-        return {"character": self._studio.library.create(name, trigger, subject, **chosen).to_json()}
+        demand_known("A character", params or {}, {*characters.ROLES, "notes"})
+        asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
+        return {"character": characters.create(self._studio, asked).to_json()}
 
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
@@ -89,11 +84,11 @@ class PictureApi(Answering):
         """Pictures of a kind and state, in the order they came in."""
         store = self._studio.store(character_id)
         found = store.select(
-            member(Kind, kind) if kind else None,
-            state=member(Verdict, state) if state else None,
+            member("kind", Kind, kind) if kind else None,
+            state=member("state", Verdict, state) if state else None,
             trashed=trashed,
         )
-        page = found[max(0, offset) : max(0, offset) + max(0, limit)]
+        page = found[offset : offset + limit]
         return {"images": [image.to_json() for image in page], "total": len(found)}
 
     @answers
@@ -117,7 +112,7 @@ class PictureApi(Answering):
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
-    def caption_set(self, character_id: Id, image_id: Id, text: Words) -> Json:
+    def caption_set(self, character_id: Id, image_id: Id, text: str) -> Json:
         """Write a caption by hand; answers the words in it that name what should stay unnamed."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
@@ -221,7 +216,7 @@ class PictureApi(Answering):
     # ── review ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Whole = 1) -> Json:
+    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Json:
         """The pictures to decide next, the least certain first, and how many are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
@@ -240,7 +235,7 @@ class PictureApi(Answering):
         decision = review.decide(
             self._studio.desk(character_id),
             image_id,
-            member(Verdict, verdict),
+            member("verdict", Verdict, verdict),
             reviewer=reviewer,
             reasons=reasons or (),
         )

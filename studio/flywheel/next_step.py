@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from studio.flywheel import card
+from studio.records.base import Part
 from studio.records.card import CardRun
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
@@ -20,8 +21,8 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 
 @dataclass(frozen=True)
-class Stop:
-    """One stop of the flywheels: what it is called, how far it is, which tab it is done in."""
+class Stop(Part):
+    """One stop of the flywheels: its label, the figure that shows how far it is, and the tab where it is done."""
 
     label: str
     figure: str
@@ -29,13 +30,14 @@ class Stop:
     done: bool = False
 
 
-@dataclass(frozen=True)
-class NextStep:
-    """All stops, which of them is next, and the sentence that says why."""
+@dataclass(frozen=True, kw_only=True)
+class NextStep(Part):
+    """The next step: the label of its stop, the reason in words, the stop's place among all stops, and these."""
 
-    stops: tuple[Stop, ...]
+    step: str
+    words: str
     at: int
-    why: str
+    stops: tuple[Stop, ...]
 
 
 def next_step(desk: Desk) -> NextStep:
@@ -43,8 +45,8 @@ def next_step(desk: Desk) -> NextStep:
     seen = _look(desk.store)
     stops = _stops(seen)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # the most urgent first; the last always is
-    at, why = next((at, why) for wanted, at, why in wants if wanted)
-    return NextStep(stops, at, why)
+    at, words = next((at, words) for wanted, at, words in wants if wanted)
+    return NextStep(step=stops[at].label, words=words, at=at, stops=stops)
 
 
 @dataclass(frozen=True)

@@ -7,28 +7,40 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from engines.api.errors import BadInput
+from engines.api.values import shortened, shown
 
+DEEPEST: Final = 20
+"""The most lists and objects that may lie in one another; what a call of the studio takes has five."""
 CAPTION_LETTERS: Final = 4000
 """The longest caption: about twice what the longest text encoder of the models reads."""
 
 _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, halves of letters
 
 
-def demand_text(what: str, value: Any) -> None:
-    """Refuse text that no page can show, wherever in a JSON value it stands. Raises: BadInput naming the place."""
+def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
+    """Refuses text that no page can show, wherever in a JSON value it stands, and a value that is nested too deep.
+
+    `what` is the value's place, `room` the number of lists and objects that may still open below it.
+    Raises: BadInput naming the place.
+    """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):
             raise BadInput(
-                f"{what} holds a character that is no text (U+{ord(found[0]):04X}): {mended(value)[:60]!r}.",
+                f"{shortened(what)} holds a character that is no text (U+{ord(found[0]):04X}): {mended(value)[:60]!r}.",
                 "Type it again, or save it as UTF-8.",
             )
-    elif isinstance(value, Mapping):
-        for name, inner in value.items():
-            demand_text(f"A name in {what}", name)
-            demand_text(f"{what}[{name!r}]", inner)
-    elif isinstance(value, list | tuple):
-        for index, inner in enumerate(value):
-            demand_text(f"{what}[{index}]", inner)
+    elif isinstance(value, Mapping | list | tuple):
+        if not room:
+            raise BadInput(
+                f"{shortened(what)} is nested too deep.", f"At most {DEEPEST} lists and objects may lie in one another."
+            )
+        if isinstance(value, Mapping):
+            for name, inner in value.items():
+                demand_text(f"A name in {what}", name)
+                demand_text(f"{what}[{shown(name)}]", inner, room - 1)
+        else:
+            for index, inner in enumerate(value):
+                demand_text(f"{what}[{index}]", inner, room - 1)
 
 
 def mended(value: Any) -> Any:

@@ -30,7 +30,11 @@ _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 )  # Windows keeps these names for devices: no folder can have them
 
-_NEEDED: Final = {"name": "a name", "trigger": "a trigger word", "subject": "a word for what it is, such as person"}
+_NEEDED: Final = {
+    "name": ("a name", "Type one."),
+    "trigger": ("a trigger word", "Type one; the usual one is ohwx."),
+    "subject": ("a subject, the word for what it is", "Type one, such as person."),
+}
 
 
 class Library:
@@ -175,7 +179,8 @@ def _who(given: Mapping[str, Any]) -> dict[str, str]:
     for field, value in values.items():
         demand_text(f"The {field}", value)
         if not any(unicodedata.category(letter)[0] not in "ZC" for letter in value):
-            raise BadInput(f"A character needs {_NEEDED[field]}.", "Type one; the usual trigger word is ohwx.")
+            what, hint = _NEEDED[field]
+            raise BadInput(f"A character needs {what}.", hint)
         if len(value.splitlines()) > 1:
             raise BadInput(f"The {field} has more than one line.", "Type it on one line.")
     return values

@@ -70,16 +70,24 @@ class Workplace:
         scorer: Scorer = self._make("engine", name)
         return scorer
 
-    def demand_model(self, name: str, role: str) -> ModelSpec:
-        """A model's row, where it is of a role and its weights are on this machine.
+    def spec(self, name: str, role: str) -> ModelSpec:
+        """Returns the row of a model of a role, whether its weights are on this machine or not.
 
-        Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
+        Raises: NotFound, and BadInput for a model of another role.
         """
         spec = self.registry.spec(name)
-        self.registry.folder(spec)
         if spec.role != role:
             fitting = ", ".join(each.name for each in self.registry.role(role))
             raise BadInput(f"{name} is no {role}: its kind is {spec.role}.", f"Choose one of: {fitting}.")
+        return spec
+
+    def demand_model(self, name: str, role: str) -> ModelSpec:
+        """Returns the row of a model of a role whose weights are on this machine.
+
+        Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
+        """
+        spec = self.spec(name, role)
+        self.registry.folder(spec)
         return spec
 
     def warm_up(self) -> None:

@@ -102,10 +102,5 @@ def undo(desk: Desk, chosen: str) -> None:
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:
     """Percents as shares; an emptied field is the picture's own edge. Raises: BadInput."""
     left, top, right, bottom = (whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True))
-    name = image.name or "the picture"
-    if left >= right or top >= bottom:
-        raise BadInput(
-            f"Nothing of {name} lies between these edges.",
-            "Left must be less than right, and top less than bottom.",
-        )
-    return checked([edge / 100 for edge in (left, top, right, bottom)], (image.width, image.height), name)
+    shares = [edge / 100 for edge in (left, top, right, bottom)]
+    return checked(shares, (image.width, image.height), image.name or "the picture")

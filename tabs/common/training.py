@@ -36,18 +36,17 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 class Knob:
     """One of `TrainParams`: its widget, and how its value is told where the fold is closed.
 
-    `off` is the value that need not be told, `zero` says that 0 is meant and not an empty field.
+    `off` is the value that need not be told.
     """
 
     name: str
     widget: Callable[..., Any]
     told: Callable[[Any], str]
     off: Any = None
-    zero: bool = False
 
     def given(self, value: Any) -> bool:
-        """Whether a widget's value says anything; an empty one leaves the model's own."""
-        return value not in (None, "") and bool(value or self.zero)
+        """Returns whether a widget's value is set; an empty one leaves the model's own."""
+        return value not in (None, "", [])
 
 
 def _number(label: str, info: str | None = None, **more: Any) -> Callable[..., Any]:
@@ -76,9 +75,8 @@ _GENERAL = (
         Knob("alpha", _number("Alpha", "strength is alpha ÷ rank"), _words("alpha {:g}")),
         Knob(
             "max_grad_norm",
-            _number("Clip gradients at", "their norm; 0 is off", minimum=0),
+            _number("Clip gradients at", "their norm; 0 is off"),
             lambda norm: f"gradients clipped at {norm:g}" if norm else "gradients not clipped",
-            zero=True,
         ),
     ),
     (
@@ -114,7 +112,6 @@ _GENERAL = (
             "gradient_checkpointing",
             partial(gr.Checkbox, label="Gradient checkpointing", info="far less memory, about a third slower"),
             lambda on: f"checkpointing {'on' if on else 'off'}",
-            zero=True,
         ),
     ),
     (
@@ -130,7 +127,6 @@ _GENERAL = (
             ),
             lambda share: f"captions dropped {share:.0%}",
             off=0.0,
-            zero=True,
         ),
     ),
     (
@@ -139,7 +135,6 @@ _GENERAL = (
             partial(gr.Slider, 0, 0.999, step=0.001, label="Averaging (EMA)", info="0 is off; 0.99 calms a rough run"),
             _words("averaged {:g}"),
             off=0.0,
-            zero=True,
         ),
     ),
 )
@@ -165,7 +160,6 @@ _OTHERS = (
             ),
             _words("DOP {:g}"),
             off=0.0,
-            zero=True,
         ),
     ),
     (
@@ -176,13 +170,12 @@ _OTHERS = (
             ),
             _words("prior {:g}"),
             off=0.0,
-            zero=True,
         ),
     ),
     (
         Knob(
             "prior_pictures",
-            _whole("Pictures of others", "drawn for prior preservation", minimum=1),
+            _whole("Pictures of others", "drawn for prior preservation"),
             _words("{} pictures of others"),
             off=TrainParams().prior_pictures,
         ),
@@ -202,7 +195,6 @@ _PICTURES = (
             ),
             _words("outside masks {:g}"),
             off=TrainParams().mask_outside,
-            zero=True,
         ),
     ),
     (
@@ -216,7 +208,6 @@ _PICTURES = (
             ),
             lambda on: "half of the pictures mirrored",
             off=False,
-            zero=True,
         ),
     ),
 )
@@ -224,18 +215,16 @@ _OFTEN = (
     (
         Knob(
             "save_every",
-            _whole("Checkpoint every", "steps; 0 keeps the last alone", minimum=0),
+            _whole("Checkpoint every", "steps; 0 keeps the last alone"),
             lambda every: f"saved every {every}" if every else "saved at the end",
-            zero=True,
         ),
         Knob(
             "sample_every",
-            _whole("Samples every", "steps; 0 draws at the end alone", minimum=0),
+            _whole("Samples every", "steps; 0 draws at the end alone"),
             lambda every: f"samples every {every}" if every else "samples at the end",
-            zero=True,
         ),
     ),
-    (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0, zero=True),),
+    (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0),),
 )
 CHARACTER = (*_GENERAL, *_OTHERS, *_PICTURES, *_OFTEN)
 EDITOR = (*_GENERAL, *_PICTURES, *_OFTEN)

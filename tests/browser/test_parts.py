@@ -43,7 +43,7 @@ def test_a_part_is_cut_out_masked_and_painted(served: Served, page: Page, tmp_pa
     assert shown and shown["width"] > 200  # a small picture is shown large
     edge(page, "Left", 90)
     edge(page, "Right", 50)
-    expect(preview).to_contain_text("Nothing of bea_0.png lies between")
+    expect(preview).to_contain_text("is not a part of bea_0.png")
     edge(page, "Left", 25)
     expect(preview).to_contain_text("16 × 64 of 64 × 64")
     page.click("#curate-crop-save")

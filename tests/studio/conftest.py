@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,7 @@ _FAR_AWAY = ModelSpec(
     trainer="engines.fake:FakeTrainer",
     loop="engines.fake:FakeTrainer",
 )
+_FAR_EDITOR = dataclasses.replace(_FAR_AWAY, name="far-edit", role="editor", engine="engines.fake:FakeEditor")
 
 
 def present(found: T | None) -> T:
@@ -51,7 +53,7 @@ class WatchedRegistry(Registry):
     """The fake models; `watch` is called at every step of any engine, before the job's own on_step."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder, folder / "models", (*FAKE_MODELS, _FAR_AWAY))
+        super().__init__(folder, folder / "models", (*FAKE_MODELS, _FAR_AWAY, _FAR_EDITOR))
         self.watch: Callable[[int], object] = lambda step: None
 
     def engine(self, name: str) -> Any:

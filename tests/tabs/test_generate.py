@@ -44,7 +44,7 @@ def test_the_cost_is_told_before_anything_starts(studio: Workplace, anna: Charac
 def test_an_empty_prompt_is_refused(studio: Workplace, anna: Character) -> None:
     """With the way out."""
     with pytest.raises(UserError, match="empty"):
-        generate.make_items(studio.desk(anna.id), generate.OWN, "  ", "", 1, 0, 0, 0)
+        generate.draw_pictures(studio.desk(anna.id), generate.OWN, "  ", None, 1, 0, 0, 0)
 
 
 def test_what_the_filter_set_aside_stays_visible(

@@ -16,7 +16,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
 from studio.records.payload import CaptionPayload
-from studio.records.words import demand_caption
+from studio.records.words import demand_caption, demand_text
 from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
@@ -154,6 +154,7 @@ def _features(low: str) -> Iterator[tuple[int, int]]:
 
 def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
     """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
+    demand_text("text", text)
     words = " ".join(text.split())
     demand_caption(words)
     return desk.store.update_image(image_id, caption=words, caption_by=HUMAN if words else "")
@@ -202,7 +203,11 @@ def submit_caption(
     """
     store = desk.store
     demand_trigger(store.character)
-    chosen = [store.images.get(image) for image in ids] if ids is not None else _uncaptioned(store)
+    chosen = [store.images.get(image) for image in dict.fromkeys(ids)] if ids is not None else _uncaptioned(store)
+    if ids is not None and not ids:
+        raise BadInput(
+            "There is no picture to caption.", "Name pictures, or leave them out for all that have no words."
+        )
     todo = [image.id for image in chosen if overwrite_human or image.caption_by not in BY_PEOPLE]
     if not todo:
         raise BadInput(

@@ -12,7 +12,7 @@ from PIL import Image
 
 from engines.api.axes import Tags
 from engines.api.crops import Crop, cut
-from engines.api.errors import BadInput, ModelMissing, UserError
+from engines.api.errors import BadInput, NotFound, UserError
 from engines.api.params import EditParams, LoraUse
 from engines.api.protocols import EditItem, Editor, ModelSpec, Plan
 from engines.api.values import Many, later_seed, taken
@@ -77,7 +77,7 @@ def plan(
     taken("seeds", seeds, _Seeds)
     taken("limit", limit, _Limit | None)
     store = desk.store
-    spec = _editor(desk.workplace, model or store.character.editor)
+    spec = desk.workplace.spec(model or store.character.editor, "editor")
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
     spec.worded(EditParams, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
     chosen = _sources(store, sources)
@@ -104,7 +104,7 @@ def plan(
 def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
     """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
     store = desk.store
-    spec = _editor(desk.workplace, model or store.character.editor)
+    spec = desk.workplace.spec(model or store.character.editor, "editor")
     seconds = _seconds(desk.workplace, spec.name, rows)
     return EnrichPlan(
         rows=tuple(rows),
@@ -157,24 +157,16 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
 
 
 def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
-    """A row that can be done. Raises: BadInput that names its place; NotFound for its picture."""
+    """A row that can be done. Raises: BadInput, and NotFound for its picture, that name its place."""
     for name, kind in _ROW.items():
         taken(f"{place}.{name}", getattr(row, name), kind)
-    store.images.get(row.source)
     try:
+        store.images.get(row.source)
         params = EditParams.from_json(row.params)
         params.demand_words()
-    except BadInput as error:
-        raise BadInput(f"{place}: {error.cause}", error.hint) from None
+    except (BadInput, NotFound) as error:
+        raise type(error)(f"{place}: {error.cause}", error.hint) from None
     return row
-
-
-def _editor(workplace: Workplace, name: str) -> ModelSpec:
-    """A row that edits, here or not: a plan says what is missing. Raises: NotFound, BadInput."""
-    try:
-        return workplace.demand_model(name, "editor")
-    except ModelMissing:
-        return workplace.registry.spec(name)
 
 
 def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Job:

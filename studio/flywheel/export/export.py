@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HUB = "hub"
+FORMS = ("diffusers", "kohya", "comfyui", HUB)  # of a LoRA's file
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -113,6 +114,8 @@ def export_version(desk: Desk, version_id: str, form: str) -> Path:
 
     Raises: NotFound, BadInput for an unknown form, LoraMismatch.
     """
+    if form not in FORMS:  # before the engine says so, which takes seconds to load
+        raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
     write = export_hub if form == HUB else partial(runs.export, form=form)
     return write(desk, version_id)
 

@@ -34,7 +34,7 @@ def test_a_crop_that_leaves_nothing_out_is_none() -> None:
         ((0.5, 0, 0.5, 1), "a.png"),
         ((0.75, 0, 0.25, 1), "not a part of a.png"),
         ((0, -0.1, 1, 1), "not a part of a.png"),
-        ((0, 0, 1, 1.1), "left before right"),
+        ((0, 0, 1, 1.1), "less than right"),
         ((0, 0, 1), "not a part of a.png"),
         ((0, 0, 1, math.nan), "not a part of a.png"),
         (("left", 0, 1, 1), "not a part of a.png"),

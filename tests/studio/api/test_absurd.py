@@ -237,12 +237,12 @@ def test_a_model_that_is_not_here_is_told_at_submit(world: Any) -> None:
         api.train_submit(world.id),
         api.generate_submit(world.id, ["a"]),
         api.card_submit(world.id),
-        api.enrich_submit(world.id, [row], model="far-away"),
-        api.caption_submit(world.id, world.sources, model="far-away", overwrite_human=True),
+        api.enrich_submit(world.id, [row], model="far-edit"),
+        api.caption_submit(world.id, world.sources, model="far-edit", overwrite_human=True),
     ]
 
     assert {answer["error"]["code"] for answer in answers} == {"model_missing"}
-    assert all("python launch.py pull far-away" in answer["error"]["hint"] for answer in answers)
+    assert all("python launch.py pull far-" in answer["error"]["hint"] for answer in answers)
     assert world.studio.jobs.list() == [] and not found["ok"]
     assert any("python launch.py pull far-away" in check["hint"] for check in found["checks"])
 
@@ -253,12 +253,13 @@ def test_a_model_of_another_kind_is_refused(world: Any) -> None:
     (row,) = api.enrich_plan(world.id, limit=1)["rows"]
     answers = [
         api.enrich_plan(world.id, model="fake-flux"),
+        api.enrich_plan(world.id, model="far-away"),
         api.enrich_submit(world.id, [row], model="fake-flux"),
         api.caption_submit(world.id, world.sources, model="fake-flux", overwrite_human=True),
         api.train_submit(world.id, model="fake-edit"),
     ]
 
-    assert [answer["error"]["code"] for answer in answers] == ["bad_input"] * 4
+    assert [answer["error"]["code"] for answer in answers] == ["bad_input"] * 5
     assert all("fake-edit" in str(answer["error"]) for answer in answers)
     assert world.studio.jobs.list() == []
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from studio.api.api import API_NAMES, Api
+from studio.flywheel.next_step import NextStep, next_step
 from studio.flywheel.train import character as train
 from tests.studio.conftest import World
 
@@ -189,6 +190,21 @@ def test_status_answers_what_is_new(world: World) -> None:
     assert (rest["events"], rest["state"], rest["step"], rest["total"]) == ([], "done", 5, 5)
 
 
+def test_a_script_is_told_what_comes_next(world: World) -> None:
+    """The same as the rail shows: the step, its reason, its place among all stops, and how far each stop is."""
+    call = _Script(Api(world.studio))
+
+    found = call("next_step", world.id)
+
+    assert (found["step"], found["at"]) == ("Curate", 0)
+    assert found["words"] == "4 pictures so far; 10 or more give a usable start."
+    assert [stop["label"] for stop in found["stops"]] == [
+        *("Curate", "Enrich", "Review", "Train", "Generate", "Review", "Card", "Refine"),
+    ]
+    assert found["stops"][0] == {"label": "Curate", "figure": "4", "tab": "Curate", "done": False}
+    assert NextStep.from_json({name: found[name] for name in ("step", "words", "at", "stops")}) == next_step(world.desk)
+
+
 def test_a_cancel_can_be_asked_twice(world: World) -> None:
     """Cancelling is idempotent."""
     api = Api(world.studio)
@@ -271,7 +287,7 @@ def test_an_editors_training_is_looked_at_before(world: World) -> None:
         ("train_command", ("no-job",), "not_found", "no-job"),
         ("job_resume", ("no-job",), "not_found", "no-job"),
         ("generate_submit", ("mira", ["x"], 1, "", 0, {"loras": [{"where": "a"}]}), "bad_input", "loras[0]"),
-        ("generate_submit", ("mira", [], 0), "bad_input", "prompt"),
+        ("generate_submit", ("mira", [], 0), "bad_input", "count cannot be 0"),
         ("card_get", ("mira",), "not_found", "card_submit"),
         ("character_create", ("A", "ohwx", "person", {"colour": 1}), "bad_input", "notes"),
         ("character_create", ("A", "ohwx", "person", {"editor": "fake-flux"}), "bad_input", "no editor"),

@@ -16,12 +16,12 @@ from tests.studio.conftest import World
 def following(world: World) -> str:
     """The label of the next step."""
     found = next_step(world.desk)
-    return f"{found.stops[found.at].label} {found.at}"
+    return f"{found.step} {found.at}"
 
 
 def why(world: World) -> str:
     """The sentence beside it."""
-    return next_step(world.desk).why
+    return next_step(world.desk).words
 
 
 def run_card(world: World, name: str, version: str, right: int, created: str, other: str = "fail") -> CardRun:
@@ -111,7 +111,7 @@ def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world: World) -
     world.store.adopt(trained(world, "v2", Role.CHARACTER, "2999-02-01").id)
     found = next_step(world.desk)
     assert (found.stops[6].figure, found.stops[6].done) == ("–", False)
-    assert found.why == "Run the model card to see what v2 can do."
+    assert found.words == "Run the model card to see what v2 can do."
 
 
 def test_training_again_is_asked_for_only_with_something_new(world: World) -> None:

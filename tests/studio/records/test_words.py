@@ -16,7 +16,7 @@ from studio.records.event import Warned
 from studio.records.image import Kind, Verdict
 from studio.records.job import Artifacts, Job, JobState
 from studio.records.payload import CaptionPayload
-from studio.records.words import demand_text, mended
+from studio.records.words import DEEPEST, demand_text, mended
 from studio.store import Library
 from studio.store.journal import Journal
 from studio.workplace.context import Context
@@ -34,6 +34,20 @@ def test_text_that_no_page_can_show_is_refused_wherever_it_stands(bad: str, insi
         demand_text("The notes", value)
     str(caught.value).encode()
     demand_text("The notes", mended(value))
+
+
+def test_values_that_are_nested_too_deep_are_refused() -> None:
+    """However deep they are, the answer is words that name the place; what calls take lies far above that."""
+    for levels in (DEEPEST + 1, 100_000):
+        lists: Any = 1
+        names: Any = 1
+        for _ in range(levels):
+            lists, names = [lists], {"a name of some length": names}
+        for value in (lists, names):
+            with pytest.raises(BadInput, match=r"^the notes.* is nested too deep") as caught:
+                demand_text("the notes", value)
+            assert len(str(caught.value)) < 200
+    demand_text("the notes", [[[[[{"a": [[[[1]]]]}]]]]])
 
 
 @pytest.mark.parametrize("good", ["", "Zoë, 微笑 \U0001f600", "two\nlines\tand\r\nmore", "\u200d", "\u00a0"])

@@ -209,6 +209,14 @@ def test_captions_by_people_stay_unless_told_otherwise(world: World) -> None:
     assert {world.store.images.get(image).caption_by for image in world.sources} == {"fake-edit"}
 
 
+def test_pictures_that_are_named_twice_or_not_at_all(world: World) -> None:
+    """Twice is once; an empty list is refused, for it does not mean all pictures."""
+    (image,) = uncaptioned(world, 1)
+    assert captions.submit_caption(world.desk, [image, image]).total == 1
+    with pytest.raises(BadInput, match="no picture to caption"):
+        captions.submit_caption(world.desk, [])
+
+
 def test_known_tags_outlive_the_captioner(world: World) -> None:
     """Tags that are there win, new ones are added."""
     image = world.picture(Kind.SOURCE, 100, caption="", tags={"angle": "front", "outfit": "red shirt"})
@@ -230,6 +238,6 @@ def test_a_caption_typed_while_the_job_waited_stays(world: World) -> None:
 def test_a_missing_model_is_refused_with_its_remedy(world: World) -> None:
     """Weights that are not there are told when captions are asked for, with the command that fetches them."""
     (image,) = uncaptioned(world, 1)
-    with pytest.raises(ModelMissing, match=r"python launch\.py pull far-away"):
-        captions.submit_caption(world.desk, [image], model="far-away")
+    with pytest.raises(ModelMissing, match=r"python launch\.py pull far-edit"):
+        captions.submit_caption(world.desk, [image], model="far-edit")
     assert world.studio.jobs.list() == []

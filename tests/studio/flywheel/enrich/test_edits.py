@@ -117,9 +117,9 @@ def test_wrong_wishes_are_refused(world: World) -> None:
 
 def test_a_model_that_is_not_here_is_planned_but_does_not_fit(world: World) -> None:
     """The plan can be looked at; its fit says what is missing."""
-    plan = enrich.plan(world.desk, model="far-away")
+    plan = enrich.plan(world.desk, model="far-edit")
     assert not plan.fit.ok
-    assert "far-away" in plan.fit.words
+    assert "far-edit" in plan.fit.words
 
 
 def test_results_are_pending_scored_and_linked(world: World) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from engines.api.errors import BadInput, UserError
 from studio.flywheel.curate.importing import submit_import
-from studio.flywheel.export.export import export_dataset, export_hub
+from studio.flywheel.export.export import FORMS, HUB, export_dataset, export_hub, export_version
 from studio.flywheel.export.layouts import LAYOUTS
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
@@ -383,3 +383,17 @@ def test_any_trigger_leaves_the_hubs_header_whole(world: World, trigger: str) ->
     header = yaml.safe_load(card.split("---\n")[1])
     assert header["instance_prompt"].split() == f"{trigger} person".split()
     assert re.fullmatch(r"[\w-]+\.safetensors", runs.export(world.desk, version.id).name)
+
+
+def test_an_unknown_form_is_refused_with_those_there_are(world: Any) -> None:
+    """Also the one that is no file's but a whole repository's."""
+    with pytest.raises(BadInput, match="diffusers, kohya, comfyui, hub"):
+        export_version(world.desk, "any", "onnx")
+
+
+@pytest.mark.slow
+def test_the_forms_are_those_of_the_engines() -> None:
+    """And the hub's, which holds one of them."""
+    from engines.training.names import FORMS as WRITTEN
+
+    assert (*WRITTEN, HUB) == FORMS

@@ -1,0 +1,40 @@
+"""Making a character: one rule for the page and for scripts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engines.api.params import Word, kinds
+from engines.api.values import Line, Words, taken
+from studio.records.character import Character
+from studio.records.words import demand_text
+from studio.workplace.desk import Workplace
+
+ROLES = ("generator", "editor", "scorer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewCharacter:
+    """The values that a character is made of; an empty model stands for the first one of its role."""
+
+    name: Line
+    trigger: Line = "ohwx"
+    subject: Line = "person"
+    generator: Word = ""
+    editor: Word = ""
+    scorer: Word = ""
+    notes: Words = ""
+
+
+def create(workplace: Workplace, asked: NewCharacter) -> Character:
+    """Makes a character and returns its record.
+
+    Raises: BadInput for a value of another kind, an empty name or trigger word, or a model of another role; NotFound
+    for a model that is not in the registry.
+    """
+    for field, kind in kinds(NewCharacter).items():
+        demand_text(field, getattr(asked, field))
+        taken(field, getattr(asked, field), kind)
+    first = workplace.registry.first()
+    models = {role: workplace.spec(getattr(asked, role) or first[role], role).name for role in ROLES}
+    return workplace.library.create(asked.name, asked.trigger, asked.subject, **models, notes=asked.notes)

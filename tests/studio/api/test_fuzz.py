@@ -1,0 +1,304 @@
+"""Whatever the arguments of a call are, it is answered in words, and what is refused leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from engines.fake import FakeDevice
+from studio.api.api import API_NAMES, Api
+from studio.open import open_workplace
+from studio.records.base import Json
+from studio.records.card import CardRun, Cell
+from studio.records.image import Kind
+from studio.records.job import Job, JobState
+from studio.records.outcome import Outcome
+from studio.records.payload import (
+    CaptionPayload,
+    DrawPayload,
+    EnrichPayload,
+    ImportPayload,
+    Payload,
+    TrainPayload,
+)
+from studio.settings import Settings
+from studio.workplace.desk import Workplace
+from tests.studio.api.wrong import annotations, arguments, is_structured, kinds_of, misfits, oddities
+from tests.studio.conftest import WatchedRegistry, World
+
+FEW = settings(derandomize=True, database=None, deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+MANY = settings(FEW, max_examples=400)
+LONGEST = 3000  # letters of a refusal
+RUN = 12  # jobs of a name that are run to their end
+SMALL = 100  # steps of a job that is run to its end
+CODES = frozenset({"bad_input", "not_found", "busy", "model_missing", "lora_mismatch", "out_of_memory", "not_allowed"})
+# What a refusal may call an argument, beside its own name.
+ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
+    "character_id": ("character",),
+    "image_id": ("image", "picture", "mask"),
+    "image_ids": ("image", "picture", "caption"),
+    "sources": ("image", "picture"),
+    "job_id": ("job", "training"),
+    "version_id": ("version",),
+    "start": ("version",),
+    "card_id": ("card",),
+    "against": ("card",),
+    "text": ("caption",),
+    "file": ("picture", "path", "no file", "is not there"),
+    "files": ("import", "path", "data folder"),
+    "tasks": ("task",),
+    "prompts": ("prompt", "pictures"),
+    "count": ("pictures",),
+    "gaps": ("card",),
+    "missed": ("card",),
+    "seeds": ("seed",),
+    "on": ("in use",),
+    "rows": ("row", "nothing to edit"),
+    "format": ("lora form",),
+    "box": ("not a part of", "crop leaves"),
+    "reviewer": ("decision",),
+    "params": ("parameter", "a character has no"),
+}
+PAYLOADS: Mapping[str, type[Payload]] = {
+    "import": ImportPayload,
+    "caption": CaptionPayload,
+    "enrich": EnrichPayload,
+    "generate": DrawPayload,
+    "card": DrawPayload,
+    "train": TrainPayload,
+    "refine": TrainPayload,
+}
+
+
+class Link:
+    """A review link that opens nothing."""
+
+    def start(self, character_id: str, hours: float) -> Json:
+        """Return what was asked for."""
+        return {"live": True, "character": character_id, "hours": hours}
+
+    def stop(self) -> Json:
+        """Return that none was open."""
+        return {"live": False, "was_live": False}
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home in which every call has something to work on, and the arguments with which each does it.
+
+    `strange` holds, by argument, ids of another character or of nothing, and words that no enumeration has.
+    """
+
+    studio: Workplace
+    usual: Mapping[str, Any]
+    strange: Mapping[str, list[Any]]
+
+    def call(self, name: str, /, **given: Any) -> Json:
+        """Call a name with the usual arguments that it needs, and with these."""
+        needed = [each for each, found in arguments(name).items() if found.default is found.empty]
+        answer: Json = getattr(Api(self.studio, Link()), name)(
+            **{**{each: self.usual.get(each, "x") for each in needed}, **given}
+        )
+        return answer
+
+    def parameters(self, name: str) -> dict[str, Any]:
+        """Return the names that a call's `params` may have with their annotations, as its refusal of another says."""
+        hint = self.call(name, params={"no such name": 1})["error"]["hint"]
+        return kinds_of(hint.removeprefix("It knows: ").removesuffix(".").split(", "))
+
+    def digest(self) -> list[Any]:
+        """Return what lies in the home: the jobs, the characters, and all files with their sizes and times."""
+        root = self.studio.settings.data_root
+        files = [(file, file.stat()) for file in sorted(root.rglob("*")) if file.suffix not in (".log", ".lock")]
+        seen = [(str(file), stat.st_size, stat.st_mtime_ns) for file, stat in files if file.is_file()]
+        return [seen, self.studio.jobs.list(), self.studio.library.characters()]
+
+    def queued(self) -> list[Job]:
+        """Return the jobs that wait."""
+        return [job for job in self.studio.jobs.list() if job.state is JobState.QUEUED]
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, list[Any]]]:
+    """A closed home with two characters, reviewed and waiting edits, stopped trainings, versions and cards."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    registry = WatchedRegistry(folder / "assets")
+    world = World(_opened(folder, folder / "home", registry), registry)
+    api, store = Api(world.studio), world.store
+    (edit, *_) = world.review(approved=2, corrected=1)
+    made = {"params": store.images.get(edit).params, "params_kind": "EditParams", "asked": {"expression": "smiling"}}
+    waiting = world.picture(Kind.ENRICHED, 99, parent=world.sources[0], **made)
+    store.set_crop(waiting, (0, 0, 0.5, 1))
+    asked = api.train_submit(world.id, {"steps": 9, "save_every": 3})["job_id"]
+    trained = world.cancel_at(world.studio.jobs.get(asked), 5)
+    version = api.train_keep(asked)["version"]["id"]
+    editor = world.finish(world.studio.jobs.get(api.refine_submit(world.id, {"steps": 3})["job_id"])).artifacts.version
+    cell = Cell(cell="T-pose", seed=0, image=waiting, axes={"pose": Outcome.FAIL}, verdict=Outcome.FAIL)
+    for name, of in (("card-a", ""), ("card-b", version)):
+        store.cards.put(CardRun(id=name, version=of, job="", seeds=(0,), cells=(cell,), originals=4))
+    other = world.studio.library.create("Other", generator="fake-flux", editor="fake-edit", scorer="fake-identity").id
+    stranger = world.studio.store(other).add_image(Image.new("RGB", (64, 64), (1, 2, 3)), kind=Kind.SOURCE).id
+    rows = api.enrich_plan(world.id, limit=2)["rows"]
+    Image.new("L", (64, 64), 255).save(folder / "white.png")
+    world.studio.close()
+    shutil.rmtree(world.store.folder / "thumbs")
+    checkpoints = trained.artifacts.checkpoints
+    assert checkpoints
+    usual = {
+        **{"character_id": world.id, "image_id": waiting, "image_ids": [world.sources[1]]},
+        **{"sources": [world.sources[0]], "text": "ohwx person, smiling", "name": "Ada", "rows": rows},
+        **{"files": [str(folder / "white.png")], "file": str(folder / "white.png"), "box": [0.0, 0.0, 0.5, 1.0]},
+        **{"verdict": "good", "job_id": asked, "version": version, "version_id": version, "card_id": "card-a"},
+        **{"steps": 50, "step": checkpoints[-1].step, "layout": "kohya", "tasks": ["pose"], "seeds": [0, 1]},
+        **{"prompts": ["ohwx person"]},
+    }
+    nothing = ["", "nobody", other, stranger, "x" * 200]
+    listed = [*([each] for each in nothing), [world.sources[1], stranger]]
+    plain = ("job_id", "card_id", "against", "model", "verdict", "role", "kind", "state", "layout", "format", "scenes")
+    strange = {
+        **dict.fromkeys((*plain, "phase"), nothing),
+        **{"character_id": ["", "nobody", stranger, version], "image_id": [*nothing, version]},
+        **{"image_ids": listed, "sources": listed, "version_id": [*nothing, waiting]},
+        **{"version": [*nothing, editor], "start": [*nothing, editor]},
+    }
+    return folder, usual, strange
+
+
+def _opened(folder: Path, home: Path, registry: WatchedRegistry) -> Workplace:
+    there = Settings(data_root=home, assets=folder / "assets", device="fake")
+    return open_workplace(there, registry=registry, device=FakeDevice(24 << 30))
+
+
+@pytest.fixture
+def home(template: tuple[Path, dict[str, Any], dict[str, list[Any]]], tmp_path: Path) -> Iterator[Home]:
+    """A copy of the template, open; its queue does not run."""
+    folder, usual, strange = template
+    shutil.copytree(folder / "home", tmp_path / "home")
+    studio = _opened(folder, tmp_path / "home", WatchedRegistry(folder / "assets"))
+    yield Home(studio, usual, strange)
+    studio.close()
+
+
+@contextmanager
+def no_traceback() -> Iterator[None]:
+    """Fail where an error is logged meanwhile."""
+    found: list[str] = []
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info or record.levelno >= logging.ERROR:
+                found.append(record.getMessage())
+
+    handler = Listening()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert found == []
+
+
+def demand_readable(studio: Workplace) -> None:
+    """Fail where a record or a job's payload is not what its class says."""
+    tables: list[Any] = [studio.library.characters(), studio.jobs.list()]
+    for character in studio.library.characters():
+        store = studio.store(character.id)
+        kept = (store.images, store.decisions, store.triplets, store.versions, store.cards, store.datasets)
+        tables += [table.all() for table in kept]
+    for record in (each for table in tables for each in table):
+        assert type(record).from_json(json.loads(json.dumps(record.to_json()))) == record
+    for job in studio.jobs.list():
+        PAYLOADS[job.kind].of(job)
+
+
+def check(home: Home, name: str, given: Mapping[str, Any], *, must_refuse: bool = False) -> Json:
+    """Make one call and return its answer; fail where that is no answer in words, or leaves something behind."""
+    before = home.digest()
+    with no_traceback():
+        answer = home.call(name, **given)
+    json.dumps(answer, allow_nan=False).encode()
+    if answer["ok"]:
+        assert not must_refuse, (name, given, answer)
+        demand_readable(home.studio)
+        for job in home.queued():
+            home.studio.jobs.cancel(job.id)
+        return answer
+    error = answer["error"]
+    assert set(error) == {"code", "message", "hint"} and error["code"] in CODES, (name, given, answer)
+    assert error["message"].strip() and error["hint"].strip() and len(str(error)) < LONGEST, (name, given, answer)
+    assert home.digest() == before, (name, given, answer)
+    if len(given) == 1:
+        ((argument, value),) = given.items()
+        inside = [str(each).lower() for each in value] if isinstance(value, Mapping) else []
+        told = f"{error['message']} {error['hint']}".lower()
+        named = (argument, *ALSO_CALLED.get(argument, ()), *inside)
+        assert any(each in told for each in named), (name, given, answer)
+    return answer
+
+
+def fuzz(home: Home, name: str, data: st.DataObject) -> None:
+    """Draw arguments for a call and check it: one that is wrong, one that is odd, or several odd ones."""
+    kinds, known = annotations(name), arguments(name)
+    parameters = home.parameters(name) if "params" in known else {}
+    odd = {
+        each: oddities(kinds[each], home.usual.get(each, found.default), parameters) for each, found in known.items()
+    }
+    how = data.draw(st.sampled_from(["wrong", "wrong", "odd", "several"]), "how")
+    if how == "several":
+        some = data.draw(st.lists(st.sampled_from(sorted(known)), min_size=1, unique=True), "arguments")
+        check(home, name, {each: data.draw(odd[each], each) for each in some})
+        return
+    structured = [each for each in known if is_structured(kinds[each])]
+    argument = data.draw(st.sampled_from([*known, *2 * structured]), "argument")
+    values = misfits(kinds[argument]) if how == "wrong" else odd[argument]
+    strange = [each for each in home.strange.get(argument, ()) if each != known[argument].default]
+    if how == "wrong" and strange and not name.endswith("_preflight"):  # it reports what a submit refuses
+        values |= st.sampled_from(strange)
+    check(home, name, {argument: data.draw(values, argument)}, must_refuse=how == "wrong")
+
+
+def run(home: Home, name: str, how: settings) -> None:
+    """Check a call with its usual arguments, which it has to take where they are known, and then with drawn ones."""
+    answer = check(home, name, {})
+    needed = {each for each, found in arguments(name).items() if found.default is found.empty}
+    assert answer["ok"] or needed - home.usual.keys(), (name, answer)
+
+    @how
+    @given(st.data())
+    def drawn(data: st.DataObject) -> None:
+        fuzz(home, name, data)
+
+    if arguments(name):
+        drawn()
+
+
+@pytest.mark.parametrize("name", API_NAMES)
+def test_whatever_a_call_is_given_is_answered_in_words(home: Home, name: str) -> None:
+    """A value is taken, and then all that is stored can be read; or it is refused by its name, and nothing changes."""
+    run(home, name, FEW)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", API_NAMES)
+def test_far_more_is_answered_in_words_and_what_is_taken_is_no_bug(home: Home, name: str) -> None:
+    """The same with many more values; and the jobs that were taken end, none of them as a bug."""
+    run(home, name, MANY)
+    jobs = [job for job in home.studio.jobs.list() if job.state is JobState.CANCELLED and 0 < job.total <= SMALL]
+    for job in jobs[:RUN]:
+        home.studio.jobs.resume(job.id)
+    home.studio.jobs.start()
+    while home.queued() or home.studio.jobs.running():
+        time.sleep(0.005)
+    assert [job.error for job in home.studio.jobs.list() if job.error.code == "bug"] == []
