@@ -106,6 +106,7 @@ def serve(
     called. Raises: UserError when the server does not start.
     """
     port = int(listener.getsockname()[1])
+    handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}
     outer = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         outer,
@@ -119,7 +120,7 @@ def serve(
         mcp_server=False,
         ssr_mode=False,
         pwa=False,
-        app_kwargs={"exception_handlers": {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}},
+        app_kwargs={"exception_handlers": handlers},
         **more,
     )
     inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last

@@ -274,7 +274,7 @@ def params_class(name: str) -> type[Params]:
     return classes[name]
 
 
-def kinds(owner: type[LoraUse] | type[Params]) -> Mapping[str, Any]:
+def kinds(owner: type[Any]) -> Mapping[str, Any]:
     """Returns the annotation of each field of a class, as `engines.api.values` reads it."""
     return _kinds(cast(Hashable, owner))
 

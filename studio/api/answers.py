@@ -32,6 +32,8 @@ P = ParamSpec("P")
 K = TypeVar("K", bound=Params)
 E = TypeVar("E", bound=StrEnum)
 
+Answer = Json  # of a scripted call, as it goes over the wire
+
 _FEW = 5  # of many unknown names that are told
 
 Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
@@ -41,6 +43,7 @@ Lines = Annotated[list[Line], MaxLen(100)]
 Files = Annotated[list[Annotated[str, MaxLen(4096)]], MaxLen(100_000)]
 Prompts = Annotated[list[Words], MaxLen(10_000)]
 Seeds = Annotated[list[Whole], MaxLen(100)]
+Knobs = dict[str, Any]  # of a scripted call: parameters by name, which `Params.from_json` checks
 Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
 Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place in a list
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Protocol
 
 from engines.api.errors import NotFound
 from engines.api.params import GenerateParams, TrainParams
 from engines.api.values import Number, Whole
-from studio.api.answers import Count, Id, Prompts, Seeds, answers, knobs, member, queue_position, row
+from studio.api.answers import Answer, Count, Id, Knobs, Prompts, Seeds, answers, knobs, member, queue_position, row
 from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
 from studio.flywheel import next_step as flywheels
@@ -17,7 +17,6 @@ from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import run_folder, runs
-from studio.records.base import Json
 from studio.records.dataset import Role
 from studio.records.payload import TrainPayload
 from studio.workplace.desk import Workplace
@@ -77,11 +76,11 @@ API_NAMES: tuple[str, ...] = (
 class Sharing(Protocol):
     """The review link; the studio asks for one and knows nothing of how it is served."""
 
-    def start(self, character_id: str, hours: float) -> Json:
+    def start(self, character_id: str, hours: float) -> Answer:
         """Serve the review-only app; answers its address, password and expiry."""
         ...
 
-    def stop(self) -> Json:
+    def stop(self) -> Answer:
         """Take it down; answers whether one was up."""
         ...
 
@@ -94,12 +93,12 @@ class Api(PictureApi):
         self._sharing = sharing
 
     @answers
-    def api_version(self) -> Json:
+    def api_version(self) -> Answer:
         """The version of this surface and the names in it."""
         return {"version": API_VERSION, "names": list(API_NAMES)}
 
     @answers
-    def next_step(self, character_id: Id) -> Json:
+    def next_step(self, character_id: Id) -> Answer:
         """What comes next on the two flywheels, its reason in words, and every stop with how far it is."""
         return flywheels.next_step(self._studio.desk(character_id)).to_json()
 
@@ -109,12 +108,12 @@ class Api(PictureApi):
     def train_preflight(
         self,
         character_id: Id,
-        params: dict[str, Any] | None = None,
+        params: Knobs | None = None,
         model: Id = "",
         phase: Id = "all",
         start: Id = "",
         scenes: Id = "best",
-    ) -> Json:
+    ) -> Answer:
         """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
@@ -124,13 +123,13 @@ class Api(PictureApi):
     def train_submit(
         self,
         character_id: Id,
-        params: dict[str, Any] | None = None,
+        params: Knobs | None = None,
         model: Id = "",
         key: Id = "",
         phase: Id = "all",
         start: Id = "",
         scenes: Id = "best",
-    ) -> Json:
+    ) -> Answer:
         """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
@@ -139,20 +138,20 @@ class Api(PictureApi):
         return self._queued(job)
 
     @answers
-    def train_extend(self, job_id: Id, steps: Whole) -> Json:
+    def train_extend(self, job_id: Id, steps: Whole) -> Answer:
         """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
         job = runs.training(self._studio, job_id)
         settled = knobs(self._studio.registry.spec(TrainPayload.of(job).model), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
-    def train_keep(self, job_id: Id) -> Json:
+    def train_keep(self, job_id: Id) -> Answer:
         """Stop a training and make a version of its last checkpoint; a running one's is there when it has ended."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
     @answers
-    def train_command(self, job_id: Id) -> Json:
+    def train_command(self, job_id: Id) -> Answer:
         """What repeats a training without the studio: in one process, and on all cards of the machine."""
         commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
         return dict(zip(("alone", "all_cards"), commands, strict=False))
@@ -165,10 +164,10 @@ class Api(PictureApi):
         count: Whole = 1,
         version: Id = "",
         seed: Whole = 0,
-        params: dict[str, Any] | None = None,
+        params: Knobs | None = None,
         key: Id = "",
         gaps: bool = False,
-    ) -> Json:
+    ) -> Answer:
         """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
@@ -187,9 +186,9 @@ class Api(PictureApi):
         character_id: Id,
         version: Id = "",
         seeds: Seeds | None = None,
-        params: dict[str, Any] | None = None,
+        params: Knobs | None = None,
         key: Id = "",
-    ) -> Json:
+    ) -> Answer:
         """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
@@ -204,7 +203,7 @@ class Api(PictureApi):
         )
 
     @answers
-    def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Json:
+    def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Answer:
         """A card, the newest if none is named, and how it compares with another on the same seeds."""
         store = self._studio.store(character_id)
         found = card.get(store, card_id) if card_id else card.newest(store)
@@ -215,15 +214,13 @@ class Api(PictureApi):
         return {"card": found.replace(summary=summary).to_json(), "summary": summary, "compared": compared}
 
     @answers
-    def refine_preflight(self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "") -> Json:
+    def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
         """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
-    def refine_submit(
-        self, character_id: Id, params: dict[str, Any] | None = None, model: Id = "", key: Id = ""
-    ) -> Json:
+    def refine_submit(self, character_id: Id, params: Knobs | None = None, model: Id = "", key: Id = "") -> Answer:
         """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
@@ -231,7 +228,7 @@ class Api(PictureApi):
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def version_list(self, character_id: Id, role: Id = "") -> Json:
+    def version_list(self, character_id: Id, role: Id = "") -> Answer:
         """The LoRA versions of the character and of its editor."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
@@ -239,28 +236,28 @@ class Api(PictureApi):
         return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
 
     @answers
-    def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Json:
+    def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:
         """Use this version from now on, or with `on` false go back to the one before it."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
 
     @answers
-    def checkpoint_list(self, job_id: Id) -> Json:
+    def checkpoint_list(self, job_id: Id) -> Answer:
         """A training's checkpoints with the figures of their previews; the earliest good one is proposed."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers
-    def checkpoint_keep(self, job_id: Id, step: Count) -> Json:
+    def checkpoint_keep(self, job_id: Id, step: Count) -> Answer:
         """Make a version of one checkpoint of a training that has ended."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
-    def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Json:
+    def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Answer:
         """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
         path = export_version(self._studio.desk(character_id), version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
-    def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Json:
+    def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
         """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
@@ -270,14 +267,14 @@ class Api(PictureApi):
     # ── jobs, card, sharing ─────────────────────────────────────────────────────────────────────
 
     @answers
-    def job_list(self, character_id: Id = "") -> Json:
+    def job_list(self, character_id: Id = "") -> Answer:
         """The running job, the queue in order, then what has ended, newest first."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
 
     @answers
-    def job_status(self, job_id: Id, since: Count = 0) -> Json:
+    def job_status(self, job_id: Id, since: Count = 0) -> Answer:
         """Where a job stands, and its events since the `next` of the last answer."""
         job = self._studio.jobs.get(job_id)
         events, after = self._studio.jobs.events(job_id, since)
@@ -285,34 +282,34 @@ class Api(PictureApi):
         return {**row(job), "position": position, "events": [event.to_json() for event in events], "next": after}
 
     @answers
-    def job_cancel(self, job_id: Id) -> Json:
+    def job_cancel(self, job_id: Id) -> Answer:
         """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
         return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
 
     @answers
-    def job_resume(self, job_id: Id) -> Json:
+    def job_resume(self, job_id: Id) -> Answer:
         """Queue again, as it was asked, a job that was cancelled, interrupted or failed; what is done stays done."""
         return self._queued(self._studio.jobs.resume(job_id))
 
     @answers
-    def gpu_status(self) -> Json:
+    def gpu_status(self) -> Answer:
         """What is on the card, in RAM and on disk, used of budget bytes, and who holds the card."""
         status = dataclasses.asdict(self._studio.gpu.status())
         where = {name: status[name] for name in ("residents", "masters", "on_disk")}
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
-    def share_start(self, character_id: Id, hours: Number = 24.0) -> Json:
+    def share_start(self, character_id: Id, hours: Number = 24.0) -> Answer:
         """Open a review-only link to one character's queue; answers its address, password and expiry."""
         self._character(character_id)
         return self._link().start(character_id, hours)
 
     @answers
-    def share_stop(self) -> Json:
+    def share_stop(self) -> Answer:
         """Close the review link."""
         return self._link().stop()
 
-    def _training(self, model: Id, params: dict[str, Any] | None) -> tuple[str, TrainParams]:
+    def _training(self, model: Id, params: Knobs | None) -> tuple[str, TrainParams]:
         """A model and its own knobs, with those that were given on top."""
         return model, knobs(self._studio.registry.spec(model), TrainParams, params)
 

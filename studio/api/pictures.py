@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import MaxLen
 
 from engines.api.errors import BadInput
 from engines.api.values import Line, Number, Whole
 from studio.api.answers import (
+    Answer,
     Answering,
     Count,
     File,
     Files,
     Id,
     Ids,
+    Knobs,
     Lines,
     Rows,
     answers,
@@ -30,7 +32,6 @@ from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate.characters import NewCharacter
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
-from studio.records.base import Json
 from studio.records.image import Kind, Verdict
 from studio.records.payload import PlanRow
 from studio.store.pictures import open_upload
@@ -42,7 +43,7 @@ class PictureApi(Answering):
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def character_list(self) -> Json:
+    def character_list(self) -> Answer:
         """Every character with its id, trigger and models; `trouble` says why one cannot be opened, "" where it can."""
         library = self._studio.library
         return {
@@ -54,8 +55,8 @@ class PictureApi(Answering):
 
     @answers
     def character_create(
-        self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: dict[str, Any] | None = None
-    ) -> Json:
+        self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
+    ) -> Answer:
         """Make a character; `params` may name its scorer, generator, editor and notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
@@ -64,7 +65,7 @@ class PictureApi(Answering):
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def image_import(self, character_id: Id, files: Files, key: Id = "") -> Json:
+    def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
         """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
@@ -80,7 +81,7 @@ class PictureApi(Answering):
         trashed: bool = False,
         offset: Count = 0,
         limit: Count = 100,
-    ) -> Json:
+    ) -> Answer:
         """Pictures of a kind and state, in the order they came in."""
         store = self._studio.store(character_id)
         found = store.select(
@@ -92,27 +93,27 @@ class PictureApi(Answering):
         return {"images": [image.to_json() for image in page], "total": len(found)}
 
     @answers
-    def image_get(self, character_id: Id, image_id: Id) -> Json:
+    def image_get(self, character_id: Id, image_id: Id) -> Answer:
         """One picture's record, with the paths of its file and thumbnail on the studio's machine."""
         store = self._studio.store(character_id)
         return {"image": picture(store, store.images.get(image_id))}
 
     @answers
-    def image_trash(self, character_id: Id, image_ids: Ids) -> Json:
+    def image_trash(self, character_id: Id, image_ids: Ids) -> Answer:
         """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
         store = self._studio.store(character_id)
         store.trash(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
-    def image_restore(self, character_id: Id, image_ids: Ids) -> Json:
+    def image_restore(self, character_id: Id, image_ids: Ids) -> Answer:
         """Take pictures out of the trash, as they were."""
         store = self._studio.store(character_id)
         store.restore(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
-    def caption_set(self, character_id: Id, image_id: Id, text: str) -> Json:
+    def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
         """Write a caption by hand; answers the words in it that name what should stay unnamed."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
@@ -125,7 +126,7 @@ class PictureApi(Answering):
         model: Id = "",
         overwrite_human: bool = False,
         key: Id = "",
-    ) -> Json:
+    ) -> Answer:
         """Queue captions and tags for these pictures, or for all that have none."""
         return self._queued(
             captions.submit_caption(
@@ -134,33 +135,33 @@ class PictureApi(Answering):
         )
 
     @answers
-    def mask_set(self, character_id: Id, image_id: Id, file: File) -> Json:
+    def mask_set(self, character_id: Id, image_id: Id, file: File) -> Answer:
         """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
     @answers
-    def mask_clear(self, character_id: Id, image_id: Id) -> Json:
+    def mask_clear(self, character_id: Id, image_id: Id) -> Answer:
         """Take a picture's mask away, so that all of it counts again."""
         return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
 
     @answers
-    def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Json:
+    def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Answer:
         """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, box).to_json()}
 
     @answers
-    def crop_clear(self, character_id: Id, image_id: Id) -> Json:
+    def crop_clear(self, character_id: Id, image_id: Id) -> Answer:
         """Let the whole picture be trained again."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, ()).to_json()}
 
     @answers
-    def crop_undo(self, character_id: Id, image_id: Id) -> Json:
+    def crop_undo(self, character_id: Id, image_id: Id) -> Answer:
         """Take the last change of a picture's crop back."""
         return {"image": curate.undo_crop(self._studio.desk(character_id), image_id).to_json()}
 
     @answers
-    def coverage(self, character_id: Id) -> Json:
+    def coverage(self, character_id: Id) -> Answer:
         """Angle × expression counts, what is missing, and the checklist of a good start."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
@@ -180,9 +181,9 @@ class PictureApi(Answering):
         model: Id = "",
         limit: Whole = 0,
         fill_gaps: bool = True,
-        params: dict[str, Any] | None = None,
+        params: Knobs | None = None,
         missed: bool = False,
-    ) -> Json:
+    ) -> Answer:
         """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
         return enrich.plan(
             self._studio.desk(character_id),
@@ -197,14 +198,14 @@ class PictureApi(Answering):
         ).to_json()
 
     @answers
-    def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Json:
+    def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Answer:
         """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
-    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Json:
+    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Answer:
         """Queue the rows of a plan, as they came or changed."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
@@ -216,7 +217,7 @@ class PictureApi(Answering):
     # ── review ──────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Json:
+    def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
         """The pictures to decide next, the least certain first, and how many are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
@@ -230,7 +231,7 @@ class PictureApi(Answering):
         verdict: Id,
         reviewer: Line = "owner",
         reasons: Lines | None = None,
-    ) -> Json:
+    ) -> Answer:
         """Give a verdict: good, needs_correction or reject."""
         decision = review.decide(
             self._studio.desk(character_id),
@@ -242,14 +243,14 @@ class PictureApi(Answering):
         return {"decision": decision.to_json(), "left": len(self._studio.store(character_id).pending())}
 
     @answers
-    def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Json:
+    def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Answer:
         """Take the reviewer's last verdict back."""
         return {"decision": review.undo(self._studio.desk(character_id), reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
         self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
-    ) -> Json:
+    ) -> Answer:
         """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
         mended = open_upload(Path(file))
         triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
