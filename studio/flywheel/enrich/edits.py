@@ -94,8 +94,11 @@ def plan(
     if aims:
         wanted = aimed(chosen, aims, edits, each, wording, before)
     else:
-        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, wording, before)
-    before_now = _taken(store)
+        kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+        covering = [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+        wanted = asks(chosen, covering, edits, each, fill_gaps, wording, before)
+    drawn = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    before_now = {_fingerprint(image.parent, image.params) for image in drawn}
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
     rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
     return estimate(desk, rows[:most], spec.name)
@@ -105,7 +108,8 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
     """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
-    seconds = _seconds(desk.workplace, spec.name, rows)
+    walked = sum(timing.edited(desk.workplace, spec.name, EditParams.from_json(row.params)) for row in rows)
+    seconds = timing.drawn(desk.workplace, spec.name) * walked or None
     return EnrichPlan(
         rows=tuple(rows),
         count=len(rows),
@@ -292,21 +296,10 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
     return chosen
 
 
-def _covering(store: Store) -> list[ImageRecord]:
-    """What counts towards coverage here: all that is good, and results still waiting for review."""
-    kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-    return [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
-
-
 def asked(store: Store) -> set[tuple[str, str]]:
     """Which words were said of which picture, whatever came of it."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
-
-
-def _taken(store: Store) -> set[tuple[str, str]]:
-    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {_fingerprint(image.parent, image.params) for image in edits}
 
 
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
@@ -323,12 +316,6 @@ def adopted(store: Store, model: str) -> Version | None:
     """The version of this editor that draws the next edits; None while it is the bare one."""
     version = store.adopted(Role.EDITOR)
     return version if version is not None and version.model == model else None
-
-
-def _seconds(workplace: Workplace, model: str, rows: Sequence[PlanRow]) -> float | None:
-    """How long rows will take, by what a walk through the model took in its newest pictures; None without any."""
-    walked = sum(timing.edited(workplace, model, EditParams.from_json(row.params)) for row in rows)
-    return timing.drawn(workplace, model) * walked or None
 
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:

@@ -146,7 +146,10 @@ def run(ctx: Context) -> None:
     if ctx.job.artifacts.version not in (None, version.id):
         ctx.keep(after=())  # an extended training: what its earlier version made says nothing of this one
     ctx.keep(version=version.id)
-    held_out = _readable(ctx)
+    for each in asked.held_out or ():
+        if trouble := ctx.store.trouble(each.source):
+            ctx.leave_out(each.source, trouble)
+    held_out = _there(ctx.store, asked.held_out or ())
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
@@ -169,15 +172,6 @@ def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
 def _held_out(desk: Desk) -> list[Triplet]:
     """The edits kept aside that a training is measured by."""
     return _there(desk.store, lessons(desk).held_out)[:HELD_OUT]
-
-
-def _readable(ctx: Context) -> list[Triplet]:
-    """The job's held-out edits, without those whose source has gone since it was queued."""
-    asked = TrainPayload.of(ctx.job).held_out or ()
-    for each in asked:
-        if trouble := ctx.store.trouble(each.source):
-            ctx.leave_out(each.source, trouble)
-    return _there(ctx.store, asked)
 
 
 def adopt(desk: Desk, version_id: str) -> Version:
