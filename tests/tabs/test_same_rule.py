@@ -20,14 +20,14 @@ LONG = "x" * 20_000
 
 
 def by_page(call: Callable[[], Any]) -> dict[str, str]:
-    """Return how the page refuses what a handler is given."""
+    """Returns how the page refuses what a handler is given."""
     with pytest.raises(UserError) as found:
         call()
     return found.value.to_json()
 
 
 def by_script(answer: dict[str, Any]) -> dict[str, str]:
-    """Return how a script is refused."""
+    """Returns how a script is refused."""
     assert answer["ok"] is False, answer
     return dict(answer["error"])
 

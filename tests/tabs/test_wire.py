@@ -34,11 +34,11 @@ class Wire:
         self.http = httpx.Client(base_url=url, trust_env=False, timeout=60)
 
     def post(self, name: str, body: bytes, how: str = "") -> httpx.Response:
-        """Send a body for a call; with `how` "v2/" its arguments are given by names."""
+        """Sends a body for a call; with `how` "v2/" its arguments are given by names."""
         return self.http.post(f"/gradio_api/call/{how}{name}", content=body, headers=_HEADERS)
 
     def answer(self, name: str, body: bytes, how: str = "") -> Json:
-        """Return what a call answers in the end."""
+        """Returns what a call answers in the end."""
         sent = self.post(name, body, how)
         assert sent.status_code == 200, (name, body[:200], sent.text)
         event = sent.json()["event_id"]
@@ -57,12 +57,12 @@ def wire(house: House) -> Iterator[Wire]:
 
 
 def directly(house: House) -> Api:
-    """Return the surface of the same studio, called without a wire."""
+    """Returns the surface of the same studio, called without a wire."""
     return Api(house.studio, ReviewLink(house.studio))
 
 
 def written(value: Any) -> bytes | None:
-    """Return a value as JSON with every letter escaped; None for what JSON cannot hold."""
+    """Returns a value as JSON with every letter escaped; None for what JSON cannot hold."""
     try:
         return json.dumps(value).encode()
     except (TypeError, ValueError, RecursionError):  # bytes, numbers of thousands of digits, a thousand levels
