@@ -139,7 +139,7 @@ def correct(
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
-# ── the order ───────────────────────────────────────────────────────────────────────────────────
+# ── the order of review ───────────────────────────────────────────────────────────────────────────
 
 
 class _Queue:

@@ -99,7 +99,7 @@ class Report:
         )
 
 
-# ── one picture after another ───────────────────────────────────────────────────────────────────
+# ── taking pictures in ────────────────────────────────────────────────────────────────────────────
 
 
 def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Report) -> None:

@@ -186,7 +186,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Jo
     return submit(desk, [row], model=image.model)
 
 
-# ── doing it ────────────────────────────────────────────────────────────────────────────────────
+# ── running the job ───────────────────────────────────────────────────────────────────────────────
 
 
 def run(ctx: Context) -> None:
@@ -277,7 +277,7 @@ def _fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
     return source, repr(EditParams.kept(params))
 
 
-# ── planning it ─────────────────────────────────────────────────────────────────────────────────
+# ── planning edits ────────────────────────────────────────────────────────────────────────────────
 
 
 def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
