@@ -210,10 +210,10 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """Returns the tags of the failed cells, then for each a passed cell that differs on one axis, one that did not
-    pass.
+    """Returns the tags of the failed cells, then for each a passed cell that differs on one axis only.
 
-    A version that learns T-poses alone draws them for standing people as well; the passed cell shows the contrast.
+    That axis is one on which the failed cell did not pass. A version that learns T-poses alone draws them for standing
+    people as well; the passed cell shows the contrast.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
