@@ -75,7 +75,7 @@ _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps the text's len
 _JOINT = re.compile(
     r"(?:,\s*)?(?:\b(?:with|having|has|and|whose)\s+)?(?:\b(?:a|an|the|his|her|their|is|are)\s+)*$", re.IGNORECASE
 )
-_NEAR = 64  # the letters before a leak that are searched for a joint, more than any joint has
+_NEAR = 64  # the characters before a leak that are searched for a joint, more than any joint has
 _ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
 _OPENING = (
     r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"

@@ -89,7 +89,7 @@ class Member:
 
     @property
     def shown(self) -> str:
-        """Returns the label as text that every page can show, with characters that are not valid Unicode replaced."""
+        """Returns the label as text that every page can show: `?` replaces each character that cannot be shown."""
         return str(mended(self.label))
 
 

@@ -150,7 +150,8 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
 
 
 def _turned(source: ImageRecord, angle: str) -> int:
-    """Returns how many of the five angles a head has to turn by; 5 where either angle is unknown."""
+    """Returns by how many of the five angles, ordered from left to right, a head has to turn; 5 for an unknown angle.
+    """
     now = source.tags.get("angle", "")
     around = ANGLES_LEFT_TO_RIGHT
     return abs(around.index(now) - around.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)

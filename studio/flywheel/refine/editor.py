@@ -160,7 +160,8 @@ def run(ctx: Context) -> None:
 def _previews(desk: Desk, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
     """Returns the first two held-out edits as previews, with the model's default parameters.
 
-    A preview has no LoRA but the one in training, so that parameters for a few-step LoRA would not fit it.
+    A preview uses no LoRA but the one in training, so the parameters of an edit drawn with a few-step LoRA would not
+    fit.
     """
     store, spec = desk.store, desk.workplace.registry.spec(model)
     shown = _there(store, held_out[:_PREVIEWS])
