@@ -150,8 +150,7 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
 
 
 def _turned(source: ImageRecord, angle: str) -> int:
-    """Returns by how many of the five angles, in their order from left to right, a head turns; 5 for an unknown angle.
-    """
+    """Returns by how many of the five angles, from left to right, a head turns; 5 for an unknown angle."""
     now = source.tags.get("angle", "")
     around = ANGLES_LEFT_TO_RIGHT
     return abs(around.index(now) - around.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
