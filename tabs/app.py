@@ -170,7 +170,7 @@ def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable
                 now.written(),
                 shown if now.strip != before.strip else gr.skip(),
                 status.rail(workplace.desk(here), cid) if moved else gr.skip(),
-                gr.update(choices=_names(workplace), value=here or None) if moved else gr.skip(),
+                gr.update(choices=known_characters(workplace), value=here or None) if moved else gr.skip(),
                 *(pulse if stale and each == at else gr.skip() for each in range(len(TABS))),
                 *(beat if beat != before.beat and each == at else gr.skip() for each in range(len(TABS))),
             ]
@@ -196,7 +196,8 @@ class _Seen:
         return cls(*json.loads(text)) if text else cls()
 
 
-def _names(workplace: Workplace) -> list[tuple[str, str]]:
+def known_characters(workplace: Workplace) -> list[tuple[str, str]]:
+    """Returns the name and the id of each character, as the choice at the top shows them."""
     sound = {each.id for each in workplace.library.sound()}
     known = workplace.library.characters()
     return [(each.name if each.id in sound else f"{each.name} (damaged)", each.id) for each in known]

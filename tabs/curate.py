@@ -142,11 +142,12 @@ def find(store: Store, kind: str, words: str) -> list[ImageRecord]:
     kinds = SHOWN[kind]
     found = store.select(trashed=True) if kinds == () else store.select(kinds or _USABLE)
     wanted = words.lower().split()
-    return [each for each in found if all(word in _searchable(each) for word in wanted)]
-
-
-def _searchable(record: ImageRecord) -> str:
-    return " ".join([record.caption, record.name, *map(str, record.tags.values()), *record.advice]).lower()
+    matching = []
+    for each in found:
+        searched = " ".join([each.caption, each.name, *map(str, each.tags.values()), *each.advice]).lower()
+        if all(word in searched for word in wanted):
+            matching.append(each)
+    return matching
 
 
 def badges(record: ImageRecord) -> Markup:

@@ -95,8 +95,10 @@ def build(page: Page) -> None:
 def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
     """Versions, a first prompt, and the cards there are."""
     store = desk.store
+    adopted = store.adopted(Role.CHARACTER)
+    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
     names = [
-        _in_use(desk),
+        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
         *(
             (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
             for each in reversed(_versions(store))
@@ -125,13 +127,6 @@ def _card_name(store: Store, run: CardRun) -> str:
     named = {each.id: each.name for each in _versions(store)}
     when = run.created[5:16].replace("T", " ")
     return f"{named.get(run.version, 'base model')} · {when}"
-
-
-def _in_use(desk: Desk) -> tuple[str, str]:
-    """The choice that follows what is adopted, named by it."""
-    adopted = desk.store.adopted(Role.CHARACTER)
-    words = f"in use: {adopted.name}" if adopted else "in use: the base model"
-    return (marked(desk.workplace, adopted.model if adopted else desk.store.character.generator, words), IN_USE)
 
 
 def _version_id(store: Store, version: str | None) -> str:
@@ -259,7 +254,7 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
         "generate",
         "card",
         head=head,
-        axes=[(name, _judged(rate)) for name, rate in card.summary(run).axes.items()],
+        axes=list(card.summary(run).axes.items()),
         show=card.SHOWN if card.misses(run) else 0,
         angles=ANGLES,
         rows=[(mood, [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]) for mood in EXPRESSIONS],
@@ -287,10 +282,6 @@ def judged_words(rate: Rate) -> str:
     """Returns `18 of 20 judged cells right, 3 unknown`."""
     unknown = f", {rate.unknown} unknown" if rate.unknown else ""
     return f"{rate.k} of {rate.judged} judged cells right{unknown}"
-
-
-def _judged(rate: Rate) -> str:
-    return f"{rate.k}/{rate.judged}" + (f" · {rate.unknown} unknown" if rate.unknown else "")
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:

@@ -202,16 +202,16 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 def draw_versions(desk: Desk) -> Markup:
     """Returns the editor's versions, newest first, each with its before and after."""
-    versions = desk.store.versions.find(role=Role.EDITOR)
-    return Markup().join(_version(desk.store, each) for each in reversed(versions))
-
-
-def _version(store: Store, version: Version) -> Markup:
-    tone = "good" if version.state is VersionState.ADOPTED else ""
-    body = view("refine", "version", compared=before_after(store, version), exports=Markup(exports.buttons(version.id)))
-    decisions = Markup(run.decisions(version))
-    aside = view("refine", "state", words=version.state.value, tone=tone, decisions=decisions)
-    return looks.panel(f"Editor {version.name}", body, aside)
+    panels = []
+    for version in reversed(desk.store.versions.find(role=Role.EDITOR)):
+        compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
+        decisions = Markup(run.decisions(version))
+        tone = "good" if version.state is VersionState.ADOPTED else ""
+        aside = view("refine", "state", words=version.state.value, tone=tone, decisions=decisions)
+        panels.append(
+            looks.panel(f"Editor {version.name}", view("refine", "version", compared=compared, exports=files), aside)
+        )
+    return Markup().join(panels)
 
 
 def before_after(store: Store, version: Version) -> Markup:

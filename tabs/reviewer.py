@@ -54,11 +54,13 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
             event: gr.EventData, skips: tuple[str, ...], last: Heard, request: gr.Request
         ) -> tuple[str, tuple[str, ...], Heard]:
             name, data = str(request.username), dict(event._data or {})
-            here = _heard(data)
+            number, pressed = data.get("n", 0), data.get("keys")
+            here = str(data.get("token", "")), number if isinstance(number, int) else 0
+            keys = [key for key in pressed if isinstance(key, dict)] if isinstance(pressed, list) else []
             with alive.lock:
                 if not alive():
                     return closed(), (), last
-                for key in _keys(data) if here != last else ():
+                for key in keys if here != last else ():
                     skips = vote(desk, name, key, skips)
             return page(desk, name, skips, here), skips, here
 
@@ -84,18 +86,6 @@ def is_call(body: bytes) -> bool:
 def closed() -> str:
     """What is left when the link has ended."""
     return looks.empty("This review link has ended. Thank you for your help.")
-
-
-def _heard(data: dict[str, Any]) -> Heard:
-    """Which page a message came from, and its number there."""
-    number = data.get("n", 0)
-    return str(data.get("token", "")), number if isinstance(number, int) else 0
-
-
-def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """What was pressed, in order."""
-    keys = data.get("keys", ())
-    return [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
 
 
 def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> Markup:

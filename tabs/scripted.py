@@ -36,13 +36,14 @@ def register(api: Api) -> None:
 
 def _with_uploads(call: Call, argument: str) -> Call:
     """Returns a call that takes uploads, too, where `argument` names a file or a list of files."""
-    place = list(signature(call).parameters).index(argument)
+    place, many = list(signature(call).parameters).index(argument), argument == "files"
 
     @wraps(call)
     def taking_uploads(*given: Any) -> Json:
         values = list(given)
         try:
-            values[place] = _paths(values[place])
+            value = values[place]
+            values[place] = list(map(_path, value)) if many and isinstance(value, list) else _path(value)
         except UserError as error:
             return refusal(error)
         return call(*values)
@@ -50,11 +51,9 @@ def _with_uploads(call: Call, argument: str) -> Call:
     return taking_uploads
 
 
-def _paths(value: Any) -> Any:
-    """Returns a value with the path of each upload in its place; the call judges whatever else the value holds."""
-    if isinstance(value, list):
-        return [_paths(each) for each in value]
-    return local_path(value) if isinstance(value, dict) else value
+def _path(value: Any) -> Any:
+    """Returns the path of an upload; any other value as it is, for the call to judge."""
+    return local_path(value) if isinstance(value, dict) and isinstance(value.get("path"), str) else value
 
 
 def by_names(api: Api) -> Handler:

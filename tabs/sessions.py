@@ -48,14 +48,11 @@ class Sessions(StateHolder):
                     self._let_go.append(each)
                 del self.session_data[each]
                 self.time_last_used.pop(each, None)
-            self._forget_calls(at_work)
+            # Gradio keeps the results of its last 2,000 calls that nobody fetched, and the names of all: no longer.
+            queue = self._queue
+            for each in queue.pending_event_ids_session.keys() - queue.pending_messages_per_session.keys() - at_work:
+                del queue.pending_event_ids_session[each]
 
     def _is_page(self, session_id: str) -> bool:
         """Whether a session holds what widgets remember; a script's call remembers nothing that could be missed."""
         return bool(self.session_data[session_id].state_data)
-
-    def _forget_calls(self, at_work: set[str]) -> None:
-        """Gradio keeps the answers of the last 2,000 calls that nobody has fetched, and the names of all: no longer."""
-        queue = self._queue
-        for each in queue.pending_event_ids_session.keys() - queue.pending_messages_per_session.keys() - at_work:
-            del queue.pending_event_ids_session[each]

@@ -124,12 +124,8 @@ def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model
         desk.workplace.registry.spec(name),
         looks.plural(len(found.entries), "picture"),
         [f"{found.real_share:.0%} of what it sees is yours"],
-        f"{FORM.told(params)} · from {_start_name(desk, begun)}",
+        f"{FORM.told(params)} · from {desk.store.versions.get(begun).name if begun else 'nothing'}",
     )
-
-
-def _start_name(desk: Desk, start: str) -> str:
-    return desk.store.versions.get(start).name if start else "nothing"
 
 
 def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> None:

@@ -126,6 +126,8 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
     version = seen.in_use or (seen.versions[-1] if seen.versions else None)
     curated = seen.sources >= ENOUGH_SOURCES and not seen.bare
     met = seen.card is not None and card.summary(seen.card).met
+    unknown = card.summary(seen.card).first_try.unknown if seen.card is not None else 0
+    tally = "–" if seen.card is None else _tally(seen.card) + (f" · {unknown} ?" if unknown else "")
     return (
         Stop("Curate", str(seen.sources), "Curate", curated),
         Stop("Enrich", str(seen.enriched), "Enrich", seen.enriched > 0),
@@ -133,7 +135,7 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
         Stop("Train", version.name if version else "–", "Train", seen.in_use is not None and seen.candidate is None),
         Stop("Generate", str(seen.drawn), "Generate", seen.drawn_in_use > 0),
         Stop("Review", f"{seen.left_drawn} left", "Review", seen.drawn > 0 and not seen.left_drawn),
-        Stop("Card", _figure(seen.card), "Generate", met),
+        Stop("Card", tally, "Generate", met),
         Stop("Refine", f"{seen.golden} golden", "Editor Refinement", seen.editor is not None),
     )
 
@@ -242,11 +244,3 @@ def _unmet(now: str, run: CardRun | None) -> str:
 
 def _count(count: int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
-
-
-def _figure(run: CardRun | None) -> str:
-    """Returns the card's tally, and after it the number of cells that could not be judged."""
-    if run is None:
-        return "–"
-    unknown = card.summary(run).first_try.unknown
-    return _tally(run) + (f" · {unknown} ?" if unknown else "")

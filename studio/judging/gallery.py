@@ -176,7 +176,7 @@ def embeddings(
 
     Pictures that cannot be opened are missing in it, and told to `leave_out`.
     """
-    cache = _cache_file(store, scorer.version)
+    cache = store.run_dir(_CACHE) / f"{hashlib.sha256(scorer.version.encode()).hexdigest()[:16]}.json"
     cached = _read_cache(cache)
     shown = {image: store.images.get(image) for image in ids}
     missing = [image for image, record in shown.items() if _seen(record) not in cached]
@@ -197,11 +197,6 @@ def embeddings(
 def _seen(image: ImageRecord) -> str:
     """A name for what a scorer sees of a picture: all of it by its id alone, a part by its box, too."""
     return " ".join([image.id, *map(str, image.crop)])
-
-
-def _cache_file(store: Store, version: str) -> Path:
-    name = hashlib.sha256(version.encode()).hexdigest()[:16]
-    return store.run_dir(_CACHE) / f"{name}.json"
 
 
 def _read_cache(cache: Path) -> dict[str, list[float] | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
@@ -64,7 +63,8 @@ def measure(image: Image) -> Measures:
     """All figures of one picture; a few milliseconds, whatever its size."""
     grey = image.convert("L")
     small = _shrunk(grey, _SIDE)
-    pixels = _middle(np.asarray(small, dtype=np.float64))
+    top, left = int(small.height * 0.15), int(small.width * 0.15)  # of the middle: a background may be soft on purpose
+    pixels = np.asarray(small, dtype=np.float64)[top : small.height - top, left : small.width - left]
     tiny = np.asarray(grey.resize((_HASH_SIDE, _HASH_SIDE)), dtype=np.float64)
     return Measures(
         width=image.width,
@@ -155,13 +155,6 @@ def _shrunk(grey: Image, side: int) -> Image:
     return grey.resize((max(1, round(grey.width * scale)), max(1, round(grey.height * scale))))
 
 
-def _middle(pixels: Floats) -> Floats:
-    """The middle 70 %: a portrait's background may be soft on purpose."""
-    height, width = pixels.shape
-    top, left = int(height * 0.15), int(width * 0.15)
-    return pixels[top : height - top, left : width - left]
-
-
 def _sharpness(pixels: Floats) -> float:
     if min(pixels.shape) < 3:
         return 0.0
@@ -170,17 +163,10 @@ def _sharpness(pixels: Floats) -> float:
     return float(inner.var())
 
 
-@functools.cache
-def _dct_matrix(size: int) -> Floats:
-    """Rows of the DCT-II."""
-    k, n = np.meshgrid(np.arange(size), np.arange(size), indexing="ij")
-    matrix: Floats = np.cos(np.pi * (2 * n + 1) * k / (2 * size))
-    return matrix
-
-
 def _phash(tiny: Floats) -> str:
     """The perceptual hash that imagehash calls phash: signs of the low frequencies against their median."""
-    matrix = _dct_matrix(_HASH_SIDE)
+    k, n = np.meshgrid(np.arange(_HASH_SIDE), np.arange(_HASH_SIDE), indexing="ij")
+    matrix: Floats = np.cos(np.pi * (2 * n + 1) * k / (2 * _HASH_SIDE))  # rows of the DCT-II
     low = (matrix @ tiny @ matrix.T)[:_HASH_KEPT, :_HASH_KEPT].flatten().round(3)
     bits = low > np.median(low)
     return f"{int(''.join('1' if bit else '0' for bit in bits), 2):016x}"

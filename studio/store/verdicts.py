@@ -74,7 +74,9 @@ class Verdicts:
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
             if last is None:
                 raise NotFound("There is no decision to undo.", "Give a verdict first.")
-            later = self._next_on_same_image(last)
+            standing = [each.id for each in self._decisions.find(image=last.image, undone=False)]
+            after = standing[standing.index(last.id) + 1 :]
+            later = self._decisions.get(after[0]) if after else None
             undone = self._decisions.put(last.replace(undone=True))
             if later is not None:  # the later verdict stands; it now replaces what this one had replaced
                 replaced = last.was.replace(correction=later.was.correction)
@@ -93,11 +95,6 @@ class Verdicts:
             self._triplets.remove(image.id)
         elif image.id not in self._triplets:
             self._triplets.put(wanted)
-
-    def _next_on_same_image(self, decision: Decision) -> Decision | None:
-        standing = [d.id for d in self._decisions.find(image=decision.image, undone=False)]
-        rest = standing[standing.index(decision.id) + 1 :]
-        return self._decisions.get(rest[0]) if rest else None
 
     def _restore_said(self, decision: Decision) -> None:
         was = decision.was

@@ -184,7 +184,7 @@ class Shell:
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
         """Draw again on these events, say a widget's change. (A `gr.State` has none outside Gradio's queue.)"""
-        call = self._composed(_nothing, (), (), drawings)
+        call = self._composed(lambda desk: (), (), (), drawings)
 
         def draw(cid: str, *values: Any) -> Any:
             return call(cid, (), values)
@@ -234,19 +234,10 @@ class Page:
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
         """Draw when the tab opens and whenever the store moves; `live` ones also with every step of a job."""
-        whole = [(_stamped, [], [self.drawn]), *drawings, *live]
+        whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # what the store was like when drawing began
         self.redraw([self.tab.select, self.pulse.change], *whole)
         if live:
             self.redraw([self.beat.change], *live)
-
-
-def _stamped(desk: Desk) -> str:
-    """What the store was like when a drawing began: it is drawn first."""
-    return fingerprint(desk)
-
-
-def _nothing(desk: Desk) -> tuple[()]:
-    return ()
 
 
 class Logged:
@@ -275,7 +266,9 @@ class _Call:
 
     def __call__(self, cid: str, data: tuple[Any, ...], values: Sequence[Any]) -> Any:
         with Logged():
-            return self._answer(self._found(cid, data, values))
+            found = self._found(cid, data, values)
+            shown = [found.get(id(block), gr.skip()) for block in self.outputs]
+            return shown[0] if len(shown) == 1 else shown
 
     def _found(self, cid: str, data: tuple[Any, ...], values: Sequence[Any]) -> dict[int, Any]:
         known = {id(block): value for block, value in zip(self.inputs, values, strict=True)}
@@ -302,10 +295,6 @@ class _Call:
                 place = next((block for block in outputs if isinstance(block, gr.HTML)), self.said)
                 found[id(place)] = refusal(error) if place is self.said else looks.trouble(error)
         return found
-
-    def _answer(self, found: dict[int, Any]) -> Any:
-        values = [found.get(id(block), gr.skip()) for block in self.outputs]
-        return values[0] if len(values) == 1 else values
 
 
 def _by_block(outputs: Inputs, values: Any) -> dict[int, Any]:

@@ -36,17 +36,18 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 class Knob:
     """One of `TrainParams`: its widget, and how its value is told where the fold is closed.
 
-    `off` is the value that need not be told.
+    `off` is the value that need not be told, `zero` says that 0 is meant and not an empty field.
     """
 
     name: str
     widget: Callable[..., Any]
     told: Callable[[Any], str]
     off: Any = None
+    zero: bool = False
 
     def given(self, value: Any) -> bool:
         """Returns whether a widget's value is set; an empty one leaves the model's own."""
-        return value not in (None, "", [])
+        return value not in (None, "") and bool(value or self.zero)
 
 
 def _number(label: str, info: str | None = None, **more: Any) -> Callable[..., Any]:
@@ -77,6 +78,7 @@ _GENERAL = (
             "max_grad_norm",
             _number("Clip gradients at", "their norm; 0 is off"),
             lambda norm: f"gradients clipped at {norm:g}" if norm else "gradients not clipped",
+            zero=True,
         ),
     ),
     (
@@ -112,6 +114,7 @@ _GENERAL = (
             "gradient_checkpointing",
             partial(gr.Checkbox, label="Gradient checkpointing", info="far less memory, about a third slower"),
             lambda on: f"checkpointing {'on' if on else 'off'}",
+            zero=True,
         ),
     ),
     (
@@ -127,6 +130,7 @@ _GENERAL = (
             ),
             lambda share: f"captions dropped {share:.0%}",
             off=0.0,
+            zero=True,
         ),
     ),
     (
@@ -135,6 +139,7 @@ _GENERAL = (
             partial(gr.Slider, 0, 0.999, step=0.001, label="Averaging (EMA)", info="0 is off; 0.99 calms a rough run"),
             _words("averaged {:g}"),
             off=0.0,
+            zero=True,
         ),
     ),
 )
@@ -160,6 +165,7 @@ _OTHERS = (
             ),
             _words("DOP {:g}"),
             off=0.0,
+            zero=True,
         ),
     ),
     (
@@ -170,6 +176,7 @@ _OTHERS = (
             ),
             _words("prior {:g}"),
             off=0.0,
+            zero=True,
         ),
     ),
     (
@@ -195,6 +202,7 @@ _PICTURES = (
             ),
             _words("outside masks {:g}"),
             off=TrainParams().mask_outside,
+            zero=True,
         ),
     ),
     (
@@ -208,6 +216,7 @@ _PICTURES = (
             ),
             lambda on: "half of the pictures mirrored",
             off=False,
+            zero=True,
         ),
     ),
 )
@@ -217,14 +226,16 @@ _OFTEN = (
             "save_every",
             _whole("Checkpoint every", "steps; 0 keeps the last alone"),
             lambda every: f"saved every {every}" if every else "saved at the end",
+            zero=True,
         ),
         Knob(
             "sample_every",
             _whole("Samples every", "steps; 0 draws at the end alone"),
             lambda every: f"samples every {every}" if every else "samples at the end",
+            zero=True,
         ),
     ),
-    (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0),),
+    (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0, zero=True),),
 )
 CHARACTER = (*_GENERAL, *_OTHERS, *_PICTURES, *_OFTEN)
 EDITOR = (*_GENERAL, *_PICTURES, *_OFTEN)

@@ -58,8 +58,8 @@ def test_the_others_go_on(tmp_path: Path, harm: Callable[[Path], object], kind: 
         before = sorted(folder.rglob("*"))
 
         assert all(anna not in path.parts for path in app.open_folders(studio))
-        assert ("Anna (damaged)", anna) in app._names(studio)
-        assert ("Ben", ben) in app._names(studio)
+        assert ("Anna (damaged)", anna) in app.known_characters(studio)
+        assert ("Ben", ben) in app.known_characters(studio)
         assert shell.current(studio, "") not in ("", anna)
         assert shell.current(studio, anna) == anna
         assert shell.fingerprint(studio.desk(anna))

@@ -67,7 +67,7 @@ def test_scripts_draw_with_it(studio: Workplace) -> None:
 def test_it_is_taken_for_nothing_else(studio: Workplace) -> None:
     """A generator is no editor: its role is the row's."""
     answer = Api(studio).character_create("Mira", params={"editor": NEW.name})
-    assert answer["error"]["message"] == "brand-new is no editor."
+    assert answer["error"]["message"] == "brand-new is no editor: its kind is generator."
 
 
 def _choices(part: dict[str, object]) -> list[tuple[str, str]]:

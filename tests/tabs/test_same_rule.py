@@ -139,11 +139,13 @@ def test_a_plan_is_refused_alike(
 @pytest.mark.parametrize(
     ("knob", "value"),
     [
-        ("steps", 0),
-        ("rank", 0),
-        ("alpha", 0.0),
-        ("learning_rate", 0.0),
-        ("batch_size", -1),
+        ("steps", -1),
+        ("rank", 1025),
+        ("alpha", -1.0),
+        ("learning_rate", -1.0),
+        ("max_grad_norm", -1.0),
+        ("prior_pictures", -1),
+        ("batch_size", 257),
         ("resolution", 5),
         ("seed", -1),
     ],
@@ -151,7 +153,7 @@ def test_a_plan_is_refused_alike(
 def test_a_training_is_refused_alike(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord], knob: str, value: float
 ) -> None:
-    """A nought that is typed is a nought, not the model's own."""
+    """Its knobs; 0 is what Gradio sends for an empty field."""
     add()
     values = [value if name == knob else None for name in train.KNOBS]
     page = by_page(lambda: train.start_training(studio.desk(anna.id), "all", "best", "", None, *values))

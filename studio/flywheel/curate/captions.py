@@ -17,7 +17,6 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
 from studio.records.payload import CaptionPayload
 from studio.records.words import demand_caption, demand_text
-from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
@@ -211,7 +210,11 @@ def submit_caption(
     """
     store = desk.store
     demand_trigger(store.character)
-    chosen = [store.images.get(image) for image in dict.fromkeys(ids)] if ids is not None else _uncaptioned(store)
+    if ids is not None:
+        chosen = [store.images.get(image) for image in dict.fromkeys(ids)]
+    else:
+        usable = (image for image in store.select(_CAPTIONED) if image.state is not Verdict.REJECT)
+        chosen = [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
     if ids is not None and not ids:
         raise BadInput(
             "There is no picture to caption.", "Name pictures, or leave them out for all that have no words."
@@ -267,11 +270,6 @@ def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) 
         return named  # a person wrote the caption after the job was queued
     ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=_merged(caption.tags, image.tags))
     return named
-
-
-def _uncaptioned(store: Store) -> list[ImageRecord]:
-    usable = (image for image in store.select(_CAPTIONED) if image.state is not Verdict.REJECT)
-    return [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
 
 
 def missing_words(images: Iterable[ImageRecord]) -> list[str]:

@@ -126,7 +126,10 @@ def ensure_sample(workplace: Workplace) -> Character | None:
     if library.setting(_SAMPLE_DONE, bool) or not folder.is_dir() or (library.characters() and made is None):
         return made
     if made is None:
-        made = library.create(**_who(folder), **workplace.registry.first())
+        card = folder / "character.json"
+        told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
+        who = {"name": told.get("name", "Sample"), "trigger": told.get("trigger", "ohwx")}
+        made = library.create(**who, **workplace.registry.first())
         library.set_setting(_SAMPLE, made.id)
     if library.trouble(made.id):
         return made
@@ -135,13 +138,6 @@ def ensure_sample(workplace: Workplace) -> Character | None:
         _add_sample(store, file)
     library.set_setting(_SAMPLE_DONE, True)
     return made
-
-
-def _who(folder: Path) -> dict[str, str]:
-    """Returns the name and the trigger word that the sample folder's character.json holds, or their defaults."""
-    card = folder / "character.json"
-    told = json.loads(card.read_text(encoding="utf-8")) if card.is_file() else {}
-    return {"name": told.get("name", "Sample"), "trigger": told.get("trigger", "ohwx")}
 
 
 def _add_sample(store: Store, file: Path) -> None:

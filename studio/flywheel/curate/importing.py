@@ -185,7 +185,9 @@ class Intake:
         except MemoryError:
             self._refuse(file, BadInput("This machine has not enough memory to open it.", "Make it smaller first."))
             return None
-        if self._is_new(image):
+        before = self._known.get(image.id)
+        is_ours = before is None or before.job == self._ctx.job.id  # this job's own, before it was interrupted
+        if image.id not in self._seen and is_ours:
             self._remember(file, image, measures)
         else:
             self._name_duplicate(file, self._known[image.id], self._bring(file, image.id, words))
@@ -235,14 +237,6 @@ class Intake:
             return  # a mask that cannot be read may be replaced
         if other:
             raise BadInput("Its picture has another mask already, which stays.", "Take that one away in Curate first.")
-
-    def _is_new(self, image: ImageRecord) -> bool:
-        """Returns whether the picture is new to this job.
-
-        A picture that the job imported before it was interrupted counts as new once.
-        """
-        before = self._known.get(image.id)
-        return image.id not in self._seen and (before is None or before.job == self._ctx.job.id)
 
     def _remember(self, file: Member, image: ImageRecord, measures: quality.Measures) -> None:
         self._seen.add(image.id)

@@ -140,7 +140,9 @@ def _fill_slot(path: Path, slot: Path, home: Path, limits: Limits, refused: list
         label = file.relative_to(path.parent).as_posix()
         size, most = _size(file), _most(file, limits)
         if size > most:
-            refused.append(_too_large(label, size, most))
+            mib = 1 << 20
+            reason = f"It is {size / mib:.1f} MiB; at most {most / mib:.1f} MiB is read."
+            refused.append(Refused(mended(label), reason, "Make it smaller and import that."))
         elif not whole:
             copied += _copy(file, draft / label, label, refused)
     if whole or not copied:
@@ -196,8 +198,12 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refused]:
             if each not in kept:
                 found = True
                 label = mended(each.relative_to(path.parent).as_posix())
-                own = not each.is_symlink()
-                yield _own_folder(label) if own else _passed_over(label, stat.S_IFLNK)
+                if each.is_symlink():
+                    yield _passed_over(label, stat.S_IFLNK)
+                else:
+                    yield Refused(
+                        label, "It is the studio's own data folder, so it was left out.", "Nothing is missing."
+                    )
         for each in (Path(root, each) for each in sorted(names) if not is_junk(each)):
             found = True
             mode = _mode(each)
@@ -208,10 +214,6 @@ def _files(path: Path, home: Path) -> Iterator[Path | Refused]:
         yield Refused(label, f"The folder cannot be read ({error.strerror}).", "Check its permissions.")
     if not found:
         yield Refused(name, "The folder is empty.", "Choose the folder that your pictures lie in.")
-
-
-def _own_folder(label: str) -> Refused:
-    return Refused(label, "It is the studio's own data folder, so it was left out.", "Nothing is missing.")
 
 
 def _passed_over(label: str, mode: int) -> Refused:
@@ -259,9 +261,3 @@ def _most(file: Path, limits: Limits) -> int:
     if suffix == ".zip":
         return limits.total_bytes
     return limits.caption_bytes if suffix in (".txt", ".caption") else limits.file_bytes
-
-
-def _too_large(label: str, size: int, most: int) -> Refused:
-    mib = 1 << 20
-    reason = f"It is {size / mib:.1f} MiB; at most {most / mib:.1f} MiB is read."
-    return Refused(mended(label), reason, "Make it smaller and import that.")

@@ -54,6 +54,8 @@ def origin(data: bytes, store: Store) -> Origin:
     kind = next((each for each in _MADE_WITH if each == said.get("kind")), Kind.SYNTHETIC)
     wanted = _MADE_WITH[kind]
     params = _params(wanted, said)
+    told = said.get("asked")
+    asked = told if isinstance(told, dict) else {}
     parent, version, seed = _text(said, "parent"), _text(said, "version"), said.get("seed")
     made = Origin(
         kind=kind,
@@ -61,7 +63,7 @@ def origin(data: bytes, store: Store) -> Origin:
         seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else 0,
         params_kind=wanted.__name__ if params else "",
         params=params,
-        asked=_tags(said.get("asked")),
+        asked={name: value for name, value in asked.items() if isinstance(value, str)},
         parent=parent if params and parent in store.images else "",
         version=version if version in store.versions else "",
     )
@@ -84,12 +86,7 @@ def _text(said: Mapping[str, object], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _tags(asked: object) -> dict[str, str]:
-    given = asked if isinstance(asked, dict) else {}
-    return {name: value for name, value in given.items() if isinstance(value, str)}
-
-
-def _params(wanted: type[Params], said: Mapping[str, object]) -> dict[str, Any]:
+def _params(wanted: type[Params], said: Mapping[str, object]) -> Mapping[str, object]:
     """Returns the stored parameters where they are complete and valid for this class, else an empty dictionary."""
     given = said.get("params")
     if said.get("params_kind") != wanted.__name__ or not isinstance(given, dict):

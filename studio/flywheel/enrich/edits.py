@@ -98,8 +98,11 @@ def plan(
     if aims:
         wanted = aimed(chosen, aims, edits, each, wording, before)
     else:
-        wanted = asks(chosen, _covering(store), edits, each, fill_gaps, wording, before)
-    before_now = _taken(store)
+        kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+        covering = [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
+        wanted = asks(chosen, covering, edits, each, fill_gaps, wording, before)
+    drawn = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    before_now = {_fingerprint(image.parent, image.params) for image in drawn}
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
     rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
     return estimate(desk, rows[:most], spec.name)
@@ -109,7 +112,8 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
     """Returns a plan of the given rows with their count, time, disk and memory. Raises: NotFound, BadInput."""
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
-    seconds = _seconds(desk.workplace, spec.name, rows)
+    walked = sum(timing.edited(desk.workplace, spec.name, EditParams.from_json(row.params)) for row in rows)
+    seconds = timing.drawn(desk.workplace, spec.name) * walked or None
     return EnrichPlan(
         rows=tuple(rows),
         count=len(rows),
@@ -308,21 +312,10 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
     return chosen
 
 
-def _covering(store: Store) -> list[ImageRecord]:
-    """Returns the pictures that count towards coverage here: all approved ones, and those that wait for review."""
-    kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
-    return [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
-
-
 def asked(store: Store) -> set[tuple[str, str]]:
     """Returns the pairs (source id, instruction) of all edits made so far, whatever their verdict."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
-
-
-def _taken(store: Store) -> set[tuple[str, str]]:
-    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {_fingerprint(image.parent, image.params) for image in edits}
 
 
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
@@ -339,12 +332,6 @@ def adopted(store: Store, model: str) -> Version | None:
     """Returns the adopted editor version if it belongs to the model; None where the model draws without one."""
     version = store.adopted(Role.EDITOR)
     return version if version is not None and version.model == model else None
-
-
-def _seconds(workplace: Workplace, model: str, rows: Sequence[PlanRow]) -> float | None:
-    """Returns the predicted seconds of the rows, from the model's newest finished drawing job; None without one."""
-    walked = sum(timing.edited(workplace, model, EditParams.from_json(row.params)) for row in rows)
-    return timing.drawn(workplace, model) * walked or None
 
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, cycle, zip_longest
 
@@ -173,7 +173,12 @@ def _spread(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask
 
     With `again` it yields only pairs that were requested before, without it only new ones.
     """
-    possible = ((source, edit) for edit in edits for source in turn.sources if not _shows(source, edit.expects))
+    possible = (
+        (source, edit)
+        for edit in edits
+        for source in turn.sources
+        if any(source.tags.get(name) != value for name, value in edit.expects.items())
+    )
     left = {(s.id, edit.words) for s, edit in possible if ((s.id, edit.words) in turn.asked) is again}
     for edit in cycle(edits):
         if not left:
@@ -182,10 +187,6 @@ def _spread(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask
         if found is not None:
             left.discard((found.source, edit.words))
             yield found
-
-
-def _shows(source: ImageRecord, expects: Mapping[str, str]) -> bool:
-    return all(source.tags.get(name) == value for name, value in expects.items())
 
 
 def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:

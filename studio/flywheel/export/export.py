@@ -195,11 +195,17 @@ def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
     drawn = shown.pictures[0].params if shown.pictures else {}
     said = instance or desk.store.datasets.get(version.dataset).entries[0].caption
     code = snippet(spec, version.role, drawn, said, images[0] if images else "picture.png")
+    steps = version.metrics.steps or shown.step
+    if not shown.pictures:
+        told_of = "There are no previews of this LoRA."
+    elif steps == shown.step:
+        told_of = f"Drawn at step {shown.step}, by the LoRA that is here."
+    else:
+        told_of = f"Drawn at step {shown.step}; the LoRA that is here is of step {steps}."
     return (
         f"---\n{told}\n---\n\n# {face.title.format(**facts)}\n\n{face.about.format(**facts)}\n\n"
         f"{_figures(version)}\n\nIn the folder of this repository:\n\n```python\n{code}```\n\n"
-        f"{_told_of(version, shown)}"
-        + "".join(f"\n![{text}]({url})\n\n{text}\n" for text, url in zip(words, images, strict=True))
+        f"{told_of}\n" + "".join(f"\n![{text}]({url})\n\n{text}\n" for text, url in zip(words, images, strict=True))
     )
 
 
@@ -232,15 +238,6 @@ def _figures(version: Version) -> str:
         f"| {steps} | {params.rank} | {params.alpha:g} | {params.learning_rate:g} "
         f"| {params.batch_size} | {params.resolution} |"
     )
-
-
-def _told_of(version: Version, shown: _Shown) -> str:
-    """Returns a sentence that names the step of the pictures, and that of the LoRA where it differs."""
-    if not shown.pictures:
-        return "There are no previews of this LoRA.\n"
-    steps = version.metrics.steps or shown.step
-    same = f"Drawn at step {shown.step}, by the LoRA that is here.\n"
-    return same if steps == shown.step else f"Drawn at step {shown.step}; the LoRA that is here is of step {steps}.\n"
 
 
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:

@@ -143,13 +143,19 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Trains, redoes the held-out edits without and with the new LoRA, and stores the comparison in the version."""
+    """Trains, redoes the held-out edits without and with the new LoRA, and stores the comparison in the version.
+
+    A held-out edit whose source has become unreadable since the job was queued is left out, and a job event reports it.
+    """
     asked = TrainPayload.of(ctx.job)
     version = runs.follow(ctx, _previews(ctx.desk, asked.model, asked.held_out or ()))
     if ctx.job.artifacts.version not in (None, version.id):
         ctx.keep(after=())  # an extended training: these pictures are by its earlier version
     ctx.keep(version=version.id)
-    held_out = _readable(ctx)
+    for each in asked.held_out or ():
+        if trouble := ctx.store.trouble(each.source):
+            ctx.leave_out(each.source, trouble)
+    held_out = _there(ctx.store, asked.held_out or ())
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
@@ -176,18 +182,6 @@ def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
 def _held_out(desk: Desk) -> list[Triplet]:
     """Returns at most 12 held-out triplets whose source can be read, which a training is measured by."""
     return _there(desk.store, lessons(desk).held_out)[:HELD_OUT]
-
-
-def _readable(ctx: Context) -> list[Triplet]:
-    """Returns the job's held-out triplets whose source can be read.
-
-    Each source that has become unreadable since the job was queued is reported in the job's events.
-    """
-    asked = TrainPayload.of(ctx.job).held_out or ()
-    for each in asked:
-        if trouble := ctx.store.trouble(each.source):
-            ctx.leave_out(each.source, trouble)
-    return _there(ctx.store, asked)
 
 
 def adopt(desk: Desk, version_id: str) -> Version:

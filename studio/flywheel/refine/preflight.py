@@ -46,7 +46,11 @@ def look(
         *read_whole(desk, model, worded),
         *thrown_away(store, entries, held_out),
         _refused(practice.standings(desk)),
-        _measured(held_out),
+        Check(
+            "held-out edits to measure by",
+            bool(held_out),
+            f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review.",
+        ),
         *preflight.mirror(params, worded),
         *preflight.masks(store, params, worded),
         *musts,
@@ -81,9 +85,3 @@ def _refused(standings: Sequence[Standing]) -> Check:
         return Check("some edits were refused", False, hint)
     spared = f"; nothing to learn in {', '.join(able)}" if able else ""
     return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
-
-
-def _measured(held_out: Sequence[Triplet]) -> Check:
-    """Returns the check that some approved edits are held out, so that the training can be measured by them."""
-    hint = f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review."
-    return Check("held-out edits to measure by", bool(held_out), hint)

@@ -49,8 +49,9 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
     framing tag it shows, and those without such a tag; `body` takes every original, so that the face is not forgotten.
 
     `scenes` limits the pictures that an earlier version drew, because errors in them would be learned, too: `best`
-    takes no more of them than there are originals, `all` and `none` take all and none. A picture whose file cannot be
-    read is left out; the pre-flight names it.
+    takes no more of them than there are originals, first those that a human starred, then those most similar to the
+    originals; `all` and `none` take all and none. A picture whose file cannot be read is left out; the pre-flight names
+    it.
 
     Raises: BadInput for an unknown phase or an unknown choice of scenes.
     """
@@ -62,11 +63,12 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
     sources = originals if phase == "body" else [image for image in originals if _shows(image, phase)] or originals
     edited, drawn = ([image for image in _approved(store, kinds, phase) if image.id in there] for kinds in _TAUGHT)
     most = {"best": len(sources), "all": len(drawn), "none": 0}[scenes]
-    approved = [*edited, *_best(drawn, most)]
-    return [
-        *(_entry(image, _repeats(len(sources), len(approved))) for image in sources),
-        *(_entry(image, 1) for image in approved),
-    ]
+    ranked = sorted(drawn, key=lambda image: (image.star, image.likeness or 0.0), reverse=True)
+    best = {image.id for image in ranked[:most]}
+    approved = [*edited, *(image for image in drawn if image.id in best)]
+    seen = REAL_SHARE * len(approved) / ((1 - REAL_SHARE) * max(1, len(sources)))
+    repeats = max(1, math.ceil(seen - 1e-9))
+    return [*(_entry(image, repeats) for image in sources), *(_entry(image, 1) for image in approved)]
 
 
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
@@ -99,7 +101,9 @@ def preflight(
     told = [_AFTER_HEAD] if phase == "body" and not start else []
     if entries is None:
         store = desk.store
-        told += _left_out(_approved(store, _TAUGHT[1], phase), chosen)
+        drawn, kept = len(_approved(store, _TAUGHT[1], phase)), sum(each.kind is Kind.SYNTHETIC for each in chosen)
+        if kept < drawn:
+            told.append(Check(f"{f'the best {kept}' if kept else 'none'} of {drawn} approved scenes teach", True))
         told += preflights.files(store, (image.id for image in _candidates(store, phase)))
     return replace(found, checks=(*found.checks, *told))
 
@@ -200,26 +204,6 @@ def _approved(store: Store, kinds: Sequence[Kind], phase: str) -> list[ImageReco
     return [image for image in good if _shows(image, phase)]
 
 
-def _best(drawn: Sequence[ImageRecord], most: int) -> list[ImageRecord]:
-    """Returns at most `most` pictures, in their order.
-
-    Those that a human starred are taken first, then those most similar to the originals.
-    """
-    ranked = sorted(drawn, key=lambda image: (image.star, image.likeness or 0.0), reverse=True)
-    kept = {image.id for image in ranked[:most]}
-    return [image for image in drawn if image.id in kept]
-
-
-def _left_out(drawn: Sequence[ImageRecord], entries: Sequence[Entry]) -> list[Check]:
-    """Returns a passed check with the number of approved scenes that teach, where some of them are left out; else none.
-
-    It shows users why a picture that they approved is not among the entries.
-    """
-    kept = sum(entry.kind is Kind.SYNTHETIC for entry in entries)
-    told = f"the best {kept}" if kept else "none"
-    return [Check(f"{told} of {len(drawn)} approved scenes teach", True)] if kept < len(drawn) else []
-
-
 def _shows(image: ImageRecord, phase: str) -> bool:
     return not PHASES[phase] or image.tags.get("framing", "") in ("", *PHASES[phase])
 
@@ -233,9 +217,3 @@ def _entry(image: ImageRecord, repeats: int) -> Entry:
         mask=image.mask,
         crop=image.crop,
     )
-
-
-def _repeats(sources: int, approved: int) -> int:
-    if not sources:
-        return 1
-    return max(1, math.ceil(REAL_SHARE * approved / ((1 - REAL_SHARE) * sources) - 1e-9))

@@ -71,7 +71,10 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
 
     Raises: NotFound for an unknown model or start version.
     """
-    store = desk.store
+    store, begun = desk.store, list[Check]()
+    if start:
+        trouble = start_trouble(store.versions.get(start), model, params)
+        begun.append(Check(f"can go on from {store.versions.get(start).name}", trouble is None, str(trouble or "")))
     musts = (
         *mask_files(store, entries),
         *role(desk.workplace, model, Role.CHARACTER),
@@ -79,7 +82,7 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
         *_refusal("the character has a trigger word", lambda: demand_trigger(store.character)),
         *sense(params, store.character.trigger),
         *_refusal("the class can be drawn", lambda: demand_class(store.character, params, entries)),
-        *_start(store, start, model, params),
+        *begun,
     )
     checks = (
         *_checks(store.character, entries, real_share(entries)),
@@ -171,16 +174,13 @@ def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> i
 def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry], trigger: str) -> tuple[Fit, DiskUse]:
     try:
         trainer = desk.workplace.trainer(model)
-        items = tuple(_shown(desk.store, entry) for entry in entries if entry.references)
+        path = desk.store.path
+        edits = (entry for entry in entries if entry.references)  # each picture that an edit starts from takes memory
+        items = tuple(TrainItem(path(each.image), each.caption, tuple(map(path, each.references))) for each in edits)
         plan = trainer.plan(TrainRun(desk.store.folder, items, params, trigger=trigger))
         return desk.workplace.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
     except UserError as error:
         return Fit(ok=False, needed=0, budget=desk.workplace.gpu.status().budget, words=str(error)), DiskUse(0, 0)
-
-
-def _shown(store: Store, entry: Entry) -> TrainItem:
-    """Returns an edit as a training item with its references, each of which takes memory of its own."""
-    return TrainItem(store.path(entry.image), entry.caption, tuple(map(store.path, entry.references)))
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
@@ -236,14 +236,6 @@ def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
         demand()
     except BadInput as error:
         yield Check(label, False, str(error))
-
-
-def _start(store: Store, start: str, model: str, params: TrainParams) -> Iterable[Check]:
-    """Yields whether the training can start from the given version; nothing without one. Raises: NotFound."""
-    if start:
-        begun = store.versions.get(start)
-        trouble = start_trouble(begun, model, params)
-        yield Check(f"can go on from {begun.name}", trouble is None, str(trouble or ""))
 
 
 def _angles(store: Store, entries: Sequence[Entry]) -> Check:
