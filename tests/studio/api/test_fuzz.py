@@ -69,7 +69,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "format": ("lora form",),
     "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
-    "params": ("parameter", "a character has no"),
+    "params": ("parameter", "a character has no", "no model named"),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
     "import": ImportPayload,

@@ -394,6 +394,6 @@ def test_an_unknown_form_is_refused_with_those_there_are(world: Any) -> None:
 @pytest.mark.slow
 def test_the_forms_are_those_of_the_engines() -> None:
     """And the hub's, which holds one of them."""
-    from engines.training.names import FORMS as WRITTEN
+    from engines.training.module_names import FORMS as WRITTEN
 
     assert (*WRITTEN, HUB) == FORMS
