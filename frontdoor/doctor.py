@@ -59,7 +59,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
         card = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
     yield Finding(
         "card",
-        card or "nvidia-smi finds none",
+        card or "none found with nvidia-smi",
         remedy=""
         if card
         else "The embedded models run on the CPU. FLUX and Qwen-Image-Edit need a CUDA card with 24 GB; on Windows "

@@ -1,1 +1,1 @@
-"""Rules and memory. Imports neither gradio nor torch."""
+"""The studio's rules and stored records, without gradio and torch."""

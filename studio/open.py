@@ -1,4 +1,4 @@
-"""The composition root: settings in, one workplace out, with a runner for every kind of job."""
+"""The composition root: builds one workplace from the settings, with a runner for every kind of job."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def open_workplace(
     device: Device | None = None,
     runners: Mapping[str, Runner] = RUNNERS,
 ) -> Workplace:
-    """Open a data folder with its card and its queue; a new one gets the sample character.
+    """Opens a data folder with its device and its queue, and adds the sample character to a new folder.
 
-    Raises: Busy when another process holds the folder, NotFound when the card asked for is not there.
+    Raises: Busy when another process holds the folder, NotFound when the device in the settings is not there.
     """
     card_device = device or open_device(settings.device, settings.fake_bytes)
     ends = ExitStack()
@@ -83,32 +83,32 @@ def open_workplace(
 
 
 class LibraryPeaks:
-    """The library's measured peaks, as the GPU manager asks for them."""
+    """Gives the GPU manager access to the measured memory peaks that the library stores."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
 
     def get(self, key: str, default: int, /) -> int:
-        """The bytes remembered under a key."""
+        """Returns the measured peak in bytes that is stored under a key, or `default` when there is none."""
         return self._library.peaks().get(key, default)
 
     def __setitem__(self, key: str, nbytes: int, /) -> None:
         try:
             self._library.set_peak(key, nbytes)
-        except UserError as error:  # it is measured again next time; the job that measured it goes on
+        except UserError as error:  # the peak is measured again next time; the job that measured it continues
             _LOG.warning("the peak of %s could not be stored: %s", key, error)
 
 
 class _Log(RotatingFileHandler):
-    """The log's file; what a full disk refuses of it is said on the console instead."""
+    """The log's file handler; a record that the disk refuses is written to stderr instead."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say one line; the work goes on."""
+        """Writes the record to stderr as one line instead of raising."""
         sys.stderr.write(f"{self.format(record)}\n")
 
 
 def _log_to(settings: Settings) -> Callable[[], None]:
-    """Send the log of studio and engines to a file that stays small; answers the call that ends it."""
+    """Writes the log of studio, engines and tabs to rotating files of 2 MiB; returns a function that ends this."""
     make_folder(settings.log_file.parent)
     handler = _Log(
         settings.log_file, maxBytes=_LOG_BYTES, backupCount=3, encoding="utf-8", delay=True, errors="backslashreplace"

@@ -1,4 +1,4 @@
-"""What a user may set once, for good."""
+"""The settings that a user makes once for a whole session."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MODELS = "~/.cache/flenwheel/models"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Typed settings; paths are values that travel, never module constants."""
+    """The settings of one studio; `data_root` is the data folder, `assets` the folder of the program's own files."""
 
     data_root: Path
     assets: Path
@@ -28,9 +28,10 @@ class Settings:
 
     @classmethod
     def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
-        """The user's settings: `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE` overrule the defaults, `home` the former.
+        """Returns settings from the environment variables `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`.
 
-        Raises: NotFound when nothing says where the characters live.
+        `home` is used instead of `FLENWHEEL_HOME` when it is given.
+        Raises: NotFound when neither names a folder and the user has no home folder.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)
@@ -39,29 +40,29 @@ class Settings:
                 f"There is no home folder for {wanted}: HOME is not set, and this user has none.",
                 "Set HOME, or say where the characters live: FLENWHEEL_HOME, or studio --home FOLDER.",
             )
-        # A user without a home folder has the models beside the characters.
+        # A user without a home folder keeps the models below the data folder.
         models = _of_user(Path(_MODELS)) or found / "models"
         device = os.environ.get("FLENWHEEL_DEVICE", "auto")
         return cls(data_root=found.resolve(), assets=assets, device=device, models_dir=models)
 
     @property
     def budget_bytes(self) -> int:
-        """The card budget in bytes."""
+        """Returns the memory budget of the device in bytes."""
         return int(self.budget_gib * _GIB)
 
     @property
     def fake_bytes(self) -> int:
-        """The size of a fake card in bytes."""
+        """Returns the memory size of a fake device in bytes."""
         return int(self.fake_gib * _GIB)
 
     @property
     def log_file(self) -> Path:
-        """Where the studio writes down what went wrong."""
+        """Returns the path of the studio's log file."""
         return self.data_root / "logs" / "flenwheel.log"
 
 
 def _of_user(path: Path) -> Path | None:
-    """A path with `~` written out; None where there is no such user or no home folder."""
+    """Returns a path with `~` expanded; None when the user or its home folder does not exist."""
     try:
         return path.expanduser()
     except RuntimeError:

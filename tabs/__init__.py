@@ -1,1 +1,1 @@
-"""Widgets only: what the user sees of the studio."""
+"""The studio's web pages: Gradio widgets and their handlers, without the rules of the studio."""

@@ -1,4 +1,4 @@
-"""The studio on one screen: who is being grown, the rail, six tabs, and the strip that is always in sight."""
+"""The studio's page: the choice of the character, the rail, six tabs, and the status strip."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 RETRY_S = 5.0
 _UPLOADS = "GRADIO_TEMP_DIR"
-SESSIONS = 48  # pages and calls that are remembered, about 0.7 MiB each: a person's windows, and what scripts ask
-UPLOAD_BYTES = 8 << 30  # one file: a large dataset's zip
-# A call, by the page or by script; a painted picture of 100 megapixels; a dataset in one request.
+SESSIONS = 48  # sessions of pages and calls that are kept, about 0.7 MiB each: a person's windows, and scripts' calls
+UPLOAD_BYTES = 8 << 30  # the largest uploaded file: a large dataset's zip
+# The limits fit a call of the page or of a script, a painted picture of 100 megapixels, and a dataset's upload.
 LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/upload": 2 * UPLOAD_BYTES}
 
 
 def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
-    """The whole studio as one Blocks app; all its handlers are private, the scripted surface is not."""
+    """Returns the studio's page as one Blocks app; its handlers are private, the scripted surface is public."""
     link = sharing or ReviewLink(workplace)
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
     with demo:
@@ -90,12 +90,12 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
 
 
 def _hidden() -> gr.Textbox:
-    """A value that the browser holds: a studio that was restarted in between finds it as it was."""
+    """Returns a hidden text field, whose value the browser holds, so that it survives a restart of the studio."""
     return gr.Textbox(visible="hidden")
 
 
 def launch(workplace: Workplace, port: int = 0) -> Running:
-    """Serve the studio on this machine; `close()` also takes a review link down.
+    """Serves the studio on this machine; closing the result also closes a review link.
 
     Raises: Busy and BadInput for a port that cannot be had.
     """
@@ -123,7 +123,7 @@ def launch(workplace: Workplace, port: int = 0) -> Running:
 
 
 def _upload_below(pages: Path) -> Callable[[], None]:
-    """Tell Gradio where uploads may lie, each app in a folder of its own. Returns the call that takes it back."""
+    """Sets Gradio's folder for uploads; returns a function that restores the former one."""
     before = os.environ.get(_UPLOADS)
     os.environ[_UPLOADS] = str(pages)
 
@@ -137,19 +137,19 @@ def _upload_below(pages: Path) -> Callable[[], None]:
 
 
 def open_folders(workplace: Workplace) -> list[Path]:
-    """The only folders that the page may give files from: pictures, and the LoRAs that were written for other tools."""
+    """Returns the folders whose files the page may serve: pictures, thumbnails and exported files."""
     folders = [workplace.store(each.id).folder.resolve() for each in workplace.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 
 
-# ── what moves the page ─────────────────────────────────────────────────────────────────────────
+# ── updates of the page ─────────────────────────────────────────────────────────────────────────
 
 
 def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable[..., list[Any]]:
-    """What looks at the store: it answers what differs from what the page shows.
+    """Returns the handler of the page's timer, which returns updates where the store differs from what the page shows.
 
-    The page sends what it shows (`seen` of the head, `drawn` of each tab), so that an answer that was lost on the way
-    is given again. A drawing that does not come is asked for anew every few seconds.
+    The page sends what it shows (`seen` of the head, `drawn` of each tab), so that a lost update is sent again. A
+    drawing that does not arrive is requested again every RETRY_S seconds.
     """
     names = [name for name, _ in TABS]
 
@@ -180,24 +180,24 @@ def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the head of a page shows: the store's fingerprint, the strip's digest, the running job's step."""
+    """The state that the head of a page shows: the store's fingerprint, the strip's digest, the running job's step."""
 
     stamp: str = ""
     strip: str = ""
     beat: str = ""
 
     def written(self) -> str:
-        """Return it as the text that the page keeps."""
+        """Returns the state as the text that the page keeps."""
         return json.dumps(dataclasses.astuple(self))
 
     @classmethod
     def read(cls, text: str) -> _Seen:
-        """Return what a page kept; a new page has kept nothing."""
+        """Reads the state from the text that a page keeps; the text of a new page is empty."""
         return cls(*json.loads(text)) if text else cls()
 
 
 def known_characters(workplace: Workplace) -> list[tuple[str, str]]:
-    """Returns the name and the id of each character, as the choice at the top shows them."""
+    """Returns the name and the id of each character for the drop-down at the top of the page."""
     sound = {each.id for each in workplace.library.sound()}
     known = workplace.library.characters()
     return [(each.name if each.id in sound else f"{each.name} (damaged)", each.id) for each in known]
@@ -212,15 +212,15 @@ def _switch(workplace: Workplace) -> Callable[[str], str]:
 
 
 def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """A click in the strip; says what came of it where the strip itself does not show it."""
+    """Handles a click in the status strip; returns a notice where the strip itself does not show the effect."""
     return status.handle(desk.workplace, data)
 
 
-# ── the two forms of the head ───────────────────────────────────────────────────────────────────
+# ── the two forms at the top ─────────────────────────────────────────────────────────────────────
 
 
 class _Forms:
-    """New character, and the review link; the browser opens and closes them."""
+    """The forms for a new character and for the review link, which the browser opens and closes."""
 
     def __init__(self, workplace: Workplace) -> None:
         self.made = _hidden()
@@ -238,7 +238,7 @@ class _Forms:
             self.told = html(elem_id="share-told")
 
     def wire(self, link: ReviewLink, shell: Shell, share: gr.Button, look: Callable[[Any], Any]) -> None:
-        """Connect the buttons."""
+        """Connects the buttons of both forms with their handlers."""
 
         def shared(state: dict[str, Any]) -> tuple[str, Any]:
             return share_panel(state), gr.update(visible=state["live"])
@@ -269,13 +269,13 @@ def open_link(link: ReviewLink, desk: Desk, hours: float | None) -> Json:
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
-    """Make a character; answers its id, at which the page goes there, and the emptied name."""
+    """Creates a character; returns its id, to which the page then switches, and an empty name for the form."""
     made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
 def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
-    """Make a character and stand on it; `models` are its generator, editor and scorer.
+    """Creates a character, selects it in the settings and returns its id; `models` are generator, editor and scorer.
 
     Raises: BadInput, NotFound.
     """
@@ -287,7 +287,7 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
 
 
 def share_panel(state: dict[str, Any]) -> Markup:
-    """What to send to a reviewer, or that nothing is open."""
+    """Returns the panel with the address and password for a reviewer, or the note that no link is open."""
     if not state.get("live"):
         return looks.empty("No review link is open. A reviewer sees the queue and can vote, nothing else.")
     rows = [

@@ -1,4 +1,4 @@
-"""Curate: pictures come in, get words, and show what is still missing."""
+"""The Curate tab: imports pictures, edits their captions and tags, and shows the coverage."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FIRST = (
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     chosen, shown, note = gr.State(""), gr.State(PAGE), gr.State("")
     place, filled = gr.State(""), gr.State(())
     with gr.Row(elem_classes="fl-two"):
@@ -97,7 +97,7 @@ def build(page: Page) -> None:
 
 
 def _add_pictures() -> tuple[gr.Accordion, gr.File, gr.UploadButton, gr.Textbox, gr.Button]:
-    """Lays out the drop zone, the choice of a folder, and a path on this machine."""
+    """Lays out the drop zone, the choice of a folder, and the field for a path on this machine."""
     with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as add, gr.Row(equal_height=True):
         files = gr.File(
             label="Drop 10 to 20 pictures of one character here",
@@ -112,13 +112,13 @@ def _add_pictures() -> tuple[gr.Accordion, gr.File, gr.UploadButton, gr.Textbox,
     return add, files, pick, folder, take
 
 
-# ── what comes in ───────────────────────────────────────────────────────────────────────────────
+# ── importing ────────────────────────────────────────────────────────────────────────────────────
 
 
 def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
-    """The drop zone fills a character's empty page and is a bar over its pictures; in between it stays as it was put.
+    """Opens the drop zone for a character without pictures and folds it for one with pictures; else leaves it as it is.
 
-    `place` is the character and whether it had pictures when the zone was last put.
+    `place` is the character's id and whether it had pictures when the zone was last opened or folded.
     """
     store = desk.store
     here = bool(store.select(_USABLE) or store.select(trashed=True))
@@ -129,16 +129,16 @@ def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
 
 
 def offer_undo(desk: Desk) -> Any:
-    """The button that brings back what was trashed last, while there is something to bring back."""
+    """Shows the undo button with the number of pictures trashed last; hides it when there are none."""
     count = len(desk.store.last_thrown())
     return gr.update(visible=count > 0, value=f"Undo trash ({count})")
 
 
-# ── what is there ───────────────────────────────────────────────────────────────────────────────
+# ── the gallery and the open picture ─────────────────────────────────────────────────────────────
 
 
 def find(store: Store, kind: str, words: str) -> list[ImageRecord]:
-    """The pictures that a filter lets through, newest last."""
+    """Returns the pictures that match a filter and all words of a search, newest last."""
     kinds = SHOWN[kind]
     found = store.select(trashed=True) if kinds == () else store.select(kinds or _USABLE)
     wanted = words.lower().split()
@@ -151,7 +151,7 @@ def find(store: Store, kind: str, words: str) -> list[ImageRecord]:
 
 
 def badges(record: ImageRecord) -> Markup:
-    """Returns a picture's state in small words."""
+    """Returns a picture's state as small labels."""
     own = record.kind is Kind.SOURCE
     plain = own and record.state is Verdict.PENDING and not (record.star or record.crop or record.mask)
     return view(
@@ -166,7 +166,7 @@ def badges(record: ImageRecord) -> Markup:
 
 
 def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, note: str = "") -> tuple[Markup, Markup]:
-    """Returns the gallery below the note of what was just done, and a running caption job."""
+    """Returns the gallery below the note of the last action, and the progress of a running caption job."""
     store = desk.store
     found = find(store, kind, words)
     busy = progress_line(active_job(desk, "caption"))
@@ -194,7 +194,7 @@ def _nothing(store: Store, kind: str, words: str) -> Markup:
 
 
 def draw_cover(desk: Desk) -> Markup:
-    """Returns the coverage grid, the framings, and the checklist."""
+    """Returns the coverage grid, the framings and the checklist."""
     coverage = curate.coverage(desk)
     framings = {name: coverage.framings.get(name, 0) for name in FRAMINGS}
     grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
@@ -206,7 +206,7 @@ def draw_cover(desk: Desk) -> Markup:
 
 
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
-    """Returns one picture, large, and what is known of it; what is in the trash is open among the trash alone."""
+    """Returns a picture, large, and its facts; a picture in the trash is shown only while the trash is shown."""
     store = desk.store
     record = _opened(store, chosen, kind)
     if record is None:
@@ -253,7 +253,7 @@ def _family(store: Store, record: ImageRecord) -> Markup:
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """The caption editor's values for the chosen picture, whose it is, and what it was filled with."""
+    """Returns the values of the caption form for the chosen picture: caption, tags, id, confirmation, filled values."""
     record = _opened(desk.store, chosen, kind)
     if record is None:
         return ["", *("" for _ in TAGS), "", wording.sign(), ()]
@@ -262,7 +262,7 @@ def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
 
 
 def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
-    """The same where the store holds other words than the form was filled with, say the captioner's."""
+    """Returns the values of the caption form when the store's values differ from the filled ones, else skips."""
     record = _opened(desk.store, chosen, kind)
     if (wording.values(record) if record else ()) == filled:
         return [gr.skip() for _ in range(len(TAGS) + 4)]
@@ -274,11 +274,13 @@ def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
     return None if record is None or (record.trashed and kind not in ("", "Trash")) else record
 
 
-# ── what a user does with it ────────────────────────────────────────────────────────────────────
+# ── actions ──────────────────────────────────────────────────────────────────────────────────────
 
 
 def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int, note: str = "") -> tuple[str, int, str]:
-    """A click in the gallery or on the open picture: open one, close it, or do something with all that are selected."""
+    """Handles a click in the gallery or on the open picture; returns the open picture, the number shown, a note.
+
+    An act opens or closes a picture, shows more, undoes the trash, or applies to all selected pictures."""
     store, picks, act = desk.store, list(data.get("picks", [])), data.get("act")
     if act == "open":
         return str(data.get("id", "")), shown, ""
@@ -308,33 +310,33 @@ def _thrown(count: int) -> Markup:
 
 
 def caption_missing(desk: Desk) -> None:
-    """Let the captioner write all captions that no human wrote."""
+    """Queues the captioning of all pictures that no person or captioner has captioned."""
     captions.submit_caption(desk)
 
 
 def caption_one(desk: Desk, chosen: str) -> None:
-    """Let the captioner write this caption again, over a human's too: it was asked for."""
+    """Queues a new caption for a picture, which replaces also a human's caption."""
     captions.submit_caption(desk, ids=[chosen], overwrite_human=True)
 
 
 def toggle_star(desk: Desk, chosen: str) -> None:
-    """Star a picture, or take the star away."""
+    """Stars a picture, or removes its star."""
     store = desk.store
     store.update_image(chosen, star=not store.images.get(chosen).star)
 
 
 def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
-    """Trash the open picture; nothing is open then."""
+    """Moves the open picture into the trash; returns that no picture is open, and a note."""
     desk.store.trash([chosen])
     return "", _thrown(1)
 
 
 def undo_trash(desk: Desk) -> Markup:
-    """Brings back what was trashed last, and returns the words for it."""
+    """Undoes the last move into the trash and returns the note about it."""
     back = desk.store.undo_trash()
     return view("curate", "done", words=f"{looks.plural(len(back), 'picture')} brought back", undo=False)
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancel the job whose button was clicked."""
+    """Cancels the job whose button was clicked."""
     desk.workplace.jobs.cancel(str(data.get("job", "")))

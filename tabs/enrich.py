@@ -1,4 +1,4 @@
-"""Enrich: a plan of edits, its cost before it starts, and results beside their sources as they come."""
+"""The Enrich tab: plans edits, shows their cost before they start, and their results beside their sources."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tabs.common.looks import view
 from tabs.common.shell import Page, active_job, html, progress_line
 
 TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
-KNOBS = (  # of EditParams, as they are laid out
+KNOBS = (  # fields of EditParams in the order of the layout
     (
         Knob("steps", number("Steps (0: the model's own)", precision=0)),
         Knob("true_cfg", number("True CFG (0: the model's own)")),
@@ -37,7 +37,7 @@ PLAN_ROWS = 40
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     chosen, shown = gr.State(""), gr.State(PAIRS)
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
@@ -82,7 +82,7 @@ def build(page: Page) -> None:
 
 
 def fill_choices(desk: Desk, sources: list[str] | None, model: str | None) -> list[Any]:
-    """The pictures and editors that a plan can be made of."""
+    """Returns the choices of source pictures and editors for a plan."""
     store = desk.store
     usable = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
     choices = [(each.name or looks.describe(each) or each.id[:8], each.id) for each in usable]
@@ -104,7 +104,7 @@ def make_plan(
     model: str | None,
     *knobs: float | bool | None,
 ) -> EnrichPlan:
-    """Returns the plan that the widgets describe; `knobs` are the values of KNOBS, written into each row."""
+    """Returns the plan for the widgets' values; `knobs` are the values of KNOBS for every row. Raises: BadInput."""
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
     return enrich.plan(
@@ -121,7 +121,7 @@ def make_plan(
 
 
 def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
-    """Returns what the plan would cost, and its rows."""
+    """Returns the plan's cost and its rows."""
     store = desk.store
     if not store.select(Kind.SOURCE):
         add = looks.go("Add pictures in Curate", "Curate")
@@ -140,7 +140,7 @@ def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
 
 
 def run_plan(desk: Desk, *knobs: Any) -> None:
-    """Queue the plan."""
+    """Queues the plan's edits. Raises: BadInput for an empty plan."""
     plan = make_plan(desk, *knobs)
     if not plan.rows:
         raise BadInput("The plan is empty.", "Choose more kinds of edits, or more sources.")
@@ -152,7 +152,7 @@ def run_plan(desk: Desk, *knobs: Any) -> None:
 
 
 def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
-    """Returns the edits, newest first, each beside its source; and the running job."""
+    """Returns the edits, newest first, each beside its source, and the progress of the running job."""
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
     made = list(reversed(store.select(Kind.ENRICHED)))
@@ -171,7 +171,7 @@ def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
 
 
 def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
-    """Returns one edit: source, result, words, likeness, and what can be done with it; a click opens it large."""
+    """Returns one edit: source, result, instruction, similarity and buttons; a click opens it large."""
     return view(
         "enrich",
         "pair",
@@ -185,20 +185,20 @@ def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
 
 
 def standing(record: ImageRecord) -> Markup:
-    """Returns how like the character an edit is, and what a human said of it."""
+    """Returns an edit's similarity to the character and its verdict."""
     scored, value = looks.latest_score(record)
     verdict, tone = looks.WORDS[record.state], looks.TONES[record.state]
     return view("enrich", "standing", scored=scored, value=value, verdict=verdict, tone=tone)
 
 
 def instruction(record: ImageRecord) -> str:
-    """The words of an edit, or the caption of what came in as a correction."""
+    """Returns the instruction of an edit, or the caption of a picture that no edit made."""
     edited = record.params_kind == EditParams.__name__
     return EditParams.kept(record.params).headline() if edited else record.caption
 
 
 def large(store: Store, record: ImageRecord) -> Markup:
-    """Returns one edit over its source, with a handle between them."""
+    """Returns one edit and its source in one frame, with a handle between them."""
     words, result = looks.describe(record), looks.full(store, record.id)
     if record.parent:
         shown = looks.compare(looks.full(store, record.parent, record.source_crop), result, words)
@@ -208,7 +208,9 @@ def large(store: Store, record: ImageRecord) -> Markup:
 
 
 def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
-    """A click on a result: again with a new seed, with other words, or show more."""
+    """Handles a click on a result; returns the open edit and the number shown.
+
+    An act opens an edit, queues it again with a new seed, or shows more."""
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "more":
         return chosen, shown + PAIRS
@@ -221,7 +223,7 @@ def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tu
 
 
 def fill_retry(desk: Desk, chosen: str) -> list[Any]:
-    """The edit that was opened, large, with its words to be bettered."""
+    """Returns the values of the retry panel: the open edit, large, and its instruction."""
     if not chosen:
         return [gr.update(visible=False), "", ""]
     store = desk.store
@@ -230,7 +232,7 @@ def fill_retry(desk: Desk, chosen: str) -> list[Any]:
 
 
 def retry_words(desk: Desk, chosen: str, words: str) -> str:
-    """Try an edit again with other words."""
+    """Queues an edit again with another instruction and closes the panel. Raises: BadInput."""
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
     enrich.retry(desk, chosen, {"instruction": words.strip()})
@@ -238,10 +240,10 @@ def retry_words(desk: Desk, chosen: str, words: str) -> str:
 
 
 def close_retry(desk: Desk) -> str:
-    """Nothing is to be tried again."""
+    """Closes the retry panel."""
     return ""
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancel the job whose button was clicked."""
+    """Cancels the job whose button was clicked."""
     desk.workplace.jobs.cancel(str(data.get("job", "")))

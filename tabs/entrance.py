@@ -1,4 +1,4 @@
-"""The review link's door: nothing behind it hears of a request before a login, and of few requests after it."""
+"""The login of the review link: no request reaches the app before a login, and only the needed ones after it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tabs.common.looks import esc
 
 USER = "reviewer"
-GUEST = "flen.guest"  # where in a request's scope the guest's name stands
-_PATIENCE = 5  # wrong passwords of one client that are answered at once: people mistype
-_DELAY_S = 0.5  # for each further one
+GUEST = "flen.guest"  # the key of the guest's name in a request's scope
+_PATIENCE = 5  # wrong passwords of one client that are refused without a delay
+_DELAY_S = 0.5  # before the refusal of each further one
 _CLIENTS = 1_000
 _WORDS = "Enter the name and password that came with the link."
 _WRONG = "That name or password is not right. Copy both from the message that the link came in."
 _ENDED = "This review link has ended. Thank you for your help."
-# All that the reviewer's page asks for: itself, Gradio's scripts, its own handlers, and that it is still open.
+# The paths that the reviewer's page needs: itself, Gradio's scripts, its handlers, and its heartbeat.
 _FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/")
 _FILES = ("/", "/favicon.ico", "/config", "/theme.css", "/gradio_api/theme.css", "/gradio_api/info")
 _CALL = "/gradio_api/run/predict"
@@ -35,40 +35,41 @@ _NOTHING = JSONResponse("Not found", 404)
 
 
 class Term:
-    """How long a link is open: until it expires or is ended. Whoever holds its lock sees it stay as it is."""
+    """The term of a link, which is open until it expires or is ended; `end` waits while another thread holds `lock`."""
 
     def __init__(self, expires: datetime) -> None:
         self.lock = threading.Lock()
         self._expires, self._ended = expires, False
 
     def __call__(self) -> bool:
-        """Whether the link is open."""
+        """Returns whether the link is open."""
         return not self._ended and datetime.now(UTC) < self._expires
 
     def end(self) -> None:
-        """Close it now; a vote that is being written is finished first, and none is begun after it."""
+        """Ends the term; a vote that holds the lock is finished first, and no later vote is accepted."""
         with self.lock:
             self._ended = True
 
 
 class Door:
-    """Who knows the password is let in, while the link is open."""
+    """The check of a login: the right user and password, while the link is open."""
 
     def __init__(self, password: str, alive: Callable[[], bool]) -> None:
         self._password, self._alive = password, alive
 
     def __call__(self, user: str, password: str) -> bool:
-        """Whether to let in."""
+        """Returns whether a login is accepted."""
         right = hmac.compare_digest(password.encode(), self._password.encode()) and user == USER
         return right and self._alive()
 
 
 class Entrance:
-    """An app behind a login of its own.
+    """An ASGI app behind a login.
 
-    Each login is a guest of its own, `guest:LINK.NUMBER`: nobody takes another's votes back, and agreement between two
-    can be told. Wrong passwords are answered late, per client; a right one is let in at once, whatever others do.
-    A body that is no call of the page (`is_call`) finds nothing, for Gradio would print a traceback for it.
+    Each login is a separate guest, `guest:LINK.NUMBER`, so that nobody can undo another guest's votes, and the
+    agreement of two guests can be measured. Wrong passwords are refused with a delay per client; a right one is
+    accepted at once. A body that is no call of the page (`is_call`) gets a 404, for which Gradio would print a
+    traceback.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Entrance:
         self._wrong: OrderedDict[str, int] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer strangers here; hand a guest's request on, with the guest's name in its scope."""
+        """Answers requests without a login; passes a guest's request on, with the guest's name in its scope."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -109,7 +110,7 @@ class Entrance:
         return JSONResponse({"detail": "Not authenticated"}, 401)
 
     async def _login(self, request: Request) -> Response:
-        """What Gradio's own login answers to scripts; a browser's form is led to the page."""
+        """Handles a login: scripts get the response of Gradio's own login, browsers are redirected to the page."""
         given = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         browser = "text/html" in request.headers.get("accept", "")
         client = request.client.host if request.client else ""
@@ -126,7 +127,7 @@ class Entrance:
         return answer
 
     def _delay(self, client: str) -> float:
-        """Seconds to let a client wait after one more wrong password."""
+        """Counts a wrong password of a client and returns the seconds to delay the refusal."""
         self._wrong[client] = count = self._wrong.pop(client, 0) + 1
         if len(self._wrong) > _CLIENTS:
             self._wrong.popitem(last=False)
@@ -138,7 +139,7 @@ class Entrance:
 
 
 def _again(request: Request, receive: Receive) -> Receive:
-    """A body that was read is handed on as one piece; after it comes what the client does next."""
+    """Returns a receive function that replays a POST's body, which was already read, as one message."""
     if request.method != "POST":
         return receive
     waiting = True
@@ -154,7 +155,7 @@ def _again(request: Request, receive: Receive) -> Receive:
 
 
 def open_to_guests(method: str, path: str) -> bool:
-    """Whether the reviewer's page needs what is asked for."""
+    """Returns whether the reviewer's page needs a method and path."""
     if method == "POST":
         return path.rstrip("/") == _CALL
     return method in ("GET", "HEAD") and (path in _FILES or path.startswith(_FOLDERS))

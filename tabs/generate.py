@@ -1,4 +1,4 @@
-"""Generate: new scenes with a version, the identity filter, and the model card."""
+"""The Generate tab: draws pictures with a version, filters them by identity, and runs the model card."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tabs.common.knobs import Knob, first_block_cache, given, lay_out, marked, n
 from tabs.common.looks import view
 from tabs.common.shell import Page, Said, active_job, html, progress_line
 
-KNOBS = (  # of GenerateParams, as they are laid out
+KNOBS = (  # fields of GenerateParams in the order of the layout
     (
         Knob("seed", number("First seed", precision=0)),
         Knob("steps", number("Steps (0: its own)", precision=0)),
@@ -42,7 +42,7 @@ _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "o
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     shown = gr.State(PAGE)
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
@@ -93,7 +93,7 @@ def build(page: Page) -> None:
 
 
 def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
-    """Versions, a first prompt, and the cards there are."""
+    """Returns the choices of versions and cards, and a first prompt where the field is empty."""
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
     in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
@@ -130,7 +130,7 @@ def _card_name(store: Store, run: CardRun) -> str:
 
 
 def _version_id(store: Store, version: str | None) -> str:
-    """The version that a choice means, "" for the base model."""
+    """Returns the id of a chosen version, "" for the base model."""
     if version in (None, "", IN_USE):
         adopted = store.adopted(Role.CHARACTER)
         return adopted.id if adopted else ""
@@ -138,13 +138,13 @@ def _version_id(store: Store, version: str | None) -> str:
 
 
 def draw_about(desk: Desk, version: str | None) -> Markup:
-    """Returns which model draws, and what it is."""
+    """Returns the description of the model that a version draws with."""
     spec = generate.model_spec(desk, _version_id(desk.store, version))
     return view("generate", "about", spec=spec, own=spec.params(GenerateParams))
 
 
 def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> Markup:
-    """Returns time and memory, stage by stage, before anything starts."""
+    """Returns the time and the memory of each stage for the widgets' values, before a job starts."""
     chosen = _version_id(desk.store, version)
     items = make_items(desk, what, prompt or "a picture", chosen, *knobs)
     fit, seconds = generate.preflight(desk, items, chosen)
@@ -157,7 +157,7 @@ def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: f
 def make_items(
     desk: Desk, what: str, prompt: str, version: str, count: float | None, *knobs: float | None
 ) -> list[GenerateParams]:
-    """Returns what the widgets ask for, one item a picture; `knobs` are the values of KNOBS."""
+    """Returns the items to draw for the widgets' values, one per picture; `knobs` are the values of KNOBS."""
     n, asked = 1 if count is None else int(count), given(KNOBS, knobs)
     if what == SCENES:
         return generate.scene_items(desk, n, version, **asked)
@@ -167,18 +167,18 @@ def make_items(
 
 
 def draw_pictures(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> None:
-    """Queues the pictures."""
+    """Queues the pictures for the widgets' values."""
     chosen = _version_id(desk.store, version)
     generate.submit(desk, make_items(desk, what, prompt, chosen, *knobs), chosen)
 
 
 def start_card(desk: Desk, version: str | None) -> None:
-    """Queue the model card of a version."""
+    """Queues the model card of a version."""
     card.submit(desk, _version_id(desk.store, version))
 
 
 def draw_results(desk: Desk, shown: int) -> tuple[Markup, Markup]:
-    """Returns what was drawn, newest first; what the filter set aside stays visible, dim."""
+    """Returns the drawn pictures, newest first, and the running job's progress; pictures set aside are shown dimmed."""
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
@@ -215,12 +215,12 @@ def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
 
 
 def results_act(desk: Desk, data: dict[str, Any], shown: int) -> int:
-    """Show more."""
+    """Handles the button that shows more pictures; returns the number to show."""
     return shown + PAGE if data.get("act") == "more" else shown
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancel the job whose button was clicked."""
+    """Cancels the job whose button was clicked."""
     desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
@@ -228,14 +228,14 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
 
 
 def read_floor(desk: Desk) -> Any:
-    """Where the filter stands, once there is something to filter."""
+    """Returns the identity filter's threshold, once there are pictures to filter."""
     if not desk.store.select(Kind.SYNTHETIC):
         return gr.skip()
     return min(max(round(generate.threshold(desk), 2), 0.0), 1.0)
 
 
 def move_floor(desk: Desk, floor: float) -> None:
-    """Move the filter; pictures that nobody judged yet follow."""
+    """Sets the identity filter's threshold and applies it to the pictures without a verdict."""
     generate.set_threshold(desk, float(floor))
 
 
@@ -243,7 +243,7 @@ def move_floor(desk: Desk, floor: float) -> None:
 
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
-    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and a paired comparison."""
+    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and its comparison with the card `against`."""
     store = desk.store
     if not which:
         return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
@@ -263,7 +263,7 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
 
 
 def rate_line(run: CardRun) -> Markup:
-    """Returns the first-try rate of the cells that could be judged, with its interval, against the target."""
+    """Returns the first-try rate of the judged cells, with its interval and the target."""
     found = card.summary(run)
     tone, reached = _GOALS[found.goal]
     return view(
@@ -279,20 +279,20 @@ def rate_line(run: CardRun) -> Markup:
 
 
 def judged_words(rate: Rate) -> str:
-    """Returns `18 of 20 judged cells right, 3 unknown`."""
+    """Returns a rate as text: `18 of 20 judged cells right, 3 unknown`."""
     unknown = f", {rate.unknown} unknown" if rate.unknown else ""
     return f"{rate.k} of {rate.judged} judged cells right{unknown}"
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
-    """Returns two cards compared on the same cells and seeds."""
+    """Returns the comparison of two cards on the same cells and seeds."""
     pair = card.compare(before, after)
     names = {"before": _card_name(store, before), "after": _card_name(store, after)}
     return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
 
 
 def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
-    """Returns a picture with its verdict; `label` where its column does not say what it shows."""
+    """Returns a cell's picture with its outcome; `label` names the cell where its column does not."""
     if cell is None:
         return view("generate", "no_cell")
     mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
@@ -311,7 +311,7 @@ def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """A click on a card: a cell's outcome overruled, or edits queued of all that it missed."""
+    """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
     if which and data.get("act") == "overrule":
         overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":
@@ -324,7 +324,7 @@ def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None
 
 
 def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
-    """A human's word on a cell; the same word again takes it back, and the machine's stands."""
+    """Sets a human's verdict on a cell; the same verdict again removes it, so that the judge's holds."""
     cells = desk.store.cards.get(which).cells
     human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
     card.set_human(desk, which, cell, seed, None if human is right else right)

@@ -1,4 +1,4 @@
-"""What is turned away before an app reads it: what another website sent, and bodies that are too large."""
+"""The guard of an ASGI app: refuses requests from other websites, and bodies that are too large."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MIB = 1 << 20
-_SITES = ("", "same-origin", "none")  # Sec-Fetch-Site: no browser, the page itself, the address bar
+_SITES = ("", "same-origin", "none")  # values of Sec-Fetch-Site: no browser, the page itself, the address bar
 _READS = ("GET", "HEAD")
 
 
 class Guard:
-    """An app behind two rules; scripts, which send no Origin, pass the first.
+    """An ASGI app behind two rules; scripts, which send no Origin, pass the first.
 
-    A request with an `Origin` must come from the very address that it is sent to, or from one of `names`, and one that
-    changes something must not be marked by the browser as another site's. A body may have `limits[path]` bytes, else
-    `limits[""]`: its announced length counts, and what really arrives.
+    A request with an `Origin` must come from the address that it is sent to, or from one of `names`, and a request
+    that changes data must not be marked by the browser as another site's. A body may have `limits[path]` bytes, else
+    `limits[""]`; both its announced length and the received bytes are checked.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int], names: Collection[str] = ()) -> None:
         self._app, self._limits, self._names = app, limits, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 403 or 413, or hand on to the app."""
+        """Answers 403 or 413, or passes the request to the app."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -45,23 +45,23 @@ class Guard:
 
 
 def foreign(method: str, headers: Headers, names: Collection[str] = ()) -> bool:
-    """Whether a browser says that another website sent this request."""
+    """Returns whether a browser marks a request as sent by another website."""
     if "origin" in headers:
-        sender = headers["origin"].partition("://")[2].lower()  # "null", a page that hides where it is from, has none
+        sender = headers["origin"].partition("://")[2].lower()  # "null", from a page that hides its origin, has none
         if not sender or sender not in (headers.get("host", "").lower(), *names):
             return True
     return method not in _READS and headers.get("sec-fetch-site", "") not in _SITES
 
 
 class _TooLarge(HTTPException):
-    """A body grew over its limit while it came; FastAPI answers this itself where it reads the body."""
+    """The error for a body that exceeds its limit while it arrives; FastAPI answers it where it reads the body."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(413, _too_large(limit))
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
-    """The body as it comes. Raises: _TooLarge."""
+    """Returns a receive function that counts the body's bytes. Raises: _TooLarge when they exceed the limit."""
     arrived = 0
 
     async def counted() -> Message:

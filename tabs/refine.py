@@ -1,4 +1,4 @@
-"""Editor Refinement: what reviews taught, an editor LoRA trained on it, and whether it got better."""
+"""The Editor Refinement tab: the triplets from reviews, the editor's LoRA training, and its comparison."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGE = 30
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     shown, filled = gr.State(PAGE), gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
@@ -63,11 +63,11 @@ def build(page: Page) -> None:
     page.act(versions, versions_act, [], [written])
 
 
-# ── what reviews taught ─────────────────────────────────────────────────────────────────────────
+# ── triplets from reviews ─────────────────────────────────────────────────────────────────────────
 
 
 def draw_counts(desk: Desk) -> Markup:
-    """Returns how many lessons there are, and task by task how the editor stands with the reviewers."""
+    """Returns the numbers of triplets, and for each task how many edits reviewers accepted."""
     lessons = refine.lessons(desk)
     figures = view(
         "refine",
@@ -83,7 +83,7 @@ def draw_counts(desk: Desk) -> Markup:
 
 
 def draw_standings(desk: Desk) -> Markup:
-    """Returns every task as reviewers found it, the weakest first, and the way to better it."""
+    """Returns each task's accepted and reviewed edits, the weakest task first, and the button to practise it."""
     found = practice.standings(desk)
     if not found:
         return Markup()
@@ -102,7 +102,7 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Practise what is weak, or write the triplets for another trainer; answers what was done."""
+    """Handles a click: queues practice edits, or exports the triplets for another trainer; returns a note of it."""
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
     rows = practice.plan(desk).rows
@@ -112,7 +112,7 @@ def counts_act(desk: Desk, data: dict[str, Any]) -> str:
 
 
 def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
-    """Returns source, the wrong edit where there was one, and what the editor should have made, lesson by lesson."""
+    """Returns the triplets, newest first: the source, the wrong edit where there is one, and the right result."""
     store = desk.store
     wanted = SHOWN[kind]
     found = [each for each in refine.triplets(desk) if wanted is None or each.golden is wanted]
@@ -124,7 +124,7 @@ def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
 
 
 def triplet_card(store: Store, triplet: Triplet) -> Markup:
-    """Returns one lesson as pictures and words."""
+    """Returns one triplet as pictures with its instruction."""
     edited = store.images.get(triplet.result).source_crop
     shots = [
         (triplet.source, edited, "source"),
@@ -141,7 +141,7 @@ def triplet_card(store: Store, triplet: Triplet) -> Markup:
 
 
 def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
-    """Show more lessons."""
+    """Handles the button that shows more triplets; returns the number to show."""
     return shown + PAGE if data.get("act") == "more" else shown
 
 
@@ -149,25 +149,25 @@ def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
 
 
 def fill_knobs(desk: Desk, filled: str) -> list[Any]:
-    """The preset of the character's editor, once: what the user set stays as long as the editor does."""
+    """Returns the defaults of the character's editor when the editor has changed; else the user's values stay."""
     name = desk.store.character.editor
     fresh = FORM.preset(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
     return [name, *fresh]
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """What can be learned beside another resolution."""
+    """Returns the sizes that can be trained beside a resolution."""
     return training.smaller_sizes(resolution, chosen)
 
 
 def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
-    """The character's editor and its own training preset, with what the user set on top."""
+    """Returns the character's editor and its default training parameters with the user's values set on top."""
     name = desk.store.character.editor
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
 def draw_preflight(desk: Desk, *values: Any) -> str:
-    """Everything to know before the card is taken, each trouble with its remedy."""
+    """Returns the pre-flight of the training: its needs, and each problem with its remedy."""
     name, params = settle(desk, *values)
     found = refine.preflight(desk, params, name)
     golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
@@ -181,19 +181,19 @@ def draw_preflight(desk: Desk, *values: Any) -> str:
 
 
 def start_training(desk: Desk, *values: Any) -> None:
-    """Queue the editor's training."""
+    """Queues the editor's training."""
     name, params = settle(desk, *values)
     refine.submit(desk, params, name)
 
 
 def draw_live(desk: Desk) -> str:
-    """The newest editor training: where it stands, and its loss."""
+    """Returns the panel of the newest editor training, with its progress and loss; "" without one."""
     jobs = jobs_of(desk, "refine")
     return run.panel(desk.workplace, jobs[0], runs.progress(desk.workplace, jobs[0].id)) if jobs else ""
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """What any run can be asked."""
+    """Handles a click in the panel of the run; see `run.act`."""
     return run.act(desk.workplace, data)
 
 
@@ -201,7 +201,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the editor's versions, newest first, each with its before and after."""
+    """Returns the editor's versions, newest first, each with its comparison of held-out edits."""
     panels = []
     for version in reversed(desk.store.versions.find(role=Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
@@ -215,7 +215,7 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def before_after(store: Store, version: Version) -> Markup:
-    """Returns the held-out edits made again, with and without the LoRA, on the same seeds."""
+    """Returns the held-out edits, redone with and without the LoRA on the same seeds."""
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
         return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
@@ -224,5 +224,5 @@ def before_after(store: Store, version: Version) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopt an editor version or leave it, or write its LoRA; answers what was written."""
+    """Adopts or retires an editor version, or exports its LoRA; returns a notice, or the link to the file."""
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

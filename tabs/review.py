@@ -1,4 +1,4 @@
-"""Review: one picture, one decision, keyboard first."""
+"""The Review tab: shows one picture at a time for a verdict by keyboard or button."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SAID = (
 )
 HISTORY = 14
 PREFETCH = 5
-AHEAD = 200  # pictures whose order the page knows, so that no key has to wait for us
+AHEAD = 200  # pictures whose order the page holds, so that no key waits for the studio
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     opened, skipped = gr.State(""), gr.State(())
     reasons, mending = gr.State(()), gr.State("")
     heard, said = gr.State(("", 0)), gr.State("")
@@ -88,9 +88,9 @@ def draw(
     heard: tuple[str, int] = ("", 0),
     said: str = "",
 ) -> Markup:
-    """The picture to decide, what it was made from, what was asked, and the verdicts; and the order that follows.
+    """Returns the stage: the picture to decide with its source, instruction and verdicts, and the pictures after it.
 
-    `heard` is the last message whose keys are done, `said` what could not be done of them.
+    `heard` is the last message whose keys were handled, `said` the errors of its keys as text.
     """
     store = desk.store
     queue = upcoming(desk, skipped)
@@ -137,25 +137,25 @@ def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> Markup:
 
 
 def _files(store: Store, pictures: list[ImageRecord]) -> str:
-    """Returns the pictures that the page may come to, in order, as it finds them: JSON of ids and addresses."""
+    """Returns pictures in order as JSON for the page's script: [id, URL] each, "" for a file that cannot be read."""
     files = [(each.id, looks.full(store, each.id, each.crop)) for each in pictures]
     return json.dumps([[image, looks.file_url(file) if file else ""] for image, file in files])
 
 
 def standing(store: Store) -> list[ImageRecord]:
-    """The pictures of your verdicts that can be taken back, the last one last."""
+    """Returns the pictures of the owner's verdicts that can be undone, the latest last."""
     last = [each for each in store.decisions.all() if not each.undone and each.reviewer == review.OWNER]
     found = [store.images.peek(each.image) for each in last[-AHEAD:]]
     return [each for each in found if each is not None]
 
 
 def verdict_words(name: str) -> str:
-    """A verdict as its button says it."""
+    """Returns the label of a verdict's button."""
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """The next pictures; those that were skipped come last."""
+    """Returns the next pictures to review; skipped ones come last."""
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
@@ -163,7 +163,7 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 
 
 def tally(store: Store) -> Markup:
-    """Returns how much is left, how fast it goes, and what was said so far."""
+    """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
     decisions = [each for each in store.decisions.all() if not each.undone]
     said = Counter(each.verdict for each in decisions)
     speed, mend = per_minute(decisions), unmended(store)
@@ -179,14 +179,14 @@ def tally(store: Store) -> Markup:
 
 
 def unmended(store: Store) -> list[ImageRecord]:
-    """Edits that need a correction and have none yet."""
+    """Returns the edits with the verdict `needs_correction` that have no correction yet."""
     mended = {each.wrong for each in store.triplets.all()}
     found = store.select(state=Verdict.NEEDS_CORRECTION)
     return [each for each in found if each.parent and each.id not in mended]
 
 
 def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.0) -> float:
-    """The pace of the last decisions; pauses of more than a minute don't count."""
+    """Returns the decisions per minute of the last `window` ones, without pauses over `pause_s`; 0 for too few."""
     times = [datetime.fromisoformat(each.created) for each in decisions[-window:]]
     gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
     gaps = [gap for gap in gaps if gap <= pause_s]
@@ -196,7 +196,7 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
 
 
 def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
-    """Returns the source and the nearest reference, what was asked for, the likeness, and why it is shown now."""
+    """Returns the panel beside a picture: source, nearest original, instruction, similarity, the queue's reason."""
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s")] if source else []
     shots += [(looks.full(store, reference.id, reference.crop), "reference", "r")] if reference else []
@@ -213,7 +213,7 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
 
 
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
-    """The original to compare with: the one it is most like, or else the one with most of the same tags."""
+    """Returns the original to compare a picture with: the most similar one, or else one with most tags in common."""
     known = _get(store, shown.nearest)
     if known and not known.trashed and known.id != shown.parent:
         return known
@@ -228,7 +228,7 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
 
 
 def history(store: Store) -> Markup:
-    """Returns the last decisions; a click opens one again."""
+    """Returns the last decisions; a click opens a picture again."""
     last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
     shots = [
         (each.image, looks.TONES[each.verdict], looks.WORDS[each.verdict], looks.thumb(store, each.image))
@@ -266,10 +266,10 @@ State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 
 
 class Hearing:
-    """What came from the pages so far: a message that is sent twice, or again after a reload, counts once."""
+    """The messages of keys from the pages; a message that is sent twice, or again after a reload, is handled once."""
 
     def __init__(self) -> None:
-        self._last: dict[str, int] = {}  # page -> number of its last message
+        self._last: dict[str, int] = {}  # token of a page -> number of its last message
 
     def keys(
         self,
@@ -282,9 +282,9 @@ class Hearing:
         heard: tuple[str, int],
         said: str,
     ) -> tuple[Any, ...]:
-        """The keys of one message in the order in which they were pressed, each on the picture it was meant for.
+        """Handles the keys of one message in their order, each on the picture that was shown when it was pressed.
 
-        One that cannot be done stops none of the others; it is said on the page.
+        A key that fails does not stop the others; its error is shown on the page.
         """
         token, number = str(data.get("token", "")), int(data.get("n", 0))
         hand, refused = (opened, skipped, reasons, mending), []
@@ -307,7 +307,7 @@ def act(
     reasons: tuple[str, ...],
     mending: str,
 ) -> State:
-    """A key or a button of the stage; answers what is open, skipped, given as reasons, being mended."""
+    """Handles a key or button of the stage; returns the open picture, the skipped, the reasons, the one to correct."""
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:
         verdict = VERDICTS[name][2]
@@ -334,7 +334,7 @@ def act(
 
 
 def undo(desk: Desk, meant: str) -> str:
-    """Take the owner's last verdict back; answers its picture. Raises: NotFound, BadInput if it is not `meant`'s."""
+    """Undoes the owner's last verdict; returns its picture. Raises: NotFound, BadInput if it is not that of `meant`."""
     store = desk.store
     with store.transaction():
         last = standing(store)

@@ -1,4 +1,4 @@
-"""The review-only app: a queue and three verdicts behind a password; no path, name or endpoint of the studio."""
+"""The review-only app: a queue and three verdicts behind a password, without the studio's paths or endpoints."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _MEANING = (
     ("Needs correction", "nearly: one thing is wrong that somebody could mend."),
     ("Reject", "it is not the same {subject}, or much is wrong."),
 )
-Heard = tuple[str, int]  # a page, and the number of the last message that came from it
+Heard = tuple[str, int]  # the token of a page, and the number of its last message
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:
-    """The page that a reviewer sees; after the link has ended (`alive` is false) it answers nothing more."""
+    """Returns the reviewer's page as a Blocks app; after the link has ended (`alive` is false) it shows only that."""
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
         skipped, heard = gr.State(()), gr.State(("", 0))
@@ -71,7 +71,7 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
 
 def is_call(body: bytes) -> bool:
-    """Whether this is what the page sends: one of its two handlers, its two inputs, and what was clicked."""
+    """Returns whether a body is a call of the page: one of its two handlers, two inputs, and the click's data."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -84,12 +84,12 @@ def is_call(body: bytes) -> bool:
 
 
 def closed() -> str:
-    """What is left when the link has ended."""
+    """Returns the page after the link has ended."""
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
 def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> Markup:
-    """Returns what the character looks like, the next picture, what was asked, and the buttons."""
+    """Returns the page: pictures of the character, the next picture, its instruction, and the buttons."""
     return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, skipped))
 
 
@@ -116,12 +116,12 @@ def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> Markup:
 
 
 def _ids(ids: list[str]) -> str:
-    """Returns pictures as the page's script takes them, without an address: a reviewer sees only what was sent."""
+    """Returns pictures as JSON for the page's script, without URLs, because a reviewer can request no file."""
     return json.dumps([[each, ""] for each in ids])
 
 
 def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
-    """Returns the picture that an edit was made from; for one drawn from nothing, originals of the character."""
+    """Returns the source of an edit; for a picture without a source, originals of the character."""
     if shown.parent:
         words, pictures = "Made from this picture", [_picture(store, shown.parent, shown.source_crop, "source")]
     else:
@@ -135,13 +135,13 @@ def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
 
 
 def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """What this reviewer sees next; skipped ones last."""
+    """Returns the next pictures of a reviewer; skipped ones only when no others are left."""
     found = review.next(desk, reviewer=reviewer, count=len(skipped) + 1)
     return [each for each in found if each.id not in skipped] or found
 
 
 def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...]) -> tuple[str, ...]:
-    """One vote, skip or undo; only a picture that waits in the queue can be voted on."""
+    """Handles one vote, skip or undo and returns the skipped pictures; only a picture in the queue can be voted on."""
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:
         if act == "undo":
@@ -152,18 +152,18 @@ def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ..
             elif act == "skip":
                 return (*(each for each in skipped if each != image), image)
     except UserError:
-        # A reviewer is told nothing of the studio's inside; the page simply shows what is left.
+        # A reviewer sees no error of the studio; the page shows the pictures that are left.
         return skipped
     return skipped
 
 
 def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = False) -> Markup:
-    """Returns a part of a picture inside the page, without its metadata: a reviewer can ask the server for no file."""
+    """Returns a picture's crop as inline data without metadata, because a reviewer can request no file."""
     if not image_id:
         return Markup()
     try:
         picture = cut(store.open_whole(image_id), crop)
-    except UserError:  # a reviewer is told nothing of the studio's folders
+    except UserError:  # the error names folders of the studio
         return looks.empty("This picture cannot be shown. Please skip it; the owner can see why.")
     picture.thumbnail((SIDE, SIDE))
     kept = io.BytesIO()
@@ -172,7 +172,7 @@ def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = Fal
 
 
 def _thumbnail(store: Store, original: ImageRecord) -> Markup:
-    """Returns an original as it was cropped, small; nothing for a picture whose file is gone."""
+    """Returns the thumbnail of an original as cropped; nothing where its file cannot be read."""
     with suppress(UserError):
         return _inline(store.thumb(original.id, original.crop).read_bytes(), "the character")
     return Markup()

@@ -1,4 +1,4 @@
-"""The scripted surface under its explicit names: what gradio_client calls is `studio.api.api`, nothing else."""
+"""The registration of the scripted surface with Gradio: gradio_client calls the functions of `studio.api.api`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file
 
 
 def register(api: Api) -> None:
-    """Publishes every name of `API_NAMES`; files may be paths on this machine, or uploaded by the client."""
+    """Registers every function of `API_NAMES` with Gradio; files may be paths on this machine, or client uploads."""
     for name in API_NAMES:
         call: Call = getattr(api, name)
         published = _with_uploads(call, _UPLOADS[name]) if name in _UPLOADS else call
@@ -35,7 +35,7 @@ def register(api: Api) -> None:
 
 
 def _with_uploads(call: Call, argument: str) -> Call:
-    """Returns a call that takes uploads, too, where `argument` names a file or a list of files."""
+    """Returns a call that accepts uploads, too, for the file or list of files in `argument`."""
     place, many = list(signature(call).parameters).index(argument), argument == "files"
 
     @wraps(call)
@@ -52,12 +52,14 @@ def _with_uploads(call: Call, argument: str) -> Call:
 
 
 def _path(value: Any) -> Any:
-    """Returns the path of an upload; any other value as it is, for the call to judge."""
+    """Returns the path of an upload; returns any other value unchanged, which the call then checks."""
     return local_path(value) if isinstance(value, dict) and isinstance(value.get("path"), str) else value
 
 
 def by_names(api: Api) -> Handler:
-    """Returns the handler of a request by names that lacks an argument or has an unknown one: the call refuses it."""
+    """Returns the handler of a TypeError for a request by names, which lacks an argument or has an unknown one.
+
+    The handler returns the call's own refusal with status 422."""
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         name = str(request.path_params.get("api_name", ""))
@@ -69,7 +71,7 @@ def by_names(api: Api) -> Handler:
             signature(call).bind(**given)
         except TypeError:
             return JSONResponse(call(**given), 422)
-        raise error  # the arguments are as they should be: the error is another one
+        raise error  # the arguments fit, so the error has another cause
 
     return answer
 
@@ -77,7 +79,7 @@ def by_names(api: Api) -> Handler:
 def local_path(file: Any) -> str:
     """Returns the path of a file that a script named or uploaded.
 
-    Raises: BadInput for what is no file, and for an upload that does not lie where uploads go.
+    Raises: BadInput for a value that is no file, and for an upload outside the folder of uploads.
     """
     if isinstance(file, str):
         return file

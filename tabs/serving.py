@@ -1,4 +1,4 @@
-"""How the two apps are served: on this machine alone, each with a folder of its own for files, and how they end."""
+"""The server of the two apps: it listens on this machine alone, and each app has its own folder for files."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 HERE = "127.0.0.1"
 _OTHER_PORT = "Give --port another number, from 1024 to 65535; 0 picks a free one."
-_PATIENCE_S = 5.0  # for a handler that goes on working: the process may end without it
-_GRACE_S = 1.0  # for requests that are being answered when an app ends
+_PATIENCE_S = 5.0  # to wait for a handler that still runs; the process may end without it
+_GRACE_S = 1.0  # for requests under way when an app ends
 
 
 @dataclass(frozen=True)
 class Running:
-    """An app that is being served."""
+    """A running app with its address, its server and its thread."""
 
     url: str
     demo: gr.Blocks
     port: int
     server: Server
     thread: threading.Thread
-    ends: tuple[Callable[[], object], ...] = ()  # what else has to end with it
+    ends: tuple[Callable[[], object], ...] = ()  # called first when it closes
 
     def close(self) -> None:
-        """Stop serving: within about a second nobody is listened to any more."""
+        """Stops the app; its port is closed within about a second."""
         for end in self.ends:
             end()
         self.demo._queue.close()  # type: ignore[no-untyped-call]  # Gradio gives it no types
@@ -57,10 +57,10 @@ class Running:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn in a thread; at its end a request that is not answered in time, or only half sent, is dropped."""
+    """A Uvicorn server for a thread; its shutdown drops requests that are unanswered in time or half received."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen no more, let answers go out for a moment, then close every connection."""
+        """Stops listening, waits a second for responses under way, then closes every connection."""
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -74,9 +74,9 @@ class Server(uvicorn.Server):
 
 
 def listen(port: int) -> socket.socket:
-    """A socket that listens on this machine alone; port 0 is a free one.
+    """Returns a socket that listens on this machine alone; port 0 picks a free port.
 
-    Raises: BadInput for a port that cannot be had, Busy for one that another program listens on.
+    Raises: BadInput for a port that cannot be opened, Busy for one that another program uses.
     """
     try:
         return socket.create_server((HERE, port))
@@ -98,12 +98,11 @@ def serve(
     handlers: Mapping[type[Exception], Handler] | None = None,
     **more: Any,
 ) -> Running:
-    """Serve an app in the background behind its door; its files lie in `cache`, its last `sessions` pages in memory.
+    """Serves an app in a thread, wrapped by `door`, with its files in `cache` and its last `sessions` pages in memory.
 
-    `handlers` answer requests on which Gradio raises one of these errors.
-
-    Gradio's own `launch` calls the app back over HTTP, which a proxy in the environment breaks; here nothing is
-    called. Raises: UserError when the server does not start.
+    `handlers` answer requests on which Gradio raises one of these errors. Gradio's own `launch` calls the app over
+    HTTP, which fails behind a proxy in the environment; this function makes no such call.
+    Raises: UserError when the server does not start.
     """
     port = int(listener.getsockname()[1])
     handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}
@@ -125,8 +124,8 @@ def serve(
     )
     inner = cast(App, cast(Mount, outer.routes[-1]).app)  # Gradio mounts itself last
     demo.app = demo.server_app = inner
-    demo.has_launched = True  # from now on Gradio looks where files come from
-    demo.config = demo.get_config_file()  # with the theme, which mounting sets after it
+    demo.has_launched = True  # from now on Gradio checks the paths of files
+    demo.config = demo.get_config_file()  # again, because mounting sets the theme after it
     inner.state_holder = Sessions(demo, sessions)
     cache.mkdir(parents=True, exist_ok=True)
     inner.uploaded_file_dir = str(cache)
@@ -144,5 +143,5 @@ def serve(
 
 
 async def _unknown(request: Request, error: Exception) -> PlainTextResponse:
-    """What is not there is said in a line, not in a traceback a request."""
+    """Answers a request for an unknown endpoint with 404, so that it does not print a traceback."""
     return PlainTextResponse("Not found", 404)

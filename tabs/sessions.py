@@ -1,4 +1,4 @@
-"""What the server keeps of each open page: a bounded number of them, and never one that is at work."""
+"""The server's session states of open pages: a bounded number, from which no session with a running call is dropped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import gradio as gr
 from fastapi import HTTPException
 from gradio.state_holder import SessionState, StateHolder
 
-_REMEMBERED = 10_000  # names of pages that were let go of, to tell them when they come back
+_REMEMBERED = 10_000  # ids of dropped pages, which are answered 410 when they return
 
 
 class Sessions(StateHolder):
-    """Gradio's memory of pages and calls, with room for `capacity`; the one used longest ago makes room.
+    """Gradio's sessions of pages and calls, at most `capacity`; the one used longest ago is dropped first.
 
-    A session costs about 0.7 MiB in the studio. A page that comes back after its place was taken is answered 410 and
-    loads itself again (`assets/ui/again.js`): its widgets would otherwise act on another character than it shows.
+    A session takes about 0.7 MiB in the studio. A page that returns after its session was dropped is answered 410 and
+    reloads itself (`assets/ui/again.js`): its widgets would otherwise act on another character than it shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:
@@ -31,9 +31,9 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
     def update(self, session_id: str) -> None:
-        """Move a session to the fresh end, and make room: calls of scripts go first, then pages.
+        """Marks a session as the latest used and drops the excess ones: calls of scripts first, then pages.
 
-        A session whose call is being worked on stays.
+        A session with a running call is not dropped.
         """
         with self.lock:
             if session_id in self.session_data:
@@ -48,11 +48,11 @@ class Sessions(StateHolder):
                     self._let_go.append(each)
                 del self.session_data[each]
                 self.time_last_used.pop(each, None)
-            # Gradio keeps the results of its last 2,000 calls that nobody fetched, and the names of all: no longer.
+            # Gradio keeps the results of its last 2,000 unfetched calls, and the ids of all calls; these are removed.
             queue = self._queue
             for each in queue.pending_event_ids_session.keys() - queue.pending_messages_per_session.keys() - at_work:
                 del queue.pending_event_ids_session[each]
 
     def _is_page(self, session_id: str) -> bool:
-        """Whether a session holds what widgets remember; a script's call remembers nothing that could be missed."""
+        """Returns whether a session holds the state of a page's widgets; a script's call has no state."""
         return bool(self.session_data[session_id].state_data)

@@ -1,4 +1,4 @@
-"""The review link: a second app on its own port, with its own door, folder and expiry, and a tunnel to it."""
+"""The review link: the review-only app on its own port, with its own login, folder and expiry, and a public tunnel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tabs.serving import HERE, Running, listen, serve
 
 Json = dict[str, Any]
 LONGEST_H = 72.0
-SESSIONS = 64  # open pages of reviewers; each has two widgets, so it is small
+SESSIONS = 64  # sessions of reviewers' pages, which are small: two widgets each
 LIMITS = {"": 64 << 10, "/login": 4 << 10}
 _NO_TUNNEL = (
     OSError,
@@ -42,6 +42,8 @@ _NO_TUNNEL = (
 
 @dataclass(frozen=True)
 class _Open:
+    """The state of an open review link."""
+
     running: Running
     password: str
     expires: datetime
@@ -51,7 +53,7 @@ class _Open:
 
 
 class ReviewLink:
-    """Opens and closes the review-only app; at most one is open."""
+    """The review link of the studio, which opens and closes the review-only app; at most one is open."""
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace
@@ -59,7 +61,7 @@ class ReviewLink:
         self._lock = threading.RLock()
 
     def start(self, character_id: str, hours: float = 24.0) -> Json:
-        """Open the link for one character's queue.
+        """Opens the link for one character's queue, closing an open one, and returns its state.
 
         Raises: BadInput for a length that is not between a minute and three days.
         """
@@ -70,7 +72,7 @@ class ReviewLink:
             self.stop()
             expires = datetime.now(UTC) + timedelta(hours=hours)
             password, term, names = secrets.token_urlsafe(24), Term(expires), set[str]()
-            # Asked for from inside a handler of the studio's app: Gradio must not take the new app for a part of it.
+            # This runs in a handler of the studio's app; a new context keeps Gradio from nesting the new app in it.
             running = contextvars.Context().run(self._serve, character_id, password, term, names)
             timer = threading.Timer(hours * 3600, self.stop)
             timer.daemon = True
@@ -81,7 +83,7 @@ class ReviewLink:
             return self.state()
 
     def stop(self) -> Json:
-        """Close tunnel and app; nothing happens when none is open. No vote counts from the first line on."""
+        """Closes the tunnel and the app of an open link, refusing votes at once; returns whether one was open."""
         if opened := self._open:
             opened.term.end()
         with self._lock:
@@ -94,15 +96,15 @@ class ReviewLink:
                 tunneling.CURRENT_TUNNELS.remove(tunnel)
             opened.running.close()
         was_live, opened = opened is not None, None
-        gc.collect()  # an app holds itself in circles, and with it event loops, each with open files
+        gc.collect()  # an app is part of reference cycles, which hold event loops with open files
         return {"live": False, "was_live": was_live}
 
     def live(self) -> bool:
-        """Whether a link is open now."""
+        """Returns whether a link is open now."""
         return self._open is not None
 
     def state(self) -> Json:
-        """What to tell the reviewer, and until when."""
+        """Returns the address, user, password and expiry of the open link, or that none is open."""
         with self._lock:
             if self._open is None:
                 return {"live": False}
@@ -141,7 +143,7 @@ class ReviewLink:
 
 
 def local_time(moment: datetime) -> str:
-    """A moment as a clock on this computer's wall shows it: `Tuesday 1 December, 03:04`."""
+    """Returns a time as text in this machine's time zone: `Tuesday 1 December, 03:04`."""
     here = moment.astimezone()
     return f"{here:%A} {here.day} {here:%B}, {here:%H:%M}"
 

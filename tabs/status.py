@@ -1,4 +1,4 @@
-"""What is always in sight: the rail with the next step, and the strip with the card and the queue."""
+"""The parts of the page that are always visible: the rail with the next step, and the strip with GPU and queue."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DISMISSED = "dismissed"
 
 
 def rail(desk: Desk, asked: str = "") -> Markup:
-    """Returns the rail; the next step stands out, with a sentence why."""
+    """Returns the rail of a character's stages, with the next step marked and its reason."""
     if not desk.id:
         return looks.empty("Create your first character with the button above.")
     if trouble := desk.workplace.library.trouble(desk.id):
@@ -30,7 +30,7 @@ def rail(desk: Desk, asked: str = "") -> Markup:
 
 
 def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
-    """Returns the card, the running job, the queue, what can be resumed, and whether a review link is open."""
+    """Returns the status strip: GPU, running job, queue, a job that can be resumed, and an open review link."""
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())
     lost = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
@@ -100,9 +100,9 @@ def _offered(job: Job) -> Markup:
 
 
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """A click in the strip; says what follows where that takes a while.
+    """Handles a click in the status strip; returns a notice where the effect takes a while, else None.
 
-    Raises: UserError.
+    Raises: UserError for an unknown act, NotFound, BadInput.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":

@@ -1,4 +1,4 @@
-"""Train: what will be learned, whether it fits, the loss and the samples while it runs, and the versions."""
+"""The Train tab: the settings and pre-flight of a training, its loss and samples while it runs, and the versions."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DIGITS = 4
 
 
 def build(page: Page) -> None:
-    """Lay out the tab."""
+    """Lays out the tab and connects its handlers."""
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
             phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
@@ -75,11 +75,11 @@ def build(page: Page) -> None:
     page.act(versions, versions_act, [], [written])
 
 
-# ── before ──────────────────────────────────────────────────────────────────────────────────────
+# ── before a training ────────────────────────────────────────────────────────────────────────────
 
 
 def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]:
-    """The models that can be trained, and at first the preset of one."""
+    """Returns the choices of trainable models, and at first the chosen model's default values."""
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     chosen = model if model in [value for _, value in choices] else desk.store.character.generator
     values = [gr.skip()] * len(KNOBS) if steps else preset(desk, chosen)
@@ -87,35 +87,35 @@ def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]
 
 
 def fill_starts(desk: Desk, start: str | None) -> Any:
-    """The versions that a training can go on from; until one is chosen, the one in use."""
+    """Returns the choices of versions to continue from; the default is the version in use."""
     versions = [each for each in desk.store.versions.all() if each.role is Role.CHARACTER]
     choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
     return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
 
 
 def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -> str:
-    """The version that a choice means; "" for none."""
+    """Returns the id of the version to continue from; "" for none."""
     return train.usual_start(desk, model, params) if start == USUAL else start or ""
 
 
 def preset(desk: Desk, model: str | None) -> list[Any]:
-    """A model's own training parameters, as the widgets show them."""
+    """Returns a model's default training parameters as the widgets show them."""
     return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """What can be learned beside another resolution."""
+    """Returns the sizes that can be trained beside a resolution."""
     return training.smaller_sizes(resolution, chosen)
 
 
 def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParams]:
-    """The model and its parameters: its own preset, with what the user set on top, in the order of `KNOBS`."""
+    """Returns the model and its default parameters with the user's `values`, in the order of `KNOBS`, set on top."""
     name = model or desk.store.character.generator
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
 def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
-    """Everything to know before the card is taken, each trouble with its remedy."""
+    """Returns the pre-flight of the training: its needs, and each problem with its remedy."""
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     found = train.preflight(desk, params, name, phase=phase, start=begun, scenes=scenes)
@@ -129,22 +129,22 @@ def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model
 
 
 def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> None:
-    """Queue the training."""
+    """Queues the training."""
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes)
 
 
 def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
-    """Write the zip for another trainer; answers where it lies."""
+    """Writes the zip for another trainer; returns its path with a link to download it."""
     return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk))
 
 
-# ── while it runs ───────────────────────────────────────────────────────────────────────────────
+# ── during a training ────────────────────────────────────────────────────────────────────────────
 
 
 def draw_live(desk: Desk) -> tuple[Markup, Markup]:
-    """The newest training: where it stands and its loss; and below, its samples."""
+    """Returns the panel of the newest training, with its progress and loss, and the panel of its samples."""
     jobs = jobs_of(desk, "train")
     if not jobs:
         words = "No training yet. When the pre-flight is green, “Train” makes the first version."
@@ -156,7 +156,7 @@ def draw_live(desk: Desk) -> tuple[Markup, Markup]:
 
 
 def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
-    """Returns the previews of each step in one row, and beside them what the checkpoint of that step is worth."""
+    """Returns the previews of each step in one row, with the figures of that step's checkpoint."""
     if not samples:
         return Markup()
     columns = sorted({each.index for each in samples})
@@ -176,7 +176,7 @@ def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Se
 
 
 def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
-    """Returns a checkpoint in a few figures, and the way to make a version of it."""
+    """Returns the figures of a checkpoint, and the button that makes a version of it."""
     if choice is None:
         return view("train", "step", number=step)
     made = store.versions.get(choice.version).name if choice.version else ""
@@ -185,18 +185,18 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """What any run can be asked, or a version of a checkpoint."""
+    """Handles a click in the panel of the run, or makes a version of the chosen checkpoint; returns a notice."""
     if data.get("act") != "choose":
         return run.act(desk.workplace, data)
     made = choosing.keep_at(desk.workplace, str(data.get("job", "")), int(data.get("step", 0)))
     return Said(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
 
 
-# ── after ───────────────────────────────────────────────────────────────────────────────────────
+# ── after a training ─────────────────────────────────────────────────────────────────────────────
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """The character's versions, newest first."""
+    """Returns the panel of the character's versions, newest first; nothing without versions."""
     store = desk.store
     versions = store.versions.find(role=Role.CHARACTER)
     if not versions:
@@ -205,7 +205,7 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def version_table(store: Store, versions: Sequence[Version]) -> Markup:
-    """Versions with what they learned from, and the way to use or leave them."""
+    """Returns a table of versions with the figures of their trainings, and buttons to export, adopt and retire them."""
     rows = []
     for each in reversed(versions):
         known = each.metrics
@@ -220,7 +220,7 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopt a version or leave it, or write its LoRA; answers what was written."""
+    """Adopts or retires a version, or exports its LoRA; returns a notice, or the link to the file. Raises: NotFound."""
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

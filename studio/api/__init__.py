@@ -1,1 +1,1 @@
-"""The scripted surface: every name that gradio_client can call."""
+"""The scripted surface: the functions that gradio_client can call."""

@@ -1,4 +1,4 @@
-"""How the scripted surface answers: plain JSON, with expected failures told rather than raised."""
+"""The results of the scripted surface: plain JSON, with expected failures returned rather than raised."""
 
 from __future__ import annotations
 
@@ -32,24 +32,26 @@ P = ParamSpec("P")
 K = TypeVar("K", bound=Params)
 E = TypeVar("E", bound=StrEnum)
 
-Answer = Json  # of a scripted call, as it goes over the wire
+Answer = Json  # the result of a scripted call as it is sent to the client
 
-_FEW = 5  # of many unknown names that are told
+_FEW = 5  # the number of unknown names that an error message lists
 
-Id = Annotated[str, MaxLen(200)]  # an id, or a name out of a few
-File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system takes a NUL
+Id = Annotated[str, MaxLen(200)]  # an id, or a name from a fixed list
+File = Annotated[str, MinLen(1), MaxLen(4096), StringConstraints(pattern=r"^[^\x00]*$")]  # no system allows a NUL
 Ids = Annotated[list[Id], MaxLen(100_000)]
 Lines = Annotated[list[Line], MaxLen(100)]
 Files = Annotated[list[Annotated[str, MaxLen(4096)]], MaxLen(100_000)]
 Prompts = Annotated[list[Words], MaxLen(10_000)]
 Seeds = Annotated[list[Whole], MaxLen(100)]
-Knobs = dict[str, Any]  # of a scripted call: parameters by name, which `Params.from_json` checks
+Knobs = dict[str, Any]  # a scripted call's parameters by name, which `Params.from_json` checks
 Rows = Annotated[list[dict[str, Any]], MaxLen(10_000)]
-Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # of rows, of steps, a place in a list
+Count = Annotated[Whole, Ge(0), Le((1 << 31) - 1)]  # a number of rows or steps, or an index in a list
 
 
 def answers(function: Callable[P, Json]) -> Callable[P, Json]:
-    """Check the arguments and add `ok`; a UserError becomes {"ok": false, "error": {code, message, hint}}."""
+    """Wraps a scripted call: checks its arguments, adds `ok` to its result, and returns a UserError as JSON.
+
+    A failure has the form {"ok": false, "error": {code, message, hint}}."""
     checked = validate_call(function)
     names = tuple(signature(function).parameters)
     kinds = get_type_hints(function, include_extras=True)
@@ -80,7 +82,7 @@ def refusal(error: UserError) -> Json:
 
 
 def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any]) -> BadInput:
-    """A wrong argument by its name, whether it came by name or by place."""
+    """Returns the error for a wrong argument, named by its parameter, whether it was passed by name or by position."""
     first, *inner = found["loc"]
     known = [name for name in names if name != "self"]
     if found["type"].startswith("unexpected") or (isinstance(first, int) and first >= len(names)):
@@ -93,18 +95,20 @@ def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any])
 
 
 def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
-    """A model's defaults with a caller's knobs on top, names, kinds and bounds checked. Raises: BadInput."""
+    """Returns a model's default parameters with the caller's values set on top.
+
+    Raises: BadInput when a name is unknown, or a value has the wrong type or is out of bounds."""
     return spec.params(kind, **(given or {}))
 
 
 def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse names that would be ignored. Raises: BadInput naming the known ones."""
+    """Raises BadInput, which lists the known names, when `given` holds a name that is not in `known`."""
     if unknown := sorted(map(shortened, set(given) - set(known))):
         raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
 
 
 def member(name: str, kind: type[E], value: str) -> E:
-    """Returns an enum's member by its value. Raises: BadInput naming the argument and the known ones."""
+    """Returns an enum's member by its value. Raises: BadInput that names the argument and lists the known values."""
     try:
         return kind(value)
     except ValueError:
@@ -113,9 +117,10 @@ def member(name: str, kind: type[E], value: str) -> E:
 
 
 def picture(store: Store, image: ImageRecord) -> Json:
-    """A record as scripts see it, with where its files lie on the studio's machine; `trouble` says where one does not.
+    """Returns a picture's record as JSON with the paths of its file and thumbnail on the studio's machine.
 
-    No key is named `path`: gradio_client takes any dict with one for a file to download.
+    `trouble` holds the error message when a file cannot be used, else "". No key is named `path`: gradio_client
+    treats any dict with such a key as a file to download.
     """
     files = {"file_path": "", "thumb_path": "", "trouble": ""}
     try:
@@ -127,20 +132,20 @@ def picture(store: Store, image: ImageRecord) -> Json:
 
 
 def row(job: Job) -> Json:
-    """A job without its payload, which may be long."""
+    """Returns a job as JSON without its payload, which may be long."""
     data = job.to_json()
     del data["payload"]
     return {"job_id": data.pop("id"), **data}
 
 
 def queue_position(jobs: list[Job], job_id: str) -> int:
-    """How many go first: 0 for the running one and for one that has ended."""
+    """Returns the number of jobs that run before this one: 0 for the running job and for one that has ended."""
     waiting = [job.id for job in jobs if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return waiting.index(job_id) if job_id in waiting else 0
 
 
 class Answering:
-    """What every part of the surface stands on."""
+    """The base class of the scripted surface, which holds the workplace."""
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace
@@ -149,7 +154,7 @@ class Answering:
         return self._studio.store(character_id).character
 
     def _queued(self, job: Job) -> Json:
-        """What every submit answers at once; `notes` say what of the LoRA files that were named is not used."""
+        """Returns a submitted job's id, state and queue position; `notes` name what is not used of the LoRA files."""
         return {
             "job_id": job.id,
             "state": job.state.value,

@@ -1,4 +1,4 @@
-"""The scripted surface: ids in, JSON out; the tabs register these very functions with gradio."""
+"""The scripted surface: functions that take ids and return JSON, which tabs/scripted.py registers with gradio."""
 
 from __future__ import annotations
 
@@ -74,19 +74,19 @@ API_NAMES: tuple[str, ...] = (
 
 
 class Sharing(Protocol):
-    """The review link; the studio asks for one and knows nothing of how it is served."""
+    """The protocol of the review link, whose server is passed in from outside the studio package."""
 
     def start(self, character_id: str, hours: float) -> Answer:
-        """Serve the review-only app; answers its address, password and expiry."""
+        """Starts the review-only app for one character and returns its address, password and expiry."""
         ...
 
     def stop(self) -> Answer:
-        """Take it down; answers whether one was up."""
+        """Stops the review-only app and returns whether it was running."""
         ...
 
 
 class Api(PictureApi):
-    """Every name of `API_NAMES` as a plain typed function over one workplace."""
+    """The functions named in `API_NAMES`, each a plain typed method over one workplace."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:
         super().__init__(workplace)
@@ -94,12 +94,12 @@ class Api(PictureApi):
 
     @answers
     def api_version(self) -> Answer:
-        """The version of this surface and the names in it."""
+        """Returns the version of this scripted surface and the names of its functions."""
         return {"version": API_VERSION, "names": list(API_NAMES)}
 
     @answers
     def next_step(self, character_id: Id) -> Answer:
-        """What comes next on the two flywheels, its reason in words, and every stop with how far it is."""
+        """Returns the next step on the two flywheels, the reason in words, and every stage with its progress."""
         return flywheels.next_step(self._studio.desk(character_id)).to_json()
 
     # ── train, generate, card, refine ───────────────────────────────────────────────────────────
@@ -114,7 +114,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """What train_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        """Returns the needs of train_submit with these arguments and each problem with its remedy; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -130,7 +130,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queue a character LoRA; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
+        """Queues a character LoRA training; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -139,20 +139,20 @@ class Api(PictureApi):
 
     @answers
     def train_extend(self, job_id: Id, steps: Whole) -> Answer:
-        """Let a training that has ended, of a character or an editor, go on until it has done `steps` in all."""
+        """Queues an ended training of a character or editor LoRA again until it has done `steps` steps in total."""
         job = runs.training(self._studio, job_id)
         settled = knobs(self._studio.registry.spec(TrainPayload.of(job).model), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Stop a training and make a version of its last checkpoint; a running one's is there when it has ended."""
+        """Stops a training and makes a version of its last checkpoint; a running job makes it when it has stopped."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
     @answers
     def train_command(self, job_id: Id) -> Answer:
-        """What repeats a training without the studio: in one process, and on all cards of the machine."""
+        """Returns the commands that repeat a training without the studio: in one process, and on all GPUs."""
         commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
         return dict(zip(("alone", "all_cards"), commands, strict=False))
 
@@ -168,7 +168,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queue `count` pictures a prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
+        """Queues `count` pictures per prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -189,7 +189,7 @@ class Api(PictureApi):
         params: Knobs | None = None,
         key: Id = "",
     ) -> Answer:
-        """Queue a model card: 23 cells × seeds, the first counting as first try; no version is the base."""
+        """Queues a model card: 23 cells × seeds, the first one as first try; without `version` of the base model."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
         return self._queued(
@@ -204,7 +204,7 @@ class Api(PictureApi):
 
     @answers
     def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Answer:
-        """A card, the newest if none is named, and how it compares with another on the same seeds."""
+        """Returns a card, the newest if none is named, and its comparison on the same seeds with the card `against`."""
         store = self._studio.store(character_id)
         found = card.get(store, card_id) if card_id else card.newest(store)
         if found is None:
@@ -215,13 +215,13 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """What refine_submit with the same arguments would need and find wrong, with the remedies; starts nothing."""
+        """Returns the needs of refine_submit with these arguments and each problem with its remedy; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
     def refine_submit(self, character_id: Id, params: Knobs | None = None, model: Id = "", key: Id = "") -> Answer:
-        """Queue a LoRA of the editor on the triplets that reviews taught; `params` are TrainParams."""
+        """Queues an editor LoRA training on the triplets that reviews produced; `params` are TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
 
@@ -229,7 +229,7 @@ class Api(PictureApi):
 
     @answers
     def version_list(self, character_id: Id, role: Id = "") -> Answer:
-        """The LoRA versions of the character and of its editor."""
+        """Returns the LoRA versions of the character and of its editor, or of one role: character or editor."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
         versions = [v for v in store.versions.all() if wanted is None or v.role is wanted]
@@ -237,28 +237,28 @@ class Api(PictureApi):
 
     @answers
     def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:
-        """Use this version from now on, or with `on` false go back to the one before it."""
+        """Adopts a version; with `on` false retires a candidate, or replaces the adopted version by its parent."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
 
     @answers
     def checkpoint_list(self, job_id: Id) -> Answer:
-        """A training's checkpoints with the figures of their previews; the earliest good one is proposed."""
+        """Returns a training's checkpoints with the figures of their previews; the earliest good one is proposed."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers
     def checkpoint_keep(self, job_id: Id, step: Count) -> Answer:
-        """Make a version of one checkpoint of a training that has ended."""
+        """Makes a version of one checkpoint of a training that has ended."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
     def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Answer:
-        """Write a version's LoRA in a form (diffusers, kohya, comfyui; hub: a repository as zip); answers its path."""
+        """Writes a version's LoRA as diffusers, kohya, comfyui or hub (a repository as zip) and returns its path."""
         path = export_version(self._studio.desk(character_id), version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Zip what a training would learn from as another trainer wants it; answers the zip's path."""
+        """Writes a training's pictures and captions as a zip in another trainer's layout and returns its path."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
@@ -268,14 +268,14 @@ class Api(PictureApi):
 
     @answers
     def job_list(self, character_id: Id = "") -> Answer:
-        """The running job, the queue in order, then what has ended, newest first."""
+        """Returns the running job, then the queued jobs in order, then the ended jobs, newest first."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
 
     @answers
     def job_status(self, job_id: Id, since: Count = 0) -> Answer:
-        """Where a job stands, and its events since the `next` of the last answer."""
+        """Returns a job's state and its events from number `since` on; pass the returned `next` as the next `since`."""
         job = self._studio.jobs.get(job_id)
         events, after = self._studio.jobs.events(job_id, since)
         position = queue_position(self._studio.jobs.list(), job_id)
@@ -283,34 +283,34 @@ class Api(PictureApi):
 
     @answers
     def job_cancel(self, job_id: Id) -> Answer:
-        """Ask a job to stop within one step; what is finished stays. Asking twice is asking once."""
+        """Cancels a job, which stops within one step; finished items stay, and a second call changes nothing."""
         return self._queued(self._studio.jobs.cancel(job_id) or self._studio.jobs.get(job_id))
 
     @answers
     def job_resume(self, job_id: Id) -> Answer:
-        """Queue again, as it was asked, a job that was cancelled, interrupted or failed; what is done stays done."""
+        """Queues a cancelled, interrupted or failed job again, unchanged; its finished items are not done again."""
         return self._queued(self._studio.jobs.resume(job_id))
 
     @answers
     def gpu_status(self) -> Answer:
-        """What is on the card, in RAM and on disk, used of budget bytes, and who holds the card."""
+        """Returns the models on the GPU, in RAM and on disk, the used and budget bytes, and the holder of the GPU."""
         status = dataclasses.asdict(self._studio.gpu.status())
         where = {name: status[name] for name in ("residents", "masters", "on_disk")}
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
     def share_start(self, character_id: Id, hours: Number = 24.0) -> Answer:
-        """Open a review-only link to one character's queue; answers its address, password and expiry."""
+        """Opens a review-only link to one character's queue and returns its address, password and expiry."""
         self._character(character_id)
         return self._link().start(character_id, hours)
 
     @answers
     def share_stop(self) -> Answer:
-        """Close the review link."""
+        """Closes the review link and returns whether one was open."""
         return self._link().stop()
 
     def _training(self, model: Id, params: Knobs | None) -> tuple[str, TrainParams]:
-        """A model and its own knobs, with those that were given on top."""
+        """Returns a model's name and its default training parameters with the given ones set on top."""
         return model, knobs(self._studio.registry.spec(model), TrainParams, params)
 
     def _link(self) -> Sharing:

@@ -1,4 +1,4 @@
-"""The half of the scripted surface that is about pictures: characters, sources, edits, verdicts."""
+"""The part of the scripted surface that handles characters, source pictures, edits and verdicts."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ from studio.store.pictures import open_upload
 
 
 class PictureApi(Answering):
-    """From an upload to a verdict."""
+    """The functions of the scripted surface for pictures, from an upload to a verdict."""
 
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
     @answers
     def character_list(self) -> Answer:
-        """Every character with its id, trigger and models; `trouble` says why one cannot be opened, "" where it can."""
+        """Returns every character with its id, trigger and models; `trouble` is why it cannot be opened, or ""."""
         library = self._studio.library
         return {
             "characters": [
@@ -57,7 +57,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Make a character; `params` may name its scorer, generator, editor and notes."""
+        """Creates a character; `params` may hold scorer, generator, editor and notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -66,7 +66,7 @@ class PictureApi(Answering):
 
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
-        """Import uploaded pictures and zips now; answers what came in, what was refused and why."""
+        """Imports uploaded pictures and zips now; returns the imported pictures and the refused files with reasons."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )
@@ -82,7 +82,7 @@ class PictureApi(Answering):
         offset: Count = 0,
         limit: Count = 100,
     ) -> Answer:
-        """Pictures of a kind and state, in the order they came in."""
+        """Returns pictures of a kind and state, oldest first, `limit` of them from `offset` on, and their number."""
         store = self._studio.store(character_id)
         found = store.select(
             member("kind", Kind, kind) if kind else None,
@@ -94,27 +94,27 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """One picture's record, with the paths of its file and thumbnail on the studio's machine."""
+        """Returns one picture's record with the paths of its file and thumbnail on the studio's machine."""
         store = self._studio.store(character_id)
         return {"image": picture(store, store.images.get(image_id))}
 
     @answers
     def image_trash(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Throw pictures away; nothing teaches or is shown from the trash, and they can come back."""
+        """Moves pictures into the trash: they are neither trained on nor shown until image_restore takes them out."""
         store = self._studio.store(character_id)
         store.trash(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def image_restore(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Take pictures out of the trash, as they were."""
+        """Takes pictures out of the trash; their records are as they were before."""
         store = self._studio.store(character_id)
         store.restore(image_ids)
         return {"images": [store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
-        """Write a caption by hand; answers the words in it that name what should stay unnamed."""
+        """Sets a caption written by hand; returns its `leaks`, words for traits that the trigger should stand for."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
 
@@ -127,7 +127,7 @@ class PictureApi(Answering):
         overwrite_human: bool = False,
         key: Id = "",
     ) -> Answer:
-        """Queue captions and tags for these pictures, or for all that have none."""
+        """Queues captions and tags for these pictures, or for all that no person or captioner has captioned."""
         return self._queued(
             captions.submit_caption(
                 self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
@@ -136,33 +136,33 @@ class PictureApi(Answering):
 
     @answers
     def mask_set(self, character_id: Id, image_id: Id, file: File) -> Answer:
-        """Give a picture a mask of its own size: white counts in training, black hardly; the picture is not changed."""
+        """Sets a picture's mask of its own size: white counts in training, black hardly; the file is not changed."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
     @answers
     def mask_clear(self, character_id: Id, image_id: Id) -> Answer:
-        """Take a picture's mask away, so that all of it counts again."""
+        """Removes a picture's mask, so that the whole picture counts in training again."""
         return {"image": self._studio.store(character_id).set_mask(image_id, None).to_json()}
 
     @answers
     def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Answer:
-        """Let a part of a picture be trained: left, top, right, bottom in shares of it; the picture is not changed."""
+        """Sets the part of a picture that is trained: left, top, right, bottom in 0…1; the file is not changed."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, box).to_json()}
 
     @answers
     def crop_clear(self, character_id: Id, image_id: Id) -> Answer:
-        """Let the whole picture be trained again."""
+        """Removes a picture's crop, so that the whole picture is trained again."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, ()).to_json()}
 
     @answers
     def crop_undo(self, character_id: Id, image_id: Id) -> Answer:
-        """Take the last change of a picture's crop back."""
+        """Undoes the last change of a picture's crop."""
         return {"image": curate.undo_crop(self._studio.desk(character_id), image_id).to_json()}
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Angle × expression counts, what is missing, and the checklist of a good start."""
+        """Returns the pictures per angle and expression, the missing pairs, and the checklist of a good start."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),
@@ -184,7 +184,7 @@ class PictureApi(Answering):
         params: Knobs | None = None,
         missed: bool = False,
     ) -> Answer:
-        """Edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, their cost and fit."""
+        """Returns edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, with cost."""
         return enrich.plan(
             self._studio.desk(character_id),
             sources=sources,
@@ -199,14 +199,14 @@ class PictureApi(Answering):
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Answer:
-        """How often each task's edits were accepted, and new edits of those that were refused. Starts nothing."""
+        """Returns how often each task's edits were accepted, and new edits for refused tasks; starts nothing."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Answer:
-        """Queue the rows of a plan, as they came or changed."""
+        """Queues the edits in the rows of enrich_plan or practice_plan, which the caller may have changed."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
@@ -218,7 +218,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """The pictures to decide next, the least certain first, and how many are left."""
+        """Returns the pictures to review next, the least certain first, and the number that are left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
@@ -232,7 +232,7 @@ class PictureApi(Answering):
         reviewer: Line = "owner",
         reasons: Lines | None = None,
     ) -> Answer:
-        """Give a verdict: good, needs_correction or reject."""
+        """Sets a picture's verdict: good, needs_correction or reject."""
         decision = review.decide(
             self._studio.desk(character_id),
             image_id,
@@ -244,14 +244,14 @@ class PictureApi(Answering):
 
     @answers
     def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Answer:
-        """Take the reviewer's last verdict back."""
+        """Undoes the reviewer's last verdict."""
         return {"decision": review.undo(self._studio.desk(character_id), reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
         self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
     ) -> Answer:
-        """Give the mended picture of a wrong edit; both become a golden triplet for the editor."""
+        """Stores the corrected picture of a wrong edit and makes a golden training triplet for the editor of both."""
         mended = open_upload(Path(file))
         triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

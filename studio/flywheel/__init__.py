@@ -1,1 +1,1 @@
-"""What turns: one file per use case, each with `submit` and `run`."""
+"""The use cases of both flywheels, one module each; those that queue a job have a `submit` and a `run`."""

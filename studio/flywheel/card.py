@@ -1,4 +1,4 @@
-"""The model card: is the character done? 23 standard cells × fixed seeds, judged axis by axis."""
+"""The model card: draws 23 standard cells with fixed seeds, and judges each picture axis by axis."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def submit(
     key: str = "",
     knobs: Mapping[str, object] | None = None,
 ) -> Job:
-    """Queue a card of a version, "" being the base model; the first seed is the one that counts as first try.
+    """Queues a card of a version, "" being the base model; the first seed is the one of the first try.
 
-    Raises: BadInput without seeds, for knobs that no picture can have or a version of the editor; NotFound;
+    Raises: BadInput without seeds, for parameters that no picture can have or a version of the editor; NotFound;
     ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     if not seeds:
@@ -86,7 +86,7 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Draw every cell with every seed, then judge each on all the axes that its cell asks for."""
+    """Draws every cell with every seed, judges each picture on the axes of its cell, and saves the card."""
     asked = DrawPayload.of(ctx.job)
     seeds = asked.seeds or ()
     places = [(cell, seed) for seed in seeds for cell in CARD_CELLS]
@@ -122,7 +122,10 @@ def run(ctx: Context) -> None:
 
 
 def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
-    """A human's word on one cell, kept beside the machine's; None takes it back. Raises: NotFound."""
+    """Sets a human's verdict on one cell, beside the machine's; None removes it. Returns the changed card.
+
+    Raises: NotFound.
+    """
     store = desk.store
     found = store.cards.get(card_id)
     if not any((each.cell, each.seed) == (cell, seed) for each in found.cells):
@@ -135,18 +138,21 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
 
 
 def get(store: Store, card_id: str) -> CardRun:
-    """A card by its id. Raises: NotFound."""
+    """Returns a card by its id. Raises: NotFound."""
     return _as_judged(store, store.cards.get(card_id))
 
 
 def newest(store: Store, version: str | None = None) -> CardRun | None:
-    """Return the newest card of a version, "" being the base model, or of all."""
+    """Returns the newest card of a version, "" being the base model, or of all versions; None without one."""
     found = [run for run in store.cards.all() if version in (None, run.version)]
     return _as_judged(store, found[-1]) if found else None
 
 
 def _as_judged(store: Store, run: CardRun) -> CardRun:
-    """A card by the rule of today: an older one may have passed everybody, for want of originals."""
+    """Returns a card judged by the current rule.
+
+    A card made before the number of originals was recorded may have passed every identity for want of originals.
+    """
     if run.originals is not None:
         return run
     axes = judged(store, [cell.axes for cell in run.cells], run.created)
@@ -158,18 +164,19 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
 
 
 def missed(desk: Desk, version: str = "") -> list[Tags]:
-    """What the cells ask for that failed on a version's newest card, the worst first, the base being "".
+    """Returns the tags of the cells that failed on a version's newest card, the worst first; "" is the base model.
 
-    Without a card of this version it is the newest of any; without one, or where nothing was missed, all cells.
+    Where the version has no card, the newest card of any version is used. Without a card, or without a failed cell, the
+    tags of all cells are returned.
     """
     newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
 
 
 def to_show(desk: Desk) -> list[Tags]:
-    """What the editor can show of what the newest card of the version in use missed, for the next version to learn.
+    """Returns the tags of edits that can teach the next version what the version in use failed at (see `lessons`).
 
-    Raises: BadInput without a card, or where it missed nothing.
+    The newest card of the version in use is taken. Raises: BadInput without a card, or where no cell failed.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -184,16 +191,16 @@ def to_show(desk: Desk) -> list[Tags]:
 
 
 def _newest(store: Store, version: str) -> CardRun | None:
-    """The newest card of a version, and without one the newest of any."""
+    """Returns the newest card of a version, or else the newest card of any version; None without a card."""
     cards = store.cards.all()
     found = [run for run in reversed(cards) if run.version == version] or cards[-1:]
     return _as_judged(store, found[0]) if found else None
 
 
 def misses(run: CardRun) -> list[Tags]:
-    """What the cells of a card asked for in vain, the worst first; of equals, the one that could be judged least.
+    """Returns the tags of the cells that failed on a card, most failed seeds first, then most unknown ones.
 
-    What nobody could judge was not missed.
+    A cell that could not be judged with any seed has not failed.
     """
     verdicts = Counter((cell.cell, cell.headline) for cell in run.cells)
     asked = {cell.name: cell.asked for cell in CARD_CELLS}
@@ -203,14 +210,15 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """What a card missed, then beside each of that a cell that it passed and that differs in what went wrong.
+    """Returns the tags of the failed cells, then for each a passed cell that differs on one axis only.
 
-    Shown nothing but T-poses, a version draws them where somebody stands, too: what a word means shows by contrast.
+    That axis is one on which the failed cell did not pass. A version that learns T-poses alone draws them for standing
+    people as well; the passed cell shows the contrast.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
     found = list(lost)
-    for aim in lost:  # the first cell beside it that differs in nothing but an axis on which it went wrong
+    for aim in lost:  # adds the first passed cell that differs from it in one axis, an axis that did not pass
         names = {cell.name for cell in CARD_CELLS if cell.asked == aim}
         pictures = [cell.axes for cell in run.cells if cell.cell in names]
         wrong = {axis for axes in pictures for axis, outcome in axes.items() if outcome is not Outcome.PASS}
@@ -220,7 +228,10 @@ def lessons(run: CardRun) -> list[Tags]:
 
 
 def summary(card: CardRun) -> Summary:
-    """Return a card's figures: rates over what could be judged, the first seed alone as first try, per axis too."""
+    """Returns a card's figures: rates over the cells that could be judged.
+
+    The rates are those of the first seed, of all seeds, of the machine's verdicts, and of each axis.
+    """
     first = [cell for cell in card.cells if cell.seed == card.seeds[0]]
     axes = sorted({axis for cell in card.cells for axis in cell.axes})
     told = [cell for cell in card.cells if cell.human is not None]
@@ -246,7 +257,7 @@ def summary(card: CardRun) -> Summary:
 
 
 def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
-    """Yield what to know of a card's figures, and what to do about it."""
+    """Yields remarks on a card's figures, each with what to do about it."""
     likened = [cell.axes.get(IDENTITY) for cell in card.cells if cell.identity is not None]
     if Outcome.UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
         yield (
@@ -262,9 +273,9 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
 
 
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:
-    """Compare two versions on the same cells and seeds, where both could be judged.
+    """Compares two cards on the cells and seeds that both have and in which both could be judged.
 
-    Raises: BadInput when they share no seed.
+    Raises: BadInput where they share no seed.
     """
     before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
     after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}

@@ -1,4 +1,4 @@
-"""Flywheel 1's fourth step: a version draws new scenes, and the identity filter sets the strangers aside."""
+"""Flywheel 1, step 4: draws new scenes with a version; the identity filter hides those that show somebody else."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 
 def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
-    """Queue pictures, drawn with a version's adapter; an empty `version` is the base model.
+    """Queues pictures to draw with a version's adapter; an empty `version` is the base model.
 
-    Raises: BadInput without items or words, for knobs that no picture can have or a version of the editor; NotFound;
-    ModelMissing; LoraMismatch for a LoRA that does not fit.
+    Raises: BadInput without items or prompts, for parameters that no picture can have or a version of the editor;
+    NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
@@ -58,7 +58,11 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
 
 
 def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
-    """Memory, stage by stage, and seconds by what the newest finished job of the model took; None without one."""
+    """Returns the memory of each stage and the predicted seconds of drawing the items.
+
+    The seconds follow from the model's newest finished drawing job; they are None without one. Raises: NotFound,
+    BadInput for a version of the editor.
+    """
     spec = model_spec(desk, version)
     try:
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
@@ -69,19 +73,19 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
 
 
 def plan_of(desk: Desk, items: Sequence[GenerateParams], version: str) -> Plan:
-    """What the pictures will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be drawn."""
+    """Returns the memory plan of drawing the items. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
     engine: Generator = desk.workplace.engine(model_spec(desk, version).name)
     return engine.plan([with_adapter(desk.store, item, version) for item in items])
 
 
 def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
-    """What a measured peak is remembered under: pictures of one size take the same."""
+    """Returns the key of the measured memory peak: one for each model and each size of the largest picture."""
     largest = max(items, key=lambda item: item.width * item.height)
     return f"generate|{model}|{largest.width}x{largest.height}"
 
 
 def run(ctx: Context) -> None:
-    """Draw what is not drawn yet; each picture is scored before it is shown to a reviewer."""
+    """Draws the pictures that are not drawn yet; each is scored, and filtered by its score, before it is saved."""
     judge, asked = Judge(ctx), DrawPayload.of(ctx.job)
     floor = threshold(ctx.desk, judge.gallery)
 
@@ -107,7 +111,10 @@ def run(ctx: Context) -> None:
 
 
 def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]) -> list[str]:
-    """Draw the items that have no picture yet; answers all ids in item order."""
+    """Draws the items that have no picture yet, and returns the ids of all pictures in item order.
+
+    `keep` saves a picture, given (index, picture, item), and returns its record.
+    """
     asked = DrawPayload.of(ctx.job)
     items = [GenerateParams.from_json(item) for item in asked.items]
     images = list(ctx.job.artifacts.images or ())
@@ -122,7 +129,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
 
         with ctx.lease(engine.plan(stacked), _peak_key(asked.model, left)) as lease:
             drawn: Iterator[Image] = engine.generate(stacked, lease, on_step)
-            # The record keeps the item as it was asked: the version's id stands for its file.
+            # The record keeps the item as requested, without the adapter's file: the version's id identifies it.
             for image, item in zip(drawn, left, strict=True):
                 images.append(keep(len(images), image, item).id)
                 ctx.keep(images=tuple(images))
@@ -131,14 +138,17 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
 
 
 def with_adapter(store: Store, item: GenerateParams, version: str) -> GenerateParams:
-    """The item with a version's adapter on top of its own stack."""
+    """Returns the item with a version's adapter added after its own LoRAs; unchanged for an empty `version`."""
     if not version:
         return item
     return item.replace(loras=(*item.loras, LoraUse(file=str(store.adapter_path(version)))))
 
 
 def character_version(store: Store, version: str) -> Version | None:
-    """A character version by id; None for the base model. Raises: NotFound, BadInput."""
+    """Returns a character version by its id; None for an empty id, the base model.
+
+    Raises: NotFound, BadInput for a version of the editor.
+    """
     if not version:
         return None
     found = store.versions.get(version)
@@ -148,7 +158,10 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Below this a picture is set aside: what the user set, else the originals' own leave-one-out floor."""
+    """Returns the score below which the filter hides a picture: the user's setting, else the gallery's floor.
+
+    The floor comes from each original's similarity to the other originals.
+    """
     chosen = desk.workplace.library.setting(_setting(desk.id), float)
     if chosen is not None:
         return chosen
@@ -156,7 +169,10 @@ def threshold(desk: Desk, reference: Gallery | None = None) -> float:
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
-    """Move the filter, None for its own choice; undecided pictures follow. Answers those set aside."""
+    """Sets the filter's threshold, None for the gallery's floor, and filters the undecided pictures anew.
+
+    Returns the ids of all synthetic pictures whose score is below the threshold, decided ones included.
+    """
     store = desk.store
     scorer = desk.workplace.scorer(store.character.scorer).version
     desk.workplace.library.set_setting(_setting(desk.id), value)
@@ -175,7 +191,10 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
 
 
 def demand_drawable(desk: Desk, version: str) -> None:
-    """Refuse to draw where the model or the version's file is not here. Raises: ModelMissing, NotFound, BadInput."""
+    """Refuses to draw where the weights of the model or the version's adapter are missing.
+
+    Raises: ModelMissing, NotFound, BadInput.
+    """
     desk.workplace.demand_model(model_spec(desk, version).name, "generator")
     if version:
         desk.store.adapter_path(version)
@@ -189,7 +208,10 @@ def prompt_items(
     seed: int = 0,
     **knobs: object,
 ) -> list[GenerateParams]:
-    """`n` pictures of each prompt with seeds one after another, from the model's defaults. Raises: BadInput."""
+    """Returns the parameters of `n` pictures of each prompt, with consecutive seeds and the model's defaults.
+
+    The seeds of each prompt begin with the same one. Raises: BadInput.
+    """
     taken("count", n, Many)
     taken("the number of pictures", n * len(prompts), Many)
     first = model_spec(desk, version).params(GenerateParams, seed=seed, **knobs)
@@ -208,9 +230,9 @@ def scene_items(
     aims: Sequence[Mapping[str, str]] = (),
     **knobs: object,
 ) -> list[GenerateParams]:
-    """`n` different scenes for the character, each with a seed of its own, from the model's defaults.
+    """Returns the parameters of `n` different scenes of the character, with consecutive seeds and the model's defaults.
 
-    With `aims`, tags such as a card's missed cells ask for, each scene shows one of them, all in turn.
+    With `aims`, tags such as those of a card's missed cells, each scene shows one of the aims, all of them in turn.
     Raises: BadInput.
     """
     taken("count", n, Many)
@@ -223,7 +245,10 @@ def scene_items(
 
 
 def model_spec(desk: Desk, version: str) -> ModelSpec:
-    """The row of the model that a version belongs to; the character's own generator for the base."""
+    """Returns the registry row of the model that a version belongs to, or of the character's generator for the base.
+
+    Raises: NotFound, BadInput for a version of the editor.
+    """
     found = character_version(desk.store, version)
     return desk.workplace.registry.spec(found.model if found else desk.store.character.generator)
 

@@ -1,4 +1,4 @@
-"""Where a character stands on the two flywheels, and what comes next, with the reason."""
+"""Finds a character's place on the two flywheels and its next step, with the reason for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """One stop of the flywheels: its label, the figure that shows how far it is, and the tab where it is done."""
+    """One stop of the flywheels: its label, a figure that shows its progress, and the tab where its work is done."""
 
     label: str
     figure: str
@@ -32,7 +32,7 @@ class Stop(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """The next step: the label of its stop, the reason in words, the stop's place among all stops, and these."""
+    """The next step: its stop's label, the reason in `words`, the stop's index in `stops`, and all the stops."""
 
     step: str
     words: str
@@ -41,17 +41,17 @@ class NextStep(Part):
 
 
 def next_step(desk: Desk) -> NextStep:
-    """Return the character's next step; figures of a card are those of the version in use. Raises: NotFound."""
+    """Returns the character's next step; the card's figures are those of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
     stops = _stops(seen)
-    wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # the most urgent first; the last always is
+    wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
     at, words = next((at, words) for wanted, at, words in wants if wanted)
     return NextStep(step=stops[at].label, words=words, at=at, stops=stops)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the choice of the next step depends on."""
+    """The counts, versions and cards of a character from which the next step is chosen."""
 
     sources: int
     bare: int  # sources without a caption
@@ -59,17 +59,17 @@ class _Seen:
     good_edits: int
     left_edits: int
     drawn: int
-    drawn_in_use: int  # by the version in use
+    drawn_in_use: int  # pictures drawn by the version in use
     left_drawn: int
     versions: tuple[Version, ...]
     in_use: Version | None
-    candidate: Version | None  # trained after the version in use, and neither adopted nor left
+    candidate: Version | None  # trained after the version in use, and neither adopted nor retired
     card: CardRun | None  # of the version in use
     candidate_card: CardRun | None
-    answered: bool  # edits were made since the card
-    approved_since: int  # the newest version was trained
+    answered: bool  # edits were made after the card
+    approved_since: int  # pictures approved since the newest version was trained
     golden: int
-    golden_since: int  # the newest editor was trained
+    golden_since: int  # golden triplets since the newest editor version was trained
     editor: Version | None
     editor_candidate: Version | None
 
@@ -113,7 +113,7 @@ def _created(versions: Sequence[Version]) -> str:
 
 
 def _candidate(versions: Sequence[Version], in_use: Version | None) -> Version | None:
-    """The newest version that waits for a decision, if it is newer than the one in use."""
+    """Returns the newest candidate version that is newer than the version in use; None without one."""
     since = in_use.created if in_use else ""
     waiting = [each for each in versions if each.state is VersionState.CANDIDATE and each.created > since]
     return max(waiting, key=lambda each: each.created, default=None)
@@ -140,11 +140,11 @@ def _stops(seen: _Seen) -> tuple[Stop, ...]:
     )
 
 
-Want = tuple[bool, int, str]  # whether it is wanted, at which stop, and why
+Want = tuple[bool, int, str]  # whether it applies, the index of its stop, the reason in words
 
 
 def _first_turn(seen: _Seen) -> list[Want]:
-    """Up to the first version."""
+    """Returns the wants, most urgent first, of a character that has no version yet."""
     edits = _count(seen.left_edits, "edit waits", "edits wait")
     pictures = _count(seen.sources, "picture", "pictures")
     few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
@@ -167,7 +167,10 @@ def _first_turn(seen: _Seen) -> list[Want]:
 
 
 def _judging(seen: _Seen) -> list[Want]:
-    """A version that was trained is compared, and then adopted or left; then the one in use has its card."""
+    """Returns the wants that compare a new version with the one in use, and decide between the two.
+
+    The last of them is a model card of the version in use.
+    """
     new = seen.candidate.name if seen.candidate else ""
     now = seen.in_use.name if seen.in_use else ""
     return [
@@ -188,7 +191,7 @@ def _judging(seen: _Seen) -> list[Want]:
 
 
 def _next_turn(seen: _Seen) -> list[Want]:
-    """What makes the next version better than the one in use, and the editor with it."""
+    """Returns the wants that improve the next version and the editor; the last of them always applies."""
     now = seen.in_use.name if seen.in_use else ""
     met = seen.card is not None and card.summary(seen.card).met
     tally = _tally(seen.card) if seen.card else ""
@@ -223,13 +226,13 @@ def _decision(seen: _Seen) -> str:
 
 
 def _tally(run: CardRun) -> str:
-    """How many of the cells that could be judged are right on the first try."""
+    """Returns how many cells are right on the first try, of those that could be judged, as `right/judged`."""
     first = card.summary(run).first_try
     return f"{first.k}/{first.judged}"
 
 
 def _unmet(now: str, run: CardRun | None) -> str:
-    """What to do about a card that does not say that the goal is met."""
+    """Returns the advice for a card that does not meet the goal; an empty string without a card."""
     if run is None:
         return ""
     found = card.summary(run)

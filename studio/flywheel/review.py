@@ -1,4 +1,4 @@
-"""Review: which picture next, what was decided, and why a picture is shown now."""
+"""Review: the order of the pictures to decide, the verdicts, and the reason why a picture is shown."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a picture is shown: its score between floor and ceiling, and how likely a human is to call it good.
+    """The reason why a picture is shown, in figures and in `words`.
 
-    Floor and ceiling are None where there are too few originals to say what is usual, `p_good` is None before there are
-    enough labels to calibrate; `audit` marks a picture drawn at random.
+    `floor` and `ceiling` are the gallery's bounds of `score`; both are None with too few originals. `p_good` is the
+    predicted probability that a human approves the picture; it is None before there are enough labels to calibrate.
+    `audit` marks a picture that was drawn at random.
     """
 
     score: float | None
@@ -43,7 +44,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Tally:
-    """How far the review is."""
+    """The number of pictures left to review, and the number of pictures with each verdict."""
 
     left: int
     good: int
@@ -52,26 +53,26 @@ class Tally:
 
     @property
     def decided(self) -> int:
-        """How many have a verdict."""
+        """Returns how many pictures have a verdict."""
         return self.good + self.needs_correction + self.reject
 
 
 def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
-    """The pictures to decide next: the least certain first, and every tenth one drawn at random.
+    """Returns the pictures to decide next: the least certain first, and every tenth one drawn at random.
 
-    The random ones keep the labels honest. The same queue and decisions always give the same order.
+    The random ones keep the labels unbiased. The same queue and decisions always give the same order.
     """
     queue = _Queue(desk)
     wanted = min(max(0, count), len(queue.waiting))
     lots = {image.id: _lot(image, reviewer) for image in queue.waiting}
-    # Twice as many as wanted: what one stream has shown, the other passes over.
+    # Each stream holds twice as many as wanted, because it skips the pictures that the other one has shown.
     uncertain = nsmallest(2 * wanted, queue.waiting, key=lambda image: (queue.certainty(image), lots[image.id]))
     drawn = nsmallest(2 * wanted, queue.waiting, key=lambda image: lots[image.id])
     return _interleaved(uncertain, drawn, len(queue.decided), wanted)
 
 
 def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
-    """Why this picture, in figures and in words. Raises: NotFound."""
+    """Returns the reason why a picture is shown to a reviewer. Raises: NotFound."""
     image, queue = desk.store.images.get(image_id), _Queue(desk)
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
@@ -89,7 +90,7 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
 
 
 def tally(desk: Desk, reviewer: str | None = None) -> Tally:
-    """What is left, and what was decided, by everyone or by one reviewer."""
+    """Returns how many pictures are left to review, and how many were decided by one reviewer, or by all."""
     store = desk.store
     states = [
         image.state
@@ -111,12 +112,15 @@ def decide(
     reviewer: str = OWNER,
     reasons: Sequence[str] = (),
 ) -> Decision:
-    """Give a verdict; a good edit becomes a lesson for the editor in the same moment. Raises: NotFound, BadInput."""
+    """Gives a picture a verdict; an approved edit becomes a lesson for the editor in the same transaction.
+
+    Raises: NotFound, BadInput.
+    """
     return desk.store.decide(image_id, verdict, reviewer=reviewer, reasons=tuple(reasons))
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Take back the last verdict that stands, of one reviewer or of anyone. Raises: NotFound."""
+    """Undoes the last verdict that is not undone yet, of one reviewer or of anyone. Raises: NotFound."""
     return desk.store.undo(reviewer)
 
 
@@ -128,15 +132,18 @@ def correct(
     params: Mapping[str, Any] | None = None,
     reason: str = "",
 ) -> Triplet:
-    """Keep a mended picture beside the wrong one: the editor's most valuable lesson. Raises: NotFound, BadInput."""
+    """Adds the corrected version of a wrong picture, and returns the golden triplet that the two make.
+
+    Golden triplets weigh most in the editor's training. Raises: NotFound, BadInput.
+    """
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
-# ── the order ───────────────────────────────────────────────────────────────────────────────────
+# ── the order of review ───────────────────────────────────────────────────────────────────────────
 
 
 class _Queue:
-    """What waits, what was decided, and what the scorer and past verdicts say of a picture."""
+    """The pictures to review, those that have a verdict, and what a picture's score predicts about its verdict."""
 
     def __init__(self, desk: Desk) -> None:
         pictures = desk.store.select(_REVIEWED)
@@ -146,16 +153,20 @@ class _Queue:
         self._fit = _calibrated(self.decided, self.gallery.version)
 
     def score(self, image: ImageRecord) -> float | None:
-        """Its similarity; None where there was no face, or it was never scored."""
+        """Returns a picture's similarity to the originals; None where it has no face or was never scored."""
         return score_of(image, self.gallery.version)
 
     def p_good(self, image: ImageRecord) -> float | None:
-        """How likely a human is to call it good; None without a score or enough labels."""
+        """Returns the probability that a human approves a picture; None without a score or enough labels."""
         score = self.score(image)
         return None if score is None or self._fit is None else self._fit(score)
 
     def certainty(self, image: ImageRecord) -> float:
-        """0 for a coin toss; a picture without a score is one, and so is any where nothing says what is usual."""
+        """Returns how certain the verdict on a picture is; 0 is the least.
+
+        It is the distance of `p_good` from 0.5, or of the score from the floor before there are enough labels; 0
+        without a score, and with neither labels nor a calibrated gallery.
+        """
         score = self.score(image)
         if score is None:
             return 0.0
@@ -165,7 +176,10 @@ class _Queue:
 
 
 def _calibrated(judged: list[ImageRecord], version: str) -> Logistic | None:
-    """Scores turned into chances by the latest verdicts, from 60 of them on."""
+    """Returns a function from score to the probability of approval, fitted to at most 500 of the latest verdicts.
+
+    Returns None with fewer than 60 of them.
+    """
     latest = sorted(judged, key=lambda image: image.decided)
     scored = ((score_of(image, version), image.state is Verdict.GOOD) for image in latest)
     labels = [(score, good) for score, good in scored if score is not None][-_LABELS_USED:]
@@ -177,6 +191,7 @@ def _calibrated(judged: list[ImageRecord], version: str) -> Logistic | None:
 def _interleaved(
     uncertain: list[ImageRecord], drawn: list[ImageRecord], decided: int, wanted: int
 ) -> list[ImageRecord]:
+    """Returns the wanted number of pictures: at every tenth place a drawn one, at all others an uncertain one."""
     order: dict[str, ImageRecord] = {}
     by_certainty, by_lot = iter(uncertain), iter(drawn)
     while len(order) < wanted:
@@ -193,7 +208,7 @@ def _is_audit(place: int) -> bool:
 
 
 def _lot(image: ImageRecord, reviewer: str) -> int:
-    """A random place that is always the same: ids are hashes of content already."""
+    """Returns a picture's place in a random order that is the same in every call for one reviewer."""
     return zlib.crc32(f"{reviewer} {image.id}".encode())
 
 

@@ -1,4 +1,4 @@
-"""LoRA files that a user names for a job: looked at when it is asked for, not when its turn has come."""
+"""Checks the LoRA files that a user names for a job: when the job is submitted, not when it starts."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from studio.workplace.desk import Workplace
 
 
 def check(workplace: Workplace, model: str, stacks: Iterable[Iterable[LoraUse]]) -> list[str]:
-    """In words what a model will not use of these files; each is there, is whole and fits the model.
+    """Checks that each LoRA file exists, is whole and fits the model; returns notes on the parts that it will not use.
 
-    Raises: NotFound, LoraMismatch, BadInput; ModelMissing where there are files and the model is not on this machine.
+    Raises: NotFound, LoraMismatch, BadInput; ModelMissing where files are given and the model is not on this machine.
     """
     uses = tuple(dict.fromkeys(use for stack in stacks for use in stack))
     return list(workplace.engine(model).check_loras(uses)) if uses else []
 
 
 def tell(ctx: Context) -> None:
-    """Tell whoever follows a job what of its LoRA files it does not use."""
+    """Adds a warning to a job's events for each note on parts of its LoRA files that the model does not use."""
     for note in ModelPayload.of(ctx.job).notes or ():
         ctx.warn(note)

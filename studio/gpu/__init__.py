@@ -1,1 +1,1 @@
-"""The card's one manager: leases, residents, budget, and what follows when memory runs out."""
+"""The GPU manager: leases, resident components, the memory budget, and the fallbacks when memory runs out."""

@@ -1,4 +1,4 @@
-"""Does it fit? The arithmetic of stages, budget and measured peaks, and the words for it."""
+"""The memory budget: whether the stages of a plan fit, from their sizes and measured peaks, and the text about it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ GIB = 1 << 30
 
 
 class Peaks(Protocol):
-    """Where measured peaks are remembered; a dict will do."""
+    """The protocol of the store of measured memory peaks; a dict satisfies it."""
 
     def get(self, key: str, default: int, /) -> int:
-        """The bytes remembered under a key."""
+        """Returns the bytes stored under a key, or `default` when there are none."""
         ...
 
     def __setitem__(self, key: str, nbytes: int, /) -> None: ...
@@ -24,7 +24,9 @@ class Peaks(Protocol):
 
 @dataclass(frozen=True)
 class StageFit:
-    """What one stage of a plan asks of the card, in bytes; `how` is empty where it is done the plain way."""
+    """The memory that one stage of a plan needs, in bytes.
+
+    `how` names the leaner form in which the stage runs; it is empty for the plain form."""
 
     name: str
     needed: int
@@ -35,25 +37,25 @@ class StageFit:
 
 @dataclass(frozen=True)
 class Fit:
-    """The pre-flight a user sees before a job starts; sizes in bytes."""
+    """The memory check that a user sees before a job starts; sizes in bytes."""
 
     ok: bool
     needed: int
     budget: int
     words: str
     stages: tuple[StageFit, ...] = ()
-    evicts: tuple[tuple[str, int], ...] = ()  # what others left on the card and has to go
+    evicts: tuple[tuple[str, int], ...] = ()  # (key, bytes) of idle components to evict
 
     @property
     def level(self) -> str:
-        """`fits`, `tight` (over nine tenths of the budget, or done with less) or `does not fit`."""
+        """Returns `fits`, `tight` (over nine tenths of the budget, or a stage in a leaner form) or `does not fit`."""
         if not self.ok:
             return "does not fit"
         return "tight" if self.needed > 0.9 * self.budget or any(stage.how for stage in self.stages) else "fits"
 
     @property
     def details(self) -> str:
-        """Each stage's need, and what will be unloaded."""
+        """Returns a line of text with the memory of each stage and the components that will be unloaded."""
         stages = [f"{stage.name} {in_gib(stage.needed)}{stage.how and f' ({stage.how})'}" for stage in self.stages]
         gone = [f"{key} {in_gib(size)}" for key, size in self.evicts]
         return " · ".join(stages) + (f"; unloads {', '.join(gone)}" if gone else "")
@@ -61,7 +63,9 @@ class Fit:
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """What a stage needs: Σ weights + max(working bytes, measured peak) + reserve, against the budget."""
+    """Computes the memory that stages need and compares it with the budget, which `limit` returns.
+
+    A stage needs Σ weights + max(working bytes, measured peak) + reserve."""
 
     peaks: Peaks
     reserve: int
@@ -69,7 +73,7 @@ class Arithmetic:
     can_stream: bool = True
 
     def forms(self, stage: Stage) -> Iterator[Stage]:
-        """A stage the plain way, then with less and less memory."""
+        """Yields a stage in its plain form, then its leaner forms, each with less memory than the one before."""
         form: Stage | None = stage
         while form is not None:
             if self.can_stream or not form.streams:
@@ -77,29 +81,31 @@ class Arithmetic:
             form = form.leaner
 
     def fitting(self, stage: Stage, key: str) -> Stage | None:
-        """The plainest form that the budget has room for, were the device otherwise empty."""
+        """Returns the plainest form of a stage that fits the budget on an empty device; None when no form fits."""
         return next((form for form in self.forms(stage) if self.needs(form, key) <= self.limit()), None)
 
     def working(self, stage: Stage, key: str) -> int:
-        """Bytes beside the weights: as declared, or as measured where that was more."""
+        """Returns the bytes a stage needs beside its weights: the declared or the measured ones, whichever are more."""
         return max(stage.working_bytes, self.peaks.get(slot(stage, key), 0))
 
     def weights(self, stage: Stage) -> int:
-        """Bytes of the stage's components, each counted once."""
+        """Returns the bytes of a stage's components, each counted once."""
         return sum({part.key: stage.size(part) for part in stage.components}.values())
 
     def needs(self, stage: Stage, key: str) -> int:
-        """All that a stage must have room for."""
+        """Returns the bytes that a stage needs in total: weights, working bytes and reserve."""
         return self.weights(stage) + self.working(stage, key) + self.reserve
 
     def remember(self, stage: Stage, key: str, working: int) -> None:
-        """Keep a measured working set; what ran under a budget is never refused by it afterwards."""
+        """Stores a measured working set when it is a new maximum.
+
+        The value is capped so that a stage which ran under the present budget is not refused by it afterwards."""
         working = min(working, self.limit() - self.weights(stage) - self.reserve)
         if working > self.peaks.get(slot(stage, key), 0):
             self.peaks[slot(stage, key)] = working
 
     def check(self, plan: Plan, key: str) -> Fit:
-        """Would a plan's stages fit, were the device otherwise empty?"""
+        """Returns whether the stages of a plan fit on an empty device, with their sizes and a sentence about it."""
         limit = self.limit()
         if not plan.stages:
             return Fit(True, 0, limit, "needs nothing")
@@ -116,7 +122,7 @@ class Arithmetic:
         return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}{how and f', {how}'}", stages)
 
     def words(self, stage: Stage, key: str) -> str:
-        """The sum, term by term, and what the leanest form would still need."""
+        """Returns the memory sum of a stage term by term as text, and what its leanest form would need."""
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
         total, limit = in_gib(self.needs(stage, key)), in_gib(self.limit())
@@ -126,7 +132,7 @@ class Arithmetic:
         return f"{stage.name}{how} needs {total} ({' + '.join(parts)}){least} of {limit}"
 
     def too_large(self, stage: Stage, key: str, held: int = 0) -> OutOfMemory:
-        """The refusal of what can never fit; `held` bytes belong to the stage it would run inside."""
+        """Returns the error for a stage that can never fit; `held` are the bytes in use by the stages around it."""
         beside = f", beside {in_gib(held)} of the stage around it" if held else ""
         return OutOfMemory(
             f"Does not fit: {self.words(stage, key)}{beside}.",
@@ -134,7 +140,7 @@ class Arithmetic:
         )
 
     def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
-        """The refusal of what would fit, were the device not used by others."""
+        """Returns the error for a stage that fits the budget but not the memory that other programs leave free."""
         return OutOfMemory(
             f"The device has {in_gib(free)} free: {self.words(stage, key)}.",
             "Close other programs that use the device's memory, then resume the job.",
@@ -142,12 +148,14 @@ class Arithmetic:
 
 
 def slot(stage: Stage, key: str) -> str:
-    """Where a peak is kept. Declared bytes follow from size and batch, so they tell cases apart."""
+    """Returns the key under which a stage's measured peak is stored.
+
+    Without a `key` of the caller it holds the component keys and the declared bytes, which differ by size and batch."""
     parts = "+".join(sorted(part.key for part in stage.components))
     how = f"|{stage.how}" if stage.how else ""
     return f"{key or f'{parts}@{stage.working_bytes}'}|{stage.name}{how}"
 
 
 def in_gib(nbytes: int) -> str:
-    """Bytes for people: `15.2 GiB`, or MiB below a tenth of one."""
+    """Returns bytes as text: `15.2 GiB`, or in MiB below a tenth of a GiB."""
     return f"{nbytes / GIB:.1f} GiB" if nbytes >= GIB // 10 else f"{nbytes / (1 << 20):.1f} MiB"

@@ -1,4 +1,4 @@
-"""What a job holds while it uses the card: a lease, and the stages it is in."""
+"""The lease that a job holds while it uses the GPU, and the stages that are active under it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import TYPE_CHECKING, Any
 from engines.api.protocols import Plan, Stage
 from studio.gpu.residents import MemoryErrors
 
-if TYPE_CHECKING:  # a lease and its manager are friends
+if TYPE_CHECKING:  # the two modules use each other
     from studio.gpu.manager import GpuManager
 
-Parts = dict[str, Any]  # a name -> the module of a stage that is on the card
+Parts = dict[str, Any]  # component name -> its module on the device
 
 
 @dataclass(eq=False)
 class Active:
-    """A stage in use: the modules handed out, use of the card beside weights when it began, the most of its own since.
+    """A stage in use: its loaded modules, and its memory beside the weights in bytes.
 
-    `asked` is the stage as its plan has it, `stage` the form it was admitted in, from rung `rung` of its ladder.
+    `base` is that memory when the stage began, `high` the peak since. `asked` is the stage as its plan holds it,
+    `stage` the form in which it was admitted, from rung `rung` of its ladder.
     """
 
     asked: Stage
@@ -34,18 +35,18 @@ class Active:
 
 
 def never() -> bool:
-    """Nobody asks to stop."""
+    """Returns False: the lease is never cancelled."""
     return False
 
 
 def silent(words: str) -> None:
-    """Nobody wants to hear what is waited for."""
+    """Ignores the report of what a lease waits for."""
     del words
 
 
 @dataclass(eq=False)
 class CardLease:
-    """Exclusive use of the card for the length of a job; see engines.api.Lease."""
+    """The exclusive use of the GPU for the length of a job; it implements engines.api.protocols.Lease."""
 
     manager: GpuManager
     plan: Plan
@@ -53,19 +54,19 @@ class CardLease:
     cancelled: Callable[[], bool]
     waiting: Callable[[str], None]
     closed: bool = field(default=False, init=False)
-    asked: set[str] = field(default_factory=set, init=False)  # keys of the components it has had
+    asked: set[str] = field(default_factory=set, init=False)  # keys of components whose use is recorded
 
     @property
     def device(self) -> Any:
-        """What torch calls the device."""
+        """Returns torch's name of the device."""
         return self.manager.torch_device
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Make a stage's components resident while the block lasts; they are not to be kept after it.
+        """Loads a stage's components and yields them by name; the caller must not keep them after the block.
 
-        Raises: OutOfMemory when it cannot fit, RanOut when the block runs out and may be done again, Cancelled,
-        BadInput.
+        Raises: OutOfMemory when the stage cannot fit, RanOut when the block runs out of memory and may be tried
+        again, Cancelled, BadInput for a name that the plan does not have.
         """
         active = self.manager.enter(self, name)
         try:

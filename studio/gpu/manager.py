@@ -1,4 +1,4 @@
-"""The GPU manager: who has the card, what is on it, what fits, who is evicted. The device is injected."""
+"""The GPU manager: grants leases of the device, loads and evicts components, and keeps to the memory budget."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class GpuStatus:
-    """What the status strip shows, keys with their bytes; `holder` and `stage` are empty when the card is free.
+    """The state of the GPU that the status strip shows; sizes and `peak` in bytes.
 
-    `masters` lie in RAM, ready to be copied; `on_disk` was used and would be read again.
+    `residents` are (component key, bytes) on the device, `masters` those in RAM, `on_disk` those that were used and
+    would be read from disk again. `holder` and `stage` are empty when the device is not leased.
     """
 
     device: str
@@ -42,11 +43,11 @@ class GpuStatus:
 
 
 class GpuManager:
-    """One card, many who want it: components are leased stage by stage under one budget.
+    """Shares one device among jobs: components are leased stage by stage under one memory budget.
 
-    A stage is admitted when Σ weights + max(working bytes, measured peak) + reserve fits budget and device.
-    What is not leased stays on the card until its room is wanted; the cheapest to have back per byte goes first.
-    A stage that does not fit the plain way is done in a leaner form, where its plan knows one.
+    A stage is admitted when Σ weights + max(working bytes, measured peak) + reserve fits the budget and the device.
+    Idle components stay on the device until their memory is needed; those that are cheapest to reload per byte are
+    evicted first. A stage that does not fit in its plain form runs in a leaner form, where its plan has one.
     """
 
     def __init__(
@@ -72,20 +73,20 @@ class GpuManager:
         self._active: list[Active] = []
         self._high = 0
 
-    # ── what a user sees ────────────────────────────────────────────────────────────────────────
+    # ── state and budget ────────────────────────────────────────────────────────────────────────
 
     @property
     def torch_device(self) -> str:
-        """What torch calls the device."""
+        """Returns torch's name of the device."""
         return self.raw_device.torch_device
 
     @property
     def budget(self) -> int:
-        """Bytes that may be used: the user's budget, or the device where that is smaller."""
+        """Returns the bytes that may be used: the user's budget, or the device's memory where that is smaller."""
         return min(self._budget, self.raw_device.total_bytes())
 
     def status(self) -> GpuStatus:
-        """A snapshot that never waits for a load."""
+        """Returns the present state without waiting for a load that is under way."""
         residents = tuple(self._residents.table().items())
         holders, active = self._holders.copy(), self._active.copy()
         return GpuStatus(
@@ -101,12 +102,12 @@ class GpuManager:
         )
 
     def check(self, plan: Plan, *, key: str = "") -> Fit:
-        """Would a plan's stages fit, were the card otherwise empty, and what of others would have to go?"""
+        """Returns whether a plan's stages fit on an empty device, and which idle components would be evicted for it."""
         fit = self._sums.check(plan, key)
         return dataclasses.replace(fit, evicts=self._foreseen(plan, key)) if fit.ok else fit
 
     def _foreseen(self, plan: Plan, key: str) -> tuple[tuple[str, int], ...]:
-        """What is on the card now, is no part of a plan, and would be evicted on its way."""
+        """Returns (key, bytes) of the resident components outside a plan that would be evicted while it runs."""
         before = self._residents.table()
         planned = {part.key for stage in plan.stages for part in stage.components}
         own = {name: size for name, size in before.items() if name in planned}
@@ -121,7 +122,7 @@ class GpuManager:
         return tuple(strangers[:gone])
 
     def unload_all(self) -> None:
-        """Empty the card and the host cache of all that no running stage uses."""
+        """Drops every component from the device and from RAM that no running stage uses."""
         with self._moves, self._moving():
             self._residents.clear(keep=self._pinned())
             self.raw_device.reclaim()
@@ -138,10 +139,10 @@ class GpuManager:
         key: str = "",
         waiting: Callable[[str], None] = silent,
     ) -> Iterator[CardLease]:
-        """Exclusive use of the card, first come first served; a thread that has it may lease again inside.
+        """Yields exclusive use of the device in order of request; the thread that holds it may lease again inside.
 
-        `waiting` is told what is waited for, and "" when the wait is over. Measured peaks are remembered
-        under `key`; by default under each stage's own components and declared bytes.
+        `waiting` is called with a text about what the lease waits for, and with "" when the wait is over. Measured
+        peaks are stored under `key`; by default under each stage's own components and declared bytes.
         Raises: OutOfMemory before any wait when a stage can never fit, Cancelled.
         """
         for stage in plan.stages:
@@ -192,7 +193,9 @@ class GpuManager:
     # ── stages ──────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, lease: CardLease, name: str) -> Active:
-        """Admit and load a stage; only `CardLease.stage` calls this."""
+        """Admits and loads a stage of a lease's plan; only `CardLease.stage` calls it.
+
+        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have."""
         if lease.closed:
             raise RuntimeError(f"stage {name!r} was entered after its lease had ended")
         stage = next((stage for stage in lease.plan.stages if stage.name == name), None)
@@ -206,7 +209,7 @@ class GpuManager:
         return active
 
     def _admit(self, stage: Stage, lease: CardLease) -> Active:
-        """Load a stage in the plainest form that there is room for. Raises: OutOfMemory, Cancelled."""
+        """Loads a stage in the plainest form that fits now. Raises: OutOfMemory, Cancelled."""
         for component in stage.components:
             if component.key not in lease.asked:
                 lease.asked.add(component.key)
@@ -227,7 +230,7 @@ class GpuManager:
         raise refusal
 
     def leave(self, active: Active) -> None:
-        """Unpin a stage and remember its measured peak; a second call does nothing."""
+        """Releases a stage's components and stores its measured peak; a second call does nothing."""
         with self._turn:
             if active not in self._active:
                 return
@@ -242,11 +245,14 @@ class GpuManager:
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:
-        """A stage's work came to its end."""
+        """Records in the ladder that a stage ran to its end without running out of memory."""
         self._ladder.worked(slot(active.asked, active.lease.key), active.rung)
 
     def ran_out(self, active: Active) -> OutOfMemory:
-        """What follows when a stage's work runs out: give back, evict the idle, tell the numbers and the way on."""
+        """Frees memory after a stage ran out of it and returns the error to raise.
+
+        Evicts the idle components and moves the stage to the next rung of its ladder. The error is a RanOut when a
+        next try may succeed, and an OutOfMemory when no rung is left; it states the sizes."""
         form, lease = active.stage, active.lease
         with self._moves:
             self.raw_device.reclaim()
@@ -272,7 +278,7 @@ class GpuManager:
         held = outer + sum(size for key, size in self._residents.table().items() if key in in_use - set(own))
         if self._sums.needs(form, lease.key) + held > self.budget or (in_use & set(own)) - here:
             raise self._sums.too_large(form, lease.key, held)
-        for key in set(own) & set(self._residents.table()) - here:  # there, but in another form
+        for key in set(own) & set(self._residents.table()) - here:  # resident, but in another form
             self._residents.evict(key)
         if rung.alone:
             self._evict_idle(in_use | set(own))
@@ -310,7 +316,7 @@ class GpuManager:
             lease.waiting("")
 
     def _evict_idle(self, keep: set[str]) -> int:
-        """Drop all that is not in `keep`; answers the bytes."""
+        """Evicts every resident that is not in `keep` and returns the bytes that this freed."""
         before = self._residents.used()
         for key in self._residents.victims(keep):
             self._residents.evict(key)
@@ -322,7 +328,7 @@ class GpuManager:
 
     @contextmanager
     def _moving(self) -> Iterator[None]:
-        """While weights come or go nobody's work is measured: not what runs now, around them, nor what follows."""
+        """Excludes the memory that loading and evicting takes from the measured peaks of all active stages."""
         self._fold_peak()
         try:
             yield
@@ -330,7 +336,7 @@ class GpuManager:
             self._high = max(self._high, self.raw_device.peak_bytes(reset=True))
 
     def _fold_peak(self) -> None:
-        """Bring the high-water mark since the last time into the innermost of the stages that run, and begin anew."""
+        """Adds the device's peak since the last call to the innermost active stage and resets the device's peak."""
         high = self.raw_device.peak_bytes(reset=True)
         for active in self._active[-1:]:
             active.high = max(active.high, self._beside_weights(high))

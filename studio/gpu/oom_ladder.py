@@ -1,4 +1,4 @@
-"""The ladder that a stage climbs when it runs out of memory, and where each stage stands on it."""
+"""The out-of-memory ladder: the forms that a stage is tried in, one after another, when it runs out of memory."""
 
 from __future__ import annotations
 
@@ -10,30 +10,32 @@ from engines.api.protocols import Stage
 
 @dataclass(frozen=True)
 class Rung:
-    """A form of a stage; `alone`: whatever is not in use leaves the card first."""
+    """One form of a stage to try; with `alone` every idle component is evicted from the device first."""
 
     form: Stage
     alone: bool = False
 
 
 class Ladder:
-    """As it is → the same with the card to itself → each leaner form → no further.
+    """The rungs of each stage: its plain form → the plain form alone on the device → each leaner form alone.
 
-    What ran out begins higher the next time, until the plain form has worked, the last rung has run out as well, or
-    all is forgotten.
+    A stage that ran out of memory starts on the next rung the next time, until the plain form has worked, the last
+    rung has run out as well, or `forget` is called.
     """
 
     def __init__(self) -> None:
         self._reached: dict[str, int] = {}
 
     def rungs(self, forms: Iterable[Stage], slot: str) -> list[tuple[int, Rung]]:
-        """The rungs that are left to a stage, with their numbers; never none, for under one key plans may differ."""
+        """Returns the rungs that are left for a stage with their numbers; at least the last one.
+
+        Plans that share a key may have different numbers of forms, so the stored rung may be above the last one."""
         plain, *leaner = forms
         rungs = [Rung(plain), Rung(plain, alone=True), *(Rung(form, alone=True) for form in leaner)]
         return list(enumerate(rungs))[min(self._reached.get(slot, 0), len(rungs) - 1) :]
 
     def ran_out(self, slot: str, number: int, forms: Iterable[Stage]) -> Rung | None:
-        """The rung after one that was not enough; None where it was the last, and the stage starts over."""
+        """Records that a rung ran out of memory and returns the next one; None, and a reset, when it was the last."""
         rungs = self.rungs(forms, slot)
         left = [rung for each, rung in rungs if each > number]
         if not left:
@@ -43,10 +45,10 @@ class Ladder:
         return left[0]
 
     def worked(self, slot: str, number: int) -> None:
-        """A rung was enough. Where it was the plain form, others were in its way: next time it may share again."""
+        """Records that a rung worked; after the plain form (rungs 0 and 1) the stage starts on rung 0 the next time."""
         if number <= 1:
             self._reached.pop(slot, None)
 
     def forget(self) -> None:
-        """Every stage starts from the plain way again."""
+        """Resets every stage to rung 0."""
         self._reached.clear()

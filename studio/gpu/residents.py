@@ -1,4 +1,4 @@
-"""What is where: host masters in RAM, copies on the card, and who is evicted first. Torch-free."""
+"""The resident components: host masters in RAM, copies on the device, and the order of eviction. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from studio.gpu.usage import Demand
 
 @dataclass
 class _Master:
+    """A component in RAM, from which copies on the device are made; sizes in bytes, `touched` in ticks."""
+
     host: Any
-    bytes: int  # of RAM that only dropping it gives back
+    bytes: int  # RAM that is freed only when the master is dropped
     weights: int
     touched: int
-    beside: Callable[[], int]  # RAM beside the weights, by now
+    beside: Callable[[], int]  # returns the RAM that the component uses beside its weights now
 
 
 @dataclass
 class _Placed:
+    """A component's copy on the device; `streamed` when its blocks are copied one by one."""
+
     module: Any
     bytes: int
     streamed: bool
     touched: int
-    beside: Callable[[], int]  # the same: the copy of a master that has gone still has it
+    beside: Callable[[], int]  # the same function: a copy uses that RAM also after its master was dropped
 
 
 class MemoryErrors:
-    """Turns a device's own out-of-memory errors into MemoryError and lets their frames go."""
+    """A context manager that turns a device's out-of-memory errors into MemoryError and clears their frames."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -52,10 +56,10 @@ class MemoryErrors:
 
 
 class Residents:
-    """The table of host masters and device copies; its owner serialises every call but the tables.
+    """The table of host masters and device copies; its owner serialises all calls except `table`, `masters`, `on_disk`.
 
-    A copy is registered once it is whole, so nothing is ever half-loaded. Weights are never copied back: to
-    evict is to drop the copy. Where the device is the host itself the placed object is the only one, and no master
+    A copy is registered once it is complete, so no component is ever half-loaded. Weights are never copied back:
+    evicting drops the copy. Where the device is the host itself, the placed object is the only one, and no master
     is counted beside it.
     """
 
@@ -71,41 +75,45 @@ class Residents:
         self._put_s: dict[str, float] = {}
         self._tick = 0
 
-    # ── what is where ───────────────────────────────────────────────────────────────────────────
+    # ── state ────────────────────────────────────────────────────────────────────────────────────
 
     def table(self) -> dict[str, int]:
-        """Bytes of each resident, oldest first; safe from any thread."""
+        """Returns the bytes of each resident by key, oldest first; safe from any thread."""
         placed = self._placed.copy()
-        if self._device.in_place:  # RAM beside the weights is the device's, too
+        if self._device.in_place:  # RAM beside the weights is the device's memory, too
             return {key: each.bytes + each.beside() for key, each in placed.items()}
         return {key: each.bytes for key, each in placed.items()}
 
     def masters(self) -> dict[str, int]:
-        """Bytes of the weights of each host master; safe from any thread."""
+        """Returns the bytes of the weights of each host master by key; safe from any thread."""
         return {key: master.weights for key, master in self._masters.copy().items()}
 
     def on_disk(self) -> dict[str, int]:
-        """Bytes of what was used and is neither on the card nor in RAM now; safe from any thread."""
+        """Returns the bytes, by key, of the used components that are now neither on the device nor in RAM.
+
+        Safe from any thread."""
         here = {*self._placed.copy(), *self._masters.copy()}
         return {key: size for key, size in self._weights.copy().items() if key not in here}
 
     def used(self) -> int:
-        """Bytes of all residents."""
+        """Returns the bytes of all residents together."""
         return sum(self.table().values())
 
     def fits(self, component: Component, stage: Stage) -> bool:
-        """Whether a component is on the card, in the form that a stage wants it in."""
+        """Returns whether a component is on the device in the form, streamed or whole, that a stage needs."""
         held = self._placed.get(component.key)
         return held is not None and held.streamed == stage.streamed(component)
 
-    # ── coming ──────────────────────────────────────────────────────────────────────────────────
+    # ── loading ──────────────────────────────────────────────────────────────────────────────────
 
     def asked(self, component: Component) -> None:
-        """A job has use for a component: what is often wanted is expected again, and kept longer."""
+        """Records that a job needs a component; components that are often needed are evicted later."""
         self._demand.note(component.key)
 
     def place(self, component: Component, stage: Stage) -> Any:
-        """The copy on the device, made if need be. Raises: MemoryError, with nothing half-loaded."""
+        """Returns a component's copy on the device, loading it if necessary.
+
+        Raises: MemoryError; then no part of the component is registered."""
         self._tick += 1
         if self.fits(component, stage):
             held = self._placed[component.key]
@@ -145,12 +153,13 @@ class Residents:
         master.touched = self._tick
         return master.host
 
-    # ── going ───────────────────────────────────────────────────────────────────────────────────
+    # ── evicting ─────────────────────────────────────────────────────────────────────────────────
 
     def victims(self, keep: Iterable[str], later: Iterable[str] = ()) -> list[str]:
-        """Who may go, first to go first: not wanted later, cheapest to have back, longest unused.
+        """Returns the keys of the copies that may be evicted, in the order of eviction; none of `keep`.
 
-        Cheap is what takes few seconds to reload for each byte that goes, times how often it is asked for.
+        Components outside `later` come first, then the cheapest, then the longest unused. The price is the seconds
+        to reload per byte, times the rate of use.
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}
@@ -162,12 +171,12 @@ class Residents:
         return sorted(free, key=lambda key: (key in wanted, price(key), free[key].touched, key))
 
     def evict(self, key: str) -> None:
-        """Drop a copy; its master, if any, stays."""
+        """Drops a copy from the device; its master in RAM stays."""
         placed = self._placed.pop(key)
         self._device.drop(placed.module, placed.bytes)
 
     def clear(self, keep: Iterable[str] = ()) -> None:
-        """Drop every copy and master but those in `keep`."""
+        """Drops every copy and master except those in `keep`."""
         kept = set(keep)
         for key in [key for key in self._placed if key not in kept]:
             self.evict(key)
@@ -175,18 +184,18 @@ class Residents:
             self._release(key)
 
     def settle(self) -> None:
-        """Hold to the host's budget again: what parts keep beside their weights grows while they are used."""
+        """Drops masters until the host budget holds; the RAM beside the weights grows while components are used."""
         self._trim()
 
     def _held(self) -> int:
-        """RAM of the masters' weights, and of what any part keeps beside them."""
-        parts: dict[str, _Placed | _Master] = {**self._placed, **self._masters}  # each once: a copy shares its master's
+        """Returns the RAM in bytes of the masters' weights and of all that components use beside their weights."""
+        parts: dict[str, _Placed | _Master] = {**self._placed, **self._masters}  # once a key: both share `beside`
         return sum(master.bytes for master in self._masters.values()) + sum(part.beside() for part in parts.values())
 
     def _trim(self, loading: str = "") -> None:
-        """Drop the masters that are cheapest to read again per byte, until the host's budget holds.
+        """Drops the masters that are cheapest to read again per byte until the host budget holds.
 
-        What is loading is needed until it is placed: where it is the cheapest itself, it goes after that.
+        Stops when the cheapest one is `loading`, the component being loaded, which is needed until it is placed.
         """
 
         def price(key: str) -> tuple[float, int, str]:

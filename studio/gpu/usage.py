@@ -1,4 +1,4 @@
-"""How often each thing is asked for, the recent past counting most."""
+"""The rate of use of each component, weighted towards the recent past."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ _HALF_LIFE_S = 1200.0
 
 
 class Demand:
-    """A rate of use that fades by half every twenty minutes: the guess at what is wanted next."""
+    """A count of uses per key that halves every twenty minutes; it predicts which component is needed next."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._seen: dict[str, tuple[float, float]] = {}  # key -> (uses, as of when)
 
     def note(self, key: str) -> None:
-        """One more use."""
+        """Adds one use of a key."""
         self._seen[key] = (self.rate(key) + 1.0, self._clock())
 
     def rate(self, key: str) -> float:
-        """Uses, faded; 0 for what was never asked for."""
+        """Returns the decayed number of uses of a key; 0 for one that was never used."""
         uses, since = self._seen.get(key, (0.0, 0.0))
         return float(uses * 0.5 ** ((self._clock() - since) / _HALF_LIFE_S))

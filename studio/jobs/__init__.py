@@ -1,1 +1,1 @@
-"""The persisted queue, its worker, and what a running job sees."""
+"""The persisted job queue, its worker thread, the jobs' events and their progress."""

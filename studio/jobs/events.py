@@ -1,4 +1,4 @@
-"""What happened in each job, in order: kept beside the job's own files, so that a restart loses nothing."""
+"""The event log of each job, kept in the job's folder so that it survives a restart."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class EventLog:
-    """One JSON line an event. `folder` answers where a job's run lies, there or not; None for a job that has none.
+    """The events of all jobs, one JSON line per event.
 
-    Events are a by-product: where the disk refuses them they stay in memory, and are written with the next one.
+    `folder` returns the path of a job's run folder, which need not exist, or None for a job without one. Events that
+    the disk refuses stay in memory and are written with the next event.
     """
 
     def __init__(self, folder: Callable[[Job], Path | None]) -> None:
@@ -32,7 +33,7 @@ class EventLog:
         self._unwritten: dict[str, list[str]] = {}
 
     def add(self, job: Job, event: Event) -> None:
-        """Append an event."""
+        """Appends an event to a job's log."""
         with self._lock:
             events, folder = self._read(job), self._folder(job)
             line = json.dumps(mended(event.to_json()))
@@ -50,7 +51,7 @@ class EventLog:
                 waiting.clear()
 
     def since(self, job: Job, start: int) -> tuple[list[Event], int]:
-        """The events from number `start` (0 = the first) on, and the number to ask from next time."""
+        """Returns the events from number `start` (0 = the first) on, and the number to pass as the next `start`."""
         with self._lock:
             events = self._read(job)
             return events[max(0, start) :], len(events)
@@ -65,8 +66,8 @@ class EventLog:
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
-    """Write lines, all of them or none. Raises: OSError."""
-    # The newline comes first, so that a line which a crash tore spoils no other.
+    """Appends lines to a file, all of them or none. Raises: OSError."""
+    # The newline comes first, so that a line which a crash cut off does not damage the next one.
     left = memoryview("".join(f"\n{line}" for line in lines).encode())
     with path.open("ab", buffering=0) as file:
         size = file.seek(0, os.SEEK_END)

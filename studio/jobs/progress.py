@@ -1,4 +1,4 @@
-"""How fast a job goes: smoothed seconds a step, and the time left, waiting not counted."""
+"""The progress of a job: smoothed seconds per step and the time left, without the time spent waiting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SMOOTHING = 0.3
 
 
 class Meter:
-    """Fed with step numbers, reads the clock itself. A new total, or a step back, starts it afresh."""
+    """Measures seconds per step from reported step numbers; a new total, or a lower step, starts it anew."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -19,20 +19,20 @@ class Meter:
         self.rate = 0.0
 
     def pause(self) -> None:
-        """Waiting begins: for the card, for a model to load."""
+        """Stops the time while the job waits for the GPU or for a model to load."""
         if self._paused_at is None:
             self._paused_at = self._clock()
 
     def resume(self) -> None:
-        """Waiting is over; it counts as no time at all."""
+        """Starts the time again after a wait, which is not counted."""
         if self._paused_at is not None:
             self._at += self._clock() - self._paused_at
             self._paused_at = None
 
     def step(self, step: int, total: int, *, repeats_count: bool = True) -> tuple[float, float]:
-        """Seconds a step, and seconds left; both 0 until two steps have been seen.
+        """Records a step and returns the seconds per step and the seconds left; both 0 until two steps were reported.
 
-        Without `repeats_count` what is done while the step stays the same is no part of any: encoding, previews.
+        Without `repeats_count` the time between two reports of the same step (encoding, previews) is not counted.
         """
         now = self._clock()
         if total != self._total or step < self._step:

@@ -1,4 +1,4 @@
-"""The persisted queue and its one worker: states, progress, cancel, recovery. Holds the only broad except."""
+"""The persisted job queue and its one worker: states, progress, cancel, recovery. Holds the only broad except."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from studio.store import Library
 from studio.store.durable import disk_refusal
 
 Runner = Callable[[Job], None]
-Rows = list[Job]  # inside the class, `list` is its method
+Rows = list[Job]  # `list` is a method inside the class
 Events = tuple[list[Event], int]
 _LOG = logging.getLogger(__name__)
 _RESUMABLE = (JobState.INTERRUPTED, JobState.FAILED, JobState.CANCELLED)
@@ -32,11 +32,12 @@ _RETRY_S = 2.0
 
 
 class Jobs:
-    """Jobs are rows: submitted from anywhere, run one at a time in order, found again after a crash.
+    """The job queue: jobs are submitted from any thread, run one at a time in order, and survive a crash.
 
-    States and artifacts are durable before the call returns; progress at most once a second. What a full disk
-    refuses of a job's end, a cancel or progress is known at once and stored when there is room, looked for every
-    `retry_s` seconds; until then nothing new is begun. `log` is where a user finds the traceback of a bug.
+    States and artifacts are durable before the call returns; progress is stored at most once a second. When a full
+    disk refuses a job's end, a cancel or progress, the change holds in memory at once and is stored when there is
+    room, which is tried every `retry_s` seconds; until then no new job starts. `log` is the path of the log that
+    holds the traceback of a bug.
     """
 
     def __init__(
@@ -58,45 +59,47 @@ class Jobs:
         self._wake = threading.Condition()
         self._jobs: dict[str, Job] = {job.id: job for job in self._rows.all()}
         self._saved_at: dict[str, float] = {}
-        self._unsaved: set[str] = set()  # rows that are further than the disk knows
+        self._unsaved: set[str] = set()  # ids of jobs with changes that are not stored yet
         self._cancelling: set[str] = set()
         self._live: set[str] = set()
         self._closing = False
         self._thread: threading.Thread | None = None
-        # What a crash left running is interrupted: offered for resume, never restarted unasked.
+        # Jobs that a crash left running become interrupted: a user may resume them, they never restart by themselves.
         for job in [each for each in self._jobs.values() if each.state is JobState.RUNNING]:
             self._note(self._ended(job, _End(JobState.INTERRUPTED)))
 
-    # ── asking ──────────────────────────────────────────────────────────────────────────────────
+    # ── reading ──────────────────────────────────────────────────────────────────────────────────
 
     def get(self, job_id: str) -> Job:
-        """One job, with its progress of this moment. Raises: NotFound."""
+        """Returns a job with its present progress. Raises: NotFound."""
         try:
             return self._jobs[job_id]
         except KeyError:
             raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
 
     def list(self, character: str | None = None) -> Rows:
-        """Running first, then the queue in its order, then the rest, newest first."""
+        """Returns the running job, then the queued jobs in order, then the ended jobs, newest first.
+
+        With `character` only the jobs of that character."""
         with self._wake:
             jobs = [job for job in self._jobs.values() if character in (None, job.character)]
         running = [job for job in jobs if job.state is JobState.RUNNING]
         queued = sorted((job for job in jobs if job.state is JobState.QUEUED), key=_place)
-        # Backwards, so that of two that ended in the same millisecond the later one comes first.
+        # Reversed, so that of two jobs that ended in the same millisecond the later one comes first.
         rest = [job for job in reversed(jobs) if job.state not in (JobState.RUNNING, JobState.QUEUED)]
         rest.sort(key=lambda job: (job.ended_as, job.ended or job.created), reverse=True)
         return [*sorted(running, key=lambda job: job.started), *queued, *rest]
 
     def running(self) -> Job | None:
-        """The job that runs now."""
+        """Returns the job that runs now; None when none does."""
         first = next(iter(self.list()), None)
         return first if first is not None and first.state is JobState.RUNNING else None
 
     def events(self, job_id: str, since: int = 0) -> Events:
-        """The job's events from number `since` on, and the number to ask from next time. Raises: NotFound."""
+        """Returns a job's events from number `since` on, and the number to pass next time. Raises: NotFound."""
         return self._events.since(self.get(job_id), since)
 
-    # ── telling ─────────────────────────────────────────────────────────────────────────────────
+    # ── submitting and changing ──────────────────────────────────────────────────────────────────
 
     def submit(
         self,
@@ -109,10 +112,10 @@ class Jobs:
         key: str = "",
         here: bool = False,
     ) -> Job:
-        """Queue a job; the same kind, character and key again answers the first one.
+        """Queues a job and returns it; when one of the same kind, character and non-empty key exists, returns that one.
 
-        `here` runs it at once in the calling thread, with the same bookkeeping.
-        Raises: NotFound, BadInput for text that no page could show.
+        With `here` the job runs at once in the calling thread, with the same records.
+        Raises: NotFound for an unknown kind, BadInput for text that no page can show.
         """
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
@@ -149,7 +152,7 @@ class Jobs:
         return self.get(job.id)
 
     def cancel(self, job_id: str) -> Job:
-        """End a job: at once when it waits, within a step when it runs. Raises: NotFound."""
+        """Cancels a job: at once when it is queued or interrupted, within a step when it runs. Raises: NotFound."""
         with self._wake:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
@@ -160,7 +163,9 @@ class Jobs:
             return job
 
     def resume(self, job_id: str) -> Job:
-        """Queue again, as it was asked, what did not end well. Raises: NotFound, BadInput."""
+        """Queues an interrupted, failed or cancelled job again with the same payload.
+
+        Raises: NotFound, BadInput for a job that is done or whose kind is unknown."""
         with self._wake:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
@@ -170,9 +175,9 @@ class Jobs:
             return self._note(self._queued_again(job))
 
     def extend(self, job_id: str, payload: Payload, total: int) -> Job:
-        """Queue again what has ended, with more asked of it: one write, so that no crash parts the two.
+        """Queues an ended job again with a new payload and total, in one write that a crash cannot split.
 
-        Raises: NotFound, BadInput, Busy while it has not ended.
+        Raises: NotFound, BadInput for an unknown kind, Busy while the job has not ended.
         """
         with self._wake:
             job = self.get(job_id)
@@ -190,7 +195,7 @@ class Jobs:
         return job.replace(**again, error=JobError(), artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
-        """Put a queued job before another queued one, or last. Raises: NotFound, BadInput."""
+        """Moves a queued job before another queued one, or to the end of the queue. Raises: NotFound, BadInput."""
         with self._wake:
             job = self.get(job_id)
             queue = [other for other in self.list() if other.state is JobState.QUEUED and other.id != job_id]
@@ -204,19 +209,19 @@ class Jobs:
             self._rows.put_many(moved)
             self._jobs.update({other.id: other for other in moved})
 
-    # ── the worker's own ────────────────────────────────────────────────────────────────────────
+    # ── the worker ───────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> None:
-        """Let the queue run; a second call does nothing."""
+        """Starts the worker thread; a second call does nothing."""
         with self._wake:
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._work, name="jobs", daemon=True)
                 self._thread.start()
 
     def close(self, patience_s: float = 60.0) -> None:
-        """Stop after the running job's present step; it is found interrupted, not cancelled, next time.
+        """Stops the worker after the running job's present step; that job becomes interrupted, not cancelled.
 
-        Raises: Busy when it does not stop in time; the store is still in use then.
+        Raises: Busy when the job does not stop within `patience_s` seconds; the store is still in use then.
         """
         with self._wake:
             self._closing = True
@@ -232,7 +237,7 @@ class Jobs:
             self._run(job)
 
     def _take(self) -> Job | None:
-        """The next job, once the disk has taken that it runs; None when the studio closes."""
+        """Waits for the next job and returns it once its running state is stored; None when the queue closes."""
         with self._wake:
             while True:
                 patience = self._retry_s if self._unsaved else None
@@ -268,7 +273,7 @@ class Jobs:
             end = self._stopped(job) if refused else _failed(job, error)
         except SystemExit as error:
             end = self._bug(error)
-        except Exception as error:  # noqa: BLE001  whatever a runner does, the worker lives and the user is told
+        except Exception as error:  # noqa: BLE001  the worker survives any error of a runner, and the job reports it
             told = disk_refusal(error, self._library.root)
             _LOG.error("job %s (%s) hit %s", job.id, job.kind, "a disk" if told else "a bug", exc_info=error)
             stopped = told and self.stopping(job.id)
@@ -277,7 +282,7 @@ class Jobs:
             self._end(job.id, end)
 
     def _stopped(self, job: Job) -> _End:
-        """Return how a job ends that was asked to, also where the disk did not let it keep its last step."""
+        """Returns the end of a job that was asked to stop: interrupted when the studio closes, else cancelled."""
         closing = self._closing and job.id not in self._cancelling
         return _End(JobState.INTERRUPTED if closing else JobState.CANCELLED)
 
@@ -286,7 +291,7 @@ class Jobs:
         return _End(JobState.FAILED, told.replace(hint=f"The traceback is in {self._log}."))
 
     def _persist(self, job: Job) -> None:
-        """Run a job, and where it ran out of memory do what is left of it with the room that was made."""
+        """Runs a job, and runs it again after each RanOut, when memory was freed for what is left of it."""
         while True:
             try:
                 return self._runners[job.kind](job)
@@ -304,44 +309,44 @@ class Jobs:
             self._wake.notify_all()
 
     def _ended(self, job: Job, end: _End) -> Job:
-        """Return a job that ends now; a clock that is set back meanwhile changes nothing in the order."""
+        """Returns a job with its end recorded; `ended_as` keeps the order even when the clock is set back."""
         last = max((each.ended_as for each in self._jobs.values()), default=0)
         error = JobError() if end.state is JobState.DONE else end.error or job.error
         message = job.message if end.message is None else mended(end.message)
         told = {"state": end.state, "error": error, "message": message}
         return job.replace(**told, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
 
-    # ── what a context reports ──────────────────────────────────────────────────────────────────
+    # ── reports of a running job ──────────────────────────────────────────────────────────────────
 
     def stopping(self, job_id: str) -> bool:
-        """Whether a running job should end now."""
+        """Returns whether a running job should stop now."""
         return self._closing or job_id in self._cancelling
 
     def progress(self, job_id: str, **changes: Any) -> None:
-        """Note a step; durable at most once a second."""
+        """Updates a job's progress; stores it at most once a second."""
         with self._wake:
             job = self._jobs[job_id] = self.get(job_id).replace(**mended(changes))
             if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
-        """Note what a job waits for; "" when it goes on. Nothing that has to survive."""
+        """Sets the text of what a job waits for, "" when the wait is over; it is not stored on disk."""
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
     def keep_artifacts(self, job_id: str, **found: Any) -> None:
-        """Keep results with a job, durably; their names are fields of Artifacts."""
+        """Stores results with a job durably; their names are fields of Artifacts."""
         with self._wake:
             job = self.get(job_id)
             kept = mended(job.artifacts.replace(**found).to_json())
             self._keep(job.replace(artifacts=Artifacts.from_json(kept)))
 
     def add_event(self, job_id: str, event: Event) -> None:
-        """Append to a job's events."""
+        """Appends an event to a job's log."""
         self._events.add(self.get(job_id), event)
 
     def _keep(self, job: Job) -> Job:
-        """Store a row, and with it what the disk refused before. Raises: UserError, and then nothing has changed."""
+        """Stores a job together with all unstored changes. Raises: UserError; then nothing has changed."""
         waiting = [self._jobs[each] for each in self._unsaved if each != job.id]
         self._rows.put_many([*waiting, job])
         self._unsaved.clear()
@@ -350,7 +355,7 @@ class Jobs:
         return job
 
     def _note(self, job: Job) -> Job:
-        """Store a row whose news is true whether the disk takes it or not; what it refuses is stored later."""
+        """Updates a job in memory and stores it; when the disk refuses it, it is stored later."""
         try:
             return self._keep(job)
         except UserError as error:
@@ -379,7 +384,7 @@ def _place(job: Job) -> tuple[float, str, str]:
 
 @dataclass(frozen=True)
 class _End:
-    """How a job ends; without a message its last one stays."""
+    """The end of a job: its state, error and message; with None the job's last message stays."""
 
     state: JobState
     error: JobError | None = None

@@ -1,1 +1,1 @@
-"""How pictures are judged: likeness, quality, outcomes and the statistics over them."""
+"""The judging of pictures: likeness, quality, outcomes and the statistics over them."""

@@ -1,4 +1,4 @@
-"""Is this the character? Similarity to the originals, in terms of how alike the originals are to each other."""
+"""The identity score: a picture's similarity to the originals, calibrated by their similarity to each other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from studio.workplace.desk import Desk
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-ENOUGH = 3  # fewer originals do not say how alike one person's pictures are
+ENOUGH = 3  # the fewest originals from which a floor and a ceiling are computed
 _TOP = 3
 _FLOOR_PERCENTILE = 10.0
 _BATCH = 8
@@ -37,21 +37,21 @@ _ANYTHING, _NOTHING = -1.0, 1.0
 _LOG = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float64]
-LeaveOut = Callable[[str, UserError], object]  # a picture's id, and why it cannot be opened
+LeaveOut = Callable[[str, UserError], object]  # called with a picture's id and the error that kept it from being opened
 
 
 def _quietly(image: str, error: UserError) -> None:
-    """Tell nobody."""
+    """Ignores a picture that cannot be opened."""
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """The originals as a scorer sees them, and what is usual among them.
+    """The scorer's embeddings of the originals, with the thresholds that follow from them.
 
-    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others, the floor
-    never above the scorer's own threshold: originals can be more alike than one person's pictures need be. With
-    fewer than three originals nothing is `calibrated`: the floor lets everything through to a human, the ceiling too,
-    and neither says who it is.
+    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others. The floor is
+    never above the scorer's own threshold, because originals can be more alike than one person's pictures need be.
+    With fewer than three originals `calibrated` is False: floor and ceiling then exclude no picture and decide no
+    identity.
     """
 
     version: str
@@ -63,17 +63,17 @@ class Gallery:
     calibrated: bool = False
 
     def nearest(self, embedding: Embedding) -> str:
-        """The original most like it; "" without originals."""
+        """Returns the id of the original that is most similar to an embedding; "" without originals."""
         if not self.ids:
             return ""
         return self.ids[int(np.argmax(self.vectors @ np.asarray(embedding.vector)))]
 
 
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
-    """The character's gallery: source pictures only, so that what was drawn never judges what is drawn.
+    """Returns the character's gallery, made of source pictures only, so that drawn pictures never judge drawn pictures.
 
-    Embeddings are kept with the store by scorer version: only new originals are embedded. An original that cannot be
-    opened is not in it: `leave_out` is told which, and why.
+    Embeddings are cached in the store by scorer version; only new originals are embedded. An original that cannot be
+    opened is left out, and `leave_out` is called with its id and the error.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     known = embeddings(desk.store, scorer, [image.id for image in originals(desk.store)], leave_out)
@@ -82,7 +82,7 @@ def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
 
 
 def gallery_if_any(desk: Desk) -> Gallery:
-    """The same, but an empty one where the scorer's weights are missing: then nothing can be told, and no more."""
+    """Returns the character's gallery, or an empty one when the scorer's weights are missing."""
     try:
         return gallery(desk)
     except ModelMissing:
@@ -90,12 +90,12 @@ def gallery_if_any(desk: Desk) -> Gallery:
 
 
 def originals(store: Store) -> list[ImageRecord]:
-    """What a gallery is made of: source pictures that nobody refused."""
+    """Returns the pictures that a gallery is made of: source pictures that were not rejected."""
     return [image for image in store.select(Kind.SOURCE) if image.state in (Verdict.PENDING, Verdict.GOOD)]
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
-    """A gallery of unit vectors by picture id, calibrated by leaving each one out in turn."""
+    """Returns a gallery of unit vectors by picture id, calibrated by leaving out each vector in turn."""
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
     if len(ids) < ENOUGH:
@@ -115,14 +115,14 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """Return the mean of the three highest cosines with the originals; None where there is no original."""
+    """Returns the mean of the three highest cosines with the originals; None where there is no original."""
     if not reference.ids:
         return None
     return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Return how like the originals each picture is, to four digits."""
+    """Returns each picture's similarity to the originals, to four digits, and its nearest original."""
     found = []
     for outcome in scorer.embed(pictures):
         value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
@@ -132,9 +132,9 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 
 
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
-    """Score stored pictures against the gallery and keep it on their records; scores of other versions stay.
+    """Scores stored pictures against the gallery, stores the scores on their records and returns them by id.
 
-    Pictures that cannot be opened are left out.
+    Scores of other scorer versions stay. Pictures that cannot be opened are left out.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     reference = gallery(desk)
@@ -153,13 +153,15 @@ def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
 
 
 def score_of(image: ImageRecord, version: str) -> float | None:
-    """A record's score by one scorer version; None where it has none, or there was no face."""
+    """Returns a record's score by a scorer version; None where it has no score, or no face was found."""
     value = image.scores.get(version)
     return None if value is None else float(value)
 
 
 def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: LeaveOut = _quietly) -> dict[str, Image]:
-    """Pictures by id, without those that cannot be opened: `leave_out` is told of each."""
+    """Opens pictures with `read` and returns them by id.
+
+    Pictures that cannot be opened are left out, and `leave_out` is called for each."""
     opened: dict[str, Image] = {}
     for image in ids:
         try:
@@ -172,9 +174,10 @@ def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: Leave
 def embeddings(
     store: Store, scorer: Scorer, ids: Sequence[str], leave_out: LeaveOut = _quietly
 ) -> dict[str, tuple[float, ...] | None]:
-    """Unit vectors of stored pictures as cropped, None for "no face"; computed once a crop and scorer version.
+    """Returns the unit vectors of stored pictures, as cropped, by id; None for a picture without a face.
 
-    Pictures that cannot be opened are missing in it, and told to `leave_out`.
+    Vectors are computed once per crop and scorer version, then cached. Pictures that cannot be opened are left out,
+    and `leave_out` is called for each.
     """
     cache = store.run_dir(_CACHE) / f"{hashlib.sha256(scorer.version.encode()).hexdigest()[:16]}.json"
     cached = _read_cache(cache)
@@ -195,12 +198,12 @@ def embeddings(
 
 
 def _seen(image: ImageRecord) -> str:
-    """A name for what a scorer sees of a picture: all of it by its id alone, a part by its box, too."""
+    """Returns the cache key of a picture as cropped: its id, followed by the crop's box where it has one."""
     return " ".join([image.id, *map(str, image.crop)])
 
 
 def _read_cache(cache: Path) -> dict[str, list[float] | None]:
-    """What is cached; nothing where the file is not there or not whole, since it can be made again."""
+    """Returns the cached vectors; an empty dict when the file is missing or damaged, as it can be made again."""
     try:
         data = json.loads(cache.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -209,7 +212,7 @@ def _read_cache(cache: Path) -> dict[str, list[float] | None]:
 
 
 def _write_cache(cache: Path, cached: Mapping[str, list[float] | None]) -> None:
-    """Keep what was computed; where the disk refuses it is computed again next time."""
+    """Writes the cached vectors; when the disk refuses, they are computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         part.write_text(json.dumps(cached), encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Is it the character? Asked of every picture that a job makes, before a human sees it.
+"""The identity judge, which scores every picture that a job makes before a human sees it.
 
-Fewer than three originals, no face, no scorer: then nobody can tell, which is neither yes nor no.
+With fewer than three originals, without a face or without a scorer, identity is unknown: neither passed nor failed.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Scores = Mapping[str, float | None]  # scorer version -> similarity
 
 
 class Judge:
-    """The character's scorer with the gallery of originals, made once for many pictures.
+    """The character's scorer with the gallery of originals, made once for many pictures of a job.
 
-    Without the scorer's weights nothing is scored and nothing set aside: a human sees all, and the job says so.
+    Without the scorer's weights no picture is scored or set aside, and the job's events hold a warning.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -48,24 +48,24 @@ class Judge:
         self._ctx.warn(f"Pictures are not scored: {error}")
 
     def likeness(self, image: Image) -> Likeness | None:
-        """Return how like the originals a picture is; None without the scorer's weights."""
+        """Returns a picture's similarity to the originals; None without the scorer's weights."""
         try:
             return score_pictures(self._scorer, self.gallery, [image])[0] if self._scorer else None
-        except ModelMissing as error:  # what the originals gave is kept, so the weights may first be wanted here
+        except ModelMissing as error:  # the originals' vectors may come from the cache
             self._go_without(error)
             return None
 
     @property
     def floor(self) -> float | None:
-        """The least likeness that is still the character; None where too few originals say nothing of it."""
+        """Returns the lowest similarity that passes as the character; None with too few originals."""
         return self.gallery.floor if self.gallery.calibrated else None
 
     def identity(self, scores: Scores) -> float | None:
-        """Return this scorer's similarity; None when it could not tell."""
+        """Returns the similarity by the present scorer version; None where there is none."""
         return scores.get(self.gallery.version)
 
     def advice(self, scores: Scores) -> dict[str, str]:
-        """Words for a reviewer where a score alone would mislead."""
+        """Returns advice for the reviewer, name -> text: no face was found, or the picture is nearly an original."""
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:
             return {"no_face": "nothing to compare with the originals was found"}
@@ -74,13 +74,13 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Whether the filter sets it aside; what cannot be told goes to a human."""
+        """Returns whether the identity filter sets a picture aside; one without a score is not set aside."""
         value = self.identity(scores)
         return value is not None and value < floor
 
 
 def too_few(count: int) -> str:
-    """Why identity is not judged, in words."""
+    """Returns the warning that identity is not judged, for the number of originals that can be compared."""
     return (
         f"Identity is not judged: {count} of the original pictures can be compared with, and it takes {ENOUGH} to know "
         "how alike they are. Import more originals to have what is made from then on judged."
@@ -88,9 +88,10 @@ def too_few(count: int) -> str:
 
 
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
-    """Outcomes of before the number of originals was kept beside them, identity unknown where there were too few.
+    """Returns outcomes from before the number of originals was recorded, with identity unknown where they were too few.
 
-    They passed everybody then, so one that failed shows that there were enough.
+    With too few originals identity always passed in those versions, so one failure shows that there were enough.
+    `made` is the time of the outcomes, ISO 8601.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):

@@ -1,4 +1,4 @@
-"""Outcomes of axes and of pictures, rates over them, goals, and two rows of outcomes compared."""
+"""Outcomes of axes and of pictures, rates over them, goals, and the paired comparison of two lists of outcomes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from studio.judging.statistics import mcnemar, wilson
 from studio.records.outcome import Axes, Goal, Outcome, Paired, Rate
 
-IDENTITY = "identity"  # the axis of who it is; the others have the names of tags
+IDENTITY = "identity"  # the axis of the character's identity; the other axes have the names of tags
 
 
 def axes_outcomes(
     asked: Mapping[str, str], tags: Mapping[str, str], identity: float | None, floor: float | None
 ) -> Axes:
-    """Return the outcome of identity and of each axis that was asked for; no floor: nobody can tell who it is."""
+    """Returns the outcome of identity and of each axis in `asked`; without a floor identity is unknown."""
     outcomes = {IDENTITY: Outcome.UNKNOWN if identity is None or floor is None else _passed(identity >= floor)}
     for axis, value in asked.items():
         outcomes[axis] = _passed(tags[axis] == value) if axis in tags else Outcome.UNKNOWN
@@ -25,13 +25,13 @@ def _passed(yes: bool) -> Outcome:
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
-    """Return pass when all pass, fail when one fails, else unknown."""
+    """Returns pass when all outcomes pass, fail when one fails, else unknown."""
     said = set(outcomes)
     return next((each for each in (Outcome.FAIL, Outcome.UNKNOWN) if each in said), Outcome.PASS)
 
 
 def rate(outcomes: Sequence[Outcome]) -> Rate:
-    """Return how many pass of those that could be judged, with Wilson's interval."""
+    """Returns the rate of passed outcomes among the judged ones, with Wilson's interval."""
     passed, failed = outcomes.count(Outcome.PASS), outcomes.count(Outcome.FAIL)
     judged = passed + failed
     low, high = wilson(passed, judged)
@@ -48,8 +48,9 @@ def rate(outcomes: Sequence[Outcome]) -> Rate:
 
 
 def goal(found: Rate, target: float) -> Goal:
-    """Return whether a rate reaches a target: met if it does even with every unknown one wrong, missed if it does not
-    even with every unknown one right, else open."""
+    """Returns whether a rate reaches a target, considering the unknown outcomes.
+
+    Met when it does with every unknown outcome a fail, missed when it does not with every one a pass, else open."""
     if not found.n:
         return Goal.OPEN
     worst, best = found.k / found.n, (found.k + found.unknown) / found.n
@@ -57,7 +58,7 @@ def goal(found: Rate, target: float) -> Goal:
 
 
 def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> Paired:
-    """Compare two rows of outcomes of the same things, pair by pair, where both could be judged."""
+    """Compares two lists of outcomes of the same items, pair by pair, where both outcomes were judged."""
     judged = [pair for pair in zip(before, after, strict=True) if Outcome.UNKNOWN not in pair]
     only_a = judged.count((Outcome.PASS, Outcome.FAIL))
     only_b = judged.count((Outcome.FAIL, Outcome.PASS))

@@ -1,4 +1,4 @@
-"""Advice on a picture: blurred, too dark, too small, seen before. Advice only: nothing here ever deletes."""
+"""The quality advice on a picture: blurred, too dark, too small, or a duplicate. It never rejects or deletes one."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-NOTABLE_CUT = 0.05  # the usual shapes of photos, 2:3, 3:4 and 9:16, lose less: nobody should crop each of these
-_SIDE = 256  # sharpness depends on resolution: always measured at this one, or below
+NOTABLE_CUT = 0.05  # the usual photo formats 2:3, 3:4 and 9:16 lose less, so they cause no advice
+_SIDE = 256  # pixels of the longer side at which sharpness is measured: it depends on resolution
 _HASH_SIDE = 32
 _HASH_KEPT = 8
 _DUPLICATE = 6
@@ -37,10 +37,10 @@ _SMALL_SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Measures(Part):
-    """Figures of one picture, kept on its record so that a large library is never measured twice.
+    """The measures of one picture, stored on its record so that it is measured only once.
 
     `sharpness` is the variance of the Laplacian at 256 pixels; `brightness` a mean grey of 0…255; `dark` and
-    `bright` the shares of pixels below 5 and above 250: these four of the middle of the picture. `phash` and
+    `bright` the shares of pixels below 5 and above 250; these four are of the middle of the picture. `phash` and
     `mirrored` are 64-bit perceptual hashes in hex, of the picture and of its mirror image.
     """
 
@@ -55,12 +55,12 @@ class Measures(Part):
 
     @classmethod
     def kept(cls, data: Mapping[str, Any]) -> Self | None:
-        """Return the figures that a record holds; None where it holds none, or older ones."""
+        """Returns the measures that a record holds; None where it holds none, or those of an older version."""
         return cls.from_json(data) if set(data) == {each.name for each in fields(cls)} else None
 
 
 def measure(image: Image) -> Measures:
-    """All figures of one picture; a few milliseconds, whatever its size."""
+    """Measures one picture, in a few milliseconds."""
     grey = image.convert("L")
     small = _shrunk(grey, _SIDE)
     top, left = int(small.height * 0.15), int(small.width * 0.15)  # of the middle: a background may be soft on purpose
@@ -79,9 +79,9 @@ def measure(image: Image) -> Measures:
 
 
 def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) -> dict[str, str]:
-    """What a user should know before training on a picture: gate -> words; empty when all is well.
+    """Returns advice on training on a picture: name of a quality gate -> text; empty when the picture passes all.
 
-    `peers` are the character's other pictures, which say what sharp means here; `wanted` is the model's side
+    `peers` are the character's other pictures, whose median sharpness is the reference; `wanted` is the model's side
     in pixels.
     """
     advice: dict[str, str] = {}
@@ -99,9 +99,9 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 
 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
-    """The share of a picture, 0…1, that a training of a generator cuts away: the most of its resolutions' buckets.
+    """Returns the share of a picture, 0…1, that a generator's training cuts away: the most of its resolutions' buckets.
 
-    A resolution that is no whole number counts nothing; who checks the knobs refuses it.
+    A resolution that is no whole number is skipped here; the check of the parameters refuses it.
     """
     knobs = params or spec.params(TrainParams)
     sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
@@ -109,18 +109,18 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """What a user should know of a picture whose shape a generator does not learn: gate -> words; empty for little."""
+    """Returns advice on a picture that training cuts at its ends: name of the gate -> text; empty for a small share."""
     try:
         share = share_lost(registry.spec(model), size)
     except NotFound:
-        return {}  # a row that is gone trains nothing; the pre-flight says so
+        return {}  # the pre-flight reports a model that is not in the registry
     if share < NOTABLE_CUT:
         return {}
     return {CUT: f"too long: training cuts {share:.0%} of it away at its ends; crop it to the part that matters"}
 
 
 class LookAlikes:
-    """Pictures by perceptual hash: finds the closest one among tens of thousands in well under a millisecond."""
+    """An index of pictures by perceptual hash; finds the closest of tens of thousands in under a millisecond."""
 
     def __init__(self, known: Mapping[str, Measures] | None = None) -> None:
         self._ids: list[str] = []
@@ -129,14 +129,14 @@ class LookAlikes:
             self.add(image, measures)
 
     def add(self, image: str, measures: Measures) -> None:
-        """Remember one picture."""
+        """Adds a picture to the index."""
         if len(self._ids) == len(self._hashes):
             self._hashes = np.concatenate([self._hashes, np.zeros_like(self._hashes)])
         self._hashes[len(self._ids)] = (int(measures.phash, 16), int(measures.mirrored, 16))
         self._ids.append(image)
 
     def closest(self, measures: Measures) -> tuple[str, str]:
-        """The id of the closest look-alike and how it is alike; ("", "") when there is none."""
+        """Returns the id of the most similar picture and how it is similar in words; ("", "") when none is."""
         if not self._ids:
             return ("", "")
         bits = np.bitwise_count(self._hashes[: len(self._ids)] ^ np.uint64(int(measures.phash, 16)))
@@ -150,7 +150,7 @@ class LookAlikes:
 
 def _shrunk(grey: Image, side: int) -> Image:
     scale = side / max(grey.size)
-    if scale >= 1:  # never enlarged: that would read as blur
+    if scale >= 1:  # never enlarged: that would measure as blur
         return grey
     return grey.resize((max(1, round(grey.width * scale)), max(1, round(grey.height * scale))))
 
@@ -164,7 +164,7 @@ def _sharpness(pixels: Floats) -> float:
 
 
 def _phash(tiny: Floats) -> str:
-    """The perceptual hash that imagehash calls phash: signs of the low frequencies against their median."""
+    """Returns the perceptual hash that imagehash calls phash: the low frequencies compared with their median."""
     k, n = np.meshgrid(np.arange(_HASH_SIDE), np.arange(_HASH_SIDE), indexing="ij")
     matrix: Floats = np.cos(np.pi * (2 * n + 1) * k / (2 * _HASH_SIDE))  # rows of the DCT-II
     low = (matrix @ tiny @ matrix.T)[:_HASH_KEPT, :_HASH_KEPT].flatten().round(3)

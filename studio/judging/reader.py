@@ -1,4 +1,4 @@
-"""What pictures show, read off them by the editor's own captioner."""
+"""Reads tags such as angle and expression from pictures with the editor's own captioner."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from studio.judging.gallery import open_each
 from studio.records.image import ImageRecord
 from studio.workplace.context import Context
 
-_IN_MEMORY = 8  # pictures at once
+_IN_MEMORY = 8  # the number of pictures that are opened at once
 
 
 def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    """What the captioner reads off pictures, one set of tags each; nothing where its weights are not here."""
+    """Returns the captioner's tags of each picture; empty where its weights are missing or a file cannot be read."""
     character = ctx.store.character
     try:
         captioner = ctx.workplace.captioner(character.editor)

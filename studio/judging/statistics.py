@@ -1,4 +1,4 @@
-"""The few statistics that verdicts rest on: intervals, paired tests, ranking quality, calibration."""
+"""The statistics that verdicts use: intervals, paired tests, ranking quality and calibration."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _Z95 = 1.959963984540054
 
 
 def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
-    """The interval to show beside k successes of n; honest at small n and at the ends.
+    """Returns Wilson's score interval of k successes of n, which is valid also for small n and near 0 and 1.
 
-    Answers (low, high) as shares in 0…1; (0, 1) when n is 0.
+    The result is (low, high) as shares in 0…1; (0, 1) when n is 0.
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209–212.
     """
     if n <= 0:
@@ -28,9 +28,9 @@ def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
 
 
 def mcnemar(b: int, c: int) -> float:
-    """Whether two versions differ, from the pairs in which only one of them passed.
+    """Returns the exact two-sided p-value of McNemar's test on the pairs in which only one of two versions passed.
 
-    `b` pairs passed only before, `c` only after; answers the exact two-sided p-value.
+    `b` pairs passed only before, `c` only after.
     Source: McNemar, Psychometrika 12 (1947), 153–157; exact binomial form.
     """
     n = b + c
@@ -41,19 +41,19 @@ def mcnemar(b: int, c: int) -> float:
 
 
 def median(values: Sequence[float]) -> float:
-    """Return the middle value. Raises: ValueError when there is none."""
+    """Returns the median. Raises: ValueError when there is no value."""
     return percentile(values, 50.0)
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Return the q-th percentile, linear between neighbours. Raises: ValueError when there is no value."""
+    """Returns the q-th percentile, linear between neighbours. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a percentile needs at least one value")
     return float(np.percentile(values, q))
 
 
 def mean(values: Sequence[float]) -> float:
-    """The mean. Raises: ValueError when there is no value."""
+    """Returns the mean. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a mean needs at least one value")
     return sum(values) / len(values)
@@ -66,9 +66,9 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """A statistic with its percentile-bootstrap interval, the same at every call.
+    """Returns a statistic with its percentile-bootstrap interval as (statistic, low, high).
 
-    Answers (statistic, low, high). Raises: ValueError when there is no value.
+    The same seed gives the same interval. Raises: ValueError when there is no value.
     """
     middle = of(values)
     rng = random.Random(seed)
@@ -78,7 +78,7 @@ def bootstrap(
 
 
 def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
-    """How well a score ranks: the chance that a random positive outscores a random negative, ties half.
+    """Returns the AUC of a score: the chance that a random positive outscores a random negative, ties counting half.
 
     Raises: ValueError when either side is empty.
     """
@@ -99,18 +99,18 @@ def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Logistic:
-    """A calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
+    """The calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
 
     slope: float
     intercept: float
 
     def __call__(self, score: float) -> float:
-        """The probability of a score, in 0…1."""
+        """Returns the probability of a score, in 0…1."""
         return _sigmoid(self.slope * score + self.intercept)
 
 
 def fit_logistic(scores: Sequence[float], labels: Sequence[bool], rounds: int = 50) -> Logistic | None:
-    """Platt scaling by Newton steps; None when the labels are all alike, so that nothing can be learnt.
+    """Fits Platt scaling by Newton steps; returns None when all labels are the same, so that it cannot be fitted.
 
     Targets are smoothed as in Platt's paper, which keeps separable data finite.
     Source: Platt 1999; Lin, Lin, Weng, Machine Learning 68 (2007), 267–276.

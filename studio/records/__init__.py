@@ -1,1 +1,1 @@
-"""The records that the store keeps and every room reads."""
+"""The records that the store keeps and every package of the studio reads."""

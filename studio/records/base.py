@@ -1,4 +1,4 @@
-"""What every record is: a frozen dataclass that becomes JSON and comes back whole."""
+"""The base classes of all records: frozen dataclasses that convert to JSON and back."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 Json = dict[str, Any]
 
 UNLESS_DEFAULT: Mapping[str, bool] = {"unless_default": True}
-"""Metadata of a field that is left out of the JSON form where it has its default."""
+"""The metadata of a field that is left out of the JSON form when it has its default value."""
 
 
 def now() -> str:
-    """Return the present time: UTC, ISO 8601, seconds and a fraction."""
+    """Returns the present time in UTC as ISO 8601 with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -29,7 +29,7 @@ class Part:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     def to_json(self) -> Json:
-        """Return a plain dict that `from_json` turns into an equal value."""
+        """Returns a plain dict from which `from_json` builds an equal value."""
         return {
             each.name: plain(value)
             for each in dataclasses.fields(self)
@@ -38,7 +38,7 @@ class Part:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Build a value of what `to_json` wrote. Raises: ValueError that names the field which does not fit."""
+        """Builds a value from the result of `to_json`. Raises: ValueError that names the field which does not fit."""
         try:
             found: Self = _adapter(cls).validate_python(dict(data))
         except ValidationError as error:
@@ -48,20 +48,20 @@ class Part:
         return found
 
     def replace(self, **changes: Any) -> Self:
-        """Return a copy with some fields changed."""
+        """Returns a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Part):
-    """A part with an id, which the store keeps in a collection."""
+    """A part with an id and a creation time, which the store keeps in a collection."""
 
     id: str
     created: str = field(default_factory=now)
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: parts become dicts, whatever holds them is copied."""
+    """Returns a value as JSON can hold it: parts become dicts, mappings and sequences are copied."""
     if isinstance(value, Part):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -11,19 +11,19 @@ from studio.records.outcome import Axes, Goal, Outcome, Rate
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Part):
-    """One picture of a card: which cell, which seed, the outcome of each axis, and a human's word on it."""
+    """One picture of a card: its cell and seed, the outcome of each axis, and a human's verdict or None."""
 
     cell: str
     seed: int
     image: str
-    identity: float | None = None  # the similarity to the originals; None where nobody could tell
+    identity: float | None = None  # the similarity to the originals; None where it is unknown
     axes: Axes
-    verdict: Outcome  # of all axes together
+    verdict: Outcome  # the outcome of all axes together
     human: bool | None = None
 
     @property
     def headline(self) -> Outcome:
-        """The human's word where there is one, else the verdict."""
+        """Returns the human's verdict where there is one, else the judge's."""
         if self.human is None:
             return self.verdict
         return Outcome.PASS if self.human else Outcome.FAIL
@@ -31,9 +31,9 @@ class Cell(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Part):
-    """A card's figures; the first seed alone counts as first try. Rates are None where nothing could be judged.
+    """The figures of a card; the first seed alone counts as first try. Rates are None where no cell could be judged.
 
-    `agreement` is the share of the cells with a human's word on which the judge said the same.
+    `human` is the number of cells with a human's verdict, `agreement` the share of them on which the judge agrees.
     """
 
     first_try_rate: float | None
@@ -52,11 +52,11 @@ class Summary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """One model card."""
+    """One run of the model card."""
 
     version: str  # "" = the base model
     job: str
     seeds: tuple[int, ...]
     cells: tuple[Cell, ...]
-    originals: int | None = None  # how many were there to compare with; None: an older card, which does not say
-    summary: Json = field(default_factory=dict)  # as it was summed up when it was made, for readers of the file
+    originals: int | None = None  # the number of originals compared with; None in older cards
+    summary: Json = field(default_factory=dict)  # the figures at the time of the run, for readers of the file

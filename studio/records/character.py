@@ -1,4 +1,4 @@
-"""Who is being grown."""
+"""The record of a character."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from studio.records.base import Record
 
-CHARACTER_SETTING = "character"  # the library's setting that names the character a window opens on
+CHARACTER_SETTING = "character"  # the library's setting that holds the id of the character chosen last
 
 
 @dataclass(frozen=True, kw_only=True)
 class Character(Record):
-    """A character; `trigger` is the word that calls it in a prompt."""
+    """A character; `trigger` is the word that stands for it in a prompt, `subject` the word for its kind."""
 
     name: str
     trigger: str = "ohwx"

@@ -1,4 +1,4 @@
-"""What a version is trained on: a frozen list of entries."""
+"""The dataset that a version is trained on: a frozen list of entries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from studio.records.image import Kind
 
 
 class Role(StrEnum):
-    """Which flywheel a version or dataset belongs to."""
+    """The flywheel that a version or dataset belongs to."""
 
     CHARACTER = "character"
     EDITOR = "editor"
 
 
 class Lesson(StrEnum):
-    """What an edit teaches the editor: `golden` where a human mended the result."""
+    """The kind of a training example of the editor: `golden` where a human corrected the result."""
 
     GOLDEN = "golden"
     POSITIVE = "positive"
@@ -28,10 +28,10 @@ class Lesson(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Part):
-    """One picture to learn, by its id, with its words; of an edit also the pictures that it starts from.
+    """One picture to train on, by its id, with its caption; for an edit also the ids of its source pictures.
 
-    `repeats` is how often an epoch shows it. `mask` is a file in the character's folder, `crop` the part that counts,
-    `source_crop` the part of the first reference that was edited; empty for all.
+    `repeats` is how often an epoch shows it. `mask` is a file in the character's folder, `crop` the part that is
+    trained, `source_crop` the part of the first reference that was edited; an empty one is the whole picture.
     """
 
     image: str
@@ -45,13 +45,13 @@ class Entry(Part):
 
     @property
     def worded(self) -> bool:
-        """Whether there are words to learn it by."""
+        """Returns whether the entry has a caption."""
         return bool(self.caption.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Record):
-    """A frozen list of what a version is trained on; `hash` is that of its role and entries."""
+    """A frozen list of training entries; `hash` is the SHA-256 of its role and entries."""
 
     role: Role
     entries: tuple[Entry, ...]
@@ -60,14 +60,14 @@ class Dataset(Record):
 
 
 def real_share(entries: Sequence[Entry]) -> float:
-    """Return which share of what a training sees is the user's own pictures, repeats counted."""
+    """Returns the share of source pictures among a training's entries, counted with their repeats."""
     seen = sum(entry.repeats for entry in entries)
     real = sum(entry.repeats for entry in entries if entry.kind is Kind.SOURCE)
     return real / seen if seen else 0.0
 
 
 def frozen(role: Role, entries: Sequence[Entry]) -> Dataset:
-    """Return a dataset whose id is part of its hash: the same entries give the same dataset."""
+    """Returns a dataset whose id is part of its hash, so that the same entries give the same id."""
     text = json.dumps([role, [entry.to_json() for entry in entries]], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Dataset(id=digest[:32], role=role, entries=tuple(entries), hash=digest, real_share=real_share(entries))

@@ -1,4 +1,4 @@
-"""What happened in a job, in order: one event a line of its log."""
+"""The events of a job, each one line of the job's log."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from studio.records.base import UNLESS_DEFAULT, Json, Part, now
 
 @dataclass(frozen=True, kw_only=True)
 class Event(Part):
-    """Something that happened; `at` is when."""
+    """The base class of events; `at` is the time, ISO 8601."""
 
     at: str = field(default_factory=now)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Something that the user should know."""
+    """A warning for the user."""
 
     warning: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """A picture was kept, by its id."""
+    """A stored picture, by its id."""
 
     image: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """A fixed-seed preview was kept: of which step, which of the prompts, which picture."""
+    """A stored fixed-seed preview: the step, the index of the prompt, and the id of the picture."""
 
     step: int
     sample: int
@@ -41,7 +41,7 @@ class PreviewKept(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """One optimiser step, as engines.api.protocols.StepDone describes it."""
+    """One optimiser step, with the fields of engines.api.protocols.StepDone."""
 
     step: int
     total: int = 0
@@ -56,7 +56,7 @@ class StepTrained(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """The card's memory ran out, and the job goes on with less."""
+    """A run out of GPU memory, after which the job goes on with less."""
 
     ran_out: str
     remedy: str
@@ -64,17 +64,17 @@ class RanShort(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Event):
-    """An event that this FLENwheel does not know, as another one wrote it."""
+    """An event of a kind that this FLENwheel does not know, kept as another version wrote it."""
 
     at: str = field(default="", metadata=UNLESS_DEFAULT)
     told: Json = field(default_factory=dict)
 
     def to_json(self) -> Json:
-        """Return the event as it was written."""
+        """Returns the event as it was written."""
         return dict(self.told)
 
 
-_BY_FIELD: Final[Mapping[str, type[Event]]] = {  # a field that only events of a kind have, the first that is there
+_BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has -> that kind
     "loss": StepTrained,
     "sample": PreviewKept,
     "image": PictureKept,
@@ -84,7 +84,7 @@ _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # a field that only events of a
 
 
 def read_event(line: Mapping[str, Any]) -> Event:
-    """Return the event that a line of a log holds."""
+    """Returns the event that a parsed line of a log holds; an Unknown where no kind fits."""
     kind = next((kind for name, kind in _BY_FIELD.items() if name in line), Unknown)
     if kind is not Unknown:
         try:

@@ -1,4 +1,4 @@
-"""A picture and all that is known of it."""
+"""The record of a picture."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 from studio.records.base import Json, Record
 
-CUT = "cut"  # the name of the advice that training cuts off a picture's ends
+CUT = "cut"  # the name of the advice that training cuts a picture's ends away
 
 
 class Kind(StrEnum):
-    """Where a picture comes from."""
+    """The origin of a picture."""
 
     SOURCE = "source"
     ENRICHED = "enriched"
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a human said of a picture; `pending` until then."""
+    """A human's verdict on a picture; `pending` before there is one."""
 
     PENDING = "pending"
     GOOD = "good"
@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Likeness:
-    """How like the originals a picture is: scorer version -> similarity, None for no face; the nearest original."""
+    """A picture's similarity to the originals by scorer version, None for no face, and its nearest original."""
 
     scores: Mapping[str, float | None]
     nearest: str = ""
@@ -41,18 +41,18 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord(Record):
-    """A picture's record; its id is the hash of the file's bytes."""
+    """The record of a picture; its id is taken from the hash of the file's bytes."""
 
     kind: Kind
     file: str  # relative to the character's folder
     width: int
     height: int
-    name: str = ""  # what the user's file was called
-    parent: str = ""  # the picture it was made from
-    source_crop: tuple[float, ...] = ()  # the part that an edit was made from, as its source was cropped then
+    name: str = ""  # the name of the user's file
+    parent: str = ""  # the id of the picture it was made from
+    source_crop: tuple[float, ...] = ()  # the crop of the source picture when the edit was made
     job: str = ""
     model: str = ""
-    params: Json = field(default_factory=dict)  # the parameters verbatim, of the class that `params_kind` names
+    params: Json = field(default_factory=dict)  # the parameters verbatim; `params_kind` names their class
     params_kind: str = ""
     version: str = ""  # the LoRA version that drew it
     seed: int = 0
@@ -61,20 +61,20 @@ class ImageRecord(Record):
     tags: Mapping[str, str] = field(default_factory=dict)
     asked: Mapping[str, str] = field(default_factory=dict)  # the tags that the instruction or prompt asked for
     scores: Mapping[str, float | None] = field(default_factory=dict)  # scorer version -> similarity; None: no face
-    nearest: str = ""  # the original that it is most like
-    advice: Mapping[str, str] = field(default_factory=dict)  # name of a quality gate -> words
-    measures: Json = field(default_factory=dict)  # the figures behind the advice, judging.quality.Measures
+    nearest: str = ""  # the id of the most similar original
+    advice: Mapping[str, str] = field(default_factory=dict)  # name of a quality gate -> text
+    measures: Json = field(default_factory=dict)  # judging.quality.Measures as JSON
     state: Verdict = Verdict.PENDING
     reasons: tuple[str, ...] = ()
     reviewer: str = ""
     decided: str = ""
-    crop: tuple[float, ...] = ()  # the part that counts in training: left, top, right, bottom in 0…1; empty for all
-    mask: str = ""  # what of it counts in training: a grey picture of its size, relative to the character's folder
-    filtered: bool = False  # set aside by the identity filter; still visible
+    crop: tuple[float, ...] = ()  # the part that is trained: left, top, right, bottom in 0…1; empty: all
+    mask: str = ""  # the mask's file, a grey picture of the same size, relative to the character's folder
+    filtered: bool = False  # set aside by the identity filter, but still visible
     star: bool = False
-    trashed: str = ""  # when; empty = not in the trash
+    trashed: str = ""  # the time it was moved into the trash; empty: not in the trash
 
     @property
     def likeness(self) -> float | None:
-        """The similarity to the originals by the scorer that looked last; None where none could compare."""
+        """Returns the similarity to the originals by the latest scorer; None without a score or a face."""
         return list(self.scores.values())[-1] if self.scores else None

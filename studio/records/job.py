@@ -1,4 +1,4 @@
-"""A row of the queue: its life, what it has made so far, and why it failed."""
+"""The record of a job in the queue: its state, its artifacts and its error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from studio.records.version import Checkpoint
 
 
 class JobState(StrEnum):
-    """A job's life; `interrupted` is what a crash leaves behind."""
+    """The state of a job; `interrupted` after a crash or when the studio was closed during the run."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -24,7 +24,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):
-    """Why a job failed, and what to do next; `code` is empty where nothing failed."""
+    """The error of a job: its cause and what to do next; `code` is empty without an error."""
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)
     message: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -36,7 +36,7 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """A picture with which a job did not do all, and why; `items` of the job's items are not done for it."""
+    """A picture that a job could not use, or made again, and why; `items` of the job's items are affected."""
 
     image: str
     name: str
@@ -46,7 +46,7 @@ class Omission(Part):
 
 @dataclass(frozen=True)
 class Refused(Part):
-    """A file that did not come in: which, why, and what to do."""
+    """A file that an import refused: its name, the reason, and what to do."""
 
     file: str
     reason: str
@@ -55,7 +55,7 @@ class Refused(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate(Part):
-    """A file whose picture was here already, under `id`."""
+    """A file whose picture the character already has, under `id`."""
 
     file: str
     id: str
@@ -64,7 +64,7 @@ class Duplicate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Advised(Part):
-    """What an import has to say of a picture that came in."""
+    """The advice on an imported picture."""
 
     file: str
     id: str
@@ -73,35 +73,35 @@ class Advised(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts(Part):
-    """What a job has made so far, each kept durably; None where its kind of job makes no such thing, or not yet."""
+    """The results of a job so far, each stored durably; None where its kind of job makes no such result, or not yet."""
 
     images: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # a captioning: picture -> words that were taken out of its caption
+    # of a captioning: picture -> words that were removed from its caption
     captioned: Mapping[str, tuple[str, ...]] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # a training
+    # of a training
     checkpoints: tuple[Checkpoint, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     version: str | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # an editor's: the held-out edits, redone without and with the new LoRA
+    # of an editor's training: the held-out edits, redone without and with the new LoRA
     before: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     after: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # pictures: how many the identity filter set aside, and below which similarity
+    # of a drawing: how many pictures the identity filter set aside, and below which similarity
     filtered: int | None = field(default=None, metadata=UNLESS_DEFAULT)
     threshold: float | None = field(default=None, metadata=UNLESS_DEFAULT)
     card: str | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # an import
+    # of an import
     imported: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     masked: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     duplicates: tuple[Duplicate, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     refused: tuple[Refused, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     advice: tuple[Advised, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
-    # any: items that could not be done, originals that were not compared with, results that were there before
+    # of any job: items that could not be done, originals that were not compared with, results that existed before
     left_out: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     not_compared: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     again: tuple[Omission, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
 
 
 class Without(StrEnum):
-    """The artifacts that name pictures with which a job did not do all."""
+    """The kinds of omission, by the names of their artifacts."""
 
     LEFT_OUT = "left_out"
     NOT_COMPARED = "not_compared"
@@ -113,12 +113,12 @@ WITHOUT_WORDS: Final[Mapping[Without, str]] = {
     Without.NOT_COMPARED: "not compared with",
     Without.AGAIN: "drawn again",
 }
-_NAMED = 3  # of many pictures that a summary names
+_NAMED = 3  # the number of pictures that a summary names
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Record):
-    """A row of the queue. `payload` holds the parameters verbatim; records.payload reads it."""
+    """A job of the queue; `payload` holds its parameters verbatim and is read by records.payload."""
 
     kind: str
     character: str
@@ -132,15 +132,15 @@ class Job(Record):
     message: str = ""
     started: str = ""
     ended: str = ""
-    ended_as: int = 0  # the how-manieth of all jobs to end; 0 for one that has not, or that an older FLENwheel ran
-    rate: float = 0.0  # seconds a step
+    ended_as: int = 0  # ordinal number of its end among all jobs; 0 before it, and in older data
+    rate: float = 0.0  # seconds per step
     eta_s: float = 0.0
     waits_for: str = ""
     artifacts: Artifacts = field(default_factory=Artifacts)
     error: JobError = field(default_factory=JobError)
 
     def omissions(self, what: Without) -> tuple[Omission, ...]:
-        """Return the pictures with which the job did not do all, in one of the ways."""
+        """Returns the job's omissions of one kind."""
         found = {
             Without.LEFT_OUT: self.artifacts.left_out,
             Without.NOT_COMPARED: self.artifacts.not_compared,
@@ -149,7 +149,7 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Return in words which pictures a finished job did without, and why; nothing where it did all."""
+        """Returns a sentence on the omissions of a finished job with their reasons; "" without omissions."""
         words = []
         for what, done in WITHOUT_WORDS.items():
             if found := self.omissions(what):

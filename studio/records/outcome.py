@@ -1,7 +1,7 @@
-"""Outcomes of judging, rates over them, and two rows of them compared.
+"""Outcomes of judging, rates over them, and the comparison of two lists of outcomes.
 
-Unknown is neither right nor wrong. A rate leaves it out and is shown with how many there were; a goal is met or missed
-only where the unknown ones could not change that (docs/decisions/0011).
+An unknown outcome is neither a pass nor a fail. A rate leaves unknown outcomes out and is shown with their number; a
+goal is met or missed only where the unknown outcomes could not change that (docs/decisions/0011).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from studio.records.base import Part
 
 
 class Outcome(StrEnum):
-    """How a picture did on one axis, or on all."""
+    """The outcome of judging a picture on one axis, or on all axes."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Goal(StrEnum):
-    """Whether a rate reaches its target; `open` where the unknown outcomes could change that."""
+    """The state of a goal: whether a rate reaches its target; `open` where unknown outcomes could change that."""
 
     MET = "met"
     MISSED = "missed"
@@ -34,9 +34,9 @@ Axes = Mapping[str, Outcome]  # the name of an axis, such as identity or angle -
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Part):
-    """How many of `n` passed (`k`), failed and could not be judged; `low` and `high` are Wilson's interval of `rate`.
+    """Counts of `n` outcomes: `k` passed, `fail` failed, `unknown` could not be judged, `judged` is `k` + `fail`.
 
-    `rate` is k of the judged ones, None where none could be judged.
+    `rate` is k / judged, None where none could be judged; `low` and `high` are its Wilson interval.
     """
 
     k: int = 0
@@ -51,9 +51,9 @@ class Rate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Part):
-    """Two rows of outcomes of the same things; rates are over the pairs of which both could be judged.
+    """The comparison of two lists of outcomes of the same items; rates are over the pairs with both outcomes judged.
 
-    `only_a` passed in the first row alone, `only_b` in the second alone; `p` is McNemar's.
+    `only_a` pairs passed in the first list alone, `only_b` in the second alone; `p` is McNemar's p-value.
     """
 
     pairs: int

@@ -1,4 +1,4 @@
-"""What each kind of job was asked for, as its row holds it."""
+"""The payload of each kind of job: its parameters, as the job's record holds them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from studio.records.review import Triplet
 
 @dataclass(frozen=True, kw_only=True)
 class Payload(Part):
-    """What a job was asked for; names that a kind of job does not know are passed over."""
+    """The base class of payloads; unknown names in the stored form are ignored."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Return what a job was asked for. Raises: ValueError for a job of another kind."""
+        """Reads the payload of a job. Raises: ValueError for a job of another kind."""
         return cls.from_json(job.payload)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportPayload(Payload):
-    """Files to import, and how much they may hold."""
+    """The files to import, and the limits of their sizes and numbers."""
 
     paths: tuple[str, ...]
     limits: Mapping[str, int]
@@ -35,7 +35,7 @@ class ImportPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPayload(Payload):
-    """Pictures to caption; `params` are CaptionParams."""
+    """The pictures to caption; `params` are CaptionParams."""
 
     ids: tuple[str, ...]
     model: str
@@ -45,7 +45,7 @@ class CaptionPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPayload(Payload):
-    """What all jobs that draw or train have: a model, a LoRA version of ours, and what is not used of LoRA files."""
+    """The payload of all jobs that draw or train: a model, a LoRA version, and notes on unused parts of LoRA files."""
 
     model: str = field(default="", metadata=UNLESS_DEFAULT)
     version: str | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -54,7 +54,7 @@ class ModelPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
-    """One edit to do: which picture, its EditParams verbatim, the tags that the result should have."""
+    """One planned edit: the source picture, its EditParams verbatim, and the tags that the result should have."""
 
     source: str
     params: Json
@@ -64,14 +64,14 @@ class PlanRow(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPayload(ModelPayload):
-    """Edits to do."""
+    """The edits to do."""
 
     rows: tuple[PlanRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawPayload(ModelPayload):
-    """Pictures to draw, as GenerateParams; of a card also its seeds."""
+    """The pictures to draw, as GenerateParams; for a model card also its seeds."""
 
     items: tuple[Json, ...] = ()
     seeds: tuple[int, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -79,9 +79,9 @@ class DrawPayload(ModelPayload):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPayload(ModelPayload):
-    """A training of a frozen dataset; `params` are TrainParams, `start` a version to go on from.
+    """A training on a frozen dataset; `params` are TrainParams, `start` the version to continue from.
 
-    `held_out` are the lessons that an editor's training is measured by.
+    `held_out` are the triplets that an editor's training is evaluated on.
     """
 
     params: Json = field(default_factory=dict)

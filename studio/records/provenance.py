@@ -1,4 +1,4 @@
-"""How a picture was made, as its own file says it to others: it holds no place on this machine."""
+"""The provenance of a picture, as its own file holds it for others: it contains no path of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from studio.records.base import UNLESS_DEFAULT, Json, Part
 
 @dataclass(frozen=True, kw_only=True)
 class LoraName(Part):
-    """A LoRA as others may know it: its name, its strength, and the hash that Civitai calls AutoV3; "" if unknown."""
+    """A LoRA by its name, its weight, and the hash that Civitai calls AutoV3; "" where the hash is unknown."""
 
     name: str
     weight: float
@@ -22,7 +22,7 @@ class LoraName(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Part):
-    """What made a picture: the kind, the picture it was made from, the model, the parameters verbatim, the LoRAs."""
+    """The origin of a picture: its kind, its parent picture, the model, the parameters verbatim and the LoRAs."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 

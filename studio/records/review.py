@@ -1,4 +1,4 @@
-"""What a review leaves: decisions, which can be undone, and the triplets that the editor learns from."""
+"""The records of reviews: decisions, which can be undone, and the triplets that the editor is trained on."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from studio.records.image import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Record):
-    """One lesson of the editor: source, words, result. Golden = a human mended the result."""
+    """One training example of the editor: source, instruction, result; golden where a human corrected the result."""
 
     source: str
-    result: str  # the picture to learn: approved, or corrected
+    result: str  # the approved or corrected picture, the training target
     params: Json  # the edit's own parameters, verbatim
     golden: bool = False
     wrong: str = ""  # the rejected result that a correction replaces
@@ -23,19 +23,19 @@ class Triplet(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Before(Part):
-    """All that a decision replaced, so that an undo restores it exactly."""
+    """The values that a decision replaced, from which an undo restores them exactly."""
 
     state: Verdict = Verdict.PENDING
     reasons: tuple[str, ...] = ()
     reviewer: str = ""
     decided: str = ""
     triplet: Triplet | None = None
-    correction: str = ""  # the mended picture that came with the decision
+    correction: str = ""  # the corrected picture that came with the decision
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """One verdict as it was given, and what it replaced."""
+    """One verdict as it was given, and the values that it replaced."""
 
     image: str
     verdict: Verdict
@@ -48,7 +48,7 @@ class Decision(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Throw(Record):
-    """What went into the trash together, and the triplets that went with it."""
+    """The pictures that were moved into the trash together, and their triplets."""
 
     images: tuple[str, ...]
     triplets: tuple[Triplet, ...]
@@ -56,7 +56,7 @@ class Throw(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Recrop(Record):
-    """A change of a picture's crop, by the crop that it replaced."""
+    """A change of a picture's crop; `before` is the crop that it replaced."""
 
     image: str
     before: tuple[float, ...]

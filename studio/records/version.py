@@ -1,4 +1,4 @@
-"""A trained LoRA version, its checkpoints and its figures."""
+"""The record of a trained LoRA version, with its checkpoints and metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studio.records.outcome import Axes
 
 
 class VersionState(StrEnum):
-    """A LoRA version's standing."""
+    """The state of a LoRA version."""
 
     CANDIDATE = "candidate"
     ADOPTED = "adopted"
@@ -20,7 +20,7 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Part):
-    """An adapter as it was after so many steps; `adapter` is relative to the character's folder."""
+    """An adapter after `step` training steps; `adapter` is its path relative to the character's folder."""
 
     step: int
     adapter: str
@@ -28,7 +28,7 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """How the held-out edits came out on one side of a comparison; `accepted` is the rate of those judged."""
+    """The outcomes of the held-out edits on one side of a comparison; `accepted` is the rate of the judged ones."""
 
     identity_median: float | None = None
     outcomes: tuple[Axes, ...] = ()
@@ -41,7 +41,7 @@ class Side(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
-    """One held-out edit as it was redone without and with the new LoRA: ids of pictures."""
+    """One held-out edit, redone without and with the new LoRA; `before` and `after` are ids of pictures."""
 
     triplet: str
     task: str
@@ -51,10 +51,10 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """`n` held-out edits before and after a training of the editor, compared pair by pair.
+    """The comparison of `n` held-out edits before and after a training of the editor, pair by pair.
 
-    `better` were accepted only after, `worse` only before; `p` is McNemar's. `originals` is how many pictures there
-    were to compare with, None in an older comparison, which does not say.
+    `better` edits were accepted only after, `worse` only before; `p` is McNemar's p-value. `originals` is the number
+    of originals that identity was judged by, None in older comparisons.
     """
 
     n: int = 0
@@ -71,7 +71,7 @@ class Comparison(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Part):
-    """What is known of a version's training; `edits` is the comparison of an editor's version."""
+    """The figures of a version's training; `edits` is the comparison of an editor's version."""
 
     steps: int | None = None
     loss: float | None = None
@@ -83,7 +83,7 @@ class Metrics(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Version(Record):
-    """A trained LoRA. `adapter` is relative to the character's folder."""
+    """A trained LoRA version; `adapter` is its path relative to the character's folder."""
 
     role: Role
     name: str

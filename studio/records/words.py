@@ -1,4 +1,4 @@
-"""Which text can be kept: text that every store, page and script can read again."""
+"""The rules for text that is stored: text that every store, page and script can read."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from engines.api.errors import BadInput
 from engines.api.values import shortened, shown
 
 DEEPEST: Final = 20
-"""The most lists and objects that may lie in one another; what a call of the studio takes has five."""
+"""The deepest nesting of lists and objects that is accepted; the studio's own calls need five levels."""
 CAPTION_LETTERS: Final = 4000
-"""The longest caption: about twice what the longest text encoder of the models reads."""
+"""The most characters of a caption: about twice what the longest text encoder of the models reads."""
 
-_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, halves of letters
+_UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters and lone surrogates
 
 
 def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
-    """Refuses text that no page can show, wherever in a JSON value it stands, and a value that is nested too deep.
+    """Raises BadInput when a JSON value holds text that no page can show, or is nested too deep.
 
-    `what` is the value's place, `room` the number of lists and objects that may still open below it.
-    Raises: BadInput naming the place.
+    `what` is the value's name, `room` the number of lists and objects that may still open below it.
+    The error names the place in the value.
     """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):
@@ -44,7 +44,7 @@ def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
 
 
 def mended(value: Any) -> Any:
-    """A copy of a JSON value in which `?` stands for every character that is no text."""
+    """Returns a copy of a JSON value with `?` in place of every control character and lone surrogate."""
     if isinstance(value, str):
         return value if value.isprintable() else _UNFIT.sub("?", value)
     if isinstance(value, dict):
@@ -55,7 +55,7 @@ def mended(value: Any) -> Any:
 
 
 def demand_caption(words: str) -> None:
-    """Refuse a caption that is too long. Raises: BadInput."""
+    """Raises BadInput when a caption is too long."""
     if len(words) > CAPTION_LETTERS:
         raise BadInput(
             f"This caption is {len(words)} letters long; at most {CAPTION_LETTERS} are kept.",

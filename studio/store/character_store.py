@@ -1,7 +1,7 @@
-"""One character's memory: its records, its pictures, its versions, and the rules that tie them together.
+"""The store of one character: its records, pictures and versions, and the rules between them.
 
-File first, then record: a crash between them leaves a file without a record, and the same content
-finds it again.
+A file is written before its record. A crash between the two leaves a file without a record, which is used again when
+the same content is added.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "a
 
 
 class Store:
-    """One character's records and files; made by `Library.open`, safe to use from several threads."""
+    """The records and files of one character; made by `Library.open`, safe to use from several threads."""
 
     def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.folder = make_folder(folder)
@@ -65,27 +65,28 @@ class Store:
 
     @property
     def character(self) -> Character:
-        """Whose store this is, as last updated."""
+        """Returns the present record of the character."""
         return self._character()
 
     @property
     def revision(self) -> int:
-        """Grows with every change, across restarts; a page that has seen it has nothing to redraw."""
+        """Returns a number that grows with every change, also across restarts; a page redraws when it has changed."""
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Group changes into one that happens whole or, when the body raises, not at all."""
+        """Returns a context manager that groups changes into one; when its body raises, none of them happens."""
         return self._database.transaction()
 
     def close(self) -> None:
-        """Let go of the files; the library does this."""
+        """Closes the files; `Library.close` calls it."""
         self._database.close()
 
     # ── pictures ────────────────────────────────────────────────────────────────────────────────
 
     def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
-        """Keep a picture, a file's bytes or an engine's pixels; content that is known answers its record.
+        """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
+        Known content returns its existing record; `fields` are those of ImageRecord.
         Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
         """
         if isinstance(image, bytes):
@@ -104,7 +105,7 @@ class Store:
         return record
 
     def _loras_of(self, told: Provenance) -> list[NamedLora]:
-        """What a picture was drawn with: the files of its own stack, then the version's."""
+        """Returns the LoRAs that a picture was drawn with: the files of its own stack, then the version's adapter."""
         uses = [("", use) for use in stack_of(told)]
         version = self.versions.peek(told.version)
         if version is not None:
@@ -113,29 +114,31 @@ class Store:
         return self._lora_names.named(uses)
 
     def path(self, image_id: str) -> Path:
-        """Where a picture's file lies. Raises: NotFound."""
+        """Returns the path of a picture's file. Raises: NotFound."""
         return self._pictures.path(self.images.get(image_id).file)
 
     def trouble(self, image_id: str) -> UserError | None:
-        """Why a picture's file cannot be used, None where it can: gone, unreadable, or no longer what was kept.
+        """Returns the error when a picture's file is missing, unreadable or changed; None when it can be used.
 
         Raises: NotFound for an unknown picture.
         """
         return self._pictures.trouble(self.images.get(image_id).file)
 
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
-        """A WebP of at most 512 pixels a side, of such a part or of all of it. Raises: NotFound, BadInput."""
+        """Returns the path of a WebP thumbnail, at most 512 pixels a side, of the crop or the whole picture.
+
+        Raises: NotFound, BadInput."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
-        """A file in full size that a browser shows as `open_whole` opens it, of such a part or of all of it.
+        """Returns the path of a large file that a browser shows like `open_whole`, of the crop or the whole picture.
 
         Raises: NotFound, BadInput.
         """
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
-        """Say what of a picture counts in training, white for all of it; None: all does. The picture stays as it is.
+        """Sets a picture's training mask, white where it counts; None removes it. The picture's file does not change.
 
         Raises: NotFound, BadInput for a mask of another size or a black one.
         """
@@ -144,7 +147,7 @@ class Store:
         return self.update_image(image_id, mask=kept)
 
     def set_crop(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
-        """Say which part of a picture counts in training; an empty crop: all of it. The picture stays as it is.
+        """Sets the part of a picture that is trained; an empty crop is the whole picture, whose file does not change.
 
         `crop` is left, top, right and bottom in shares of the picture, 0…1.
         Raises: NotFound, BadInput for a box that is no part of the picture.
@@ -152,19 +155,19 @@ class Store:
         return self._crops.set(image_id, crop)
 
     def undo_crop(self, image_id: str) -> ImageRecord:
-        """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
+        """Undoes the last change of a picture's crop. Raises: NotFound when there is none."""
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
-        """Where a file that a record or a dataset names lies. Raises: NotFound."""
+        """Returns the path of a file that a record or a dataset names. Raises: NotFound."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
-        """How much a dataset's mask leaves of the part that counts, 0…1. Raises: NotFound, BadInput."""
+        """Returns the mean of a mask over a crop, 0…1. Raises: NotFound, BadInput."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
-        """A thumbnail of the part that counts in training, what its mask leaves out in the dark.
+        """Returns the path of a thumbnail of the part that is trained, darkened where the mask excludes it.
 
         Raises: NotFound, BadInput.
         """
@@ -172,17 +175,17 @@ class Store:
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
 
     def open_image(self, image_id: str) -> Image.Image:
-        """Pixels as the person cropped them, upright and RGB: what is captioned, scored, edited and trained.
+        """Returns a picture's pixels within its crop, upright and RGB: what is captioned, scored, edited and trained.
 
         Raises: NotFound, BadInput.
         """
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
-    open_counted = open_image  # its older name, which scripts may know
+    open_counted = open_image  # its older name, which scripts may use
 
     def open_whole(self, image_id: str) -> Image.Image:
-        """All pixels of the file, upright and RGB: to measure, mask and mend on, and to cut as something once was.
+        """Returns all pixels of a picture's file, upright and RGB, without its crop.
 
         Raises: NotFound, BadInput.
         """
@@ -191,7 +194,7 @@ class Store:
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
-        """Pictures of some kinds in some state, oldest first; in the trash, or out of it."""
+        """Returns the pictures of some kinds and a state, oldest first; with `trashed` those in the trash."""
         kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
         return [
             image
@@ -200,15 +203,15 @@ class Store:
         ]
 
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
-        """The review queue: what waits for a human and was not set aside by the identity filter."""
+        """Returns the review queue: pictures without a verdict that the identity filter did not set aside."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
-        """Change what is known of a picture. Raises: NotFound, BadInput."""
+        """Changes fields of a picture's record and returns it. Raises: NotFound, BadInput for an unknown field."""
         return self.update_images({image_id: changes})[0]
 
     def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Change several pictures' records as one. Raises: NotFound, BadInput."""
+        """Changes the records of several pictures in one transaction. Raises: NotFound, BadInput."""
         updated = []
         with self.transaction():
             for image_id, values in changes.items():
@@ -217,19 +220,19 @@ class Store:
         return updated
 
     def trash(self, ids: Iterable[str]) -> None:
-        """Throw pictures away; they can come back. Raises: NotFound."""
+        """Moves pictures into the trash, from which `restore` takes them out. Raises: NotFound."""
         self._trash.throw(ids)
 
     def restore(self, ids: Iterable[str]) -> None:
-        """Take pictures out of the trash. Raises: NotFound."""
+        """Takes pictures out of the trash. Raises: NotFound."""
         self._trash.restore(ids)
 
     def last_thrown(self) -> list[str]:
-        """The pictures that `undo_trash` would bring back."""
+        """Returns the ids of the pictures that `undo_trash` would restore."""
         return self._trash.last()
 
     def undo_trash(self) -> list[str]:
-        """Take back the last throw; answers the pictures that are out of the trash again."""
+        """Undoes the last move into the trash and returns the ids of the restored pictures."""
         return list(self._trash.undo())
 
     # ── review ──────────────────────────────────────────────────────────────────────────────────
@@ -237,11 +240,11 @@ class Store:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str = "owner", reasons: Sequence[str] = ()
     ) -> Decision:
-        """Give a verdict: state, decision and triplet change as one. Raises: NotFound, BadInput."""
+        """Records a verdict: state, decision and triplet change in one transaction. Raises: NotFound, BadInput."""
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:
-        """Take back the last decision that stands, of one reviewer or of anyone. Raises: NotFound."""
+        """Undoes the last decision that was not undone, of one reviewer or, with None, of anyone. Raises: NotFound."""
         return self._verdicts.undo(reviewer)
 
     def correct(
@@ -253,10 +256,11 @@ class Store:
         params: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Triplet:
-        """Keep a mended picture beside the wrong one, and the golden triplet that it makes.
+        """Stores the corrected picture of a wrong edit, and returns the golden triplet that is made of it.
 
-        Raises: NotFound; BadInput for a picture that no edit made, for a mended one of another size, and for one that
-        changes neither pixels nor words: it would teach that what is wrong is right.
+        `params` replace the edit's own parameters in the triplet.
+        Raises: NotFound; BadInput for a picture that no edit made, for a corrected one of another size, and for one
+        that changes neither pixels nor parameters, because it would train the editor on the wrong result.
         """
         wrong = self.images.get(image_id)
         if self._verdicts.source_of(wrong) is None:
@@ -305,37 +309,37 @@ class Store:
     # ── training ────────────────────────────────────────────────────────────────────────────────
 
     def run_dir(self, job_id: str) -> Path:
-        """The folder of a job's own files, made when it is not there. Raises: BadInput."""
+        """Returns the folder of a job's own files, made when it is missing. Raises: BadInput for no job id."""
         if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
             raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
         return make_folder(self.folder / "runs" / job_id)
 
     def cache_dir(self) -> Path:
-        """Where trainings keep what they encoded, for the next one; it may be deleted while none runs."""
+        """Returns the folder of the encodings that trainings share; it may be deleted while no training runs."""
         return make_folder(self.folder / "cache")
 
     def adapter_path(self, version_id: str) -> Path:
-        """Where a version's adapter lies. Raises: NotFound."""
+        """Returns the path of a version's adapter. Raises: NotFound."""
         return self._versions.adapter_path(version_id)
 
     def add_version(self, adapter_file: Path, *, role: Role, **fields: Any) -> Version:
-        """Copy an adapter in, then record it as a candidate, named after its number unless `name` is given.
+        """Copies an adapter into the store and records it as a candidate; `name` is `v` and its number by default.
 
         Raises: NotFound, UserError.
         """
         return self._versions.add(adapter_file, role, **fields)
 
     def adopt(self, version_id: str, on: bool = True) -> Version:
-        """Put a version to use and retire the one before; `on=False` goes back to its parent.
+        """Adopts a version and retires the present one; `on=False` retires the version and adopts its parent.
 
-        Raises: NotFound, BadInput.
+        Raises: NotFound, BadInput for `on=False` on a retired version.
         """
         return self._versions.adopt(version_id, on)
 
     def adopted(self, role: Role) -> Version | None:
-        """The version of a role that is in use; None means the base model."""
+        """Returns the adopted version of a role; None means the base model."""
         return self._versions.adopted(role)
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Keep a manifest that no longer changes; the same entries give the same dataset."""
+        """Stores entries as a dataset that no longer changes; the same entries return the same dataset."""
         return self._versions.freeze(role, entries)

@@ -1,4 +1,4 @@
-"""Tables of documents as typed collections of records."""
+"""Typed collections of records over the tables of documents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R", bound=Record)
 
 
 def changed(record: R, changes: Mapping[str, Any]) -> R:
-    """A copy with some fields changed, never the id. Raises: BadInput for a field that is not there."""
+    """Returns a copy of a record with some fields changed. Raises: BadInput for the id and for an unknown field."""
     known = {field.name for field in dataclasses.fields(record)} - {"id"}
     unknown = sorted(changes.keys() - known)
     if unknown:
@@ -28,9 +28,9 @@ def changed(record: R, changes: Mapping[str, Any]) -> R:
 
 
 class Collection(Generic[R]):
-    """The records of one kind, in the order in which they were first put.
+    """The records of one class, in the order in which they were first stored.
 
-    Records are frozen: those that are handed out are shared, and what is inside them must not be changed.
+    Returned records are shared among callers, so their contents must not be changed.
     """
 
     def __init__(self, database: Database, name: str, record_class: type[R]) -> None:
@@ -48,29 +48,29 @@ class Collection(Generic[R]):
         return self._table.read(record_id) is not None
 
     def all(self) -> list[R]:
-        """Every record."""
+        """Returns all records."""
         with self._journal.lock:
             return [self._revive(key, doc) for key, doc in self._journal.documents(self._name).items()]
 
     def get(self, record_id: str) -> R:
-        """One record. Raises: NotFound."""
+        """Returns a record by its id. Raises: NotFound."""
         found = self.peek(record_id)
         if found is None:
             raise NotFound(f"There is no {self._class.__name__} {record_id!r}.", "It may have been removed; reload.")
         return found
 
     def peek(self, record_id: str) -> R | None:
-        """One record, or None."""
+        """Returns a record by its id, or None."""
         with self._journal.lock:
             doc = self._table.read(record_id)
             return None if doc is None else self._revive(record_id, doc)
 
     def find(self, **equal: Any) -> list[R]:
-        """The records whose fields have these values."""
+        """Returns the records whose fields equal the given values."""
         return [r for r in self.all() if all(getattr(r, name) == value for name, value in equal.items())]
 
     def last(self, where: Callable[[R], bool]) -> R | None:
-        """The newest record that `where` accepts, or None."""
+        """Returns the newest record for which `where` is true, or None."""
         with self._journal.lock:
             for key, doc in reversed(self._journal.documents(self._name).items()):
                 record = self._revive(key, doc)
@@ -79,7 +79,7 @@ class Collection(Generic[R]):
         return None
 
     def put(self, record: R) -> R:
-        """Insert a record, or replace the one with its id. Raises: BadInput for text that no page could show."""
+        """Inserts a record, or replaces the one with its id. Raises: BadInput for text that no page can show."""
         doc = record.to_json()
         for name, value in doc.items():
             demand_text(f"The {name} of a {self._class.__name__}", value)
@@ -87,13 +87,13 @@ class Collection(Generic[R]):
         return record
 
     def put_many(self, records: Iterable[R]) -> None:
-        """Put several records as one change."""
+        """Stores several records in one transaction."""
         with self._journal.transaction():
             for record in records:
                 self.put(record)
 
     def remove(self, record_id: str) -> None:
-        """Remove a record; one that is not there is no error."""
+        """Removes a record by its id; does nothing when there is none."""
         self._table.drop(record_id)
         self._revived.pop(record_id, None)
 

@@ -1,4 +1,4 @@
-"""Which part of a picture counts in training: set, cleared, and every change taken back; the picture stays as it is."""
+"""The crops of pictures, which select the part that is trained; every change can be undone, and files do not change."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Crops:
         self._changes = Collection(database, "crops", Recrop)
 
     def set(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
-        """Let a part count, or with an empty crop all of it. Raises: NotFound, BadInput."""
+        """Sets a picture's crop; an empty one is the whole picture. Raises: NotFound, BadInput."""
         with self._database.transaction():
             image = self._images.get(image_id)
             kept = checked(crop, (image.width, image.height), image.name or f"the picture {image_id}")
@@ -32,7 +32,7 @@ class Crops:
             return self._images.put(_recropped(image, kept))
 
     def undo(self, image_id: str) -> ImageRecord:
-        """Take a picture's last change back. Raises: NotFound when there is none."""
+        """Undoes the last change of a picture's crop. Raises: NotFound when there is none."""
         with self._database.transaction():
             image = self._images.get(image_id)
             last = self._changes.last(lambda change: change.image == image_id)
@@ -43,5 +43,5 @@ class Crops:
 
 
 def _recropped(image: ImageRecord, crop: Crop) -> ImageRecord:
-    """Advice on the shape before is none on the new one."""
+    """Returns a record with a new crop, without the advice on its former shape."""
     return image.replace(crop=crop, advice={name: words for name, words in image.advice.items() if name != CUT})

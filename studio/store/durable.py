@@ -1,4 +1,4 @@
-"""Files that survive a crash: written aside, synced, renamed into place, and their folder synced."""
+"""Durable file writes: to a temporary file, synced, renamed into place, and the folder synced."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from uuid import uuid4
 
 from engines.api.errors import UserError, from_disk
 
-_OF_RUST = re.compile(r"\(os error (\d+)\)")  # how libraries in Rust, such as safetensors, tell the system's number
+_OF_RUST = re.compile(r"\(os error (\d+)\)")  # the error number in messages of Rust libraries, as safetensors
 
-_ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # as `written_aside` names what is not whole yet
+_ASIDE = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # the names of `written_aside`'s temporary files
 
 
 def sweep(folder: Path) -> None:
-    """Delete what a crash left half written in a folder and below it; nobody may be writing there now."""
+    """Deletes the temporary files that a crash left in a folder and below it; no write may be under way there."""
     for aside in folder.rglob(".*.tmp"):
         if _ASIDE.fullmatch(aside.name):
-            with suppress(OSError):  # it may stay: nothing reads it
+            with suppress(OSError):  # the file may stay, because nothing reads it
                 aside.unlink()
 
 
 class Disk:
-    """The calls of which durability is made, in one place, so that their order can be seen from outside."""
+    """The system calls that durable writes use; tests replace them to observe their order."""
 
     def sync(self, handle: int) -> None:
-        """Push an open file's or folder's contents to the disk."""
+        """Flushes an open file's or folder's contents to the disk."""
         os.fsync(handle)
 
     def replace(self, source: Path, target: Path) -> None:
-        """Give a file another's name, at once."""
+        """Renames a file over another atomically."""
         source.replace(target)
 
     def truncate(self, file: FileIO, size: int) -> None:
-        """Cut a file off."""
+        """Cuts a file to a size in bytes."""
         file.truncate(size)
 
 
@@ -47,7 +47,7 @@ DISK: Final = Disk()
 
 
 def sync_folder(folder: Path, disk: Disk = DISK) -> None:
-    """Make renames and new names in a folder durable; Windows does so by itself."""
+    """Makes renames and new files in a folder durable; Windows does so by itself."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -58,7 +58,7 @@ def sync_folder(folder: Path, disk: Disk = DISK) -> None:
 
 
 def make_folder(folder: Path, disk: Disk = DISK) -> Path:
-    """Create a folder and its missing parents so that they outlive a power cut. Raises: UserError."""
+    """Creates a folder and its missing parents durably and returns it. Raises: UserError."""
     try:
         if not folder.is_dir():
             make_folder(folder.parent, disk)
@@ -71,7 +71,7 @@ def make_folder(folder: Path, disk: Disk = DISK) -> Path:
 
 @contextmanager
 def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
-    """A file to write into that takes its place at `path` only once it is whole and on the disk.
+    """Yields a temporary file to write to, which replaces `path` once it is complete and on the disk.
 
     Raises: UserError when the disk refuses.
     """
@@ -92,7 +92,7 @@ def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
 
 
 def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
-    """What a user is told when the disk refuses a write of `need` bytes."""
+    """Returns the error for a user when the disk refuses a write of `need` bytes."""
     return from_disk(error, path, need) or UserError(
         f"{path} could not be written: {error.strerror or error}.",
         "Free some space on that disk, check that the folder may be written to, and try again.",
@@ -100,9 +100,10 @@ def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
 
 
 def disk_refusal(error: BaseException, home: Path) -> UserError | None:
-    """The words for an error behind which a full, read-only or forbidden disk stands; None for any other.
+    """Returns the user's error when a full, read-only or forbidden disk caused `error`; None for any other cause.
 
-    Libraries raise their own errors while they handle the disk's. `home`: the folder to name where no file is known.
+    Libraries raise their own errors while they handle the disk's, so the chain of causes is searched. `home` is the
+    folder to name where the error names no file.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -116,12 +117,12 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replace a file's contents, whole or not at all. Raises: UserError."""
+    """Replaces a file's contents atomically. Raises: UserError."""
     with written_aside(path, disk) as file:
         file.write(data)
 
 
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
-    """Copy a file, whole or not at all, without holding it in memory. Raises: UserError."""
+    """Copies a file atomically, without holding it in memory. Raises: UserError."""
     with source.open("rb") as reader, written_aside(target, disk) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)

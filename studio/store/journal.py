@@ -1,13 +1,13 @@
-"""The journal: what makes a commit durable at the cost of one appended line.
+"""The journal, which makes a commit durable by appending one line.
 
 A database is two files. `flenwheel.json` is a snapshot, a plain TinyDB file with a table `_meta` that
-says which schema it has and up to which commit it reaches. `flenwheel.journal` holds the commits since,
+holds its schema and the number of its last commit. `flenwheel.journal` holds the later commits,
 one line each:
 
     crc32 of what follows, 8 hex digits · space · [sequence, [[table, id, document or null], …]] · newline
 
-Replay skips what the snapshot already holds, so a crash between any two steps of a compaction neither loses
-a commit nor applies one twice.
+A replay skips the commits that the snapshot holds, so a crash between any two steps of a compaction neither
+loses a commit nor applies one twice.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _META = "_meta"
 
 
 class CorruptLine(ValueError):
-    """A line that is not the last one does not match its checksum: not a torn write, but a damaged file."""
+    """The error for a line before the last one that does not match its checksum: the file is damaged, not torn."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"line {number} does not match its checksum")
 
 
 def encode(sequence: int, ops: Sequence[Op]) -> bytes:
-    """A commit as one line."""
+    """Returns a commit as one line, with its newline."""
     body = json.dumps([sequence, ops], separators=(",", ":")).encode("ascii")
     return b"%08x %b\n" % (crc32(body), body)
 
 
 def decode(line: bytes) -> tuple[int, list[Op]] | None:
-    """A line (without its newline) as a commit; None when it is not whole."""
+    """Returns the commit of a line (without its newline); None when the line does not match its checksum."""
     head, _, body = line.partition(b" ")
     if head != b"%08x" % crc32(body):
         return None
@@ -53,9 +53,9 @@ def decode(line: bytes) -> tuple[int, list[Op]] | None:
 
 
 def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
-    """The commits in a journal, and how many of its bytes are sound.
+    """Returns the commits in a journal, and the number of bytes of its valid lines.
 
-    A last line that is not whole was never acknowledged and is left out. Raises: CorruptLine.
+    An incomplete last line was never acknowledged and is left out. Raises: CorruptLine.
     """
     *whole, rest = data.split(b"\n")
     commits: list[tuple[int, list[Op]]] = []
@@ -72,7 +72,7 @@ def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
 
 
 def apply(tables: Tables, ops: Sequence[Op]) -> None:
-    """Do to the tables what a commit says."""
+    """Applies the operations of a commit to the tables."""
     for table, key, doc in ops:
         if doc is None:
             tables.get(table, {}).pop(key, None)
@@ -81,7 +81,7 @@ def apply(tables: Tables, ops: Sequence[Op]) -> None:
 
 
 class Journal:
-    """The two files of one database: read once, then only appended to, until a compaction.
+    """The two files of one database, which are read once, then only appended to until a compaction.
 
     Not thread-safe; its owner holds a lock.
     """
@@ -98,9 +98,9 @@ class Journal:
         self._file: FileIO | None = None
 
     def load(self) -> tuple[Tables, int]:
-        """The tables as the last commit left them, and the schema that they have.
+        """Returns the tables after the last commit, and their schema.
 
-        Nothing is written before everything has been read and found sound.
+        Nothing is written before all data has been read and found valid.
         Raises: BadInput for a damaged file or one of a newer FLENwheel, UserError where the disk refuses.
         """
         make_folder(self.path.parent, self._disk)
@@ -132,7 +132,7 @@ class Journal:
         return tables, schema
 
     def append(self, ops: Sequence[Op]) -> list[Op]:
-        """Make a commit durable; answers the operations as a replay would read them.
+        """Appends a commit durably and returns its operations as a replay would read them.
 
         Raises: UserError when the disk refuses or the database is closed; the commit then has not happened.
         """
@@ -158,11 +158,11 @@ class Journal:
 
     @property
     def due(self) -> bool:
-        """Whether so much was appended that a compaction costs little beside it."""
+        """Returns whether the journal is larger than both the compaction limit and the snapshot."""
         return self.size > max(self._compact_bytes, self._snapshot_bytes)
 
     def compact(self, tables: Tables) -> None:
-        """Write a snapshot that holds everything, then start an empty journal. Raises: UserError."""
+        """Writes a snapshot of all tables, then empties the journal. Raises: UserError."""
         file = self._writable()
         meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
         data = json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
@@ -176,11 +176,11 @@ class Journal:
         self.size = 0
 
     def postpone(self) -> None:
-        """Let the journal grow to twice its size before the next compaction: the last one failed."""
+        """Doubles the size at which the next compaction is due, after a compaction that failed."""
         self._compact_bytes = 2 * max(self._compact_bytes, self.size)
 
     def close(self) -> None:
-        """Let go of the file; later writes are refused."""
+        """Closes the file; later writes are refused."""
         if self._file is not None:
             self._file.close()
 
@@ -209,7 +209,7 @@ class Journal:
         return tables, schema, sequence
 
     def _drop_torn(self, torn: bytes) -> None:
-        """Cut off a line that a crash tore; its bytes are set aside, never destroyed."""
+        """Cuts off an incomplete last line and keeps its bytes in a `.torn` file."""
         write_file(self.path.with_suffix(".torn"), torn, self._disk)
         file = self._writable()
         self._disk.truncate(file, self.size)

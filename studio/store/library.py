@@ -1,4 +1,4 @@
-"""The data folder: who there is, what is queued, what was set and measured. One process holds it."""
+"""The library: the data folder with its characters, jobs, settings and measured peaks. One process holds it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from studio.store.lock import FolderLock
 from studio.store.tables import COMPACT_BYTES, Database, JournalTable
 
 R = TypeVar("R", bound=Record)
-V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of whatever JSON can hold
+V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of any JSON values
 Setting = str | bool | float | None | list[str]
-_STORES = "stores"  # the table that names every character whose store was ever opened
+_STORES = "stores"  # the table of the characters whose store was opened before
 
 _DEVICES: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
-)  # Windows keeps these names for devices: no folder can have them
+)  # Windows reserves these names for devices, so no folder can have them
 
 _NEEDED: Final = {
     "name": ("a name", "Type one."),
@@ -40,7 +40,8 @@ _NEEDED: Final = {
 class Library:
     """The data folder: characters, the job queue, settings and measured peaks; held by one process.
 
-    Raises: Busy, BadInput, UserError for a folder that cannot be read or written to.
+    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot
+    be read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -69,7 +70,7 @@ class Library:
         self.close()
 
     def close(self) -> None:
-        """Close every store and let another process in."""
+        """Closes every store and releases the data folder."""
         with self._opening:
             for store in self._stores.values():
                 store.close()
@@ -77,13 +78,13 @@ class Library:
             self._lock.release()
 
     def characters(self) -> list[Character]:
-        """Everyone, oldest first."""
+        """Returns all characters, oldest first."""
         return self._characters.all()
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
-        """A new character; its id is its name made fit for a folder, its subject a person unless said.
+        """Creates a character; its id is made from its name so that it can name a folder.
 
-        Raises: BadInput without a name or a trigger word.
+        `fields` are those of Character. Raises: BadInput without a name or a trigger word.
         """
         who = _who({"name": name, "trigger": trigger, "subject": subject})
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
@@ -95,19 +96,19 @@ class Library:
             return self._characters.put(Character(id=free, **who, **fields))
 
     def update(self, character_id: str, **changes: Any) -> Character:
-        """Change what is known of a character. Raises: NotFound, BadInput."""
+        """Changes fields of a character's record and returns it. Raises: NotFound, BadInput."""
         with self._database.transaction():
             return self._characters.put(changed(self._characters.get(character_id), {**changes, **_who(changes)}))
 
     def folder(self, character_id: str) -> Path:
-        """Where a character's files lie."""
+        """Returns the path of a character's folder."""
         return self.root / "characters" / character_id
 
     def open(self, character_id: str) -> Store:
-        """A character's store, the same object every time.
+        """Returns a character's store, the same object every time.
 
-        Raises: NotFound, BadInput where it is damaged; NotFound, too, where it was there before and its folder is
-        gone: a disk that is not mounted must not come back as an empty character.
+        Raises: NotFound for an unknown character, BadInput for a damaged store; NotFound also when a store that
+        existed before has no files, so that an unmounted disk does not become an empty character.
         """
         with self._opening:
             if character_id not in self._stores:
@@ -122,12 +123,12 @@ class Library:
                     folder, lambda: self._characters.get(character_id), compact_bytes=self._compact_bytes
                 )
                 if character_id not in known:
-                    with suppress(UserError):  # on a full disk; it is noted at the next start
+                    with suppress(UserError):  # on a full disk; it is recorded at the next start
                         self._set_value(_STORES, character_id, True)
             return self._stores[character_id]
 
     def trouble(self, character_id: str) -> UserError | None:
-        """Why a character's store cannot be opened, None where it can: the others go on without it."""
+        """Returns the error when a character's store cannot be opened; None when it can."""
         try:
             self.open(character_id)
         except UserError as error:
@@ -135,11 +136,11 @@ class Library:
         return None
 
     def sound(self) -> list[Character]:
-        """Everyone whose store can be opened, oldest first."""
+        """Returns the characters whose store can be opened, oldest first."""
         return [character for character in self.characters() if self.trouble(character.id) is None]
 
     def records(self, record_class: type[R]) -> Collection[R]:
-        """The library's own records of one class, such as the jobs."""
+        """Returns the collection of the library's own records of one class, such as the jobs."""
         with self._opening:
             if record_class not in self._collections:
                 name = f"{record_class.__name__.lower()}s"
@@ -147,20 +148,20 @@ class Library:
             return self._collections[record_class]
 
     def peaks(self) -> dict[str, int]:
-        """Measured peaks of the card, bytes by key."""
+        """Returns the measured memory peaks of the GPU, in bytes by key."""
         return {key: int(value) for key, value in self._values("peaks").items()}
 
     def set_peak(self, key: str, peak: int) -> None:
-        """Remember a measured peak in bytes."""
+        """Stores a measured memory peak in bytes."""
         self._set_value("peaks", key, peak)
 
     def setting(self, key: str, kind: type[V]) -> V | None:
-        """Return what the user has set under a key; None where nothing is, or something of another kind."""
+        """Returns the setting under a key; None where there is none, or one of another type."""
         value = self._values("settings").get(key)
         return value if isinstance(value, kind) else None
 
     def set_setting(self, key: str, value: Setting) -> None:
-        """Remember a setting."""
+        """Stores a setting."""
         self._set_value("settings", key, value)
 
     def _values(self, table: str) -> Mapping[str, Any]:
@@ -172,7 +173,9 @@ class Library:
 
 
 def _who(given: Mapping[str, Any]) -> dict[str, str]:
-    """A character's name and words, as they are kept, of those that were given. Raises: BadInput."""
+    """Returns the given name, trigger and subject, stripped and checked.
+
+    Raises: BadInput for an empty name or trigger, and for text of several lines or with control characters."""
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
     if values.get("subject") == "":
         values["subject"] = "person"

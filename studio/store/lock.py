@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that lets only one process use a folder."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from studio.store.durable import disk_error
 
 
 class FolderLock:
-    """Holds a folder from construction to `release`; the system lets go of it when the process dies.
+    """Locks a folder from construction to `release`; the system releases the lock when the process ends.
 
-    Where the system can lock the folder itself, deleting the lock's file lets nobody in.
-    Raises: Busy, with the other process's number; UserError where the disk refuses the lock.
+    Where the system can lock the folder itself, the lock holds even when its file is deleted.
+    Raises: Busy with the other process's id; UserError where the disk refuses the lock.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._owner = folder / "flenwheel.pid"  # a file of its own: Windows cannot read one that is locked
+        self._owner = folder / "flenwheel.pid"  # a separate file, because Windows cannot read a locked one
         self._lock = FileLock(folder / "flenwheel.lock", thread_local=False)
         with ExitStack() as undo:
             try:
@@ -36,12 +36,12 @@ class FolderLock:
                 ) from None
             except OSError as error:
                 raise disk_error(folder / "flenwheel.lock", error) from error
-            with suppress(OSError):  # only said to who comes second
+            with suppress(OSError):  # the id is used only in the error of a second process
                 self._owner.write_text(str(os.getpid()), "ascii")
             self._undo = undo.pop_all()
 
     def release(self) -> None:
-        """Let another process in."""
+        """Releases the folder for other processes."""
         self._undo.close()
 
     def _read_owner(self) -> str:
@@ -52,7 +52,7 @@ class FolderLock:
 
 
 def _hold(folder: Path) -> Callable[[], None]:
-    """Lock the folder itself; returns the call that lets go. Raises: BlockingIOError when another process holds it."""
+    """Locks the folder itself; returns a function that unlocks it. Raises: BlockingIOError when it is locked."""
     if sys.platform == "win32":  # a file that is locked cannot be deleted there
         return lambda: None
     import fcntl
@@ -64,5 +64,5 @@ def _hold(folder: Path) -> Callable[[], None]:
         os.close(handle)
         raise
     except OSError:
-        pass  # a file system that locks no folders, such as NFS; the lock's file holds
+        pass  # a file system that cannot lock folders, such as NFS; the lock file still holds
     return lambda: os.close(handle)

@@ -1,4 +1,4 @@
-"""The LoRAs that made a picture, as others may know them: names and hashes, never a place on this machine."""
+"""The public names of the LoRAs that made a picture: names and hashes, never a path of this machine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from studio.records.provenance import LoraName, Provenance
 from studio.records.version import Version
 from studio.store.pictures import png_info, provenance_text, to_png
 
-_NAME_BYTES: Final = 80  # of a trigger in a file's name; systems take 255 bytes in all
+_NAME_BYTES: Final = 80  # of a trigger in a file's name; systems allow 255 bytes in all
 _HASH_DIGITS: Final = 12
 _BLOCK: Final = 1 << 20
-_BY_HASH: Final = ("modelspec.hash_sha256", "sshs_model_hash")  # where a LoRA file says it itself
+_BY_HASH: Final = ("modelspec.hash_sha256", "sshs_model_hash")  # metadata keys of a file's own hash
 
 
 def version_lora_name(trigger: str, version: Version) -> str:
-    """What a version's LoRA is called outside: a file's name on any system, and a word in a prompt of any program."""
+    """Returns the public name of a version's LoRA, valid as a file name on any system and in any program's prompt."""
     ending = re.sub(r"[^\w-]+", "_", f"-{version.role.value}-{version.name}")
     beginning = re.sub(r"[^\w-]+", "_", trigger)
     return beginning.encode()[:_NAME_BYTES].decode(errors="ignore") + ending[:_NAME_BYTES]
 
 
 def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Provenance:
-    """Return the same with every LoRA's file by its name alone, and beside the parameters all LoRAs that took part."""
+    """Returns a provenance with every LoRA file reduced to its name, and with `loras` as the LoRAs used."""
     named = tuple(LoraName(**asdict(lora)) for lora in loras)
     uses = stack_of(provenance)
     files = [{"file": _name(use.file), "weight": use.weight} for use in uses]
@@ -44,17 +44,17 @@ def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Proven
 
 
 def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
-    """Return the LoRA files among a picture's own parameters. Raises: BadInput."""
+    """Returns the LoRA files in a picture's own parameters. Raises: BadInput."""
     return LoraUse.stack(provenance.params.get("loras"))
 
 
 def as_it_leaves(file: Path) -> bytes:
-    """Return a picture's bytes without the places of LoRA files that earlier versions wrote in.
+    """Returns a picture's bytes without the paths of LoRA files that earlier versions wrote into them.
 
-    A chunk that claims to be ours and cannot be read may hold anything: it stays here. Raises: BadInput.
+    A `flenwheel` chunk that cannot be read may hold anything, so it is removed. Raises: BadInput.
     """
     data = file.read_bytes()
-    if file.suffix != ".png" or not (text := provenance_text(data, str(file))):  # all that we drew is, and says so
+    if file.suffix != ".png" or not (text := provenance_text(data, str(file))):  # only drawn PNGs have the chunk
         return data
     picture = decode(data, str(file))
     try:
@@ -69,24 +69,24 @@ def as_it_leaves(file: Path) -> bytes:
 
 
 def _name(file: str) -> str:
-    """A file's name, whichever system its path is of."""
+    """Returns the file name of a path of any operating system."""
     return re.split(r"[\\/]", file)[-1]
 
 
 class LoraNames:
-    """The LoRAs that made a picture, by name and hash; a file is read once while it stays as it is."""
+    """Names LoRAs and computes their hashes; a file is read again only when it has changed."""
 
     def __init__(self) -> None:
         self._hashes: dict[tuple[str, int, int], str] = {}
 
     def named(self, uses: Iterable[tuple[str, LoraUse]]) -> list[NamedLora]:
-        """Each with the name that it is given, or its file's own without its ending where that is empty."""
+        """Returns each LoRA with its given name, or its file's stem where the name is empty, its weight and hash."""
         return [
             NamedLora(name or Path(_name(use.file)).stem, use.weight, self._hash(Path(use.file))) for name, use in uses
         ]
 
     def _hash(self, file: Path) -> str:
-        """Of what follows a safetensors file's header; empty for what is not there, or is no such file."""
+        """Returns the hash of a safetensors file's data after its header; "" for a missing or other file."""
         try:
             stat = file.stat()
             known = (str(file), stat.st_mtime_ns, stat.st_size)

@@ -1,4 +1,4 @@
-"""Picture files of one character and their masks: named by their content, never changed, with thumbnails."""
+"""The picture and mask files of one character: named by their content, never changed, with thumbnails."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from engines.pictures import decode, is_transparent, to_grey, to_rgb
 from studio.records.provenance import Provenance
 from studio.store.durable import write_file
 
-MOST_BYTES: Final = 256 << 20  # of one picture file
+MOST_BYTES: Final = 256 << 20  # the largest picture file that is read
 THUMB_SIDE: Final = 512
 _VIEW_SIDE: Final = 2048
 _QUALITY: Final = 85
-_DARKER: Final = 5  # by how much what a mask leaves out is shown darker
+_DARKER: Final = 5  # the divisor of the pixels that a mask excludes
 _UPLOAD: Final = "Upload a picture file."
 _SUFFIX: Final[Mapping[str, str]] = {"PNG": ".png", "JPEG": ".jpg", "MPO": ".jpg", "WEBP": ".webp"}
 _REMEDY: Final = "Put it back from a backup, or trash its record."
@@ -34,7 +34,7 @@ _REMEDY: Final = "Put it back from a backup, or trash its record."
 
 @dataclass(frozen=True)
 class Kept:
-    """A picture file that is on the disk: its id, its place in the character's folder, its upright size."""
+    """A stored picture file: its id, its path relative to the character's folder, and its upright size."""
 
     id: str
     file: str
@@ -43,23 +43,23 @@ class Kept:
 
 
 def content_id(data: bytes) -> str:
-    """The name that a file's bytes give it: the first 32 hex digits of their SHA-256."""
+    """Returns the id of a file's bytes: the first 32 hex digits of their SHA-256."""
     return hashlib.sha256(data).hexdigest()[:32]
 
 
 class Pictures:
-    """`images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp` below a character's folder."""
+    """The files `images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp` of a character's folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._sound: dict[str, tuple[int, int, int]] = {}  # files as they were when their bytes were last found right
-        self._clear: dict[str, bool] = {}  # whether a file is transparent somewhere: named by content, it stays so
-        self._shares: dict[tuple[str, Crop], float] = {}  # masks are named by content: what was seen stays true
+        self._sound: dict[str, tuple[int, int, int]] = {}  # file -> its stat when its bytes were last checked
+        self._clear: dict[str, bool] = {}  # file -> whether it has transparent pixels
+        self._shares: dict[tuple[str, Crop], float] = {}  # (mask, crop) -> the share
 
     def keep(self, data: bytes) -> Kept:
-        """Keep a file: JPEG, PNG and WebP byte for byte, anything else as an upright RGB PNG.
+        """Stores a file: JPEG, PNG and WebP byte for byte, any other format as an upright RGB PNG.
 
-        Raises: BadInput for what is no picture, UserError when the disk refuses.
+        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
         """
         picture = decode(data)
         suffix = _SUFFIX.get(picture.format or "")
@@ -69,14 +69,15 @@ class Pictures:
         return self._place(data, suffix, upright)
 
     def keep_result(self, picture: Image.Image, provenance: Provenance) -> Kept:
-        """Keep pixels as a PNG that says how they were made (see `png_info`). Raises: BadInput, UserError."""
+        """Stores pixels as a PNG with their provenance (see `png_info`). Raises: BadInput, UserError."""
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
 
     def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
-        """Keep what counts of a picture of that upright size, in grey; answers its place in the folder.
+        """Stores a mask as a grey PNG and returns its path relative to the character's folder.
 
-        Raises: BadInput for one of another size, or one that leaves nothing; UserError when the disk refuses.
+        `size` is the upright size of the mask's picture.
+        Raises: BadInput for a mask of another size or a black one; UserError when the disk refuses.
         """
         grey = to_grey(mask)
         if grey.size != size:
@@ -94,7 +95,7 @@ class Pictures:
         return file
 
     def counted_thumb(self, picture_id: str, file: str, mask: str, crop: Crop) -> Path:
-        """A thumbnail of the crop in which all that the mask leaves out is dark, drawn when it is not there.
+        """Returns the path of a thumbnail of the crop, darkened where the mask excludes it; makes it when missing.
 
         Raises: NotFound, BadInput.
         """
@@ -108,14 +109,14 @@ class Pictures:
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:
-        """How much of the part that counts a mask leaves, 0…1; looked at once. Raises: NotFound, BadInput."""
+        """Returns the mean of a mask over a crop, 0…1, computed once. Raises: NotFound, BadInput."""
         known = (mask, crop)
         if known not in self._shares:
             self._shares[known] = ImageStat.Stat(cut(to_grey(self.open(mask)), crop)).mean[0] / 255
         return self._shares[known]
 
     def path(self, file: str) -> Path:
-        """Where a kept file lies. Raises: NotFound, NotAllowed."""
+        """Returns the path of a stored file. Raises: NotFound, NotAllowed."""
         path = self._folder / file
         try:
             there = path.is_file()
@@ -126,7 +127,7 @@ class Pictures:
         return path
 
     def read(self, file: str) -> bytes:
-        """A kept file's bytes. Raises: NotFound, NotAllowed; BadInput where they are no longer those that were kept."""
+        """Returns a stored file's bytes. Raises: NotFound, NotAllowed; BadInput when they have changed."""
         path = self.path(file)
         try:
             data = path.read_bytes()
@@ -137,7 +138,7 @@ class Pictures:
         return data
 
     def trouble(self, file: str) -> UserError | None:
-        """Why a kept file cannot be used, None where it can; its bytes are looked at again only when it has changed."""
+        """Returns the error when a stored file cannot be used, else None; reads the bytes only of a changed file."""
         try:
             told = self.path(file).stat()
             seen = (told.st_mtime_ns, told.st_size, told.st_mode)
@@ -149,16 +150,18 @@ class Pictures:
         return None
 
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """A thumbnail of a picture or a part, drawn again when it is gone; the picture where the disk takes none.
+        """Returns the path of a picture's thumbnail, or its crop's; makes it when missing.
 
+        When the disk refuses to store it, returns the picture's own path.
         Raises: NotFound, NotAllowed, BadInput.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """A file that a browser shows as `open` opens it: the picture's own, or a large one drawn from it.
+        """Returns the path of a file that a browser shows like `open`: the picture's own, or a large WebP made from it.
 
-        Browsers turn pictures and apply profiles as we do, but lay transparency on the page.
+        The WebP is made for a crop and for a transparent picture: browsers rotate pictures and apply profiles like
+        `open`, but they show the page through transparency.
         Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
@@ -179,7 +182,7 @@ class Pictures:
         return path
 
     def open(self, file: str) -> Image.Image:
-        """Pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
+        """Returns a stored file's pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
         return to_rgb(decode(self.read(file), str(self._folder / file)))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
@@ -190,7 +193,7 @@ class Pictures:
             write_file(path, data)
         thumb = self._thumb_path(name)
         if not thumb.is_file():
-            with suppress(UserError):  # it is drawn when it is looked at
+            with suppress(UserError):  # it is made when it is first shown
                 self._write_small(thumb, upright, THUMB_SIDE)
         return Kept(name, file, *upright.size)
 
@@ -215,12 +218,12 @@ def _unreadable(path: Path, error: OSError) -> UserError:
 
 
 def open_upload(file: Path) -> Image.Image:
-    """An uploaded picture as `to_rgb` shows it.
+    """Returns the pixels of an uploaded picture, upright and RGB.
 
-    Raises: NotFound, BadInput for what is no file, no picture, or too large.
+    Raises: NotFound; BadInput for a path that is no file, a file that is no picture, or one that is too large.
     """
     try:
-        if not file.is_file():  # a pipe or a device may never end
+        if not file.is_file():  # reading a pipe or a device may never end
             if file.exists():
                 raise BadInput(f"{file.name} is no file.", _UPLOAD)
             raise NotFound(f"{file.name} is not there.", "Upload it with handle_file, then call again.")
@@ -234,16 +237,16 @@ def open_upload(file: Path) -> Image.Image:
 
 
 def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
-    """A PNG's bytes: the same for the same pixels and text."""
+    """Returns the bytes of a PNG; the same pixels and text give the same bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
 def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
-    """The chunks `parameters` (the text that other tools read) and `flenwheel` (all of it, as JSON).
+    """Returns the PNG chunks `parameters` (the text that other tools read) and `flenwheel` (the provenance as JSON).
 
-    `provenance` goes out with the picture: it holds no place on this machine (`lora_names.without_places`).
+    `provenance` is published with the picture, so it must hold no path of this machine (`lora_names.without_places`).
 
     Raises: BadInput when `params_kind` names no parameters, or `params` do not fit it.
     """
@@ -257,14 +260,14 @@ def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
 
 
 def read_provenance(path: Path) -> Provenance:
-    """Return what `png_info` wrote into a file; an empty one for a picture that is not ours.
+    """Returns the provenance that `png_info` wrote into a file; an empty one for a picture without it.
 
-    Raises: BadInput for no picture, ValueError for a chunk that is not ours.
+    Raises: BadInput for a file that is no picture, ValueError for a chunk of another form.
     """
     return Provenance.from_json(json.loads(provenance_text(path.read_bytes(), str(path)) or "{}"))
 
 
 def provenance_text(data: bytes, name: str = "The file") -> str:
-    """The chunk `flenwheel` of a picture's bytes as it stands; "" for a picture that is not ours. Raises: BadInput."""
+    """Returns the text of the chunk `flenwheel` of a picture's bytes; "" where there is none. Raises: BadInput."""
     picture = decode(data, name)
     return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""

@@ -1,4 +1,4 @@
-"""TinyDB on a journal: tables of documents in memory, transactions, migrations."""
+"""TinyDB on a journal: tables of documents in memory, with transactions and migrations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from studio.store.journal import Doc, Journal, Op, Tables
 Migration = Callable[[Tables], None]
 
 MIGRATIONS: Final[tuple[Migration, ...]] = ()
-"""Append-only: entry n takes tables from schema n + 1 to schema n + 2; none is ever changed or removed."""
+"""The append-only migrations: entry n converts tables from schema n + 1 to n + 2; none is changed or removed."""
 
 COMPACT_BYTES: Final = 4 << 20
 
@@ -52,16 +52,16 @@ class JournalStorage(Storage):
 
     @property
     def revision(self) -> int:
-        """The number of the last commit, counted from the day the database was made."""
+        """Returns the number of the last commit, counted from the creation of the database."""
         return self._journal.sequence
 
     def read(self) -> Tables:
-        """All tables, as TinyDB asks for them; a copy of the tables, not of their documents."""
+        """Returns all tables for TinyDB; the tables are copied, their documents are not."""
         with self.lock:
             return {name: dict(self.documents(name)) for name in self._tables}
 
     def write(self, data: Tables) -> None:
-        """Make the tables equal to `data`, journalling only what differs."""
+        """Makes the tables equal to `data`; only the differences are written to the journal."""
         with self.transaction():
             for name, docs in self.read().items():
                 for key in docs.keys() - data.get(name, {}).keys():
@@ -71,16 +71,16 @@ class JournalStorage(Storage):
                     self.stage(name, key, doc)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Closes the files."""
         with self.lock:
             self._journal.close()
 
     def document(self, table: str, key: str) -> Doc | None:
-        """One document, in constant time; not a copy."""
+        """Returns a document, not a copy, in constant time; None when there is none."""
         return self._tables.get(table, {}).get(key)
 
     def documents(self, table: str) -> dict[str, Doc]:
-        """A table's documents in the order in which they were first written; not a copy, so hold the lock."""
+        """Returns a table's documents, not a copy, in the order of their first write; the caller holds the lock."""
         docs = self._tables.get(table, {})
         touched = (key for level in self._open for name, key in level if name == table)
         if any(docs.get(key, _ABSENT) is None for key in touched):
@@ -88,7 +88,7 @@ class JournalStorage(Storage):
         return docs
 
     def stage(self, table: str, key: str, doc: Doc | None) -> None:
-        """Set or remove (None) a document in the open transaction."""
+        """Sets a document, or removes it (None), in the open transaction."""
         docs = cast("dict[str, Any]", self._tables.setdefault(table, {}))
         before = docs.get(key, _ABSENT)
         if doc is None and before is _ABSENT:
@@ -98,9 +98,9 @@ class JournalStorage(Storage):
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Group changes into one journal line; when the body raises, none of them has happened.
+        """Groups changes into one journal line; when the body raises, none of them happens.
 
-        An inner transaction that raises takes back its own changes only. Raises: UserError (disk).
+        An inner transaction that raises undoes only its own changes. Raises: UserError when the disk refuses.
         """
         with self.lock:
             touched: dict[tuple[str, str], Any] = {}
@@ -144,7 +144,7 @@ class JournalStorage(Storage):
 
 
 class _Changes(MutableMapping[str, Doc]):
-    """A table as TinyDB's own operations change it: what they touch is staged, the rest stays where it is."""
+    """A table as a mapping for TinyDB's own operations: the documents that they touch are staged in the transaction."""
 
     def __init__(self, storage: JournalStorage, name: str) -> None:
         self._storage = storage
@@ -174,34 +174,34 @@ class _Changes(MutableMapping[str, Doc]):
         return len(self._storage.documents(self._name))
 
     def clear(self) -> None:
-        """Remove every document."""
+        """Removes every document."""
         for key in self:
             del self[key]
 
 
 class JournalTable(Table):
-    """A TinyDB table whose ids are the records' own, and whose writes touch only what they change."""
+    """A TinyDB table whose document ids are the records' ids, and whose writes stage only the changed documents."""
 
-    document_id_class = str  # type: ignore[assignment]  # TinyDB numbers documents, the studio names them
-    default_query_cache_capacity = 0  # a rollback would leave stale answers in it
+    document_id_class = str  # type: ignore[assignment]  # TinyDB's ids are numbers, the studio's are text
+    default_query_cache_capacity = 0  # after a rollback a cached result would be stale
 
     @property
     def journal(self) -> JournalStorage:
-        """The storage, by its own type."""
+        """Returns the storage by its own type."""
         return cast(JournalStorage, self._storage)
 
     def put(self, key: str, doc: Doc) -> None:
-        """Set one document, in constant time."""
+        """Sets a document in constant time."""
         with self.journal.transaction():
             self.journal.stage(self.name, key, doc)
 
     def drop(self, key: str) -> None:
-        """Remove one document, in constant time; one that is not there is no error."""
+        """Removes a document in constant time; does nothing when there is none."""
         with self.journal.transaction():
             self.journal.stage(self.name, key, None)
 
     def read(self, key: str) -> Doc | None:
-        """One document by its id, in constant time; not a copy."""
+        """Returns a document by its id, not a copy, in constant time; None when there is none."""
         with self.journal.lock:
             return self.journal.document(self.name, key)
 
@@ -218,16 +218,16 @@ class JournalTable(Table):
 
 
 class Database(TinyDB):
-    """One folder's TinyDB: `Database(folder)`; every change is on the disk when the call returns."""
+    """The TinyDB of one folder, `Database(folder)`; every change is on the disk when its call returns."""
 
     table_class = JournalTable
     default_storage_class = JournalStorage  # type: ignore[assignment]  # TinyDB names its own class
 
     @property
     def journal(self) -> JournalStorage:
-        """The storage, by its own type."""
+        """Returns the storage by its own type."""
         return cast(JournalStorage, self.storage)
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Group changes into one that happens whole or not at all."""
+        """Returns a context manager that groups changes into one; when its body raises, none of them happens."""
         return self.journal.transaction()

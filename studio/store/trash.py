@@ -1,4 +1,4 @@
-"""The trash: nothing is ever deleted, and each throw can be taken back."""
+"""The trash: pictures are never deleted, and each move into it can be undone."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Trash:
         self._throws = Collection(database, "throws", Throw)
 
     def throw(self, ids: Iterable[str]) -> None:
-        """Put pictures into the trash; those already there stay. Raises: NotFound."""
+        """Moves pictures into the trash; those that are already in it stay. Raises: NotFound."""
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if not image.trashed]
             if not images:
@@ -45,7 +45,7 @@ class Trash:
                 self._verdicts.follow(self._images.put(image.replace(trashed=throw.created)))
 
     def restore(self, ids: Iterable[str]) -> list[str]:
-        """Take pictures out of the trash, as they were; answers those that were in it. Raises: NotFound."""
+        """Takes pictures out of the trash, with their triplets, and returns their ids. Raises: NotFound."""
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if image.trashed]
             triplets = {each.id: each for throw in self._throws.all() for each in throw.triplets}
@@ -56,7 +56,7 @@ class Trash:
             return [image.id for image in images]
 
     def last(self) -> list[str]:
-        """What `undo` would bring back: the last throw's pictures that are still in the trash."""
+        """Returns the ids that `undo` would restore: the pictures of the last throw that are still in the trash."""
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
             if still := [image.id for image in known if image is not None and image.trashed]:
@@ -64,7 +64,7 @@ class Trash:
         return []
 
     def undo(self) -> Sequence[str]:
-        """Take back the last throw of which something is still in the trash; answers what came out of it."""
+        """Undoes the last throw with pictures that are still in the trash; returns the ids of the restored ones."""
         with self._database.transaction():
             while (last := self._throws.last(lambda throw: True)) is not None:
                 self._throws.remove(last.id)

@@ -1,6 +1,6 @@
-"""What follows from a verdict: the picture's state, the decision's row, the triplet, and the way back.
+"""The consequences of a verdict: the picture's state, the decision's record, the triplet, and their undo.
 
-A triplet exists exactly as long as its result is good and not in the trash.
+A triplet exists exactly as long as its result has the verdict good and is not in the trash.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Verdicts:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
-        """Give a verdict; `correction` is the picture that came with it. Raises: NotFound, BadInput."""
+        """Records a verdict; `correction` is the id of its corrected picture. Raises: NotFound, BadInput."""
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:
             raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
@@ -69,7 +69,7 @@ class Verdicts:
         return decision
 
     def undo(self, reviewer: str | None) -> Decision:
-        """Take back the last decision that stands, of one reviewer or of anyone. Raises: NotFound."""
+        """Undoes the last decision that was not undone, of one reviewer or of anyone. Raises: NotFound."""
         with self._database.transaction():
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
             if last is None:
@@ -78,7 +78,7 @@ class Verdicts:
             after = standing[standing.index(last.id) + 1 :]
             later = self._decisions.get(after[0]) if after else None
             undone = self._decisions.put(last.replace(undone=True))
-            if later is not None:  # the later verdict stands; it now replaces what this one had replaced
+            if later is not None:  # the later verdict stays; it now replaces the values that this one had replaced
                 replaced = last.was.replace(correction=later.was.correction)
                 self._decisions.put(later.replace(before=last.before, was=replaced))
             else:
@@ -89,7 +89,7 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Make a picture's triplet exist exactly when it should; one that exists is left as it is."""
+        """Creates a picture's triplet when it should exist, else removes it; an existing one is not changed."""
         wanted = self._triplet_of(image)
         if wanted is None:
             self._triplets.remove(image.id)
@@ -126,7 +126,7 @@ class Verdicts:
         )
 
     def source_of(self, image: ImageRecord) -> str | None:
-        """The picture that an edit started from; None for what no edit made."""
+        """Returns the id of the picture that an edit started from; None for a picture that no edit made."""
         if image.kind is Kind.ENRICHED:
             return image.parent or None
         if image.kind is Kind.CORRECTION:

@@ -1,4 +1,4 @@
-"""Trained versions and what they were trained on: adapters, one of them adopted per role, and datasets."""
+"""Trained versions with their adapters, one of them adopted per role, and the datasets of their trainings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from studio.store.tables import Database
 
 
 class Versions:
-    """The rules of versions over one character's records."""
+    """The rules of versions and datasets over one character's records."""
 
     def __init__(
         self, folder: Path, database: Database, versions: Collection[Version], datasets: Collection[Dataset]
@@ -27,7 +27,7 @@ class Versions:
         self._datasets = datasets
 
     def add(self, adapter_file: Path, role: Role, **fields: Any) -> Version:
-        """Copy an adapter into the character's folder, then record it. Raises: NotFound, UserError."""
+        """Copies an adapter into the character's folder, then records it. Raises: NotFound, UserError."""
         if not adapter_file.is_file():
             raise NotFound(f"The adapter {adapter_file} is not there.", "Train again, or choose another checkpoint.")
         version_id = uuid4().hex
@@ -38,21 +38,21 @@ class Versions:
             return self._versions.put(Version(id=version_id, adapter=file, role=role, **named))
 
     def adapter_path(self, version_id: str) -> Path:
-        """Where a version's adapter lies. Raises: NotFound."""
+        """Returns the path of a version's adapter. Raises: NotFound."""
         path = self._folder / self._versions.get(version_id).adapter
         if not path.is_file():
             raise NotFound(f"The adapter file {path} is missing.", "Put it back from a backup, or train again.")
         return path
 
     def adopted(self, role: Role) -> Version | None:
-        """The version of a role that is in use; None means the base model."""
+        """Returns the adopted version of a role; None means the base model."""
         found = self._versions.find(role=Role(role), state=VersionState.ADOPTED)
         return found[0] if found else None
 
     def adopt(self, version_id: str, on: bool) -> Version:
-        """Put a version to use; with `on=False` leave a candidate, or go back from the one in use to its parent.
+        """Adopts a version; `on=False` retires a candidate, or retires the adopted version and adopts its parent.
 
-        Raises: NotFound, BadInput for one that is left already.
+        Raises: NotFound, BadInput for `on=False` on a retired version.
         """
         with self._database.transaction():
             version = self._versions.get(version_id)
@@ -64,7 +64,7 @@ class Versions:
             return self._versions.put(version.replace(state=VersionState.ADOPTED))
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Keep a manifest that no longer changes; the same entries give the same dataset."""
+        """Stores entries as a dataset that no longer changes; the same entries return the same dataset."""
         dataset = frozen(role, entries)
         with self._database.transaction():
             return self._datasets.peek(dataset.id) or self._datasets.put(dataset)

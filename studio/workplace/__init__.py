@@ -1,1 +1,1 @@
-"""Where work is done: the workplace with its card and queue, a character's desk in it, and a running job's context."""
+"""The workplace with its GPU and queue, the desk of one character in it, and the context of a running job."""

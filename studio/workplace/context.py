@@ -1,4 +1,4 @@
-"""What a running job sees: its records, the studio's engines, and the ways to report, save and lease."""
+"""The context of a running job: its store and workplace, and the methods to report, save pictures and lease the GPU."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Runner = Callable[["Context"], None]
 
 
 class Context:
-    """One job's way to the studio; made by the queue for each run, used by its runner's thread alone."""
+    """The context of one run of a job, made for each run and used only by the thread of its runner."""
 
     def __init__(self, job: Job, workplace: Workplace) -> None:
         self._id = job.id
@@ -40,18 +40,18 @@ class Context:
 
     @property
     def job(self) -> Job:
-        """The job as it stands, artifacts and all."""
+        """Returns the job's present record with its artifacts."""
         return self._jobs.get(self._id)
 
     @property
     def store(self) -> Store:
-        """The store of the job's character. Raises: NotFound."""
+        """Returns the store of the job's character. Raises: NotFound."""
         return self.desk.store
 
     def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True) -> None:
-        """Report progress; engines take this as their OnStep. Raises: Cancelled when the user wants out.
+        """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
 
-        Without `repeats_count` the time between two reports of one step counts for nothing.
+        Without `repeats_count` the time between two reports of the same step is not counted in the rate.
         """
         if self.cancelled():
             raise Cancelled
@@ -59,35 +59,35 @@ class Context:
         self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
 
     def say(self, message: str) -> None:
-        """Say where the job stands, its step as it is; for its last words."""
+        """Sets the job's message without changing its step."""
         self._jobs.progress(self._id, message=message)
 
     def cancelled(self) -> bool:
-        """Whether this run should end; `step` asks it, and so does a wait for the card."""
+        """Returns whether this run should stop; `step` and a wait for the GPU check it."""
         return self._jobs.stopping(self._id)
 
     def tell(self, event: Event) -> None:
-        """Add to the job's events."""
+        """Appends an event to the job's log."""
         self._jobs.add_event(self._id, event)
 
     def warn(self, words: str) -> None:
-        """Add a warning to the job's events."""
+        """Appends a warning to the job's log."""
         self.tell(Warned(warning=words))
 
     def keep(self, **artifacts: Any) -> None:
-        """Keep results with the job, durably; their names are fields of Artifacts."""
+        """Stores results with the job durably; their names are fields of Artifacts."""
         self._jobs.keep_artifacts(self._id, **artifacts)
 
     def leave_out(self, image_id: str, error: UserError, *, what: Without = Without.LEFT_OUT, items: int = 1) -> None:
-        """Go on without a picture that cannot be used: an event names it, and the job's result does.
+        """Records in the job's events and artifacts that a picture cannot be used and is left out.
 
-        `items`: how many of the job's items are not done for it.
+        `items` is the number of the job's items that are not done because of it.
         """
         named = self._named(what, image_id, error.cause, items)
         self.warn(f"{named.name} was {WITHOUT_WORDS[what]}: {error}")
 
     def demand_some(self, done: Collection[object]) -> None:
-        """Refuse to call a job done of which nothing could be done. Raises: BadInput naming the first trouble."""
+        """Raises BadInput, with the first reason, when pictures were left out and `done` is empty."""
         bad = list(self._without[Without.LEFT_OUT].values())
         if bad and not done:
             raise BadInput(
@@ -113,7 +113,9 @@ class Context:
         likeness: Likeness | None = None,
         **fields: Any,
     ) -> ImageRecord:
-        """Keep a picture with all that made it: the job, the model, the version, the parameters verbatim."""
+        """Stores a picture with its provenance: the job, the model, the version and the parameters verbatim.
+
+        Content that is already stored returns its existing record, which the job's artifacts list under `again`."""
         job = self.job
         asked = ModelPayload.of(job)
         made: dict[str, Any] = {"job": job.id, "parent": parent, "model": asked.model, "version": asked.version or ""}
@@ -126,7 +128,7 @@ class Context:
             made |= {"scores": likeness.scores, "nearest": likeness.nearest}
         record = self.store.add_image(image, kind=kind, **{**made, **fields})
         self.tell(PictureKept(image=record.id))
-        again = record.id in self._saved or record.job != job.id  # the same content answers the record that it has
+        again = record.id in self._saved or record.job != job.id  # known content returns its old record
         if again and kind is not Kind.PREVIEW:
             where = "it is in the trash" if record.trashed else "it was there before"
             self._named(Without.AGAIN, record.id, where)
@@ -135,7 +137,7 @@ class Context:
 
     @contextmanager
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
-        """Exclusive use of the card; the job says what it waits for, and a cancel ends the wait.
+        """Yields exclusive use of the GPU; the job's record shows what it waits for, and a cancel ends the wait.
 
         Raises: OutOfMemory, Cancelled.
         """

@@ -1,4 +1,4 @@
-"""What every use case works with: the settings, the models, the library, the card, the queue. It knows no use case."""
+"""The objects that every use case needs: settings, models, library, GPU and queue. Imports no use case."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from studio.store import Library, Store
 
 
 class Workplace:
-    """One data folder, one card, one queue, and the engines made so far. Nothing runs until `jobs.start()`."""
+    """One data folder, one GPU, one queue, and the engines made so far; no job runs until `jobs.start()` is called."""
 
     def __init__(
         self, settings: Settings, registry: Registry, library: Library, gpu: GpuManager, jobs: Jobs, ends: ExitStack
@@ -27,7 +27,7 @@ class Workplace:
         self.library = library
         self.gpu = gpu
         self.jobs = jobs
-        self._ends = ends  # what lets go of the folder and the log
+        self._ends = ends  # closes the folder and the log
         self._engines: dict[tuple[str, str], Any] = {}
         self._making = threading.RLock()
 
@@ -38,40 +38,40 @@ class Workplace:
         self.close()
 
     def close(self) -> None:
-        """Stop the queue within a step, empty the card, let go of the folder. Raises: Busy."""
+        """Stops the queue within a step, empties the GPU and closes the data folder. Raises: Busy."""
         self.jobs.close()
         self.gpu.unload_all()
         self._ends.close()
 
     def desk(self, character_id: str) -> Desk:
-        """Return the place of one character's work; its store is opened when it is first asked for."""
+        """Returns the desk of a character; the character's store is opened at its first use."""
         return Desk(self, character_id)
 
     def store(self, character_id: str) -> Store:
-        """A character's store. Raises: NotFound."""
+        """Returns a character's store. Raises: NotFound, BadInput for a damaged one."""
         return self.library.open(character_id)
 
     def engine(self, name: str) -> Any:
-        """A model's engine, made once; its weights are read when a lease first asks. Raises: ModelMissing."""
+        """Returns a model's engine, made once; its weights are read at the first lease. Raises: ModelMissing."""
         return self._make("engine", name)
 
     def captioner(self, name: str) -> Captioner:
-        """The captioner in an editor's own text encoder. Raises: ModelMissing."""
+        """Returns the captioner that uses an editor's own text encoder. Raises: ModelMissing."""
         captioner: Captioner = self._make("captioner", name)
         return captioner
 
     def trainer(self, name: str) -> Trainer:
-        """A model's LoRA trainer. Raises: ModelMissing, NotFound when it cannot be trained."""
+        """Returns a model's LoRA trainer. Raises: ModelMissing, NotFound when the model cannot be trained."""
         trainer: Trainer = self._make("trainer", name)
         return trainer
 
     def scorer(self, name: str) -> Scorer:
-        """An identity scorer. Raises: ModelMissing."""
+        """Returns an identity scorer. Raises: ModelMissing."""
         scorer: Scorer = self._make("engine", name)
         return scorer
 
     def spec(self, name: str, role: str) -> ModelSpec:
-        """Returns the row of a model of a role, whether its weights are on this machine or not.
+        """Returns the registry row of a model of a role, whether its weights are on this machine or not.
 
         Raises: NotFound, and BadInput for a model of another role.
         """
@@ -82,7 +82,7 @@ class Workplace:
         return spec
 
     def demand_model(self, name: str, role: str) -> ModelSpec:
-        """Returns the row of a model of a role whose weights are on this machine.
+        """Returns the registry row of a model of a role whose weights are on this machine.
 
         Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
         """
@@ -91,10 +91,10 @@ class Workplace:
         return spec
 
     def warm_up(self) -> None:
-        """Make every engine that the characters stand on, so that no user waits for an import; safe in a thread."""
+        """Makes the engines of all characters' models, so that no user waits for an import; safe in a thread."""
         characters = self.library.characters()
         for name in dict.fromkeys(name for each in characters for name in (each.scorer, each.editor, each.generator)):
-            with suppress(UserError):  # weights that are missing are told where they are needed
+            with suppress(UserError):  # missing weights are reported where they are needed
                 self.engine(name)
 
     def _make(self, what: str, name: str) -> Any:
@@ -106,12 +106,12 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Desk:
-    """Where one character's work is done: the workplace, and the character's store in it."""
+    """A character's place in the workplace: the workplace, the character's id and its store."""
 
     workplace: Workplace
     id: str
 
     @property
     def store(self) -> Store:
-        """The character's store. Raises: NotFound, and BadInput for a damaged one."""
+        """Returns the character's store. Raises: NotFound, and BadInput for a damaged one."""
         return self.workplace.store(self.id)

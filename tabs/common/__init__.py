@@ -1,1 +1,1 @@
-"""What every tab shares: how things look, and how a page is wired to the store."""
+"""The parts that all tabs share: the markup of the page, its widgets, and its wiring to the store."""

@@ -1,4 +1,4 @@
-"""Pictures come in: what was dropped or named, and the report of it."""
+"""The import of pictures that were dropped or named by path, and its report."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tabs.common.looks import view
 
 
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
-    """Import what was dropped; answers the report and an emptied drop zone."""
+    """Imports the dropped files; returns the report and an empty value for the drop zone. Raises: BadInput."""
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
     return import_report(importing.submit_import(desk.workplace.desk(desk.id), [Path(each) for each in files])), None
 
 
 def import_folder(desk: Desk, folder: str) -> str:
-    """Import a folder of this machine; answers the report."""
+    """Imports a folder or zip of this machine; returns the report. Raises: NotFound."""
     path = inbox.typed_path(folder)
     if not os.path.lexists(path):
         raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
@@ -33,12 +33,12 @@ def import_folder(desk: Desk, folder: str) -> str:
 
 
 def dismiss(desk: Desk, data: dict[str, Any]) -> str:
-    """Close a report."""
+    """Closes the report by returning an empty text for it."""
     return ""
 
 
 def import_report(job: Job) -> Markup:
-    """What came in, what did not and why, with the remedy."""
+    """Returns the report of an import: the imported pictures, and the refused files with reason and remedy."""
     if job.error:
         return view("common", "import_failed", error=job.error)
     made = job.artifacts

@@ -1,4 +1,4 @@
-"""What is painted on in a browser."""
+"""The picture that a user paints on in the browser."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ SIDE = 768
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    """Large enough to paint on: small pictures are shown several times their size."""
+    """Returns a picture large enough to paint on: small pictures are enlarged by a whole factor."""
     factor = max(1, SIDE // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)

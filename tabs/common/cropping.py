@@ -1,4 +1,4 @@
-"""Which part of a picture is trained: four edges over a live preview, the picture left as it is."""
+"""The crop panel: four sliders over a live preview select the part of a picture that is trained."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tabs.common.shell import Drawing, Page, html
 
 _WHOLE = (0.0, 0.0, 100.0, 100.0)
 _EDGES = ("Left", "Top", "Right", "Bottom")
-_HEIGHT = 36  # of the preview, in hundredths of the window's
+_HEIGHT = 36  # of the preview, in percent of the window's height
 
 
 class Widgets:
-    """A folded panel, made where it is laid out."""
+    """The folded crop panel; its constructor lays it out at the present place of the page."""
 
     def __init__(self) -> None:
         with gr.Accordion("Crop: the part that is trained", open=False):
@@ -37,11 +37,11 @@ class Widgets:
                 self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 
     def filled(self, chosen: gr.State) -> Drawing:
-        """Draws the chosen picture's crop into the panel."""
+        """Returns the drawing that fills the panel with the crop of the chosen picture."""
         return (fill, [chosen], [*self._edges, self._preview])
 
     def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
-        """Let them act on the chosen picture; `then` shows it again."""
+        """Connects the panel with the chosen picture; `then` are the drawings after each change."""
         page.redraw([edge.change for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
         page.on(self._keep.click, save, [chosen, *self._edges], then=then)
         page.on(self._whole.click, clear, [chosen], then=then)
@@ -53,7 +53,7 @@ def _slider(edge: int) -> gr.Slider:
 
 
 def fill(desk: Desk, chosen: str) -> list[object]:
-    """The edges of the chosen picture's crop, in percent, and their preview."""
+    """Returns the edges of the chosen picture's crop, in percent, and their preview."""
     image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
@@ -62,7 +62,7 @@ def fill(desk: Desk, chosen: str) -> list[object]:
 
 
 def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
-    """The picture with all that would be left out in the dark, and what would be left in pixels."""
+    """Returns the preview: the picture, dark outside the edges, and the size in pixels of the part inside."""
     store = desk.store
     image = store.images.peek(chosen) if chosen else None
     if image is None:
@@ -85,22 +85,22 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:
-    """Keep what the edges enclose; the whole picture is no crop."""
+    """Stores the edges as the picture's crop; edges around the whole picture store none."""
     curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 
 
 def clear(desk: Desk, chosen: str) -> None:
-    """All of the picture is trained again."""
+    """Removes the picture's crop."""
     curate.crop(desk, chosen, ())
 
 
 def undo(desk: Desk, chosen: str) -> None:
-    """Take the picture's last change of crop back."""
+    """Undoes the last change of the picture's crop."""
     curate.undo_crop(desk, chosen)
 
 
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:
-    """Percents as shares; an emptied field is the picture's own edge. Raises: BadInput."""
+    """Returns the edges as shares instead of percent; an empty field is the picture's own edge. Raises: BadInput."""
     left, top, right, bottom = (whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True))
     shares = [edge / 100 for edge in (left, top, right, bottom)]
     return checked(shares, (image.width, image.height), image.name or "the picture")

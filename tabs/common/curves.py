@@ -1,4 +1,4 @@
-"""A training's curve: the loss as a whole and by noise level, and the figures of the step it has come to."""
+"""The loss curve of a training, as a whole and by noise level, and the figures of its last step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT = 640.0, 200.0, 44.0, 24.0
 
 
 def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
-    """Returns loss over steps: each step's faint, the running mean in front, and that of each band of noise levels."""
+    """Returns a plot of the loss over steps: each step's, the running mean, and that of each band of noise levels."""
     if len(points) < 2:
         return looks.empty("The loss curve starts with the first steps.")
     bands = [_line(points, index) for index in range(max(len(point.bands) for point in points))]
@@ -55,7 +55,7 @@ def _line(points: Sequence[Point], band: int) -> list[tuple[int, float]]:
 
 
 def _figures(point: Point, slower: float | None) -> Markup:
-    """Returns the step that was last done, in a line; each band beside its colour; a warning when it slowed down."""
+    """Returns the figures of the last step in a line, each band with its colour, and a warning after a slowdown."""
     bands = [
         (name, colour, about, f"{value:.4f}")
         for (name, colour, about), value in zip(BANDS, point.bands, strict=False)
@@ -68,18 +68,18 @@ def _figures(point: Point, slower: float | None) -> Markup:
 
 @dataclass(frozen=True)
 class _Frame:
-    """Where a step and a loss lie in the picture."""
+    """The scale of the plot, which converts a step and a loss to a place in the picture."""
 
     last: int
     low: float
     span: float
 
     def place(self, part: float) -> float:
-        """From the share of the height, 0 at the bottom."""
+        """Returns the y coordinate of a share of the height, 0 at the bottom."""
         return 4 + (_HEIGHT - _FOOT) * (1 - part)
 
     def path(self, spots: Iterable[tuple[int, float]]) -> str:
-        """(step, loss) pairs as an SVG path; what lies outside is drawn at the edge."""
+        """Returns (step, loss) pairs as an SVG path; values outside the range are drawn at its edge."""
         placed = (
             f"{_LEFT + (_WIDTH - _LEFT) * step / self.last:.1f},"
             f"{self.place(min(max((value - self.low) / self.span, 0.0), 1.0)):.1f}"
@@ -88,7 +88,7 @@ class _Frame:
         return "M" + " L".join(placed)
 
     def marks(self) -> list[tuple[float, str, str, bool]]:
-        """Returns the axes' words: where each stands, and whether it ends there."""
+        """Returns the labels of the axes as (x, y, text, whether the text ends at x)."""
         losses = [
             (_LEFT - 6, f"{self.place(part) + 4:.0f}", f"{self.low + self.span * part:.3f}", True)
             for part in (0, 0.5, 1)
@@ -98,7 +98,7 @@ class _Frame:
 
 
 def elsewhere(commands: Sequence[str]) -> Markup:
-    """Returns what trains a run without the studio, to be copied; a resume afterwards makes its version."""
+    """Returns the commands that train a run without the studio; resuming the job afterwards makes its version."""
     if not commands:
         return Markup()
     about = ("this run, alone or in a terminal elsewhere", "the same on all cards of the machine")

@@ -1,4 +1,4 @@
-"""Files for other tools: a version's LoRA, a training's pictures; the buttons, and what they leave behind."""
+"""The export buttons for a version's LoRA and a training's pictures, and the links to the written files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ACT, PICTURES = "export", "export-pictures"
 
 
 def buttons(version_id: str) -> Markup:
-    """Returns one small button a form."""
+    """Returns one export button for each LoRA format."""
     return view("common", "forms", act=ACT, version=version_id, forms=FORMS)
 
 
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
-    """Write the file that a button asked for; answers where it lies, with a link to fetch it.
+    """Writes a version's LoRA in the format of the clicked button; returns its path with a link to download it.
 
     Raises: NotFound, BadInput, LoraMismatch.
     """
@@ -39,18 +39,18 @@ def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
 
 
 def elsewhere(role: Role) -> Markup:
-    """Returns the way to train the same pictures with another tool: one small button for each that can."""
+    """Returns one export button for each other training tool that can train a dataset of this role."""
     names = [name for name, layout in LAYOUTS.items() if role is Role.CHARACTER or layout.references]
     return view("common", "layouts", act=PICTURES, names=names)
 
 
 def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Entry]) -> Markup:
-    """Write the zip that a button asked for; answers where it lies. Raises: BadInput."""
+    """Writes a zip in the layout of the clicked button; returns its path with a link. Raises: BadInput."""
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))
 
 
 def written(tool: str, file: Path) -> Markup:
-    """Returns where a file lies, with a link to fetch it."""
+    """Returns the path and size of a written file, with a link to download it."""
     size = looks.amount(file.stat().st_size)
     return view("common", "written", tool=tool, file=file, name=file.name, url=looks.file_url(file), size=size)

@@ -1,4 +1,4 @@
-"""Knobs that tabs lay out as data: one row of a list is a knob's widget, and whatever reads it."""
+"""The settings of an engine as data: lists of knobs, from which tabs make widgets and read parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MISSING = "not on this machine"
 
 @dataclass(frozen=True)
 class Knob:
-    """A field of an engine's parameters, and its widget; 0, nothing and off leave the model's own value."""
+    """A field of an engine's parameters with its widget; 0, an empty value and off mean the model's own value."""
 
     name: str
     widget: Callable[..., Any]
@@ -29,12 +29,12 @@ Rows = Sequence[Sequence[Knob]]
 
 
 def number(label: str, **more: Any) -> Callable[..., Any]:
-    """Returns what makes a number's widget; 0 is the model's own value."""
+    """Returns a function that makes a number widget; 0 means the model's own value."""
     return partial(gr.Number, 0, label=label, **more)
 
 
 def lay_out(rows: Rows, tab: str) -> list[Any]:
-    """Lays the widgets of knobs out, row by row, and returns them in that order."""
+    """Lays out the widgets of knobs, row by row, and returns them in that order."""
     made = []
     for row in rows:
         with gr.Row() if len(row) > 1 else nullcontext():
@@ -43,13 +43,13 @@ def lay_out(rows: Rows, tab: str) -> list[Any]:
 
 
 def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
-    """Returns the values that were set, by the names of their knobs."""
+    """Returns the values that the user set, by the names of their knobs."""
     names = [knob.name for row in rows for knob in row]
     return {name: value for name, value in zip(names, values, strict=False) if value}
 
 
 def first_block_cache(elem_id: str) -> gr.Slider:
-    """Returns the widget of how much a step may change and still be skipped; 0 is off."""
+    """Returns the slider of the first-block cache: the change below which a step is skipped; 0 is off."""
     least, most = GenerateParams.bounds("first_block_cache")
     return gr.Slider(
         least,
@@ -66,12 +66,12 @@ def first_block_cache(elem_id: str) -> gr.Slider:
 def models(
     workplace: Workplace, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
 ) -> list[tuple[str, str]]:
-    """Returns the models of a role as a drop-down's choices; those whose weights are missing say so."""
+    """Returns the models of a role as choices of a drop-down; a label says where the weights are missing."""
     return [
         (marked(workplace, spec.name, spec.label), spec.name) for spec in workplace.registry.role(role) if fitting(spec)
     ]
 
 
 def marked(workplace: Workplace, model: str, label: str) -> str:
-    """Returns a label, with the word that the model's weights are missing where they are."""
+    """Returns a label, with the note `not on this machine` where the model's weights are missing."""
     return label if workplace.registry.here(model) else f"{label} · {MISSING}"

@@ -1,7 +1,7 @@
-"""One visual language: small pure functions from values to markup that is safe to show.
+"""The markup of the page: pure functions that turn values into markup which is safe to show.
 
-Views are Jinja templates in tabs/views, autoescaped; Python gives them values and never writes markup. `looks` in a
-template is this module.
+Views are autoescaped Jinja templates in tabs/views; Python passes values to them and writes no markup itself. The
+name `looks` in a template is this module.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ GONE = "The file of this picture is missing or damaged. Put it back from a backu
 
 
 def view(template: str, name: str, /, **values: Any) -> Markup:
-    """Returns what a macro of a template makes of values."""
+    """Renders a macro of a template with the given values."""
     macro = getattr(_environment().get_template(f"{template}.html").module, name)
     return Markup(macro(**values))
 
@@ -72,29 +72,29 @@ def _environment() -> Environment:
 
 
 def _shown(value: Any) -> Any:
-    """Return a value as a template prints it: nothing for None, `?` for what is no text."""
+    """Returns a value as a template prints it: "" for None, and `?` for control characters."""
     if value is None:
         return ""
     return mended(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def esc(value: object) -> Markup:
-    """Return any value as text that cannot become markup."""
+    """Returns any value as text that cannot become markup."""
     return escape(mended(str(value)))
 
 
 def attributes(values: Mapping[str, object]) -> Markup:
-    """Return `{"data-act": "open"}` as attributes; empty values are left out."""
+    """Returns `{"data-act": "open"}` as attributes; empty values are left out."""
     return view("looks", "attributes", values=values)
 
 
 def file_url(path: Path) -> str:
-    """Where the page finds a picture that lies in an allowed folder."""
+    """Returns the URL of a file in an allowed folder."""
     return f"/gradio_api/file={quote(path.as_posix())}"
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
+    """Returns seconds as text: `12 s`, `3 min 20 s`, `45 min` or `2 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -104,7 +104,7 @@ def duration(seconds: float) -> str:
 
 
 def amount(nbytes: float) -> str:
-    """Bytes as a person says them."""
+    """Returns bytes as text in GiB, MiB or KiB."""
     if nbytes >= 1 << 30:
         return f"{nbytes / (1 << 30):.1f} GiB"
     if nbytes >= 1 << 20:
@@ -113,40 +113,40 @@ def amount(nbytes: float) -> str:
 
 
 def why(spec: ModelSpec, kind: type[Params]) -> Markup:
-    """Return where a model's own values come from; nothing where its row does not say."""
+    """Returns the source of a model's default values; nothing where its registry row has none."""
     words = spec.why.get(kind.__name__, "")
     return view("looks", "why", words=words) if words else Markup()
 
 
 def share(part: float | None) -> str:
-    """A rate as a person says it; None is one that nobody could tell."""
+    """Returns a rate as text in percent; `?` for None, an unknown rate."""
     return "?" if part is None else f"{part:.0%}"
 
 
 def chance(p: float) -> str:
-    """A p-value as papers give it: never as 0."""
+    """Returns a p-value as text: `p = 0.012`, or `p < 0.001`."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """`1 picture`, `2 pictures`; `many` where it is not the one with an s: `1 needs care`, `2 need care`."""
+    """Returns a count with its noun: `1 picture`, `2 pictures`; `many` is the plural if it is not `one` with an s."""
     return f"{count} {one}" if count == 1 else f"{count} {many or one + 's'}"
 
 
 def chip(text: object, tone: str = "", title: str = "") -> Markup:
-    """Return a small rounded word."""
+    """Returns a small rounded label."""
     return view("looks", "chip", text=text, tone=tone, title=title)
 
 
 def fit(found: Fit) -> Markup:
-    """Return whether a job fits in memory, what each stage needs, and what has to go for it."""
+    """Returns whether a job fits in memory, the need of each stage, and the models that are unloaded for it."""
     return view("looks", "fit", found=found, tone={"fits": "good", "tight": "warn"}.get(found.level, "bad"))
 
 
 def button(
     text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
 ) -> Markup:
-    """Return a button whose click reaches Python as an act; `key` is its key, `off` takes no click."""
+    """Returns a button whose click is sent to Python as an act; `key` is its keyboard key, `off` disables it."""
     values: dict[str, object] = {
         "data-act": act,
         "data-key": key,
@@ -158,43 +158,43 @@ def button(
 
 
 def close() -> Markup:
-    """Return a small × that closes what it stands in."""
+    """Returns a small × that closes the panel around it."""
     return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
 def go(text: str, tab: str) -> Markup:
-    """Return a button that opens a tab."""
+    """Returns a button that opens a tab."""
     return view("looks", "go", text=text, tab=tab)
 
 
 def empty(sentence: str, extra: str = "") -> Markup:
-    """Return what stands where nothing is yet: the next step in one sentence."""
+    """Returns the placeholder of an empty place: the next step in one sentence."""
     return view("looks", "empty", sentence=sentence, extra=extra)
 
 
 def waiting() -> Markup:
-    """Return what stands where something is about to be, while models are looked up for the first time."""
+    """Returns the placeholder of a block that is still being drawn, while models are looked up for the first time."""
     return view("looks", "waiting")
 
 
 def trouble(error: UserError) -> Markup:
-    """Return an expected failure: what is wrong, and what to do about it."""
+    """Returns an expected failure: its cause and what to do about it."""
     return view("looks", "trouble", error=error)
 
 
 def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> Markup:
-    """Return how much of a whole, as a bar."""
+    """Returns a bar that is filled by `part` of `whole`."""
     width = 0.0 if whole <= 0 else min(max(part / whole, 0.0), 1.0) * 100
     return view("looks", "bar", width=f"{width:.1f}", tone=tone, title=title)
 
 
 def check(label: str, ok: bool, hint: str = "") -> Markup:
-    """Return one line of a checklist."""
+    """Returns one line of a checklist."""
     return view("looks", "check", label=label, ok=ok, hint=hint)
 
 
 def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> Markup:
-    """Return a likeness as a bar; the marks are what the originals reach among themselves."""
+    """Returns a similarity as a bar, with marks at the gallery's floor and ceiling; a label when no face was found."""
     if value is None:
         return chip("no face", "warn", "The scorer found nothing to compare.")
     tone = "" if floor is None else ("good" if value >= floor else "bad")
@@ -208,18 +208,18 @@ def score(value: float | None, floor: float | None = None, ceiling: float | None
 
 
 def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
-    """Whether a picture was scored at all, and the likeness (None: nothing to compare)."""
+    """Returns whether a picture was scored, and its similarity (None: no face was found)."""
     return bool(record.scores), record.likeness
 
 
 def describe(record: ImageRecord) -> str:
-    """A picture in words, for those who cannot see it."""
+    """Returns a description of a picture for readers who cannot see it: its caption, tags, name or kind."""
     tags = ", ".join(str(value) for value in record.tags.values() if value)
     return record.caption or tags or record.name or f"{KIND_WORDS[record.kind]} picture"
 
 
 def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """A picture in full size, or a part of it; None where it cannot be read."""
+    """Returns the path of a picture in full size, or of its crop; None where it cannot be read."""
     try:
         return store.view(image_id, crop)
     except UserError:
@@ -227,7 +227,7 @@ def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None
 
 
 def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """A picture's thumbnail, or that of a part of it; None where its file cannot be read."""
+    """Returns the path of a picture's thumbnail, or of its crop's; None where the picture cannot be read."""
     try:
         return store.thumb(image_id, crop) if store.path(image_id) else None
     except UserError:
@@ -235,14 +235,14 @@ def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | Non
 
 
 def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True) -> Markup:
-    """Return one image element; words where there is no file to show."""
+    """Returns an image element; a note where there is no file to show."""
     if path is None:
         return view("looks", "gone", alt=alt, classes=classes, words=GONE)
     return view("looks", "picture", url=file_url(path), alt=alt, classes=classes, lazy=lazy)
 
 
 def compare(before: Path | None, after: Path | None, alt: str) -> Markup:
-    """Return two pictures in one frame, the first left of a handle and the second right of it."""
+    """Returns two pictures in one frame, the first left and the second right of a handle."""
     shown = picture(before, "source", lazy=False), picture(after, alt, lazy=False)
     return view("looks", "compare", before=shown[0], after=shown[1])
 
@@ -256,7 +256,7 @@ def tile(
     chosen: bool = False,
     pick: bool = True,
 ) -> Markup:
-    """Return a picture in a gallery: a click opens it, its corner selects it."""
+    """Returns a picture in a gallery: a click opens it, a click on its corner selects it."""
     classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
     shown = picture(thumb, describe(record))
     return view(
@@ -273,15 +273,15 @@ def tile(
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
-    """Return tiles in as many columns as fit."""
+    """Returns a grid of tiles in as many columns as fit."""
     return view("looks", "grid", tiles=list(tiles), size=size)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """Return a quiet table; a cell that is markup stays so."""
+    """Returns a table; cells that are markup are not escaped."""
     return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
-    """Return a titled block."""
+    """Returns a titled block."""
     return view("looks", "panel", title=title, body=body, aside=aside)

@@ -1,4 +1,4 @@
-"""What of a picture counts in training: a mask uploaded or painted over it, the picture left as it is."""
+"""The mask panel: a mask, uploaded or painted over a picture, sets the part that counts in training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tabs.common.shell import Drawing, Page
 
 
 class Widgets:
-    """A folded panel, made where it is laid out."""
+    """The folded mask panel; its constructor lays it out at the present place of the page."""
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
@@ -31,7 +31,7 @@ class Widgets:
                 )
                 self._begin = gr.Button("Paint a mask", size="sm", min_width=120, elem_id="curate-mask-begin")
                 self._remove = gr.Button("Remove the mask", size="sm", min_width=140, elem_id="curate-mask-remove")
-            self._painting = gr.State("")  # whose picture is on the canvas, whichever is opened meanwhile
+            self._painting = gr.State("")  # id of the picture on the canvas; another may be opened meanwhile
             with gr.Column(visible=False) as self._easel:
                 self._paint = gr.ImageEditor(
                     label="Paint over what should count",
@@ -47,7 +47,7 @@ class Widgets:
                 )
 
     def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
-        """Let them act on the chosen picture; `then` shows it again."""
+        """Connects the panel with the chosen picture; `then` are the drawings after each change."""
         page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then)
         page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])
         painted = [self._painting, self._paint]
@@ -56,19 +56,19 @@ class Widgets:
 
 
 def upload(desk: Desk, chosen: str, file: str | None) -> None:
-    """Keep an uploaded mask; the button is free for another."""
+    """Stores an uploaded mask and empties the upload button. Raises: BadInput."""
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
     desk.store.set_mask(chosen, open_upload(Path(file)))
 
 
 def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
-    """The open picture, to paint on."""
+    """Shows the canvas with the open picture."""
     return chosen, gr.update(visible=True), canvas.enlarged(desk.store.open_whole(chosen))
 
 
 def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
-    """Keep what was painted over as the mask, at the picture's own size."""
+    """Stores the painted area as the mask, at the picture's own size, and hides the canvas. Raises: BadInput."""
     store = desk.store
     strokes = [layer.convert("RGBA").getchannel("A") for layer in (painted or {}).get("layers", ())]
     covered = reduce(ImageChops.lighter, strokes) if strokes else None
@@ -79,5 +79,5 @@ def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[An
 
 
 def remove(desk: Desk, chosen: str) -> None:
-    """All of the picture counts again."""
+    """Removes the picture's mask."""
     desk.store.set_mask(chosen, None)

@@ -1,4 +1,4 @@
-"""A wrong edit is mended: other words, an uploaded picture, or paint over it."""
+"""The correction panel for a wrong edit: a new instruction, an uploaded picture, or painting over it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tabs.common.shell import Said
 
 
 def fill_mend(desk: Desk, mending: str) -> list[Any]:
-    """The correction panel for a picture, or nothing."""
+    """Returns the values of the correction panel for a picture; hides the panel without one."""
     if not mending:
         return [gr.update(visible=False), "", "", None]
     store = desk.store
@@ -33,18 +33,18 @@ def fill_mend(desk: Desk, mending: str) -> list[Any]:
 
 
 def words_of(record: ImageRecord) -> str:
-    """The instruction or prompt that a picture was made with."""
+    """Returns the instruction or prompt that a picture was made with."""
     params = record.params
     return str(params.get("instruction") or params.get("prompt") or "")
 
 
 def later(desk: Desk) -> str:
-    """Leave the picture unmended for now."""
+    """Closes the correction panel without a correction."""
     return ""
 
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
-    """Queue another try of the edit with better words."""
+    """Queues the edit again with a new instruction. Raises: BadInput."""
     record = desk.store.images.get(mending)
     if record.params_kind != EditParams.__name__:
         raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
@@ -55,7 +55,7 @@ def mend_words(desk: Desk, mending: str, words: str) -> Said:
 
 
 def mend_upload(desk: Desk, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
-    """Keep an uploaded picture as the correction."""
+    """Stores an uploaded picture as the correction. Raises: BadInput."""
     if not file:
         raise BadInput("No picture was given.", "Drop the repaired picture.")
     review.correct(desk, mending, open_upload(Path(file)), reason=", ".join(reasons))
@@ -63,7 +63,7 @@ def mend_upload(desk: Desk, mending: str, file: str | None, reasons: tuple[str, 
 
 
 def mend_paint(desk: Desk, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
-    """Keep the painted picture as the correction, at the wrong picture's own size."""
+    """Stores the painted picture as the correction, at the wrong picture's own size. Raises: BadInput."""
     composite = (painted or {}).get("composite")
     if composite is None:
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
@@ -72,7 +72,7 @@ def mend_paint(desk: Desk, mending: str, painted: dict[str, Any] | None, reasons
     if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
         raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
     skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
-    if skew <= max(wrong.size):  # the same shape but for rounding
+    if skew <= max(wrong.size):  # the same shape except for rounding
         painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
     review.correct(desk, mending, painted_over, reason=", ".join(reasons))
     return ""

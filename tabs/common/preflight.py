@@ -1,4 +1,4 @@
-"""What a user should know before a training takes the card, drawn alike in every tab that trains."""
+"""The pre-flight panel of a training, the same in every tab that trains."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from tabs.common.looks import view
 
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> Markup:
-    """Returns a pre-flight; `learned` is how much is learned from, `facts` what else is known, `knobs` the settings."""
+    """Returns the pre-flight panel.
+
+    `learned` is the number of examples as text, `facts` are further notes, `knobs` the settings in one line."""
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
     said = view(
         "common",
@@ -32,7 +34,7 @@ def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str],
 
 
 def _time(found: Preflight) -> str:
-    """A guess is told in whole minutes, and by what it was judged."""
+    """Returns the training time as text; an estimate from the drawing speed is in whole minutes and says so."""
     if not found.seconds:
         return "time not measured yet"
     if found.timed_by != timing.DRAWING:

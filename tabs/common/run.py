@@ -1,4 +1,4 @@
-"""A training's run as both tabs show it: where it stands, its curve, what can be asked of it, training it longer."""
+"""The panel of a training run in both training tabs: progress, loss curve, buttons, and longer training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
 def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
-    """Returns progress, curve, the buttons that fit the job's state, and the command that repeats it."""
+    """Returns the panel of a run: progress, curve, the buttons for the job's state, and the command that repeats it."""
     buttons = []
     if job.state is JobState.RUNNING:
         hint = "make a version of the last checkpoint"
@@ -45,7 +45,7 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def _ended(job: Job, seen: Progress) -> Markup:
-    """Returns the training's own steps; an editor's job goes on to count the edits that it is judged by."""
+    """Returns the state of an ended training with its own steps; an editor's job also counts its evaluation edits."""
     return view(
         "common",
         "ended",
@@ -57,7 +57,7 @@ def _ended(job: Job, seen: Progress) -> Markup:
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Cancel, resume, or stop and keep; says what follows, which may take a step of the training."""
+    """Handles a click on cancel, resume, or stop and keep; returns a notice of the effect, None for another act."""
     acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
         "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
@@ -74,14 +74,14 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 
 
 def decisions(version: Version) -> Markup:
-    """Returns the buttons by which a version is put to use or left."""
+    """Returns the buttons that adopt or retire a version."""
     state = version.state
     standing = {"adopted": state is VersionState.ADOPTED, "candidate": state is VersionState.CANDIDATE}
     return view("common", "decisions", version=version.id, **standing)
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
-    """Adopt a version, leave it, or go back from it; says which is in use then.
+    """Adopts a version, retires it, or goes back to its parent; returns a notice of the version in use.
 
     Raises: NotFound, BadInput.
     """
@@ -99,7 +99,7 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def longer(page: Page, kind: str) -> Drawing:
-    """Lay out what trains the newest run of a kind for longer; answers how it is drawn."""
+    """Lays out the widgets that train the newest run of a kind for longer; returns their drawing."""
     with gr.Row(visible=False, equal_height=True) as row:
         more = gr.Number(
             label="More steps",
@@ -114,14 +114,14 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """A finished run can be trained longer: by half of what it was, until a number is given."""
+    """Shows the widgets for longer training after a finished run, with half of its steps as the default."""
     job = finished_run(desk, kind)
     half = max(1, runs.asked_steps(job) // 2) if job else 0
     return gr.update(visible=job is not None), half if job and not more else gr.skip()
 
 
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
-    """Let the newest run, which has ended well, go on for so many steps."""
+    """Continues the newest run, which must have finished, for `more` steps. Raises: Busy."""
     job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")
@@ -129,6 +129,6 @@ def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
 
 
 def finished_run(desk: Desk, kind: str) -> Job | None:
-    """The newest training of a kind, if it has ended well."""
+    """Returns the newest training of a kind if it is done, else None."""
     newest = jobs_of(desk, kind)[:1]
     return newest[0] if newest and newest[0].state is JobState.DONE else None

@@ -1,7 +1,7 @@
-"""How a page is wired: state lives in the store, a pulse says that it moved, acts come back as plain calls.
+"""The wiring of a page: events and clicks call plain handlers, and tabs are drawn again when the store changes.
 
-Which character and which tab a page shows stands in its address and nowhere else; the browser sends both with every
-call, so that no handler depends on which listener of the page woke first.
+The character and the tab that a page shows are held in its address alone. The browser sends both with every call, so
+that no handler depends on the order in which listeners of the page run.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _SAY = "watch('value', () => window.flen.say(props.value))"
 
 Handler = Callable[..., Any]
 Inputs = Sequence[Any]
-Drawing = tuple[Handler, Inputs, Inputs]  # what draws, from which inputs, into which outputs
+Drawing = tuple[Handler, Inputs, Inputs]  # the function that draws, its inputs, its outputs
 
 
 def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
-    """A block of our own markup; elements with `data-act` in it reach Python through `Page.act`."""
+    """Returns a block of markup; clicks on elements with `data-act` in it are sent to the handlers of `Page.act`."""
     return gr.HTML(value, elem_id=elem_id, js_on_load=_HANDS, apply_default_css=False, **more)
 
 
 def current(workplace: Workplace, asked: str) -> str:
-    """The character a page stands on: the one asked for, else the last one chosen, else the first; or "".
+    """Returns the id of the character of a page: the one in `asked`, else the last one chosen, else the first; or "".
 
-    A damaged one only where it is asked for, or where there is no other.
+    A damaged character is returned only where it is asked for, or where there is no other.
     """
     known = [character.id for character in workplace.library.characters()]
     if asked in known:
@@ -50,7 +50,7 @@ def current(workplace: Workplace, asked: str) -> str:
 
 
 def fingerprint(desk: Desk) -> str:
-    """Changes whenever a page of this character should be drawn again."""
+    """Returns a text that changes whenever a page of this character should be drawn again."""
     library = desk.workplace.library
     jobs = ",".join(f"{job.id}{job.state}" for job in desk.workplace.jobs.list())
     names = ",".join(f"{each.id}{each.name}" for each in library.characters())
@@ -59,25 +59,25 @@ def fingerprint(desk: Desk) -> str:
 
 
 def heartbeat(workplace: Workplace) -> str:
-    """Changes with every step of the running job."""
+    """Returns a text that changes with every step of the running job; "" when no job runs."""
     job = workplace.jobs.running()
     return f"{job.id}|{job.step}" if job else ""
 
 
 def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
-    """A character's jobs of some kinds, newest first."""
+    """Returns a character's jobs of some kinds, newest first."""
     jobs = [job for job in desk.workplace.jobs.list(desk.id) if job.kind in kinds]
     return sorted(jobs, key=lambda job: job.created, reverse=True)
 
 
 def active_job(desk: Desk, *kinds: str) -> Job | None:
-    """The running or queued job of some kinds, if there is one."""
+    """Returns the character's newest running or queued job of some kinds, or None."""
     busy = (JobState.RUNNING, JobState.QUEUED)
     return next((job for job in jobs_of(desk, *kinds) if job.state in busy), None)
 
 
 def progress_line(job: Job | None) -> Markup:
-    """Returns where a job stands, in one line with its bar; nothing when there is no job."""
+    """Returns the progress of a job, in one line with a bar; nothing without a job."""
     if job is None:
         return Markup()
     return view(
@@ -95,50 +95,52 @@ def progress_line(job: Job | None) -> Markup:
 
 @dataclass(frozen=True)
 class Said:
-    """A handler's answer with words to show beside what was clicked; `values` are what goes into its outputs."""
+    """A handler's result with a notice to show beside the clicked element; `values` are the values of its outputs."""
 
     words: str
     values: Any = None
 
 
 def notices() -> gr.HTML:
-    """Return the block through which handlers say something; the browser shows it beside what was clicked."""
+    """Returns the block that receives the handlers' notices; the browser shows them beside the clicked element."""
     return gr.HTML(None, elem_id="fl-said", html_template="", js_on_load=_SAY, apply_default_css=False)
 
 
 def refusal(error: UserError) -> dict[str, str]:
-    """Return an expected failure as the page shows it: its cause, and what to do next."""
+    """Returns the notice of an expected failure: its cause, and what to do next."""
     return _notice("bad", error.cause, error.hint)
 
 
 def _notice(tone: str, words: str, hint: str = "") -> dict[str, str]:
-    """A notice with a number of its own, so that the same words twice are shown twice."""
+    """Returns a notice with a unique number, so that the same words are shown again when they are sent again."""
     return {"tone": tone, "words": words, "hint": hint, "number": secrets.token_hex(4)}
 
 
-# Outside Gradio's queue: a page that was loaded before the studio's restart goes on, and nothing waits for a stream.
+# Outside Gradio's queue a page that was loaded before a restart still works, and no call waits for a stream.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
 def _from_address(how: str, count: int) -> str:
-    """The browser's part of a call: `count` inputs, of which the first stand in the page's address."""
+    """Returns the JavaScript of a call with `count` inputs, the first of which come from the page's address."""
     return f"(...values) => window.flen.{how}(values.slice(0, {count}))"
 
 
 def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Wire a look at the store: the page's character and tab come first among the inputs. Returns the dependency."""
+    """Connects a check of the store to an event and returns the dependency.
+
+    The first inputs of the check are the page's character and tab."""
     return trigger(tick, list(inputs), list(outputs), js=_from_address("whole", len(inputs)), **QUIET)
 
 
 @dataclass(frozen=True)
 class Shell:
-    """What all pages share: the workplace, where they say things, and what looks at the store after an event.
+    """The parts that all pages share: the workplace, the block for notices, and the check of the store after an event.
 
-    Handlers are plain functions `(desk, *inputs)`; `anywhere` are those that need no character.
+    Handlers are plain functions `(desk, *inputs)`; with `anywhere` a handler runs also without a character.
     """
 
     workplace: Workplace
-    cid: gr.Textbox  # its value comes from the page's address, by the browser
+    cid: gr.Textbox  # the browser fills it from the page's address
     said: gr.HTML
     tick: Callable[[Any], None]
 
@@ -152,7 +154,7 @@ class Shell:
         then: Sequence[Drawing] = (),
         anywhere: bool = False,
     ) -> None:
-        """Run a handler on an event and draw what depends on it, in one round trip; then look at the store."""
+        """Connects a handler to an event; the drawings in `then` run in the same call, then the store is checked."""
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
         def handle(cid: str, *values: Any) -> Any:
@@ -171,9 +173,9 @@ class Shell:
         anywhere: bool = False,
         mode: str = "multiple",
     ) -> None:
-        """The same for clicks inside a block of markup: the handler is `(desk, data, *inputs)`.
+        """Connects a handler to clicks inside a block of markup; the handler is `(desk, data, *inputs)`.
 
-        `mode` is Gradio's trigger mode: a second click while the first is under way counts, unless it is "once".
+        `mode` is Gradio's trigger mode: a second click while the first is handled is ignored only with "once".
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -183,7 +185,7 @@ class Shell:
         self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
-        """Draw again on these events, say a widget's change. (A `gr.State` has none outside Gradio's queue.)"""
+        """Connects drawings to events, as a widget's change. (A `gr.State` has no events outside Gradio's queue.)"""
         call = self._composed(lambda desk: (), (), (), drawings)
 
         def draw(cid: str, *values: Any) -> Any:
@@ -207,10 +209,10 @@ class Shell:
 
 @dataclass(frozen=True)
 class Page:
-    """One tab's wiring.
+    """The wiring of one tab.
 
-    `pulse` moves when the store has moved while the tab is open, `beat` also with every step of a job; `drawn` holds
-    the fingerprint of what the tab shows.
+    `pulse` changes when the store has changed while the tab is open, `beat` with every step of the running job;
+    `drawn` holds the fingerprint of the store that the tab shows.
     """
 
     shell: Shell
@@ -221,27 +223,27 @@ class Page:
     drawn: gr.Textbox
 
     def on(self, trigger: Any, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
-        """Run a handler on an event; `Shell.on` says how."""
+        """Connects a handler to an event; see `Shell.on`."""
         self.shell.on(trigger, fn, inputs, outputs, **more)
 
     def act(self, block: gr.HTML, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
-        """Run a handler on a click inside a block of markup; `Shell.act` says how."""
+        """Connects a handler to clicks inside a block of markup; see `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
-        """Draw again on these events; `Shell.redraw` says how."""
+        """Connects drawings to events; see `Shell.redraw`."""
         self.shell.redraw(triggers, *drawings)
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
-        """Draw when the tab opens and whenever the store moves; `live` ones also with every step of a job."""
-        whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # what the store was like when drawing began
+        """Draws when the tab opens and when the store changes; the `live` drawings also with every step of a job."""
+        whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # the store's fingerprint before drawing
         self.redraw([self.tab.select, self.pulse.change], *whole)
         if live:
             self.redraw([self.beat.change], *live)
 
 
 class Logged:
-    """Writes the traceback of a bug to the studio's log and lets the bug pass: the browser shows that one happened."""
+    """A context manager that writes the traceback of a bug to the studio's log and lets the exception pass."""
 
     def __enter__(self) -> None:
         return None
@@ -253,7 +255,7 @@ class Logged:
 
 @dataclass(frozen=True)
 class _Call:
-    """A handler and the drawings that follow it, as one function of all their inputs."""
+    """A handler and the drawings that follow it, combined into one function of all their inputs."""
 
     workplace: Workplace
     said: gr.HTML
@@ -280,7 +282,7 @@ class _Call:
             desk = self.workplace.desk(here)
             done = self.fn(desk, *data, *(known[id(block)] for block in self.own[0]))
         except UserError as error:
-            # What was typed and chosen stays as it is; nothing is drawn as if it had been done.
+            # The widgets keep the user's input, and nothing is drawn as if the action had succeeded.
             return {id(self.said): refusal(error)}
         if isinstance(done, Said):
             found[id(self.said)] = _notice("good", done.words)

@@ -1,4 +1,4 @@
-"""The page's clothes: Gradio's theme in our colours, our style sheet and our script, all from this machine."""
+"""The look of the page: Gradio's theme in the studio's colours, its style sheet and its scripts, from this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
 def theme() -> gr.themes.Base:
-    """Gradio's widgets in the colours of `flen.css`, dark and light alike."""
+    """Returns a Gradio theme with the colours of `flen.css`, for dark and light mode."""
     base = gr.themes.Base(
         font=_FONT,
         font_mono=_MONO,
@@ -65,7 +65,7 @@ def theme() -> gr.themes.Base:
 
 
 def head(assets: Path, *more: str) -> str:
-    """Our styles and scripts, and `more` of them, as they go into the page's head, inline: no further request."""
+    """Returns the studio's styles and scripts, and those in `more`, as inline elements for the page's head."""
     parts = []
     for name in ("flen.css", *more, *_SCRIPTS):
         tag = "style" if name.endswith(".css") else "script"

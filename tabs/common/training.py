@@ -1,4 +1,4 @@
-"""The knobs of a training, as data: their widgets, what they are called, and how the pre-flight says their values."""
+"""The settings of a training as data: their widgets, their labels, and their values as text in the pre-flight."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 
 @dataclass(frozen=True)
 class Knob:
-    """One of `TrainParams`: its widget, and how its value is told where the fold is closed.
+    """A field of `TrainParams`: its widget, and the function that turns its value into text for the pre-flight.
 
-    `off` is the value that need not be told, `zero` says that 0 is meant and not an empty field.
+    `off` is a value that the text leaves out; with `zero` a 0 is a value, else it is an empty field.
     """
 
     name: str
@@ -249,27 +249,27 @@ NOT_FOR_EDITORS: Mapping[str, str] = {knob.name: _NO_TRIGGER for row in _OTHERS 
 
 @dataclass(frozen=True)
 class Form:
-    """A tab's knobs in the order in which its handlers get their values: the steps, then the fold row by row."""
+    """The training settings of a tab, in the order of its handlers' inputs: the steps, then the rows of the fold."""
 
     tab: str
     rows: Sequence[Sequence[Knob]]
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """The steps, and all that is in the fold."""
+        """Returns the steps and the settings in the fold."""
         return (STEPS, *(knob for row in self.rows for knob in row))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What they are called in `TrainParams`."""
+        """Returns the names of the settings in `TrainParams`."""
         return tuple(knob.name for knob in self.knobs)
 
     def steps(self) -> Any:
-        """The one that stands in sight."""
+        """Makes and returns the widget of the steps, which is always visible."""
         return STEPS.widget(elem_id=f"{self.tab}-steps")
 
     def fold(self) -> list[Any]:
-        """All others, laid out here."""
+        """Lays out the widgets of all other settings, row by row, and returns them."""
         made = []
         for row in self.rows:
             with gr.Row() if len(row) > 1 else nullcontext():
@@ -277,13 +277,13 @@ class Form:
         return made
 
     def preset(self, spec: ModelSpec) -> list[Any]:
-        """A model's own values, as the widgets show them."""
+        """Returns a model's default values as the widgets show them."""
         params = spec.params(TrainParams)
         shown = {"resolutions": smaller_sizes(params.resolution, params.resolutions)}
         return [shown.get(name, getattr(params, name)) for name in self.names]
 
     def settle(self, spec: ModelSpec, values: Sequence[Any]) -> TrainParams:
-        """The model's own values, with what the user set on top."""
+        """Returns the model's default parameters with the user's values set on top. Raises: BadInput."""
         own = spec.params(TrainParams)
         given = {
             knob.name: type(getattr(own, knob.name))(value)
@@ -293,13 +293,13 @@ class Form:
         return spec.params(TrainParams, **given)
 
     def told(self, params: TrainParams) -> str:
-        """What will be used, in one line: the fold may be closed."""
+        """Returns the settings that will be used as one line of text."""
         values = [(knob, getattr(params, knob.name)) for knob in self.knobs]
         return " · ".join(knob.told(value) for knob, value in values if knob.off is None or value != knob.off)
 
 
 def smaller_sizes(resolution: float | None, chosen: Sequence[int] = ()) -> Any:
-    """The sizes that can be learned beside a resolution, those chosen among them where they are below it."""
+    """Returns an update with the sizes that can be trained beside a resolution; chosen sizes below it stay chosen."""
     whole = int(resolution or 0)
     kept = [size for size in chosen if size < whole]
     sizes = sorted({*kept, *(size for size in (whole // 2, whole * 3 // 4) if size)})

@@ -1,4 +1,4 @@
-"""A picture's words as a person changes them: kept without a button, told beside the field, and taken back."""
+"""The caption and tag fields of a picture: changes are stored at once, confirmed beside the field, and undoable."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tabs.common.looks import view
 
 TAGS = (("angle", ANGLES), ("expression", EXPRESSIONS), ("framing", FRAMINGS), ("pose", POSES))
 
-Filled = tuple[str, ...]  # the picture, its caption and its tags, as the form shows them
+Filled = tuple[str, ...]  # the picture's id, its caption and its tags, as the form shows them
 
 
 def values(record: ImageRecord) -> Filled:
-    """What the form shows of a picture."""
+    """Returns the form's values for a picture: its id, its caption and its tags."""
     return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
 
 
 def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
-    """Returns what stands beside the field: that the words are kept, with the way back; `number` is the message's."""
+    """Returns the confirmation beside the field, with the undo button; `number` is that of the browser's message."""
     return view("common", "sign", words=words, number=number, undo=undo, tone=tone)
 
 
 def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
-    """Words that were typed for a picture, or a tag that is taken back; answers the sign, the form's values, tags."""
+    """Handles a typed caption or the undo of a tag; returns the confirmation, the form's values and the tags."""
     if data.get("act") == "untag":
         image, name = str(data["id"]), str(data["tag"])
         captions.set_tags(desk, image, {name: str(data["was"])})
@@ -45,9 +45,10 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
 
 
 def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecord | None]:
-    """Keep a caption for the picture that it was typed for, whatever is open by now; `by` gives it back to its author.
+    """Stores a caption for the picture that it was typed for, which may no longer be the open one.
 
-    Words whose picture is gone are told, so that they are not lost.
+    `by` in `data` undoes a change and restores the caption's author. Returns the confirmation and the record; when the
+    picture is gone, the confirmation shows the text, so that it is not lost, and the record is None.
     """
     image, words, number = str(data["id"]), " ".join(str(data["caption"]).split()), data.get("n", 0)
     try:
@@ -65,11 +66,11 @@ def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecor
 
 
 def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
-    """What keeps one tag of the picture that it was chosen for."""
+    """Returns the handler that stores one tag of a picture."""
 
     def tag(desk: Desk, about: str, value: str | None, filled: Filled) -> tuple[Any, Filled]:
         was = str(desk.store.images.get(about).tags.get(name, ""))
-        if was == (value or ""):  # the widget may say it twice
+        if was == (value or ""):  # the widget may send its value twice
             return gr.skip(), filled
         (record,) = captions.set_tags(desk, about, {name: value or ""})
         undo = view("common", "untag", known={"data-id": about, "data-tag": name}, was=was)

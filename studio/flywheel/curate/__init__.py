@@ -1,1 +1,1 @@
-"""Pictures come in, are described, cropped and counted."""
+"""The use cases that import pictures, caption them, crop them and measure their coverage."""

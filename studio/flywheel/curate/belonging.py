@@ -1,7 +1,8 @@
-"""Which dropped files belong together: a picture, its words, its mask; and what is none of the character's pictures.
+"""Groups dropped files: finds each picture's caption file and mask, and the pictures that are left out.
 
-A name alone says little: two folders hold an `01.png` each, uploads lose the folder they lay in, and systems spell
-one name in several ways. What could belong to more than one picture belongs to none, and is named.
+Control and regularisation pictures are left out. A name alone is not enough: two folders may hold an `01.png` each,
+uploads lose their folder, and systems spell one name in several ways. A file that could belong to more than one picture
+is assigned to none, and is reported.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 from studio.flywheel.curate.intake import Member, alike
 from studio.records.job import Refused
 
-Pairs = dict[Member, Member]  # picture -> its words
+Pairs = dict[Member, Member]  # picture -> its caption file
 
 _PICTURES: Final = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 _UNREAD: Final[Mapping[str, str]] = {
@@ -41,7 +42,7 @@ _RENAME = "Give each picture a name of its own, and its words the same name; or 
 
 _MASK_NAME = re.compile(r"(.+?)[-_. ]masks?(?:label)?(?:[-_ ]?\d+)?_?")
 _MASK_PREFIX = re.compile(r"masks?[-_. ](.+)")
-_MASK_ONLY = ("-masklabel", ".mask")  # OneTrainer's, and what painting programs are told by hand: nothing else ends so
+_MASK_ONLY = ("-masklabel", ".mask")  # OneTrainer's suffix, and one that people type in painting programs
 _MASK_FOLDERS: Final = {"mask", "masks", "masklabel", "masklabels"}
 _CONTROLS: Final = {
     *("control", "controls", "controlnet", "conditioning", "condition", "conditions", "cond", "condlabel"),
@@ -67,7 +68,7 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass
 class Families:
-    """The pictures in their order, the words of each, the files that may be its mask, and what was left out."""
+    """The pictures in their order, the caption file of each, the files that may be its mask, and the refused files."""
 
     pictures: list[Member] = field(default_factory=list)
     words: Pairs = field(default_factory=dict)
@@ -76,12 +77,12 @@ class Families:
 
     @property
     def candidates(self) -> list[Member]:
-        """What may be a mask, if its pixels say so; else it is a picture."""
+        """Returns all files that may be masks; those whose pixels show no mask are imported as pictures."""
         return list(dict.fromkeys(mask for masks in self.masks.values() for mask in masks))
 
 
 def families(files: Sequence[Member]) -> Families:
-    """Sort what was dropped."""
+    """Groups dropped files into pictures, caption files, possible masks and refused files."""
     found = Families()
     rest = _without_unread(_without_left_out(files, found), found)
     pictures = [file for file in rest if not file.is_caption]
@@ -101,11 +102,14 @@ def families(files: Sequence[Member]) -> Families:
     return found
 
 
-# ── what is no picture of the character ─────────────────────────────────────────────────────────
+# ── files that are not of the character ───────────────────────────────────────────────────────────
 
 
 def _without_left_out(files: Sequence[Member], found: Families) -> list[Member]:
-    """What is left when control and regularisation pictures are out; a drop of nothing else is taken as pictures."""
+    """Returns the files without control and regularisation pictures, which are added to `found.refused`.
+
+    Where the folders' names mark every picture as one of these, their names are ignored.
+    """
     why = {file: kind for file in files for kind in [_left_out(file)] if kind}
     if not any(file not in why and file.ending in _PICTURES for file in files):
         why = {}
@@ -121,7 +125,7 @@ def _without_left_out(files: Sequence[Member], found: Families) -> list[Member]:
 
 
 def _left_out(file: Member) -> str:
-    """Which kind of other picture its folders say that it is, `control` or `others`; "" for none."""
+    """Returns which kind of other picture the folder names mark a file as: `control` or `others`; "" for none."""
     for part in PurePosixPath(file.group).parts:
         words = _words_of(part)
         known = [word for word in words if word not in _OF_FOLDERS]
@@ -137,7 +141,7 @@ def _words_of(folder: str) -> list[str]:
 
 
 def _without_unread(files: Iterable[Member], found: Families) -> list[Member]:
-    """What is left when files of other forms, whose words nobody reads here, are named."""
+    """Returns the files without those of formats that are not read, which are added to `found.refused`."""
     left = []
     for file in files:
         if file.ending in _UNREAD:
@@ -148,7 +152,7 @@ def _without_unread(files: Iterable[Member], found: Families) -> list[Member]:
     return left
 
 
-# ── words ───────────────────────────────────────────────────────────────────────────────────────
+# ── words ─────────────────────────────────────────────────────────────────────────────────────────
 
 _SAMENESS: Final[tuple[Callable[[Member], tuple[str, str]], ...]] = (
     lambda file: (file.group, file.stem),
@@ -158,7 +162,10 @@ _SAMENESS: Final[tuple[Callable[[Member], tuple[str, str]], ...]] = (
 
 
 def _worded(pictures: Sequence[Member], files: Sequence[Member], found: Families) -> Pairs:
-    """Whose words are whose: names spelled alike to the letter first, then names that systems hold for the same."""
+    """Returns the caption file of each picture; caption files without a picture are added to `found.refused`.
+
+    Names that are spelled identically are matched first, then names that some systems treat as equal.
+    """
     pairs: Pairs = {}
     settled: set[Member] = set()
     for sameness in _SAMENESS:
@@ -178,7 +185,11 @@ def _worded(pictures: Sequence[Member], files: Sequence[Member], found: Families
 
 
 def _matched(shelf: Sequence[Member], words: list[Member], beside: list[Member], found: Families) -> Pairs:
-    """Whose words are whose among files of one name; what cannot be told is named."""
+    """Returns the pairs of pictures and caption files among files of one name.
+
+    `shelf` are all the files of that name, `words` its caption files and `beside` its other files. Caption files that
+    could belong to several pictures are added to `found.refused`.
+    """
     likely = [file for file in beside if file.ending in _PICTURES] or beside
     in_turn = _in_turn([file for file in shelf if file.is_caption or file in likely])
     loose = any(file.loose for file in shelf)
@@ -199,7 +210,7 @@ def _matched(shelf: Sequence[Member], words: list[Member], beside: list[Member],
 
 
 def _in_turn(shelf: Sequence[Member]) -> Pairs:
-    """Pairs of files of one name that came in turn, as sorted names do: a picture, its words, a picture, its words."""
+    """Returns the pairs of pictures and caption files of one name that alternate, as sorted names do; else none."""
     pairs = list(zip(shelf[::2], shelf[1::2], strict=False))
     orders = {(first.is_caption, second.is_caption) for first, second in pairs}
     if len(shelf) % 2 or len(orders) != 1 or orders <= {(True, True), (False, False)}:
@@ -207,21 +218,21 @@ def _in_turn(shelf: Sequence[Member]) -> Pairs:
     return {first: second for pair in pairs for first, second in [sorted(pair, key=lambda file: file.is_caption)]}
 
 
-# ── masks ───────────────────────────────────────────────────────────────────────────────────────
+# ── masks ─────────────────────────────────────────────────────────────────────────────────────────
 
 
 def can_only_be_mask(file: Member) -> bool:
-    """Whether its name can only be that of a mask."""
+    """Returns whether the file's name has a suffix that only masks have."""
     return alike(file.stem).endswith(_MASK_ONLY)
 
 
 def is_called_mask(file: Member) -> bool:
-    """Whether its name or its folder's says that it is a mask."""
+    """Returns whether the file's name, or the name of one of its folders, marks it as a mask."""
     return _bare(file.stem) is not None or any(map(_is_mask_folder, PurePosixPath(file.group).parts))
 
 
 def _bare(stem: str) -> str | None:
-    """The name of the picture whose mask a file of this name would be."""
+    """Returns the name of the picture that a file with this stem would be the mask of; None for no name of a mask."""
     found = _MASK_NAME.fullmatch(alike(stem)) or _MASK_PREFIX.fullmatch(alike(stem))
     return found[1] if found else None
 
@@ -231,7 +242,10 @@ def _is_mask_folder(part: str) -> bool:
 
 
 class _Partners:
-    """The pictures whose mask a file would be: beside it by its name's ending, or above or beside a folder of masks."""
+    """An index from a file to the pictures whose mask it could be.
+
+    They lie beside a file whose name has a mask's suffix or prefix, or above or beside a folder of masks.
+    """
 
     def __init__(self, pictures: Sequence[Member]) -> None:
         self._named = _by(lambda file: file.key, pictures)
@@ -243,7 +257,7 @@ class _Partners:
                     self._beside[at, _without(parts, at)].add(group)
 
     def of(self, file: Member) -> list[Member]:
-        """All of one name in one folder, or none."""
+        """Returns the pictures of one name in one folder whose mask the file could be; none where it is ambiguous."""
         bare, stem, parts = _bare(file.stem), alike(file.stem), PurePosixPath(alike(file.group)).parts
         places = {(alike(file.group), bare)} if bare else set()
         for at, part in enumerate(PurePosixPath(file.group).parts):
@@ -263,7 +277,7 @@ def _without(parts: tuple[str, ...], at: int) -> tuple[str, ...]:
 
 
 def _by(key: Callable[[Member], tuple[str, str]], files: Iterable[Member]) -> dict[tuple[str, str], list[Member]]:
-    """Files by what they have in common, in their order."""
+    """Returns the files grouped by a key, in their order."""
     shelves: dict[tuple[str, str], list[Member]] = defaultdict(list)
     for file in files:
         shelves[key(file)].append(file)

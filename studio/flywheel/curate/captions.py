@@ -1,4 +1,4 @@
-"""Captions: what varies goes into words, what is constant about the character stays out of them."""
+"""Captions: they describe what varies between pictures and leave out what is constant about the character."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _CHUNK = 8
 _CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 _TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
 
-# ── what must stay unnamed ──────────────────────────────────────────────────────────────────────
+# ── words that name what is constant ──────────────────────────────────────────────────────────────
 
 _COLOUR = (
     r"black|brown|blond|blonde|blue|green|grey|gray|hazel|amber|red|auburn|ginger|white|silver|pink|purple|golden|"
@@ -51,7 +51,7 @@ _NATIONS = (
 )
 _PEOPLE = r"man|woman|person|girl|boy|lady|guy|male|female|child|kid|adult"
 _FIRST = "".join(sorted({word[0] for word in f"{_WORD}|{_ALWAYS}|glasses".split("|")} - {"("}))
-# What follows a run of adjectives; each run is read once and never given back, so that no text takes long.
+# Matches a run of adjectives and the feature after it. The run is possessive (`++`), so that matching stays linear.
 _FEATURE = re.compile(
     rf"\b(?=[{_FIRST}])(?:"
     rf"(?P<run>{_RUN}++)(?P<head>(?:{_ALWAYS})\b(?!-)|(?<!, )(?<!and )eye(?:s|d)?\b|(?:{_DESCRIBED})\b)?"
@@ -70,11 +70,11 @@ _LEAKS = tuple(
         rf"\b(?:slim|slender|skinny|muscular|stocky|chubby|petite|overweight)\b(?= (?:{_PEOPLE}|build|body)\b)",
     )
 )
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps every letter's place, as `lower` does not
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)  # keeps the text's length, which `str.lower` may change
 _JOINT = re.compile(
     r"(?:,\s*)?(?:\b(?:with|having|has|and|whose)\s+)?(?:\b(?:a|an|the|his|her|their|is|are)\s+)*$", re.IGNORECASE
 )
-_NEAR = 64  # a joint is no longer
+_NEAR = 64  # the characters before a leak that are searched for a joint, more than any joint has
 _ARTICLE = re.compile(r"(?:\b(?:a|an|his|her|their)\s+)$", re.IGNORECASE)
 _OPENING = (
     r"(?:(?:an? |the )?(?:close-up |full-body )?(?:photo(?:graph)?|picture|image|portrait|drawing|illustration) of )?"
@@ -82,21 +82,21 @@ _OPENING = (
 
 
 def leaks(text: str, trigger: str = "") -> list[str]:
-    """Words in a caption that name what is constant about a character: hair, eyes, skin, face, age, ethnicity.
+    """Returns the words of a caption that name what is constant: hair, eyes, skin, face, build, age, ethnicity.
 
-    Words of the trigger are the character's name, whatever else they mean.
+    Words of the trigger are never returned, because they are the character's name.
     """
     text = composed(text)
     return [text[start:end] for start, end in _spans(text, trigger)]
 
 
 def without_leaks(text: str, trigger: str = "") -> str:
-    """The caption without those words, and without the joints that held them."""
+    """Returns the caption without its leaks (see `leaks`) and without the words that connected them to the rest."""
     text = composed(text)
     told = _spans(text, trigger)
     for start, end in reversed(told):
         before, head, tail = text[: max(0, start - _NEAR)], text[max(0, start - _NEAR) : start], text[end:]
-        # "with freckles and a hat": the joint holds the hat
+        # In "with freckles and a hat" the joint "with" stays, because it now introduces the hat.
         if further := re.match(r"\s*+(?:,\s*+)?and\s++(?=\w)", tail):
             head, tail = _ARTICLE.sub("", head), tail[further.end() :]
         elif not re.match(r"\s*[\w-]", tail):
@@ -111,7 +111,11 @@ def without_leaks(text: str, trigger: str = "") -> str:
 
 
 def with_trigger(text: str, trigger: str, subject: str) -> str:
-    """The caption with the character's token first; a subject named first gives way to it."""
+    """Returns the caption with the trigger and the subject at its start.
+
+    A caption that begins with the trigger is returned as it is. A subject at the start of the caption, such as "a photo
+    of a woman", is replaced.
+    """
     text = composed(text.strip())
     if any(start == 0 for start, _ in spans(text, trigger)):
         return text
@@ -122,7 +126,7 @@ def with_trigger(text: str, trigger: str, subject: str) -> str:
 
 
 def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Where leaks are, overlaps merged, in order."""
+    """Returns the (start, end) of each leak in the text, in order, with overlapping ones merged."""
     low, named = text.translate(_LOWER), spans(text, trigger)
     matches = [*_features(low), *(match.span() for pattern in _LEAKS for match in pattern.finditer(low))]
     found = sorted(
@@ -138,21 +142,24 @@ def _spans(text: str, trigger: str) -> list[tuple[int, int]]:
 
 
 def _features(low: str) -> Iterator[tuple[int, int]]:
-    """Where hair, eyes, skin and face are named, each with its adjectives."""
+    """Yields the (start, end) of each place that names hair, eyes, skin or face, its adjectives included."""
     for match in _FEATURE.finditer(low):
         if match["run"] is None or match["head"]:
             yield match.span()
-        else:  # adjectives of something else, of which some (blonde, freckled) say it all by themselves
+        else:  # the run describes something else, but some of its adjectives (blonde, freckled) are leaks themselves
             ends = [each.end() for each in _NAMED_IN_RUN.finditer(low, *match.span("run"))]
             if ends:
                 yield match.start(), ends[-1]
 
 
-# ── by hand ─────────────────────────────────────────────────────────────────────────────────────
+# ── by hand ───────────────────────────────────────────────────────────────────────────────────────
 
 
 def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
-    """A human's words; the captioner leaves them alone from now on. Raises: NotFound, BadInput for too many."""
+    """Sets a caption written by a human, which the captioner does not overwrite; an empty one may be overwritten.
+
+    Raises: NotFound, BadInput for a caption that is too long.
+    """
     demand_text("text", text)
     words = " ".join(text.split())
     demand_caption(words)
@@ -160,7 +167,7 @@ def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
 
 
 def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
-    """Set tags of one picture or of many; an empty value takes a tag away. Raises: BadInput, NotFound."""
+    """Sets tags of one or several pictures; an empty value removes a tag. Raises: BadInput, NotFound."""
     for name, value in tags.items():
         if name not in TAGS:
             raise BadInput(f"There is no tag {name}.", f"There are: {', '.join(TAGS)}.")
@@ -176,11 +183,11 @@ def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in {**old, **new}.items() if value}
 
 
-# ── by the captioner ────────────────────────────────────────────────────────────────────────────
+# ── by the captioner ──────────────────────────────────────────────────────────────────────────────
 
 
 def demand_trigger(character: Character) -> None:
-    """Refuse a character that no word calls, as earlier versions could make one by script. Raises: BadInput."""
+    """Refuses a character without a trigger word, which scripts could create in earlier versions. Raises: BadInput."""
     if not character.trigger.strip():
         raise BadInput(
             f"{character.name} has no trigger word, so no caption and no prompt can name the character.",
@@ -195,10 +202,11 @@ def submit_caption(
     overwrite_human: bool = False,
     key: str = "",
 ) -> Job:
-    """Queue captions and tags for these pictures, or for all usable ones that no one has put into words.
+    """Queues a job that captions and tags the given pictures.
 
+    Without `ids` it takes all pictures that are not rejected and whose caption is missing or was composed by a recipe.
     Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
-    BadInput when every caption would be kept or the character has no trigger word.
+    BadInput where every caption would stay or the character has no trigger word.
     """
     store = desk.store
     demand_trigger(store.character)
@@ -226,7 +234,7 @@ def submit_caption(
 
 
 def run_caption(ctx: Context) -> None:
-    """Caption what is not done yet, eight pictures in memory at a time, each kept as soon as it is read."""
+    """Captions the pictures that have no result yet, eight at a time, and saves each result at once."""
     asked = CaptionPayload.of(ctx.job)
     done = {image: tuple(words) for image, words in (ctx.job.artifacts.captioned or {}).items()}
     todo = [image for image in asked.ids if image not in done]
@@ -251,16 +259,19 @@ def run_caption(ctx: Context) -> None:
 
 
 def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) -> list[str]:
-    """Write a caption down; answers what had to be taken out of it."""
+    """Saves a picture's caption and tags, and returns the leaks that were removed from the caption.
+
+    A caption by people stays, unless the job overwrites these.
+    """
     character, image = ctx.store.character, ctx.store.images.get(image_id)
     named = leaks(caption.text, character.trigger)
     text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
     if image.caption_by in BY_PEOPLE and not asked.overwrite_human:
-        return named  # someone typed one while this job was waiting
+        return named  # a person wrote the caption after the job was queued
     ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=_merged(caption.tags, image.tags))
     return named
 
 
 def missing_words(images: Iterable[ImageRecord]) -> list[str]:
-    """Pictures without a caption."""
+    """Returns the ids of the pictures without a caption."""
     return [image.id for image in images if not image.caption.strip()]

@@ -1,4 +1,4 @@
-"""Making a character: one rule for the page and for scripts."""
+"""Creates characters: the page and scripts share these checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROLES = ("generator", "editor", "scorer")
 
 @dataclass(frozen=True, kw_only=True)
 class NewCharacter:
-    """The values that a character is made of; an empty model stands for the first one of its role."""
+    """The values of a new character; an empty model name stands for the first model of its role in the registry."""
 
     name: Line
     trigger: Line = "ohwx"
@@ -27,9 +27,9 @@ class NewCharacter:
 
 
 def create(workplace: Workplace, asked: NewCharacter) -> Character:
-    """Makes a character and returns its record.
+    """Creates a character and returns its record.
 
-    Raises: BadInput for a value of another kind, an empty name or trigger word, or a model of another role; NotFound
+    Raises: BadInput for a value of the wrong type, an empty name or trigger word, or a model of another role; NotFound
     for a model that is not in the registry.
     """
     for field, kind in kinds(NewCharacter).items():

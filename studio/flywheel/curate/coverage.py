@@ -1,4 +1,4 @@
-"""Flywheel 1's first step: which pictures there are, what they cover, and what is missing for a good start."""
+"""Measures which angles, expressions, framings and poses a character's pictures cover, and what is missing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 @dataclass(frozen=True)
 class Check:
-    """One success rule: met or not, and what to do about it."""
+    """One rule of a checklist: its label, whether it is met, and a hint what to do where it is not."""
 
     label: str
     ok: bool
@@ -37,7 +37,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many usable pictures show each angle with each expression, each framing and each pose."""
+    """How many usable pictures show each angle with each expression, each framing and each pose.
+
+    `missing` are the (angle, expression) cells and `missing_poses` the poses without a picture.
+    """
 
     cells: dict[tuple[str, str], int]
     framings: dict[str, int]
@@ -48,7 +51,7 @@ class Coverage:
 
 
 def usable(store: Store) -> list[ImageRecord]:
-    """Pictures that a version may be trained on: originals that nobody rejected, and whatever a human approved."""
+    """Returns the pictures that may be trained on: undecided and approved originals, and other approved pictures."""
     return [
         image
         for image in store.select((Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION))
@@ -57,9 +60,9 @@ def usable(store: Store) -> list[ImageRecord]:
 
 
 def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
-    """Let a part of a picture be learned, an empty box all of it; what training cuts off that is advised anew.
+    """Sets the part of a picture that training learns, and renews the advice on what training cuts off of it.
 
-    Raises: NotFound, BadInput for a box that is no part of the picture.
+    An empty box sets the whole picture. Raises: NotFound, BadInput for a box that is not inside the picture.
     """
     store = desk.store
     with store.transaction():
@@ -67,7 +70,7 @@ def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
 
 
 def undo_crop(desk: Desk, image_id: str) -> ImageRecord:
-    """Take the last change of a picture's crop back. Raises: NotFound when there is none."""
+    """Undoes the last change of a picture's crop, and renews the advice. Raises: NotFound without a change."""
     store = desk.store
     with store.transaction():
         return _advised(desk, store.undo_crop(image_id))
@@ -80,13 +83,16 @@ def _advised(desk: Desk, image: ImageRecord) -> ImageRecord:
 
 
 def coverage(desk: Desk) -> Coverage:
-    """The grid angle × expression, framings, poses, what is missing, and the seed's success rules."""
+    """Returns the coverage and the checklist of the character's usable pictures."""
     store = desk.store
     return cover(usable(store), store.character.trigger)
 
 
 def cover(images: list[ImageRecord], trigger: str) -> Coverage:
-    """The same for any pictures."""
+    """Returns the coverage and the checklist of the given pictures.
+
+    A pose counts only in a picture of the full body, or in one without a framing tag.
+    """
     cells = {(angle, expression): 0 for angle in ANGLES for expression in EXPRESSIONS}
     framings, poses = dict.fromkeys(FRAMINGS, 0), dict.fromkeys(POSES, 0)
     for image in images:
@@ -109,9 +115,10 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
 
 
 def ensure_sample(workplace: Workplace) -> Character | None:
-    """The sample character, made at the very first start and never again; None where there is none to make.
+    """Makes the sample character at the first start of the studio, and returns it; returns None where there is none.
 
-    A start that was killed half-way is completed by the next one.
+    It is made once: where other characters exist, or the user removed it, it is not made again. A start that was killed
+    half-way is completed by the next one.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.setting(_SAMPLE, str)

@@ -1,4 +1,4 @@
-"""Importing: what is good comes in, what is not is named with its reason, and a kill in the middle costs nothing."""
+"""Imports pictures, folders and zips; each refused file is reported with a reason, and a killed import resumes."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from studio.records.words import demand_text, mended
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
-_FIRST_REPORT = 25  # after so many files, and then at twice as many each time, so that all reports cost a few
-_PEERS = 200  # how many of the latest pictures say what is usual
+_FIRST_REPORT = 25  # files before the first report; each later one comes at twice as many files
+_PEERS = 200  # the latest pictures that a new one's sharpness is compared with
 _WHITE = 255
 _GREY_SPREAD = 16  # by how much channels of a grey picture may differ, as JPEG leaves them
-_TWO_TONED = 0.8  # of the pixels of what looks like a mask this share is almost black or almost white
+_TWO_TONED = 0.8  # the least share of almost black and almost white pixels of a mask
 
 
 def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limits | None = None) -> Job:
-    """Import pictures, folders and zips now, in this thread; the job's artifacts say what became of each file.
+    """Imports pictures, folders and zips at once, in the calling thread, and returns the job.
 
-    Artifacts: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file, reason, hint}) and
-    `advice` ({file, id, words}). Raises: BadInput when there is nothing to import, more than fits, or the studio's
-    own data folder.
+    Its artifacts report each file: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file,
+    reason, hint}) and `advice` ({file, id, words}). Raises: BadInput where there is nothing to import, more than the
+    limits or the disk allow, or the studio's own data folder.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
@@ -54,7 +54,7 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
 
 
 def run_import(ctx: Context) -> None:
-    """Copy what was dropped into the job's own folder, then take the pictures in one by one, each for good."""
+    """Copies the dropped files into the job's folder, then imports the pictures one by one, each durably."""
     asked = ImportPayload.of(ctx.job)
     limits = Limits(**asked.limits)
     folder = ctx.store.run_dir(ctx.job.id) / "inbox"
@@ -72,7 +72,7 @@ def run_import(ctx: Context) -> None:
 
 @dataclass(frozen=True)
 class Wording:
-    """What a picture's sidecar says: a caption, and the tags that it names."""
+    """The caption in a picture's sidecar, and the tags read from it."""
 
     caption: str
     tags: Mapping[str, str]
@@ -80,7 +80,7 @@ class Wording:
 
 @dataclass
 class Report:
-    """What became of each file."""
+    """The result of each file of an import."""
 
     imported: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Report:
     advice: list[Advised] = field(default_factory=list)
 
     def publish(self, ctx: Context) -> None:
-        """Put it where the caller of the job, and a reloaded page, find it."""
+        """Writes the report to the job's artifacts, which callers and pages read."""
         ctx.keep(
             imported=tuple(self.imported),
             masked=tuple(self.masked),
@@ -99,11 +99,15 @@ class Report:
         )
 
 
-# ── one picture after another ───────────────────────────────────────────────────────────────────
+# ── taking pictures in ────────────────────────────────────────────────────────────────────────────
 
 
 def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Report) -> None:
-    """Take the pictures; a file that may be the mask of one is looked at with it, and is a picture if it is none."""
+    """Imports the pictures, and the masks that lie beside them.
+
+    A file that may be the mask of a picture is checked after that picture, and imported as a picture where it is no
+    mask.
+    """
     found = belonging.families(files)
     report.refused += found.refused
     intake = Intake(ctx, limits, found, report)
@@ -117,7 +121,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
             image = intake.take(file)
             for mask in found.masks.get(file, ()):
                 if image is None or (mask not in masks and mask not in undecided):
-                    continue  # it has come in as a picture, or is about to
+                    continue  # the file has been imported as a picture, or will be
                 undecided.pop(mask, None)
                 if intake.take_mask(mask, image.id):
                     masks.add(mask)
@@ -134,14 +138,14 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
 
 
 class Intake:
-    """Where each picture is looked at once: is it one, is it new, what should the user know of it."""
+    """Imports one file at a time: checks that it is a picture, that it is new, and what to advise on it."""
 
     def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
         self._ctx = ctx
         self._store = ctx.store
         self._limits = limits
         self._words = families.words
-        self._told_of: set[Member] = set()  # the words that were read, or named
+        self._told_of: set[Member] = set()  # the caption files that were read or refused
         self._report = report
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
         self._known = {image.id: image for image in ctx.store.images.all()}
@@ -153,7 +157,10 @@ class Intake:
         self._looks = quality.LookAlikes(known)
 
     def take(self, file: Member) -> ImageRecord | None:
-        """Take one file in, or name it as refused (None) or as a duplicate."""
+        """Imports a file as a picture and returns its record; adds it to the duplicates where it is known.
+
+        Returns None for a file that is refused.
+        """
         told: list[str] = []
         try:
             data = _bytes_of(file)
@@ -188,10 +195,10 @@ class Intake:
         return image
 
     def take_mask(self, mask: Member, image_id: str) -> bool:
-        """Keep the mask of a picture that came in, or name why not; answers False when it is a picture instead.
+        """Saves a file as the mask of an imported picture, or refuses it; returns False for a picture that is no mask.
 
-        It is a mask when it is grey and of its picture's size, upright. An entirely white one counts as none: some
-        trainers want one beside every picture. A mask that the picture has already stays.
+        A mask is grey and has the size of its picture, upright. An entirely white mask is not saved, because it masks
+        nothing: some trainers want one beside every picture. A mask that the picture has already stays.
         """
         image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
         try:
@@ -215,19 +222,19 @@ class Intake:
         return True
 
     def name_lost_words(self) -> None:
-        """Name the words whose pictures did not come in."""
+        """Refuses each caption file whose picture was not imported."""
         for words in dict.fromkeys(self._words.values()):
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def _demand_free(self, image: ImageRecord, grey: Image.Image) -> None:
-        """Refuse to replace another mask that the picture has. Raises: BadInput."""
+        """Refuses to replace a different mask that the picture has already. Raises: BadInput."""
         if not image.mask:
             return
         try:
             other = ImageChops.difference(to_grey(open_picture(self._store.file(image.mask))), grey).getbbox()
         except (BadInput, NotFound):
-            return  # what cannot be read masks nothing
+            return  # a mask that cannot be read may be replaced
         if other:
             raise BadInput("Its picture has another mask already, which stays.", "Take that one away in Curate first.")
 
@@ -255,7 +262,11 @@ class Intake:
         self._report.duplicates.append(Duplicate(file=file.shown, id=known.id, hint=said))
 
     def _bring(self, file: Member, image_id: str, words: Wording | None) -> str:
-        """Give a picture that is here the words that came now, unless people wrote others; answers what to say."""
+        """Replaces a known picture's caption by that of the sidecar; returns a sentence about it for the report.
+
+        The sentence is empty where the caption was not replaced. A caption that people wrote stays, and the sidecar is
+        refused.
+        """
         image, sidecar = self._store.images.get(image_id), self._words.get(file)
         if sidecar is None or words is None or words.caption == image.caption:
             return ""
@@ -277,7 +288,7 @@ class Intake:
         return advice
 
     def _read_words(self, file: Member, told: list[str]) -> Wording | None:
-        """Return what a picture's sidecar says; None where there is none, or it cannot be read."""
+        """Returns the caption and tags of a picture's sidecar; None where there is none, or it cannot be read."""
         sidecar = self._words.get(file)
         if sidecar is None:
             return None
@@ -294,7 +305,7 @@ class Intake:
 
 
 def _bytes_of(file: Member) -> bytes:
-    """A file's bytes. Raises: BadInput when the disk does not give them."""
+    """Returns a file's bytes. Raises: BadInput where the file cannot be read."""
     try:
         return file.read()
     except OSError as error:
@@ -302,7 +313,10 @@ def _bytes_of(file: Member) -> bytes:
 
 
 def _demand_no_mask(file: Member, pixels: Image.Image) -> None:
-    """Refuse what is called a mask and looks like one, when no picture of its name came in. Raises: BadInput."""
+    """Refuses a file that is named like a mask and looks like one, when no picture of its name was imported.
+
+    Raises: BadInput.
+    """
     called = belonging.is_called_mask(file) and _is_grey(pixels) and _is_two_toned(pixels.convert("L"))
     if called or belonging.can_only_be_mask(file):
         raise BadInput("It is a mask, and no picture of this name came in.", "Import it together with its picture.")
@@ -315,6 +329,6 @@ def _is_grey(pixels: Image.Image) -> bool:
 
 
 def _is_two_toned(grey: Image.Image) -> bool:
-    """Whether almost all pixels are almost black or almost white, as a mask's are and a photo's are not."""
+    """Returns whether at least 80 % of the pixels are almost black or almost white, as in a mask but not in a photo."""
     counts = grey.histogram()
     return sum(counts[:32]) + sum(counts[-32:]) >= _TWO_TONED * sum(counts)

@@ -1,4 +1,4 @@
-"""The inbox of an import: what was dropped, looked at for size and kind, then copied so that it can be gone."""
+"""The inbox of an import: checks the dropped paths, and copies their files, so that the originals may be removed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _KINDS: Final[Mapping[int, str]] = {
 
 
 def typed_path(words: str) -> Path:
-    """A path as people type, paste and drag it: with `~`, in quotes, or as a `file://` address. Raises: BadInput."""
+    """Parses a path as users type, paste or drag it: with `~`, in quotes, or as a `file://` address.
+
+    Raises: BadInput.
+    """
     plain = words.strip()
     demand_text("The path", plain)
     if len(plain) > 1 and plain[0] + plain[-1] in _QUOTES:
@@ -48,7 +51,10 @@ def typed_path(words: str) -> Path:
 
 
 def demand_outside(paths: Sequence[Path], home: Path) -> None:
-    """Refuse folders that the studio keeps its own files in; single files of it may be imported. Raises: BadInput."""
+    """Refuses the studio's own data folder and folders inside it; single files from it may be imported.
+
+    Raises: BadInput.
+    """
     for path in paths:
         if not _is_folder(path):
             continue
@@ -61,7 +67,10 @@ def demand_outside(paths: Sequence[Path], home: Path) -> None:
 
 
 def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path) -> None:
-    """Refuse more than one import may hold, or than fits on the disk of `folder`. Raises: BadInput."""
+    """Refuses an import of more bytes or files than the limits allow, or without free space for twice its bytes.
+
+    `folder` is a folder on the disk that is checked. Raises: BadInput.
+    """
     total, count = 0, 0
     for path in paths:
         for file in _files(path, home):
@@ -85,16 +94,17 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
 def fill(
     paths: Sequence[Path], inbox: Path, home: Path, limits: Limits, refused: list[Refused]
 ) -> dict[Path, str | None]:
-    """Copy each dropped path into a folder of its own; answers these, and where each path lay (see `members`).
+    """Copies each dropped path into a folder of its own in the inbox; adds the files left out to `refused`.
 
-    One that is there already is whole, since it was renamed last. Raises: UserError when the disk refuses.
+    Returns these folders, each with the folder that its path came from (see `members`). A folder that exists already is
+    complete, because a copy is renamed to its final name last. Raises: UserError where the disk is full or read-only.
     """
     whole = [Path(os.path.normpath(path.absolute())) for path in paths]
     lay = _where(whole, home / "cache")
     slots: dict[Path, str | None] = {}
     for index, path in enumerate(whole):
         if path in whole[:index] or not {*whole}.isdisjoint(path.parents):
-            continue  # it comes with a folder that was dropped, too
+            continue  # the path is copied with a folder that was dropped as well
         slot = inbox / f"{index:05d}"
         _fill_slot(path, slot, home, limits, refused)
         if slot.is_dir():
@@ -103,13 +113,13 @@ def fill(
 
 
 def _where(paths: Sequence[Path], uploads: Path) -> list[str | None]:
-    """The folder that each path lay in, from the one that holds them all; None for what was uploaded."""
+    """Returns the folder of each path, relative to the folder that contains them all; None for an uploaded file."""
     cache = os.path.realpath(uploads)
     own = [None if os.path.realpath(path).startswith(cache + os.sep) else path.parent for path in paths]
     known = [folder for folder in own if folder is not None]
     try:
         top = Path(os.path.commonpath(known)) if known else None
-    except ValueError:  # on several drives of Windows
+    except ValueError:  # the paths lie on several drives of Windows
         top = None
     return [
         None if folder is None else folder.relative_to(top).as_posix() if top else folder.as_posix().replace(":", "")
@@ -142,7 +152,10 @@ def _fill_slot(path: Path, slot: Path, home: Path, limits: Limits, refused: list
 
 
 def _copy(file: Path, target: Path, label: str, refused: list[Refused]) -> bool:
-    """Copy one file, or name it as refused. Raises: UserError when there is no room for it."""
+    """Copies one file and returns True; returns False and adds the file to `refused` where it cannot be read.
+
+    Raises: UserError where the disk is full or read-only.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target)
@@ -156,11 +169,11 @@ def _copy(file: Path, target: Path, label: str, refused: list[Refused]) -> bool:
     return True
 
 
-# ── what lies there ─────────────────────────────────────────────────────────────────────────────
+# ── the files below a path ────────────────────────────────────────────────────────────────────────
 
 
 def _files(path: Path, home: Path) -> Iterator[Path | Refused]:
-    """The regular files below a path, or the path itself, each with what is passed over named in its place.
+    """Yields the regular files below a path, or the path itself, and a refusal for each thing that is left out.
 
     Links inside folders are not followed, and the studio's own folder is left out.
     """
@@ -218,7 +231,7 @@ def _mode(file: Path) -> int:
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
-    except OSError:  # it went away in this moment: to copy it will say so
+    except OSError:  # the file has just been removed; copying it reports that
         return 0
 
 

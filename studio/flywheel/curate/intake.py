@@ -1,4 +1,4 @@
-"""What a user drops in: folders, zips, pictures and their captions, opened safely and named one by one."""
+"""Reads the dropped folders, zips, pictures and captions safely, and names each file that is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from studio.store.pictures import MOST_BYTES
 _MIB = 1 << 20
 _FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "BMP", "GIF")
 _JUNK = ("__macosx", "thumbs.db", "desktop.ini")
-_WORDS = (".txt", ".caption")  # what all trainers read, and kohya's own
+_WORDS = (".txt", ".caption")  # the suffix that all trainers read, and kohya's own
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _EXPORT = "Export it as JPEG or PNG and import that."
@@ -37,7 +37,7 @@ _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How much an import may hold, so that no file can exhaust the machine."""
+    """The limits of an import, so that no file can exhaust the machine; sizes in bytes, `side` in pixels."""
 
     pixels: int = MOST_PIXELS
     side: int = 50_000
@@ -50,15 +50,15 @@ class Limits:
 
 
 def refusal(file: str, error: BadInput) -> Refused:
-    """Return why a file did not come in, from the error that its reading raised."""
+    """Returns the refusal of a file, made from the error that reading it raised."""
     return Refused(file=file, reason=error.cause, hint=error.hint)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file that came with an import; `label` is what the user calls it, `group` the folder it lay in.
+    """One file of an import; `label` is its path as users see it, `group` the folder that it came from.
 
-    `loose`: it was uploaded by itself, so that nobody knows which folder it lay in.
+    `loose` is true for a file that was uploaded by itself, whose folder is unknown.
     """
 
     label: str
@@ -69,44 +69,45 @@ class Member:
 
     @property
     def is_caption(self) -> bool:
-        """Whether it is the words of a picture."""
+        """Returns whether the file is a caption file."""
         return self.ending in _WORDS
 
     @property
     def ending(self) -> str:
-        """Its name's ending in small letters, `.png`."""
+        """Returns the suffix of the file's name in lower case, such as `.png`."""
         return PurePosixPath(self.name).suffix.lower()
 
     @property
     def stem(self) -> str:
-        """Its name without the ending."""
+        """Returns the file's name without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def key(self) -> tuple[str, str]:
-        """What a picture and its caption have in common, however a system spells it (case, composed letters)."""
+        """Returns what a picture and its caption have in common: folder and stem, in the form of `alike`."""
         return (alike(self.group), alike(self.stem))
 
     @property
     def shown(self) -> str:
-        """Its label as text that every page can show: file systems keep names that are none."""
+        """Returns the label as text that every page can show: `?` replaces each character that cannot be shown."""
         return str(mended(self.label))
 
 
 def alike(name: str) -> str:
-    """A name as Windows and macOS compare names: composed letters, no case."""
+    """Returns a name in the form in which Windows and macOS compare names: composed letters without case."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
-# ── which files are there ───────────────────────────────────────────────────────────────────────
+# ── the files of an import ────────────────────────────────────────────────────────────────────────
 
 
 def members(
     slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
 ) -> Iterator[Member | Refused]:
-    """Every file in these slots, each a folder holding one dropped file, folder or zip; zips are opened on `stack`.
+    """Yields every file in the slots, each of which is a folder with one dropped file, folder or zip.
 
-    `folders`: where what a slot holds lay, None for what was uploaded from nobody knows where.
+    `folders` gives the folder that each slot's content came from, None for an upload without one. Zips are opened on
+    `stack`, whose owner closes them. Yields a refusal for a zip, or a file in it, that cannot be imported.
     """
     zips = Counter[str]()
     for slot in slots:
@@ -118,7 +119,7 @@ def members(
             label = (PurePosixPath(lay or "") / inside).as_posix()
             if path.suffix.lower() == ".zip":
                 zips[label] += 1
-                label += f" ({zips[label]})" if zips[label] > 1 else ""  # uploaded from another folder
+                label += f" ({zips[label]})" if zips[label] > 1 else ""  # a zip of the same name from another folder
                 yield from _zip_members(path, label, limits, stack)
             else:
                 group = PurePosixPath(label).parent.as_posix()
@@ -127,7 +128,7 @@ def members(
 
 
 def is_junk(name: str) -> bool:
-    """What systems leave in folders, and users never see."""
+    """Returns whether a path is a hidden file, or one that systems leave in folders without users seeing it."""
     parts = PurePosixPath(name).parts
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
@@ -138,7 +139,7 @@ def _zip_members(path: Path, label: str, limits: Limits, stack: ExitStack) -> It
     except _BROKEN_ZIP as error:
         yield Refused(label, f"The zip cannot be opened ({error}).", "Make the zip again, or import its folder.")
         return
-    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` wants a name
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` needs a name
     size = sum(info.file_size for info in infos)
     if size > limits.total_bytes or len(infos) > limits.files:
         reason = f"The zip unpacks to {size / _MIB:.0f} MiB in {len(infos)} files."
@@ -192,11 +193,11 @@ def _too_large(size: int, limits: Limits) -> str:
     return f"It is larger than {limits.file_bytes / _MIB:.0f} MiB ({size / _MIB:.0f} MiB)."
 
 
-# ── is it a picture ─────────────────────────────────────────────────────────────────────────────
+# ── decoding pictures ─────────────────────────────────────────────────────────────────────────────
 
 
 def read_picture(data: bytes, limits: Limits) -> Image.Image:
-    """Decode a file whole, upright and RGB, after its header alone has said that it is worth it.
+    """Returns a file's decoded picture, upright and RGB; its header is checked against the limits before decoding.
 
     Raises: BadInput with the reason and the remedy.
     """
@@ -218,7 +219,10 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
 
 
 def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:
-    """The words of a sidecar, on one line; what was decided in reading them is added to `told`. Raises: BadInput."""
+    """Returns the caption in a sidecar, on one line; adds a note to `told` for each decision made in reading it.
+
+    Raises: BadInput.
+    """
     if len(data) > limits.caption_bytes:
         raise BadInput(f"A caption of {len(data) // 1024} KiB is no caption.", "Keep it to a sentence or two.")
     told = [] if told is None else told
@@ -245,7 +249,7 @@ def _cut_short(error: Exception) -> BadInput:
 
 
 def _png_size(data: bytes) -> tuple[int, int]:
-    """A PNG's size from its header's fixed place; 0 × 0 for anything else."""
+    """Returns the (width, height) in a PNG's header; (0, 0) for any other format."""
     if data.startswith(_PNG_SIGNATURE) and len(data) >= 24:
         width, height = struct.unpack(">II", data[16:24])
         return width, height
@@ -269,7 +273,7 @@ def _check_frames(image: Image.Image) -> None:
         frames = int(getattr(image, "n_frames", 1))
     except _BROKEN as error:
         raise _cut_short(error) from error
-    if frames <= 1 or image.format == "MPO":  # phones pack a depth map or a second view behind the first
+    if frames <= 1 or image.format == "MPO":  # phones store a depth map or a second view after the picture
         return
     if image.format == "TIFF":
         raise BadInput(f"It has {frames} pages.", "Save the page you want as a picture of its own.")

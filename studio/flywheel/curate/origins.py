@@ -1,4 +1,4 @@
-"""Where an imported picture comes from: a picture that the studio drew is drawn still when it comes back."""
+"""Finds how an imported picture was made: one that the studio drew is not imported as an original."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
     Kind.ENRICHED: EditParams,
     Kind.CORRECTION: EditParams,
     Kind.SYNTHETIC: GenerateParams,
-}  # any other kind (a card's picture, a training's sample) is one more drawn picture to look at
+}  # any other kind (a card's picture, a training's sample) is imported as a synthetic picture to review
 
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Part):
-    """What is known of an imported picture, as fields of its record; `kind` alone for an original."""
+    """The fields of an imported picture's record that describe how it was made; for an original only `kind`."""
 
     kind: Kind
     model: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -42,10 +42,10 @@ class Origin(Part):
 
 
 def origin(data: bytes, store: Store) -> Origin:
-    """Return what a picture's own file says of how it was made.
+    """Reads from a picture's file how the studio made it; a picture without this information is an original.
 
-    Names of pictures and versions that this character does not have are left out, as are parameters that are none of
-    the kind's; without them an edit names no parent, since it could teach nothing.
+    Ids of a parent or version that this character does not have are left out, and so are parameters that do not fit the
+    kind of picture. Without valid parameters an edit gets no parent either, because it cannot be a lesson.
     """
     text = provenance_text(data)
     said = _parsed(text)
@@ -87,7 +87,7 @@ def _text(said: Mapping[str, object], name: str) -> str:
 
 
 def _params(wanted: type[Params], said: Mapping[str, object]) -> Mapping[str, object]:
-    """Return its parameters where they are whole ones of this kind, value by value; else none."""
+    """Returns the stored parameters where they are complete and valid for this class, else an empty dictionary."""
     given = said.get("params")
     if said.get("params_kind") != wanted.__name__ or not isinstance(given, dict):
         return {}

@@ -1,4 +1,4 @@
-"""The words of a sidecar: its bytes as text, and of its text the one caption that the picture gets."""
+"""Reads caption files: decodes their bytes to text and reduces the text to one caption for the picture."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Final
 from engines.api.errors import BadInput
 
 _AS_UTF8 = "Open it in a text editor and save it as UTF-8, then import it again with its picture."
-_MARKS: Final = (  # the longer ones first: UTF-32's begins with UTF-16's
+_MARKS: Final = (  # UTF-32 before UTF-16, because UTF-32's mark begins with UTF-16's
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_LATIN_PAGES: Final = ("cp1252", "cp1250", "cp1254", "cp1257")  # West, centre, Turkish, Baltic
+_LATIN_PAGES: Final = ("cp1252", "cp1250", "cp1254", "cp1257")  # Western and Central European, Turkish, Baltic
 _ALPHABETS: Final = {"LATIN", "GREEK", "CYRILLIC", "ARMENIAN", "HEBREW", "ARABIC"}
 _TYPED = re.compile(r"(?<=[a-z])\u2019(?=[a-z])|\u201c(?=\w)[^\u201c\u201d]*\u201d|(?<= )[\u2013\u2014](?= )", re.I)
 _NO_TEXT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -29,17 +29,18 @@ _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]|\{(?:trigger|name)\}", re.IGNOR
 
 @dataclass(frozen=True)
 class Text:
-    """What a file says; `guessed`: its encoding was not certain from its bytes alone."""
+    """The decoded text of a file; `guessed` is true where the bytes alone did not determine the encoding."""
 
     text: str
     guessed: bool = False
 
 
 def decoded(data: bytes) -> Text:
-    """A text file's bytes as text, never as other letters than were written.
+    """Decodes the bytes of a text file; refuses bytes whose letters cannot be determined.
 
-    UTF-8, and UTF-16 and UTF-32 with their mark, are certain. Bytes of an older code page are read where all Latin
-    ones agree on them (é, ä, ö, ü, ß, ó) and they stand in words as letters do. Raises: BadInput for anything else.
+    UTF-8, and UTF-16 and UTF-32 with a byte order mark, are certain. Bytes of an older code page are read where all
+    Latin code pages agree on them (é, ä, ö, ü, ß, ó) and the letters stand inside words. Raises: BadInput for anything
+    else.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:
@@ -61,7 +62,7 @@ def decoded(data: bytes) -> Text:
 
 
 def _western(data: bytes) -> str:
-    """Bytes that every Latin code page reads alike, as text; "" when there is any doubt.
+    """Returns the text of bytes that every Latin code page decodes to the same letters; "" where there is any doubt.
 
     In Cyrillic, Greek, Chinese or Japanese code pages whole words lie beyond ASCII; in Latin ones single letters do.
     """
@@ -79,7 +80,10 @@ def _western(data: bytes) -> str:
 
 
 def _is_in_alphabets(text: str) -> bool:
-    """Whether its letters exist and no word mixes alphabets: some Chinese text in GBK is UTF-8 by chance."""
+    """Returns whether all letters of the text are assigned in Unicode and no word mixes alphabets.
+
+    Some Chinese text in GBK happens to be valid UTF-8; this check rejects it.
+    """
     named = {letter: unicodedata.name(letter, "") for letter in set(text) if "\x9f" < letter < "\u0800"}
     if not all(named.values()):
         return False
@@ -89,15 +93,16 @@ def _is_in_alphabets(text: str) -> bool:
 
 
 def _is_latin_word(word: str) -> bool:
-    """Whether most of its letters are ASCII (or ß), and none beyond is a capital within small letters."""
+    """Returns whether most letters are ASCII or ß, and only the first is a capital unless all of them are."""
     few = 2 * sum(not letter.isascii() and letter != "ß" for letter in word) < len(word)
     return few and (word.isupper() or word[1:] == word[1:].lower())
 
 
 def caption(text: str, trigger: str, told: MutableSequence[str]) -> str:
-    """The caption that a sidecar's text holds, on one line; what was decided about it is added to `told`.
+    """Returns the caption in a sidecar's text, on one line; adds a note to `told` for each decision made.
 
-    Lines that each say the trigger are alternatives, of which the first is kept; other lines are one text, wrapped.
+    A placeholder such as [trigger] is replaced by the trigger word. Where several lines all contain the trigger they
+    are alternatives, of which the first is kept; otherwise the lines are joined to one caption.
     """
     named, count = _PLACEHOLDER.subn(lambda _: trigger, text) if trigger else (text, 0)
     if count:

@@ -1,1 +1,1 @@
-"""The editor makes more pictures of those that a character has."""
+"""The use cases in which the editor makes more pictures from those that a character has."""

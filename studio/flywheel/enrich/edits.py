@@ -1,4 +1,4 @@
-"""Flywheel 1's second step: a plan of edits that the character needs, and the job that does them one by one."""
+"""Flywheel 1, step 2: plans the edits that a character needs, and runs the job that makes them."""
 
 from __future__ import annotations
 
@@ -39,12 +39,15 @@ _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_00
 _WAITS = (JobState.QUEUED, JobState.RUNNING)
 _Name = Annotated[str, MaxLen(1000)]
 _ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": dict[_Name, _Name], "task": _Name}
-_PNG_SHARE = 0.6  # a photo's PNG against its raw bytes, thumbnail included
+_PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw bytes
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPlan(Part):
-    """What would be done and what it takes; `seconds` is None until a job of the kind has been measured."""
+    """The plan of an enrichment: one row per picture to draw, and the time, disk and memory that it takes.
+
+    `seconds` is None until the model has drawn for a finished job.
+    """
 
     rows: tuple[PlanRow, ...]
     count: int
@@ -66,12 +69,13 @@ def plan(
     knobs: Mapping[str, Any] | None = None,
     aims: Sequence[Tags] = (),
 ) -> EnrichPlan:
-    """Edits aimed at the empty coverage cells first, then at variety; about 54 for 12 sources. Starts nothing.
+    """Plans edits for the empty coverage cells first, then for variety; starts no job.
 
-    With `aims`, such as what a card missed, only edits that lead to one of them.
-    `tasks` restricts to some of background, lighting, outfit, style, angle, expression, pose; `knobs` are those
-    EditParams that every row should have other than the model's own. LoRAs add up: those among the knobs, then `loras`,
-    then the adopted version of the editor.
+    By default about 54 edits are planned for 12 sources. With `aims`, such as the tags of a card's failed cells, only
+    edits that lead to one of them are planned. `tasks` restricts the plan to some of background, lighting, outfit,
+    style, angle, expression, pose. `knobs` are EditParams that replace the model's defaults in every row. All LoRAs are
+    applied together: those in `knobs`, then `loras`, then the adopted version of the editor.
+
     Raises: BadInput, NotFound.
     """
     taken("seeds", seeds, _Seeds)
@@ -79,7 +83,7 @@ def plan(
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
     EditParams.demand_no_words(knobs or {}, "each row of a plan")
-    spec.worded(EditParams, "", **(knobs or {}))  # whatever comes of the plan, what was asked is checked
+    spec.worded(EditParams, "", **(knobs or {}))  # raises for invalid parameters, even if the plan has no rows
     chosen = _sources(store, sources)
     wording = vocabulary(spec.wording)
     edits = wording.edit_tasks()
@@ -105,7 +109,7 @@ def plan(
 
 
 def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
-    """Count, time, disk and memory of any rows. Raises: NotFound, BadInput."""
+    """Returns a plan of the given rows with their count, time, disk and memory. Raises: NotFound, BadInput."""
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
     walked = sum(timing.edited(desk.workplace, spec.name, EditParams.from_json(row.params)) for row in rows)
@@ -121,9 +125,9 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
 
 
 def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
-    """Queue rows of a plan, as they came or changed; the adopted editor version of this model draws them.
+    """Queues the rows of a plan, unchanged or edited; they are drawn with the model's adopted editor version.
 
-    Raises: BadInput without rows, for one that cannot be done, or a model that edits nothing; NotFound; ModelMissing;
+    Raises: BadInput without rows, for an invalid row, or a model that edits nothing; NotFound; ModelMissing;
     LoraMismatch for a LoRA that does not fit.
     """
     if not rows:
@@ -142,9 +146,10 @@ def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: s
 
 
 def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> None:
-    """Refuse edits that wait in the queue or are being made already: asked for twice, they would be made twice.
+    """Refuses edits that are queued or running already.
 
-    For whoever may have clicked twice; a script that means it may submit the same again. Raises: BadInput, NotFound.
+    The page calls this, because a user may click twice; a script may queue the same edits again. Raises: BadInput,
+    NotFound.
     """
     name = model or desk.store.character.editor
     waiting = {
@@ -161,7 +166,10 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
 
 
 def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
-    """A row that can be done. Raises: BadInput, and NotFound for its picture, that name its place."""
+    """Returns the row after checking its fields, its picture and its parameters.
+
+    Raises: BadInput, and NotFound for its picture; both errors begin with `place`.
+    """
     for name, kind in _ROW.items():
         taken(f"{place}.{name}", getattr(row, name), kind)
     try:
@@ -174,9 +182,9 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
 
 
 def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Job:
-    """Do one result's edit again with a new seed, or with whatever else is changed.
+    """Queues one result's edit again with the changed parameters, or with the next seed where nothing changes.
 
-    Raises: NotFound; BadInput for a picture that no edit made, or a knob that the editor does not have.
+    Raises: NotFound; BadInput for a picture that was not made by an edit, or a parameter that the editor does not have.
     """
     store = desk.store
     image = store.images.get(image_id)
@@ -190,11 +198,11 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Jo
     return submit(desk, [row], model=image.model)
 
 
-# ── doing it ────────────────────────────────────────────────────────────────────────────────────
+# ── running the job ───────────────────────────────────────────────────────────────────────────────
 
 
 def run(ctx: Context) -> None:
-    """Do the edits that have no result yet; each is scored, then kept as pending with all that made it."""
+    """Makes the edits that have no result yet; each result is scored, then saved as pending with its parameters."""
     asked = EnrichPayload.of(ctx.job)
     rows = asked.rows
     done = _done(ctx, rows)
@@ -223,8 +231,10 @@ def run(ctx: Context) -> None:
 def _items(
     ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[str, Crop]
 ) -> tuple[list[int], list[EditItem]]:
-    """Those rows of `left` whose source can be opened, and their edits: each source's crop opened once, the job's
-    editor version on top of the row's own stack. Raises: BadInput where none can.
+    """Returns those rows of `left` whose source can be opened, and their edits.
+
+    Each source is opened once and cut to its crop; the job's editor version is added after the row's own LoRAs. Raises:
+    BadInput where no source can be opened.
     """
     version = EnrichPayload.of(ctx.job).version
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
@@ -250,7 +260,7 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
     parent = ctx.store.images.get(row.source)
     tags = {**parent.tags, **row.asked}
     character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
-    # The record keeps the parameters as they were asked: the version's id stands for its adapter's file.
+    # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
     return ctx.save(
         result,
         kind=Kind.ENRICHED,
@@ -267,7 +277,10 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
 
 
 def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
-    """Rows that this job has a saved result of, so that a resumed job goes on where it was killed."""
+    """Returns the rows of which this job has saved a result, as row index -> picture id.
+
+    A resumed job skips these rows.
+    """
     saved = {_fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
     found: dict[int, str] = {}
     for index, row in enumerate(rows):
@@ -281,11 +294,14 @@ def _fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
     return source, repr(EditParams.kept(params))
 
 
-# ── planning it ─────────────────────────────────────────────────────────────────────────────────
+# ── planning edits ────────────────────────────────────────────────────────────────────────────────
 
 
 def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
-    """The pictures to edit: those chosen, or all originals that nobody rejected, starred ones first."""
+    """Returns the pictures to edit: the chosen ones, or all originals that are undecided or approved, starred first.
+
+    Raises: BadInput without one, NotFound.
+    """
     if ids is not None:
         chosen = [store.images.get(image) for image in dict.fromkeys(ids)]
     else:
@@ -297,13 +313,13 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
 
 
 def asked(store: Store) -> set[tuple[str, str]]:
-    """Which words were said of which picture, whatever came of it."""
+    """Returns the pairs (source id, instruction) of all edits made so far, whatever their verdict."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
 
 
 def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
-    """One row with a seed that was never used for the same edit of the same picture."""
+    """Returns a plan row whose seed was never used for the same edit of the same picture; adds the row to `taken`."""
     words = ask.edit.words
     params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
     while _fingerprint(ask.source, params.to_json()) in taken:
@@ -313,20 +329,23 @@ def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken
 
 
 def adopted(store: Store, model: str) -> Version | None:
-    """The version of this editor that draws the next edits; None while it is the bare one."""
+    """Returns the adopted editor version if it belongs to the model; None where the model draws without one."""
     version = store.adopted(Role.EDITOR)
     return version if version is not None and version.model == model else None
 
 
 def _picture_bytes(store: Store, spec: ModelSpec) -> int:
-    """A result's size on the disk: as earlier ones were, else an estimate from the model's picture size."""
+    """Returns the expected bytes of a result: the mean of the last 20 edits on the disk.
+
+    Where there are none it is estimated from the model's picture size.
+    """
     files = (store.folder / image.file for image in store.select(Kind.ENRICHED)[-20:])
     sizes = [file.stat().st_size for file in files if file.is_file()]
     return round(sum(sizes) / len(sizes)) if sizes else round(spec.size[0] * spec.size[1] * 3 * _PNG_SHARE)
 
 
 def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
-    """Whether the editor would fit on the card; a model that is not on this machine does not."""
+    """Returns whether the edits fit into memory; a model that is not on this machine does not fit."""
     try:
         return workplace.gpu.check(_plan_of(workplace, spec, rows), key=f"enrich|{spec.name}")
     except UserError as error:
@@ -334,7 +353,7 @@ def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
 
 
 def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:
-    """What edits will ask of the card. Raises: ModelMissing, NotFound, and BadInput for what cannot be edited."""
+    """Returns the memory plan of the edits. Raises: ModelMissing, NotFound, BadInput for invalid parameters."""
     editor: Editor = workplace.engine(spec.name)
     blank = Image.new("RGB", spec.size)
     params = [EditParams.from_json(row.params) for row in rows]

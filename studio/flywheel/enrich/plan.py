@@ -1,6 +1,6 @@
-"""Which edits to ask for: what fills the empty cells of the coverage grid, then what varies the rest; or a given aim.
+"""Chooses which edits to request: those that fill empty cells of the coverage grid, then variety; or those of an aim.
 
-What was asked of a picture before comes last, and with another seed.
+An edit that was requested of the same picture before is chosen last, and is given another seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "s
 
 @dataclass(frozen=True)
 class Ask:
-    """One edit of one picture."""
+    """One edit of one source picture, by the picture's id."""
 
     source: str
     edit: EditTask
@@ -29,14 +29,20 @@ class Ask:
 
 @dataclass
 class Round:
-    """The good sources, taken in turn, so that no original weighs more than another; `asked` are (source, words)."""
+    """Distributes edits over the source pictures, so that no original is used more often than another.
+
+    `asked` holds the pairs (source id, instruction) that were requested before.
+    """
 
     sources: Sequence[ImageRecord]
     asked: Collection[tuple[str, str]] = ()
     _used: Counter[str] = field(default_factory=Counter)
 
     def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
-        """An edit of the least used of some sources, of one that was not asked for it before where there is one."""
+        """Returns the edit of the least used candidate; None without candidates.
+
+        A candidate of which this edit was not requested before is preferred.
+        """
 
         def worn(image: ImageRecord) -> tuple[bool, int]:
             return (image.id, edit.words) in self.asked, self._used[image.id]
@@ -57,9 +63,11 @@ def asks(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """At most `limit` edits of these sources, none of them twice, nor `asked` (source, words) while others are left.
+    """Returns at most `limit` edits of the sources, each pair of source and instruction at most once.
 
-    `existing` is whatever counts towards coverage, pending results included.
+    With `fill_gaps` the edits that fill empty coverage cells come first. Edits for variety follow; those of them that
+    were requested before, the pairs (source id, instruction) in `asked`, come last. `existing` are all pictures that
+    count towards coverage, pending results included.
     """
     turn = Round(sources, asked)
     gaps = list(_gap_asks(turn, existing, edits, wording)) if fill_gaps else []
@@ -74,9 +82,10 @@ def aimed(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """At most `limit` edits, each of which leads to one of the aims: the aims in turn, the nearest sources first.
+    """Returns at most `limit` edits, each of which brings a source to one of the aims.
 
-    An aim is the tags that a cell of the model card asks for. What was `asked` (source, words) before comes last.
+    An aim is the tags that a cell of the model card requests. The aims alternate; for each aim, the source that differs
+    least comes first. Edits that were requested before, the pairs (source id, instruction) in `asked`, come last.
     """
     columns = [_ways([*sources[at:], *sources[:at]], aim, edits, wording) for at, aim in enumerate(aims)]
     found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
@@ -84,7 +93,10 @@ def aimed(
 
 
 def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], wording: Vocabulary) -> list[Ask]:
-    """Every source that one or two edits take to an aim, the nearest first."""
+    """Returns an edit for each source that one or two edit tasks bring to the aim.
+
+    Sources that need one task come first, and among equals those whose head has to turn least.
+    """
     ways = [(source, needed) for source in sources if (needed := _needed(source, aim, edits))]
     ways.sort(key=lambda way: (len(way[1]), _turned(way[0], aim.get("angle", ""))))
     return [
@@ -93,9 +105,10 @@ def _ways(sources: Iterable[ImageRecord], aim: Tags, edits: Sequence[EditTask], 
 
 
 def _needed(source: ImageRecord, aim: Tags, edits: Sequence[EditTask]) -> list[EditTask]:
-    """The edits between a picture and an aim; none where it is there, or where two don't do.
+    """Returns the edit tasks that bring a source's tags to the aim.
 
-    How much of somebody is seen comes with a pose.
+    Returns none where the source shows the aim already, or where two tasks do not suffice. Framing is not compared,
+    because the edit of a pose sets it.
     """
     apart = [(name, value) for name, value in aim.items() if name != "framing" and source.tags.get(name) != value]
     needed = [edit for name, value in apart for edit in edits if edit.expects.get(name) == value]
@@ -119,7 +132,10 @@ def _gap_asks(
 
 
 def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, wording: Vocabulary) -> Ask | None:
-    """One edit where a source is one step away from the cell, two in one instruction where none is."""
+    """Returns an edit that fills the cell of an angle and an expression; None where none can.
+
+    The edit sets one of the two where a source shows the other already, and both in one instruction otherwise.
+    """
     if angle is not None:
         alike = [s for s in turn.sources if expression and s.tags.get("expression") == expression.value]
         nearest = min((_turned(s, angle.value) for s in alike), default=0)
@@ -134,14 +150,18 @@ def _cell_ask(turn: Round, angle: EditTask | None, expression: EditTask | None, 
 
 
 def _turned(source: ImageRecord, angle: str) -> int:
-    """How far a head has to turn, in steps of the five angles; an unknown one is far."""
+    """Returns by how many of the five angles, from left to right, a head turns; 5 for an unknown angle."""
     now = source.tags.get("angle", "")
     around = ANGLES_LEFT_TO_RIGHT
     return abs(around.index(now) - around.index(angle)) if {now, angle} <= set(ANGLES) else len(ANGLES)
 
 
 def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
-    """Tasks in turn, the values of each in turn, each on the least used source that does not show it yet."""
+    """Yields edits for variety, task by task in turn, and the values of each task in turn.
+
+    Each edit uses the least used source that does not show its value yet. `again` chooses the edits that were requested
+    before; without it only new ones are chosen.
+    """
     by_task = {task: [edit for edit in edits if edit.task == task] for task in VARIETY}
     columns = [_spread(turn, of_task, again) for of_task in by_task.values() if of_task]
     for row in zip_longest(*columns):
@@ -149,7 +169,10 @@ def _variety_asks(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterab
 
 
 def _spread(turn: Round, edits: Sequence[EditTask], again: bool) -> Iterable[Ask]:
-    """Every edit on every source that was asked for it before, or was not; both in turn."""
+    """Yields each edit for each source that does not show its value yet, edits and sources in turn.
+
+    With `again` it yields only pairs that were requested before, without it only new ones.
+    """
     possible = (
         (source, edit)
         for edit in edits
@@ -176,5 +199,5 @@ def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:
 
 
 def seed_of(source: str, words: str, number: int) -> int:
-    """A seed that differs from edit to edit and is the same in every plan."""
+    """Returns a seed that depends on the edit and on `number`, the plan's round, and is the same in every plan."""
     return (zlib.crc32(f"{source} {words}".encode()) + number) % (1 << 31)

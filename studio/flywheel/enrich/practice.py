@@ -1,4 +1,4 @@
-"""What the editor is weak at, by what reviewers said of its edits, and more of just that: lessons count most there."""
+"""Finds the tasks at which the editor fails, by reviewers' verdicts, and plans more edits of just these tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EDITS = 24
 
 @dataclass(frozen=True)
 class Standing:
-    """How many of a task's edits reviewers took as they came."""
+    """The review results of one task: how many of its edits were reviewed, and how many of these were accepted."""
 
     task: str
     accepted: int
@@ -27,12 +27,15 @@ class Standing:
 
     @property
     def refused(self) -> float:
-        """The share that was not taken."""
+        """Returns the share of the reviewed edits that was not accepted, 0…1."""
         return 1 - self.accepted / self.reviewed
 
 
 def standings(desk: Desk) -> list[Standing]:
-    """Every reviewed task, the weakest first: of the editor in use, and while nothing of it was reviewed, of any."""
+    """Returns the standing of each reviewed task, the largest share of refused edits first.
+
+    Only edits by the editor version in use are included; edits by all versions where none of its edits was reviewed.
+    """
     store = desk.store
     spec = desk.workplace.registry.spec(store.character.editor)
     seen = [image for image in store.select(Kind.ENRICHED) if image.asked and image.state is not Verdict.PENDING]
@@ -51,9 +54,10 @@ def standings(desk: Desk) -> list[Standing]:
 
 
 def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
-    """Edits of the tasks that were refused, each as often as it was refused, never asked for before. Starts nothing.
+    """Plans edits of the tasks that had edits refused, in proportion to each task's refused share; starts no job.
 
-    Raises: BadInput where nothing was refused, NotFound.
+    Edits that were requested before are planned only after all others. Raises: BadInput where no edit was refused or
+    `limit` is out of range, NotFound.
     """
     taken("limit", limit, Many)
     weak = [each for each in standings(desk) if each.refused]

@@ -1,1 +1,1 @@
-"""LoRAs and datasets leave in the forms that other programs read."""
+"""The use cases that write LoRAs and datasets in the formats of other programs."""

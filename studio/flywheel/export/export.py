@@ -1,4 +1,4 @@
-"""What a character owns as others want it: pictures for other trainers, a version for the Hugging Face hub."""
+"""Exports a character's data: pictures for other trainers, and versions for other tools and the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 HUB = "hub"
-FORMS = ("diffusers", "kohya", "comfyui", HUB)  # of a LoRA's file
+FORMS = ("diffusers", "kohya", "comfyui", HUB)  # formats of a LoRA's file
 _WEIGHTS = "pytorch_lora_weights.safetensors"  # the name that diffusers looks for
 _SHOWN = 4
 _UNPRINTABLE = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _APACHE = "Apache-2.0"
-_LOADED = ("loras",)  # knobs that the published LoRA stands for
+_LOADED = ("loras",)  # parameters that the published LoRA replaces
 
 
-_SOURCES = {"assets": "assets/{place}", "folder": "{name}"}  # what a row's source is called elsewhere, by its scheme
+_SOURCES = {"assets": "assets/{place}", "folder": "{name}"}  # scheme of a row's source -> its name in the code
 
 
 @dataclass(frozen=True)
 class _Face:
-    """How the versions of a role are presented: all that a card of one says otherwise than a card of the other."""
+    """The texts and values in which the model card of a version depends on its role."""
 
-    task: str  # by the hub's names
-    params: type[GenerateParams] | type[EditParams]  # what a preview was drawn with
-    instance: str  # what to say for the trained subject; "" where there is none
+    task: str  # the hub's name of the task
+    params: type[GenerateParams] | type[EditParams]  # the class of a preview's parameters
+    instance: str  # the prompt for the trained subject; "" where there is none
     title: str
     about: str
-    imports: str  # lines of the code
-    given: str  # arguments of the pipeline beside its knobs; `picture` is a file to start from
+    imports: str  # further import lines of the code
+    given: str  # the pipeline's arguments beside its parameters; `picture` is the file to edit
     saved: str
 
 
@@ -85,10 +85,11 @@ _FACES = {
 
 
 def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]) -> Path:
-    """A zip of pictures, captions, masks and the trainer's own description of them; whole or not there.
+    """Writes a zip of pictures, captions, masks and the trainer's description files, and returns its path.
 
-    Where one picture has a mask all have, white for all of it: some trainers refuse a folder in which one is missing.
-    Raises: BadInput for an unknown layout, an empty dataset, or edits in a layout that has no place for references.
+    The zip replaces an older one only once it is complete. Where one picture has a mask, all get one, an entirely white
+    one if need be, because some trainers refuse a folder with a missing mask. Raises: BadInput for an unknown layout,
+    an empty dataset, or edits in a layout without a place for references.
     """
     if layout not in LAYOUTS:
         raise BadInput(f"There is no layout named {layout}.", f"Known: {', '.join(LAYOUTS)}.")
@@ -110,20 +111,20 @@ def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]
 
 
 def export_version(desk: Desk, version_id: str, form: str) -> Path:
-    """A version's LoRA in another tool's form, or as a whole repository for the hub.
+    """Writes a version's LoRA in the format of another tool, or as a repository for the hub, and returns its path.
 
-    Raises: NotFound, BadInput for an unknown form, LoraMismatch.
+    Raises: NotFound, BadInput for an unknown format, LoraMismatch.
     """
-    if form not in FORMS:  # before the engine says so, which takes seconds to load
+    if form not in FORMS:  # checked here, because the engine that also checks it takes seconds to load
         raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
     write = export_hub if form == HUB else partial(runs.export, form=form)
     return write(desk, version_id)
 
 
 def export_hub(desk: Desk, version_id: str) -> Path:
-    """A zip to upload as a Hugging Face repository: LoRA, model card, previews with their prompts; whole or not there.
+    """Writes a zip to upload as a Hugging Face repository: LoRA, model card, previews with prompts. Returns its path.
 
-    Raises: NotFound, LoraMismatch.
+    The zip replaces an older one only once it is complete. Raises: NotFound, LoraMismatch.
     """
     store = desk.store
     version = store.versions.get(version_id)
@@ -140,21 +141,27 @@ def export_hub(desk: Desk, version_id: str) -> Path:
 
 @contextmanager
 def _archive(target: Path) -> Iterator[zipfile.ZipFile]:
-    """A zip of one's own that takes its place once it is whole, however many write it. Raises: UserError."""
+    """Opens a new zip that replaces the target once it is complete; several writers may write at once.
+
+    Raises: UserError.
+    """
     with written_aside(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-        yield archive  # pictures are compressed already
+        yield archive  # not compressed, because the pictures are compressed already
 
 
 @dataclass(frozen=True)
 class _Shown:
-    """The previews that stand for a version, and after how many steps they were drawn; 0 where there are none."""
+    """The previews that represent a version, and the step after which they were drawn; 0 without previews."""
 
     step: int
     pictures: tuple[ImageRecord, ...]
 
 
 def _previews(desk: Desk, version: Version) -> _Shown:
-    """Those of the step that was kept, or the nearest earlier ones; those of step 0 show no LoRA at all."""
+    """Returns the previews of the version's last step, or of the nearest earlier step that has some.
+
+    Previews of step 0 are left out, because they were drawn without a trained LoRA.
+    """
     kept = version.checkpoints[-1].step if version.checkpoints else version.metrics.steps or 0
     samples = runs.progress(desk.workplace, version.job).samples
     step = max((each.step for each in samples if 0 < each.step <= kept), default=0)
@@ -167,9 +174,9 @@ def _words(role: Role, preview: ImageRecord) -> str:
 
 
 def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
-    """The hub's card: its YAML header, whose values are written as JSON, then words for people.
+    """Returns the hub's model card: its YAML header, with values written as JSON, then the text.
 
-    Source: huggingface/hub-docs modelcard.md, and diffusers' own LoRA scripts.
+    Sources: huggingface/hub-docs modelcard.md, and the LoRA scripts of diffusers.
     """
     spec, character, face = desk.workplace.registry.spec(version.model), desk.store.character, _FACES[version.role]
     images = [f"images/{number}{desk.store.path(each.id).suffix}" for number, each in enumerate(shown.pictures)]
@@ -203,12 +210,12 @@ def _model_card(desk: Desk, version: Version, shown: _Shown) -> str:
 
 
 def _yaml(value: Any) -> str:
-    """A value as JSON that is YAML, too: what YAML takes for no printable character is written by its number."""
+    """Returns a value as JSON that is valid YAML: characters that YAML calls unprintable are escaped."""
     return _UNPRINTABLE.sub(lambda each: f"\\u{ord(each[0]):04x}", json.dumps(value, ensure_ascii=False))
 
 
 def _header(spec: ModelSpec, role: Role, instance: str, widget: Sequence[tuple[str, str]]) -> Mapping[str, object]:
-    """What the hub's search and gallery read."""
+    """Returns the values of the model card's header, which the hub's search and gallery read."""
     licence = re.sub(r"[^a-z0-9]+", "-", spec.licence.lower()).strip("-")
     of_the_hub = ":" not in spec.source
     link = {"license_link": f"https://huggingface.co/{spec.source}/blob/main/LICENSE.md"} if of_the_hub else {}
@@ -234,10 +241,10 @@ def _figures(version: Version) -> str:
 
 
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
-    """Return Python that uses the LoRA as it is published, to be run in its folder, with every knob of a preview.
+    """Returns Python code that uses the published LoRA with every parameter of a preview; it runs in the LoRA's folder.
 
-    `drawn`: a preview's parameters, or none; `said`: what to say then; `picture`: what an editor is shown. A knob that
-    diffusers' pipelines do not take is named in a comment where it was used.
+    `drawn` are a preview's parameters, empty without one; `said` is the prompt to use then; `picture` is the file that
+    an editor starts from. A parameter that diffusers' pipelines do not take is named in a comment where it was used.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)
@@ -263,12 +270,12 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
 
 
 def _python(value: object) -> str:
-    """Return a value as Python and JSON both write it; true and false as Python does."""
+    """Returns a value as a Python literal: JSON with Python's True and False."""
     return repr(value) if isinstance(value, bool) else json.dumps(value, ensure_ascii=False)
 
 
 def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entries: Sequence[Entry]) -> list[Folder]:
-    """Each entry's picture, words and references under one stem; the folders that they went to, in order."""
+    """Writes each entry's picture, caption, mask and references under one stem; returns their folders, in order."""
     folders: dict[int, Folder] = {}
     masked = any(entry.mask for entry in entries)
     for number, entry in enumerate(entries, 1):
@@ -287,9 +294,9 @@ def _write_pictures(archive: zipfile.ZipFile, store: Store, form: Layout, entrie
 
 
 def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entry: Entry, picture: str) -> list[str]:
-    """All that an edit starts from, where the trainer looks for it; their folders.
+    """Writes all references of an edit to the places where the trainer reads them; returns their folders.
 
-    The first is the part that was edited, cut as its picture is.
+    The first reference is cut to the part that was edited, then by the crop of the result.
     """
     images, where = entry.references, form.references
     folder, _, stem = picture.rpartition("/")
@@ -301,7 +308,7 @@ def _write_references(archive: zipfile.ZipFile, store: Store, form: Layout, entr
 
 
 def _mask_of(store: Store, entry: Entry, crop: Crop) -> Image.Image:
-    """What of the part that is trained counts, in grey."""
+    """Returns the entry's mask in grey, cut to its crop; entirely white where the entry has none."""
     if entry.mask:
         return cut(to_grey(open_picture(store.file(entry.mask))), crop)
     image = store.images.get(entry.image)
@@ -309,10 +316,10 @@ def _mask_of(store: Store, entry: Entry, crop: Crop) -> Image.Image:
 
 
 def _put(archive: zipfile.ZipFile, store: Store, image: str, crops: Sequence[Crop], stem: str) -> None:
-    """A picture as it is trained here: a PNG of the part that counts, as no other trainer knows crops.
+    """Writes a picture as the studio trains it: cut to its crop, as a PNG, because other trainers know no crops.
 
-    A whole one keeps its bytes where every trainer reads them as we do; many know neither EXIF, nor profiles, nor what
-    lies under transparency.
+    A picture without a crop keeps its bytes where every trainer decodes them to the same pixels. Many ignore EXIF
+    orientation and colour profiles, or show the pixels under transparency.
     """
     file = store.path(image)
     data = as_it_leaves(file)

@@ -1,4 +1,4 @@
-"""How other trainers want their pictures: folders, words, masks, and the files that describe them."""
+"""The layouts of datasets that other trainers read: folders, captions, masks, and the files that describe them."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave 
 
 @dataclass(frozen=True)
 class Folder:
-    """Pictures that are seen equally often: where they lie, what they were made from, and what of them counts."""
+    """A folder of pictures with equal repeats: its name, its folders of references, and its folder of masks."""
 
     name: str
-    references: tuple[str, ...]  # one folder for each place in the order that a model is shown them; () for none
+    references: tuple[str, ...]  # the folder of the first references, of the second ones, ...; () without references
     repeats: int
-    masks: str = ""  # "" where there are none
+    masks: str = ""  # the folder of the masks; "" without masks
 
 
 @dataclass(frozen=True)
 class Layout:
-    """One trainer's way: its folders' names from (repeats, trigger), and the files that describe them.
+    """The layout of one trainer's datasets.
 
-    `references`: where a picture's reference lies, without its ending, from (folder, stem, which of them, how many).
+    `folder` returns a folder's name from (repeats, trigger). `describe` returns the description files' texts by name.
+    `references` returns the path of a reference picture, without its suffix, from (folder, stem, index, count).
     """
 
     folder: Callable[[int, str], str]
-    describe: Callable[[Sequence[Folder], TrainParams], Mapping[str, str]]  # folders, knobs -> file name -> text
-    references: Callable[[str, str, int, int], str] | None = None  # None where it learns no edits
-    mask: str = "masks/{folder}/{stem}.png"  # outside the folder, where some trainers learn every picture they find
+    describe: Callable[[Sequence[Folder], TrainParams], Mapping[str, str]]  # folders, parameters -> file name -> text
+    references: Callable[[str, str, int, int], str] | None = None  # None where the trainer learns no edits
+    mask: str = "masks/{folder}/{stem}.png"  # beside the folder, because some trainers learn every picture in it
 
 
 def _ai_toolkit(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
-    # JSON is YAML; the block goes under `process: datasets:` of a job's config.
+    # JSON is valid YAML; the user puts the blocks under `process: datasets:` of a job's config.
     blocks = [
         {
             "folder_path": folder.name,
@@ -77,7 +78,7 @@ def _musubi(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
 
 
 def _kohya(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
-    """The folders' names say all but the masks."""
+    """Returns a dataset.toml where there are masks; without masks the folders' names hold all that kohya needs."""
     if not _masked(folders):
         return {}
     subsets = [
@@ -90,7 +91,11 @@ def _kohya(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
 
 
 def _onetrainer(folders: Sequence[Folder], params: TrainParams) -> dict[str, str]:
-    """Its concepts; it mirrors pictures unless told not to, and takes masks when its masked training is on."""
+    """Returns OneTrainer's concepts.json.
+
+    It sets `enable_random_flip`, because OneTrainer mirrors pictures by default. OneTrainer uses the masks where its
+    masked training is on.
+    """
     concepts = [
         {
             "name": folder.name,
@@ -110,17 +115,17 @@ def _masked(folders: Sequence[Folder]) -> bool:
 
 
 def _one_or_many(names: Sequence[str]) -> str | list[str]:
-    """A name alone stays one: what older configs say, and older trainers read."""
+    """Returns a single name as a string, which older trainers require, and several names as a list."""
     return names[0] if len(names) == 1 else list(names)
 
 
 def _folder_each(folder: str, stem: str, index: int, count: int) -> str:
-    """All first references in one folder, all second ones in the next, under the picture's own name."""
+    """Returns the path of a reference in a layout with one folder for all first references, one for all second ones."""
     return f"{folder}-control{f'-{index + 1}' if index else ''}/{stem}"
 
 
 def _numbered(folder: str, stem: str, index: int, count: int) -> str:
-    """All in one folder; where a picture has several, they are numbered after its name."""
+    """Returns the path of a reference in a layout with one folder for all; several of one picture are numbered."""
     return f"{folder}-control/{stem}{f'_{index}' if count > 1 else ''}"
 
 
@@ -133,16 +138,16 @@ def _kohya_name(repeats: int, trigger: str) -> str:
 
 
 def plain_name(words: str) -> str:
-    """Words as a part of a file's name on every system: letters, digits, _ and - alone, and not many of them.
+    """Returns words as a part of a file name that is valid on every system: at most 60 letters, digits, _ and -.
 
-    What it is put behind or before keeps it from being a name that Windows has for itself, such as con.
+    The caller adds a prefix or suffix, so that the whole is no name that Windows reserves, such as con.
     """
     return re.sub(r"[^\w-]+", "_", words)[:_LONGEST_NAME].strip("_") or "character"
 
 
 # Sources: ostris/ai-toolkit toolkit/config_modules.py (DatasetConfig: control_path is a folder or a list of them) and
 # dataloader_mixins.py (MaskFileItemDTOMixin, ControlFileItemDTOMixin); kohya-ss/musubi-tuner docs/dataset_config.md
-# (several control images of image1.jpg are image1_0.png, image1_1.png), which knows no masks; kohya-ss/sd-scripts docs
+# (several control images of image1.jpg are image1_0.png, image1_1.png), which has no masks; kohya-ss/sd-scripts docs
 # (DreamBooth folders: repeats_name) and docs/masked_loss_README.md; Nerogar/OneTrainer
 # modules/util/config/ConceptConfig.py and modules/dataLoader/mixin/DataLoaderText2ImageMixin.py (-masklabel).
 LAYOUTS: Mapping[str, Layout] = {

@@ -1,1 +1,1 @@
-"""Corrections become an editor LoRA version."""
+"""The use cases that train a LoRA version of the editor on approved and corrected edits."""

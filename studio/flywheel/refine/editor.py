@@ -1,4 +1,4 @@
-"""Flywheel 2: what reviews taught becomes a LoRA of the editor, tried on edits that it never saw."""
+"""Flywheel 2: trains a LoRA of the editor on reviewed edits, and compares it on edits held out from the training."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _SIDES = ("before", "after")
 
 @dataclass(frozen=True)
 class Lessons:
-    """The triplets of a character, by what they are for."""
+    """The triplets of a character: golden (corrected by hand), positive (approved), and held out from training."""
 
     golden: tuple[Triplet, ...]
     positive: tuple[Triplet, ...]
@@ -47,17 +47,17 @@ class Lessons:
 
     @property
     def learned(self) -> tuple[Triplet, ...]:
-        """What the editor is trained on."""
+        """Returns the triplets that the editor is trained on."""
         return (*self.golden, *self.positive)
 
 
 def triplets(desk: Desk) -> list[Triplet]:
-    """Every (source, words, result) that reviews have taught, oldest first."""
+    """Returns all triplets (source, instruction, result) that reviews have made, oldest first."""
     return desk.store.triplets.all()
 
 
 def lessons(desk: Desk) -> Lessons:
-    """The same, sorted into what is learned and what is kept aside for the before/after."""
+    """Returns all triplets, divided into those that are learned and those held out for the comparison."""
     known = triplets(desk)
     return Lessons(
         golden=tuple(t for t in known if t.golden and not t.held_out),
@@ -67,9 +67,9 @@ def lessons(desk: Desk) -> Lessons:
 
 
 def dataset(desk: Desk) -> list[Entry]:
-    """What an editor is trained on: the edit's own words, its source as reference, golden ones thrice.
+    """Returns the entries of an editor's training: instruction as caption, result as image, source as reference.
 
-    An edit of which a file cannot be read is left out; the pre-flight names it.
+    Golden triplets repeat 3 times. A triplet of which a file cannot be read is left out; the pre-flight names it.
     """
     store = desk.store
     entries = []
@@ -92,7 +92,10 @@ def dataset(desk: Desk) -> list[Entry]:
 
 
 def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
-    """Memory, disk, time, lessons, and what they are measured by, each with its remedy."""
+    """Returns the pre-flight of an editor's training: memory, disk, time, lessons, and the edits that measure it.
+
+    Each failed check has its remedy. Raises: NotFound for an unknown model.
+    """
     name = model or desk.store.character.editor
     settled = params or desk.workplace.registry.spec(name).params(TrainParams)
     store, entries = desk.store, dataset(desk)
@@ -107,10 +110,10 @@ def submit(
     model: str | None = None,
     key: str = "",
 ) -> Job:
-    """Freeze the triplets and queue the editor's training.
+    """Freezes the triplets and queues the editor's training.
 
-    Raises: BadInput without triplets, for knobs that no training can have and for a model that edits nothing; NotFound
-    for an unknown model or a picture that is gone; ModelMissing.
+    Raises: BadInput without triplets, for parameters that no training can have or a model that edits nothing; NotFound
+    for an unknown model or a missing picture; ModelMissing.
     """
     store = desk.store
     name = model or store.character.editor
@@ -123,7 +126,7 @@ def submit(
     if not entries:
         raise BadInput("There is no edit to learn from yet.", "Approve or correct enriched pictures in Review first.")
     frozen = store.freeze(Role.EDITOR, entries)
-    run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
+    run_folder.train_items(store, frozen)  # raises for missing files before the job is queued
     held_out = _held_out(desk)
     previews = _previews(desk, name, held_out)
     desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews)))
@@ -140,11 +143,14 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Train; then redo the held-out edits with the base and with the new LoRA, and store how they compare."""
+    """Trains, redoes the held-out edits without and with the new LoRA, and stores the comparison in the version.
+
+    A held-out edit whose source has become unreadable since the job was queued is left out, and a job event reports it.
+    """
     asked = TrainPayload.of(ctx.job)
     version = runs.follow(ctx, _previews(ctx.desk, asked.model, asked.held_out or ()))
     if ctx.job.artifacts.version not in (None, version.id):
-        ctx.keep(after=())  # an extended training: what its earlier version made says nothing of this one
+        ctx.keep(after=())  # an extended training: these pictures are by its earlier version
     ctx.keep(version=version.id)
     for each in asked.held_out or ():
         if trouble := ctx.store.trouble(each.source):
@@ -158,29 +164,36 @@ def run(ctx: Context) -> None:
 
 
 def _previews(desk: Desk, model: str, held_out: Sequence[Triplet]) -> list[EditItem]:
-    """The first of the held-out edits with the model's own knobs: a training has no adapter for a draft's few steps."""
+    """Returns the first two held-out edits as previews, with the model's default parameters.
+
+    A preview uses no LoRA but the one in training, so the parameters of an edit drawn with a few-step LoRA would not
+    fit.
+    """
     store, spec = desk.store, desk.workplace.registry.spec(model)
     shown = _there(store, held_out[:_PREVIEWS])
     return [EditItem(_edited(store, each), _with_own_knobs(spec, each)) for each in shown]
 
 
 def _there(store: Store, held_out: Sequence[Triplet]) -> list[Triplet]:
-    """Those whose source can be read."""
+    """Returns the triplets whose source can be read."""
     return [each for each in held_out if store.trouble(each.source) is None]
 
 
 def _held_out(desk: Desk) -> list[Triplet]:
-    """The edits kept aside that a training is measured by."""
+    """Returns at most 12 held-out triplets whose source can be read, which a training is measured by."""
     return _there(desk.store, lessons(desk).held_out)[:HELD_OUT]
 
 
 def adopt(desk: Desk, version_id: str) -> Version:
-    """Let this version make the next enrichments. Raises: NotFound, BadInput."""
+    """Makes this version draw the next edits. Raises: NotFound, BadInput for a version of the character."""
     return desk.store.adopt(_editor_version(desk, version_id).id)
 
 
 def roll_back(desk: Desk, version_id: str) -> Version:
-    """Go back to what was used before this version. Raises: NotFound, BadInput."""
+    """Puts back into use the version that was used before this one.
+
+    Raises: NotFound, BadInput for a version of the character.
+    """
     return desk.store.adopt(_editor_version(desk, version_id).id, on=False)
 
 
@@ -192,13 +205,16 @@ def _editor_version(desk: Desk, version_id: str) -> Version:
 
 
 def _with_own_knobs(spec: ModelSpec, triplet: Triplet) -> EditParams:
-    """The same words and seed, all else as the model wants it."""
+    """Returns the triplet's instruction and seed with the model's defaults for all other parameters."""
     asked = EditParams.kept(triplet.params)
     return spec.worded(EditParams, asked.headline(), seed=asked.seed)
 
 
 def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> EditItem:
-    """The edit as it was asked for, with a version's adapter or with none; another model's knobs mean nothing here."""
+    """Returns a held-out edit with its own parameters and, for a non-empty `version`, with that version's adapter.
+
+    An edit made by another model takes this model's default parameters. All other LoRAs are removed.
+    """
     loras = (LoraUse(file=str(store.adapter_path(version))),) if version else ()
     asked = EditParams.kept(triplet.params)
     params = asked if store.images.get(triplet.result).model == spec.name else _with_own_knobs(spec, triplet)
@@ -206,7 +222,10 @@ def _redo(store: Store, spec: ModelSpec, triplet: Triplet, version: str) -> Edit
 
 
 def _edited(store: Store, triplet: Triplet) -> Image:
-    """The part of its source that a lesson's edit was made from, however that is cropped by now."""
+    """Returns the part of the source that the triplet's edit was made from.
+
+    A later crop of the source does not change it.
+    """
     return cut(store.open_whole(triplet.source), store.images.get(triplet.result).source_crop)
 
 
@@ -243,7 +262,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
 
 
 def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, list[ImageRecord]]) -> Comparison:
-    """Return who did the edit and kept the person, before and after, pair by pair."""
+    """Returns how the held-out edits came out before and after the training, compared pair by pair."""
     if not held_out:
         return Comparison(note="No edit was held out yet: approve more of them in Review.")
     judge = Judge(ctx)
@@ -269,7 +288,7 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, lis
 
 
 def _figures(before: Side, after: Side) -> Comparison:
-    """Return each side with how many edits were accepted of those that could be judged, and both compared."""
+    """Returns the comparison of two sides, each with the share of accepted edits among those that could be judged."""
     verdicts = [[overall(axes.values()) for axes in side.outcomes] for side in (before, after)]
     rates, pair = [rate(each) for each in verdicts], paired(*verdicts)
     sides = [
@@ -282,9 +301,9 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Return a version with its before and after by the rule of today.
+    """Returns a version with its comparison judged by the current rule.
 
-    An older one counted unknown edits as refused, and passed everybody where originals were wanting.
+    An older comparison counted unknown edits as refused, and passed every identity where there were too few originals.
     """
     edits = version.metrics.edits
     if edits is None or not edits.n or edits.originals is not None:

@@ -1,4 +1,4 @@
-"""What a user should know before an editor's training takes the card: its lessons, and what measures it."""
+"""The pre-flight of an editor's training: the checks of its lessons and of the edits that it is measured by."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def look(
     entries: Sequence[Entry],
     held_out: Sequence[Triplet],
 ) -> preflight.Preflight:
-    """What an editor's training needs; `held_out` are the edits that it is measured by, redone before and after.
+    """Returns the pre-flight of an editor's training, without loading the model.
 
-    Raises: NotFound for an unknown model.
+    `held_out` are the edits that the training is measured by; they are redone before and after it, and the predicted
+    time includes that. Raises: NotFound for an unknown model.
     """
     store = desk.store
     worded = [entry for entry in entries if entry.worded]
@@ -77,7 +78,7 @@ def _lessons(entries: Sequence[Entry], worded: Sequence[Entry]) -> Iterable[Chec
 
 
 def _refused(standings: Sequence[Standing]) -> Check:
-    """Where the editor was never wrong it has nothing to learn."""
+    """Returns the check that some edits were refused; without a refused edit the editor has nothing new to learn."""
     weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
     if not weak:
         hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."

@@ -1,1 +1,1 @@
-"""Approved pictures become a character LoRA version."""
+"""The use cases that train a LoRA version of the character on approved pictures."""

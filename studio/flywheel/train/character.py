@@ -1,4 +1,4 @@
-"""Flywheel 1's third step: pictures that a human approved become a character LoRA version."""
+"""Flywheel 1, step 3: trains a LoRA version of the character on originals and approved pictures."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
-PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns from; none for all
+PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns from; empty: all framings
     "all": frozenset(),
     "head": frozenset({"head", "bust"}),
     "body": frozenset({"full body"}),
@@ -38,18 +38,22 @@ _AFTER_HEAD = Check(
     "Train “Head and expressions” first and adopt its version, or choose one in “Go on from” that fits.",
 )
 _PREVIEW_CELLS = (0, 5, 10, -1)
-SCENES = ("best", "all", "none")  # which of the approved scenes that a version drew teach the next one
-_TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # what an editor made, what a version drew
+SCENES = ("best", "all", "none")  # which approved scenes drawn by a version are learned by the next one
+_TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # made by an editor, drawn by a version
 
 
 def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]:
-    """Originals always, then what a human approved; originals repeat until they are 30 % of what is seen.
+    """Returns the entries of a training: the originals, then the pictures that a human approved.
 
-    A phase takes what its framing shows, and pictures whose framing nobody told; where it shows the whole body, every
-    original stays as an anchor, so that the face is not forgotten. Of the scenes that a version drew, no more teach
-    than there are originals, unless `scenes` says all or none: what is only half right in them would be learned, too.
-    A picture whose file cannot be read is left out; the pre-flight names it.
-    Raises: BadInput for an unknown phase, or another word for `scenes`.
+    The originals repeat until they are at least 30 % of what the training sees. A phase takes the pictures whose
+    framing tag it shows, and those without such a tag; `body` takes every original, so that the face is not forgotten.
+
+    `scenes` limits the pictures that an earlier version drew, because errors in them would be learned, too: `best`
+    takes no more of them than there are originals, first those that a human starred, then those most similar to the
+    originals; `all` and `none` take all and none. A picture whose file cannot be read is left out; the pre-flight names
+    it.
+
+    Raises: BadInput for an unknown phase or an unknown choice of scenes.
     """
     _one_of("phase", phase, tuple(PHASES))
     _one_of("choice of scenes", scenes, SCENES)
@@ -68,10 +72,10 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 
 
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
-    """The version that a training goes on from unless told otherwise: the one in use, or "" where it does not fit.
+    """Returns the id of the version that a training starts from by default: the adopted one, "" where it does not fit.
 
-    So the whole body starts from the chosen head, and a later version keeps what an earlier one could do: trained anew
-    on more pictures in as many steps, it forgets some of it.
+    So the phase of the whole body starts from the adopted head, and a later version keeps what an earlier one learned:
+    trained from nothing on more pictures in as many steps, a version forgets some of it.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -86,7 +90,10 @@ def preflight(
     start: str = "",
     scenes: str = "best",
 ) -> Preflight:
-    """Memory, disk, time, pictures, captions, and what a training would go on from, each with its remedy."""
+    """Returns the pre-flight of a training: memory, disk, time, and checks of pictures, captions and start version.
+
+    Each failed check has its remedy. Raises: BadInput for an unknown phase or choice of scenes, NotFound.
+    """
     chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
     name = model or desk.store.character.generator
     settled = params or desk.workplace.registry.spec(name).params(TrainParams)
@@ -111,11 +118,11 @@ def submit(
     start: str = "",
     scenes: str = "best",
 ) -> Job:
-    """Freeze the dataset and queue the training; `start` is a version to go on from, instead of from nothing.
+    """Freezes the dataset and queues the training; `start` is the version to start from, "" for an untrained LoRA.
 
-    Raises: BadInput without pictures, with missing captions, for knobs that no training can have, an unknown phase or
-    choice of scenes, for a model that draws nothing from words or a start on another one; NotFound for an unknown model
-    or version; ModelMissing.
+    Raises: BadInput without pictures, with missing captions, for parameters that no training can have, an unknown phase
+    or choice of scenes, for a model that draws nothing from words or a start version of another model; NotFound for an
+    unknown model or version; ModelMissing.
     """
     store = desk.store
     name = model or store.character.generator
@@ -136,7 +143,7 @@ def submit(
     previews = _previews(desk, name)
     desk.workplace.trainer(name).plan(TrainRun(store.folder, (), settled, tuple(previews), store.character.trigger))
     frozen = store.freeze(Role.CHARACTER, chosen)
-    run_folder.train_items(store, frozen)  # what is gone is said now, not when the card is free
+    run_folder.train_items(store, frozen)  # raises for missing files before the job is queued
     job = desk.workplace.jobs.submit(
         "train",
         desk.id,
@@ -150,14 +157,14 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Train, draw fixed-seed previews on the way, and make the version."""
+    """Trains, draws fixed-seed previews during the training, makes the version, and reads the previews' tags."""
     version = runs.follow(ctx, _previews(ctx.desk, TrainPayload.of(ctx.job).model))
     ctx.keep(version=version.id)
     choosing.read(ctx)
 
 
 def _previews(desk: Desk, model: str) -> list[GenerateParams]:
-    """Some cells of the model card, each with a seed of its own."""
+    """Returns the prompts of some model card cells as preview parameters, each with a seed of its own."""
     spec, character = desk.workplace.registry.spec(model), desk.store.character
     wording = vocabulary(spec.wording)
     words = [wording.card_prompt(CARD_CELLS[cell], character.trigger, character.subject) for cell in _PREVIEW_CELLS]
@@ -165,7 +172,7 @@ def _previews(desk: Desk, model: str) -> list[GenerateParams]:
 
 
 def demand_words(character: Character, entries: Sequence[Entry]) -> None:
-    """Refuse what cannot be trained on. Raises: BadInput."""
+    """Refuses a training without pictures, or with a picture that has no caption. Raises: BadInput."""
     if not entries:
         raise BadInput(
             f"{character.name} has no pictures to learn from.",

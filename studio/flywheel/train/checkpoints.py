@@ -1,4 +1,4 @@
-"""Which checkpoint of a run to use: each is judged by its fixed-seed previews, and the earliest good one proposed."""
+"""Compares the checkpoints of a run by their fixed-seed previews, and proposes the earliest good one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from studio.records.version import Version
 from studio.workplace.context import Context
 from studio.workplace.desk import Workplace
 
-SLACK = 0.03  # how much likeness an earlier checkpoint may lack and still be proposed
+SLACK = 0.03  # by how much an earlier checkpoint's identity may be lower than the best one's, to be proposed
 
 
 @dataclass(frozen=True)
 class Choice(Part):
-    """One checkpoint as its previews show it; None is what nobody could tell.
+    """One checkpoint of a run with the figures of its previews; a figure is None where no preview could be judged.
 
-    `identity` is the median likeness, `obeyed` the share of asked attributes that the previews have, `copies` the
-    share of previews that are closer to an original than the originals are to each other. All three are of what could
-    be judged: `unseen` previews had no face, or too few originals to compare with, and `unread` attributes no answer.
+    `identity` is the median similarity to the originals, `obeyed` the share of requested attributes that the previews
+    show, and `copies` the share of previews that are closer to an original than the originals are to each other.
+    `unseen` is the number of previews that could not be scored, for want of a face or of originals; `unread` is the
+    number of requested attributes whose value could not be read.
     """
 
     step: int
@@ -42,9 +43,9 @@ class Choice(Part):
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
-    """The run's checkpoints, oldest first, at most one of them proposed; `seen` spares reading its events again.
+    """Returns the checkpoints of a run, oldest first, at most one of them proposed.
 
-    Raises: NotFound.
+    `seen` is the run's progress where the caller has read it already. Raises: NotFound.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -62,7 +63,7 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
 
 
 def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
-    """Make a version of one checkpoint of a run that has ended; the same one again is answered, not doubled.
+    """Makes a version of the checkpoint at one step of an ended run; a repeated call returns the same version.
 
     Raises: NotFound, BadInput for a step without a checkpoint, Busy while the run has not ended.
     """
@@ -76,7 +77,7 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
 
 
 def read(ctx: Context) -> None:
-    """Read what the run's previews show, once, so that checkpoints can be compared by what they obey."""
+    """Reads the tags of those previews of the job's run that have none yet, and writes them to their records."""
     samples = runs.progress(ctx.workplace, ctx.job.id).samples
     previews = [ctx.store.images.get(sample.image) for sample in samples]
     unread = [each for each in previews if each.asked and not each.tags]
@@ -101,7 +102,10 @@ def _judged(choice: Choice, previews: Sequence[ImageRecord], reference: Gallery)
 
 
 def _with_proposal(found: list[Choice], ceiling: float) -> list[Choice]:
-    """Propose the earliest that holds identity; a near copy of an original holds no more of it than originals do."""
+    """Marks the earliest checkpoint as proposed whose identity is within SLACK of the best one.
+
+    An identity above the ceiling is taken as the ceiling, so that near copies of an original are not preferred.
+    """
     held = {choice.step: min(choice.identity, ceiling) for choice in found if choice.identity is not None}
     if not held:
         return found

@@ -1,4 +1,4 @@
-"""What a training would learn from, looked at before it starts: words that no encoder reads, lessons from the trash."""
+"""Checks the entries of a training before it starts: captions cut off, originals in the trash, a missing class."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from studio.records.review import Triplet
 from studio.store import Store
 from studio.workplace.desk import Desk
 
-_FEW = 5  # of many pictures that are named
+_FEW = 5  # the most pictures that a hint lists by name
 
 
 def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Whether the model's encoders read every caption to its end: what comes after is not learned."""
+    """Yields one check: whether the model's text encoders read every caption to its end.
+
+    Text after the encoder's limit is not learned. The check also fails, with the reason, where the limit is not known
+    yet, as without the model's tokenizer.
+    """
     label = "every caption is read whole"
     try:
         cut = set(desk.workplace.trainer(model).cut([entry.caption for entry in entries]))
@@ -32,7 +36,7 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
 
 
 def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
-    """Told only where something teaches, or measures, that was made from an original in the trash."""
+    """Yields a failed check where an entry or a held-out edit was made from an original in the trash; else nothing."""
     sources = [[entry.image, *entry.references] for entry in entries]
     found = sum(any(_in_trash(store, image) for image in images) for images in sources)
     measured = sum(_in_trash(store, each.source) or _in_trash(store, each.result) for each in held_out)
@@ -44,7 +48,7 @@ def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Tripl
 
 
 def _in_trash(store: Store, image: str) -> bool:
-    """Whether a picture, or one that it was made from, was thrown away."""
+    """Returns whether a picture, or any picture that it was made from, is in the trash."""
     seen: set[str] = set()
     while image and image not in seen and (record := store.images.peek(image)):
         if record.trashed:
@@ -55,13 +59,16 @@ def _in_trash(store: Store, image: str) -> bool:
 
 
 def named(store: Store, image: str) -> str:
-    """A picture as its user calls it, or the beginning of its id."""
+    """Returns a picture's name, or the first 12 characters of its id where it has no name."""
     record = store.images.peek(image)
     return (record and record.name) or image[:12]
 
 
 def demand_class(character: Character, params: TrainParams, entries: Sequence[Entry]) -> None:
-    """Refuse prior preservation where no caption names whose class is to be preserved. Raises: BadInput."""
+    """Refuses prior preservation where no caption holds the trigger word: the class to preserve is then unknown.
+
+    Raises: BadInput.
+    """
     if params.prior_weight and not any(says(entry.caption, character.trigger) for entry in entries):
         raise BadInput(
             f"No caption says “{character.trigger}”, so nobody knows what to draw of its class.",

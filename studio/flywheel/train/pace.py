@@ -1,4 +1,4 @@
-"""Has a training become slower than it began? What spills out of a card's memory shows in nothing but this."""
+"""Detects a training that has become slower, the only visible sign that the card's memory spills over."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from studio.flywheel.train.runs import Point
 from studio.judging.statistics import median
 
-_WINDOW = 20  # steps: several of every bucket's size
+_WINDOW = 20  # steps of a stretch, enough to hold several batches of every bucket
 _SLOWER = 1.5
 
 
 def slowdown(points: Sequence[Point]) -> float | None:
-    """How many times as long the latest steps take as its quickest stretch did; None unless that is much longer.
+    """Returns how many times longer the latest steps take than the quickest stretch; None for a factor below 1.5.
 
-    Stretches are compared by their medians, so that one slow step, as after a checkpoint, says nothing.
+    The seconds per step are compared by the medians of stretches of 20 steps, so that one slow step, such as the one
+    after a checkpoint, has no effect. Returns None as well for fewer than two stretches. The factor is rounded to 2
+    decimals.
     """
     seconds = [point.seconds for point in points]
     stretches = [median(seconds[end - _WINDOW : end]) for end in range(len(seconds), _WINDOW - 1, -_WINDOW)]

@@ -1,4 +1,4 @@
-"""What a user should know before a training takes the card: each trouble with its remedy."""
+"""The pre-flight of a training: checks made before it takes the card, each failed one with its remedy."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ from studio.workplace.desk import Desk, Workplace
 
 REAL_SHARE = 0.3
 MANY = 10
-_LEAST_SHARE = 0.02  # of a picture that a mask must leave
-LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # what a row's role must be to learn it
+_LEAST_SHARE = 0.02  # the least share of a picture that its mask must leave
+LEARNERS = {Role.CHARACTER: "generator", Role.EDITOR: "editor"}  # the model's role in the registry
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """`seconds` is 0 until the model has been measured by what `timed_by` says; `disk` and `free` are bytes.
+    """The result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
 
-    `musts` are those of the checks without which nothing may start.
+    `seconds` is the predicted time, 0 while nothing of the model has been measured; `timed_by` is the kind of
+    measurement behind it (see `timing.Pace`). `disk` and `free` are the bytes needed and free. `musts` are those of the
+    checks that have to pass before a training may start.
     """
 
     checks: tuple[Check, ...]
@@ -52,17 +54,23 @@ class Preflight(Part):
 
     @property
     def ok(self) -> bool:
-        """Whether a training may start: there is something to learn from, with words, and it fits card and disk."""
+        """Returns whether a training may start.
+
+        It may where there are entries, all with captions, memory and disk suffice, and all `musts` pass.
+        """
         worded = bool(self.entries) and all(entry.worded for entry in self.entries)
         return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
 
     def to_json(self) -> Json:
-        """Return the pre-flight as scripts see it, with whether a training may start."""
+        """Returns the pre-flight as scripts receive it: its fields and `ok`."""
         return {"ok": self.ok, **super().to_json()}
 
 
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
-    """What a character's training needs, told without loading it. Raises: NotFound for an unknown model or start."""
+    """Returns the pre-flight of a character's training, without loading the model.
+
+    Raises: NotFound for an unknown model or start version.
+    """
     store, begun = desk.store, list[Check]()
     if start:
         trouble = start_trouble(store.versions.get(start), model, params)
@@ -98,7 +106,7 @@ def weighed(
     checks: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """The checks, and after them memory, disk and time."""
+    """Returns a pre-flight of the given checks, with those of memory and disk and the predicted time added."""
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
     pace = timing.expected(desk.workplace, model, params)
@@ -123,7 +131,10 @@ def weighed(
 
 
 def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | None:
-    """Why a model cannot learn what a role asks of it; None where it can. Raises: NotFound for an unknown model."""
+    """Returns why a model cannot be trained for a role; None where it can.
+
+    Raises: NotFound for an unknown model.
+    """
     spec, wanted = workplace.registry.spec(model), LEARNERS[role]
     if spec.role == wanted and spec.trainer:
         return None
@@ -134,7 +145,7 @@ def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | No
 
 
 def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
-    """Why a training cannot go on from a version; None where it can."""
+    """Returns why a training with these parameters cannot start from a version; None where it can."""
     if begun.role is not Role.CHARACTER or begun.model != model:
         return BadInput(
             f"{begun.name} is no character LoRA of {model}.",
@@ -151,7 +162,11 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
 
 
 def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> int:
-    """The checkpoints that are kept, one more while it is written, and the cache were it empty."""
+    """Returns the bytes that a training needs on the disk.
+
+    These are the checkpoints that it keeps, the one being written, and the cache of encoded pictures as if it were
+    empty.
+    """
     kept = params.steps // params.save_every if params.save_every > 0 else 0
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
 
@@ -169,7 +184,10 @@ def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry]
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
-    """Told only where a picture's file cannot be read: the training does without it, and says so before."""
+    """Yields a failed check where a picture's file cannot be read, else nothing.
+
+    The training leaves such pictures out.
+    """
     bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
     if bad:
         said = "; ".join(f"{_name(store, image)}: {trouble.cause}" for image, trouble in bad.items())
@@ -177,7 +195,10 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
 
 
 def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Told only where a mask's file is gone: without it all of the picture would count, so nothing starts."""
+    """Yields a failed check where a mask's file is missing, else nothing.
+
+    The training may not start then, because without the mask the whole picture would be learned.
+    """
     masked = [entry for entry in entries if entry.mask]
     bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
@@ -185,13 +206,19 @@ def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
 
 
 def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
-    """Told only where it is wrong: the page offers none but those that fit, a script may name any."""
+    """Yields a failed check where the model cannot be trained for the role, else nothing.
+
+    The page offers only models that fit, but a script may name any.
+    """
     if trouble := model_trouble(workplace, model, role):
         yield Check(f"{model} can learn this", False, str(trouble))
 
 
 def here(workplace: Workplace, model: str) -> Iterable[Check]:
-    """Told only where weights are missing, with the command that fetches them."""
+    """Yields a failed check where the model's weights are missing, else nothing.
+
+    The check holds the command that downloads them.
+    """
     try:
         workplace.registry.folder(workplace.registry.spec(model))
     except UserError as error:
@@ -199,12 +226,12 @@ def here(workplace: Workplace, model: str) -> Iterable[Check]:
 
 
 def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
-    """Yields a check only where knobs cannot be, or don't go together."""
+    """Yields a failed check where parameters are invalid or contradict each other, else nothing."""
     return _refusal("the parameters can be trained with", lambda: params.checked().demand_sense(trigger))
 
 
 def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
-    """Yields a check only where a demand is not met, with what it says."""
+    """Yields a failed check with the error's text where `demand` raises BadInput, else nothing."""
     try:
         demand()
     except BadInput as error:
@@ -212,7 +239,10 @@ def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
 
 
 def _angles(store: Store, entries: Sequence[Entry]) -> Check:
-    """A head that was seen from one side only is drawn from that side only."""
+    """Returns the check that the pictures show enough head angles.
+
+    A LoRA trained on one angle draws the head from that angle only.
+    """
     records = (store.images.peek(entry.image) for entry in entries)
     seen = {record.tags.get("angle", "") for record in records if record} & set(ANGLES)
     return Check(
@@ -223,7 +253,10 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Seen in a mirror, what lies to the left lies to the right, whatever the caption says."""
+    """Yields, with `flip` on, the check that no caption contains left or right; else nothing.
+
+    Such a caption is wrong for a mirrored picture.
+    """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:
         hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
@@ -231,7 +264,10 @@ def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
 
 
 def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """How many pictures have a mask, and which of these leave nearly nothing to learn."""
+    """Yields how many pictures have a mask, and the check that each mask leaves enough of its picture to learn.
+
+    Yields nothing where no picture has a mask.
+    """
     masked = [entry for entry in entries if entry.mask]
     if not masked:
         return
@@ -248,7 +284,7 @@ def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterab
 
 
 def _share(store: Store, entry: Entry) -> float:
-    """A mask that is gone leaves nothing: it is mended in the same way."""
+    """Returns the share of the picture that its mask leaves, 0…1; 0 for a missing mask, which has the same remedy."""
     try:
         return store.mask_share(entry.mask, entry.crop)
     except UserError:
@@ -256,7 +292,10 @@ def _share(store: Store, entry: Entry) -> float:
 
 
 def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Which pictures are of a shape that a training cuts; an editor's trainer scales its pictures instead."""
+    """Yields a failed check where training would cut much off a picture because of its shape, else nothing.
+
+    The check is for generators; an editor's trainer scales its pictures instead.
+    """
     records = [(store.images.peek(entry.image), entry.crop) for entry in entries]
     sizes = {each.id: cut_size(crop, (each.width, each.height)) for each, crop in records if each}
     shares = {image: quality.share_lost(spec, size, params) for image, size in sizes.items()}

@@ -1,4 +1,4 @@
-"""A job's run as a folder: written when the job is queued, trained here or by a command anywhere, told back."""
+"""Writes a job's run as a folder, from which the studio or a command on any machine can train it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _MODULE = "engines.training.run"
 
 
 def usable(store: Store, ids: Iterable[str]) -> list[str]:
-    """Those pictures whose files a training can read, in their order; the others it does without."""
+    """Returns the ids of those pictures whose files a training can read, in the given order."""
     return [image for image in ids if store.trouble(image) is None]
 
 
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
-    """A frozen dataset as files; an entry that counts several times is there several times.
+    """Returns a frozen dataset as items with file paths; an entry is included as many times as its `repeats`.
 
-    Raises: BadInput for an entry without words, NotFound for a picture or a mask that is gone.
+    Without `masked` no item has a mask. Raises: BadInput for an entry without a caption, NotFound for a missing picture
+    or mask.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
@@ -48,9 +49,9 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 
 
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
-    """The run that a job asks for, its folder written so that it can be trained from there alone.
+    """Returns the run of a job and writes it to the job's folder, from which alone it can then be trained.
 
-    Raises: NotFound for a picture or a start that is gone, BadInput.
+    Raises: NotFound for a missing picture, mask or start version, BadInput.
     """
     store = workplace.store(job.character)
     asked = TrainPayload.of(job)
@@ -74,14 +75,20 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
 
 
 def ask_for(folder: Path, params: TrainParams) -> None:
-    """Let a written run train with other knobs; one that cannot be read is written anew when its job starts."""
+    """Replaces the parameters in the folder of a written run.
+
+    A run that is missing or cannot be read is left as it is, because its job writes it anew when it starts.
+    """
     with suppress(NotFound, BadInput):
         file = runfile.read(folder)
         runfile.write(replace(file, run=replace(file.run, folder=folder, params=params)))
 
 
 def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
-    """What trains a job's run without the studio: in one process, and on all cards; () before it was written."""
+    """Returns the shell commands that train a job's run without the studio: in one process, and on all cards.
+
+    Returns () where the run has not been written yet.
+    """
     folder = workplace.store(job.character).run_dir(job.id)
     if not (folder / runfile.RUN).is_file():
         return ()
@@ -92,7 +99,7 @@ def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
 
 
 def _in_our_folder(words: Sequence[str]) -> str:
-    """One line for the machine's own shell."""
+    """Returns a command line for this machine's shell that runs the words in the folder of the engines package."""
     root = str(Path(engines.__file__).resolve().parent.parent)
     if os.name == "nt":
         return f"cd /d {subprocess.list2cmdline([root])} && {subprocess.list2cmdline(words)}"

@@ -1,4 +1,4 @@
-"""What both trainings share: a run's events become a curve, previews, checkpoints and at last a version."""
+"""The runs of both kinds of training: turns a run's events into a curve, previews, checkpoints and a version."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 @dataclass(frozen=True)
 class Point:
-    """One step of the curve; `smooth` is the loss's running mean, its start not biased towards zero.
+    """One step of the training curve; `smooth` is the running mean of the loss, corrected for its start at zero.
 
     `bands` are the running means at low, middle and high noise levels, None until an example had such a level.
     """
@@ -55,7 +55,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sample:
-    """A fixed-seed preview: which step, which of the prompts, which picture."""
+    """A fixed-seed preview: its step, the index of its prompt, and the id of its picture."""
 
     step: int
     index: int
@@ -64,7 +64,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Progress(Part):
-    """All that a page shows of a run, finished or not."""
+    """The progress of a run, finished or not: its total steps, curve, previews and checkpoints."""
 
     total: int
     points: tuple[Point, ...]
@@ -73,7 +73,7 @@ class Progress(Part):
 
 
 def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -> str:
-    """What a training's measured peak is remembered under: whatever its memory depends on."""
+    """Returns the key of a training's measured memory peak: all settings that its memory depends on."""
     checkpointing = "checkpointing" if params.gradient_checkpointing else "plain"
     references = max((len(item.references) for item in items), default=0)
     further = f"|{references} references" if references > 1 else ""
@@ -81,10 +81,13 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
 
 
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
-    """Run the job's training from where it stands and make its version; of a finished one, wherever that was.
+    """Runs the job's training from its last checkpoint, or from the start, and returns the version made of it.
 
-    One that was cut short while it drew its last previews draws them yet: a checkpoint is chosen by them.
-    A cancel leaves the checkpoint for `resume`; if the user asked to keep, it becomes a version too.
+    A finished run, wherever it was trained, is only made a version; a run that was stopped during its last previews
+    draws them first, because a checkpoint is chosen by them. A cancelled run keeps its checkpoint for `resume`; if the
+    user chose to keep it, it becomes a version as well.
+
+    Raises: Cancelled, OutOfMemory, BadInput where the run left no checkpoint, NotFound.
     """
     asked = TrainPayload.of(ctx.job)
     params = TrainParams.from_json(asked.params)
@@ -105,7 +108,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     trainer = ctx.workplace.trainer(asked.model)
     try:
         with ctx.lease(trainer.plan(run), peak_key(asked.model, params, run.items)) as lease:
-            # Only the trainer's own on_step may raise Cancelled: that is where it saves a checkpoint first.
+            # Only the trainer's on_step may raise Cancelled, because the trainer then saves a checkpoint first.
             for event in trainer.train(run, lease, partial(ctx.step, repeats_count=False)):
                 _take(ctx, run, event, checkpoints, judge)
     except Cancelled:
@@ -121,7 +124,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
 
 
 def resume_words(job: Job) -> str:
-    """What the button says that takes an ended job up again: a training from which step."""
+    """Returns the text of the button that resumes an ended job; for a training it names the step."""
     if not TrainPayload.of(job).dataset:
         return "Resume"
     saved = job.artifacts.checkpoints
@@ -129,10 +132,10 @@ def resume_words(job: Job) -> str:
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
-    """Stop a training and make a version of its last checkpoint.
+    """Stops a training and makes a version of its last checkpoint.
 
-    None while the run is still stopping: the version is there when the job has ended.
-    Raises: NotFound, BadInput when nothing has been learned yet, Busy while it is still queued.
+    Returns None for a running job; the version is made when the job ends. Raises: NotFound, BadInput without a
+    checkpoint, Busy while the job is queued.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -146,10 +149,11 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
 
 
 def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
-    """Queue an ended training again until it has done `steps` in all, from its newest checkpoint on.
+    """Queues an ended training again, from its newest checkpoint up to `steps` steps in total.
 
-    The job's row, which the run's folder is written from, changes first and at once: a crash after it costs nothing.
-    Raises: NotFound, Busy while it has not ended, BadInput for no training, one without a checkpoint or too few steps.
+    The job's record is changed before the run's folder, which is written from it, so that a crash between the two does
+    no harm. Raises: NotFound, Busy while the job has not ended, BadInput for a job that is no training, one without a
+    checkpoint, or too few steps.
     """
     job = training(workplace, job_id)
     checkpoints = ended_checkpoints(workplace, job)
@@ -162,7 +166,7 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
             f"Ask for more than {done} in all, or make a version of an earlier checkpoint.",
         )
     store, asked = workplace.store(job.character), TrainPayload.of(job)
-    run_folder.train_items(store, store.datasets.get(asked.dataset))  # what is gone is said now
+    run_folder.train_items(store, store.datasets.get(asked.dataset))  # raises for missing files
     params = TrainParams.kept(asked.params).replace(steps=steps).checked()
     longer = workplace.jobs.extend(job_id, asked.replace(params=params.to_json()), steps)
     run_folder.ask_for(store.run_dir(job_id), params)
@@ -170,7 +174,7 @@ def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
 
 
 def training(workplace: Workplace, job_id: str) -> Job:
-    """A job that trains. Raises: NotFound, BadInput for any other."""
+    """Returns a training job by its id. Raises: NotFound, BadInput for any other kind of job."""
     job = workplace.jobs.get(job_id)
     if not TrainPayload.of(job).dataset:
         raise BadInput(f"{job.title or job.kind} is no training.", "Name a job of train_submit or refine_submit.")
@@ -178,7 +182,7 @@ def training(workplace: Workplace, job_id: str) -> Job:
 
 
 def progress(workplace: Workplace, job_id: str) -> Progress:
-    """The curve and the samples so far; steps that were done again after a stop count once."""
+    """Returns the curve and previews of a run so far; a step that was repeated after a stop is included once."""
     job = workplace.jobs.get(job_id)
     steps: dict[int, StepTrained] = {}
     samples: dict[tuple[int, int], Sample] = {}
@@ -196,41 +200,41 @@ def progress(workplace: Workplace, job_id: str) -> Progress:
 
 
 def asked_steps(job: Job) -> int:
-    """Return how many steps a training was to do: what its job does after them counts on its own."""
+    """Returns the requested steps of a training; the job's own total may count later work as well."""
     params = TrainPayload.of(job).params
     return TrainParams.kept(params).steps if "steps" in params else job.total
 
 
 def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
-    """The smoothed curve alone: (step, loss)."""
+    """Returns the smoothed curve as (step, loss) pairs."""
     return [(point.step, point.smooth) for point in progress(workplace, job_id).points]
 
 
 def export(desk: Desk, version_id: str, form: str = OUR_FORM) -> Path:
-    """A version's LoRA as a file of its own, its parts named as another tool names them.
+    """Writes a version's LoRA to a file with the key names of another tool, and returns its path.
 
-    Raises: NotFound, BadInput for an unknown form, LoraMismatch.
+    Raises: NotFound, BadInput for an unknown format, LoraMismatch.
     """
     store = desk.store
     version = store.versions.get(version_id)
     adapter = store.adapter_path(version_id)
     target = store.run_dir("exports") / f"{version_lora_name(store.character.trigger, version)}-{form}.safetensors"
     if form == OUR_FORM and _alpha_is_rank(adapter):
-        durable.copy_file(adapter, target)  # it was read back when it was written
+        durable.copy_file(adapter, target)  # not read back, because the trainer read it back when it wrote it
     else:
         desk.workplace.registry.export(adapter, target, form)
     return target
 
 
 def _alpha_is_rank(adapter: Path) -> bool:
-    """Whether an adapter acts alike where its alpha is read and where it is not."""
+    """Returns whether an adapter's alpha equals its rank or is absent, so that tools that ignore alpha agree."""
     with safe_open(adapter, framework="numpy") as file:
         told = file.metadata() or {}
     return "alpha" not in told or float(told["alpha"]) == float(told.get("rank", 0))
 
 
 def _collect(ctx: Context, run: TrainRun, judge: Judge | None) -> None:
-    """Take over what the run told while it was trained without the workplace."""
+    """Adds the events that the run's folder holds and the job does not, from training outside the studio."""
     seen = progress(ctx.workplace, ctx.job.id)
     steps = {point.step for point in seen.points}
     samples = {(sample.step, sample.index) for sample in seen.samples}
@@ -257,11 +261,14 @@ def _take(ctx: Context, run: TrainRun, event: object, checkpoints: list[Checkpoi
 
 
 def _checkpoints(store: Store, job_id: str, listed: Sequence[Checkpoint] | None) -> list[Checkpoint]:
-    """The run's adapters on the disk, oldest first: those told of, and one that a cancel or crash left."""
+    """Returns the run's adapters on the disk, oldest first.
+
+    These are the listed ones whose file exists, and those that a cancel or a crash left in the run's folder.
+    """
     told = {each.step: each.adapter for each in listed or () if (store.folder / each.adapter).is_file()}
     for adapter in store.run_dir(job_id).glob("checkpoints/*/*.safetensors"):
         step = _CHECKPOINT.fullmatch(adapter.parent.name)
-        if step and int(step[1]):  # a run that was stopped before its first step has learned nothing
+        if step and int(step[1]):  # the adapter of step 0 has learned nothing
             told[int(step[1])] = _inside(store, adapter)
     return [Checkpoint(step=step, adapter=told[step]) for step in sorted(told)]
 
@@ -271,22 +278,22 @@ def _inside(store: Store, file: Path) -> str:
 
 
 def _made(store: Store, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version | None:
-    """The version that holds the last checkpoint, if there is one."""
+    """Returns the version of the last of the checkpoints; None where it has not been made."""
     last = checkpoints[-1].step if checkpoints else -1
     return next((v for v in store.versions.find(job=job_id) if v.checkpoints[-1].step == last), None)
 
 
 def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
-    """The checkpoints of a run that has ended, oldest first. Raises: Busy."""
+    """Returns the checkpoints of an ended run, oldest first. Raises: Busy while it has not ended."""
     if job.state in (JobState.RUNNING, JobState.QUEUED):
         raise Busy(f"{job.title} has not ended.", "Stop it, or wait; then choose.")
     return _checkpoints(workplace.store(job.character), job.id, job.artifacts.checkpoints)
 
 
 def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version:
-    """A version of the last of these checkpoints, the first version of a character adopted at once.
+    """Returns the version of the last of the checkpoints, made where there is none yet.
 
-    Raises: BadInput when there is none.
+    The first version of a character is adopted at once. Raises: NotFound, BadInput without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -351,18 +358,18 @@ def _smooth(steps: Iterator[StepTrained]) -> Iterator[Point]:
 
 @dataclass
 class _Mean:
-    """An exponential running mean, its start not biased towards zero."""
+    """An exponential running mean, corrected for its start at zero."""
 
     sum: float = 0.0
     weight: float = 0.0
 
     def add(self, value: float | None) -> None:
-        """One more; None says nothing."""
+        """Adds a value to the mean; ignores None."""
         if value is not None:
             self.sum = _SMOOTHING * self.sum + (1 - _SMOOTHING) * value
             self.weight = _SMOOTHING * self.weight + (1 - _SMOOTHING)
 
     @property
     def value(self) -> float | None:
-        """None before the first."""
+        """Returns the mean; None before the first value."""
         return self.sum / self.weight if self.weight else None

@@ -1,4 +1,4 @@
-"""How long pictures and trainings will take, by what the same model has taken on this machine."""
+"""Predicts how long pictures and trainings take, from what the same model took on this machine."""
 
 from __future__ import annotations
 
@@ -13,26 +13,31 @@ from studio.workplace.desk import Workplace
 TRAINING, DRAWING = "training", "drawing"
 _TRAININGS = ("train", "refine")
 _DRAWINGS = ("generate", "card", "enrich")
-_ENOUGH = 10  # steps of a training that did not end
+_ENOUGH = 10  # the least steps of an unfinished training that are used as a measurement
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds a step, and what they were measured by: a training, drawing, or (0 seconds) nothing."""
+    """A predicted time per step in seconds, and `by`, the measurement behind it: `training` or `drawing`.
+
+    Where nothing was measured, `seconds` is 0 and `by` is empty.
+    """
 
     seconds: float
     by: str
 
 
 def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
-    """By the model's latest training, of the same size where there is one; else by its latest pictures.
+    """Returns the predicted pace of a training, from the model's latest training, else from its latest drawing job.
 
-    Another size counts by its share of the work: pixels × examples × what each is shown for.
+    A training with the same work per step is preferred. The time of another one is scaled by the work per step: pixels
+    × examples × passes over each example.
     """
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
     if rate := drawn(workplace, model):
-        # Forward, once more where a block is computed again, and back: frozen weights have no gradient of their own.
+        # One forward pass, one more with gradient checkpointing, and one backward pass, which costs no more than a
+        # forward pass because frozen weights have no gradients of their own.
         walks = 3 if params.gradient_checkpointing else 2
         return Pace(rate * _work(params) * walks, DRAWING)
     return Pace(0.0, "")
@@ -44,14 +49,18 @@ def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> floa
     known = [(job, _work(TrainParams.kept(TrainPayload.of(job).params))) for job in trainings]
     for job, work in sorted(known, key=lambda each: (each[1] == wanted, each[0].ended), reverse=True):
         points = runs.progress(workplace, job.id).points
-        # By the curve: a job's own rate is that of what it did last, and an editor's ends with the before and after.
+        # The seconds are averaged over the curve: a job's own rate is that of its last phase, and a training of the
+        # editor ends with redoing the held-out edits.
         if len(points) >= _ENOUGH or (points and job.state is JobState.DONE):
             return sum(point.seconds for point in points) / len(points) * wanted / work
     return 0.0
 
 
 def drawn(workplace: Workplace, model: str) -> float:
-    """Seconds that a pixel took for one walk through the transformer in the newest pictures; 0 without any."""
+    """Returns the seconds per pixel of one forward pass of the transformer, measured in the newest drawing job.
+
+    Returns 0 without a finished job that drew with the model.
+    """
     done = [job for job in _measured(workplace, model) if job.kind in _DRAWINGS and job.state is JobState.DONE]
     if not done:
         return 0.0
@@ -64,12 +73,12 @@ def drawn(workplace: Workplace, model: str) -> float:
 
 
 def generated(item: GenerateParams) -> int:
-    """A picture's pixels times its walks through the transformer."""
+    """Returns the work of drawing a picture: its pixels times its steps, as one forward pass per step."""
     return item.steps * item.width * item.height
 
 
 def edited(workplace: Workplace, model: str, params: EditParams) -> int:
-    """The same of an edit, which has its model's size."""
+    """Returns the work of an edit: its forward passes times the pixels of the model's picture size."""
     width, height = workplace.registry.spec(model).size
     return params.passes() * width * height
 
