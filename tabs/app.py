@@ -22,7 +22,8 @@ from studio.flywheel.curate.characters import NewCharacter
 from studio.records.base import Json
 from studio.records.character import CHARACTER_SETTING
 from studio.workplace.desk import Desk, Workplace
-from tabs import curate, enrich, generate, refine, review, scripted, status, train
+from tabs import character as character_page
+from tabs import curate, enrich, generate, refine, review, scripted, settings, status, train
 from tabs.common import looks
 from tabs.common.knobs import models
 from tabs.common.looks import view
@@ -40,6 +41,10 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Review", review.build),
     ("Editor Refinement", refine.build),
 )
+PAGES: tuple[tuple[str, Callable[[Page], None]], ...] = (  # opened by buttons at the top; they have no tab button
+    ("Character", character_page.build),
+    ("Settings", settings.build),
+)
 ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 BEAT_S = 1.5
 RETRY_S = 5.0
@@ -56,10 +61,12 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
     with demo:
         cid, tab, seen = (_hidden() for _ in range(3))
-        pulses, beats, drawn = ([_hidden() for _ in TABS] for _ in range(3))
+        places = (*TABS, *PAGES)
+        pulses, beats, drawn = ([_hidden() for _ in places] for _ in range(3))
         with gr.Row(elem_id="fl-head"):
             gr.HTML(view("frame", "brand"), elem_id="fl-brand", apply_default_css=False)
             character = gr.Dropdown([], show_label=False, container=False, elem_id="fl-character", label="Character")
+            gr.HTML(view("frame", "story"), apply_default_css=False)
             gr.Button("New character", size="sm", elem_id="new-character")
             share = gr.Button("Share review", size="sm", elem_id="share-review")
             gr.HTML(view("frame", "icons"), apply_default_css=False)
@@ -76,8 +83,8 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
 
         shell = Shell(workplace, cid, said, follow)
         with gr.Tabs():
-            for (name, build_tab), pulse, beat, shown in zip(TABS, pulses, beats, drawn, strict=True):
-                with gr.Tab(name) as item:
+            for (name, build_tab), pulse, beat, shown in zip(places, pulses, beats, drawn, strict=True):
+                with gr.Tab(name, elem_id=f"page-{name.lower()}" if (name, build_tab) in PAGES else None) as item:
                     build_tab(Page(shell, item, name, pulse, beat, shown))
                 look(item.select)
         look(demo.load)
@@ -151,7 +158,7 @@ def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable
     The page sends what it shows (`seen` of the head, `drawn` of each tab), so that a lost update is sent again. A
     drawing that does not arrive is requested again every RETRY_S seconds.
     """
-    names = [name for name, _ in TABS]
+    names = [name for name, _ in (*TABS, *PAGES)]
 
     def tick(cid: str, tab: str, seen: str, *drawn: str) -> list[Any]:
         with Logged():
@@ -171,8 +178,8 @@ def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable
                 shown if now.strip != before.strip else gr.skip(),
                 status.rail(workplace.desk(here), cid) if moved else gr.skip(),
                 gr.update(choices=known_characters(workplace), value=here or None) if moved else gr.skip(),
-                *(pulse if stale and each == at else gr.skip() for each in range(len(TABS))),
-                *(beat if beat != before.beat and each == at else gr.skip() for each in range(len(TABS))),
+                *(pulse if stale and each == at else gr.skip() for each in range(len(names))),
+                *(beat if beat != before.beat and each == at else gr.skip() for each in range(len(names))),
             ]
 
     return tick
