@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -11,34 +9,39 @@ from markupsafe import Markup
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
-from studio.flywheel import card
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich.edits import EnrichPlan
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
-from tabs.common.knobs import Knob, first_block_cache, given, lay_out, models, number
+from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Page, active_job, html, progress_line
-
-TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
-KNOBS = (  # fields of EditParams in the order of the layout
-    (
-        Knob("steps", number("Steps (0: the model's own)", precision=0)),
-        Knob("true_cfg", number("True CFG (0: the model's own)")),
-    ),
-    (Knob("few_steps", partial(gr.Checkbox, False, label="Few steps: drafts, several times faster")),),
-    (Knob("first_block_cache", first_block_cache),),
+from tabs.common.shell import Drawing, Page, active_job, html, progress_line
+from tabs.planning import (
+    GAPS,
+    IN_USE,
+    KNOBS,
+    MISSED,
+    TASKS,
+    VARIETY,
+    add_own,
+    draw_plan,
+    draw_sources,
+    fill_editors,
+    offer_more,
+    pick_source,
+    plan_act,
+    run_again,
+    run_plan,
 )
-GAPS, MISSED, VARIETY = "Coverage gaps", "Card gaps", "Variety"
+
 PAIRS = 24
-PLAN_ROWS = 40
 
 
 def build(page: Page) -> None:
     """Lays out the tab and connects its handlers."""
     chosen, shown = gr.State(""), gr.State(PAIRS)
+    changes, picked = gr.Textbox("{}", visible="hidden"), gr.Textbox("[]", visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
             tasks = gr.CheckboxGroup(list(TASKS), value=list(TASKS), label="What to vary", elem_id="enrich-tasks")
@@ -46,17 +49,25 @@ def build(page: Page) -> None:
                 limit = gr.Number(24, label="Edits at most", precision=0, elem_id="enrich-limit")
                 seeds = gr.Number(1, label="Seeds each", precision=0)
             aim = gr.Radio([GAPS, MISSED, VARIETY], value=GAPS, label="Aim at", elem_id="enrich-aim")
-            sources = gr.Dropdown(
-                [], multiselect=True, label="Sources (empty: all good ones)", elem_id="enrich-sources"
-            )
+            editor = gr.Dropdown([(IN_USE, IN_USE)], value=IN_USE, label="Editor", elem_id="enrich-editor")
+            sources = html(elem_id="enrich-sources")
             with gr.Accordion("Advanced", open=False):
-                model = gr.Dropdown([], label="Editor")
                 edited_with = lay_out(KNOBS, "enrich")
-            cost = html(looks.waiting(), elem_id="enrich-cost")
-            run = gr.Button("Run plan", variant="primary", elem_id="enrich-run")
-            planned = html(elem_id="enrich-plan")
+            with gr.Group(elem_classes="fl-stick"):
+                cost = html(looks.waiting(), elem_id="enrich-cost")
+                run = gr.Button("Run plan", variant="primary", elem_id="enrich-run")
+                again = gr.Button("Draw it once more", visible=False, elem_id="enrich-again")
         with gr.Column(scale=5):
             busy = html()
+            with gr.Accordion("The plan", open=True, elem_id="enrich-plan-fold"):
+                planned = html(elem_id="enrich-plan")
+                with gr.Row(elem_classes="fl-own"):
+                    own_words = gr.Textbox(
+                        label="An instruction of your own, for the sources that are chosen",
+                        placeholder="make the person laugh, keep everything else",
+                        elem_id="enrich-own",
+                    )
+                    add = gr.Button("Add to the plan", elem_id="enrich-add")
             with gr.Group(visible=False) as retry_box:
                 about = html(elem_id="retry")
                 words = gr.Textbox(label="Words for the next try", lines=2, elem_id="retry-words")
@@ -65,87 +76,24 @@ def build(page: Page) -> None:
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
-    knobs = [tasks, limit, seeds, aim, sources, model, *edited_with]
-    plan = (draw_plan, knobs, [cost, planned])
+    knobs = [tasks, limit, seeds, aim, picked, editor, *edited_with]
+    plan = (draw_plan, [changes, *knobs], [cost, planned])
+    choice = (draw_sources, [picked], [sources])
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
-    page.show([(fill_choices, [sources, model], [sources, model]), plan], live=[pairs])
-    page.redraw([each.change for each in knobs], plan)
-    page.on(run.click, run_plan, knobs)
+    more: Drawing = (offer_more, [], [again])
+    page.show([(fill_editors, [editor], [editor]), choice, plan], live=[pairs, more])
+    page.redraw([each.change for each in knobs if each is not picked], plan)
+    page.act(sources, pick_source, [picked], [picked], then=[choice, plan])
+    page.act(planned, plan_act, [changes, *knobs], [changes], then=[plan])
+    for trigger in (add.click, own_words.submit):
+        page.on(trigger, add_own, [own_words, changes, picked], [own_words, changes], then=[plan])
+    page.on(run.click, run_plan, [changes, *knobs], [changes], then=[plan, more])
+    page.on(again.click, run_again, [changes, *knobs], [changes], then=[plan, more])
     page.act(results, results_act, [chosen, shown], [chosen, shown], then=[pairs, box])
     page.act(busy, cancel)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
-
-
-# ── the plan ────────────────────────────────────────────────────────────────────────────────────
-
-
-def fill_choices(desk: Desk, sources: list[str] | None, model: str | None) -> list[Any]:
-    """Returns the choices of source pictures and editors for a plan."""
-    store = desk.store
-    usable = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
-    choices = [(each.name or looks.describe(each) or each.id[:8], each.id) for each in usable]
-    kept = [each for each in sources or [] if each in {value for _, value in choices}]
-    editors = models(desk.workplace, "editor")
-    return [
-        gr.update(choices=choices, value=kept),
-        gr.update(choices=editors, value=model or store.character.editor),
-    ]
-
-
-def make_plan(
-    desk: Desk,
-    tasks: Sequence[str],
-    limit: float | None,
-    seeds: float | None,
-    aim: str,
-    sources: Sequence[str] | None,
-    model: str | None,
-    *knobs: float | bool | None,
-) -> EnrichPlan:
-    """Returns the plan for the widgets' values; `knobs` are the values of KNOBS for every row. Raises: BadInput."""
-    if not tasks:
-        raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
-    return enrich.plan(
-        desk,
-        sources=list(sources or []) or None,
-        tasks=list(tasks),
-        seeds=1 if seeds is None else int(seeds),
-        model=model or None,
-        limit=24 if limit is None else int(limit),
-        fill_gaps=aim == GAPS,
-        knobs=given(KNOBS, knobs),
-        aims=card.to_show(desk) if aim == MISSED else (),
-    )
-
-
-def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
-    """Returns the plan's cost and its rows."""
-    store = desk.store
-    if not store.select(Kind.SOURCE):
-        add = looks.go("Add pictures in Curate", "Curate")
-        return Markup(), looks.empty("Edits need pictures to start from.", add)
-    plan = make_plan(desk, *knobs)
-    rows = [
-        [
-            looks.picture(looks.thumb(store, row.source, store.images.get(row.source).crop), "source"),
-            looks.esc(EditParams.from_json(row.params).headline()),
-            looks.chip(row.task),
-        ]
-        for row in plan.rows[:PLAN_ROWS]
-    ]
-    listed = view("enrich", "plan", rows=rows, more=plan.count - PLAN_ROWS)
-    return view("enrich", "cost", plan=plan), looks.panel("The plan", listed)
-
-
-def run_plan(desk: Desk, *knobs: Any) -> None:
-    """Queues the plan's edits. Raises: BadInput for an empty plan."""
-    plan = make_plan(desk, *knobs)
-    if not plan.rows:
-        raise BadInput("The plan is empty.", "Choose more kinds of edits, or more sources.")
-    enrich.demand_new(desk, plan.rows, knobs[5] or None)
-    enrich.submit(desk, plan.rows, model=knobs[5] or None)
 
 
 # ── the results ─────────────────────────────────────────────────────────────────────────────────

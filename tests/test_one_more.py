@@ -18,7 +18,7 @@ PLACES = {  # file -> the line before, and what a knob adds there
         '    instruction: Words = ""\n',
         "    sharpness: Annotated[float, Ge(0), Le(4)] = 1.0\n",
     ),
-    "tabs/enrich.py": (
+    "tabs/planning.py": (
         "KNOBS = (  # of EditParams, as they are laid out\n",
         '    (Knob("sharpness", number("Sharpness (0: the model\'s own)")),),\n',
     ),
@@ -36,7 +36,7 @@ from engines.api.params import EditParams
 from studio.api.api import Api
 from studio.open import open_workplace
 from studio.settings import Settings
-from tabs import app, enrich
+from tabs import app, planning
 
 home, face = map(Path, sys.argv[1:])
 with open_workplace(Settings(data_root=home, assets=Path("assets").resolve(), device="cpu")) as studio:
@@ -50,10 +50,10 @@ with open_workplace(Settings(data_root=home, assets=Path("assets").resolve(), de
         return state
     ended(api.image_import(made, [str(face)]))
     desk = studio.desk(made)
-    names = [knob.name for row in enrich.KNOBS for knob in row]
+    names = [knob.name for row in planning.KNOBS for knob in row]
     def planned(value):
         values = [value if name == "sharpness" else 2 if name == "steps" else 0 for name in names]
-        return enrich.make_plan(desk, ["expression"], 1, 1, enrich.VARIETY, None, None, *values)
+        return planning.make_plan(desk, ["expression"], 1, 1, planning.VARIETY, "[]", None, *values)
     for value in (0, 3.5):
         rows = [row.to_json() for row in planned(value).rows]
         ended(api.enrich_submit(made, rows, key=str(value)))

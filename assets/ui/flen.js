@@ -73,6 +73,10 @@
       if (node.dataset.scroll) setTimeout(() => document.querySelector(node.dataset.scroll)?.scrollIntoView({ behavior: "smooth" }), 700);
       if (node.dataset.unpick) { chosen.delete(element); mark(element); }
     });
+    element.addEventListener("change", (event) => {
+      const node = event.target.closest("[data-change]");
+      if (node) act({ ...node.dataset, act: node.dataset.change, value: node.type === "checkbox" ? node.checked : node.value });
+    });
     element.addEventListener("toggle", (event) => {
       if (!event.target.dataset || !event.target.dataset.fold) return;
       (element.flenFolds ||= {})[event.target.dataset.fold] = event.target.open;

@@ -205,14 +205,18 @@ class PictureApi(Answering):
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
-    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "") -> Answer:
-        """Queues the edits in the rows of enrich_plan or practice_plan, which the caller may have changed."""
+    def enrich_submit(
+        self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id | None = None
+    ) -> Answer:
+        """Queues edits, a plan's rows as they are or changed; `version` of the editor: "" for none."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
                 raise BadInput(f"A plan's row lacks {', '.join(missing)}.", "Take the rows of enrich_plan.")
         planned = [PlanRow(**given) for given in rows]
-        return self._queued(enrich.submit(self._studio.desk(character_id), planned, model=model or None, key=key))
+        return self._queued(
+            enrich.submit(self._studio.desk(character_id), planned, model=model or None, key=key, version=version)
+        )
 
     # ── review ──────────────────────────────────────────────────────────────────────────────────
 

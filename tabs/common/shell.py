@@ -71,9 +71,10 @@ def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
 
 
 def active_job(desk: Desk, *kinds: str) -> Job | None:
-    """Returns the character's newest running or queued job of some kinds, or None."""
-    busy = (JobState.RUNNING, JobState.QUEUED)
-    return next((job for job in jobs_of(desk, *kinds) if job.state in busy), None)
+    """Returns the character's running job of some kinds, else the one that is queued first, or None."""
+    jobs = list(reversed(jobs_of(desk, *kinds)))
+    states = (JobState.RUNNING, JobState.QUEUED)
+    return next((job for state in states for job in jobs if job.state is state), None)
 
 
 def progress_line(job: Job | None) -> Markup:

@@ -12,10 +12,10 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
 from studio.records.outcome import Outcome
 from studio.workplace.desk import Workplace
-from tabs import enrich
+from tabs import enrich, planning
 from tabs.common import looks
 
-KNOBS: tuple[Any, ...] = (["background", "expression"], 6, 1, enrich.GAPS, [], None, 0, 0)
+KNOBS: tuple[Any, ...] = (["background", "expression"], 6, 1, planning.GAPS, "[]", None, 0, 0)
 
 
 def test_the_plan_says_what_it_costs_before_it_starts(
@@ -23,10 +23,10 @@ def test_the_plan_says_what_it_costs_before_it_starts(
 ) -> None:
     """Count, time, disk and fit; nothing is queued by looking."""
     add(tags={"angle": "front", "expression": "neutral"})
-    cost, rows = enrich.draw_plan(studio.desk(anna.id), *KNOBS)
+    cost, rows = planning.draw_plan(studio.desk(anna.id), "{}", *KNOBS)
     assert "6 edits" in cost
     assert "on disk" in cost
-    assert rows.count("<tr>") == 7
+    assert rows.count("<textarea") == 6
     assert studio.jobs.list() == []
 
 
@@ -36,25 +36,25 @@ def test_running_the_plan_queues_it_verbatim(
     """A knob set under Advanced travels with every row; skipping is off unless it is set."""
     add()
     knobs = (*KNOBS[:6], 7, 2.5, False, 0.1)
-    enrich.run_plan(studio.desk(anna.id), *knobs)
+    planning.run_plan(studio.desk(anna.id), "{}", *knobs)
     (job,) = studio.jobs.list()
     asked = [EditParams.from_json(row["params"]) for row in job.payload["rows"]]
     assert job.total == 6
     assert {(each.steps, each.true_cfg, each.first_block_cache) for each in asked} == {(7, 2.5, 0.1)}
-    (plain, *_) = enrich.make_plan(studio.desk(anna.id), *KNOBS).rows
+    (plain, *_) = planning.make_plan(studio.desk(anna.id), *KNOBS).rows
     assert EditParams.from_json(plain.params).first_block_cache == 0
 
 
 def test_without_sources_the_tab_leads_to_curate(studio: Workplace, anna: Character) -> None:
     """An empty state has its button."""
-    assert 'data-tab="Curate"' in enrich.draw_plan(studio.desk(anna.id), *KNOBS)[1]
+    assert 'data-tab="Curate"' in planning.draw_plan(studio.desk(anna.id), "{}", *KNOBS)[1]
 
 
 def test_no_kind_of_edit_is_refused(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Said in words, with what to do."""
     add()
     with pytest.raises(UserError, match="kind of edit"):
-        enrich.run_plan(studio.desk(anna.id), [], *KNOBS[1:])
+        planning.run_plan(studio.desk(anna.id), "{}", [], *KNOBS[1:])
 
 
 def test_a_result_stands_beside_its_source_and_can_be_tried_again(
@@ -78,12 +78,12 @@ def test_a_plan_aims_at_what_the_card_missed(
 ) -> None:
     """Once there is a card; before, it says that it has to be run."""
     add()
-    knobs: tuple[Any, ...] = (["pose", "background"], 6, 1, enrich.MISSED, [], None, 0, 0)
+    knobs: tuple[Any, ...] = (["pose", "background"], 6, 1, planning.MISSED, "[]", None, 0, 0)
     with pytest.raises(UserError, match="no model card yet"):
-        enrich.draw_plan(studio.desk(anna.id), *knobs)
+        planning.draw_plan(studio.desk(anna.id), "{}", *knobs)
     missed = Cell(cell="T-pose", seed=0, image="", axes={}, verdict=Outcome.FAIL)
     studio.store(anna.id).cards.put(CardRun(id="c1", version="", job="j", seeds=(0,), cells=(missed,)))
-    assert [row.asked["pose"] for row in enrich.make_plan(studio.desk(anna.id), *knobs).rows] == ["T-pose"]
+    assert [row.asked["pose"] for row in planning.make_plan(studio.desk(anna.id), *knobs).rows] == ["T-pose"]
 
 
 def test_an_edit_is_compared_with_the_part_it_was_made_of(
@@ -106,14 +106,14 @@ def test_a_second_click_queues_nothing_twice(
 ) -> None:
     """Edits that wait already are refused with how many they are; another plan is taken, and so are they once done."""
     add()
-    enrich.run_plan(studio.desk(anna.id), *KNOBS)
+    planning.run_plan(studio.desk(anna.id), "{}", *KNOBS)
     with pytest.raises(UserError, match="These 6 edits are queued already"):
-        enrich.run_plan(studio.desk(anna.id), *KNOBS)
+        planning.run_plan(studio.desk(anna.id), "{}", *KNOBS)
     with pytest.raises(UserError, match="6 of these 7 edits are queued already"):
-        enrich.run_plan(studio.desk(anna.id), KNOBS[0], 7, *KNOBS[2:])
+        planning.run_plan(studio.desk(anna.id), "{}", KNOBS[0], 7, *KNOBS[2:])
     (job,) = studio.jobs.list()
 
-    enrich.run_plan(studio.desk(anna.id), *KNOBS[:6], 7, 0)
+    planning.run_plan(studio.desk(anna.id), "{}", *KNOBS[:6], 7, 0)
     studio.jobs.cancel(job.id)
-    enrich.run_plan(studio.desk(anna.id), *KNOBS)
+    planning.run_plan(studio.desk(anna.id), "{}", *KNOBS)
     assert len(studio.jobs.list()) == 3

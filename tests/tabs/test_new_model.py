@@ -18,7 +18,7 @@ from studio.open import open_workplace
 from studio.records.image import Kind
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
-from tabs import app, enrich, generate, train
+from tabs import app, generate, planning, train
 from tabs.common import knobs
 from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import ASSETS
@@ -86,15 +86,16 @@ def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tm
         made = app.create_character(studio, "Mira", "ohwx", "person", FAR[0].name)
         studio.store(made).add_image(picture(1), kind=Kind.SOURCE, caption="ohwx person", caption_by="human")
         assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
-        assert (marked, FAR[1].name) in enrich.fill_choices(studio.desk(made), [], None)[1]["choices"]
+        alone = f"Far away, no own version · {knobs.MISSING}"
+        assert (alone, FAR[1].name) in planning.fill_editors(studio.desk(made), None)["choices"]
         assert generate.fill_choices(studio.desk(made), None, "", None, None)[0]["choices"][0][0].endswith(
             knobs.MISSING
         )
 
-        plan: tuple[Any, ...] = (list(enrich.TASKS), 4, 1, enrich.GAPS, [], FAR[1].name, 0, 0)
+        plan: tuple[Any, ...] = (list(planning.TASKS), 4, 1, planning.GAPS, "[]", FAR[1].name, 0, 0)
         clicks: list[Callable[[], object]] = [
             lambda: train.start_training(studio.desk(made), "all", "best", "", None),
-            lambda: enrich.run_plan(studio.desk(made), *plan),
+            lambda: planning.run_plan(studio.desk(made), "{}", *plan),
             lambda: generate.draw_pictures(studio.desk(made), generate.OWN, "ohwx person", None, 1, 0, 0, 0),
             lambda: generate.start_card(studio.desk(made), None),
         ]

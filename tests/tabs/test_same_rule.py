@@ -12,7 +12,7 @@ from studio.api.api import Api
 from studio.records.character import Character
 from studio.records.image import ImageRecord
 from studio.workplace.desk import Workplace
-from tabs import app, enrich, generate, train
+from tabs import app, generate, planning, train
 from tabs.common import adding, cropping, wording
 from tabs.sharing import ReviewLink
 
@@ -127,11 +127,11 @@ def test_a_plan_is_refused_alike(
     """Its numbers, and the knobs of its rows."""
     add()
     values = {"limit": 6, "seeds": 1, "steps": 0, "true_cfg": 0, **given}
-    knobs = (["pose"], values["limit"], values["seeds"], enrich.GAPS, [], None, values["steps"], values["true_cfg"])
+    knobs = (["pose"], values["limit"], values["seeds"], planning.GAPS, "[]", None, values["steps"], values["true_cfg"])
     params = {name: value for name, value in given.items() if name in ("steps", "true_cfg")}
     asked = {"limit": values["limit"], "seeds": values["seeds"], "params": params}
 
-    page = by_page(lambda: enrich.run_plan(studio.desk(anna.id), *knobs))
+    page = by_page(lambda: planning.run_plan(studio.desk(anna.id), "{}", *knobs))
 
     assert page == by_script(Api(studio).enrich_plan(anna.id, tasks=["pose"], **asked))
 

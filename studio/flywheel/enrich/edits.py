@@ -102,10 +102,9 @@ def plan(
         kinds = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
         covering = [image for image in store.select(kinds) if image.state in (Verdict.PENDING, Verdict.GOOD)]
         wanted = asks(chosen, covering, edits, each, fill_gaps, wording, before)
-    drawn = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    before_now = {_fingerprint(image.parent, image.params) for image in drawn}
+    before_now = drawn(store)
     asked_for = {**(knobs or {}), "loras": (*LoraUse.stack((knobs or {}).get("loras")), *loras)}
-    rows = [_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
+    rows = [new_row(spec, ask, number, asked_for, before_now) for number in range(seeds) for ask in wanted]
     return estimate(desk, rows[:most], spec.name)
 
 
@@ -125,11 +124,13 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
     )
 
 
-def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "") -> Job:
-    """Queues the rows of a plan, unchanged or edited; they are drawn with the model's adopted editor version.
+def submit(
+    desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "", version: str | None = None
+) -> Job:
+    """Queues the rows of a plan, unchanged or edited, for an editor version: None is the model's adopted one, "" none.
 
-    Raises: BadInput without rows, for an invalid row, or a model that edits nothing; NotFound; ModelMissing;
-    LoraMismatch for a LoRA that does not fit.
+    Raises: BadInput without rows, for an invalid row, a model that edits nothing, or a version of another model;
+    NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
@@ -138,7 +139,11 @@ def submit(desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: s
     spec = desk.workplace.demand_model(model or store.character.editor, "editor")
     checked = [_checked(store, row, f"rows[{at}]") for at, row in enumerate(rows)]
     notes = stacks.check(desk.workplace, spec.name, [EditParams.from_json(row.params).loras for row in checked])
-    used = adopted(store, spec.name)
+    used = adopted(store, spec.name) if version is None else store.versions.get(version) if version else None
+    if used is not None and (used.model != spec.name or used.role is not Role.EDITOR):
+        raise BadInput(
+            f"{used.name} is no editor version of {spec.label}.", "Choose the model that it was trained for."
+        )
     own = (LoraUse(file=str(store.adapter_path(used.id))),) if used else ()
     _plan_of(desk.workplace, spec, checked, own)
     payload = EnrichPayload(rows=tuple(checked), model=spec.name, version=used.id if used else "", notes=tuple(notes))
@@ -152,13 +157,7 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
     The page calls this, because a user may click twice; a script may queue the same edits again. Raises: BadInput,
     NotFound.
     """
-    name = model or desk.store.character.editor
-    waiting = {
-        _fingerprint(row.source, row.params)
-        for job in desk.workplace.jobs.list(desk.id)
-        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == name
-        for row in asked.rows
-    }
+    waiting = _waiting(desk, model or desk.store.character.editor)
     twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
     if twice:
         which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
@@ -319,7 +318,7 @@ def asked(store: Store) -> set[tuple[str, str]]:
     return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
 
 
-def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
+def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
     """Returns a plan row whose seed was never used for the same edit of the same picture; adds the row to `taken`."""
     words = ask.edit.words
     params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
@@ -327,6 +326,35 @@ def _row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken
         params = params.replace(seed=later_seed(params.seed, 1))
     taken.add(_fingerprint(ask.source, params.to_json()))
     return PlanRow(source=ask.source, params=params.to_json(), asked=dict(ask.edit.expects), task=ask.edit.task)
+
+
+def drawn(store: Store) -> set[tuple[str, str]]:
+    """Returns what names each edit that was drawn, by its picture and parameters, as `new_row` takes it."""
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {_fingerprint(image.parent, image.params) for image in edits}
+
+
+def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
+    """Returns the rows with seeds that are neither drawn nor queued for the same edit."""
+    known = drawn(desk.store) | _waiting(desk, model or desk.store.character.editor)
+    fresh = []
+    for row in rows:
+        params = EditParams.kept(row.params)
+        while _fingerprint(row.source, params.to_json()) in known:
+            params = params.replace(seed=later_seed(params.seed, 1))
+        known.add(_fingerprint(row.source, params.to_json()))
+        fresh.append(row.replace(params=params.to_json()))
+    return fresh
+
+
+def _waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
+    """Returns what names each edit that is queued or running for a model."""
+    return {
+        _fingerprint(row.source, row.params)
+        for job in desk.workplace.jobs.list(desk.id)
+        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == model
+        for row in asked.rows
+    }
 
 
 def adopted(store: Store, model: str) -> Version | None:

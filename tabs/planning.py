@@ -1,0 +1,214 @@
+"""The plan of edits on the Enrich tab: what it is made of, what a person changes in it, and its queueing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.errors import BadInput
+from engines.api.params import EditParams
+from studio.flywheel import card
+from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich.changes import Changes, Own, Planned, changed
+from studio.flywheel.enrich.edits import EnrichPlan
+from studio.flywheel.refine import editor as refine
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.payload import PlanRow
+from studio.records.version import Version
+from studio.store import Store
+from studio.workplace.desk import Desk
+from tabs.common import looks
+from tabs.common.knobs import Knob, first_block_cache, given, marked, number
+from tabs.common.looks import view
+from tabs.common.shell import Said, active_job
+
+TASKS = ("angle", "expression", "pose", "background", "lighting", "outfit", "style")
+KNOBS = (  # fields of EditParams in the order of the layout
+    (
+        Knob("steps", number("Steps (0: the model's own)", precision=0)),
+        Knob("true_cfg", number("True CFG (0: the model's own)")),
+    ),
+    (Knob("few_steps", partial(gr.Checkbox, False, label="Few steps: drafts, several times faster")),),
+    (Knob("first_block_cache", first_block_cache),),
+)
+IN_USE = "in use"
+GAPS, MISSED, VARIETY = "Coverage gaps", "Card gaps", "Variety"
+PLAN_ROWS = 40
+
+
+def fill_editors(desk: Desk, chosen: str | None) -> Any:
+    """Returns the choices of an editor: the one in use, each version with what it is worth, each model alone."""
+    store, labels = desk.store, {spec.name: spec.label for spec in desk.workplace.registry.role("editor")}
+    used = enrich.adopted(store, store.character.editor)
+    name = labels.get(store.character.editor, store.character.editor)
+    versions = [each for each in reversed(store.versions.find(role=Role.EDITOR)) if each.model in labels]
+    choices = [
+        (f"in use: {name}{' + own ' + worth(store, used) if used else ', no own version'}", IN_USE),
+        *((f"{labels[each.model]} + own {worth(store, each)}", each.id) for each in versions),
+        *((marked(desk.workplace, model, f"{label}, no own version"), model) for model, label in labels.items()),
+    ]
+    return gr.update(choices=choices, value=chosen if chosen in [value for _, value in choices] else IN_USE)
+
+
+def worth(store: Store, version: Version) -> str:
+    """Returns an editor version's name with its rate of accepted held-out edits before and after: `v1 (56 → 89 %)`."""
+    edits = refine.as_judged(store, version).metrics.edits
+    if edits is None or edits.before.accepted is None or edits.after.accepted is None:
+        return version.name
+    return f"{version.name} ({100 * edits.before.accepted:.0f} → {100 * edits.after.accepted:.0f} %)"
+
+
+def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
+    """Returns the model and the version of a choice; None is the adopted version, "" no version."""
+    if chosen in (None, "", IN_USE):
+        return desk.store.character.editor, None
+    version = desk.store.versions.peek(chosen)
+    return (version.model, version.id) if version else (chosen, "")
+
+
+def usable_sources(desk: Desk) -> list[ImageRecord]:
+    """Returns the originals that can be edited."""
+    return [each for each in desk.store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
+
+
+def draw_sources(desk: Desk, picked: str) -> Markup:
+    """Returns the originals as small pictures that can be chosen; none chosen means all."""
+    chosen = json.loads(picked)
+    tiles = [
+        (each.id, looks.thumb(desk.store, each.id, each.crop), each.name or looks.describe(each), each.id in chosen)
+        for each in usable_sources(desk)
+    ]
+    return view("enrich", "sources", tiles=tiles, count=sum(on for *_, on in tiles))
+
+
+def pick_source(desk: Desk, data: dict[str, Any], picked: str) -> str:
+    """Chooses an original for the plan or takes it out, or with `all` takes all out."""
+    chosen = [each for each in json.loads(picked) if each in desk.store.images]
+    image = str(data.get("id", ""))
+    if data.get("act") == "all":
+        chosen = []
+    elif image in chosen:
+        chosen.remove(image)
+    elif image in desk.store.images:
+        chosen.append(image)
+    return json.dumps(chosen)
+
+
+def make_plan(
+    desk: Desk,
+    tasks: Sequence[str],
+    limit: float | None,
+    seeds: float | None,
+    aim: str,
+    picked: str,
+    editor: str | None,
+    *knobs: float | bool | None,
+) -> EnrichPlan:
+    """Returns the plan for the widgets' values; `knobs` are the values of KNOBS for every row. Raises: BadInput."""
+    if not tasks:
+        raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
+    return enrich.plan(
+        desk,
+        sources=json.loads(picked) or None,
+        tasks=list(tasks),
+        seeds=1 if seeds is None else int(seeds),
+        model=editor_of(desk, editor)[0],
+        limit=24 if limit is None else int(limit),
+        fill_gaps=aim == GAPS,
+        knobs=given(KNOBS, knobs),
+        aims=card.to_show(desk) if aim == MISSED else (),
+    )
+
+
+def changed_plan(desk: Desk, changes: str, *knobs: Any) -> list[Planned]:
+    """Returns the plan's rows after the person's changes. Raises: BadInput."""
+    plan = make_plan(desk, *knobs)
+    spec = desk.workplace.registry.spec(plan.model)
+    return changed(desk, plan.rows, Changes.from_json(json.loads(changes)), spec, given(KNOBS, knobs[6:]))
+
+
+def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
+    """Returns the plan's cost and its rows, each with a tick and words that can be changed."""
+    store = desk.store
+    if not store.select(Kind.SOURCE):
+        add = looks.go("Add pictures in Curate", "Curate")
+        return Markup(), looks.empty("Edits need pictures to start from.", add)
+    planned = changed_plan(desk, changes, *knobs)
+    plan = enrich.estimate(desk, [each.row for each in planned if each.kept], editor_of(desk, knobs[5])[0])
+    rows = [
+        (
+            each,
+            looks.thumb(store, each.row.source, store.images.get(each.row.source).crop),
+            EditParams.kept(each.row.params).headline(),
+        )
+        for each in planned[:PLAN_ROWS]
+    ]
+    left_out = len(planned) - plan.count
+    return (
+        view("enrich", "cost", plan=plan, left_out=left_out),
+        view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=changes != "{}"),
+    )
+
+
+def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str:
+    """Handles a change of the plan: a row ticked or not, other words, an own row removed, or all as planned."""
+    now, act, row = Changes.from_json(json.loads(changes)), data.get("act"), str(data.get("row", ""))
+    if act == "as-planned":
+        return "{}"
+    if act == "tick":
+        kept = [each for each in now.skipped if each != row]
+        now = now.replace(skipped=tuple(kept if data.get("value") else [*kept, row]))
+    elif act == "words":
+        now = now.replace(words={**now.words, row: str(data.get("value", ""))})
+    elif act == "remove" and row.removeprefix("own").isdecimal():
+        at = int(row.removeprefix("own"))
+        now = now.replace(own=tuple(each for index, each in enumerate(now.own) if index != at))
+    return json.dumps(now.to_json())
+
+
+def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str]:
+    """Adds an instruction of the person's own to the plan, once for each chosen source. Raises: BadInput."""
+    if not words.strip():
+        raise BadInput("There are no words to add.", "Say what should change, and what should stay.")
+    sources = json.loads(picked)
+    if not sources:
+        raise BadInput("No source is chosen.", "Click the pictures on the left that these words are for.")
+    now = Changes.from_json(json.loads(changes))
+    added = [Own(source=each, words=words.strip()) for each in sources]
+    return "", json.dumps(now.replace(own=(*now.own, *added)).to_json())
+
+
+def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
+    """Queues the plan's edits. Raises: BadInput for an empty plan, or edits that are queued already."""
+    model, version = editor_of(desk, knobs[5])
+    rows = kept_rows(desk, changes, *knobs)
+    enrich.demand_new(desk, rows, model)
+    enrich.submit(desk, rows, model=model, version=version)
+    return Said(f"{looks.plural(len(rows), 'edit')} queued.", "{}")
+
+
+def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
+    """Queues the plan's edits with seeds that are neither drawn nor queued yet. Raises: BadInput for an empty plan."""
+    model, version = editor_of(desk, knobs[5])
+    rows = enrich.once_more(desk, kept_rows(desk, changes, *knobs), model)
+    enrich.submit(desk, rows, model=model, version=version)
+    return Said(f"{looks.plural(len(rows), 'edit')} more queued, with other seeds.", "{}")
+
+
+def kept_rows(desk: Desk, changes: str, *knobs: Any) -> list[PlanRow]:
+    """Returns the rows of the plan that are ticked. Raises: BadInput where none is."""
+    rows = [each.row for each in changed_plan(desk, changes, *knobs) if each.kept]
+    if not rows:
+        raise BadInput("The plan is empty.", "Choose more kinds of edits or more sources, or tick a row.")
+    return rows
+
+
+def offer_more(desk: Desk) -> Any:
+    """Returns whether the plan can be drawn once more: while edits are queued or running."""
+    return gr.update(visible=active_job(desk, "enrich") is not None)
