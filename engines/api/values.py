@@ -36,6 +36,7 @@ _KINDS: Mapping[Any, str] = {
     list: "a list",
     dict: "an object of names and values",
 }
+_NAME = "[key]"  # the last part of a place, after a name, where pydantic means the name itself
 _SHOWN = reprlib.Repr()
 _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
@@ -61,16 +62,15 @@ def taken(name: str, value: object, kind: Any) -> Any:
 
 def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
     """Converts an error of pydantic's to a BadInput; `loc` in `found` is the place inside the value called `name`."""
-    where = "".join(f"[{each!r}]" for each in found["loc"])
+    places = found["loc"]
+    is_name = places[-1:] == (_NAME,)
+    inside = _inside(kind, places)
+    what = name + "".join(f"[{shown(each)}]" for each in (places[:-2] if is_name else places))
     if found["type"] == "literal_error" and isinstance(found["input"], str):
         are = "are" if name.endswith("s") else "is"
-        return BadInput(
-            f"There {are} no {name}{where} named {shortened(found['input'])}.",
-            f"Choose {allowed(_inside(kind, found['loc']))}.",
-        )
-    return BadInput(
-        f"{name}{where} cannot be {shown(found['input'])}.", f"It is {allowed(_inside(kind, found['loc']))}."
-    )
+        return BadInput(f"There {are} no {what} named {shortened(found['input'])}.", f"Choose {allowed(inside)}.")
+    what = f"A name in {what}" if is_name else what
+    return BadInput(f"{what} cannot be {shown(found['input'])}.", f"It is {allowed(inside)}.")
 
 
 def shown(value: object) -> str:
@@ -125,11 +125,13 @@ def _figure(number: Any) -> str:
 
 
 def _inside(kind: Any, places: Sequence[int | str]) -> Any:
-    """Returns the annotation of the value at a place inside a list or a mapping."""
-    for _ in places:
+    """Returns the annotation of the value at a place inside a list or a mapping, or of a name in a mapping."""
+    for at in range(len(places)):
         inner = get_args(_parted(kind)[0])
         if not inner:
             return Any
+        if places[at + 1 :] == (_NAME,):
+            return inner[0]
         kind = inner[-1] if get_origin(_parted(kind)[0]) in (dict, Mapping) else inner[0]
     return kind
 

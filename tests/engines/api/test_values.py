@@ -42,8 +42,15 @@ def test_a_name_is_told_as_it_is() -> None:
         (Annotated[str, MaxLen(3)], "four", "n cannot be 'four'. It is text of at most 3 letters."),
         (Annotated[tuple[int, ...], MaxLen(1)], (1, 2), "n cannot be [1, 2]. It is a list of at most 1 entries."),
         (float, float("nan"), "n cannot be nan. It is a number."),
+        (dict[str, int], {"a": "b"}, "n['a'] cannot be 'b'. It is a whole number."),
+        (
+            dict[Annotated[str, MaxLen(1)], int],
+            {"ab": 1},
+            "A name in n cannot be 'ab'. It is text of at most 1 letters.",
+        ),
+        (list[dict[str, int]], [{}, {1: 1}], "A name in n[1] cannot be 1. It is text."),
     ],
-    ids=["true", "below", "long", "many", "nan"],
+    ids=["true", "below", "long", "many", "nan", "inside", "a name", "a name inside"],
 )
 def test_a_refusal_names_what_was_given_and_what_may_be(kind: Any, value: Any, words: str) -> None:
     """By the argument's name, in words of its annotation."""

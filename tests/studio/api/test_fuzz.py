@@ -51,7 +51,7 @@ SOME = settings(FEW, max_examples=35)  # of a call that takes lists or objects
 MANY = settings(FEW, max_examples=400)
 _NOT_KEPT = (".log", ".lock")  # endings of files that may change whatever is asked
 LONGEST = 3000  # letters of a refusal
-RUN = 12  # jobs of a name that are run to their end
+RUN = 6  # jobs of a name that are run to their end
 SMALL = 100  # steps of a job that is run to its end
 CODES = frozenset({"bad_input", "not_found", "busy", "model_missing", "lora_mismatch", "out_of_memory", "not_allowed"})
 # What a refusal may call an argument, beside its own name.
