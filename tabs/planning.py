@@ -49,9 +49,9 @@ def fill_editors(desk: Desk, chosen: str | None) -> Any:
     name = labels.get(store.character.editor, store.character.editor)
     versions = [each for each in reversed(store.versions.find(role=Role.EDITOR)) if each.model in labels]
     choices = [
-        (f"in use: {name}{' + own ' + worth(store, used) if used else ', no own version'}", IN_USE),
-        *((f"{labels[each.model]} + own {worth(store, each)}", each.id) for each in versions),
-        *((marked(desk.workplace, model, f"{label}, no own version"), model) for model, label in labels.items()),
+        (f"in use: {'own ' + worth(store, used) + ' + ' if used else ''}{name}", IN_USE),
+        *((f"own {worth(store, each)} + {labels[each.model]}", each.id) for each in versions),
+        *((marked(desk.workplace, model, f"{label} alone"), model) for model, label in labels.items()),
     ]
     return gr.update(choices=choices, value=chosen if chosen in [value for _, value in choices] else IN_USE)
 

@@ -86,7 +86,7 @@ def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tm
         made = app.create_character(studio, "Mira", "ohwx", "person", FAR[0].name)
         studio.store(made).add_image(picture(1), kind=Kind.SOURCE, caption="ohwx person", caption_by="human")
         assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
-        alone = f"Far away, no own version · {knobs.MISSING}"
+        alone = f"Far away alone · {knobs.MISSING}"
         assert (alone, FAR[1].name) in planning.fill_editors(studio.desk(made), None)["choices"]
         assert generate.fill_choices(studio.desk(made), None, "", None, None)[0]["choices"][0][0].endswith(
             knobs.MISSING

@@ -111,7 +111,7 @@ def test_the_choice_says_what_each_editor_is_worth(studio: Workplace, anna: Char
     store.versions.put(made)
     labels = [label for label, _ in planning.fill_editors(studio.desk(anna.id), None)["choices"]]
     assert labels[0].startswith("in use: ")
-    assert labels[1].endswith("+ own v1 (56 → 89 %)")
+    assert labels[1].startswith("own v1 (56 → 89 %) + ")
     assert planning.editor_of(studio.desk(anna.id), "e1") == (anna.editor, "e1")
     assert planning.editor_of(studio.desk(anna.id), anna.editor) == (anna.editor, "")
     assert planning.editor_of(studio.desk(anna.id), planning.IN_USE) == (anna.editor, None)
