@@ -36,9 +36,9 @@ from tabs.sharing import ReviewLink
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Curate", curate.build),
     ("Enrich", enrich.build),
+    ("Review", review.build),
     ("Train", train.build),
     ("Generate", generate.build),
-    ("Review", review.build),
     ("Editor Refinement", refine.build),
 )
 PAGES: tuple[tuple[str, Callable[[Page], None]], ...] = (  # opened by buttons at the top; they have no tab button

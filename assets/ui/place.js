@@ -14,7 +14,8 @@
   const wheel = () => document.querySelector(".tab-wrapper"); // the first one is the studio's own
   const tabNamed = (name) => [...(wheel()?.querySelectorAll(TAB) || [])].find((node) => node.textContent.trim() === name);
   const isOpen = (name) => tabNamed(name)?.getAttribute("aria-selected") === "true";
-  const openTab = (name) => { put("tab", name); tabNamed(name)?.click(); };
+  const parts = (name) => [...document.querySelectorAll(`.tabs .tabs ${TAB}`)].find((node) => node.textContent.trim() === name);
+  const openTab = (name, part) => { put("tab", name); tabNamed(name)?.click(); if (part) parts(part)?.click(); };
   // After a load, Gradio may take a while until its tabs listen: ask until the tab is open.
   const arrive = (left) => {
     const name = tab();
@@ -112,7 +113,7 @@
     const pressed = event.target.closest(TAB);
     if (pressed && wheel().contains(pressed)) put("tab", pressed.textContent.trim());
     const link = event.target.closest("[data-tab]");
-    if (link) openTab(link.dataset.tab);
+    if (link) openTab(link.dataset.tab, link.dataset.part);
     if (event.target.closest("#new-character")) form("new");
     if (event.target.closest("#share-review")) form("share");
   }, true);

@@ -22,17 +22,17 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """One stop of the flywheels: its label, a figure that shows its progress, and the tab where its work is done."""
+    """One stop of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
 
     label: str
     figure: str
-    tab: str
     done: bool = False
+    part: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """The next step: its stop's label, the reason in `words`, the stop's index in `stops`, and all the stops."""
+    """The next step: its name, the reason in `words`, the index of its stop in `stops`, and all the stops."""
 
     step: str
     words: str
@@ -43,10 +43,9 @@ class NextStep(Part):
 def next_step(desk: Desk) -> NextStep:
     """Returns the character's next step; the card's figures are those of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
-    stops = _stops(seen)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
-    at, words = next((at, words) for wanted, at, words in wants if wanted)
-    return NextStep(step=stops[at].label, words=words, at=at, stops=stops)
+    step, words = next((step, words) for wanted, step, words in wants if wanted)
+    return NextStep(step=step.name, words=words, at=step.at, stops=_stops(seen, step))
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class _Seen:
     card: CardRun | None  # of the version in use
     candidate_card: CardRun | None
     answered: bool  # edits were made after the card
+    edited_with: bool  # the editor version in use, if there is one, has made edits
     approved_since: int  # pictures approved since the newest version was trained
     golden: int
     golden_since: int  # golden triplets since the newest editor version was trained
@@ -104,6 +104,7 @@ def _look(store: Store) -> _Seen:
         golden=len(golden),
         golden_since=sum(each.created > newest_editor for each in golden),
         editor=editor,
+        edited_with=editor is None or any(each.version == editor.id for each in enriched),
         editor_candidate=_candidate(editors, editor),
     )
 
@@ -119,28 +120,39 @@ def _candidate(versions: Sequence[Version], in_use: Version | None) -> Version |
     return max(waiting, key=lambda each: each.created, default=None)
 
 
-CURATE, ENRICH, REVIEW, TRAIN, GENERATE, REVIEW_DRAWN, CARD, REFINE = range(8)
+@dataclass(frozen=True)
+class _Step:
+    """A step that a person can be asked for: the index of its stop, its name, and the part of the tab to open."""
+
+    at: int
+    name: str
+    part: str = ""
 
 
-def _stops(seen: _Seen) -> tuple[Stop, ...]:
+CURATE, ENRICH, REVIEW, TRAIN = (_Step(at, name) for at, name in enumerate(("Curate", "Enrich", "Review", "Train")))
+GENERATE, CARD = _Step(4, "Generate", "Pictures"), _Step(4, "Model card", "Model card")
+REFINE = _Step(5, "Editor Refinement")
+
+
+def _stops(seen: _Seen, step: _Step) -> tuple[Stop, ...]:
     version = seen.in_use or (seen.versions[-1] if seen.versions else None)
     curated = seen.sources >= ENOUGH_SOURCES and not seen.bare
     met = seen.card is not None and card.summary(seen.card).met
     unknown = card.summary(seen.card).first_try.unknown if seen.card is not None else 0
-    tally = "–" if seen.card is None else _tally(seen.card) + (f" · {unknown} ?" if unknown else "")
+    tally = "" if seen.card is None else f" · card {_tally(seen.card)}" + (f" · {unknown} ?" if unknown else "")
+    left = seen.left_edits + seen.left_drawn
+    editor = seen.editor.name if seen.editor else f"{seen.golden} golden"
     return (
-        Stop("Curate", str(seen.sources), "Curate", curated),
-        Stop("Enrich", str(seen.enriched), "Enrich", seen.enriched > 0),
-        Stop("Review", f"{seen.left_edits} left", "Review", seen.enriched > 0 and not seen.left_edits),
-        Stop("Train", version.name if version else "–", "Train", seen.in_use is not None and seen.candidate is None),
-        Stop("Generate", str(seen.drawn), "Generate", seen.drawn_in_use > 0),
-        Stop("Review", f"{seen.left_drawn} left", "Review", seen.drawn > 0 and not seen.left_drawn),
-        Stop("Card", tally, "Generate", met),
-        Stop("Refine", f"{seen.golden} golden", "Editor Refinement", seen.editor is not None),
+        Stop("Curate", str(seen.sources), curated),
+        Stop("Enrich", str(seen.enriched), seen.enriched > 0),
+        Stop("Review", f"{left} left", seen.enriched > 0 and not left),
+        Stop("Train", version.name if version else "–", seen.in_use is not None and seen.candidate is None),
+        Stop("Generate", f"{seen.drawn}{tally}", met, step.part),
+        Stop("Editor Refinement", editor, seen.editor is not None and seen.editor_candidate is None),
     )
 
 
-Want = tuple[bool, int, str]  # whether it applies, the index of its stop, the reason in words
+Want = tuple[bool, _Step, str]  # whether it applies, the step, the reason in words
 
 
 def _first_turn(seen: _Seen) -> list[Want]:
@@ -202,8 +214,13 @@ def _next_turn(seen: _Seen) -> list[Want]:
     return [
         (not met and not seen.answered, CARD, _unmet(now, seen.card)),
         (not seen.drawn_in_use, GENERATE, f"Let {now} draw new scenes; the best of them teach the next version."),
-        (seen.left_drawn > 0, REVIEW_DRAWN, f"{scenes} for your verdict."),
+        (seen.left_drawn > 0, REVIEW, f"{scenes} for your verdict."),
         (bool(editor), REFINE, f"Editor {editor} is trained. Look at its edits before and after; adopt or leave it."),
+        (
+            not seen.edited_with,
+            ENRICH,
+            f"Editor {seen.editor.name if seen.editor else ''} is in use and has made no edit yet. Let it fill the gaps.",
+        ),
         (
             seen.golden_since >= (ENOUGH_LESSONS if seen.editor else 1),
             REFINE,

@@ -75,7 +75,7 @@ def test_what_is_no_file_is_refused(file: object) -> None:
 
 def test_six_tabs_in_the_order_of_the_wheel() -> None:
     """Their names are those that everything else calls them by."""
-    assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement"]
+    assert [name for name, _ in app.TABS] == ["Curate", "Enrich", "Review", "Train", "Generate", "Editor Refinement"]
 
 
 def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Workplace) -> None:

@@ -199,9 +199,9 @@ def test_a_script_is_told_what_comes_next(world: World) -> None:
     assert (found["step"], found["at"]) == ("Curate", 0)
     assert found["words"] == "4 pictures so far; 10 or more give a usable start."
     assert [stop["label"] for stop in found["stops"]] == [
-        *("Curate", "Enrich", "Review", "Train", "Generate", "Review", "Card", "Refine"),
+        *("Curate", "Enrich", "Review", "Train", "Generate", "Editor Refinement"),
     ]
-    assert found["stops"][0] == {"label": "Curate", "figure": "4", "tab": "Curate", "done": False}
+    assert found["stops"][0] == {"label": "Curate", "figure": "4", "done": False, "part": ""}
     assert NextStep.from_json({name: found[name] for name in ("step", "words", "at", "stops")}) == next_step(world.desk)
 
 

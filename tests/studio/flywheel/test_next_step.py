@@ -69,7 +69,7 @@ def test_the_first_turn_asks_for_what_is_missing_first(world: World) -> None:
 def test_a_poor_card_sends_the_editor_first(world: World) -> None:
     """What the version in use cannot draw comes from edits; once there are some, it may draw new scenes."""
     first_version(world)
-    assert following(world) == "Card 6"
+    assert following(world) == "Model card 4"
     card = run_card(world, "c1", "character-v1", 2, "2999-01-02")
     assert "v1 has 2/23 cells right: let the editor show" in why(world)
     world.store.cards.put(card.replace(created="2000-01-01"))
@@ -80,8 +80,8 @@ def test_a_card_that_leaves_the_goal_open_is_to_be_looked_at(world: World) -> No
     """What could not be judged stands beside the figure, is not called missed, and the goal is not ticked."""
     first_version(world)
     run_card(world, "c1", "character-v1", 15, "2999-01-02", other="unknown")
-    stop = next_step(world.desk).stops[6]
-    assert (stop.label, stop.figure, stop.done) == ("Card", "15/15 · 8 ?", False)
+    stop = next_step(world.desk).stops[4]
+    assert (stop.label, stop.figure, stop.done) == ("Generate", "0 · card 15/15 · 8 ?", False)
     assert "leaves 8 of 23 cells open" in why(world)
 
 
@@ -90,18 +90,18 @@ def test_a_trained_version_is_compared_then_adopted_or_left(world: World) -> Non
     first_version(world)
     run_card(world, "c1", "character-v1", 20, "2999-01-02")
     two = trained(world, "v2", Role.CHARACTER, "2999-02-01")
-    assert following(world) == "Card 6"
+    assert following(world) == "Model card 4"
     assert "whether it is better than v1" in why(world)
     run_card(world, "c2", two.id, 22, "2999-02-02")
     assert following(world) == "Train 3"
     assert "v2 has 22/23 cells right, v1 20/23. Adopt v2, or leave it" in why(world)
-    assert next_step(world.desk).stops[6].figure == "20/23"  # of the one in use
+    assert next_step(world.desk).stops[4].figure == "0 · card 20/23"  # of the one in use
 
     assert world.store.adopt(two.id, on=False).state is VersionState.RETIRED
     assert following(world) == "Generate 4"
     world.store.adopt(two.id)
     assert following(world) == "Generate 4"
-    assert next_step(world.desk).stops[6].figure == "22/23"
+    assert next_step(world.desk).stops[4].figure == "0 · card 22/23"
 
 
 def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world: World) -> None:
@@ -110,7 +110,7 @@ def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world: World) -
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
     world.store.adopt(trained(world, "v2", Role.CHARACTER, "2999-02-01").id)
     found = next_step(world.desk)
-    assert (found.stops[6].figure, found.stops[6].done) == ("–", False)
+    assert (found.stops[4].figure, found.stops[4].done) == ("0", False)
     assert found.words == "Run the model card to see what v2 can do."
 
 
@@ -119,7 +119,7 @@ def test_training_again_is_asked_for_only_with_something_new(world: World) -> No
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
     scene = world.picture(Kind.SYNTHETIC, 0, version="character-v1")
-    assert following(world) == "Review 5"
+    assert following(world) == "Review 2"
     world.store.decide(scene, Verdict.GOOD)
     decided = world.store.images.get(scene)
     assert "v1 meets the card" in why(world)  # decided, by this clock, before the version of the year 2999
@@ -129,14 +129,19 @@ def test_training_again_is_asked_for_only_with_something_new(world: World) -> No
 
 
 def test_a_trained_editor_is_looked_at_and_adopted(world: World) -> None:
-    """Corrections lead to the editor's training, its version to a look at before and after."""
+    """Corrections lead to the editor's training, its version to a look at before and after, then to edits by it."""
     first_version(world)
     run_card(world, "c1", "character-v1", 23, "2999-01-02")
     world.store.decide(world.picture(Kind.SYNTHETIC, 0, version="character-v1"), Verdict.GOOD)
     world.store.triplets.put(Triplet(id="t", source=world.sources[0], result="r", params={}, golden=True, wrong="w"))
-    assert following(world) == "Refine 7"
+    assert following(world) == "Editor Refinement 5"
     assert "1 correction of yours can teach the editor" in why(world)
     editor = trained(world, "v1", Role.EDITOR, "2999-02-01")
     assert "Editor v1 is trained" in why(world)
     world.store.adopt(editor.id)
+    assert following(world) == "Enrich 1"
+    assert "Editor v1 is in use and has made no edit yet" in why(world)
+    edit = world.picture(Kind.ENRICHED, 1, parent=world.sources[0], version=editor.id)
+    assert following(world) == "Review 2"
+    world.store.decide(edit, Verdict.GOOD)
     assert following(world) == "Generate 4"
