@@ -183,8 +183,8 @@ def _judging(seen: _Seen) -> list[Want]:
 
     The last of them is a model card of the version in use.
     """
-    new = seen.candidate.name if seen.candidate else ""
-    now = seen.in_use.name if seen.in_use else ""
+    new = _name(seen.candidate)
+    now = _name(seen.in_use)
     return [
         (
             bool(new) and seen.candidate_card is None,
@@ -204,10 +204,10 @@ def _judging(seen: _Seen) -> list[Want]:
 
 def _next_turn(seen: _Seen) -> list[Want]:
     """Returns the wants that improve the next version and the editor; the last of them always applies."""
-    now = seen.in_use.name if seen.in_use else ""
+    now = _name(seen.in_use)
     met = seen.card is not None and card.summary(seen.card).met
     tally = _tally(seen.card) if seen.card else ""
-    editor = seen.editor_candidate.name if seen.editor_candidate else ""
+    editor = _name(seen.editor_candidate)
     scenes = _count(seen.left_drawn, "new scene waits", "new scenes wait")
     taught = _count(seen.golden_since, "correction", "corrections")
     approved = _count(seen.approved_since, "picture was", "pictures were")
@@ -219,7 +219,7 @@ def _next_turn(seen: _Seen) -> list[Want]:
         (
             not seen.edited_with,
             ENRICH,
-            f"Editor {seen.editor.name if seen.editor else ''} is in use and has made no edit yet. Let it fill the gaps.",
+            f"Editor {_name(seen.editor)} is in use and has made no edit yet. Let it fill the gaps.",
         ),
         (
             seen.golden_since >= (ENOUGH_LESSONS if seen.editor else 1),
@@ -257,6 +257,10 @@ def _unmet(now: str, run: CardRun | None) -> str:
     if found.goal is Goal.OPEN:
         return f"The card leaves {first.unknown} of {first.n} cells open: look at them and say right or wrong."
     return f"{now} has {_tally(run)} cells right: let the editor show what it missed, so that the next one learns it."
+
+
+def _name(version: Version | None) -> str:
+    return version.name if version else ""
 
 
 def _count(count: int, one: str, many: str) -> str:

@@ -295,8 +295,9 @@ class _Call:
             try:
                 found.update(_by_block(outputs, fn(desk, *(known[id(block)] for block in inputs))))
             except UserError as error:
-                place = next((block for block in outputs if isinstance(block, gr.HTML)), self.said)
-                found[id(place)] = refusal(error) if place is self.said else looks.trouble(error)
+                places = [block for block in outputs if isinstance(block, gr.HTML)] or [self.said]
+                found.update((id(each), "") for each in places[1:])  # what they showed belongs to an earlier drawing
+                found[id(places[0])] = refusal(error) if places[0] is self.said else looks.trouble(error)
         return found
 
 

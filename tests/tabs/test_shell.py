@@ -56,3 +56,19 @@ def test_a_bug_goes_to_the_log(studio: Workplace, anna: Character, caplog: pytes
     with caplog.at_level(logging.ERROR, "tabs"), pytest.raises(KeyError):
         answer(studio, anna, broken)
     assert "KeyError: 'seed'" in caplog.text
+
+
+def test_a_drawing_that_is_refused_leaves_nothing_old(studio: Workplace, anna: Character) -> None:
+    """The refusal stands in the drawing's first block, and what the others showed before is gone."""
+
+    def refuse(desk: Desk) -> tuple[str, str]:
+        raise BadInput("There is no model card yet.", "Run it in Generate.")
+
+    with gr.Blocks():
+        cost, rows, said, cid = gr.HTML(), gr.HTML(), gr.HTML(), gr.Textbox()
+        call = Shell(studio, cid, said, lambda event: None)._composed(
+            lambda desk: None, [], [], [(refuse, [], [cost, rows])]
+        )
+    shown = dict(zip(map(id, call.outputs), call(anna.id, (), []), strict=True))
+    assert "There is no model card yet." in shown[id(cost)]
+    assert shown[id(rows)] == ""
