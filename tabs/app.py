@@ -29,6 +29,7 @@ from tabs.common.knobs import models
 from tabs.common.looks import view
 from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
 from tabs.common.theme import head, theme
+from tabs.glossary import GLOSSARY
 from tabs.guard import MIB, Guard
 from tabs.serving import HERE, Running, listen, serve
 from tabs.sharing import ReviewLink
@@ -69,7 +70,7 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
             gr.HTML(view("frame", "story"), apply_default_css=False)
             gr.Button("New character", size="sm", elem_id="new-character")
             share = gr.Button("Share review", size="sm", elem_id="share-review")
-            gr.HTML(view("frame", "icons"), apply_default_css=False)
+            gr.HTML(view("frame", "icons", words=GLOSSARY), apply_default_css=False)
         forms = _Forms(workplace)
         rail, strip, said = html(elem_id="fl-rail"), html(elem_id="fl-strip"), notices()
         tick = _ticker(workplace, link, demo)

@@ -59,7 +59,7 @@ def _card(workplace: Workplace) -> Markup:
         figure=f"{now.used / (1 << 30):.1f} / {looks.amount(now.budget)}",
         meter=looks.bar(now.used, now.budget, tone, names),
         names=names,
-        short=names if len(names) <= 46 else f"{names[:44]}…",
+        short=looks.plural(len(now.residents), "part") + " loaded" if now.residents else "nothing loaded",
     )
 
 

@@ -93,24 +93,43 @@
     return true;
   };
 
-  const sheet = () => {
-    const old = document.querySelector(".fl-sheet");
-    if (old) return old.remove();
-    const rows = [...document.querySelectorAll("[data-key],[data-hold]")].filter(shown)
-      .map((node) => [node.dataset.key || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
-    const box = document.createElement("div");
-    box.className = "fl-sheet";
-    box.setAttribute("role", "dialog");
-    box.innerHTML = "<div><h3>Keys on this page</h3><dl></dl></div>";
-    const list = box.querySelector("dl");
-    rows.concat([["?", "show or hide this list"], ["Tab", "move between pictures and buttons"]]).forEach(([key, words]) => {
+  const definitions = (pairs) => {
+    const list = document.createElement("dl");
+    pairs.forEach(([key, words]) => {
       const dt = document.createElement("dt"), dd = document.createElement("dd");
-      dt.textContent = key === " " ? "space" : key === "Backspace" ? "⌫" : key;
+      dt.textContent = key;
       dd.textContent = words;
       list.append(dt, dd);
     });
-    box.addEventListener("click", () => box.remove());
+    return list;
+  };
+  const NAMES = { " ": "space", Backspace: "⌫", Escape: "Esc", Delete: "Del" };
+  const sheet = () => {
+    const old = document.querySelector(".fl-sheet");
+    if (old) { old.remove(); old.flenBack?.focus(); return; }
+    const rows = [...document.querySelectorAll("[data-key],[data-hold]")].filter(shown)
+      .map((node) => [node.dataset.key || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
+    const keys = rows.concat([["?", "show or hide this list"], ["Tab", "move between pictures and buttons"]])
+      .map(([key, words]) => [NAMES[key] || key, words]);
+    const box = document.createElement("div");
+    box.className = "fl-sheet";
+    box.setAttribute("role", "dialog");
+    box.setAttribute("aria-modal", "true");
+    box.setAttribute("aria-labelledby", "fl-sheet-name");
+    box.innerHTML = "<div tabindex='0'><header><h3 id='fl-sheet-name'>Keys on this page</h3><button type='button' class='fl-button small fl-x' aria-label='close'>✕</button></header><section></section><h3>Words</h3><section></section></div>";
+    const [first, second] = box.querySelectorAll("section");
+    first.append(definitions(keys));
+    second.append(document.querySelector("#fl-glossary").content.cloneNode(true));
+    box.addEventListener("click", (event) => { if (event.target === box || event.target.closest(".fl-x")) sheet(); });
+    box.addEventListener("keydown", (event) => {
+      if (event.key !== "Tab") return;
+      const [body, close] = [box.firstElementChild, box.querySelector(".fl-x")];
+      event.preventDefault();
+      (document.activeElement === close ? body : close).focus();
+    });
+    box.flenBack = document.activeElement;
     document.body.append(box);
+    box.querySelector(".fl-x").focus();
   };
 
   const hold = (key, on) => {
@@ -135,7 +154,7 @@
     if (event.key === "?") { sheet(); return; }
     if (event.key === "Escape") {
       const open = document.querySelector(".fl-sheet");
-      if (open) open.remove();
+      if (open) sheet();
       else unpick() || press("Escape");
       return;
     }
