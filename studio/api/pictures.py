@@ -162,7 +162,7 @@ class PictureApi(Answering):
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Returns the pictures per angle and expression, the missing pairs, and the checklist of a good start."""
+        """Returns counts of pictures per angle and expression, the pairs without any, and what a first training needs."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),

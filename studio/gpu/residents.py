@@ -89,7 +89,7 @@ class Residents:
         return {key: master.weights for key, master in self._masters.copy().items()}
 
     def on_disk(self) -> dict[str, int]:
-        """Returns the bytes, by key, of the used components that are now neither on the device nor in RAM.
+        """Returns the size in bytes, by key, of each component that was used earlier and is now on the disk alone.
 
         Safe from any thread."""
         here = {*self._placed.copy(), *self._masters.copy()}

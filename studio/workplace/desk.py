@@ -82,7 +82,7 @@ class Workplace:
         return spec
 
     def demand_model(self, name: str, role: str) -> ModelSpec:
-        """Returns the registry row of a model of a role whose weights are on this machine.
+        """Returns a model's registry row, after checking that it has the role and that its weights are on this machine.
 
         Raises: NotFound, BadInput, ModelMissing with the command that fetches it.
         """

@@ -186,7 +186,10 @@ class Shell:
         self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
-        """Connects drawings to events, as a widget's change. (A `gr.State` has no events outside Gradio's queue.)"""
+        """Draws parts of the page again whenever one of `triggers` fires, for example a widget's change.
+
+        A `gr.State` cannot be a trigger: its events come only through Gradio's queue.
+        """
         call = self._composed(lambda desk: (), (), (), drawings)
 
         def draw(cid: str, *values: Any) -> Any:
