@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     for one in (top, studio):
         one.add_argument("--port", type=int, default=0, help="port of the page (default: 0, any free port)")
         one.add_argument("--no-open", action="store_true", help="don't open the browser")
-        one.add_argument("--compile", action="store_true", help="on a card: compile models (slow start, faster steps)")
+        one.add_argument("--compile", action="store_true", help="on a GPU: compile models (slow start, faster steps)")
         one.add_argument("--fake", action="store_true", help="use deterministic stand-in models, for development")
     demo.add_argument("--seed", type=int, help="draw another character, by this number, from the embedded world")
     demo.add_argument(

@@ -162,7 +162,7 @@ class PictureApi(Answering):
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Returns counts of pictures per angle and expression, the pairs without any, and what a first training needs."""
+        """Returns counts of pictures per angle and expression, the pairs without any, and what is missing."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),

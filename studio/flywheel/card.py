@@ -129,7 +129,7 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
     store = desk.store
     found = store.cards.get(card_id)
     if not any((each.cell, each.seed) == (cell, seed) for each in found.cells):
-        raise NotFound(f"The card has no cell {cell} with seed {seed}.", "Cells are named as on the card.")
+        raise NotFound(f"The model card has no cell {cell} with seed {seed}.", "Cells are named as on the model card.")
     cells = tuple(
         each.replace(human=passed) if (each.cell, each.seed) == (cell, seed) else each for each in found.cells
     )

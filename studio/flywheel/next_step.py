@@ -227,7 +227,7 @@ def _next_turn(seen: _Seen) -> list[Want]:
             f"{taught} of yours can teach the editor.",
         ),
         (seen.approved_since > 0, TRAIN, f"Another turn: {approved} approved since the last training."),
-        (met, GENERATE, f"{now} meets the card with {tally} cells right. Draw with it, or save its LoRA in Train."),
+        (met, GENERATE, f"{now} meets the goal: {tally} of its model card is right. Draw with it, or save its LoRA."),
         (True, ENRICH, f"{now} has {tally} cells right. Edits of what it missed, once approved, teach the next one."),
     ]
 

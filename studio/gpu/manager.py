@@ -167,7 +167,7 @@ class GpuManager:
                         self._holders.append(lease)
                         self._thread = me
                         return
-                    words = f"the card: {self._holders[-1].plan.what}" if self._holders else "the card"
+                    words = f"the GPU: {self._holders[-1].plan.what}" if self._holders else "the GPU"
                 if words != said:
                     lease.waiting(words)
                     said = words

@@ -18,7 +18,7 @@ BANDS = (
     ("high noise", "var(--fl-bad)", "composition: what is learned where there is little but noise"),
 )
 _SLOWER = (
-    "Close what else uses the card. On Windows the driver lets what does not fit spill into RAM, many times slower: "
+    "Close what else uses the GPU. On Windows the driver lets what does not fit spill into RAM, many times slower: "
     "forbid it (NVIDIA Control Panel, CUDA - Sysmem Fallback Policy), and train at a lower resolution or batch."
 )
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 640.0, 200.0, 44.0, 24.0

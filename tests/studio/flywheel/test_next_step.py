@@ -122,7 +122,7 @@ def test_training_again_is_asked_for_only_with_something_new(world: World) -> No
     assert following(world) == "Review 2"
     world.store.decide(scene, Verdict.GOOD)
     decided = world.store.images.get(scene)
-    assert "v1 meets the card" in why(world)  # decided, by this clock, before the version of the year 2999
+    assert "v1 meets the goal" in why(world)  # decided, by this clock, before the version of the year 2999
     world.store.images.put(decided.replace(decided="3000-01-01"))
     assert following(world) == "Train 3"
     assert "1 picture was approved since" in why(world)

@@ -97,7 +97,7 @@ def test_a_second_job_waits_and_says_for_what() -> None:
         assert not done.is_set()
     thread.join()
 
-    assert (said, done.is_set()) == (["the card: train v2", ""], True)
+    assert (said, done.is_set()) == (["the GPU: train v2", ""], True)
 
 
 def test_a_cancel_ends_the_wait() -> None:

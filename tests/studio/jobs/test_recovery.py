@@ -37,7 +37,7 @@ def test_a_cancel_ends_the_wait_for_the_card(bench: Bench) -> None:
         waited = threading.Event()
         while not bench.jobs.get(job.id).waits_for:
             waited.wait(0.005)
-        assert bench.jobs.get(job.id).waits_for == "the card: train v2"
+        assert bench.jobs.get(job.id).waits_for == "the GPU: train v2"
         bench.jobs.cancel(job.id)
         ended = bench.until(job, JobState.CANCELLED)
 
