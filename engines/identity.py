@@ -1,4 +1,4 @@
-"""Measures who a picture shows, as a unit vector; runs on the CPU, so that scoring never waits for the card."""
+"""Turns the person in a picture into a unit vector, to compare people; runs on the CPU and never waits for the card."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.
 
 
 class ImageScorer:
-    """Embeds pictures with an image encoder of transformers': drawn characters, profiles and bodies.
+    """Embeds whole pictures with an image encoder of transformers: drawn characters, profiles and bodies.
 
     Pictures are padded to a square and resized, never cropped. Thread-safe.
     """
@@ -41,7 +41,7 @@ class ImageScorer:
 
     @cached_property
     def version(self) -> str:
-        """Returns the row's name and the hash of its weights. Raises: ModelMissing."""
+        """Returns the model's name and the hash of its weights, to store beside each score. Raises: ModelMissing."""
         digest = hashlib.sha256()
         for file in self._weights():
             with file.open("rb") as stream:
@@ -51,12 +51,12 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """Returns the threshold in the encoder's own settings, None where they have none."""
+        """Returns the similarity above which two pictures show the same person, by the encoder's settings, or None."""
         threshold = self._settings.get("verification_threshold")
         return None if threshold is None else float(threshold)
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Returns one unit vector a picture. Raises: ModelMissing."""
+        """Computes one unit vector for each picture. Raises: ModelMissing."""
         mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
         border = tuple((mean * 255).round().astype(int).tolist())
         found: list[Embedding | NoFace] = []
@@ -142,13 +142,13 @@ class DeepFaceScorer:
 
     @cached_property
     def version(self) -> str:
-        """Returns the row's name, deepface's version and the detector, which decides the accuracy."""
+        """Returns the model's name, deepface's version and the detector, on which accuracy depends, for each score."""
         from importlib.metadata import version
 
         return f"{self.spec.name}:deepface-{version('deepface')}-{self._detector}"
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Returns the largest face of each picture as a unit vector, or NoFace. Raises: ModelMissing."""
+        """Computes the unit vector of the largest face in each picture, or NoFace. Raises: ModelMissing."""
         self._require_weights()
         return [self._embed(image) for image in images]
 
@@ -172,7 +172,10 @@ class DeepFaceScorer:
         return Embedding(tuple(_unit(vector)[0].tolist()), kind="face")
 
     def _require_weights(self) -> None:
-        """Raises ModelMissing for a missing file, which deepface would download without asking and without a check."""
+        """Checks that all files are here, since deepface would download them without asking and without a check.
+
+        Raises: ModelMissing.
+        """
         for name in (self._recogniser, self._detector):
             if name in _DEEPFACE_FILES and not self._path(name).is_file():
                 file, page = _DEEPFACE_FILES[name]

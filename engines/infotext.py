@@ -1,4 +1,4 @@
-"""Writes the text that other programs read in a drawn picture: the prompt, then a line of `Key: value`.
+"""Writes the text that other programs read from a generated picture: the prompt, then a line of `Key: value`.
 
 Source of the layout: AUTOMATIC1111/stable-diffusion-webui, modules/infotext_utils.py and processing.py; Civitai and
 Forge read the same.
@@ -22,7 +22,7 @@ _IN_OTHER_KEYS: Final = (  # parameters that have keys of other names
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Names a LoRA for other programs: its name, its strength, and the hash that Civitai calls AutoV3 ("": unknown)."""
+    """Describes a LoRA to other programs: name, strength, and the hash that Civitai calls AutoV3, "" if unknown."""
 
     name: str
     weight: float
@@ -30,7 +30,10 @@ class NamedLora:
 
 
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
-    """Returns the text of the chunk `parameters`: the prompt, the negative prompt, and a line of `Key: value`."""
+    """Returns the text for a PNG's `parameters` chunk: the prompt, the negative prompt, and a line of `Key: value`.
+
+    `provenance`: the picture's record of its `model` and `loras`; `size`: its width and height in pixels.
+    """
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()
     loras = [NamedLora(**each) for each in provenance.get("loras", ())]

@@ -1,4 +1,4 @@
-"""Reads pictures for every engine, page and trainer in the one way in which users see them; imports no torch."""
+"""Reads picture files as all engines, pages and trainers take them; imports no torch."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ROUNDING = 1  # difference of two colours of 0…255 that rounding makes
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Reads a picture file's pixels as `to_rgb` returns them. Raises: BadInput."""
+    """Reads a picture file and converts it as `to_rgb` does. Raises: BadInput."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -49,9 +49,10 @@ def open_picture(path: Path) -> Image.Image:
 
 
 def decode(data: bytes, name: str = "The file") -> Image.Image:
-    """Reads every pixel of a file's first frame, so that a truncated file is found now.
+    """Decodes the first frame of a picture file's bytes, every pixel, so that a truncated file is found now.
 
-    Raises: BadInput for what is no picture, and for more than 100 megapixels, before they take memory.
+    `name`: the file's name in errors. Raises: BadInput for what is no picture, and for more than 100 megapixels, before
+    they take memory.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=READABLE)
@@ -68,7 +69,7 @@ def decode(data: bytes, name: str = "The file") -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Returns a picture's pixels as every engine takes them: upright, sRGB, 8 bits, transparency laid on white."""
+    """Converts a picture as every engine takes it: upright, sRGB, 8 bits a channel, white under transparency."""
     try:
         upright = ImageOps.exif_transpose(picture) or picture
     except BROKEN:
@@ -95,7 +96,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_grey(mask: Image.Image) -> Image.Image:
-    """Returns a mask as every engine takes it: `to_rgb` as grey, white where the picture counts."""
+    """Converts a mask to grey, as every engine takes it: white where the picture counts."""
     return to_rgb(mask).convert("L")
 
 
@@ -109,7 +110,7 @@ def is_transparent(path: Path) -> bool:
 
 
 def is_plain(picture: Image.Image) -> bool:
-    """Returns whether programs that ignore orientation, profile, transparency and depth read the same pixels."""
+    """Returns whether a program that ignores orientation, profile, transparency and depth reads the same pixels."""
     if picture.mode not in ("RGB", "L") or _see_through(picture):
         return False
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:

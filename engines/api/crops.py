@@ -1,4 +1,4 @@
-"""Computes which part of a picture counts: the crop that a person chose, and the part of it that a training learns.
+"""Computes crops: the part of a picture that a person chose, and the part that a training keeps.
 
 Imports no torch.
 """
@@ -20,15 +20,15 @@ _ORDER = "Left must be less than right, top less than bottom, and all four share
 
 
 def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Returns the crop's left, top, right and bottom in pixels of a picture of that size."""
+    """Converts a crop in shares of the sides to left, top, right and bottom in pixels of a picture of that size."""
     left, top, right, bottom = crop or (0, 0, 1, 1)
     return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
 
 
 def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
-    """Returns a crop in the form in which it is stored: rounded, and empty where it is the whole picture.
+    """Checks a crop and returns it as it is stored: rounded to six decimals, and empty where it is the whole picture.
 
-    Raises: BadInput that names the picture.
+    `name`: the picture's name in errors. Raises: BadInput.
     """
     if not crop:
         return ()
@@ -48,7 +48,7 @@ def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
 
 
 def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") -> Image.Image:
-    """Returns the cropped picture, or the picture itself where the crop is empty. Raises: BadInput."""
+    """Crops a picture; returns the picture itself where the crop is empty. Raises: BadInput."""
     kept = checked(crop, image.size, name)
     return image.crop(pixels(kept, image.size)) if kept else image
 
@@ -60,9 +60,10 @@ def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """Returns the training size for a picture: its own aspect within 1:2…2:1, about `area` pixels, sides on a grid.
+    """Returns the width and height at which a picture is trained: about `area` pixels, its own aspect within 1:2…2:1.
 
-    The step of the grid is a sixteenth of the side, so that pictures of nearly the same shape share a batch.
+    Both are multiples of a grid, which is a sixteenth of the side and a multiple of `multiple` pixels, so that pictures
+    of nearly the same shape share a batch.
     """
     side = math.sqrt(area)
     grid = max(multiple, round(side / 16 / multiple) * multiple)
@@ -71,7 +72,7 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 
 
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
-    """Returns the share of a picture, 0…1, that is cut away at its edges to give it its bucket's shape."""
+    """Returns the share of a picture, 0…1, that is cut away at its edges to give it the shape of its training size."""
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)
     return 1 - min(ratio, 1 / ratio)

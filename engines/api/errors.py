@@ -25,7 +25,7 @@ from pathlib import Path
 
 
 class UserError(Exception):
-    """Reports an expected failure as a cause and a next action."""
+    """Base class of the failures that FLENwheel expects: each holds a cause and a next action for the user."""
 
     code = "user_error"
 
@@ -107,7 +107,7 @@ class RanOut(OutOfMemory):
 
 
 class Cancelled(BaseException):
-    """Stops a running job because the user asked for it; technically not an error."""
+    """Stops a running job because the user asked for it; it is no error, and `except Exception` does not catch it."""
 
 
 _FULL = {
@@ -123,9 +123,9 @@ _CLOSED = {
 
 
 def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowed | None:
-    """Converts a disk's refusal of a file to a UserError; returns None for any other failure.
+    """Converts the error of a failed read or write to a UserError: the disk is full, or the system denies access.
 
-    `need`: the bytes that were to be written.
+    Returns None for any other failure. `need`: the bytes that were to be written.
     """
     number = error.errno or 0
     try:

@@ -1,6 +1,6 @@
-"""Defines the parameters of each kind of job: stored verbatim, read back strictly, their bounds beside their names.
+"""Defines the parameters of each kind of job, with the bounds of each value beside its name.
 
-Imports no other library than pydantic, through `engines.api.values`.
+They are stored verbatim and read back strictly. Imports no other library than pydantic, through `engines.api.values`.
 """
 
 from __future__ import annotations
@@ -44,14 +44,17 @@ _FEW = 5  # unknown names that an error lists
 
 @dataclass(frozen=True, kw_only=True)
 class LoraUse:
-    """Names one adapter of a stack: its file and its strength."""
+    """Names a LoRA file and the strength at which it is applied."""
 
     file: Annotated[str, MinLen(1), MaxLen(4096)]
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
 
     @classmethod
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
-        """Reads an object of `file` and `weight` (1 if left out); `where` names it in errors. Raises: BadInput."""
+        """Reads an object with `file` and `weight` (1 if left out); `where` names the object in errors.
+
+        Raises: BadInput.
+        """
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
             raise BadInput(f"{where} cannot be {shown(data)}.", _LORA_HINT)
@@ -64,7 +67,7 @@ class LoraUse:
 
     @classmethod
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
-        """Reads a list of such objects; returns an empty stack for None. Raises: BadInput."""
+        """Reads a list of objects with `file` and `weight`; returns an empty tuple for None. Raises: BadInput."""
         if data is None:
             return ()
         if not isinstance(data, list | tuple):
@@ -72,7 +75,10 @@ class LoraUse:
         return tuple(cls.from_json(each, f"{where}[{at}]") for at, each in enumerate(data))
 
     def demand_usable(self) -> None:
-        """Refuses a strength with which every picture comes out black. Raises: BadInput."""
+        """Checks that the strength is at most `STRONGEST` either way; beyond it every picture comes out black.
+
+        Raises: BadInput.
+        """
         if not abs(self.weight) <= STRONGEST:
             raise BadInput(
                 f"The weight of {self.file} cannot be {self.weight:g}.",
@@ -82,17 +88,20 @@ class LoraUse:
 
 @dataclass(frozen=True, kw_only=True)
 class Params:
-    """Holds a job's parameters: stored verbatim and read back strictly, so that no name or value changes on the way."""
+    """Base class of a job's parameters.
+
+    They are stored verbatim and read back strictly, so that no name or value changes on the way.
+    """
 
     worded: ClassVar[str] = ""  # the field that holds the prompt or instruction, "" where there is none
 
     def to_json(self) -> Json:
-        """Returns a plain dict from which `from_json` makes an equal object."""
+        """Returns the parameters as a plain dict, from which `from_json` makes an equal object."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads parameters that a user or a script gives; an unknown key is an error, and every value is checked.
+        """Checks and reads parameters that a user or a script gives; an unknown key is an error.
 
         Raises: BadInput that names the parameter, the value given and the values allowed.
         """
@@ -105,7 +114,7 @@ class Params:
 
     @classmethod
     def kept(cls, data: Mapping[str, Any]) -> Self:
-        """Reads parameters that are stored with a picture or a job; values are accepted even if no longer allowed.
+        """Reads parameters that are stored with a picture or a job; accepts values that are no longer allowed.
 
         Raises: BadInput for an unknown key.
         """
@@ -117,21 +126,24 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """Returns the least and the greatest value of a parameter, None where it has no such bound."""
+        """Returns the least and the greatest value of the parameter called `name`, None where it has no such bound."""
         return limits(kinds(cls)[name])
 
     def checked(self) -> Self:
-        """Returns the same parameters once every value is checked. Raises: BadInput."""
+        """Checks the bounds and types of all values and returns the same parameters. Raises: BadInput."""
         return self.from_json({field.name: getattr(self, field.name) for field in dataclasses.fields(self)})
 
     @classmethod
     def demand_no_words(cls, given: Mapping[str, Any], whose: str) -> None:
-        """Refuses given words where the job takes its own; `whose` names their owner. Raises: BadInput."""
+        """Checks that a caller does not set the prompt or instruction of a job whose items bring their own.
+
+        `whose` names in the error what has its own words. Raises: BadInput.
+        """
         if cls.worded in given:
             raise BadInput(f"{cls.worded} cannot be set: {whose} has its own.", "Leave it out of the parameters.")
 
     def demand_words(self) -> None:
-        """Refuses empty words. Raises: BadInput that names the field."""
+        """Checks that the prompt or instruction is not empty. Raises: BadInput that names the field."""
         if self.worded and not self.headline().strip():
             raise BadInput(f"The {self.worded} is empty.", "Say what the picture should show.")
 
@@ -195,7 +207,7 @@ class EditParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionParams(Params):
-    """Holds the parameters of captions."""
+    """Holds the parameters of captions: the character's trigger word, and the most tokens of a caption."""
 
     trigger: Word = "ohwx"
     max_tokens: Annotated[int, Ge(1), Le(2048)] = 96
@@ -206,13 +218,14 @@ class TrainParams(Params):
     """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
     `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
-    `targets`: the layers that learn, `all` (attention and MLP) or `attention` alone.
-    `base`: the form of the transformer's weights during the training, `nf4`, `int8`, or "" for that of its row.
+    `targets`: the layers that are trained, `all` (attention and MLP) or `attention` alone.
+    `base`: the precision of the transformer's frozen weights, `nf4`, `int8`, or "" for that of the model's registry
+    row.
     `flip`: mirror half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
-    `class_word`: the word that replaces the trigger where the base model draws any subject of the class:
-    `prior_weight` and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
+    `class_word`: the word that replaces the trigger where the base model draws any subject of the class: `prior_weight`
+    and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
@@ -243,7 +256,7 @@ class TrainParams(Params):
     seed: Seed = 0
 
     def demand_sense(self, trigger: str = "") -> None:
-        """Refuses values that contradict each other; `trigger` is the character's word, "" where there is none.
+        """Checks that the values do not contradict each other; `trigger` is the character's trigger word, "" for none.
 
         Raises: BadInput.
         """
@@ -267,7 +280,7 @@ class TrainParams(Params):
 
 
 def params_class(name: str) -> type[Params]:
-    """Returns the class of parameters by its name, which records keep. Raises: BadInput."""
+    """Returns the subclass of Params that has this name, which stored records keep. Raises: BadInput."""
     classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
     if name not in classes:
         raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")
@@ -275,7 +288,7 @@ def params_class(name: str) -> type[Params]:
 
 
 def kinds(owner: type[Any]) -> Mapping[str, Any]:
-    """Returns the annotation of each field of a class, as `engines.api.values` reads it."""
+    """Returns the annotation (type and bounds) of each field of a dataclass by the field's name."""
     return _kinds(cast(Hashable, owner))
 
 

@@ -1,4 +1,4 @@
-"""Defines what the studio may ask of an engine: model rows, plans, stages, protocols."""
+"""Defines the interface between the studio and the engines: model rows, plans, stages, protocols."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Loaded: TypeAlias = Any
 
 @dataclass(frozen=True, kw_only=True)
 class LoraFiles:
-    """Describes how tools write a family's LoRA files: what the metadata declares, and how the modules are named."""
+    """Describes how tools write the LoRA files of a model family: the metadata, and the names of the modules."""
 
     declared: tuple[str, ...] = ()  # prefixes of the architecture that a file declares, in lower case
     architecture: str = ""  # the architecture that our files declare, by Stability-AI/ModelSpec
@@ -49,7 +49,7 @@ class FewSteps:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """Describes one row of the registry: everything in which a model differs from others of its family."""
+    """Describes a model as a row of the registry: everything in which it differs from others of its family."""
 
     name: str
     label: str
@@ -85,16 +85,16 @@ class ModelSpec:
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
 
     def worded(self, kind: type[P], words: str, /, **changes: Any) -> P:
-        """Returns the model's default parameters of one kind with these words as its prompt or instruction."""
+        """Returns the model's default parameters of one kind with `words` as their prompt or instruction."""
         return self.params(kind, **{kind.worded: words}, **changes)
 
 
 @dataclass(frozen=True)
 class Component:
-    """Describes a part of a model that moves as one: loaded to the host once, placed on the card when leased.
+    """Describes a part of a model, such as its VAE: loaded to RAM once, and copied to the card when a job needs it.
 
     `key` is the same for the same weights, whichever engine uses them; `bytes` is the part's size on the card.
-    `beside` returns the RAM that the loaded part holds now beside its weights; any thread may call it.
+    `beside` returns the bytes of RAM that the loaded part holds now beside its weights; any thread may call it.
     """
 
     key: str
@@ -106,7 +106,7 @@ class Component:
 
 @dataclass(frozen=True)
 class Stage:
-    """Lists components that must be on the card together, and the working bytes that they need beside themselves.
+    """Describes a step of a job: the components that must be on the card together, and the working memory beside them.
 
     `leaner` is the same stage with less memory, and with more time or slightly less quality: it is used where this one
     does not fit or has run out of memory. `how` describes to the user what changes then, `around` is a context for the
@@ -144,7 +144,7 @@ class Lease(Protocol):
     """Grants exclusive use of the card for the length of a job."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
-        """Places a stage's components on the card; yields component name (its key after the `/`) -> module."""
+        """Places a stage's components on the card; yields each module by its component's name (its key after `/`)."""
 
     @property
     def device(self) -> str:
@@ -152,42 +152,46 @@ class Lease(Protocol):
 
 
 class Device(Protocol):
-    """Represents the card, or this machine's memory, to the GPU manager; a fake one has any size."""
+    """Represents the graphics card, or this machine's RAM, to the GPU manager; a fake one has any size."""
 
     name: str
     torch_device: str  # torch's name of the device: "cpu", "cuda:0"
     in_place: bool  # loaded weights already lie where they run: there is no copy of a master, and no streaming
 
     def total_bytes(self) -> int:
-        """Returns the device's capacity."""
+        """Returns the device's memory in bytes."""
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether this device raises such an error when something does not fit."""
+        """Returns whether an error is one that this device raises when its memory does not suffice."""
 
     def free_bytes(self) -> int:
         """Returns the bytes that can still be placed, with the allocator's own caches counted as free."""
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Prepares a newly loaded master in host memory for fast copies, within `room` bytes; returns its RAM."""
+        """Prepares a component in RAM for fast copies to the device; returns the bytes of RAM that it then takes.
+
+        `host`: the loaded component, the master of all copies; `nbytes`: its size; `room`: the bytes of RAM that may be
+        used.
+        """
 
     def release(self, host: Loaded) -> None:
-        """Frees a master in host memory; a copy on the card stays."""
+        """Frees a component's master copy in RAM; a copy on the device stays."""
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Copies a master's weights to the device and returns the module that computes with them.
+        """Copies a component's weights from RAM to the device and returns the module that computes with them.
 
         `streamed`: copy each block only while it computes. Raises: MemoryError when the weights do not fit; then none
         are left on the device.
         """
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a copy; nothing is written back."""
+        """Frees a component's copy on the device; nothing is written back to RAM."""
 
     def reclaim(self) -> None:
-        """Collects garbage and frees the allocator's cached blocks."""
+        """Collects garbage and returns the memory that the allocator caches to the device."""
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes that were in use since the last reset."""
+        """Returns the most bytes of the device's memory that were in use since the last reset."""
 
 
 class OnStep(Protocol):
@@ -199,7 +203,7 @@ class OnStep(Protocol):
 
 @dataclass(frozen=True)
 class EditItem:
-    """Describes one edit: the picture, further references, the parameters."""
+    """Describes one edit: the picture to edit, further reference pictures, and the parameters."""
 
     source: Image
     params: EditParams
@@ -215,53 +219,56 @@ class Caption:
 
 
 class TakesLoras(Protocol):
-    """Draws with LoRA files."""
+    """Interface of the engines that can draw with LoRA files."""
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Returns in words which tensors of LoRA files will not be used. Raises: NotFound, LoraMismatch, BadInput."""
+        """Checks LoRA files and describes in words the tensors that will not be used, if any.
+
+        Raises: NotFound, LoraMismatch, BadInput.
+        """
 
 
 class Generator(TakesLoras, Protocol):
-    """Draws pictures from text."""
+    """Interface of the engines that draw pictures from text."""
 
     spec: ModelSpec
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Returns the stages that these pictures need."""
+        """Returns the stages, with their memory, that drawing these pictures takes."""
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Yields the pictures in the order of `items`, each as soon as it is decoded."""
+        """Draws the pictures and yields them in the order of `items`, each as soon as it is decoded."""
 
 
 class Editor(TakesLoras, Protocol):
-    """Draws pictures from pictures and instructions."""
+    """Interface of the engines that draw pictures from pictures and instructions."""
 
     spec: ModelSpec
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Returns the stages that these edits need."""
+        """Returns the stages, with their memory, that these edits take."""
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Yields the results in the order of `items`, each as soon as it is decoded."""
+        """Edits the pictures and yields the results in the order of `items`, each as soon as it is decoded."""
 
 
 class Captioner(Protocol):
-    """Describes pictures in words."""
+    """Interface of the engines that describe pictures in words."""
 
     spec: ModelSpec
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns the stages that `count` captions need."""
+        """Returns the stages, with their memory, that `count` captions take."""
 
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields one caption a picture: the trigger first, and nothing that all pictures of the character share."""
+        """Captions each picture: the trigger first, and nothing that all pictures of the character share."""
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Holds a unit vector; vectors of the same person are close to each other."""
+    """Holds the unit vector that a picture is compared by; vectors of the same person are close to each other."""
 
     vector: tuple[float, ...]
     kind: str = "image"  # face | image
@@ -269,20 +276,20 @@ class Embedding:
 
 @dataclass(frozen=True)
 class NoFace:
-    """Reports that a picture shows no face to compare; it is no similarity of 0."""
+    """Reports that a picture shows no face to compare, which is not the same as a similarity of 0."""
 
     reason: str = "no face found"
 
 
 class Scorer(Protocol):
-    """Measures who a picture shows; runs on the CPU, so that it never waits for the card."""
+    """Interface of the models that tell people apart in pictures; they run on the CPU and never wait for the card."""
 
     spec: ModelSpec
     version: str  # stored beside every score
     threshold: float | None  # cosine above which two pictures show the same person, where its makers publish one
 
     def embed(self, images: Sequence[Image]) -> list[Embedding | NoFace]:
-        """Returns one outcome a picture."""
+        """Computes for each picture the vector that it is compared by, or NoFace where it shows no face."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +346,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class CheckpointSaved:
-    """Reports that a full state is on disk; `adapter` is the LoRA file in it."""
+    """Reports that a checkpoint with the full state of the training is on disk; `adapter` is the LoRA file in it."""
 
     step: int
     adapter: Path
@@ -347,7 +354,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SampleDrawn:
-    """Reports a preview, drawn with a fixed seed."""
+    """Reports a preview that a training drew with a fixed seed; `index` is its place among the run's previews."""
 
     step: int
     index: int
@@ -359,25 +366,25 @@ TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Holds the bytes that a training writes: for one full checkpoint, and for one encoded item."""
+    """Holds the bytes that a training writes to disk: for each full checkpoint, and for each encoded picture."""
 
     checkpoint: int
     item: int
 
 
 class Trainer(Protocol):
-    """Trains a LoRA from pictures and captions."""
+    """Interface of the engines that train a LoRA from pictures and captions."""
 
     spec: ModelSpec
 
     def plan(self, run: TrainRun) -> Plan:
-        """Returns the stages of the run."""
+        """Returns the stages, with their memory, that the training takes."""
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates what a run with these parameters writes to disk."""
+        """Estimates the bytes that a training with these parameters writes to disk."""
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of captions that are longer than the encoders read; loads no weights."""
+        """Returns the indices of the captions that are too long for the text encoders to read; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the folder's last checkpoint, or from the start; saves a checkpoint before it is cancelled."""
+        """Trains from the run's last checkpoint, or from the start; saves a checkpoint before it is cancelled."""

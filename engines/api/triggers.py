@@ -1,4 +1,4 @@
-"""Finds a character's trigger in text: the one rule of checks, captions, exports and trainings.
+"""Finds a character's trigger word in text, by the one rule that checks, captions, exports and trainings share.
 
 A text holds a trigger where the trigger stands as whole words, in its own case, because most encoders distinguish case.
 Letters, digits, the marks that belong to letters and the underscore make words; in scripts that put no spaces between
@@ -17,12 +17,12 @@ _UNSPACED = ("CJK ", "HIRAGANA ", "KATAKANA ", "BOPOMOFO ", "THAI ", "LAO ", "KH
 
 
 def says(text: str, trigger: str) -> bool:
-    """Returns whether a text holds the trigger; no text holds an empty one."""
+    """Returns whether a text holds the trigger as whole words; no text holds an empty trigger."""
     return bool(spans(composed(text), trigger))
 
 
 def spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Returns the (start, end) of each place where a composed text holds the trigger, in order."""
+    """Returns the (start, end) of each place where a text in Unicode's NFC form holds the trigger, in order."""
     words = composed(trigger).split()
     if not words:
         return []
@@ -37,7 +37,7 @@ def spans(text: str, trigger: str) -> list[tuple[int, int]]:
 
 
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
-    """Returns the composed text with each trigger replaced.
+    """Returns the text, in Unicode's NFC form, with each trigger replaced.
 
     `told` gets the text after a trigger; it returns the words to put in the trigger's place and the text that follows.
     """

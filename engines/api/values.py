@@ -42,12 +42,12 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 def later_seed(seed: int, places: int) -> int:
-    """Returns the seed `places` after another one; 0 follows the last seed."""
+    """Returns the seed that comes `places` after another one; after the last seed they start again at 0."""
     return (seed + places) % SEEDS
 
 
 def taken(name: str, value: object, kind: Any) -> Any:
-    """Returns the value once its type and its bounds are checked.
+    """Checks the type and the bounds of a value, and returns it.
 
     `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number is accepted where a float is
     wanted; true, false, nan and infinity are not accepted as numbers.
@@ -61,7 +61,11 @@ def taken(name: str, value: object, kind: Any) -> Any:
 
 
 def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
-    """Converts an error of pydantic's to a BadInput; `loc` in `found` is the place inside the value called `name`."""
+    """Converts a validation error of pydantic's to a BadInput.
+
+    `kind`: the annotation that the value called `name` failed; `loc` in `found`: the place of the error inside the
+    value.
+    """
     places = found["loc"]
     is_name = places[-1:] == (_NAME,)
     inside = _inside(kind, places)
@@ -125,7 +129,7 @@ def _figure(number: Any) -> str:
 
 
 def _inside(kind: Any, places: Sequence[int | str]) -> Any:
-    """Returns the annotation of the value at a place inside a list or a mapping, or of a name in a mapping."""
+    """Returns the annotation of what lies at a place inside a list or a mapping: of the value, or of the key."""
     for at in range(len(places)):
         inner = get_args(_parted(kind)[0])
         if not inner:

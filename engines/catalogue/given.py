@@ -1,4 +1,7 @@
-"""Checks what `pull --from` is given before anything is fetched; reads headers and configurations, no weights."""
+"""Checks the file or folder that `pull --from` is given before anything is copied from it.
+
+Reads headers and configurations, no weights.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,10 @@ Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data
 
 
 def demand_readable(spec: ModelSpec, source: Path) -> None:
-    """Refuses a file or folder whose headers or configurations show that it is not this model. Raises: BadInput."""
+    """Checks by headers and configurations that a file or folder holds this model in a format that is read here.
+
+    Raises: BadInput.
+    """
     if source.is_file():
         _demand_readable_file(spec, source)
     else:
@@ -99,7 +105,10 @@ def header(file: Path) -> Header:
 
 
 def quantised(found: Header) -> str:
-    """Names a tensor that shows that the weights are quantised, and by which tool; empty where none does."""
+    """Returns the first sign in a header that the weights are quantised: a tensor's name, and the tool that writes it.
+
+    Returns "" where there is no such sign.
+    """
     named = ((pattern.search(key), key, whose) for key in found for pattern, whose in _QUANTISED)
     told = next((f"{whose}: {key}" for match, key, whose in named if match), "")
     packed = (
@@ -112,7 +121,10 @@ def quantised(found: Header) -> str:
 
 
 def _demand_same_model(spec: ModelSpec, name: str, config: Config, width: int | None, guided: bool) -> None:
-    """Refuses another model by its first layer and its guidance, where they are known. Raises: BadInput."""
+    """Checks that the width of the first layer and the guidance input, where known, are those of the model.
+
+    Raises: BadInput that names the other model.
+    """
     wanted = config.get("in_channels")
     if wanted and width and width != wanted:
         other = _OTHER_WIDTHS.get(width, "another model")
@@ -154,7 +166,10 @@ def _demand_readable_folder(spec: ModelSpec, folder: Path) -> None:
 
 
 def _weights(part: Path) -> Iterator[Path]:
-    """Yields the files that the index names, else those without a variant in their name. Raises: BadInput."""
+    """Yields the safetensors files of a model's part: those of its index, else those without a variant in their name.
+
+    Raises: BadInput.
+    """
     for index in part.glob("*.safetensors.index.json"):
         if not any(variant in index.name for variant in _VARIANTS):
             for name in sorted(set(_json(index).get("weight_map", {}).values())):
@@ -170,7 +185,7 @@ def _weights(part: Path) -> Iterator[Path]:
 
 
 def _remedy(spec: ModelSpec, folder: Path) -> str:
-    """Describes which folder or file to give instead."""
+    """Describes to the user which folder or file to give instead of `folder`."""
     if (folder.parent / "model_index.json").is_file():
         return f"This is one part of a model: give {folder.parent}."
     cached = f"models--{spec.source.replace('/', '--')}/snapshots/*"

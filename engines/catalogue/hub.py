@@ -18,7 +18,7 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Describes a file as the hub lists it: a large one by `sha256`, others by `git_id` (SHA-1 of a blob)."""
+    """Describes a file as the hub lists it; the hash of a large one is `sha256`, else `git_id` (SHA-1 of a blob)."""
 
     path: str
     size: int
@@ -37,19 +37,22 @@ class Listing:
 
 
 class Hub(Protocol):
-    """Represents a place from which `pull` fetches weights."""
+    """Interface of the places from which `pull` fetches weights."""
 
     def listing(self, repo: str) -> Listing:
-        """Lists all files with sizes and hashes. Raises: NotFound, ModelGated, Unreachable."""
+        """Lists all files of a repository with sizes and hashes. Raises: NotFound, ModelGated, Unreachable."""
 
     def has_token(self) -> bool:
         """Returns whether this machine has a token, without which gated files cannot be fetched."""
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns the path of the file where this machine already has it, else None."""
+        """Looks for the file on this machine; returns its path, or None where it must be fetched."""
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` the bytes that it lacks, and reports each piece. Raises: ModelGated, Unreachable."""
+        """Downloads a file, or the rest of it, to the end of `into`; calls `on_bytes` with the size of each piece.
+
+        Raises: ModelGated, Unreachable.
+        """
 
 
 def gate_steps(repo: str) -> str:
@@ -93,7 +96,7 @@ def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
 
 
 class HuggingFace:
-    """Fetches from the hub through huggingface_hub.
+    """Fetches weights from Hugging Face's hub through the library huggingface_hub.
 
     Its `http_get` fetches the files, because it goes on where a file ends; its `snapshot_download` deletes unfinished
     files since 2.x (huggingface/huggingface_hub, file_download.py, `_download_to_tmp_and_move`).
@@ -103,7 +106,7 @@ class HuggingFace:
         self._endpoint = endpoint
 
     def listing(self, repo: str) -> Listing:
-        """Lists the files of the main branch. Raises: NotFound, ModelGated, Unreachable."""
+        """Lists the files of a repository's main branch. Raises: NotFound, ModelGated, Unreachable."""
         from huggingface_hub import HfApi
 
         with _user_errors(repo):
@@ -126,14 +129,17 @@ class HuggingFace:
         return bool(get_token())
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Looks for the file in the hub's own cache."""
+        """Looks for the file in the hub's own cache; returns its path, or None where it is not there."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(listing.repo, file.path, revision=listing.commit)
         return Path(found).resolve() if isinstance(found, str) else None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Downloads by HTTP range; the library itself retries a few times. Raises: ModelGated, Unreachable."""
+        """Downloads a file, or the rest of it, by HTTP range; the library itself retries a few times.
+
+        Raises: ModelGated, Unreachable.
+        """
         from huggingface_hub import hf_hub_url
         from huggingface_hub.file_download import http_get
         from huggingface_hub.utils import build_hf_headers
@@ -150,7 +156,7 @@ class HuggingFace:
 
 
 def _bar(on_bytes: OnBytes) -> Any:
-    """Returns a progress bar for huggingface_hub that draws nothing and passes the bytes on."""
+    """Returns the class of a progress bar for huggingface_hub that draws nothing and passes the bytes to `on_bytes`."""
     from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
@@ -166,7 +172,7 @@ def _bar(on_bytes: OnBytes) -> Any:
 
 @contextmanager
 def _user_errors(repo: str) -> Iterator[None]:
-    """Converts huggingface_hub's errors to causes and next actions."""
+    """Converts huggingface_hub's errors to errors with a cause and a next action."""
     from httpx2 import InvalidURL
     from huggingface_hub import get_session
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HTTPError, RepositoryNotFoundError
@@ -202,13 +208,13 @@ def _user_errors(repo: str) -> Iterator[None]:
 
 
 class FolderHub:
-    """Serves a folder of this machine in a repository's layout; its files are linked, or copied to another disk."""
+    """Serves a folder of this machine, laid out as a repository, in place of the hub; it links or copies the files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def listing(self, repo: str) -> Listing:
-        """Lists the folder's files with sizes. Raises: NotFound."""
+        """Lists the folder's files with sizes and without hashes. Raises: NotFound."""
         if not self._folder.is_dir():
             raise NotFound(f"There is no folder {self._folder}.", "Give the folder that holds model_index.json.")
         files = [file for file in sorted(self._folder.rglob("*")) if file.is_file()]
@@ -225,7 +231,7 @@ class FolderHub:
         return (self._folder / file.path).resolve()
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends to `into` the bytes that it lacks."""
+        """Copies a file, or the rest of it, to the end of `into`; calls `on_bytes` with the size of each piece."""
         with (self._folder / file.path).open("rb") as stream:
             stream.seek(into.tell())
             while block := stream.read(_BLOCK):

@@ -14,7 +14,7 @@ _HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel is
 
 @contextmanager
 def bringing_in() -> Iterator[None]:
-    """Stops the garbage collector during imports; objects that come with torch are never examined again.
+    """Disables the garbage collector while libraries are imported, and exempts torch's objects from it for good.
 
     They are frozen only with torch's first import: later there may be models in memory, and a frozen object is never
     collected. Hugging Face's progress bars are turned off, because they would break up our own progress lines.

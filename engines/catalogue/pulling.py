@@ -1,4 +1,4 @@
-"""Brings the weights of a registry row into a folder that the engines can read: survey, download, verify, quantise."""
+"""Brings a model's weights into a folder that the engines can read: survey, download, verify, quantise."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Survey:
-    """Describes what a pull would do, before it does anything; sizes in bytes."""
+    """Describes what a pull would download and quantise, before it does anything; sizes in bytes.
+
+    `form`: the precision of the weights, bf16, nf4 or int8; `to_quantise`: names of parts; `room`: what the pull takes
+    on disk; `free`: what the disk has.
+    """
 
     form: str
     sources: tuple[Listing, ...]
@@ -48,17 +52,17 @@ class Survey:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Returns whether the folder already holds everything."""
+        """Returns whether the model's folder already holds every file and every quantised part."""
         return not self.missing and not self.to_quantise
 
     @property
     def gated(self) -> bool:
-        """Returns whether a source asks for an accepted licence."""
+        """Returns whether a repository asks for an accepted licence before it is read."""
         return any(listing.gated for listing in self.sources)
 
 
 class Pull:
-    """Pulls one model into one folder; finished files are never fetched again, so that it can be stopped anywhere."""
+    """Downloads one model into one folder and quantises it; a pull that stopped anywhere goes on where it stopped."""
 
     def __init__(
         self,
@@ -83,7 +87,10 @@ class Pull:
         self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
     def survey(self, form: str) -> Survey:
-        """Reads the hub's listing and computes the sizes. Raises: NotFound, ModelGated, Unreachable, BadInput."""
+        """Lists what the folder lacks of a model in the precision `form` (bf16, nf4, int8), and computes the sizes.
+
+        Raises: NotFound, ModelGated, Unreachable, BadInput.
+        """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
         sources, files = self._sources()
@@ -106,7 +113,7 @@ class Pull:
         return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
     def run(self, survey: Survey, tell: Tell) -> Path:
-        """Fetches and quantises what is missing; returns the folder.
+        """Fetches and quantises what the survey found missing, and reports to `tell`; returns the model's folder.
 
         Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
         """
@@ -140,7 +147,7 @@ class Pull:
         return self._home
 
     def forget_originals(self, form: str) -> int:
-        """Deletes the full-width weights of parts that the folder holds quantised; returns the bytes freed."""
+        """Deletes the full-width weights of the parts that the folder also holds in `form`; returns the bytes freed."""
         freed = 0
         for name in self._quantisable:
             if form != FULL_WIDTH and self._is_held(name, form):
@@ -152,7 +159,7 @@ class Pull:
     # ── what there is ───────────────────────────────────────────────────────────────────────────
 
     def _sources(self) -> tuple[tuple[Listing, ...], tuple[Wanted, ...]]:
-        """Returns the listings of the model and of its few-step adapter, and the files wanted of each."""
+        """Lists the repositories of the model and its few-step adapter; returns the listings and the files wanted."""
         listing = self._hub.listing(self._spec.source)
         wanted = [Wanted(listing, file, file.path) for file in wanted_files(listing.files)]
         if self._transformer:
@@ -170,7 +177,7 @@ class Pull:
         return (self._home / held_name(name, form) / "quantised.json").is_file()
 
     def _is_missing(self, wanted: Wanted, form: str) -> bool:
-        """Returns whether a file is to be fetched: full-width weights are not, once their part is here quantised."""
+        """Returns whether a file must be fetched; full-width weights need not be where their part is here quantised."""
         path = self._home / wanted.path
         if path.is_file() and path.stat().st_size == wanted.file.size:
             return False
@@ -181,7 +188,7 @@ class Pull:
     # ── doing it ────────────────────────────────────────────────────────────────────────────────
 
     def _download(self, missing: Iterable[Wanted], tell: Tell) -> None:
-        """Fetches configurations first, then the smallest weights first, so that a closed gate shows at once."""
+        """Fetches configurations first, then the smallest weights first, so that a missing permission shows at once."""
         todo = sorted(missing, key=lambda each: (_is_weights(each.file), each.file.size))
         starts = accumulate((each.file.size for each in todo), initial=0)
         total = sum(each.file.size for each in todo)
@@ -196,7 +203,7 @@ class Pull:
             self._check(self._home)
 
     def _get(self, wanted: Wanted, on_bytes: Callable[[int], None]) -> None:
-        """Links one file from this machine where it is here, else downloads the rest of it.
+        """Fetches one file: links or copies it where this machine has it, else downloads the rest of it.
 
         Raises: ModelMissing where the file is not the one that the hub lists; it is deleted.
         """
@@ -226,7 +233,7 @@ class Pull:
         draft.replace(path)
 
     def _quantise(self, name: str, form: str, tell: Tell) -> None:
-        """Quantises one part, and reports each tensor of it."""
+        """Quantises one part of the model to the precision `form`, and reports each tensor to `tell`."""
         source = self._transformer if name == "transformer" and self._transformer else self._home / name
         seen: list[str] = []
         total = 0  # where a header cannot be read; whoever reads the weights reports that
@@ -243,7 +250,7 @@ class Pull:
 
 
 def missing_bytes(home: Path) -> int:
-    """Returns the bytes that an unfinished pull still has to fetch, by its own record."""
+    """Returns the bytes that an unfinished pull into the folder still has to fetch, by the record in that folder."""
     left = 0
     for path, size in record(home).files.items():
         file = home / path
@@ -271,7 +278,7 @@ def _is_weights(file: RemoteFile) -> bool:
 
 
 def _begun(path: Path) -> int:
-    """Returns the bytes of a file that an interrupted download left."""
+    """Returns the size in bytes of the unfinished draft that an interrupted download of a file left; 0 without one."""
     draft = path.with_name(f"{path.name}.part")
     return draft.stat().st_size if draft.is_file() else 0
 

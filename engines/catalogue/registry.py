@@ -1,4 +1,7 @@
-"""Finds the weights and the engine of a model's row; imports nothing heavy before an engine is made."""
+"""Looks up models by name, finds their weights on this machine and makes their engines.
+
+Imports nothing heavy before an engine is made.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ Engine: TypeAlias = Any
 
 
 class Registry:
-    """Holds the models' rows; finds their weights and makes their engines."""
+    """Holds a row of data for each known model; finds the models' weights and makes their engines."""
 
     def __init__(
         self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS, *, compile_with: str = ""
@@ -33,22 +36,22 @@ class Registry:
         self._by_name = {spec.name: spec for spec in (rows if compile_with else models)}
 
     def spec(self, name: str) -> ModelSpec:
-        """Returns a row by its name. Raises: NotFound."""
+        """Returns the row that describes the model with this name. Raises: NotFound."""
         try:
             return self._by_name[name]
         except KeyError:
             raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
 
     def role(self, role: str) -> list[ModelSpec]:
-        """Returns the rows of one role, in the order in which users see them."""
+        """Lists the models of one role (generator, editor or scorer), in the order in which users see them."""
         return [spec for spec in self._by_name.values() if spec.role == role]
 
     def first(self) -> dict[str, str]:
-        """Returns the models that a new character begins with: the first row of each role."""
+        """Returns by role the names of the models that a new character begins with: the first row of each role."""
         return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
 
     def folder(self, spec: ModelSpec) -> Path:
-        """Returns the folder of a row's weights, in diffusers layout: the pulled one, a given one, or the hub's cache.
+        """Finds the folder of a model's weights, in diffusers layout: the pulled one, a given one, or the hub's cache.
 
         Raises: ModelMissing, ModelGated.
         """
@@ -79,22 +82,28 @@ class Registry:
         return True
 
     def home(self, spec: ModelSpec) -> Path:
-        """Returns the folder into which `pull` writes a row's weights."""
+        """Returns the folder into which `pull` writes a model's weights, whether it exists or not."""
         return self._models_dir / spec.source.replace("/", "--").replace(":", "")
 
     def engine(self, name: str) -> Engine:
-        """Makes a row's engine; its weights are read when a lease first needs them. Raises: NotFound, ModelMissing."""
+        """Creates the engine of a model; the weights are read when a job first needs them.
+
+        Raises: NotFound, ModelMissing.
+        """
         spec = self.spec(name)
         return self._load(spec.engine, spec)
 
     def captioner(self, name: str) -> Captioner:
-        """Makes the captioner of an editor's own vision-language text encoder. Raises: NotFound, ModelMissing."""
+        """Creates a captioner that uses the vision-language text encoder of an editor.
+
+        Raises: NotFound, ModelMissing.
+        """
         spec = self.spec(name)
         captioner: Captioner = self._load(spec.captioner, spec)
         return captioner
 
     def trainer(self, name: str) -> Trainer:
-        """Makes the training loop with the adapter of a row's family. Raises: NotFound, ModelMissing."""
+        """Creates the training loop for a model, with the adapter of its family. Raises: NotFound, ModelMissing."""
         spec = self.spec(name)
         if not spec.trainer:
             raise NotFound(f"{name} cannot be trained.", "Choose a generator or an editor.")
@@ -111,7 +120,7 @@ class Registry:
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns how tools write a family's LoRA files; for a family without a row, as diffusers writes them."""
+    """Returns how tools write the LoRA files of a family; for an unknown family, as diffusers writes them."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
@@ -121,15 +130,15 @@ def guides_truly(model: str) -> bool:
 
 
 def declared_family(architecture: str) -> str:
-    """Returns the family that a file's architecture belongs to; empty where no row declares it."""
+    """Returns the family to which the architecture in a LoRA file's metadata belongs; "" where no model declares it."""
     lower = architecture.lower()
     return next((spec.family for spec in MODELS if spec.lora.declared and lower.startswith(spec.lora.declared)), "")
 
 
 def is_strange(architecture: str) -> bool:
-    """Returns whether a file names an architecture that begins with no known maker's word.
+    """Returns whether the architecture in a LoRA file's metadata begins with the name of no maker of a known model.
 
-    A maker's word is the first word of a declared architecture: "flux" alone may be any FLUX.
+    The maker's name is the first word of a declared architecture: "flux" alone may be any FLUX.
     """
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}

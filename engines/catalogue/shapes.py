@@ -1,7 +1,8 @@
-"""Lists the shapes of the real models as their makers publish them, and their sizes, known before a download.
+"""Lists the configurations of the full-size models as their makers publish them, and their sizes in bytes.
 
-Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on huggingface.co; values that are left out are
-the defaults of the classes. `launch.py bench memory` computes the sizes from them, and a test compares the two.
+Both are known so before a download. Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on
+huggingface.co; values that are left out are the defaults of the classes. `launch.py bench memory` computes the sizes
+from them, and a test compares the two.
 """
 
 from __future__ import annotations

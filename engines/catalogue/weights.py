@@ -1,4 +1,4 @@
-"""Finds a model's weights in its folder, without torch; the engines read here what `pull` wrote."""
+"""Finds out which weights a model's folder holds, by what `pull` wrote there; imports no torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MANIFEST = "quantised.json"
 
 @dataclass(frozen=True)
 class PullRecord:
-    """Records what a pull puts into a model's folder, and in which form."""
+    """Records what a pull puts into a model's folder; `form` is the precision of the weights: bf16, nf4 or int8."""
 
     model: str = ""
     form: str = ""
@@ -32,17 +32,17 @@ class PullRecord:
 
 
 def held_name(name: str, form: str) -> str:
-    """Returns the folder of a part in a form: `transformer.nf4`, or the part's own name at full width."""
+    """Returns the folder's name of a model's part in a precision: `transformer.nf4`, the part's own name for bf16."""
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
 
 def pulled_form(folder: Path) -> str:
-    """Returns the form that the folder was last pulled in; empty where it was not pulled."""
+    """Returns the precision in which the folder was last pulled (bf16, nf4 or int8); "" where it was not pulled."""
     return record(folder).form
 
 
 def record(folder: Path) -> PullRecord:
-    """Reads the record of the folder's pull, finished or not; returns an empty one where there was no pull."""
+    """Reads the record of the pull into a folder, finished or not; returns an empty one where there was no pull."""
     for name in (PULLING, PULLED):
         if (folder / name).is_file():
             told = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -51,12 +51,12 @@ def record(folder: Path) -> PullRecord:
 
 
 def is_pulling(folder: Path) -> bool:
-    """Returns whether a pull into the folder began and did not end."""
+    """Returns whether a pull into the folder began and is not finished."""
     return (folder / PULLING).is_file()
 
 
 def held_forms(folder: Path) -> list[str]:
-    """Returns the quantised forms of which the folder holds a part."""
+    """Lists the quantised precisions (nf4, int8) in which the folder holds at least one part of the model."""
     return [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
 
 
@@ -69,7 +69,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def parts_of(index: Mapping[str, object]) -> list[str]:
-    """Returns the parts that a model_index.json names, whether they hold weights or not; absent ones are left out."""
+    """Lists the parts that a model_index.json names, with weights or without; leaves out those declared absent."""
     return [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and None not in entry]
 
 

@@ -1,4 +1,4 @@
-"""Sets what the C library does with freed memory: by default the kernel gets it back, and must hand it out anew."""
+"""Sets how much freed memory the C library keeps: by default the kernel gets it back, and must hand it out anew."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _KEPT = 256 << 20
 
 
 def keep_small_blocks() -> bool:
-    """Reuses the memory of one step's activations for those of the next, instead of pages that the kernel clears anew.
+    """Makes the C library keep freed blocks, so that each step of a training reuses the memory of the last one.
 
-    All threads share one heap, because heaps of their own ignore the setting. At most 256 MiB are held back, and no
-    block as large as a model's weights. Returns whether the C library has such a setting: glibc has it.
+    Otherwise each step gets pages that the kernel clears anew. All threads share one heap, because heaps of their own
+    ignore the setting. At most 256 MiB are held back, and no block as large as a model's weights. Returns whether the C
+    library has such a setting: glibc has it.
     """
     mallopt = _of_libc("mallopt")
     wanted = ((_MMAP_THRESHOLD, _LARGEST_KEPT), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
@@ -26,7 +27,7 @@ def keep_small_blocks() -> bool:
 
 
 def give_back() -> None:
-    """Returns all free memory to the system, including the blocks held back."""
+    """Returns all memory that the C library holds unused to the system."""
     trim = _of_libc("malloc_trim")
     if trim:
         trim(0)

@@ -1,4 +1,4 @@
-"""Holds a module's weights as one run of bytes: one allocation on the card, one copy to it, none back."""
+"""Holds a module's weights as one block of bytes: one allocation on the card, one copy to it, none back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Quantised: TypeAlias = Any
 
 @dataclass(frozen=True)
 class _Weight:
-    """Holds the host's tensors of one weight; `bind` makes the module compute with others of the same shapes."""
+    """Holds the tensors of one weight in RAM; `bind` makes the module compute with other tensors of the same shapes."""
 
     homes: tuple[Tensor, ...]
     bind: Callable[[Sequence[Tensor]], None]
@@ -27,7 +27,7 @@ class _Weight:
 
 
 class Arena:
-    """Moves the weights of a module in place, quantised ones with their state.
+    """Moves all weights of a module to a device and back, inside the module; quantised weights move with their state.
 
     Forward passes use the device's tensors from `place` to `drop`, and the host's otherwise; the host's are never
     written. Raises torch's own errors when the device is full; the module is then unchanged.
@@ -64,13 +64,13 @@ class Arena:
             weight.bind(weight.homes)
 
     def vacate(self, device: str) -> None:
-        """Replaces the weights by empty tensors on the device: adapters beside a weight ask it for its device."""
+        """Replaces the weights by empty tensors on the device, from which adapters beside a weight learn the device."""
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]
             weight.bind(blanks if weight.plain else weight.homes)
 
     def pack(self) -> Tensor:
-        """Gathers the host's weights in one buffer and returns it, so that placing them is a single copy."""
+        """Gathers the host's weights in one buffer and returns that, so that `place` is a single copy."""
         run = torch.empty(self.nbytes, dtype=torch.uint8)
         offsets = iter(self._offsets)
         for index, weight in enumerate(self._weights):  # one by one, so that only one weight is in memory twice
@@ -90,11 +90,11 @@ class Arena:
         self._run = None
 
     def homes(self) -> list[Tensor]:
-        """Returns the host's tensors, in the order of the block."""
+        """Returns the weights' tensors in RAM, in the order in which they lie in the block."""
         return [home for weight in self._weights for home in weight.homes]
 
     def _found_run(self) -> Tensor | None:
-        """Returns the host's bytes as one tensor where they already lie as on the device, else None."""
+        """Returns the weights in RAM as one tensor of bytes where they already lie as on the device, else None."""
         homes = self.homes()
         if not homes or not self.nbytes:
             return None
@@ -110,7 +110,7 @@ class Arena:
 
 
 class Streamed:
-    """Moves a module's blocks to the device one by one; the weights outside the blocks stay there throughout."""
+    """Moves a module's blocks to the device one by one as they compute; the weights outside the blocks stay there."""
 
     def __init__(self, module: nn.Module) -> None:
         self._blocks = list(blocks(module))
@@ -142,11 +142,11 @@ class Streamed:
             arena.drop()
 
     def forget(self) -> None:
-        """Does nothing: a streamed module needs its master in host memory."""
+        """Does nothing: a streamed module needs its weights in RAM."""
 
 
 def blocks(module: nn.Module) -> Iterator[nn.Module]:
-    """Yields the members of a module's outermost lists, which run one after another."""
+    """Yields the blocks of a module, which run one after another: the members of its outermost ModuleLists."""
     for child in module.children():
         if isinstance(child, nn.ModuleList):
             yield from child
@@ -158,7 +158,7 @@ def blocks(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _weights(owners: Sequence[nn.Module]) -> Iterator[_Weight]:
-    """Yields each parameter and buffer once, tied ones together."""
+    """Yields each parameter and buffer once, even where modules share it."""
     seen: set[int] = set()
     tables: list[dict[str, Any]] = [table for owner in owners for table in (owner._parameters, owner._buffers)]
     for table in tables:
@@ -174,7 +174,7 @@ def _weights(owners: Sequence[nn.Module]) -> Iterator[_Weight]:
 
 
 def _wrapped(table: dict[str, Any], name: str, tensor: Quantised) -> _Weight:
-    """Takes apart a tensor made of tensors; `bind` builds it anew from others."""
+    """Describes a quantised weight made of several tensors; its `bind` builds the weight anew from other tensors."""
     names, context = tensor.__tensor_flatten__()
     shape, stride, rebuild = tensor.size(), tensor.stride(), type(tensor).__tensor_unflatten__
 
@@ -203,7 +203,7 @@ def _set_attribute(owner: Quantised, name: str, parts: Sequence[Tensor]) -> None
 
 
 def _view(run: Tensor, offset: int, like: Tensor) -> Tensor:
-    """Returns a tensor in the run's bytes, with the type, shape and strides of another."""
+    """Returns the bytes from `offset` on as a tensor with the type, shape and strides of `like`."""
     flat = run[offset : offset + like.numel() * like.element_size()].view(like.dtype)
     dense = 1 + sum((n - 1) * step for n, step in zip(like.shape, like.stride(), strict=True)) == like.numel()
     return flat.as_strided(like.shape, like.stride()) if dense and like.numel() else flat.view(like.shape)

@@ -1,4 +1,4 @@
-"""Represents the devices: this machine's memory, and a CUDA card; imports torch when a card is first used."""
+"""Gives access to this machine's RAM and to a CUDA card as devices; imports torch when a card is first used."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 def open_device(name: str, fake_bytes: int = 0) -> Device:
     """Opens the device that a setting names: auto, cpu, cuda or fake; imports nothing heavy.
 
-    Raises: NotFound for a card where none is found, BadInput.
+    `fake_bytes`: the size of the fake one. Raises: NotFound for a card where none is found, BadInput.
     """
     if name == "auto":
         name = "cuda" if _torch_has_cuda() and cuda_count() else "cpu"
@@ -65,7 +65,7 @@ def cuda_count() -> int:
 
 
 def cuda_total_bytes(index: int) -> int:
-    """Returns the capacity of a card by its driver; 0 where the driver does not respond."""
+    """Returns the memory in bytes of the card at `index`, by its driver; 0 where the driver does not respond."""
     driver = _driver()
     handle, total = ctypes.c_int(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -95,7 +95,7 @@ def _torch_has_cuda() -> bool:
 
 
 class CpuDevice:
-    """Represents this machine's RAM; loaded weights are already in place, so `put` returns its argument."""
+    """Represents this machine's RAM as a device; loaded weights are already in place, so that nothing is copied."""
 
     name = "cpu"
     torch_device = "cpu"
@@ -110,7 +110,7 @@ class CpuDevice:
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether an error is MemoryError, or torch's own for the host."""
+        """Returns whether an error is a MemoryError, or torch's own for memory in RAM."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OOM)
         )
@@ -120,22 +120,25 @@ class CpuDevice:
         return host_free_bytes()
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns 0: no master is kept beside the module that runs."""
+        """Returns 0, the bytes of RAM for a second copy: on the CPU the module that runs is the only one."""
         del host, nbytes, room
         return 0
 
     def release(self, host: Loaded) -> None:
-        """Does nothing: the last reference frees the module."""
+        """Does nothing: the module is freed with the last reference to it."""
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Returns the module itself. Raises: MemoryError where its declared size exceeds the total."""
+        """Returns the module itself, because it is already in RAM.
+
+        Raises: MemoryError where `nbytes` exceeds the total.
+        """
         del streamed
         if nbytes > self._total:
             raise MemoryError(f"{nbytes} bytes are more than this machine's {self._total}")
         return host
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Does nothing: the last reference frees the module."""
+        """Does nothing: the module is freed with the last reference to it."""
 
     def reclaim(self) -> None:
         """Collects garbage and returns the allocator's free memory to the system."""
@@ -143,7 +146,7 @@ class CpuDevice:
         allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the process's peak memory where the kernel can reset it, else its present use."""
+        """Returns the process's peak memory where the kernel can reset it, else the memory that it uses now."""
         status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
         if not clear.exists():
             return int(psutil.Process().memory_info().rss)
@@ -155,7 +158,7 @@ class CpuDevice:
 
 
 class CudaDevice:
-    """Represents one CUDA card; the allocator's cached blocks count as free."""
+    """Represents one CUDA card as a device; memory that torch's allocator caches counts as free."""
 
     in_place = False
 
@@ -188,7 +191,7 @@ class CudaDevice:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Returns the card's capacity, by the driver, so that a status needs no torch."""
+        """Returns the card's memory in bytes, by the driver, so that a status needs no torch."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -203,12 +206,15 @@ class CudaDevice:
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Packs a module's weights in one locked buffer, where `room` and free RAM allow; returns its RAM."""
+        """Packs a module's weights in one page-locked buffer in RAM, where `room` and free RAM allow.
+
+        Returns the bytes of RAM that the weights take and that the system cannot reclaim by itself.
+        """
         del nbytes
         return self._movers.keep(host, room)
 
     def release(self, host: Loaded) -> None:
-        """Unlocks and frees a master."""
+        """Unlocks and frees the weights that a module holds in RAM; a copy on the card stays."""
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
@@ -219,7 +225,7 @@ class CudaDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees the card's weights at once, even while others still hold the module."""
+        """Frees a module's weights on the card at once, even while others still hold the module."""
         del nbytes
         self._movers.drop(placed)
 
@@ -229,7 +235,7 @@ class CudaDevice:
         self._cuda.empty_cache()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns torch's own peak of allocated bytes."""
+        """Returns the most bytes that torch had allocated on the card since the last reset."""
         peak = int(self._cuda.max_memory_allocated(self._index))
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)

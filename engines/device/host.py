@@ -1,4 +1,4 @@
-"""Measures this machine's RAM, and locks pages of it for a card."""
+"""Measures this machine's RAM, and page-locks parts of it for fast copies to a card."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ Cudart: TypeAlias = Any  # torch.cuda.cudart(): torch does not type it
 
 
 class Buffer(Protocol):
-    """Represents a run of bytes in memory, such as a uint8 tensor; this file imports no torch."""
+    """Interface of a run of bytes in memory, such as a uint8 tensor; this file imports no torch."""
 
     def data_ptr(self) -> int:
-        """Returns its address."""
+        """Returns the address of the first byte."""
 
     def numel(self) -> int:
-        """Returns its length in bytes."""
+        """Returns the length in bytes."""
 
 
 def host_bytes() -> int:
-    """Returns the RAM that this process may use: the machine's, or its container's limit where that is smaller."""
+    """Returns the RAM in bytes that this process may use: the machine's, or its container's limit if smaller."""
     return min([int(psutil.virtual_memory().total), *(limit for limit, _ in _cgroup())])
 
 
 def host_free_bytes() -> int:
-    """Returns the RAM that can still be allocated, with the page cache counted as free."""
+    """Returns the bytes of RAM that can still be allocated, with the page cache counted as free."""
     return min([int(psutil.virtual_memory().available), *(max(0, limit - used) for limit, used in _cgroup())])
 
 
 def _cgroup() -> list[tuple[int, int]]:
-    """Returns the limit and the use of the container's memory; empty without a limit.
+    """Returns the limit and the use of the container's memory in bytes, as a list of one pair; empty without a limit.
 
     File pages that the kernel drops before it refuses memory do not count as used.
     """
@@ -78,7 +78,7 @@ def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
 
 
 class Pins:
-    """Locks buffers in the host's RAM, so that a card reads them at full speed.
+    """Page-locks buffers in RAM, so that a card reads them at full speed.
 
     They are ordinary buffers that CUDA registers: torch's own pinned allocator rounds each up to a power of two.
     `settle` is called after CUDA has refused a buffer.
@@ -90,7 +90,7 @@ class Pins:
         self._held: weakref.WeakKeyDictionary[object, weakref.finalize[..., object]] = weakref.WeakKeyDictionary()
 
     def pin(self, owner: object, buffer: Buffer) -> bool:
-        """Locks a buffer whose pages have been written, until `owner` is unpinned or dies; returns whether it did."""
+        """Page-locks a written buffer until `owner` is unpinned or collected; returns whether CUDA accepted it."""
         if int(self._cudart.cudaHostRegister(buffer.data_ptr(), buffer.numel(), 0)) != 0:
             self._settle()
             return False
@@ -101,7 +101,7 @@ class Pins:
         return True
 
     def unpin(self, owner: object) -> None:
-        """Unlocks the owner's pages; does nothing where none are locked."""
+        """Unlocks the buffer that is locked for `owner`; does nothing where none is."""
         unregister = self._held.pop(owner, None)
         if unregister is not None:
             unregister()

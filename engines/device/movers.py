@@ -13,9 +13,9 @@ from engines.device.host import Pins, anonymous_bytes, host_free_bytes
 
 
 class Movers:
-    """Moves modules between this machine's RAM and a device, in place; anything that is no module stays as it is.
+    """Moves the weights of modules between this machine's RAM and a device; leaves anything that is no module as it is.
 
-    `pins` locks the packed masters in host memory, where the device gains by that.
+    `pins` page-locks the packed weights in RAM, where the device gains by that.
     """
 
     def __init__(self, torch_device: str, pins: Pins | None = None) -> None:
@@ -25,9 +25,9 @@ class Movers:
         self._placed: weakref.WeakKeyDictionary[nn.Module, Arena | Streamed] = weakref.WeakKeyDictionary()
 
     def keep(self, host: Loaded, room: int) -> int:
-        """Packs and locks a master where `room` allows; otherwise it stays as loaded, in its file's pages.
+        """Packs and page-locks a module's weights in RAM where `room` allows; else they stay in their file's pages.
 
-        Returns the bytes of RAM that the system cannot reclaim by itself.
+        Returns the bytes of RAM that they take and that the system cannot reclaim by itself.
         """
         arena = self._arena(host)
         if arena is None:
@@ -38,7 +38,7 @@ class Movers:
         return anonymous_bytes((home.data_ptr(), home.nbytes) for home in arena.homes())
 
     def release(self, host: Loaded) -> None:
-        """Frees the master's RAM; a placed copy still computes."""
+        """Frees the weights that a module holds in RAM; a copy on the device still computes."""
         arena = self._arenas.pop(host, None) if isinstance(host, nn.Module) else None
         if arena is not None:
             arena.forget()
@@ -64,7 +64,7 @@ class Movers:
         raise MemoryError(cause)
 
     def drop(self, placed: Loaded) -> None:
-        """Frees the device's weights; the module gets its master's back, or none where the master was freed."""
+        """Frees a module's weights on the device; it computes with those in RAM again, if they were not freed too."""
         mover = self._placed.pop(placed, None) if isinstance(placed, nn.Module) else None
         if mover is not None:
             mover.drop()

@@ -1,4 +1,4 @@
-"""Divides pictures into those that share a forward pass, and reports their progress."""
+"""Divides pictures into batches that share a forward pass, and reports the progress of a job."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Iterator[list[T]]:
-    """Yields runs of at most `size` neighbours with equal `alike`; their order stays, so results can come early."""
+    """Divides items into batches of at most `size` neighbours for which `alike` is equal; keeps the items' order."""
     for _, group in groupby(items, key=alike):
         run = list(group)
         for start in range(0, len(run), size):
@@ -21,7 +21,10 @@ def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Ite
 
 
 class Progress:
-    """Converts steps of one chunk to steps of the whole job; one step is one picture's forward pass."""
+    """Reports the progress of a job that draws in batches; one step is the forward pass of one picture.
+
+    `total`: the steps of the whole job; `pictures`: how many it draws.
+    """
 
     def __init__(self, on_step: OnStep, total: int, pictures: int) -> None:
         self._on_step = on_step
@@ -35,7 +38,7 @@ class Progress:
         self._on_step(self._steps, self._total, message)
 
     def chunk(self, count: int) -> Tick:
-        """Returns the step callback of the next `count` pictures, which are drawn together."""
+        """Returns the callback for the denoising steps of the next `count` pictures, which are drawn together."""
         base, first = self._steps, self._drawn + 1
         self._drawn += count
         which = f"{first}" if count == 1 else f"{first}–{self._drawn}"

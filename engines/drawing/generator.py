@@ -1,4 +1,4 @@
-"""Draws pictures from text, for every family that draws from text only."""
+"""Draws pictures from text, for every model family whose only input is text."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ _ENCODING_CACHE_BYTES = 256 << 20  # sixty encoded prompts of FLUX.1, thirty of 
 
 
 class Words(Protocol):
-    """Represents a prompt that a family's text encoders have read, on the host."""
+    """Interface of a prompt that the text encoders have encoded, held in RAM."""
 
     @property
     def nbytes(self) -> int:
-        """Returns its size in memory."""
+        """Returns the bytes of memory that the encoded prompt takes."""
 
 
 class Maths(Protocol):
-    """Represents the module of a family's maths."""
+    """Interface of the module that holds the maths of a model family."""
 
     def latent_factor(self, vae_config: Config, /) -> int:
-        """Returns the pixels a side of one latent."""
+        """Returns the number of pixels a side that one latent represents."""
 
     def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:
-        """Decodes normalised latents."""
+        """Decodes normalised latents to pictures."""
 
 
 class TextToPicture(ABC):
-    """Draws with a model in diffusers layout: encodes all prompts, then denoises and decodes batch by batch.
+    """Base class of the engines that draw pictures from text with a model in diffusers layout.
 
-    A family defines its parts, how it encodes prompts and how it samples.
+    Encodes all prompts, then denoises and decodes batch by batch. A family defines its parts, how it encodes prompts
+    and how it samples.
     """
 
     maths: ClassVar[Maths]
@@ -70,23 +71,23 @@ class TextToPicture(ABC):
 
     @abstractmethod
     def read(self, parts: Mapping[str, Loaded], prompts: Sequence[str]) -> Sequence[Any]:
-        """Encodes each prompt and returns its Words; `parts` are the encoders."""
+        """Encodes the prompts and returns an encoded prompt for each; `parts` are the text encoders."""
 
     @abstractmethod
     def sample(
         self, transformer: Loaded, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Draws pictures that are alike in one batch, and returns their normalised latents.
+        """Denoises the latents of pictures that share a batch, and returns them normalised.
 
-        `words`: what `read` returned, by prompt.
+        `words`: the encoded prompts, as `read` returned them, by prompt; `tick` is called after each step.
         """
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the prompts to encode for a picture: its own, then those that it shares with others."""
+        """Returns the prompts to encode for a picture: its own, then those that it shares with other pictures."""
         return (item.prompt,)
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Plans encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
+        """Checks the pictures and plans encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
 
         Raises: ModelMissing, NotFound, BadInput for what cannot be drawn.
         """
@@ -121,9 +122,9 @@ class TextToPicture(ABC):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Yields the pictures in the order of `items`; neighbours of equal size, steps and LoRAs share a forward pass.
+        """Draws the pictures in order and yields each batch once decoded; neighbours of equal settings share a batch.
 
-        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        Equal are the size, the steps, the cache and the LoRAs. Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
         if not items:
             return
@@ -143,16 +144,19 @@ class TextToPicture(ABC):
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Reads and fits LoRA files as `generate` does. Raises: NotFound, LoraMismatch, BadInput, ModelMissing."""
+        """Checks that LoRA files fit the model, as `generate` does; describes the tensors that would be left out.
+
+        Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
+        """
         return adapters.check(self._skeleton, uses, self.spec.family, self._adapters)
 
     @cached_property
     def _skeleton(self) -> Loaded:
-        """Returns the transformer without its weights."""
+        """Builds the transformer without its weights."""
         return components.bare(self.folder, "transformer", self.folder / "transformer")
 
     def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Words]:
-        """Encodes each prompt once; does not lease the encoders where all prompts are cached."""
+        """Encodes each prompt once and returns the results by prompt; leases no encoder where all are cached."""
         prompts = list(dict.fromkeys(prompt for item in items for prompt in self.prompts(item)))
         new = [prompt for prompt in prompts if prompt not in self._words]
         words = {prompt: self._words[prompt] for prompt in prompts if prompt in self._words}
@@ -165,7 +169,7 @@ class TextToPicture(ABC):
         return words
 
     def _alike(self, item: GenerateParams) -> Hashable:
-        """Returns what pictures of one batch have in common."""
+        """Returns the settings that pictures must have in common to share a batch."""
         _, *shared = self.prompts(item)
         return (item.width, item.height, item.steps, item.first_block_cache, item.loras, *shared)
 
@@ -186,10 +190,10 @@ class TextToPicture(ABC):
 
     @cached_property
     def schedule(self) -> Json:
-        """Returns the scheduler's configuration."""
+        """Returns the scheduler's configuration from the model's folder."""
         return components.scheduler(self.folder)
 
     @cached_property
     def factor(self) -> int:
-        """Returns the pixels a side of one latent."""
+        """Returns the number of pixels a side that one latent represents."""
         return self.maths.latent_factor(components.config(self.folder, "vae"))

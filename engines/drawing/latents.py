@@ -40,7 +40,7 @@ def from_pixels(pixels: Tensor) -> list[Image.Image]:
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Returns the picture in RGB at exactly that size; its pixels are unchanged where it has that size."""
+    """Converts a picture to RGB and resizes it to `width` × `height`; keeps the pixels where it has that size."""
     image = to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 

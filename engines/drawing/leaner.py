@@ -1,4 +1,4 @@
-"""Runs a stage with less memory: the VAE in tiles, blocks copied to the card one by one."""
+"""Makes variants of a stage that need less memory: the VAE in tiles, blocks copied to the card one by one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are a whole number
 
 
 def leaner(stage: Stage, *ways: Way) -> Stage:
-    """Returns the stage with `leaner` set: each way that saves memory is added to those before it."""
+    """Adds to a stage its variants that need less memory, as a chain through `leaner`.
+
+    Each of `ways` changes the variant that the ways before it made; one that saves nothing is left out.
+    """
     if not ways:
         return stage
     first, *others = ways
@@ -27,12 +30,15 @@ def leaner(stage: Stage, *ways: Way) -> Stage:
 
 
 def streamed(stage: Stage) -> Stage:
-    """Returns the stage with each block on the card only while it computes; the result is the same to the bit."""
+    """Returns a stage with each block on the card only while it computes; the result is the same to the bit."""
     return replace(stage, streams=True, how=_and(stage.how, "blocks streamed"))
 
 
 def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Way:
-    """Returns a way that runs the VAE on quarters of a picture, which overlap; their blended seams may show faintly."""
+    """Returns a function that changes a stage to run the VAE on quarters of a picture.
+
+    The quarters overlap; their blended seams may show faintly.
+    """
     side = -(-max(width, height) // (2 * _TILE_UNIT)) * _TILE_UNIT
 
     def way(stage: Stage) -> Stage:
@@ -46,7 +52,7 @@ def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Wa
 
 @contextmanager
 def tiles(parts: Mapping[str, Loaded], side: int) -> Iterator[None]:
-    """Makes the VAE work in tiles of side × side pixels, a quarter of it overlap, inside a `with` block.
+    """Makes the VAE work in tiles of side × side pixels, which overlap by a quarter, inside a `with` block.
 
     All of its sizes are set, and restored, because jobs share it; a tile shorter than its stride would drop bands.
     """

@@ -29,7 +29,7 @@ _NOT_SAID = ("sd_1.5",)  # versions that some trainers (old ai-toolkit) write wh
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
-    """Reads a LoRA's tensors under peft's names relative to the transformer, and the file's own metadata.
+    """Reads the tensors of a LoRA file, named as peft names them relative to the transformer, and the file's metadata.
 
     It reads diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
     ("diffusion_model.…") names, with and without alphas, which are folded into the tensors; peft's own scale stays in
@@ -53,7 +53,7 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
 
 
 class AdapterFiles:
-    """Caches what `read_adapter` returns, within a limit of bytes; reads a file again after it has changed."""
+    """Caches the LoRA files that `read_adapter` read, up to a limit of bytes; reads a changed file again."""
 
     def __init__(self, limit_bytes: int = 1 << 30) -> None:
         self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
@@ -69,15 +69,18 @@ class AdapterFiles:
 
 
 def touches_modulation(use: LoraUse) -> bool:
-    """Returns whether a file changes modules of which a modulation table is made. Raises: NotFound, LoraMismatch."""
+    """Returns whether a LoRA file changes modulation layers, in whose place a transformer may have a computed table.
+
+    Raises: NotFound, LoraMismatch.
+    """
     with _opened(_existing(use.file)) as file:
         return any(source in name for name in file.keys() for source in modulation.SOURCES)  # noqa: SIM118  no mapping
 
 
 def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
-    """Loads a stack of LoRAs and sets each one's strength, completely or not at all.
+    """Loads LoRA files onto a transformer and sets each one's strength, completely or not at all.
 
-    The base weights do not change, in whatever form they are: adapters act beside its layers. Afterwards the
+    The base weights do not change, whatever their precision: adapters act beside its layers. Afterwards the
     transformer's adapters are counted: every module that a file names must have one.
 
     Raises: NotFound, LoraMismatch.
@@ -97,7 +100,7 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
 
 
 def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
-    """Checks that `attach` would load these files, on a transformer without weights; describes what it would leave out.
+    """Checks on a transformer without weights that `attach` would load these files; describes what it would leave out.
 
     Raises: NotFound, LoraMismatch, BadInput.
     """
@@ -106,19 +109,22 @@ def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read 
 
 
 def stack_bytes(uses: Sequence[LoraUse]) -> int:
-    """Returns the most bytes that a stack of LoRA files takes on the card: in float32. Raises: NotFound."""
+    """Returns the most bytes that LoRA files take on the card: twice their size, as they may be in float32 there.
+
+    Raises: NotFound.
+    """
     return sum(2 * _existing(use.file).stat().st_size for use in uses)
 
 
 def detach(transformer: Loaded) -> None:
-    """Restores the transformer to the state before `attach`, to the bit."""
+    """Unloads all LoRAs from the transformer, which is then as before `attach`, to the bit."""
     if getattr(transformer, "peft_config", None):
         transformer.unload_lora()
 
 
 @contextmanager
 def attached(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> Iterator[Loaded]:
-    """Loads a stack of LoRAs inside a `with` block, and unloads it even after an error."""
+    """Loads LoRA files onto a transformer inside a `with` block, and unloads them even after an error."""
     try:
         attach(transformer, uses, family, read)
         yield transformer
@@ -154,9 +160,9 @@ def _existing(path: str | Path) -> Path:
 
 
 def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tuple[State, str]:
-    """Returns a file's tensors with their scales, all known to fit, and a description of those left out.
+    """Reads a LoRA file, checks that each tensor fits the transformer, and multiplies peft's scales into them.
 
-    Raises: NotFound, LoraMismatch, BadInput.
+    Returns the tensors, and a description of those left out, "" for none. Raises: NotFound, LoraMismatch, BadInput.
     """
     use.demand_usable()
     path = Path(use.file)
@@ -190,7 +196,10 @@ def _fitting(transformer: Loaded, use: LoraUse, family: str, read: Read) -> tupl
 
 
 def _count(transformer: Loaded, name: str, state: State) -> None:
-    """Checks that as many modules have the adapter as its file names. Raises: LoraMismatch."""
+    """Checks that as many modules of the transformer have the adapter `name` as its file names.
+
+    Raises: LoraMismatch.
+    """
     expected = sum(".lora_A." in key for key in state)
     found = sum(name in module.lora_A for module in transformer.modules() if hasattr(module, "lora_A"))
     if found != expected:
@@ -200,7 +209,7 @@ def _count(transformer: Loaded, name: str, state: State) -> None:
 
 
 def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
-    """Describes why a tensor does not fit; empty where it fits."""
+    """Describes why no layer of the transformer takes the tensor `key`; "" where one does."""
     path, _, kind = key.partition(".lora_")
     module = modules.get(path)
     if module is None or kind not in ("A.weight", "B.weight"):
@@ -210,7 +219,7 @@ def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
 
 
 def _declared_family(path: Path, metadata: Mapping[str, str]) -> str:
-    """Returns the family that a file's metadata declares, in our own key or in others'; empty where it declares none.
+    """Returns the family that a LoRA file's metadata declares, in our own key or in others'; "" where it declares none.
 
     Raises: LoraMismatch for a family to which no model here belongs.
     """

@@ -1,7 +1,7 @@
-"""Reads LoRA files as tools write them: every tensor is a factor, an alpha or a text encoder's, or the file is refused.
+"""Reads LoRA files as tools write them, and refuses files with a tensor that is not understood.
 
-Alphas are folded into the factors first; then the pairs of factors are renamed to diffusers' names by diffusers' own
-converters.
+A tensor is a factor, an alpha, or belongs to a text encoder. Alphas are folded into the factors first; then the pairs
+of factors are renamed to diffusers' names by diffusers' own converters.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ _ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and
 
 
 def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
-    """Returns a file's tensors as lora_A and lora_B under diffusers' names, and a description of those left out.
+    """Converts a LoRA file's tensors to lora_A and lora_B under diffusers' names; describes those left out.
 
     Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds numbers that are not usable.
     """
@@ -79,7 +79,7 @@ def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
 
 
 def _bare(key: str) -> str:
-    """Removes the prefixes of a name that give the part of the model."""
+    """Removes from a tensor's name the prefixes that name the part of the model."""
     while prefix := next((each for each in _PREFIXES if key.startswith(each)), ""):
         key = key.removeprefix(prefix)
     return key
@@ -246,7 +246,7 @@ def _through_reader(path: Path, pairs: Pairs, family: str, dotted: bool) -> Stat
 
 
 def _converted(reader: Reader, state: State) -> State:
-    """Converts names by one of diffusers' classes, and removes its prefix."""
+    """Converts tensors' names with a LoRA loader class of diffusers, and removes its prefix "transformer."."""
     found = reader.lora_state_dict(dict(state))
     return {key.removeprefix("transformer."): value for key, value in found.items()}
 
@@ -266,7 +266,10 @@ class PeftScales:
 
     @classmethod
     def of(cls, text: str, name: str) -> PeftScales:
-        """Reads the JSON that diffusers and peft write. Raises: LoraMismatch."""
+        """Reads peft's settings from the JSON that diffusers and peft write; with no text every scale is 1.
+
+        `name`: the LoRA file's name in errors. Raises: LoraMismatch.
+        """
         try:
             settings: Json = json.loads(text) if text else {}
             pairs = {key.removeprefix("transformer."): value for key, value in settings.items()}
@@ -286,7 +289,10 @@ class PeftScales:
             ) from error
 
     def applied(self, path: Path, state: State) -> State:
-        """Multiplies every module's scale into its up. Raises: LoraMismatch where the tensors contradict them."""
+        """Multiplies each module's scale into its up factor (lora_B), and returns all tensors.
+
+        Raises: LoraMismatch where the tensors contradict the settings.
+        """
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:
             if not any(_is_end(named, module) for module in modules):

@@ -1,4 +1,4 @@
-"""Caches results by what they were made of, within a limit of bytes."""
+"""Caches results by a key, within a limit of bytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """Keeps the results used last, each set once; above the limit those unused the longest are dropped."""
+    """A least-recently-used cache of results: above a limit of bytes it drops those unused the longest."""
 
     def __init__(self, limit_bytes: int, size: Callable[[T], int]) -> None:
         self._limit = limit_bytes
@@ -33,7 +33,7 @@ class Memo(Generic[T]):
             self._bytes -= self._size(oldest)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """Returns the result for a key, from `make` where it is not cached."""
+        """Returns the cached result for a key; where there is none, calls `make` and caches its result."""
         if key in self:
             return self[key]
         made = make()
@@ -42,5 +42,5 @@ class Memo(Generic[T]):
 
     @property
     def bytes(self) -> int:
-        """Returns the bytes of the cached results."""
+        """Returns the size of all cached results in bytes."""
         return self._bytes

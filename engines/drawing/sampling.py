@@ -31,7 +31,7 @@ def dynamic_shift(config: Config, image_tokens: int) -> float:
 
 
 def demand_steps(scheduler_config: Config, steps: int) -> None:
-    """Refuses fewer steps than a schedule can follow: one that is stretched to end at a given level needs two.
+    """Checks that the steps suffice for a noise schedule: one that is stretched to end at a given level needs two.
 
     Raises: BadInput.
     """
@@ -60,7 +60,7 @@ def shifted_sigmas(scheduler_config: Config, steps: int, mu: float) -> Tensor:
 
 
 def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Returns standard normal noise (len(seeds), *shape) float32; each picture's depends only on its own seed.
+    """Draws standard normal noise (len(seeds), *shape) float32; each picture's depends only on its own seed.
 
     The noise is drawn on the CPU, so that a picture is the same on every device and in every batch.
     """

@@ -21,10 +21,11 @@ BlockArgument: TypeAlias = Any  # whatever a transformer's block takes and retur
 
 @contextmanager
 def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
-    """Skips blocks, inside a `with` block, in steps whose first block changed less than `threshold`; 0 turns it off.
+    """Skips a step's blocks after the first where the first changed less than `threshold`, inside a `with` block.
 
-    The first block's residual is compared with the last step's, relative to its mean size; the other blocks' sum is
-    then that of the last step. It saves time on long schedules only: with few steps each step changes too much.
+    0 turns it off. The first block's residual is compared with the last step's, relative to its mean size; the other
+    blocks' sum is then that of the last step. It saves time on long schedules only: with few steps each step changes
+    too much.
     Source: first-block cache of chengzeyi/ParaAttention, as in diffusers' hooks.
     """
     if threshold <= 0:
@@ -39,13 +40,13 @@ def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
 
 
 class _JoinedTail(FBCBlockHook):
-    """Hooks a last block that takes words and picture as one sequence, words first, where the first block takes two.
+    """Lets the cache work where the last block takes words and picture as one sequence, and the first as a pair.
 
-    diffusers 0.42 subtracts the pair from the sequence here and fails.
+    The words come first in the sequence. diffusers 0.42 subtracts the pair from the sequence here and fails.
     """
 
     def new_forward(self, module: nn.Module, *args: BlockArgument, **kwargs: BlockArgument) -> BlockArgument:
-        """Runs the block, and keeps the sum of all blocks after the first as a pair again."""
+        """Runs the block, and splits the residual of all blocks after the first into picture and words again."""
         state = self.state_manager.get_state()
         if not state.should_compute:
             return super().new_forward(module, *args, **kwargs)
@@ -70,7 +71,7 @@ def _join_the_tail(transformer: Loaded) -> None:
 
 
 def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
-    """Names one pass of a step, so that the guided and the unguided pass each compare with their own history."""
+    """Marks a forward pass as the guided or the unguided one, so that the cache compares each with its own history."""
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)
         return context
@@ -79,7 +80,7 @@ def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere: bool = False) -> Iterator[None]:
-    """Compiles the repeated blocks one by one, inside a `with` block; an empty `backend` turns it off.
+    """Compiles the transformer's repeated blocks inside a `with` block; an empty `backend` turns it off.
 
     It compiles on a card only, unless `anywhere`: on a CPU compiling takes longer than it saves. The transformer is
     uncompiled afterwards, for a training perhaps; torch keeps the compiled code and reuses it for the next picture.
@@ -98,7 +99,11 @@ def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere
 
 @contextmanager
 def taken(transformer: Loaded, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
-    """Applies a picture's cache threshold and a row's options `compile` (torch's backend) and `compile_anywhere`."""
+    """Applies the first-block cache and the compilation inside a `with` block.
+
+    `options`: those of the model's registry row, `compile` (torch's backend) and `compile_anywhere`; `threshold`: that
+    of the cache, 0 for none.
+    """
     compiled = regionally_compiled(
         transformer, options.get("compile", ""), anywhere=bool(options.get("compile_anywhere", False))
     )

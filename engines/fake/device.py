@@ -1,4 +1,4 @@
-"""Provides devices of any size for tests: one that only counts bytes, and one on which real modules run."""
+"""Provides devices of any size for tests: one that only adds up bytes, and one on which real modules run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeWeights:
-    """Represents the weights of a fake component; `device` distinguishes a copy from its master."""
+    """Stands for the weights of a fake component; `device` shows whether they are the original in RAM or a copy."""
 
     key: str
     device: str = "host"
@@ -27,10 +27,11 @@ class FakeWeights:
 
 
 class FakeDevice:
-    """Counts bytes as a card of any size; `fail_at` numbers the calls of `put` (from 1) that run out of memory.
+    """Imitates a card of any size by adding up bytes, for tests of the GPU manager.
 
-    A failed `put` leaves litter that only `reclaim` frees, as a real allocator does. `work` uses memory as a forward
-    pass does. `held` is the RAM of all masters.
+    `fail_at` numbers the calls of `put` (from 1) that run out of memory. A failed `put` leaves litter that only
+    `reclaim` frees, as a real allocator does. `work` uses memory as a forward pass does. `held` is the RAM of all
+    components that were loaded and not released.
     """
 
     name = "fake"
@@ -48,11 +49,11 @@ class FakeDevice:
 
     @property
     def held(self) -> int:
-        """Returns the bytes of all masters in host memory."""
+        """Returns the bytes of RAM of all components that were loaded and not released."""
         return sum(self._masters.values())
 
     def total_bytes(self) -> int:
-        """Returns the capacity."""
+        """Returns the size of the device's memory in bytes."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -60,21 +61,21 @@ class FakeDevice:
         return isinstance(error, MemoryError)
 
     def free_bytes(self) -> int:
-        """Returns the bytes that can still be placed."""
+        """Returns the bytes of the device's memory that are not in use."""
         return self._total - self.used - self.litter
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Counts a master."""
+        """Adds a loaded component to those held in RAM, and returns its bytes."""
         del room
         self._masters[id(host)] = nbytes
         return nbytes
 
     def release(self, host: Loaded) -> None:
-        """Stops counting a master."""
+        """Removes a component from those held in RAM."""
         self._masters.pop(id(host), None)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Returns a copy of the host object. Raises: MemoryError."""
+        """Takes memory for a component and returns a copy of it. Raises: MemoryError."""
         self._allocate(nbytes)
         placed = copy.copy(host)
         if isinstance(placed, FakeWeights):
@@ -82,13 +83,13 @@ class FakeDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a copy."""
+        """Frees the memory of a copy."""
         if isinstance(placed, FakeWeights):
             placed.device = "dropped"
         self.used -= nbytes
 
     def reclaim(self) -> None:
-        """Frees the litter."""
+        """Frees the litter that failed calls of `put` left."""
         self.litter = 0
 
     def peak_bytes(self, *, reset: bool = False) -> int:
@@ -99,14 +100,14 @@ class FakeDevice:
         return peak
 
     def work(self, nbytes: int) -> None:
-        """Uses memory for a moment. Raises: MemoryError."""
+        """Takes memory and frees it at once, as a forward pass does. Raises: MemoryError."""
         if nbytes > self.free_bytes():
             raise MemoryError(f"fake device: {nbytes} bytes of work, {self.free_bytes()} free")
         self._take(nbytes)
         self.used -= nbytes
 
     def _allocate(self, nbytes: int) -> None:
-        """Takes memory for a copy. Raises: MemoryError."""
+        """Takes memory for a copy; fails where it is full, and at the calls of `fail_at`. Raises: MemoryError."""
         self.puts += 1
         if self.puts in self.fail_at or nbytes > self.free_bytes():
             self.litter += min(nbytes // 2, self.free_bytes())
@@ -146,11 +147,11 @@ class FakeCard(FakeDevice):
         return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Counts the bytes of a master that are not pages of a file."""
+        """Returns the bytes of a component in RAM that are not pages of a file, and adds them to `held`."""
         return super().keep(host, self._movers.keep(host, room), room)
 
     def release(self, host: Loaded) -> None:
-        """Frees a master's RAM."""
+        """Frees the weights that a module holds in RAM."""
         super().release(host)
         self._movers.release(host)
 
@@ -175,7 +176,7 @@ class FakeCard(FakeDevice):
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees the card's weights."""
+        """Frees a module's weights on the card."""
         for watch in self._watches.pop(id(placed), []):
             watch.remove()
         self._movers.drop(placed)

@@ -11,7 +11,11 @@ from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_
 
 
 class FakeHub(FolderHub):
-    """Serves a folder; `cut` files break off once after so many bytes, `spoilt` ones arrive once with a wrong byte."""
+    """Serves a folder in place of the hub, with the failures that a test asks for.
+
+    `cut`: files whose download breaks off once after so many bytes; `spoilt`: files that arrive once with a wrong byte;
+    `refused`: the hub forbids every download.
+    """
 
     def __init__(
         self,
@@ -31,7 +35,7 @@ class FakeHub(FolderHub):
         self.asked: list[tuple[str, int]] = []  # file, first byte
 
     def listing(self, repo: str) -> Listing:
-        """Lists the folder, with hashes. Raises: Unreachable when offline."""
+        """Lists the folder's files with sizes and hashes. Raises: Unreachable when offline."""
         if self._offline:
             raise Unreachable("huggingface.co cannot be reached.", "Check the network.")
         files = []
@@ -41,15 +45,18 @@ class FakeHub(FolderHub):
         return Listing(repo, "c0ffee", tuple(files), self._gated)
 
     def has_token(self) -> bool:
-        """Returns what the test set."""
+        """Returns the `token` that the test gave to the constructor."""
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns None: no file is here before it is fetched."""
+        """Returns None: no file is on this machine before it is fetched."""
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Appends the bytes that are missing, or fails. Raises: ModelGated, Unreachable."""
+        """Copies the rest of a file to the end of `into`, or fails as the test asked.
+
+        Raises: ModelGated, Unreachable.
+        """
         self.asked.append((file.path, into.tell()))
         if self._refused:
             raise ModelGated(f"The hub refuses {listing.repo} (403).", gate_steps(listing.repo))

@@ -53,7 +53,7 @@ _SIZES = {"text_encoder": 60 * _MIB, "transformer": 100 * _MIB, "vae": 2 * _MIB}
 
 
 def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pictures: int = 1) -> Plan:
-    """Plans stages, each given by its name and the names of its parts."""
+    """Returns a plan of stages, each given by its name and the names of its components."""
     sizes = {**_SIZES, **spec.component_bytes}
 
     def part(name: str) -> Component:
@@ -64,12 +64,12 @@ def _plan(spec: ModelSpec, what: str, *stages: tuple[str, tuple[str, ...]], pict
 
 
 def _grid(*seeds: object) -> Image.Image:
-    """Returns 4×4 colours from a hash of the seeds."""
+    """Returns a picture of 4×4 colours from a hash of the seeds."""
     return Image.frombytes("RGB", _GRID, hashlib.sha512(repr(seeds).encode()).digest()[:48])
 
 
 def _look(params: Params) -> Image.Image:
-    """Blends the colours of the words with a little of the seed's, and with each LoRA's mean by its weight."""
+    """Returns a fake picture's 4×4 colours: those of its words, a little of its seed's, and its LoRAs' by weight."""
     seed = params.to_json().get("seed", 0)
     grid = Image.blend(_grid(params.headline()), _grid(params.headline(), seed, "noise"), 0.2)
     uses: tuple[LoraUse, ...] = getattr(params, "loras", ())
@@ -94,14 +94,17 @@ def _enlarge(grid: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 class _Fake:
-    """Holds what all fakes have in common."""
+    """Base class of the fake engines."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         self.spec = spec
         self.folder = folder
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Reads each file; no tensor is ever left out. Raises: LoraMismatch, BadInput."""
+        """Reads each LoRA file and returns an empty list: no tensor is ever left out.
+
+        Raises: LoraMismatch, BadInput.
+        """
         for use in uses:
             use.demand_usable()
             _read_lora(Path(use.file))
@@ -122,7 +125,7 @@ class FakeGenerator(_Fake):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Yields each picture as soon as it is decoded. Raises: LoraMismatch."""
+        """Draws the pictures in order and yields each as soon as it is decoded. Raises: LoraMismatch."""
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item) for item in items]
@@ -151,7 +154,7 @@ class FakeEditor(_Fake):
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Yields each result as soon as it is decoded, in the source's size. Raises: LoraMismatch."""
+        """Tints the pictures in order and yields each once decoded, in the source's size. Raises: LoraMismatch."""
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item.params) for item in items]
@@ -171,14 +174,14 @@ class FakeCaptioner(_Fake):
     """Describes pictures in words that depend on the pixels only."""
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Plans one stage."""
+        """Returns a plan of one stage with the text encoder."""
         del params
         return _plan(self.spec, f"{self.spec.name}: {count} captions", ("caption", ("text_encoder",)))
 
     def caption(
         self, images: Sequence[Image.Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields captions of the trigger, an angle and an expression."""
+        """Yields for each picture a caption of the trigger, an angle and an expression."""
         with lease.stage("caption"):
             for index, image in enumerate(images):
                 byte = hashlib.sha256(to_rgb(image).tobytes()).digest()
@@ -188,13 +191,13 @@ class FakeCaptioner(_Fake):
 
 
 class FakeScorer(_Fake):
-    """Embeds the 4×4 colours of a picture, centred, as a unit vector; similar pictures are close."""
+    """Embeds the 4×4 colours of a picture, centred, as a unit vector; the vectors of similar pictures are close."""
 
     version = "fake-identity-1"
     threshold: float | None = None
 
     def embed(self, images: Sequence[Image.Image]) -> list[Embedding | NoFace]:
-        """Returns one outcome a picture; an entirely black one has no face."""
+        """Returns a vector for each picture, or NoFace where the picture is entirely black."""
         found: list[Embedding | NoFace] = []
         for image in map(to_rgb, images):
             pixels = np.asarray(image.resize(_GRID, Image.Resampling.BOX), dtype=np.float64).ravel()
@@ -205,10 +208,10 @@ class FakeScorer(_Fake):
 
 
 class FakeTrainer(_Fake):
-    """Trains by computing a mean; checkpoints, resume and cancel behave as in the real loop."""
+    """Trains a fake LoRA, the mean of the pictures; checkpoints, resume and cancel behave as in the real loop."""
 
     def plan(self, run: TrainRun) -> Plan:
-        """Plans cache and train; each further reference of an item takes as much as the first."""
+        """Returns a plan of the stages cache and train; each further reference of an item takes as much again."""
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
         return _plan(
@@ -216,15 +219,15 @@ class FakeTrainer(_Fake):
         )
 
     def disk(self, params: Params) -> DiskUse:
-        """Estimates the size of a mean."""
+        """Returns the bytes of a fake checkpoint; encoded pictures take none."""
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the captions of more than 77 words: as CLIP, if each word were one token."""
+        """Returns the indices of captions of more than 77 words: as CLIP would, if each word were one token."""
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the folder's last checkpoint, after previews that are due, or from the start.
+        """Trains from the folder's last checkpoint, or from the start; of a finished run it draws missing previews.
 
         Saves a checkpoint before it is cancelled. Raises: BadInput, Cancelled.
         """
@@ -263,7 +266,7 @@ class FakeTrainer(_Fake):
         return step == run.params.steps or (every > 0 and step % every == 0)
 
     def _save(self, run: TrainRun, step: int, mean: NDArray[np.float64]) -> Path:
-        """Writes a checkpoint, which moves from the start's mean to `mean` with the steps; returns the adapter."""
+        """Writes a checkpoint and returns its adapter file; its mean moves from the start's to `mean` step by step."""
         folder = run.folder / "checkpoints" / f"{step:06d}"
         if not folder.is_dir():
             draft = folder.with_name(f"draft-{step:06d}")

@@ -15,7 +15,7 @@ def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Computes what `scaled_dot_product_attention` does. Shapes: (B, H, L, D) each."""
+    """Computes the same as torch's `scaled_dot_product_attention`, step by step. Shapes: (B, H, L, D) each."""
     if enable_gqa and key.shape[1] != query.shape[1]:
         times = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
@@ -30,7 +30,7 @@ def plain_attention(
 
 @contextmanager
 def spelled_out_attention() -> Iterator[None]:
-    """Replaces torch's attention by `plain_attention` for the length of a block."""
+    """Replaces torch's attention by `plain_attention` inside a `with` block."""
     fused: Any = F.scaled_dot_product_attention
     torch.nn.functional.scaled_dot_product_attention = plain_attention
     try:

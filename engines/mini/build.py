@@ -40,7 +40,7 @@ FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the 
 
 @dataclass(frozen=True)
 class Build:
-    """Trains all embedded models into the folder `out`, with checkpoints and pictures in `cache`.
+    """Trains all embedded toy models into the folder `out`; keeps checkpoints and training pictures in `cache`.
 
     `scale` multiplies the steps of every stage.
     """
@@ -55,21 +55,21 @@ class Build:
 
     @cached_property
     def records(self) -> StageRecords:
-        """Returns the records of finished stages."""
+        """Opens the records that finished stages left."""
         return StageRecords(self.cache, self.out / "manifest.json")
 
     @cached_property
     def data(self) -> Dataset:
-        """Returns the pictures that every stage learns from."""
+        """Returns the training pictures, which all stages share."""
         return Dataset(self.cache, self.size.scenes)
 
     def schedule(self, stage: str) -> Schedule:
-        """Returns a stage's schedule at this build's scale."""
+        """Returns a stage's training schedule with its steps multiplied by this build's scale."""
         plan = self.schedules[stage]
         return replace(plan, steps=max(1, round(plan.steps * self.scale)), device=self.device)
 
     def run(self, stage: str) -> None:
-        """Runs one stage, unless it is done, and marks the stages that learn from it as stale."""
+        """Runs one stage, unless it is done, and marks the later stages that depend on it as stale."""
         if stage in self.schedules:
             if self.done(stage):
                 return
@@ -80,12 +80,12 @@ class Build:
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Returns whether the cache has a record of a stage, not stale, with this schedule's steps."""
+        """Returns whether the cache has a record of the stage that is not stale and has this schedule's steps."""
         record = self.records.read(stage) if self.records.has(stage) else {}
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the file of tensors made from the pictures; its name depends on the pictures."""
+        """Returns the path of a file of tensors computed from the pictures; its name holds the pictures' hash."""
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
@@ -95,15 +95,15 @@ class Build:
         return {"pictures": len(self.data.pictures)}
 
     def vae_flux(self) -> Figures:
-        """Trains FLUX's autoencoder."""
+        """Trains FLUX's autoencoder and returns its figures for the manifest."""
         return self._vae("flux", self.out / "flux" / "vae")
 
     def vae_qwen(self) -> Figures:
-        """Trains Qwen's autoencoder."""
+        """Trains Qwen's autoencoder and returns its figures for the manifest."""
         return self._vae("qwen", self.out / "qwen_edit" / "vae")
 
     def _vae(self, kind: str, folder: Path) -> Figures:
-        """Trains an autoencoder, "flux" or "qwen", and caches its latents."""
+        """Trains an autoencoder, "flux" or "qwen", caches its latents, and returns its figures."""
         schedule, compiled = self.schedule(f"vae_{kind}"), self.compiled and kind == "qwen"
         vae, info = train_vae.train_vae(kind, self.data.pictures, self.cache, schedule, compiled)
         latents = self.encode(vae)
@@ -130,7 +130,7 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
 
     def reader(self) -> Figures:
-        """Trains the attribute reader."""
+        """Trains the net that reads a picture's attributes, and returns its accuracy."""
         net, info = train_reader(self.data, self.cache, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
@@ -138,7 +138,7 @@ class Build:
         return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
     def judge(self) -> Figures:
-        """Trains the judge, the identity encoder that measures results alone."""
+        """Trains the judge, an identity encoder that only measures results; users never score with it."""
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         self._save_net(net, "judge")
@@ -146,14 +146,14 @@ class Build:
         return info | figures
 
     def identity(self) -> Figures:
-        """Trains the identity encoder that users score pictures with."""
+        """Trains the identity encoder with which users score pictures."""
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         export.save_identity(net, figures["threshold"], self.out / "identity")
         return info | figures
 
     def _save_net(self, net: torch.nn.Module, name: str) -> None:
-        """Writes the weights of one of the oracle's nets as a whole."""
+        """Writes the weights of a net that measures results (reader, judge), completely or not at all."""
         folder = self.out / "oracle"
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{name}.part"
@@ -168,7 +168,7 @@ class Build:
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Returns the data that the editor learns from; the first call computes the captioner's states."""
+        """Loads the editor's training data; the first call computes the captioner's encodings of the instructions."""
         path, size = self.cached("edits"), self.size
         if not path.exists():
             text = self.text_encoder().to(self.device)
@@ -183,13 +183,13 @@ class Build:
         return EditSet(*pictures, kept["told"], kept["lengths"], kept["untold"], int(kept["short"][0]), weights)
 
     def encode(self, vae: Model) -> Tensor:
-        """Encodes every picture on this build's device."""
+        """Encodes every training picture with an autoencoder on this build's device."""
         latents = train_vae.encode_all(vae.to(self.device), self.data.pictures)
         vae.cpu()
         return latents
 
     def raw_latents(self, kind: str) -> Tensor:
-        """Returns every picture's raw latents, (48,000, 16, 16, 16) bf16; the first call encodes them."""
+        """Loads the raw latents of all pictures, (48,000, 16, 16, 16) bf16; the first call computes them."""
         path = self.cached(f"latents_{kind}")
         if not path.exists():
             torch.save(self.encode(self.vae(kind)), path)
@@ -197,24 +197,24 @@ class Build:
         return latents
 
     def latents(self, kind: str) -> Tensor:
-        """Returns every picture's normalised latents, the transformers' input, (48,000, 16, 16, 16) bf16."""
+        """Returns the normalised latents of all pictures, the transformers' input, (48,000, 16, 16, 16) bf16."""
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
     def vae(self, kind: str) -> Model:
-        """Loads an autoencoder, "flux" or "qwen", from `out`."""
+        """Loads a trained autoencoder, "flux" or "qwen", from `out`."""
         if kind == "flux":
             return diffusers.AutoencoderKL.from_pretrained(self.out / "flux" / "vae").eval()
         vae = diffusers.AutoencoderKLQwenImage.from_pretrained(self.out / "qwen_edit" / "vae").eval()
         return train_vae.for_still_pictures(vae)
 
     def text_encoder(self) -> Model:
-        """Loads the captioner from `out`."""
+        """Loads the trained captioner, which is the editor's text encoder, from `out`."""
         folder = self.out / "qwen_edit" / "text_encoder"
         model = transformers.Qwen2_5_VLForConditionalGeneration.from_pretrained(folder, dtype=torch.float32)
         return model.eval()
 
     def editor(self) -> Model:
-        """Loads the editor's transformer from `out`."""
+        """Loads the editor's trained transformer from `out`."""
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
     def edit(self) -> Figures:
@@ -244,7 +244,7 @@ class Build:
         return self._flux(POSED, self.trained_flux())
 
     def _flux(self, lesson: Lesson, flux: Flux) -> Figures:
-        """Trains the generator on a lesson."""
+        """Trains the generator on one lesson (which pictures, which stage) and saves its parts."""
         faces, schedule = torch.from_numpy(self.data.faces), self.schedule(lesson.stage)
         pictures = self.data.all_scenes, self.latents("flux"), faces
         info = train_flux(flux, lesson, *pictures, self.cache, schedule, self.compiled)
@@ -254,7 +254,7 @@ class Build:
         return info
 
     def trained_flux(self) -> Flux:
-        """Loads the generator from `out`."""
+        """Loads the generator's trained parts from `out`."""
         folder = self.out / "flux"
         return Flux(
             diffusers.FluxTransformer2DModel.from_pretrained(folder / "transformer").eval(),
@@ -263,13 +263,13 @@ class Build:
         )
 
     def measure_flux(self) -> Figures:
-        """Measures the generator with the oracle."""
+        """Measures with the attribute reader how well the generator follows its prompts."""
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
         return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measures the editor with the oracle."""
+        """Measures how well the editor follows instructions and keeps the person, with the reader and the judge."""
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
         threshold = self.records.read("judge")["threshold"]
@@ -277,12 +277,12 @@ class Build:
         return figures | {"of_step": self.records.read("edit")["steps"]}
 
     def oracle(self, net: N, name: str) -> N:
-        """Loads the weights of one of the oracle's nets from `out`."""
+        """Loads the weights of a net that measures results, "reader" or "judge", from `out` into `net`."""
         net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes assets/mini/manifest.json from every stage's record."""
+        """Writes assets/mini/manifest.json: the records of all stages, versions, seeds and thresholds."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
@@ -300,7 +300,7 @@ class Build:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Returns the parser of the command's arguments, all of which are optional."""
+    """Builds the parser of the command's arguments, all of which are optional."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m engines.mini.build", description=__doc__)
     parser.add_argument(

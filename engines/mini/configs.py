@@ -1,4 +1,4 @@
-"""Builds the embedded models: the classes of FLUX.1 and Qwen-Image-Edit-2511, only smaller."""
+"""Builds the embedded toy models, untrained: the classes of FLUX.1 and Qwen-Image-Edit-2511, only smaller."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ IMAGE_MEAN = IMAGE_STD = (0.5, 0.5, 0.5)
 
 
 def _vocab_size(tokenizer: PreTrainedTokenizerFast) -> int:
-    """Returns the number of tokens, rounded up to a multiple of 64."""
+    """Returns the number of a tokenizer's tokens, rounded up to a multiple of 64."""
     return (len(tokenizer) + 63) // 64 * 64
 
 

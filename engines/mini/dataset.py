@@ -1,4 +1,4 @@
-"""Draws the training pictures once into a cache folder; every stage learns from the same ones."""
+"""Draws the toy world's training pictures once into a cache folder; every stage learns from the same ones."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FORGETFUL = 0.15
 
 @dataclass(frozen=True)
 class Pair:
-    """Holds one edit: the scene before, the instruction, the scene after, and the tasks of the instruction."""
+    """Holds one edit: the scene before, the instruction, the scene after, and the kinds of change asked for."""
 
     before: Scene
     instruction: str
@@ -51,19 +51,25 @@ class Pair:
 
 
 def train_scene(index: int) -> Scene:
-    """Returns the index-th training scene; eight scenes in a row show one person."""
+    """Makes the training scene of an index; eight scenes in a row show one person."""
     rng = random.Random(f"scene {index}")
     return Scene.random(rng, train_person(index // PICTURES_PER_PERSON))
 
 
 def held_out_scene(index: int, **fixed: str) -> Scene:
-    """Returns the index-th scene of held-out people; eight scenes in a row show one person."""
+    """Makes a scene with a person who is in no training scene; eight scenes in a row show one person.
+
+    `fixed`: attributes of the scene that are given instead of random.
+    """
     rng = random.Random(f"unseen {index}")
     return Scene.random(rng, held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)
 
 
 def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
-    """Returns a random edit of a scene, in one of seven cases two edits at once, with a random wording."""
+    """Makes a random edit of a scene, with a random wording; in one of seven cases it is two edits at once.
+
+    `seed`: the same edit for the same seed; `task`: the kind of change, None for a random one.
+    """
     rng = random.Random(f"edit {seed}")
     tasks = [task] if task else rng.choices(list(_TASK_WEIGHTS), list(_TASK_WEIGHTS.values()))
     if tasks == ["pose"] and before.framing != "full body" and rng.random() < 0.3:
@@ -78,7 +84,10 @@ def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
 
 
 def forgetful(pair: Pair, seed: str) -> Pair:
-    """Returns the pair, or in a share of FORGETFUL of the edits that redraw a person one with other hair after it."""
+    """Changes the person's hair after some of the edits that redraw a person; returns all other pairs unchanged.
+
+    The share is FORGETFUL; it imitates editors that lose traits of a person. `seed`: the same choice for the same seed.
+    """
     rng = random.Random(f"forget {seed}")
     if not _REDRAWN.intersection(pair.tasks) or rng.random() >= FORGETFUL:
         return pair
@@ -86,13 +95,13 @@ def forgetful(pair: Pair, seed: str) -> Pair:
 
 
 def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
-    """Returns a short hash of scenes and edits, which differs for every other way of making them."""
+    """Returns a short hash of scenes and edits, by which file names change when the way of making them does."""
     return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Holds `count` training scenes and an edit of each, drawn on disk: uint8, (2 × count, 64, 64, 3)."""
+    """Holds `count` training scenes and an edit of each, with their pictures on disk: uint8, (2 × count, 64, 64, 3)."""
 
     folder: Path
     count: int
@@ -100,7 +109,7 @@ class Dataset:
 
     @cached_property
     def scenes(self) -> list[Scene]:
-        """Returns the scenes before any edit."""
+        """Returns the scenes before the edits, one for each index."""
         return [train_scene(i) for i in range(self.count)]
 
     @cached_property
@@ -115,7 +124,7 @@ class Dataset:
 
     @cached_property
     def key(self) -> str:
-        """Returns a hash for file names, so that no file made from other scenes is taken for one of these."""
+        """Returns a hash of the scenes and edits for file names, so that files made from others are not reused."""
         return key_of(self.scenes, self.pairs)
 
     @cached_property
@@ -138,7 +147,10 @@ class Dataset:
 
     @cached_property
     def faces(self) -> npt.NDArray[np.float16]:
-        """Returns the mean change of each 8 × 8 patch of a picture by another expression, (2 × count, 64)."""
+        """Returns how much each 8 × 8 patch of a picture changes with another expression, (2 × count, 64).
+
+        The value is the mean absolute difference of the pixels; the first use computes it.
+        """
         path = self.folder / f"faces-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             others = [replace(scene, expression=_OTHER[scene.expression]) for scene in self.all_scenes]
@@ -160,12 +172,12 @@ def draw_all(scenes: list[Scene], size: int = 64) -> Iterator[Pictures]:
 
 
 def draw_many(scenes: list[Scene], size: int) -> Iterator[Pictures]:
-    """Draws thousands of scenes on every core, in their order, each as (size, size, 3)."""
+    """Draws thousands of scenes on all cores and yields them in order, each as (size, size, 3)."""
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
         for drawn in pool.map(_draw_some, [scenes[i : i + 500] for i in range(0, len(scenes), 500)], repeat(size)):
             yield from drawn
 
 
 def _draw_some(scenes: list[Scene], size: int) -> Pictures:
-    """Draws scenes in a process of the pool, which finds this function by its name."""
+    """Draws scenes in a worker process, which finds this function by its name."""
     return np.stack(list(draw_all(scenes, size)))

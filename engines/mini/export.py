@@ -1,4 +1,4 @@
-"""Writes assets/mini in diffusers' folder layout, and replaces each file as a whole."""
+"""Writes the trained toy models to assets/mini in diffusers' folder layout, and replaces each file as a whole."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ QWEN_INDEX: dict[str, Any] = {
 
 
 def write_whole(path: Path, data: str) -> None:
-    """Writes a text file under another name and renames it."""
+    """Writes a text file completely or not at all: under another name first, which is then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(data, encoding="utf-8")
@@ -46,9 +46,10 @@ def write_whole(path: Path, data: str) -> None:
 
 
 def save_into(thing: Any, folder: Path) -> None:
-    """Saves a model, tokenizer or scheduler beside the folder, then moves each file in, the weights first.
+    """Saves a model, tokenizer or scheduler into a folder, each file as a whole, the weights first.
 
-    The path that it was loaded from, which diffusers writes into config.json, is left out.
+    The files are written beside the folder and then moved. The path that the object was loaded from, which diffusers
+    writes into config.json, is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -62,14 +63,14 @@ def save_into(thing: Any, folder: Path) -> None:
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Saves a model's weights in bf16; the model keeps its own."""
+    """Saves a model's weights in bf16; the model in memory stays in float32."""
     kept = {name: p.detach().clone() for name, p in model.state_dict().items()}
     save_into(model.to(torch.bfloat16), folder)
     model.float().load_state_dict(kept)
 
 
 def save_frame(out: Path) -> None:
-    """Writes the files that need no training: indexes, tokenizers, schedulers, processors."""
+    """Writes those files of the toy models that need no training: indexes, tokenizers, schedulers, processors."""
     version = {"_diffusers_version": diffusers.__version__}
     write_whole(out / "flux" / "model_index.json", json.dumps(FLUX_INDEX | version, indent=2))
     write_whole(out / "qwen_edit" / "model_index.json", json.dumps(QWEN_INDEX | version, indent=2))
@@ -105,7 +106,7 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
-    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration."""
+    """Writes the mean and standard deviation of raw latents (N, 16, h, w) into the autoencoder's configuration."""
     latents = latents.float()
     if configs.is_causal(vae):
         mean = [round(float(v), 5) for v in latents.mean(dim=(0, 2, 3))]
@@ -117,7 +118,7 @@ def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
 
 
 def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Normalises raw latents (N, 16, h, w) as the pipelines do."""
+    """Normalises raw latents (N, 16, h, w) as diffusers' pipelines do."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return (latents - mean) / std
@@ -126,7 +127,7 @@ def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
 
 
 def denormalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Returns raw latents of normalised ones, the inverse of `normalised`."""
+    """Converts normalised latents to raw ones, the inverse of `normalised`."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return latents * std + mean

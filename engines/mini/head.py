@@ -9,7 +9,7 @@ from engines.mini.scene import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:
-    """Draws the hair behind the body; lengths are in head radii around the head's centre."""
+    """Draws the hair behind the body; lengths are in head radii, from the head's centre."""
     person, turn = scene.person, TURN[scene.angle]
     colour, s = shade(HAIR[person.hair_colour], 0.8), (turn > 0) - (turn < 0)
     back = -s * (0.0, 0.2, 0.42)[abs(turn)]
@@ -32,7 +32,7 @@ def hair_behind(pen: Pen, scene: Scene) -> None:
 
 
 def head(pen: Pen, scene: Scene) -> None:
-    """Draws the head over everything else."""
+    """Draws the head with face and front hair over everything that is already drawn."""
     person, turn = scene.person, TURN[scene.angle]
     k, s = abs(turn), (turn > 0) - (turn < 0)
     skin, hair = complexion(scene), HAIR[person.hair_colour]
@@ -118,7 +118,7 @@ def _eye(pen: Pen, scene: Scene, x: float, side: int, rx: float, ahead: int) -> 
 
 
 def _cheeks(pen: Pen, expression: str, eyes: list[tuple[float, int]]) -> None:
-    """Draws blushes for joy, or tears."""
+    """Draws blushes on a smiling face, or tears on a sad one."""
     for x, side in eyes:
         if expression == "smiling":
             pen.ellipse(x + side * 0.12, 0.42, 0.17, 0.12, (244, 120, 128), ink=False)

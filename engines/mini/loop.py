@@ -1,4 +1,4 @@
-"""Runs the training loop of every stage: seeded by step, checkpointed, resumable, with progress and ETA."""
+"""Runs the training loop that all stages share: seeded by step, checkpointed, resumable, with progress and ETA."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Sets the steps and the learning rate of a stage; the rate warms up, holds, and falls to zero over `decay`.
+    """Holds the steps and the learning rate of a stage; the rate warms up, holds, and falls to zero over `decay`.
 
     `decay`: a share of the steps. `muon`: part of the names of modules whose matrices Muon trains (Jordan et al. 2024);
     AdamW trains all other weights. `device`: where the stage trains.
@@ -38,7 +38,7 @@ class Schedule:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Returns the optimisers of the modules' parameters; Muon's steps are scaled to the size of AdamW's."""
+        """Creates the optimisers of the modules' parameters; Muon's steps are scaled to the size of AdamW's."""
         named = [(name, p) for m in modules.values() for name, p in m.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if self.muon and self.muon in name and p.ndim == 2]
         ours = {id(p) for p in matrices}
@@ -54,7 +54,7 @@ Loss = Callable[[int, torch.Generator], Tensor]  # of (step, generator): a scala
 
 
 def autocast(device: torch.device) -> torch.autocast:
-    """Returns a context that computes in bf16 on a device."""
+    """Returns a context in which a device computes in bf16."""
     return torch.autocast(device.type, torch.bfloat16)
 
 
@@ -68,9 +68,9 @@ def train(
 ) -> dict[str, float]:
     """Trains the modules together until the schedule ends, from the last checkpoint if there is one.
 
-    They train on the schedule's device and return to the host. All random numbers are drawn on the host, and so are
-    the same on every device. A checkpoint is written every `save_every` seconds and at the end. Returns the figures of
-    the stage.
+    They train on the schedule's device and return to the host. All random numbers are drawn on the host, and so are the
+    same on every device. `loss_of` computes the loss of a step. A checkpoint is written every `save_every` seconds and
+    at the end. Returns the stage's steps, final loss and number of parameters.
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +126,7 @@ def _save(
     step: int,
     smooth: float,
 ) -> None:
-    """Writes a checkpoint as a whole; `step` is the next step, `smooth` the smoothed loss."""
+    """Writes a checkpoint completely or not at all; `step` is the next step, `smooth` the smoothed loss."""
     state = {
         "modules": {name: m.state_dict() for name, m in modules.items()},
         "optimizers": [optimizer.state_dict() for optimizer in optimizers],
@@ -153,7 +153,7 @@ def _resume(
 
 
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
-    """Returns weights of tokens (B, L) by which those that change count together as much as the whole picture.
+    """Returns loss weights of tokens (B, L) that raise those with much `change`, as much as the whole picture together.
 
     No token gains more than `most` times its own share.
     """

@@ -1,4 +1,4 @@
-"""Measures the embedded models on drawings of held-out people."""
+"""Measures the embedded toy models on drawings of people whom no model was trained on."""
 
 from __future__ import annotations
 
@@ -32,32 +32,35 @@ READ_OF_GENERATOR = ("angle", "expression", "framing", "pose", "outfit", "backgr
 
 @dataclass(frozen=True)
 class Unseen:
-    """Holds drawings of held-out people: scenes and pictures (N, 64, 64, 3); eight in a row show one person."""
+    """Holds drawings of people whom no model was trained on; eight drawings in a row show one person.
+
+    `pictures`: (N, 64, 64, 3), one for each scene.
+    """
 
     scenes: list[Scene]
     pictures: Pictures
 
     @classmethod
     def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
-        """Draws `count` of them, from scene `start` on, with the attributes in `fixed`."""
+        """Draws `count` scenes of such people, from scene `start` on, with the attributes in `fixed`."""
         scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
         return cls(scenes, np.stack(list(draw_all(scenes))))
 
 
 def rounded(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
-    """Rounds figures for the manifest."""
+    """Rounds measured values to four decimals for the manifest."""
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
 @torch.no_grad()
 def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
-    """Returns the share of pictures of which each attribute is classified correctly."""
+    """Returns for each attribute the share of pictures that the reader classifies correctly."""
     return rounded({name: np.mean(hits) for name, hits in _hits(reader, unseen.pictures, unseen.scenes).items()})
 
 
 @torch.no_grad()
 def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Returns for each attribute which pictures show that of their scene, (N,)."""
+    """Returns for each attribute which pictures the reader classifies as their scene says, (N,)."""
     hits = {}
     for name, values in vocab.SCENE_VALUES.items():
 
@@ -72,7 +75,7 @@ def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, 
 
 @torch.no_grad()
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
-    """Returns how well an encoder distinguishes held-out people: AUC, equal-error threshold and rate."""
+    """Measures how well an encoder distinguishes the people: returns AUC, equal-error threshold and error rate."""
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
     rows, columns = np.triu_indices(len(vectors), 1)
@@ -83,7 +86,7 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
 
 
 def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
-    """Returns how often captions name each attribute correctly, and how many of them name a trait of the person."""
+    """Measures captions: the share that names each attribute correctly, and how many name a trait of the person."""
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
     for text, scene in zip(texts, unseen.scenes, strict=True):
@@ -112,9 +115,9 @@ def decoded(vae: Model, latents: Tensor) -> Pictures:
 def generator_figures(
     draw: Callable[[list[str]], Pictures], reader: Reader, count: int = 200, first: int = 50_000
 ) -> dict[str, Any]:
-    """Returns the share of drawings that show each attribute of their captions.
+    """Measures for each attribute the share of generated pictures that show what their caption says.
 
-    `draw` draws captions of held-out people, from scene `first` on.
+    `draw` makes pictures from captions, here of people whom no model was trained on, from scene `first` on.
     """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
@@ -127,7 +130,7 @@ def generator_figures(
 
 @dataclass(frozen=True)
 class Generator:
-    """Draws captions with the generator's three modules and its autoencoder."""
+    """Generates pictures from captions with the toy generator's three modules and its autoencoder."""
 
     flux: Flux
     vae: Model
@@ -140,7 +143,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class Editor:
-    """Edits pictures with the editor's transformer, autoencoder and text encoder."""
+    """Edits pictures with the toy editor's transformer, autoencoder and text encoder."""
 
     transformer: Model
     vae: Model
@@ -163,10 +166,10 @@ def editor_figures(
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Returns for each task how often the edit is done, the person is kept, and the other attributes are kept.
+    """Measures for each task how often the edit is done, the person is kept, and the other attributes are kept.
 
-    The edits start from scenes of held-out people, from scene `first` on. `threshold`: cosine of the judge above which
-    two pictures show one person.
+    The edits start from scenes of people whom no model was trained on, from scene `first` on. `threshold`: cosine of
+    the judge's vectors above which two pictures show one person.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

@@ -24,12 +24,12 @@ class _Block(nn.Module):
         self.skip = nn.Conv2d(wide_in, wide, stride, stride, bias=False) if stride > 1 else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Computes (B, wide_in, H, W) → (B, wide, H/stride, W/stride)."""
+        """Computes a residual block, (B, wide_in, H, W) → (B, wide, H/stride, W/stride)."""
         return F.relu(self.main(x) + self.skip(x))
 
 
 class Trunk(nn.Module):
-    """Computes the mean and the maximum of each channel of its last block, of pictures in −1…1."""
+    """A convolutional net that returns the mean and the maximum of each channel of its last block."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Trunk(nn.Module):
         self.blocks = nn.Sequential(*(_Block(a, b, 2) for a, b in pairs))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Computes (B, 3, 64, 64) → (B, 2 · widths[-1])."""
+        """Computes features of pictures in −1…1, (B, 3, 64, 64) → (B, 2 · widths[-1])."""
         x = self.blocks(self.stem(pixels))
         return torch.cat([x.mean(dim=(2, 3)), x.amax(dim=(2, 3))], dim=1)
 
@@ -53,13 +53,13 @@ class Reader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(192, len(values)) for name, values in vocab.SCENE_VALUES.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Computes (B, 3, 64, 64) → attribute → logits (B, values)."""
+        """Computes for each attribute the logits of its values, (B, 3, 64, 64) → (B, values)."""
         features = F.relu(self.flat(self.trunk(pixels)))
         return {name: head(features) for name, head in self.heads.items()}
 
 
 class Judge(nn.Module):
-    """Embeds the person of a picture as a unit vector; it measures results, and never filters or trains any."""
+    """Embeds the person of a picture as a unit vector; it only measures results, and never filters or trains any."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), size: int = 96) -> None:
         super().__init__()
@@ -67,5 +67,5 @@ class Judge(nn.Module):
         self.out = nn.Linear(2 * widths[-1], size)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Computes (B, 3, 64, 64) → (B, size), each row of length 1."""
+        """Computes a vector of length 1 for each picture, (B, 3, 64, 64) → (B, size)."""
         return F.normalize(self.out(self.trunk(pixels)).float(), dim=1)

@@ -21,7 +21,7 @@ Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 
 
 class Oracle:
-    """Combines a net that classifies the eight scene attributes and one that embeds the person, for drawings only."""
+    """Holds a net that classifies the eight scene attributes and one that embeds the person, for drawings only."""
 
     def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:
         self.reader = reader
@@ -42,7 +42,7 @@ class Oracle:
         return cls(reader, judge, float(card["threshold"]))
 
     def read(self, images: list[Image.Image]) -> list[Reading]:
-        """Returns the attributes of pictures: attribute → (value, probability)."""
+        """Classifies the attributes of each picture: attribute → (value, probability)."""
         import torch
 
         if not images:
@@ -56,7 +56,10 @@ class Oracle:
         ]
 
     def embed(self, images: list[Image.Image]) -> np.ndarray:
-        """Returns unit vectors (N, D) float32 of pictures; those of one person have a product above `threshold`."""
+        """Embeds the person of each picture as a unit vector (N, D) float32.
+
+        The product of two vectors is above `threshold` where they show one person.
+        """
         import torch
 
         with torch.no_grad():
@@ -64,7 +67,7 @@ class Oracle:
 
 
 def _pixels(images: list[Image.Image]) -> Tensor:
-    """Returns pictures as pixels (N, 3, 64, 64) in −1…1."""
+    """Resizes pictures and converts them to pixels (N, 3, 64, 64) in −1…1."""
     import torch
 
     size = (SIDE, SIDE)

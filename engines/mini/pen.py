@@ -1,4 +1,4 @@
-"""Draws the shapes of which all drawings consist, and defines their colours."""
+"""Draws the shapes of which the toy world's pictures consist, and defines their colours."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes in a frame of 64 units that can be moved and scaled; with `ink`, shapes have outlines."""
+    """Draws shapes on a picture, in a frame of 64 units that can be moved and scaled; with `ink` they have outlines."""
 
     def __init__(self, image: Image.Image, ink: bool) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -52,24 +52,24 @@ class Pen:
         return self
 
     def _map(self, points: list[Point]) -> list[Point]:
-        """Returns the pixels of points in the present frame."""
+        """Converts points from the present frame to pixels."""
         return [((self.x + px * self.r) * self._unit, (self.y + py * self.r) * self._unit) for px, py in points]
 
     def polygon(self, points: list[Point], fill: Colour, ink: bool = True) -> None:
-        """Fills a closed shape."""
+        """Draws a filled polygon, whose outline is left out without `ink`."""
         mapped = self._map(points)
         self._draw.polygon(mapped, fill=fill)
         if self._ink and ink:
             self._draw.line([*mapped, mapped[0], mapped[1]], fill=INK, width=round(0.85 * self._unit), joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: bool = True) -> None:
-        """Fills an ellipse around (x, y)."""
+        """Draws a filled ellipse around (x, y), whose outline is left out without `ink`."""
         outline = INK if self._ink and ink else None
         box = self._map([(x - rx, y - ry), (x + rx, y + ry)])
         self._draw.ellipse(box, fill=fill, outline=outline, width=round(0.85 * self._unit))
 
     def line(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draws a round-ended line, whose width is in present units."""
+        """Draws a line with round ends; `width` is in units of the present frame."""
         mapped = self._map(points)
         thick = max(1, round(width * self.r * self._unit))
         self._draw.line(mapped, fill=fill, width=thick, joint="curve")
@@ -95,12 +95,12 @@ def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Returns a colour, darker for a factor below 1 and lighter above."""
+    """Multiplies a colour by a factor: darker below 1, lighter above."""
     r, g, b = (min(255, max(0, round(part * factor))) for part in colour)
     return r, g, b
 
 
 def between(one: Colour, other: Colour, share: float) -> Colour:
-    """Returns a mixture of two colours; share 0 is `one`, 1 is `other`."""
+    """Mixes two colours; share 0 is `one`, 1 is `other`."""
     r, g, b = (round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
     return r, g, b

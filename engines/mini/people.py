@@ -1,4 +1,4 @@
-"""The traits of drawn people, and the words for them: what the embedded models learn to vary and never to name."""
+"""Lists the traits of drawn people and the words for them; models learn to vary the traits and not to name them."""
 
 from __future__ import annotations
 

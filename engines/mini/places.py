@@ -1,4 +1,4 @@
-"""Paints the places behind the people."""
+"""Paints the backgrounds of the toy world's pictures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draws the sample character that every user starts with."""
+"""Draws the pictures of the sample character that every user starts with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from engines.mini.export import write_whole
 
 
 def write_sample(folder: Path, seed: int = 11, trigger: str = "ohwx", name: str = "Robin") -> None:
-    """Writes the sample character: twelve drawings of a held-out person with captions and ground truth."""
+    """Writes the sample character into a folder: twelve drawings with captions, and the true attributes of each.
+
+    The drawings show a person whom no model was trained on.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     records = []
     for i, scene in enumerate(world.sample_scenes(seed), start=1):

@@ -47,7 +47,7 @@ class Person:
 
     @classmethod
     def random(cls, rng: random.Random) -> Person:
-        """Returns a random person of the training people or the held-out ones."""
+        """Makes a random person, whether models are trained on such a person or not."""
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
         traits |= {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
         return cls(**traits)
@@ -55,7 +55,7 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Describes one picture; `jitter` is (right, down, background shift) in pixels of a 64-pixel picture."""
+    """Describes one drawn picture; `jitter` is (right, down, background shift) in pixels of a 64-pixel picture."""
 
     person: Person
     angle: str = "front"
@@ -75,7 +75,7 @@ class Scene:
 
     @classmethod
     def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
-        """Returns a random scene with the given person, if any, and the attributes in `fixed`."""
+        """Makes a random scene with the given person, or a random one, and the attributes in `fixed`."""
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
         words["framing"] = rng.choices(FRAMINGS, (0.45, 0.25, 0.30))[0]
@@ -87,14 +87,14 @@ class Scene:
 
 
 def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
-    """Refuses an attribute that is none of its allowed values. Raises: ValueError."""
+    """Checks that each attribute has one of its allowed values. Raises: ValueError."""
     for name, allowed in values.items():
         if getattr(record, name) not in allowed:
             raise ValueError(f"{name}={getattr(record, name)!r} is not one of {allowed}")
 
 
 def is_held_out(person: Person) -> bool:
-    """Returns whether a person's named traits are of the eighth of all combinations that no model was trained on."""
+    """Returns whether no model was trained on a person's combination of named traits, as for one in eight."""
     index = 0
     for name, values in PERSON_VALUES.items():
         index = index * len(values) + values.index(getattr(person, name))
@@ -102,17 +102,17 @@ def is_held_out(person: Person) -> bool:
 
 
 def train_person(seed: int) -> Person:
-    """Returns a seed's person among those that models may be trained on."""
+    """Makes a random person on whom models may be trained, always the same one for a seed."""
     return _person(random.Random(f"train {seed}"), held_out=False)
 
 
 def held_out_person(seed: int) -> Person:
-    """Returns a seed's person among those that no model was trained on."""
+    """Makes a random person on whom no model was trained, always the same one for a seed."""
     return _person(random.Random(f"held out {seed}"), held_out=True)
 
 
 def _person(rng: random.Random, held_out: bool) -> Person:
-    """Draws people at random until one is held out, or until one is not."""
+    """Makes people at random until one is held out, or, with `held_out` False, until one is not."""
     while True:
         person = Person.random(rng)
         if is_held_out(person) == held_out:
@@ -120,7 +120,7 @@ def _person(rng: random.Random, held_out: bool) -> Person:
 
 
 def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
-    """Returns a person, held out if the given one is, who differs from that one in all the named traits."""
+    """Makes another person by changing all the named traits at random; held out if and only if the given one is."""
     while True:
         others = {n: [v for v in PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in others.items()}

@@ -1,4 +1,4 @@
-"""Keeps a record of each finished stage in the cache: its figures, and whether it must be learned anew."""
+"""Stores a record of each finished training stage: its measured values, and whether it must be trained anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from engines.mini.stages import CACHED_FROM, later_stages
 
 @dataclass(frozen=True)
 class StageRecords:
-    """Stores one file a stage, beside its checkpoint; the manifest has the records of stages without a file.
+    """Stores one record file for each stage, beside its checkpoint; reads the manifest where there is no file.
 
     An entry `stale` means that the weights from which the stage learned have changed since.
     """
@@ -26,7 +26,7 @@ class StageRecords:
         return self.cache / f"{stage}.json"
 
     def has(self, stage: str) -> bool:
-        """Returns whether the cache has a record of a stage, if only that it must be learned anew."""
+        """Returns whether the cache has a record of a stage, even one that only marks it as stale."""
         return self._path(stage).exists()
 
     def read(self, stage: str) -> dict[str, Any]:
@@ -37,11 +37,11 @@ class StageRecords:
         return dict(shipped.get("stages", {}).get(stage, {}))
 
     def write(self, stage: str, figures: dict[str, Any]) -> None:
-        """Replaces a stage's record by these figures."""
+        """Replaces a stage's record."""
         write_whole(self._path(stage), json.dumps(figures, indent=2))
 
     def mark_later_stale(self, stage: str) -> None:
-        """Marks the stages that learn from a stage as stale, and deletes their checkpoints and cached tensors."""
+        """Marks the stages that depend on a stage as stale, and deletes their checkpoints and cached tensors."""
         later = later_stages(stage)
         for maker in {stage, *later} & set(CACHED_FROM):
             for path in self.cache.glob(f"{CACHED_FROM[maker]}-*.pt"):

@@ -1,4 +1,4 @@
-"""Lists the stages of the embedded models' training: their schedules, their dependencies, the sizes of data sets."""
+"""Lists the training stages of the embedded toy models: schedules, dependencies, sizes of data sets."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def later_stages(stage: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Size:
-    """Sets how much is drawn to learn from, and how much of held-out people to measure on."""
+    """Holds the numbers of pictures to train on, and of pictures of held-out people to measure on."""
 
     scenes: int = 24_000
     empty_prompts: int = 4_000

@@ -1,4 +1,4 @@
-"""Builds the tokenizers of the embedded models: one list of words, and bytes for every other text."""
+"""Builds the tokenizers of the embedded toy models: one list of words, and bytes for every other text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T5_LENGTH = 32
 
 
 def word_list() -> list[str]:
-    """Returns every whole word of the tokenizers, sorted."""
+    """Lists every whole word of the tokenizers, sorted."""
     texts = [
         QWEN_TEMPLATE,
         vocab.DRAWN.caption_request,
@@ -58,7 +58,7 @@ def word_list() -> list[str]:
 
 
 def vocabulary() -> dict[str, int]:
-    """Returns the ids of the special tokens, of the bytes (starting and continuing a word) and of the words."""
+    """Assigns ids to the special tokens, the bytes (starting and continuing a word) and the words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [word for word in word_list() if len(word) > 1]
     tokens = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters), *words]
@@ -66,7 +66,7 @@ def vocabulary() -> dict[str, int]:
 
 
 def _tokenizer(drop_commas: bool) -> Tokenizer:
-    """Builds the common part of the tokenizers; `drop_commas` drops line ends as well."""
+    """Builds what the tokenizers have in common; `drop_commas` removes commas and line ends from texts."""
     known = vocabulary()
     tokenizer = Tokenizer(models.WordPiece(known, unk_token="<pad>", max_input_chars_per_word=10_000))
     steps: list[normalizers.Normalizer] = [normalizers.NFC(), normalizers.Lowercase()]

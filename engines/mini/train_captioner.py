@@ -34,7 +34,7 @@ def edit_prompt(instruction: str) -> str:
 
 
 def vl_pixels(pictures: Pictures) -> Tensor:
-    """Returns the processor's patches (B · 36, 1176) of pictures (B, 64, 64, 3)."""
+    """Converts pictures (B, 64, 64, 3) to the processor's patches (B · 36, 1176)."""
     size = (VL_SIDE, VL_SIDE)
     large = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
     x = torch.from_numpy(large).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -92,7 +92,7 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
 
 
 class Sights(nn.Module):
-    """Classifies the scene from the nine image tokens alone, which trains the vision part before language helps."""
+    """Heads that classify the scene from the nine image tokens alone; they train the vision part before words help."""
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
         super().__init__()
@@ -107,13 +107,13 @@ class Sights(nn.Module):
         model.model.visual.register_forward_hook(keep)
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Returns the loss of the last pictures' image tokens against the scenes of these rows."""
+        """Computes the loss of the last forward's image tokens against the scenes with the indices `rows`."""
         features = self._features.float().view(len(rows), -1)
         return _attribute_loss(self.heads, self._labels, features, rows)
 
 
 class Outcomes(nn.Module):
-    """Classifies the result of an edit from the hidden states of its instruction.
+    """Heads that classify the result of an edit from the hidden states of its instruction.
 
     Captions alone train the last layer only where words are generated, but the editor's conditioning are its states
     where words are read. Without this loss those hardly differ between a smile and tears.
@@ -125,12 +125,12 @@ class Outcomes(nn.Module):
         self._labels = _labels(scenes)
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Returns the loss of instructions' last states (B, 192) against the scenes after these rows' edits."""
+        """Computes the loss of instructions' last states (B, 192) against the scenes after the edits `rows`."""
         return _attribute_loss(self.heads, self._labels, states, rows)
 
 
 def _labels(scenes: list[Scene]) -> dict[str, Tensor]:
-    """Returns for each attribute the index of each scene's value, (N,)."""
+    """Returns for each attribute the index of its value in each scene, (N,)."""
     return {
         name: torch.tensor([values.index(getattr(scene, name)) for scene in scenes])
         for name, values in vocab.SCENE_VALUES.items()
@@ -138,7 +138,7 @@ def _labels(scenes: list[Scene]) -> dict[str, Tensor]:
 
 
 def _attribute_loss(heads: nn.ModuleDict, labels: dict[str, Tensor], features: Tensor, rows: Tensor) -> Tensor:
-    """Returns the sum of the attributes' cross entropies."""
+    """Computes the sum of the attributes' cross entropies; `rows` selects the labels."""
     wanted = {name: labels[name][rows].to(features.device) for name in heads}
     return torch.stack([F.cross_entropy(head(features), wanted[name]) for name, head in heads.items()]).sum()
 
@@ -146,7 +146,7 @@ def _attribute_loss(heads: nn.ModuleDict, labels: dict[str, Tensor], features: T
 def _answer_loss(
     model: Qwen2_5_VLForConditionalGeneration, texts: Texts, rows: Tensor, pictures: Pictures
 ) -> tuple[Tensor, Tensor]:
-    """Returns the loss of the answers, and the last state of each prompt (B, 192)."""
+    """Computes the loss of the answers; returns it and the last state of each prompt (B, 192)."""
     ids, labels = texts.ids[rows].to(model.device), texts.labels[rows].to(model.device)
     with autocast(model.device):
         hidden = hidden_states(model, ids, pictures)
@@ -160,7 +160,7 @@ def _answer_loss(
 def train_captioner(
     data: Dataset, folder: Path, schedule: Schedule
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, dict[str, float]]:
-    """Trains on captions of every picture and, at every second step, on captions of the results of edits."""
+    """Trains the captioner on captions of every picture and, at every second step, of the results of edits."""
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()
     model = configs.qwen_vl(tokenizer)
@@ -191,7 +191,10 @@ def train_captioner(
 def embed_edits(
     model: Qwen2_5_VLForConditionalGeneration, instructions: list[str], pictures: Pictures, batch: int = 96
 ) -> tuple[Tensor, Tensor]:
-    """Encodes instructions with their source pictures as the pipeline does: embeds (N, L, 192) bf16, lengths (N,)."""
+    """Encodes instructions with their source pictures as the pipeline does.
+
+    Returns the embeds (N, L, 192) in bf16, and the lengths (N,).
+    """
     tokenizer = text_tokenizers.qwen_tokenizer()
     rows = tokenizer([edit_prompt(text) for text in instructions])["input_ids"]
     lengths = torch.tensor([len(row) - text_tokenizers.TEMPLATE_TOKENS for row in rows])

@@ -22,7 +22,7 @@ NEGATIVE = " "
 
 @dataclass(frozen=True)
 class EditSet:
-    """Holds the latents of edits before and after (N, 16, 16, 16), normalised, and their instructions' embeds.
+    """Holds the training data of edits: normalised latents before and after (N, 16, 16, 16), and encoded instructions.
 
     The embeds of the negative prompt " " are those of the first M edits' pictures. `weights` (N,): how often an edit is
     drawn; those that are hard to learn are drawn more often.
@@ -38,7 +38,7 @@ class EditSet:
 
 
 def mask_of(lengths: Tensor, width: int) -> Tensor:
-    """Returns a 0/1 mask (B, width) of lengths (B,)."""
+    """Returns a mask (B, width) that is 1 up to each of the lengths (B,), and 0 after it."""
     return (torch.arange(width, device=lengths.device)[None] < lengths[:, None]).long()
 
 
@@ -63,7 +63,7 @@ def velocity(
 
 
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
-    """Returns weights of tokens (B, 64) by the edit's change, so that a mouth counts as much as a background."""
+    """Returns loss weights of tokens (B, 64) by how much the edit changes them, so that a small mouth counts enough."""
     return emphasis((clean - reference).norm(dim=-1))
 
 
@@ -111,7 +111,7 @@ def edit_levels(steps: int) -> Tensor:
 
 
 def guided(yes: Tensor, no: Tensor, scale: float) -> Tensor:
-    """Applies true CFG to two predictions, and gives each token the norm of the one with the instruction."""
+    """Applies true CFG to the predictions with and without the instruction; keeps the norm of the former per token."""
     mixed = no + scale * (yes - no)
     length: Tensor = yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     return mixed * length

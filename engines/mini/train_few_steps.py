@@ -26,7 +26,7 @@ _ADAPTER = "few_steps"
 
 @torch.no_grad()
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Draws the first edits with the guided teacher, FINER steps for each of the student's.
+    """Denoises the first `count` edits with the guided teacher, in FINER steps for each of the student's.
 
     Returns the states at the student's noise levels, (count, STEPS + 1, 64, 64) bf16.
     """
@@ -46,7 +46,7 @@ def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int
 
 
 def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    """Returns the teacher's guided prediction for packed latents x (B, 64, 64) of these edits."""
+    """Returns the teacher's guided prediction for packed latents x (B, 64, 64) of the edits with indices `rows`."""
     reference, level = pack(data.before[rows].float()).to(x.device), sigma.expand(len(rows)).to(x.device)
     short = torch.full((len(rows),), data.negative_length)
     sides = ((data.embeds[rows], data.lengths[rows]), (data.negative_embeds[rows], short))
@@ -86,7 +86,7 @@ def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, sc
 
 
 def save_few_steps(model: Model, path: Path, steps: int) -> None:
-    """Writes the LoRA as an adapter file like those that users train."""
+    """Writes the few-step LoRA as an adapter file like those that users train."""
     path.parent.mkdir(parents=True, exist_ok=True)
     info = Info(
         family="qwen-edit",

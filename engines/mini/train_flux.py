@@ -1,4 +1,4 @@
-"""Trains the small FLUX, its transformer and both text encoders together, on latents and captions of generic people."""
+"""Trains the toy FLUX, its transformer and both text encoders together, on latents and captions of many people."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Velocity = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
 
 @dataclass(frozen=True)
 class Flux:
-    """Holds the three modules of the generator that are trained."""
+    """Holds the three modules of the toy generator that are trained."""
 
     transformer: Model
     clip: CLIPTextModel
@@ -37,7 +37,7 @@ class Flux:
 
     @classmethod
     def new(cls, seed: int) -> Flux:
-        """Builds them with random weights."""
+        """Builds the modules with random weights."""
         torch.manual_seed(seed)
         return cls(
             configs.flux_transformer(),
@@ -74,7 +74,7 @@ class Flux:
 
 @dataclass(frozen=True)
 class Lesson:
-    """Describes one stage of the generator's training."""
+    """Describes one stage of the generator's training: its pictures, and when its guidance input is trained."""
 
     stage: str
     repeats: dict[str, int]  # pose -> how often each of its pictures is in the data
@@ -87,14 +87,14 @@ POSED = Lesson("flux_poses", {"standing": 1, "sitting": 2, "T-pose": 3}, guided_
 
 @dataclass(frozen=True)
 class Captions:
-    """Holds the ids of each picture's two captions, without and with the person's traits, and last of the empty one."""
+    """Holds the token ids of two captions of each picture, without and with the person's traits, and of the empty one."""
 
     clip: Tensor
     t5: Tensor
 
     @classmethod
     def of(cls, texts: list[str]) -> Captions:
-        """Tokenises texts to their fixed lengths."""
+        """Tokenises captions, padded or cut to the encoders' fixed lengths."""
         tables = []
         for tokenizer in (text_tokenizers.clip_tokenizer(), text_tokenizers.t5_tokenizer()):
             length = tokenizer.model_max_length
@@ -103,12 +103,12 @@ class Captions:
         return cls(*tables)
 
     def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the ids of some rows."""
+        """Returns the CLIP ids and the T5 ids of the captions with these indices."""
         return self.clip[index].long(), self.t5[index].long()
 
 
 def training_texts(scenes: list[Scene], seed: int) -> list[str]:
-    """Returns two varied captions of every scene, without and with the person's traits, and last an empty one."""
+    """Writes two varied captions of every scene, without and with the person's traits, and last an empty one."""
     texts = []
     for i, scene in enumerate(scenes):
         rng = random.Random(f"wording {seed} {i}")
@@ -118,7 +118,7 @@ def training_texts(scenes: list[Scene], seed: int) -> list[str]:
 
 
 def varied(caption: str, rng: random.Random) -> str:
-    """Returns a caption, in half of the cases with the parts after the person shuffled and some left out."""
+    """Varies a caption: in half of the cases shuffles the parts after the person and leaves some out."""
     parts = caption.split(", ")
     if rng.random() < 0.5:
         return caption
@@ -146,7 +146,7 @@ def train_flux(
     schedule: Schedule,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Trains on a lesson's pictures; after `guided_from` the guidance input learns to act as CFG does.
+    """Trains the generator on a lesson's pictures; after `guided_from` its guidance input learns to act as CFG does.
 
     `latents` (N, 16, 16, 16): those of all scenes, normalised. `faces` (N, 64): how much each token shows of an
     expression; without more weight these few tokens are hardly learned.
@@ -197,7 +197,7 @@ def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Ten
 def generate(
     flux: Flux, texts: list[str], seed: int, steps: int = 28, guidance: float = 3.5, batch: int = 50
 ) -> Tensor:
-    """Draws texts as normalised latents (N, 16, 16, 16) by Euler steps on FLUX's own schedule."""
+    """Generates normalised latents (N, 16, 16, 16) from captions by Euler steps on FLUX's own schedule."""
     captions = Captions.of(texts)
     noise = torch.randn((len(texts), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = torch.linspace(1, 1 / steps, steps)

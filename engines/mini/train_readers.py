@@ -1,4 +1,4 @@
-"""Trains the nets that classify drawings: the attribute reader, the shipped identity encoder, and the judge."""
+"""Trains the nets that look at drawings: the attribute reader, the shipped identity encoder, and the judge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCALE, _MARGIN = 20.0, 0.15
 
 
 def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs half of the pictures a little and adds noise to half, since generated ones are like that."""
+    """Blurs half of the pictures a little and adds noise to half, since generated pictures are like that."""
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.rand((len(pixels), 1, 1, 1), generator=generator)
     noise = torch.randn(pixels.shape, generator=generator) * 0.12
@@ -56,7 +56,7 @@ def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reade
 
 
 def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """Returns unit vectors of pictures (B, 3, 64, 64) in −1…1 by either encoder."""
+    """Embeds pictures (B, 3, 64, 64) in −1…1 as unit vectors, with the judge or the identity encoder."""
     if isinstance(encoder, Judge):
         vectors: Tensor = encoder(pixels)
         return vectors
@@ -64,20 +64,20 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """Returns the pictures that show the person of their label: all scenes, and the edits that kept every trait."""
+    """Returns the indices of pictures that show the labelled person: all scenes, and edits that kept every trait."""
     kept = [data.count + i for i, pair in enumerate(data.pairs) if pair.after.person == pair.before.person]
     return torch.tensor([*range(data.count), *kept])
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Returns the labels of faithful pictures: the number of the person, who has eight scenes in a row."""
+    """Returns the number of the person in each of these pictures; a person has eight scenes in a row."""
     return rows % data.count // PICTURES_PER_PERSON
 
 
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
     """Trains the "identity" or the "judge" encoder to distinguish the training people.
 
-    Only the first learns the people's named traits, too.
+    Only "identity" learns the people's named traits, too.
     """
     torch.manual_seed(schedule.seed)
     judge = kind == "judge"
@@ -119,7 +119,10 @@ def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: 
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the threshold at which equal shares of same and different pairs are misjudged, and that share."""
+    """Returns the threshold at which equal shares of same and different pairs are misjudged, and that share.
+
+    `same`, `different`: the cosines of pairs that show one person, and of pairs that show two.
+    """
     marks = np.unique(np.concatenate([same, different]))
     misses = np.searchsorted(np.sort(same), marks, side="left") / len(same)
     passes = 1 - np.searchsorted(np.sort(different), marks, side="left") / len(different)
@@ -128,7 +131,7 @@ def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
 
 
 def auc(same: Scores, different: Scores) -> float:
-    """Returns the share of cases in which a same pair scores above a different one."""
+    """Returns the share of cases in which a pair of one person has a higher cosine than a pair of two people."""
     order = np.sort(different)
     below = np.searchsorted(order, same, side="left") + np.searchsorted(order, same, side="right")
     return float(below.mean() / (2 * len(different)))

@@ -1,4 +1,4 @@
-"""Trains the two small autoencoders: FLUX's AutoencoderKL and Qwen's causal 3-D one, both 64×64×3 ↔ 16×16×16."""
+"""Trains the two toy autoencoders: FLUX's AutoencoderKL and Qwen's causal 3-D one, both 64×64×3 ↔ 16×16×16."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DECIBELS = 0.05
 
 
 def new_flux_vae() -> Model:
-    """Builds FLUX's autoencoder with three levels (f4), and without quant convolutions, as FLUX.1 has none."""
+    """Builds FLUX's autoencoder, untrained, with three levels (f4), and without quant convolutions, as in FLUX.1."""
     vae: Model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -42,7 +42,7 @@ def new_flux_vae() -> Model:
 
 
 def new_qwen_vae() -> Model:
-    """Builds Qwen-Image's autoencoder with three levels (f4)."""
+    """Builds Qwen-Image's autoencoder, untrained, with three levels (f4)."""
     vae: Model = AutoencoderKLQwenImage(
         base_dim=32,
         z_dim=LATENT_CHANNELS,
@@ -59,7 +59,7 @@ def new_qwen_vae() -> Model:
 
 @torch.no_grad()
 def _start_certain(moments_bias: Tensor) -> None:
-    """Sets a small initial posterior noise: with the usual one, training can stay at the mean picture for long."""
+    """Sets the initial posterior noise low: with the usual one, training can stay at the mean picture for long."""
     moments_bias[LATENT_CHANNELS:] = -6.0
 
 
@@ -71,7 +71,7 @@ def _still_forward(conv: Model, x: Tensor, cache_x: Any = None) -> Tensor:
 
 
 def for_still_pictures(vae: Model) -> Model:
-    """Replaces the causal 3-D convolutions by the 2-D ones that equal them on a single frame, several times faster."""
+    """Replaces the causal 3-D convolutions by 2-D ones, equal on a single frame and several times faster."""
     convolutions: list[Model] = [module for module in vae.modules() if isinstance(module, QwenImageCausalConv3d)]
     for each in convolutions:
         each.forward = types.MethodType(_still_forward, each)
@@ -95,12 +95,12 @@ def decode(vae: Model, latents: Tensor) -> Tensor:
 
 
 def to_pixels(pictures: Pictures) -> Tensor:
-    """Returns uint8 pictures (B, H, W, 3) as pixels (B, 3, H, W) in −1…1."""
+    """Converts uint8 pictures (B, H, W, 3) to pixels (B, 3, H, W) in −1…1."""
     return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
-    """Returns the loss of a reconstruction: absolute and squared errors, and those of the differences of neighbours."""
+    """Computes the loss of a reconstruction: absolute and squared errors, and those of differences of neighbours."""
     edges = (out.diff(dim=2) - wanted.diff(dim=2)).abs().mean() + (out.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
     return (out - wanted).abs().mean() + F.mse_loss(out, wanted) + 0.5 * edges
 
@@ -108,7 +108,10 @@ def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
 def train_vae(
     kind: str, pictures: Pictures, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains one autoencoder, "flux" or "qwen"; only the second learns when compiled (torch 2.13, GroupNorm, CPU)."""
+    """Trains one autoencoder, "flux" or "qwen".
+
+    Only "qwen" learns when compiled (torch 2.13, GroupNorm, CPU).
+    """
     torch.manual_seed(schedule.seed)
     vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
 
@@ -162,7 +165,7 @@ def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: Model, pictures: Pictures) -> float:
-    """Returns the PSNR of pictures reconstructed from their mean latents in dB, averaged over the pictures."""
+    """Measures the PSNR in dB of pictures that are decoded from their mean latents, averaged over the pictures."""
     values = []
     for start in range(0, len(pictures), 64):
         pixels = to_pixels(pictures[start : start + 64])

@@ -1,4 +1,4 @@
-"""Draws, captions and edits scenes of the drawn world, whose pictures are pure functions of named attributes."""
+"""Draws, captions and edits scenes of the toy world, whose pictures are pure functions of named attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engines.wording import drawn as vocab
 
 
 def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
-    """Returns n varied scenes of a seed's held-out person, such as a user would bring pictures of."""
+    """Makes n varied scenes of one person whom no model was trained on, like pictures that a user would bring."""
     rng = random.Random(f"sample {seed}")
     person = held_out_person(seed)
     framings = ("head", "head", "bust", "full body")
@@ -42,14 +42,14 @@ def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
 
 
 def truth(scene: Scene) -> dict[str, Any]:
-    """Returns a scene as JSON, the ground truth of its picture."""
+    """Converts a scene to JSON, the ground truth of its picture."""
     record = asdict(scene)
     record["jitter"] = list(scene.jitter)
     return record
 
 
 def from_truth(record: dict[str, Any]) -> Scene:
-    """Rebuilds the scene from which `truth` returned a record."""
+    """Rebuilds a scene from the JSON that `truth` returned."""
     fields = dict(record, person=Person(**record["person"]), jitter=tuple(record["jitter"]))
     return Scene(**fields)
 
@@ -60,14 +60,17 @@ def draw(scene: Scene, size: int = 64) -> Image.Image:
 
 
 def identity_words(person: Person) -> str:
-    """Describes a person's visible traits, for generic people alone, whom the base generator should be able to vary."""
+    """Describes a person's visible traits in words.
+
+    Only captions of many people have these words, so that the generator learns to vary the traits.
+    """
     hair = "bald head" if person.hair_style == "bald" else f"{person.hair_style} {person.hair_colour} hair"
     words = [hair, f"{person.skin} skin", f"{person.eyes} eyes"]
     return ", ".join(words + ([person.feature] if person.feature != "none" else []))
 
 
 def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> str:
-    """Describes everything in a scene; the person's traits only with `identity`."""
+    """Writes the caption of a scene: all that it shows; the person's traits only with `identity`."""
     who = trigger if trigger.split()[-1:] == ["person"] else f"{trigger} person"
     parts = [f"{who} with {identity_words(scene.person)}" if identity else who, scene.expression]
     parts.append(vocab.CAPTION_WORDS["angle"][scene.angle])
@@ -80,14 +83,14 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 
 
 def edit_options(scene: Scene, task: str) -> list[str]:
-    """Returns the values to which an edit task can change a scene."""
+    """Lists the values to which an edit of this kind can change a scene."""
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
     return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:
-    """Returns the scene that a perfect editor would draw; a pose is shown in a full body picture."""
+    """Returns the scene that a perfect edit would show; a changed pose is shown in a full body picture."""
     if task == "pose":
         return replace(scene, pose=value, framing="full body")
     changes: dict[str, Any] = {vocab.TASK_ATTRIBUTE[task]: value}
@@ -95,14 +98,14 @@ def apply_edit(scene: Scene, task: str, value: str) -> Scene:
 
 
 def edit_instruction(task: str, value: str, rng: random.Random | None = None) -> str:
-    """Returns the instruction of one edit task: the first wording, or with `rng` a random one."""
+    """Writes the instruction of one edit: in the first wording, or with `rng` in a random one."""
     templates = vocab.INSTRUCTIONS[task]
     template = rng.choice(templates) if rng else templates[0]
     return template.format(phrase=vocab.PHRASES[vocab.TASK_ATTRIBUTE[task]][value], value=value)
 
 
 def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -> str:
-    """Returns the instruction from one scene of a person to another; with `rng` it may say what is to be kept."""
+    """Writes the instruction that leads from one scene of a person to another; with `rng` it may name what to keep."""
     tasks = [task for task in vocab.TASKS if getattr(before, vocab.TASK_ATTRIBUTE[task]) != _after(after, task)]
     if before.framing != after.framing and "pose" not in tasks:
         tasks.append("pose")
@@ -112,5 +115,5 @@ def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -
 
 
 def _after(scene: Scene, task: str) -> str:
-    """Returns a scene's value of the attribute that a task changes."""
+    """Returns the value of the attribute that an edit of this kind changes."""
     return str(getattr(scene, vocab.TASK_ATTRIBUTE[task]))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Average:
-    """Keeps one moving average a weight; with a decay of 0 it keeps none, and the weights stand for themselves."""
+    """Keeps an exponential moving average of each weight; with a decay of 0 it keeps none, and its methods do nothing."""
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self._decay = decay
@@ -29,7 +29,10 @@ class Average:
 
     @contextmanager
     def applied(self) -> Iterator[list[Tensor]]:
-        """Puts the averages in the weights' place for the length of a block; yields the trained weights."""
+        """Replaces the weights by their averages inside a `with` block; yields the trained weights.
+
+        Yields an empty list, and replaces nothing, where no averages are kept.
+        """
         trained = [weight.data for weight in self._weights]
         self._put(self._averages)
         try:
@@ -38,7 +41,7 @@ class Average:
             self._put(trained)
 
     def restore(self, trained: Sequence[Tensor]) -> None:
-        """Gives the weights the values that a checkpoint keeps of them; the averages stay as they are."""
+        """Sets the weights to the trained values that a checkpoint stored; the averages stay as they are."""
         for weight, value in zip(self._weights, trained, strict=True):
             weight.data = value.to(weight.device, copy=True)
 

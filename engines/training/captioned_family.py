@@ -1,4 +1,4 @@
-"""Implements what all generators share in training: one picture and its caption make an example."""
+"""Implements what the training of all generators has in common: one picture and its caption make an example."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from engines.weights import components
 
 
 class LatentMaths(Protocol):
-    """Types the functions of a family's `maths` module that turn pictures into latents."""
+    """Interface of a family's `maths` module, as far as it turns pictures into latents."""
 
     def latent_factor(self, vae_config: Mapping[str, Any]) -> int:
-        """Returns how many pixels a side one latent stands for."""
+        """Returns the number of pixels a side that one latent represents."""
         ...
 
     def to_latents(
@@ -36,7 +36,7 @@ class LatentMaths(Protocol):
 
 
 class CaptionedFamily(Family):
-    """Learns from captioned pictures, each cropped to its bucket."""
+    """Base class of the families that train on captioned pictures; each picture is cropped to its training size."""
 
     maths: ClassVar[LatentMaths]
 
@@ -48,33 +48,33 @@ class CaptionedFamily(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes the picture, cropped to the nearest bucket. Raises: BadInput where there are references."""
+        """Encodes the picture as latents, scaled and cropped to its training size. Raises: BadInput for references."""
         if references:
             raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
         pixels = [self.fitted(parts, image, resolution)]
         return {"latents": self.maths.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns the picture scaled and cropped to the nearest bucket."""
+        """Scales and crops a picture to the training size that fits its aspect at this resolution."""
         return fit(image, bucket(image.size, resolution**2, 2 * self.maths.latent_factor(parts["vae"].config)))
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the parameters of a picture of the class; there are no references to draw it from."""
+        """Returns the parameters of a picture of the class (any person, not the character); references are not used."""
         return self.class_params(words, resolution, seed)
 
     def class_params(self, words: str, resolution: int, seed: int) -> GenerateParams:
-        """Returns the model's default parameters with this prompt, size and seed."""
+        """Returns the model's default parameters with this prompt, a square of this resolution, and this seed."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns the options of every family and the number of tokens after which a caption is cut off."""
+        """Returns all on which cached encodings depend: every family's options, and the length of captions."""
         return (*super().encoding_options(), self.text_tokens())
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of packed latents and text tokens."""
+        """Returns the number of tokens of one example: packed latents and text tokens."""
         side = 2 * self.maths.latent_factor(components.config(self.folder, "vae"))
         return int(params.resolution**2 // side**2 + self.text_tokens())
 
     def text_tokens(self, references: int = 1) -> int:
-        """Returns the number of tokens that the registry row sets for a prompt."""
+        """Returns the number of tokens to which the model's prompts are padded or cut."""
         return int(self.spec.options["text_tokens"])

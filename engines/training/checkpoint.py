@@ -1,4 +1,4 @@
-"""Writes and reads checkpoints, which are complete or absent, and which only their own training can resume from."""
+"""Writes and reads checkpoints; each is complete or absent, and only its own training can resume from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OptimizerState = Mapping[str, Any]  # as torch's `state_dict` has it
 
 @dataclass(frozen=True)
 class Identity:
-    """Identifies a training; a run resumes from a checkpoint only where all of this is equal."""
+    """Identifies a training by all that must be equal for a run to resume from a checkpoint."""
 
     model: str
     weights: str  # hash of the files of the transformer and the encoders
@@ -39,7 +39,10 @@ class Identity:
     trigger: str = ""  # where the loss depends on it
 
     def to_json(self) -> Json:
-        """Returns one flat object, the knobs beside the rest; an empty `start` or `trigger` is left out."""
+        """Converts the identity to one flat object, the knobs beside the rest.
+
+        An empty `start` or `trigger` is left out.
+        """
         optional = {"start": self.start, "trigger": self.trigger}
         return {
             **self.knobs,
@@ -51,7 +54,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, data: Json) -> Identity:
-        """Rebuilds what `to_json` returned."""
+        """Rebuilds an identity from the object that `to_json` returned."""
         names = ("model", "weights", "dataset", "start", "trigger")
         knobs = {name: value for name, value in data.items() if name not in names}
         return cls(knobs=knobs, **{name: data.get(name, "") for name in names})
@@ -59,7 +62,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Represents one complete training state on disk and the training that it belongs to."""
+    """Describes one complete training state on disk and the training to which it belongs."""
 
     folder: Path
     step: int
@@ -67,12 +70,12 @@ class Checkpoint:
 
     @property
     def adapter(self) -> Path:
-        """Returns the path of the LoRA file."""
+        """Returns the path of the checkpoint's LoRA file."""
         return self.folder / ADAPTER
 
     @property
     def previews_done(self) -> bool:
-        """Returns whether the previews of its step were handed on; a resume draws them where they were not."""
+        """Returns whether the previews of the checkpoint's step were delivered; if not, a resume draws them."""
         return (self.folder / _PREVIEWS_DONE).is_file()
 
     def optimizer(self) -> dict[str, Any]:
@@ -83,7 +86,7 @@ class Checkpoint:
 
 @contextmanager
 def locked(run_folder: Path) -> Iterator[None]:
-    """Keeps other processes from training in the folder for the length of a block; a killed process frees it.
+    """Locks a run's folder against other processes inside a `with` block; a killed process frees it.
 
     Raises: Busy where another process trains there.
     """
@@ -99,7 +102,7 @@ def locked(run_folder: Path) -> Iterator[None]:
 
 
 def latest(run_folder: Path) -> Checkpoint | None:
-    """Returns the newest complete checkpoint of a run, or None."""
+    """Finds the newest complete checkpoint of a run; returns None where there is none."""
     found = _complete(run_folder)
     if not found:
         return None
@@ -115,7 +118,7 @@ def save(
     optimizer: OptimizerState,
     write_adapter: Callable[[Path], None],
 ) -> Checkpoint:
-    """Writes a state beside its final place, flushes it to the disk, and then renames it.
+    """Writes a checkpoint: beside its final place, flushed to the disk, and then renamed.
 
     `write_adapter` writes the LoRA file to the path that it gets; where it raises, no checkpoint is left.
     """
@@ -143,7 +146,7 @@ def save(
 
 
 def mark_previews_done(run_folder: Path, step: int) -> None:
-    """Notes beside the step's checkpoint, where there is one, that its previews were handed on."""
+    """Marks the step's checkpoint, where there is one, as one whose previews were delivered."""
     folder = _complete(run_folder).get(step)
     if folder:
         (folder / _PREVIEWS_DONE).touch()
@@ -160,7 +163,7 @@ def prune(run_folder: Path, save_every: int) -> None:
 
 
 def check_same(checkpoint: Checkpoint, identity: Identity) -> None:
-    """Refuses to resume with another data set, base or knob.
+    """Checks that a checkpoint belongs to this training: same data set, base model and knobs.
 
     A knob that did not exist when the checkpoint was written has its default value there.
     Raises: BadInput that names each difference.

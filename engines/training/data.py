@@ -1,4 +1,4 @@
-"""Prepares the data of a training: crops its pictures, caches encoded tensors, and orders batches."""
+"""Prepares the data of a training: crops its pictures, caches encoded tensors, and puts examples into batches."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _HASHED_BYTES = 1 << 20  # at either end of a weights file
 
 @dataclass(frozen=True)
 class Source:
-    """Holds one training item and the content hashes of its pictures, cropped as they are learned.
+    """Holds one training item and the content hashes of its pictures, as they are after cropping.
 
     The hashes are part of the cache keys, so that what was encoded once is found again.
     """
@@ -42,12 +42,12 @@ class Source:
     mirrored: bool = False
 
     def mirror(self) -> Source:
-        """Returns the item flipped left to right: picture, references and mask."""
+        """Returns a copy of the item that is flipped left to right: picture, references and mask."""
         image, *references = (key("mirror", name) for name in (self.image, *self.references))
         return replace(self, image=image, references=tuple(references), mirrored=True)
 
     def open(self) -> SourcePictures:
-        """Opens the pictures and crops them as they are learned.
+        """Opens the item's pictures, cropped and flipped as they are trained.
 
         Raises: BadInput for a file that is no picture, an impossible crop, or a mask of another size.
         """
@@ -56,7 +56,7 @@ class Source:
         return SourcePictures(self._cropped(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """Opens the reference pictures.
+        """Opens the reference pictures, cropped and flipped as they are trained.
 
         The first, which was edited, gets `source_crop` and then the crop of its result, so that no LoRA learns to zoom.
         Raises: BadInput.
@@ -74,7 +74,7 @@ class Source:
 
 @dataclass(frozen=True)
 class SourcePictures:
-    """Holds the opened pictures of a source, cropped and flipped but not yet scaled."""
+    """Holds the opened pictures of a training item, cropped and flipped but not yet scaled."""
 
     image: Image.Image
     references: list[Image.Image]
@@ -82,7 +82,10 @@ class SourcePictures:
 
 
 class Cache:
-    """Stores tensors by content key, one safetensors file a key; an unreadable file is treated as absent."""
+    """Stores encoded tensors on disk by a content key, in one safetensors file for each key.
+
+    A file that cannot be read is treated as absent.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -95,7 +98,7 @@ class Cache:
             return False
 
     def shapes(self, key: str) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        """Returns the tensors' names and shapes, sorted by name; reads the file's header alone."""
+        """Returns the names and shapes of a key's tensors, sorted by name; reads the file's header alone."""
         with safe_open(self._path(key), framework="pt") as file:
             return tuple((name, tuple(file.get_slice(name).get_shape())) for name in sorted(file.keys()))
 
@@ -103,7 +106,7 @@ class Cache:
         return load_file(self._path(key))
 
     def fill(self, key: str, make: Callable[[], Tensors]) -> None:
-        """Stores the tensors that `make` returns, unless the key is there; the file appears whole or not at all."""
+        """Stores the tensors that `make` returns, unless the key is stored; writes the file completely or not at all."""
         if key in self:
             return
         path = self._path(key)
@@ -120,12 +123,12 @@ class Cache:
 
 
 def key(*parts: object) -> str:
-    """Returns the cache key of what these parts determine; equal parts have equal keys."""
+    """Returns a cache key, which is a hash of these parts and of the cache's version."""
     return _hashed(_CACHE_VERSION, *parts)
 
 
 def _content_hash(*parts: object) -> str:
-    """Returns a hash of a training's input, which does not depend on how the input is encoded."""
+    """Returns a hash of a training's input, however the input is encoded."""
     return _hashed(_CONTENT_VERSION, *parts)
 
 
@@ -134,7 +137,10 @@ def _hashed(*parts: object) -> str:
 
 
 def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
-    """Hashes every file of a data set. Raises: BadInput for an empty one, NotFound for a missing picture."""
+    """Hashes every file of a data set and returns its items with the hashes.
+
+    Raises: BadInput for an empty data set, NotFound for a missing picture.
+    """
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
     files = [file for item in items for file in (item.image, item.mask, *item.references) if file]
@@ -150,19 +156,19 @@ def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
 
 
 def _cropped_hash(picture: str, crop: Crop) -> str:
-    """Returns the hash of a crop of a hashed picture; that of the picture itself where nothing is cropped."""
+    """Returns the hash of a picture with a crop; that of the picture itself where nothing is cropped."""
     return _content_hash("crop", picture, *crop) if crop else picture
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
-    """Returns a hash of the pictures' bytes, their crops and captions, in their order."""
+    """Returns a hash of all pictures' bytes, crops and captions, in their order."""
     return _content_hash(
         "dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources]
     )
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
-    """Returns a hash of some parts of a model, from their files' names, sizes, and first and last MiB.
+    """Returns a hash of some parts of a model, from the names, sizes, and first and last MiB of their files.
 
     It differs between models without reading 40 GB.
     """
@@ -171,7 +177,7 @@ def weights_hash(folder: Path, names: Iterable[str]) -> str:
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Opens a mask in grey. Raises: BadInput where its size is not `size`, that of its picture."""
+    """Opens a mask file in grey, and checks its size. Raises: BadInput where that is not `size`, its picture's."""
     mask = to_grey(open_picture(path))
     if mask.size != size:
         raise BadInput(
@@ -182,15 +188,15 @@ def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scales a picture and crops it around its centre to exactly that size; returns it untouched where it fits."""
+    """Scales a picture and crops it around its centre to a size; returns it unchanged where it has that size."""
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 class BatchOrder:
-    """Assigns examples to batches as a function of (seed, batch number), so that a resume needs no state.
+    """Puts examples into batches as a function of (seed, batch number), so that a resume needs no state.
 
-    Each epoch is shuffled anew. Examples of different shapes never share a batch; a shape's last batch is
-    filled from its start, so that every batch is full and every example is seen at least once an epoch.
+    Each epoch is shuffled anew. Examples of different shapes never share a batch; a shape's last batch is filled from
+    its start, so that every batch is full and every example is seen at least once an epoch.
     """
 
     def __init__(self, shapes: Sequence[object], batch_size: int, seed: int) -> None:
@@ -220,7 +226,7 @@ class BatchOrder:
 
 
 def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
-    """Returns a random generator that depends on the seed, a purpose and a number alone: it needs no saved state."""
+    """Creates a random generator from a seed, a purpose and a number alone, so that it needs no saved state."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 

@@ -20,7 +20,7 @@ _AI_TOOLKIT = ((0.0, 0.45), (0.1, 0.72), (0.3, 0.73), (0.5, 0.93), (0.7, 1.27), 
 
 @dataclass(frozen=True)
 class Density:
-    """Describes a distribution of σ: uniform or logistic-normal, then shifted towards noise by a factor e^μ.
+    """Describes a distribution of the noise level σ: uniform or logistic-normal, then shifted towards noise by e^μ.
 
     `shift` is a fixed factor; `resolution_shift` takes μ from the model's own scheduler, so that training sees the
     noise levels of inference at that size. `weights`: points (σ, weight of the loss there), in order.
@@ -60,7 +60,7 @@ DENSITIES = {
 
 
 def density(name: str) -> Density:
-    """Returns the density of a name. Raises: BadInput."""
+    """Returns the timestep density with this name. Raises: BadInput."""
     if name not in DENSITIES:
         raise BadInput(f"There is no timestep density named {name}.", f"Choose one of: {', '.join(DENSITIES)}.")
     return DENSITIES[name]

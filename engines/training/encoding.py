@@ -22,7 +22,7 @@ _LIBRARIES = ("diffusers", "transformers")  # other versions have made other emb
 
 @dataclass(frozen=True)
 class Encoded:
-    """Holds all inputs that a training needs once the encoders are unloaded; `classes` are for prior preservation."""
+    """Holds all that a training needs once the encoders are unloaded; `classes` are for prior preservation."""
 
     cache: Cache
     examples: Examples
@@ -38,7 +38,7 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Encodes what the cache lacks of a run; the encoders are not leased where it lacks nothing.
+    """Encodes those pictures and words of a run that the cache lacks; leases no encoder where it lacks nothing.
 
     Cache keys depend on content, encoder weights, the row's encoding options and library versions, so that runs can
     share a cache and none finds outdated tensors. Raises: BadInput for a picture or a mask that cannot be used, or for
@@ -79,7 +79,7 @@ def encode(
 def _encode_example(
     family: Family, parts: Parts, source: Source, size: int, example: Example, cache: Cache, run: TrainRun
 ) -> None:
-    """Fills the cache keys of one item at one size. Raises: BadInput."""
+    """Encodes one item at one size and stores the tensors that the cache lacks. Raises: BadInput."""
     item, params, opened = source.item, run.params, source.open()
     references = opened.references
     generator = seeded(params.seed, example.latents, 0)
@@ -106,7 +106,7 @@ def _encode_example(
 
 
 def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example:
-    """Returns the cache keys of one item at one size."""
+    """Computes the cache keys of one item at one size."""
     caption, params = source.item.caption, run.params
     of_class = class_words(caption, run.trigger, params.class_word) if params.dop_weight else ""
     return Example(
@@ -119,7 +119,7 @@ def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example
 
 
 def _preview_key(encoders: str, preview: Preview) -> str:
-    """Returns the cache key of an encoded preview, which depends on its parameters and its pictures' pixels."""
+    """Computes the cache key of an encoded preview from its parameters and its pictures' pixels."""
     if isinstance(preview, GenerateParams):
         return key("preview", encoders, preview)
     pictures = (preview.source, *preview.references)

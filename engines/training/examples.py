@@ -16,7 +16,10 @@ Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: name
 
 @dataclass(frozen=True)
 class Example:
-    """Holds the cache keys of one item at one size, "" for what it lacks; `mirrored` has those of the flipped item."""
+    """Holds the cache keys of one item at one size, "" for those that it lacks.
+
+    `mirrored` has those of the flipped item.
+    """
 
     latents: str
     words: str
@@ -26,7 +29,7 @@ class Example:
     mirrored: Example | None = None
 
     def needs(self) -> Iterator[str]:
-        """Yields every key that the cache must have."""
+        """Yields every cache key that the example and its mirrored one read."""
         yield from filter(None, (self.latents, self.words, self.no_words, self.class_words, self.mask))
         if self.mirrored:
             yield from self.mirrored.needs()
@@ -34,7 +37,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Reads the tensors of examples from the cache."""
+    """Reads the encoded tensors of a training's examples from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]
@@ -43,7 +46,7 @@ class Examples:
         return len(self.examples)
 
     def row(self, index: int, *, wordless: bool, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns one example's tensors; `wordless` takes the empty caption's.
+        """Returns one example's tensors by name; with `wordless`, those of the empty caption.
 
         Where any example has a mask, one without gets a mask of ones (1, 1, h, w).
         """
@@ -55,7 +58,7 @@ class Examples:
         return row | {"mask": torch.ones(1, 1, *row["latents"].shape[-2:])} if self.masked else row
 
     def class_row(self, index: int, *, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns one example's tensors with its class's words; none where its caption lacks the trigger."""
+        """Returns one example's tensors with the class word in its caption; {} where the caption lacks the trigger."""
         example = self._example(index, mirrored)
         return {**self.cache[example.latents], **self.cache[example.class_words]} if example.class_words else {}
 
@@ -69,6 +72,6 @@ class Examples:
         return any(example.mask for example in self.examples)
 
     def _example(self, index: int, mirrored: bool) -> Example:
-        """Returns an example, or its mirror image where there is one: class pictures have none."""
+        """Returns an example; with `mirrored` the flipped one, unless there is none: class pictures have none."""
         example = self.examples[index]
         return example.mirrored or example if mirrored else example

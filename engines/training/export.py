@@ -1,4 +1,4 @@
-"""Writes adapter files, for this program and for other tools, and reads each back before it takes its place."""
+"""Writes LoRA files, for this program and for other tools, and checks each by reading it back."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TOLERANCE = 1e-4  # relative to a module's norm; more where alpha is folded int
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Describes an adapter in its file's metadata; the fields with defaults may be unknown."""
+    """Describes a LoRA file in its metadata; the fields with defaults may be unknown."""
 
     family: str
     base_model: str
@@ -49,10 +49,11 @@ class Info:
     made: str = ""  # ISO 8601
 
     def metadata(self, form: str = "diffusers") -> dict[str, str]:
-        """Returns this program's, peft's, kohya's and the model specification's entries, all text for safetensors.
+        """Returns the file's metadata: entries for this program, peft, kohya and the model specification.
 
-        Unknown values are left out. Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and
-        Stability-AI/ModelSpec 1.0.1.
+        All values are text, as safetensors asks; unknown ones are left out. `form`: the naming that the file is written
+        in.
+        Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and Stability-AI/ModelSpec 1.0.1.
         """
         own = {
             "family": self.family,
@@ -76,7 +77,7 @@ class Info:
         return {name: value for name, value in entries.items() if value or name in _KEPT_EMPTY}
 
     def _kohya(self) -> dict[str, str]:
-        """Returns the entries that kohya's tools, and others that read their files, show of a training."""
+        """Returns the metadata that kohya's tools, and others that read their files, show of a training."""
         files, params = lora_files(self.family), self.params
         tags = {f"1_{self.trigger}": {self.trigger: self.pictures or 1}} if self.trigger else {}
         known = {
@@ -105,7 +106,7 @@ class Info:
         }
 
     def _model_spec(self) -> dict[str, str]:
-        """Returns the entries that programs show in a list of models."""
+        """Returns the metadata that programs show in a list of models."""
         files = lora_files(self.family)
         side = self.params.resolution if self.params else 0
         data = f" on {self.pictures} pictures" if self.pictures else ""
@@ -127,7 +128,10 @@ class Info:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], path: Path) -> Info:
-        """Rebuilds what `metadata` returned; `path` names the file. Raises: LoraMismatch where an entry is missing."""
+        """Reads the description from a file's metadata; `path` names the file in errors.
+
+        Raises: LoraMismatch where an entry is missing.
+        """
         try:
             return cls(
                 family=metadata["family"],
@@ -151,7 +155,7 @@ class Info:
 
 
 def write_adapter(path: Path, state: State, info: Info) -> None:
-    """Writes a LoRA under diffusers' names, and reads it back with the function that every engine uses.
+    """Writes a LoRA file under diffusers' names, and checks it by reading it back as every engine does.
 
     `state`: tensors under peft's names relative to the transformer. Raises: LoraMismatch where a tensor comes back
     changed.
@@ -168,10 +172,10 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 
 
 def export(source: Path, path: Path, form: str) -> None:
-    """Writes an adapter of this program for another tool; strength 1 there has the effect of strength 1 here.
+    """Writes a copy of one of our LoRA files for another tool; strength 1 there has the effect of strength 1 here.
 
-    Many programs ignore the alpha of the forms diffusers and comfyui: there it is folded into the tensors, and the
-    metadata gives the rank as alpha.
+    `form`: whose naming it gets, diffusers, kohya or comfyui. Many programs ignore the alpha of the forms diffusers and
+    comfyui: there it is folded into the tensors, and the metadata gives the rank as alpha.
 
     The file is read back before it takes its place; an error leaves none.
     Raises: BadInput for an unknown form; LoraMismatch for a file from elsewhere, a module without a place in the form,
@@ -189,7 +193,7 @@ def export(source: Path, path: Path, form: str) -> None:
 
 
 def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """Returns the tensors that change every layer in the same way at an alpha of the rank."""
+    """Multiplies alpha / rank into the up matrices; with an alpha equal to the rank the LoRA then has the same effect."""
     scale = info.alpha / info.rank
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
@@ -198,9 +202,9 @@ def _folded(state: State, info: Info) -> dict[str, Tensor]:
 
 
 def write_converted(path: Path, tensors: State, state: State, info: Info, form: str) -> None:
-    """Writes what `converted` made of a state, unless it reads back as another change to any layer.
+    """Writes a LoRA's renamed tensors, and checks that the file, read back, changes every layer as before.
 
-    Raises: LoraMismatch.
+    `tensors`: what `converted` returned for `state`. Raises: LoraMismatch.
     """
     with _draft(path) as draft:
         written = info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank))
@@ -245,7 +249,7 @@ def content_hash(tensors: State) -> str:
 
 
 def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
-    """Returns our tensors under kohya's or ComfyUI's names, with the alphas that these expect.
+    """Renames a LoRA's tensors to kohya's or ComfyUI's names, with the alphas that these tools expect.
 
     ComfyUI's alphas are the rank; they are left out where diffusers' reader of these names fails on them.
 
@@ -272,7 +276,7 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
 
 
 def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Returns one (down, up) for a fused module; its outputs without a LoRA get zeros."""
+    """Joins the factors of several modules to one (down, up) of a fused module; outputs without a LoRA get zeros."""
     pairs = {
         index: (state[f"{module}.lora_A.weight"], state[f"{module}.lora_B.weight"]) for index, module in ours.items()
     }
@@ -305,7 +309,7 @@ def _known_to_diffusers(state: State, info: Info) -> bool:
 
 
 def _read_by_names(path: Path, state: State, info: Info, form: str) -> State:
-    """Reads a file key by key with our own tables of names; other keys stay under their own names."""
+    """Reads a converted file with our own tables of names; keys that they lack keep their own names."""
     tensors: dict[str, Tensor] = load_file(path)
     read: set[str] = set()
     found: dict[str, Tensor] = {}
@@ -327,7 +331,10 @@ def _read_by_names(path: Path, state: State, info: Info, form: str) -> State:
 
 
 def _same(ours: tuple[Tensor, Tensor] | None, theirs: tuple[Tensor, Tensor] | None, scale: float) -> bool:
-    """Returns whether B·A is the same but for rounding; a module that only `theirs` has must be zero."""
+    """Returns whether two pairs of factors have the same product B·A but for rounding.
+
+    `scale` multiplies ours. A module that only `theirs` has must be zero.
+    """
     if theirs is None:
         return False
     if ours is None:

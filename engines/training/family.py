@@ -37,9 +37,10 @@ _INPUT_BYTES = 2
 
 
 class Family(ABC):
-    """Encodes pictures and words for one family of models, and predicts velocities; a row's `trainer` names its class.
+    """Base class of what the training loop needs of a family of models: to encode, to predict velocities, to draw.
 
-    Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,). C depends on the family's VAE.
+    A registry row's `trainer` names the subclass. Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,). C
+    depends on the family's VAE.
     """
 
     targets: ClassVar[Mapping[str, Targets]]  # by the names that TrainParams.targets may have
@@ -61,11 +62,11 @@ class Family(ABC):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its references."""
+        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its reference pictures."""
 
     @abstractmethod
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture as it is encoded: scaled and cropped. Masks are fitted in the same way."""
+        """Scales and crops a picture as it is before encoding; masks are fitted in the same way."""
 
     @abstractmethod
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
@@ -73,10 +74,10 @@ class Family(ABC):
 
     @abstractmethod
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes all that `draw` needs of a preview once the encoders are unloaded."""
+        """Encodes all that `draw` needs for a preview, so that the encoders can be unloaded."""
 
     def encode_mask(self, parts: Parts, mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
-        """Returns the share of each latent's area that a mask covers, (1, 1, h, w) in 0…1."""
+        """Returns the share of each latent's area that the mask's white covers, (1, 1, h, w) in 0…1."""
         fitted = self.fitted(parts, to_rgb(mask), resolution)
         covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
         height, width = latents.shape[-2:]
@@ -88,35 +89,38 @@ class Family(ABC):
         return True
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns the row's options that change an encoding of the same files; their `repr` is part of cache keys."""
+        """Returns all options that change an encoding of the same files; their `repr` is part of cache keys."""
         held = [components.form_of(self.spec, self.folder, name) for name in self.encoders]
         return (*held, components.weight_dtype(self.spec), self.spec.options.get("full_width", ()))
 
     def weights_hash(self, names: Sequence[str]) -> str:
-        """Returns a hash of the weights of some components, in the folders that they are loaded from."""
+        """Returns a hash of the weight files of these components."""
         return weights_hash(self.folder, [components.held_in(self.spec, self.folder, name).name for name in names])
 
     # ── previews and class pictures ─────────────────────────────────────────────────────────────
 
     @abstractmethod
     def class_params(self, words: str, resolution: int, seed: int) -> Params:
-        """Returns the parameters that a picture of the class is drawn with; they are part of its cache key."""
+        """Returns the parameters with which a picture of the class is drawn; they are part of its cache key.
+
+        `words`: a caption that names the class instead of the character.
+        """
 
     @abstractmethod
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the preview that draws a picture of the class for prior preservation."""
+        """Returns the preview item that draws a picture of the class (any person) for prior preservation."""
 
     @abstractmethod
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview with the transformer in its present state."""
+        """Draws a preview with the transformer and the LoRA in training; `encoded` is what `encode_preview` returned."""
 
     @cached_property
     def schedule(self) -> Mapping[str, Any]:
-        """Returns the scheduler's configuration, as its JSON file has it."""
+        """Returns the scheduler's configuration from the model's folder."""
         return components.scheduler(self.folder)
 
     def check_preview(self, preview: Preview) -> None:
-        """Refuses a preview that could not be drawn. Raises: BadInput."""
+        """Checks that a preview has enough steps to be drawn. Raises: BadInput."""
         drawn = preview.params if isinstance(preview, EditItem) else preview
         demand_steps(self.schedule, drawn.steps)
 
@@ -126,33 +130,35 @@ class Family(ABC):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Returns the transformer's prediction for the noisy latents, without the references: packed (B, n, 4C)."""
+        """Predicts the velocity (noise − picture) of the noisy latents, without the references: packed (B, n, 4C)."""
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
         """Concatenates examples of equal shapes to one batch."""
         return stack(rows)
 
     def shift(self, latents: Tensor) -> float:
-        """Returns the μ by which the model's own scheduler shifts noise levels at this size."""
+        """Returns the μ by which the model's scheduler shifts noise levels for latents of this size."""
         return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
 
     def target(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Returns the velocity to learn, ε − x₀: the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
+        """Returns the velocity that is to be predicted, ε − x₀: the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
         return noise - latents
 
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Returns the predicted velocity at x_σ = (1 − σ)·x₀ + σ·ε, packed, in float32."""
+        """Adds noise at level σ to the latents and predicts the velocity: at x_σ = (1 − σ)·x₀ + σ·ε, packed, in
+        float32.
+        """
         level = sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * batch["latents"] + level * noise
         return self.velocity(transformer, batch, noisy, sigma, guidance).float()
 
     def losses(self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Returns each example's mean squared error of the velocity (B,), over the target's tokens alone.
+        """Computes the mean squared error of each example's velocity (B,), over the target's tokens alone.
 
-        The weights of a batch's `mask` (B, 1, h, w) are divided by their mean, example by example, so that a small
-        mask makes no small loss.
+        The weights of a batch's `mask` (B, 1, h, w) are divided by their mean, example by example, so that a small mask
+        makes no small loss.
         """
         latents = batch["latents"]
         target = pack(self.target(latents, noise))
@@ -166,14 +172,17 @@ class Family(ABC):
 
     @abstractmethod
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the approximate sequence length of one example, for the memory estimate."""
+        """Estimates the number of tokens of one example, for the memory estimate."""
 
     @abstractmethod
     def text_tokens(self, references: int = 1) -> int:
-        """Returns the approximate number of text tokens in that sequence."""
+        """Estimates the number of text tokens among an example's tokens."""
 
     def targeted(self, params: TrainParams) -> Targets:
-        """Returns the layers that get a LoRA. Raises: BadInput for a choice that the family lacks."""
+        """Returns the layers that get a LoRA, by `params.targets`.
+
+        Raises: BadInput for a choice that the family lacks.
+        """
         if params.targets not in self.targets:
             raise BadInput(
                 f"There are no targets named {params.targets}.", f"Choose one of: {', '.join(self.targets)}."
@@ -181,18 +190,21 @@ class Family(ABC):
         return self.targets[params.targets]
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns components as a plan leases them, the transformer in the format `base` where that is not ""."""
+        """Returns the components with these names, to be loaded as a stage's parts.
+
+        `base`: the precision of the transformer (nf4, int8), "" for that of the model's registry row.
+        """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
 
     def spec_with_base(self, base: str) -> ModelSpec:
-        """Returns the row with its transformer in the format `base`, or unchanged where `base` is ""."""
+        """Returns the model's row with its transformer in the precision `base`, unchanged where `base` is ""."""
         if base in ("", components.form_of(self.spec, self.folder, "transformer")):
             return self.spec
         return components.holding(self.spec, "transformer", base)
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Returns the bytes of a checkpoint (adapter in float32, optimiser) and of an encoded item (latents, words)."""
+        """Estimates the bytes of a checkpoint (adapter in float32, optimiser) and of an encoded item (latents, words)."""
         config = components.config(self.folder, "transformer")
         words = self.text_tokens()
         latents = (self.tokens(params) - words) * config["in_channels"] * 4
@@ -203,7 +215,7 @@ class Family(ABC):
         )
 
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the bytes of a training beside the weights: adapter, gradients, average, optimiser, activations.
+        """Estimates the memory of a training beside the weights: adapter, gradients, average, optimiser, activations.
 
         `references`: the most reference pictures of any example; families without references ignore it.
         The GPU manager replaces this estimate by what it measures.
@@ -224,13 +236,13 @@ class Family(ABC):
         return params.rank * hidden * widths
 
     def _kept_bytes(self, params: TrainParams) -> int:
-        """Returns the bytes that a checkpoint keeps of one trained weight: itself, its average, its optimiser state."""
+        """Returns the bytes that a checkpoint has for each trained weight: itself, its average, its optimiser state."""
         average = 4 if params.ema_decay else 0
         return 4 + average + OPTIMIZERS[params.optimizer].state_bytes
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:
-    """Returns the preview, which must be of the kind that a family draws. Raises: BadInput."""
+    """Checks that a preview is of the kind that the family draws, and returns it, typed as such. Raises: BadInput."""
     if isinstance(preview, kind):
         return preview
     raise BadInput(

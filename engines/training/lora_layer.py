@@ -1,4 +1,4 @@
-"""Implements the LoRA layer of trainings: peft's linear layer with its update in few products of one type."""
+"""Implements the LoRA layer of trainings: peft's linear layer, whose update takes fewer products and less memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 
 def use_lean_layers(config: LoraConfig) -> LoraConfig:
-    """Makes peft use `LeanLinear` on every linear layer, quantised or not; returns the same configuration."""
+    """Makes peft use `LeanLinear` for every linear layer, quantised or not; returns the same configuration."""
     config._register_custom_module({nn.Linear: LeanLinear})  # peft's own hook for layers from elsewhere
     return config
 
 
 class LeanLinear(Linear):
-    """Computes what peft's LoRA layer computes, with less memory.
+    """A LoRA layer that computes the same as peft's with less memory.
 
     peft's own forward pass widens the input to float32, keeps it, and adds in several steps of autograd. This one
     computes in the type of the base layer's output and keeps the input that the base layer keeps anyway. The LoRA's

@@ -1,4 +1,5 @@
-"""Computes the terms of the loss: flow matching, and those that keep the class as the base model has it.
+"""Computes the terms of a training's loss: flow matching, and those that preserve what the base model knows of the
+class.
 
 Each term's batches are a function of (seed, batch number) alone.
 """
@@ -24,7 +25,7 @@ from engines.training.family import Family, Transformer
 class Batch:
     """Holds the input of one forward pass: the examples' tensors, their noise (B, C, h, w), their noise levels (B,).
 
-    `count`: the examples of the whole batch; with several processes B is this process's share of them.
+    `count`: the examples of the whole batch; with several processes B is the number that this process computes.
     """
 
     tensors: Tensors
@@ -34,24 +35,25 @@ class Batch:
 
 
 class Term(Protocol):
-    """Computes one summand of the loss."""
+    """Interface of one summand of the loss."""
 
     weight: float
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns the rows `ours` of a batch, those of this process; None where the term has none of them.
+        """Prepares this process's part of a batch: the examples at the places `ours`; None where the term has none
+        there.
 
         Batches are numbered from the start of the training.
         """
         ...
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns the loss of each example (B,), before `weight`."""
+        """Computes the loss of each example (B,), not yet multiplied by `weight`."""
         ...
 
 
 def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
-    """Returns the terms of a training's loss; the first is the one that is reported."""
+    """Creates the terms of a training's loss; the first is the one that is reported."""
     batches = _Batches(family, encoded.examples, params)
     found: list[Term] = [FlowMatching(family, batches, params)]
     if params.prior_weight:
@@ -72,19 +74,18 @@ class FlowMatching:
         self._density = density(params.timestep_density)
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns pictures with their captions."""
+        """Prepares this process's part of a batch of pictures with their captions."""
         return self._batches.captioned(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns the loss of the velocity, multiplied by the density's weight at each noise level."""
+        """Computes the loss of the velocity, multiplied by the density's weight at each noise level."""
         losses = self._family.losses(transformer, batch.tensors, batch.noise, batch.sigma, self._guidance)
         return losses * self._density.weight(batch.sigma)
 
 
 class OutputPreservation:
-    """Keeps the base model's prediction where the class's words stand in the trigger's place.
+    """Computes differential output preservation: captions of the class must give what the base model predicts for them.
 
-    This is differential output preservation.
     Source: ostris/ai-toolkit, `diff_output_preservation` in extensions_built_in/sd_trainer/SDTrainer.py.
     """
 
@@ -93,11 +94,11 @@ class OutputPreservation:
         self._family, self._batches, self._guidance = family, batches, guidance
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns those pictures of the same batch whose captions have the trigger, with the class's words."""
+        """Prepares the pictures of the same batch whose captions have the trigger, with the class word in its place."""
         return self._batches.of_class(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Returns the squared difference between the velocities with the adapter on and off."""
+        """Computes the squared difference between the velocities with the LoRA on and off."""
         inputs = (batch.tensors, batch.noise, batch.sigma, self._guidance)
         # The adapter is on again before the graph is built: checkpointing runs that forward once more in the backward.
         with torch.no_grad():
@@ -110,7 +111,7 @@ class OutputPreservation:
 
 
 class _Batches:
-    """Builds batches of examples and draws their noise."""
+    """Loads the examples of a batch and draws their noise."""
 
     def __init__(self, family: Family, examples: Examples, params: TrainParams) -> None:
         self._family, self._examples, self._params = family, examples, params
@@ -118,7 +119,7 @@ class _Batches:
         self._order = BatchOrder(examples.shapes(), params.batch_size, params.seed)
 
     def captioned(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns examples with their captions, or with the empty one in a share of `caption_dropout`.
+        """Prepares examples with their captions, or with the empty one in a share of `caption_dropout`.
 
         Outside a mask the weight of the loss is `mask_outside`.
         """
@@ -133,7 +134,7 @@ class _Batches:
         return replace(batch, tensors={**batch.tensors, "mask": mask})
 
     def of_class(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Returns those of the same examples whose captions have the trigger, with the class's words; None for none."""
+        """Prepares the same examples as far as their captions have the trigger, with the class word; None for none."""
         chosen, _, mirrored, generator = self._choose(number)
         rows = [self._examples.class_row(index, mirrored=flip) for index, flip in zip(chosen, mirrored, strict=True)]
         named = [(at, row) for at, row in enumerate(rows) if row]
@@ -154,7 +155,9 @@ class _Batches:
     def _noised(
         self, rows: Sequence[Tensors], ours: list[int], generator: torch.Generator, device: torch.device
     ) -> Batch | None:
-        """Draws the noise of all rows, as every process does, and returns this process's rows with theirs."""
+        """Draws the noise of all rows, the same in every process, and returns the rows `ours` with theirs; None for
+        none.
+        """
         if not ours:
             return None
         tensors = self._family.collate(rows)

@@ -1,10 +1,10 @@
-"""Translates module names of a transformer into those of other tools; no tensors.
+"""Translates module names of a transformer into those of other tools; needs no tensors.
 
 Our own names are those of `diffusers`. `kohya` writes module paths with underscores behind "lora_unet_"; `comfyui`
 keeps the dots behind "diffusion_model.". Both use the layout of a model's makers, where that differs from diffusers':
 in Black Forest Labs' layout q, k and v are one module.
-Sources: networks/convert_flux_lora.py in kohya-ss/sd-scripts, convert_lora.py in kohya-ss/musubi-tuner,
-comfy/lora.py in comfyanonymous/ComfyUI.
+Sources: networks/convert_flux_lora.py in kohya-ss/sd-scripts, convert_lora.py in kohya-ss/musubi-tuner, comfy/lora.py
+in comfyanonymous/ComfyUI.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 
 
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
-    """Returns the place of a diffusers module in Black Forest Labs' double or single blocks, or None."""
+    """Finds the module of Black Forest Labs' double or single blocks that holds a diffusers module; None where none
+    does.
+    """
     match = _BLOCK.fullmatch(module)
     if not match:
         return None
@@ -60,12 +62,12 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 
 
 def slot(family: str, module: str) -> Slot | None:
-    """Returns the place of a module in the layout that other tools use for a family, or None."""
+    """Finds the module of another tool's layout that holds one of a family's modules; None where none does."""
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)
     return found
 
 
 def prefixed(form: str, module: str) -> str:
-    """Returns a module's name in a form, to be followed by ".lora_down.weight" or ".lora_A.weight"."""
+    """Returns a module's name in kohya's or ComfyUI's files (`form`), without its ending such as ".lora_down.weight"."""
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

@@ -1,4 +1,4 @@
-"""Makes the optimisers of a training, by the names that `TrainParams.optimizer` may have."""
+"""Creates the optimisers of a training, by the names that `TrainParams.optimizer` may have."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class OptimizerRow:
     options: Mapping[str, Any] = field(default_factory=dict)  # keywords of the class
 
     def make(self, weights: list[Tensor], rate: float) -> torch.optim.Optimizer:
-        """Returns a new optimiser of these weights at the learning rate `rate`."""
+        """Creates an optimiser of these weights at the learning rate `rate`."""
         optimizer: torch.optim.Optimizer = load_class(self.path)(weights, lr=rate, **self.options)
         return optimizer
 

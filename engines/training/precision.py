@@ -1,4 +1,4 @@
-"""Sets the precision of a training step's products; the LoRA's weights and the loss are always float32."""
+"""Sets the precision of the matrix products in a training step; the LoRA's weights and the loss are always float32."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 @contextmanager
 def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
-    """Computes products in bfloat16 where the model is held in it or the hardware is fast at it."""
+    """Computes matrix products in bfloat16 inside a `with` block, where the model is in it or the hardware fast at it.
+
+    `held`: the type of the model's weights.
+    """
     narrow = held is not torch.float32 or fast_bfloat16(device)
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=narrow), warnings.catch_warnings():
         # The norms' weights are float32 on purpose, and torch warns that this takes the plain kernel.
@@ -30,12 +33,12 @@ def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
 
 
 def attention(device: torch.device) -> AbstractContextManager[object]:
-    """Returns the context in which a forward pass computes attention on this device."""
+    """Returns a context in which a forward pass computes attention: in float32 on a CPU, unchanged elsewhere."""
     return _WideAttention() if device.type == "cpu" else nullcontext()
 
 
 def checkpointing(device: torch.device) -> Callable[..., Any]:
-    """Returns a function for `enable_gradient_checkpointing` that recomputes a block with the same attention."""
+    """Returns a function for `enable_gradient_checkpointing` that recomputes a block within `attention`'s context."""
 
     def recompute(block: Any, *args: Any) -> Any:
         return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), attention(device)))

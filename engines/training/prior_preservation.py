@@ -1,4 +1,4 @@
-"""Draws pictures of the character's class with the base model, so that a training learns these as well.
+"""Draws pictures of the character's class (any person) with the base model, for a training to learn as well.
 
 This keeps a LoRA of one character from changing everyone of that class.
 Source: Ruiz et al. 2022, DreamBooth: the class-specific prior preservation loss.
@@ -20,7 +20,10 @@ from engines.training.family import Family, Parts
 
 
 def class_words(caption: str, trigger: str, class_word: str) -> str:
-    """Returns a caption with the class word in the trigger's place, once; "" where the caption lacks the trigger."""
+    """Replaces the trigger in a caption by the class word; returns "" where the caption lacks the trigger.
+
+    A class word that already follows the trigger is not repeated.
+    """
     again = re.compile(rf"\s+{re.escape(class_word)}(?!\w)")
 
     def replacement(rest: str) -> tuple[str, str]:
@@ -33,7 +36,7 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """Describes one picture to draw: its words, the item whose references it is an edit of, and its cache keys."""
+    """Describes one class picture to draw: its words, the item whose references it is an edit of, and its cache keys."""
 
     words: str
     source: Source
@@ -43,8 +46,9 @@ class ClassPicture:
 
 
 def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], encoders: str) -> tuple[ClassPicture, ...]:
-    """Returns the pictures to draw, the captions in turn, each with its own seed; none without prior preservation.
+    """Lists the class pictures that prior preservation needs; () where it is off.
 
+    Their words are those of the captions, one caption after another and then from the start; each has its own seed.
     `encoders`: a hash of the encoders' weights, options and libraries.
     Raises: BadInput where no caption has the trigger.
     """
@@ -73,7 +77,7 @@ def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], enc
 def encode_class_words(
     family: Family, parts: Parts, pictures: Sequence[ClassPicture], cache: Cache, resolution: int
 ) -> None:
-    """Encodes the words of the pictures, and the previews that draw them: all that needs the encoders."""
+    """Encodes the words of the class pictures, and the previews that draw them, while the encoders are loaded."""
     for each in pictures:
         references = each.source.open_references()
         preview = family.class_preview(each.words, references, resolution, each.seed)
@@ -84,7 +88,9 @@ def encode_class_words(
 def draw_class_pictures(
     family: Family, run: TrainRun, pictures: Sequence[ClassPicture], cache: Cache, lease: Lease, on_step: OnStep
 ) -> None:
-    """Draws the pictures that the cache lacks with the base model, into the run's folder, and encodes them."""
+    """Draws those class pictures that the cache lacks with the base model, saves them in the run's folder, encodes
+    them.
+    """
     missing = [each for each in pictures if each.example.latents not in cache]
     if not missing:
         return
@@ -97,7 +103,7 @@ def draw_class_pictures(
 def _draw(
     family: Family, run: TrainRun, parts: Parts, picture: ClassPicture, cache: Cache, on_step: OnStep, what: str
 ) -> Tensors:
-    """Draws one picture and returns its latents; `what` begins the progress message."""
+    """Draws and saves one class picture, and returns its latents; `what` begins the progress message."""
     references, size = picture.source.open_references(), run.params.resolution
     preview = family.class_preview(picture.words, references, size, picture.seed)
 

@@ -1,4 +1,4 @@
-"""Computes the figures that a training reports, and writes them to TensorBoard files in the run's folder."""
+"""Computes the values that a training reports, and writes them to TensorBoard files in the run's folder."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _BAND_NAMES = ("low", "middle", "high")  # the noise levels between BANDS
 
 
 class LossTally:
-    """Sums figures over the examples of a step: count, loss, σ, then count and loss a band; processes can add them up.
+    """Sums the loss over the examples of a step, in all and by band of noise level; processes can add up their sums.
 
-    `figures`: (3 + 2 · bands,) float32.
+    `figures`: (3 + 2 · bands,) float32: the sums of count, loss and σ, then each band's count, then each band's loss.
     """
 
     def __init__(self) -> None:
         self.figures = torch.zeros(3 + 2 * len(_BAND_NAMES))
 
     def add(self, sigma: Tensor, losses: Tensor) -> None:
-        """Adds examples: noise levels (B,), losses (B,)."""
+        """Adds the examples of a batch: noise levels (B,), losses (B,)."""
         levels, found = sigma.detach().cpu().float(), losses.detach().cpu().float()
         band = torch.bucketize(levels, torch.tensor(BANDS))
         self.figures[:3] += torch.stack([torch.tensor(float(len(found))), found.sum(), levels.sum()])
@@ -40,21 +40,24 @@ class LossTally:
 
 
 def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...]]:
-    """Returns the mean loss, the mean σ, and the mean loss of each band, None for a band without examples."""
+    """Computes from a LossTally's sums the mean loss, the mean σ, and each band's mean loss, None without examples."""
     count, loss, level, *bands = figures.tolist()
     counts, sums = bands[: len(_BAND_NAMES)], bands[len(_BAND_NAMES) :]
     return loss / count, level / count, tuple(s / n if n else None for n, s in zip(counts, sums, strict=True))
 
 
 def peak_memory(device: torch.device) -> int:
-    """Returns the most bytes in use on a card so far; on a CPU the bytes that the process holds now."""
+    """Returns the most bytes of a card in use so far; on a CPU the bytes of RAM that the process holds now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
 
 
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
-    """Yields events and writes them to a TensorBoard file, before which earlier ones count up to step `begun` alone."""
+    """Yields all events, and writes them to a TensorBoard file on the way.
+
+    `begun`: the step after which this run goes on; TensorBoard ignores what earlier files have of later steps.
+    """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:
             file.write(event)
@@ -79,7 +82,7 @@ class _EventFile:
             self._append(begun + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, event: TrainEvent) -> None:
-        """Writes a step's figures or a preview; other events have nothing to show."""
+        """Writes a step's values or a preview to the file; ignores other events."""
         from tensorboardX import summary
 
         with self._ending_on_error():
@@ -115,7 +118,7 @@ class _EventFile:
 
 
 def _scalars(event: StepDone) -> Iterator[tuple[str, float]]:
-    """Yields the names and values that TensorBoard shows of a step."""
+    """Yields the names and values that TensorBoard shows for a step."""
     yield "loss/all", event.loss
     bands = zip(_BAND_NAMES, event.bands, strict=True)
     yield from ((f"loss/{name}_noise", loss) for name, loss in bands if loss is not None)

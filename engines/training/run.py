@@ -1,4 +1,4 @@
-"""Trains a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
+"""Runs the training of a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
 
 Under `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on several that share the
 folder, share each step. The studio finds the checkpoints in their usual place: resumed there, the job ends with its
@@ -41,7 +41,7 @@ _EXIT_STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = MODELS) -> int:
-    """Trains to the end, or to a Ctrl-C, which saves a checkpoint; returns the exit code.
+    """Trains the run to its end, or until Ctrl-C, which saves a checkpoint; returns the exit code.
 
     An expected failure is reported in two lines, without a traceback.
     """
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """Trains the whole run; the main process logs its events and keeps them in the run's folder.
+    """Trains the whole run; the main process logs the events and writes them into the run's folder.
 
     Raises: UserError, Cancelled.
     """
@@ -115,7 +115,7 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
 
 
 class RunLease:
-    """Leases a device that no one else uses; parts stay loaded for the next stage that needs them."""
+    """Provides a device that nothing else uses as a lease; parts stay loaded for the next stage that needs them."""
 
     def __init__(self, plan: Plan, device: Device) -> None:
         self.device = device.torch_device
@@ -125,7 +125,8 @@ class RunLease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Unloads what the stage does not need and loads what it lacks; yields component name -> module.
+        """Unloads the parts that the stage does not need and loads those that it lacks; yields component name ->
+        module.
 
         The component name is the part of its key after `/`.
         """
@@ -142,7 +143,7 @@ class RunLease:
 
 
 def _spec(name: str, models: Sequence[ModelSpec]) -> ModelSpec:
-    """Returns the row of a model that can be trained. Raises: NotFound, BadInput."""
+    """Returns the registry row of a model, and checks that it can be trained. Raises: NotFound, BadInput."""
     spec = next((spec for spec in models if spec.name == name), None)
     if spec is None:
         raise NotFound(f"There is no model named {name}.", "Train with the version that the run was made with.")
@@ -153,7 +154,7 @@ def _spec(name: str, models: Sequence[ModelSpec]) -> ModelSpec:
 
 @contextmanager
 def _stop_on_signal(workers: Workers) -> Iterator[None]:
-    """Makes Ctrl-C and SIGTERM end the run as a cancel does."""
+    """Makes Ctrl-C and SIGTERM end the run as a cancel does, inside a `with` block."""
 
     def request_stop(*_: object) -> None:
         workers.stop_requested = True

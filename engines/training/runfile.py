@@ -1,4 +1,4 @@
-"""Reads and writes the files of a run's folder: one with all that a training needs, one with its events. No torch.
+"""Reads and writes the files of a run's folder: `run.json` with all that a training needs, and its events. No torch.
 
 Paths are stored relative to the run's folder where possible, so that a character's folder can be moved.
 """
@@ -32,7 +32,7 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """Holds a run, the name of the model that it trains, and that model's folder when the file was written."""
+    """Holds a run, the name of the model that it trains, and the folder of that model's weights when it was written."""
 
     model: str
     weights: Path | None
@@ -40,7 +40,7 @@ class RunFile:
 
 
 def write(file: RunFile) -> Path:
-    """Writes `run.json` whole or not at all, and the source pictures of previews beside it; returns its path."""
+    """Writes `run.json` completely or not at all, and the previews' source pictures beside it; returns its path."""
     folder = file.run.folder
     folder.mkdir(parents=True, exist_ok=True)
     run = dataclasses.replace(file.run, folder=folder.resolve())
@@ -50,7 +50,7 @@ def write(file: RunFile) -> Path:
 
 
 def read(folder: Path) -> RunFile:
-    """Reads what `write` wrote. Raises: NotFound, BadInput for a file that is no run or of another version."""
+    """Reads the `run.json` of a folder. Raises: NotFound, BadInput for a file that is no run or of another version."""
     file = folder / RUN
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Name the folder of a run: the Train tab shows its command.")
@@ -65,7 +65,7 @@ def read(folder: Path) -> RunFile:
 
 
 def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
-    """Appends an event to the run's events; a preview's picture becomes a file of its own."""
+    """Appends an event to the file of the run's events; saves a preview's picture in a file of its own."""
     if isinstance(event, StepDone):
         line: Json = asdict(event)
     else:
@@ -103,7 +103,7 @@ def flush(path: Path) -> None:
 
 
 def _to_json(value: Any, folder: Path) -> Any:
-    """Returns any part of a run in its JSON form; fields that a part gains later need no change here."""
+    """Converts any part of a run to JSON; fields that a part gains later need no change here."""
     if isinstance(value, Path):
         return {"path": _relative(value, folder)}
     if isinstance(value, Image.Image):
@@ -117,7 +117,7 @@ def _to_json(value: Any, folder: Path) -> Any:
 
 
 def _from_json(value: Any, folder: Path) -> Any:
-    """Rebuilds what `_to_json` returned."""
+    """Rebuilds a part of a run from the JSON that `_to_json` returned."""
     if isinstance(value, list):
         return tuple(_from_json(each, folder) for each in value)
     if not isinstance(value, dict):
@@ -146,7 +146,7 @@ def _keep_picture(image: Image.Image, folder: Path) -> str:
 
 
 def _relative(path: Path, folder: Path) -> str:
-    """Returns a path relative to the folder, with slashes; an absolute one where it is on another Windows drive."""
+    """Returns a path relative to the folder, with slashes; an absolute path where it is on another Windows drive."""
     path, folder = path.resolve(), folder.resolve()
     if path.anchor != folder.anchor:
         return path.as_posix()
@@ -163,7 +163,7 @@ def _draft(file: Path) -> Path:
 
 
 def _replace(file: Path, data: bytes) -> None:
-    """Writes a file beside its place, flushes it to the disk, and renames it."""
+    """Replaces a file completely or not at all: writes a draft beside it, flushes that to the disk, and renames it."""
     draft = _draft(file)
     with draft.open("wb") as stream:
         stream.write(data)

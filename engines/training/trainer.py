@@ -56,7 +56,7 @@ _MAY_CHANGE = {"steps", "save_every", "sample_every"}  # the knobs that do not c
 
 
 class LoraTrainer:
-    """Trains a LoRA on pictures and captions; the run's folder keeps all that a resume needs."""
+    """Trains a LoRA of one model on pictures and captions; the run's folder holds all that a resume needs."""
 
     def __init__(self, spec: ModelSpec, folder: Path, workers: Workers | None = None) -> None:
         self.spec = spec
@@ -65,7 +65,7 @@ class LoraTrainer:
         self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
-        """Returns the two stages of a run: the encoders, then the transformer with the small VAE for previews.
+        """Checks a run and plans its two stages: the encoders, then the transformer with the small VAE for previews.
 
         Raises: BadInput for knobs or previews that could only fail later.
         """
@@ -78,7 +78,7 @@ class LoraTrainer:
         return Plan(f"train {self.spec.name}", (encoders, train))
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Returns the approximate bytes of one checkpoint and of one encoded item."""
+        """Estimates the bytes on disk of one checkpoint and of one encoded item."""
         return self.family.disk(params)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
@@ -86,10 +86,10 @@ class LoraTrainer:
         return [at for at, caption in enumerate(captions) if not self.family.fits_encoder(caption)]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the folder's last checkpoint, or from nothing; a cancel saves a checkpoint first.
+        """Trains from the run's last checkpoint, or from nothing; a cancel saves a checkpoint first.
 
-        Raises: BadInput, NotFound, UserError where the loss stops being a number, Busy while another process
-        trains in the folder, Cancelled.
+        Raises: BadInput, NotFound, UserError where the loss stops being a number, Busy while another process trains in
+        the folder, Cancelled.
         """
         workers, params = self._workers, run.params
         with checkpoint.locked(run.folder) if workers.main else nullcontext():
@@ -121,14 +121,17 @@ class LoraTrainer:
                 yield from with_tensorboard(events, run.folder, begun) if workers.main else events
 
     def _check(self, run: TrainRun) -> None:
-        """Refuses what could only fail later, as a submit does: a run may come from a file. Raises: BadInput."""
+        """Checks knobs, targets and previews, as a submit does, because a run may come from a file.
+
+        Raises: BadInput.
+        """
         run.params.checked().demand_sense(run.trigger)
         self.family.targeted(run.params)
         for preview in run.previews:
             self.family.check_preview(preview)
 
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Identity:
-        """Returns what makes two runs the same training, its knobs in the form that JSON gives back."""
+        """Returns all that must be equal for two runs to be the same training, the knobs as JSON gives them back."""
         params = run.params
         knobs = json.loads(json.dumps(params.to_json()))
         return Identity(
@@ -142,7 +145,7 @@ class LoraTrainer:
 
 
 class _Session:
-    """Trains the LoRA on a transformer from the first step of a run, or of a resume, to the last."""
+    """Trains the LoRA from the first step of a run, or the first after a checkpoint, to the last."""
 
     def __init__(
         self,
@@ -166,7 +169,7 @@ class _Session:
         self._step = 0  # the last one that is done
 
     def events(self, last: Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Takes every step that is left, and saves checkpoints and draws previews when they are due."""
+        """Takes all steps that are left, and yields them with the checkpoints and previews that are due."""
         params, main = self._params, self._workers.main
         if last:
             self._resume(last)
@@ -228,7 +231,9 @@ class _Session:
         return StepDone(step, params.steps, loss, sigma, rate, norm, seconds, bands, peak_memory(self._device))
 
     def _draw_previews(self, on_step: OnStep) -> Iterator[SampleDrawn]:
-        """Draws the fixed-seed previews with the present LoRA; a resume draws again what is interrupted here."""
+        """Draws the previews with the present LoRA and their fixed seeds; a resume draws them again if this is
+        interrupted.
+        """
         step, total, previews = self._step, self._params.steps, self._run.previews
         for index, (name, preview) in enumerate(zip(self._encoded.previews, previews, strict=True)):
             what = f"preview {index + 1} of {len(previews)}"
@@ -242,7 +247,7 @@ class _Session:
         checkpoint.mark_previews_done(self._run.folder, step)
 
     def _save(self) -> CheckpointSaved:
-        """Saves a checkpoint, after its adapter was read back, and deletes those that `save_every` does not keep."""
+        """Saves a checkpoint, checks its LoRA file, and deletes older checkpoints that `save_every` does not keep."""
         info = Info(
             family=self._family.spec.family,
             base_model=self._family.spec.name,
@@ -270,7 +275,7 @@ class _Session:
         return CheckpointSaved(saved.step, saved.adapter)
 
     def _start_from(self, adapter: Path) -> None:
-        """Takes another run's LoRA as the first weights; optimiser and schedule begin anew. Raises: BadInput."""
+        """Loads another run's LoRA as the initial weights; optimiser and schedule begin anew. Raises: BadInput."""
         state, metadata = read_adapter(adapter)
         own = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
         shapes, wanted = ({name: value.shape for name, value in each.items()} for each in (state, own))
@@ -284,7 +289,7 @@ class _Session:
         self._average = Average(self._weights, self._params.ema_decay)
 
     def _resume(self, last: Checkpoint) -> None:
-        """Loads a checkpoint: its adapter as the averages, the trained weights, the optimiser's state, the step."""
+        """Loads a checkpoint: its LoRA as the averages, the trained weights, the optimiser's state, and the step."""
         state, _ = read_adapter(last.adapter)
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
@@ -296,7 +301,7 @@ class _Session:
 
 @contextmanager
 def trainable(transformer: Transformer, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
-    """Puts a fresh float32 LoRA on a frozen transformer for the length of a block; yields the LoRA's weights."""
+    """Adds a new float32 LoRA to a frozen transformer inside a `with` block; yields the LoRA's weights."""
     config = use_lean_layers(
         LoraConfig(
             r=params.rank,

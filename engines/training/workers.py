@@ -1,7 +1,7 @@
 """Divides the examples of a step among the processes of a training, and adds up their gradients.
 
 Every process draws the noise and the noise levels of the whole step, which are a function of the seed and the step, and
-keeps its share, so that several processes learn from exactly what one would have learned from.
+keeps its share, so that several processes together train on exactly what one process would train on.
 """
 
 from __future__ import annotations
@@ -20,35 +20,38 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """Represents all processes of a training to one of them."""
+    """Interface of one process of a training to all of them."""
 
     main: bool  # this process writes checkpoints and draws previews
     stop_requested: bool  # this process was asked to stop
 
     @property
     def stopping(self) -> bool:
-        """Returns whether all processes stop now; between two steps each of them gets the same value."""
+        """Returns whether all processes stop now; every process gets the same value between two steps."""
         ...
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns this process's rows of a batch of `count`; `first` examples of the step come before the batch."""
+        """Returns which places in a batch of `count` examples this process computes.
+
+        `first`: the number of examples of the step that come before the batch.
+        """
         ...
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums the weights' gradients over all processes, in place; returns the sum of the figures."""
+        """Sums the weights' gradients over all processes, in place; returns the sum of their `figures`."""
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context that one process of a machine enters first, to fill the cache for the others."""
+        """Returns a context that one process of each machine enters first, to fill the cache for the others."""
         ...
 
     def check(self, examples: int) -> None:
-        """Refuses a step with fewer examples than processes. Raises: BadInput."""
+        """Checks that a step has at least as many examples as there are processes. Raises: BadInput."""
         ...
 
 
 class SingleWorker:
-    """Represents the only process of a training, which takes every example."""
+    """The only process of a training, which computes every example."""
 
     main = True
     stop_requested = False
@@ -59,12 +62,12 @@ class SingleWorker:
         return self.stop_requested
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns every row."""
+        """Returns all places of the batch."""
         del first
         return list(range(count))
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Returns the figures unchanged."""
+        """Returns the figures unchanged, since there is no other process."""
         del weights
         return figures
 
@@ -73,11 +76,11 @@ class SingleWorker:
         return nullcontext()
 
     def check(self, examples: int) -> None:
-        """Accepts any number of examples."""
+        """Accepts any number of examples: one process needs at least none."""
 
 
 class DistributedWorkers:
-    """Represents the processes that `accelerate launch` started, on machines that share the run's folder."""
+    """One of the processes that `accelerate launch` started, on machines that share the run's folder."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -90,12 +93,15 @@ class DistributedWorkers:
         return self._stopping
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns every n-th example of the step, for n processes."""
+        """Returns the places of every n-th example of the step, for n processes."""
         processes, ours = self._accelerator.num_processes, self._accelerator.process_index
         return [row for row in range(count) if (first + row) % processes == ours]
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums gradients, figures and stop requests in one message; a weight without a gradient adds zeros."""
+        """Sums gradients, figures and stop requests of all processes in one message.
+
+        A weight without a gradient adds zeros.
+        """
         gradients = [torch.zeros_like(each) if each.grad is None else each.grad for each in weights]
         extra = torch.cat([figures, figures.new_tensor([float(self.stop_requested)])]).to(gradients[0].device)
         sent = torch.cat([*(each.flatten() for each in gradients), extra])
@@ -108,12 +114,12 @@ class DistributedWorkers:
         return torch.stack(added)
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns Accelerate's context that a machine's first process enters before the others."""
+        """Returns Accelerate's context that each machine's first process enters before the others."""
         first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
         return first
 
     def check(self, examples: int) -> None:
-        """Refuses a step with fewer examples than processes, some of which would only wait. Raises: BadInput."""
+        """Checks that no process would only wait: a step needs as many examples as processes. Raises: BadInput."""
         processes = self._accelerator.num_processes
         if examples < processes:
             raise BadInput(

@@ -22,8 +22,9 @@ _NAMES = {
 
 
 def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes contiguous host tensors, those of whole lines first, so that only small ones at the end are not aligned.
+    """Writes contiguous tensors in RAM to a safetensors file, each at the start of a cache line if possible.
 
+    Those whose size is whole lines come first, so that only small ones at the end are not aligned.
     Source: the format's description in huggingface/safetensors, README.md.
     """
     ordered = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
@@ -42,5 +43,5 @@ def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def straight(tensor: Tensor) -> Tensor:
-    """Returns the tensor itself, or a copy where it is not aligned."""
+    """Returns a tensor that starts at a whole cache line: the tensor itself, or a copy where it does not."""
     return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()

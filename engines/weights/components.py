@@ -1,4 +1,4 @@
-"""Sizes, loads and quantises the parts of a model folder in diffusers layout, for a plan to lease."""
+"""Sizes, loads and quantises the components (text encoder, transformer, VAE) of a model folder in diffusers layout."""
 
 from __future__ import annotations
 
@@ -33,13 +33,16 @@ _STORED_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2
 
 
 def weight_dtype(spec: ModelSpec) -> torch.dtype:
-    """Returns the type of a model's weights: float32 for the embedded models, exact on any CPU; else bfloat16."""
+    """Returns the type of a model's weights: float32 for the embedded toy models, exact on any CPU; else bfloat16."""
     dtype: torch.dtype = getattr(torch, spec.dtype)
     return dtype
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
-    """Returns the form of a part, `bf16` (full width), `nf4` or `int8`: the pulled form, or the row's own."""
+    """Returns the precision of a model's component: `bf16` (full width), `nf4` or `int8`.
+
+    It is the one that a training asked for, else the one that was pulled, else the one of the model's registry row.
+    """
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)
     own = next((form for form in FORMS if name in spec.options.get(form, ())), FULL_WIDTH)
@@ -47,25 +50,25 @@ def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
 
 
 def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
-    """Returns the row with one of its parts in another form, whatever was pulled."""
+    """Returns a copy of the registry row in which one component has another precision, whatever was pulled."""
     return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
 def row_key(spec: ModelSpec, name: str) -> str:
-    """Returns the row's name in a component's key, which differs for a part in another form than the one that draws."""
+    """Returns the first part of a component's key: the row's name, with the precision where `holding` changed it."""
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
 
 
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
-    """Returns the row with every part that it quantises in another form."""
+    """Returns a copy of the registry row in which all quantised components have another precision."""
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
     rest = {key: value for key, value in spec.options.items() if key not in FORMS}
     return replace(spec, options={**rest, form: small} if form in FORMS else rest)
 
 
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
-    """Returns one part of a model as the GPU manager moves it; reads no weight for its size.
+    """Describes one component of a model to the GPU manager: its key, its size and how it loads; reads no weight.
 
     `bytes`: the registry row's figure where it has one, else the one stored when the part was quantised, else the sum
     of the shapes in the files' headers, or in the model that its config describes. Raises: ModelMissing.
@@ -78,7 +81,7 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 
 
 def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
-    """Returns the bytes on the card of a part of `size` bytes whose blocks are copied in one by one.
+    """Returns the bytes on the card of a component of `size` bytes whose blocks are copied in one by one.
 
     These are all weights outside of the blocks, at their full width of `itemsize` bytes, and two blocks: one is copied
     in before the allocator has all of the last one back. A block is an entry of a numbered list. Returns 0 where the
@@ -102,10 +105,10 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
 
 
 def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
-    """Loads a part to the host, of the class that model_index.json names, frozen and in evaluation mode.
+    """Loads a component to RAM as a module of the class that model_index.json names, frozen and in evaluation mode.
 
     A part that was quantised before is mapped from its files; otherwise it is quantised now, weight by weight, where
-    its form is not `bf16`. Raises: ModelMissing.
+    its precision is not `bf16`. Raises: ModelMissing.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
@@ -124,7 +127,7 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 
 
 def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
-    """Returns the folder whose files `load` reads: the quantised part's where there is one, else the original's."""
+    """Returns the folder of the files that `load` reads: the quantised component's if it exists, else the original's."""
     held = folder / held_name(name, form_of(spec, folder, name))
     return held if store.held_bytes(held) else folder / name
 
@@ -133,7 +136,7 @@ def write(
     spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
     on_tensor: store.OnTensor = lambda _: None,
 ) -> None:  # fmt: skip
-    """Quantises one part, from a folder or a single file, into the folder from which `load` reads.
+    """Quantises one component to the precision `form`, from a folder or a single file, and writes it for `load`.
 
     Raises: ModelMissing, BadInput.
     """
@@ -144,7 +147,7 @@ def write(
 
 
 def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
-    """Refuses given weights that do not fill the parts that `pull` makes of them; reads no weight.
+    """Checks that given weights fill the components that `pull` makes of them; reads no weight.
 
     `folder` holds the configurations, `source` is a model's folder or the transformer's file. Raises: ModelMissing,
     BadInput.
@@ -158,7 +161,7 @@ def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
 def _filled(
     spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Loaded, Path, str], None]
 ) -> Loaded:
-    """Returns a part's skeleton after `fill` has put its weights in. Raises: ModelMissing."""
+    """Builds a component without weights, and lets `fill` load the weights into it. Raises: ModelMissing."""
     model: Loaded = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
     fill(model, source, form)
     if _library(folder, name) == "transformers":
@@ -168,7 +171,7 @@ def _filled(
 
 
 def bare(folder: Path, name: str, source: Path) -> Loaded:
-    """Builds the model that a part's config describes, its weights on the meta device, shared ones tied."""
+    """Builds the module that a component's config describes, with weights on the meta device, shared ones tied."""
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
     with init_empty_weights(include_buffers=False):
@@ -182,12 +185,12 @@ def bare(folder: Path, name: str, source: Path) -> Loaded:
 
 
 def _full_width(spec: ModelSpec) -> tuple[str, ...]:
-    """Returns the modules that the row keeps at full width: small ones, or those that all blocks share."""
+    """Returns the names of modules that stay at full width: small ones, or those that all blocks share."""
     return tuple(spec.options.get("full_width", ()))
 
 
 def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
-    """Computes the bytes of a part from the shapes in its config, or in its files' headers."""
+    """Computes the size of a component in bytes from the shapes in its config, or in its files' headers."""
     dtype, original = weight_dtype(spec), _existing(folder / name)
     if form in FORMS:
         return model_bytes(skeleton(bare(folder, name, original), form, dtype, _full_width(spec)), form, dtype)
@@ -203,7 +206,7 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
 
 
 def tokenizer(folder: Path, name: str) -> Loaded:
-    """Loads a tokenizer or processor, of the class that model_index.json names. Raises: ModelMissing."""
+    """Loads a tokenizer or processor of the class that model_index.json names. Raises: ModelMissing."""
     return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
 
 
@@ -213,7 +216,7 @@ def scheduler(folder: Path) -> Json:
 
 
 def config(folder: Path, name: str) -> Json:
-    """Reads a part's own config.json, which gives sizes without its weights. Raises: ModelMissing."""
+    """Reads a component's config.json, which gives sizes without the weights. Raises: ModelMissing."""
     return _read_json(folder / name / "config.json")
 
 
@@ -228,7 +231,7 @@ def _class(folder: Path, name: str) -> LibraryClass:
 
 
 def _index_entry(folder: Path, name: str) -> list[str]:
-    """Returns the library and the class of a part. Raises: ModelMissing."""
+    """Returns the library and the class of a component from model_index.json. Raises: ModelMissing."""
     index = _read_json(folder / "model_index.json")
     if name not in index:
         raise ModelMissing(f"{folder / 'model_index.json'} lacks {name}.", "Download the whole model folder again.")

@@ -16,7 +16,10 @@ from engines.weights import components
 
 
 class Flux(TextToPicture):
-    """Draws with CLIP and T5 as encoders; guidance is an input of the transformer, so no negative prompt is encoded."""
+    """Draws pictures from text with FLUX.1; CLIP and T5 encode the prompts.
+
+    Guidance is an input of the transformer, so that no negative prompt is encoded.
+    """
 
     maths: ClassVar[Any] = flux
     encoders = ("text_encoder", "text_encoder_2")
@@ -25,14 +28,14 @@ class Flux(TextToPicture):
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector), a row each, on the host."""
+        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector); returns one row a prompt, in RAM."""
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]
 
     def sample(
         self, transformer: Any, words: Mapping[str, flux.Conditioning], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Draws one batch: normalised latents (B, 16, h, w)."""
+        """Denoises one batch and returns its normalised latents (B, 16, h, w)."""
         cond = flux.stack([words[item.prompt] for item in items])
         return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)
 

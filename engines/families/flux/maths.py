@@ -1,4 +1,4 @@
-"""Computes with the parts of FLUX.1: functions that drawing and training share.
+"""Holds the functions that compute with the parts of FLUX.1, for drawing and for training.
 
 Conventions, as in diffusers' FluxPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and its
 `timestep` is σ itself (it multiplies by 1000 inside).
@@ -30,7 +30,7 @@ Vae = Any  # diffusers' AutoencoderKL, likewise
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Holds encoded prompts, row by row."""
+    """Holds encoded prompts: one row for each prompt."""
 
     prompt_embeds: Tensor  # (B, text_tokens, T5 width)
     pooled: Tensor  # (B, CLIP width)
@@ -40,11 +40,11 @@ class Conditioning:
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of both tensors."""
+        """Returns the size of both tensors in bytes."""
         return self.prompt_embeds.nbytes + self.pooled.nbytes
 
     def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
-        """Returns some of the rows, in the order of `index`."""
+        """Selects rows, in the order of `index`."""
         where = list(index) if isinstance(index, (list, tuple, range)) else index
         return Conditioning(self.prompt_embeds[where], self.pooled[where])
 
@@ -54,7 +54,7 @@ class Conditioning:
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates several conditionings to one batch."""
+    """Concatenates encoded prompts to one batch."""
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
 
 
@@ -137,7 +137,7 @@ def velocity(
 
 
 def _each(value: Tensor | float, packed: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """Returns one number a row (B,), on the device of the tokens."""
+    """Expands one number to a number for each row of the batch, (B,), on the device of the tokens."""
     return torch.as_tensor(value, device=packed.device, dtype=dtype or packed.dtype).expand(packed.shape[0])
 
 
@@ -151,7 +151,7 @@ def sample(
     *,
     factor: int,
 ) -> Tensor:
-    """Draws pictures of one size and step count in one batch: normalised latents (B, 16, h, w) float32.
+    """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 16, h, w) float32.
 
     `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """

@@ -21,7 +21,10 @@ from engines.weights import components
 
 
 class FluxAdapter(CaptionedFamily):
-    """Trains on captioned pictures; targets attention and MLP of both kinds of blocks, never modulation."""
+    """Adapts the training loop to FLUX.1, which learns from captioned pictures.
+
+    The LoRA's layers are the attention and the MLP of both kinds of blocks, never modulation.
+    """
 
     targets: ClassVar = {
         ALL: Targets(
@@ -55,11 +58,11 @@ class FluxAdapter(CaptionedFamily):
         return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt."""
+        """Encodes the prompt of a preview, as `encode_words` does."""
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws the picture that the generator draws, with the same guidance."""
+        """Draws a preview as the generator would draw that picture, with the same guidance."""
         latents = flux.sample(
             parts["transformer"],
             flux.Conditioning(**encoded),
@@ -73,6 +76,9 @@ class FluxAdapter(CaptionedFamily):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity; `guidance` is used by models with an embedder for it alone."""
+        """Predicts the velocity (noise − picture) of noisy latents at noise level `sigma`.
+
+        `guidance` is used only by models with an embedder for it.
+        """
         cond = flux.Conditioning(batch["prompt_embeds"], batch["pooled"])
         return flux.velocity(transformer, pack(noisy), cond, sigma, guidance, *noisy.shape[-2:])

@@ -17,10 +17,11 @@ from engines.weights import components
 
 
 class Flux2(TextToPicture):
-    """Draws with Qwen3 as encoder; guidance above 1 points away from the empty prompt, which is then encoded, too.
+    """Draws pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
-    The bytes are computed, not measured: the live bytes of one forward in bfloat16 counted on meta tensors, and room
-    for weights at full width while they are used and for what the allocator loses.
+    Guidance above 1 points away from the empty prompt, which is then encoded, too. The bytes are computed, not
+    measured: the live bytes of one forward in bfloat16 counted on meta tensors, and room for weights at full width
+    while they are used and for what the allocator loses.
     """
 
     maths: ClassVar[Any] = flux2
@@ -30,18 +31,18 @@ class Flux2(TextToPicture):
     decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the item's prompt, and with guidance the empty prompt."""
+        """Returns the picture's prompt, and with guidance the empty prompt."""
         return (item.prompt, flux2.NO_WORDS) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
-        """Encodes prompts with three layers of Qwen3, a row (1, text_tokens, 3 × width) each, on the host."""
+        """Encodes prompts with three layers of Qwen3; returns a tensor (1, text_tokens, 3 × width) for each, in RAM."""
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others
 
     def sample(
         self, transformer: Any, words: Mapping[str, Tensor], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Draws one batch: normalised latents (B, 32, h, w)."""
+        """Denoises one batch and returns its normalised latents (B, 32, h, w)."""
         wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(flux2.NO_WORDS)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)
 

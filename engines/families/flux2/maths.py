@@ -1,4 +1,4 @@
-"""Computes with the parts of FLUX.2 [klein]: functions that drawing and training share.
+"""Holds the functions that compute with the parts of FLUX.2 [klein], for drawing and for training.
 
 Conventions, as in diffusers' Flux2KleinPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and
 its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true CFG against
@@ -136,7 +136,7 @@ def sample(
     *,
     factor: int,
 ) -> Tensor:
-    """Draws pictures of one size and step count in one batch: normalised latents (B, 32, h, w) float32.
+    """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 32, h, w) float32.
 
     `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the empty prompt, used only where some guidance is above 1.
     `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.

@@ -33,10 +33,11 @@ _FUSED = r"single_transformer_blocks\.\d+\.attn\.(to_qkv_mlp_proj|to_out)"  # at
 
 
 class Flux2Adapter(CaptionedFamily):
-    """Trains on captioned pictures; targets attention and MLP of both kinds of blocks, never modulation.
+    """Adapts the training loop to FLUX.2 [klein], which learns from captioned pictures.
 
-    Latents are (B, 32, h, w), packed tokens (B, n, 128). The noise levels of the density `resolution_shift` are those
-    of musubi-tuner's flux2_shift, less shifted than those of inference.
+    The LoRA's layers are the attention and the MLP of both kinds of blocks, never modulation. Latents are (B, 32, h,
+    w), packed tokens (B, n, 128). The noise levels of the density `resolution_shift` are those of musubi-tuner's
+    flux2_shift, less shifted than those of inference.
     """
 
     targets: ClassVar = {
@@ -65,12 +66,12 @@ class Flux2Adapter(CaptionedFamily):
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt, and the empty prompt, which guidance points away from."""
+        """Encodes the prompt of a preview, and the empty prompt, which guidance points away from."""
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws the picture that the generator draws, with the same guidance."""
+        """Draws a preview as the generator would draw that picture, with the same guidance."""
         latents = flux2.sample(
             parts["transformer"],
             encoded["prompt_embeds"],
@@ -85,7 +86,10 @@ class Flux2Adapter(CaptionedFamily):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity; `guidance` is ignored, since klein has no embedder for it."""
+        """Predicts the velocity (noise − picture) of noisy latents at noise level `sigma`.
+
+        `guidance` is ignored, since klein has no embedder for it.
+        """
         return flux2.velocity(transformer, pack(noisy), batch["prompt_embeds"], sigma, *noisy.shape[-2:])
 
     def _read(self, parts: Parts, text: str) -> Tensor:

@@ -32,8 +32,8 @@ _PIXELS_PER_TOKEN = 28 * 28
 class QwenCaptioner:
     """Captions pictures with a Qwen2.5-VL text encoder, greedily, so that a picture's caption is always the same.
 
-    The request comes from the vocabulary that the registry row names; of the row's options it uses `caption_template`
-    and `batch`.
+    The wording of the request comes from the vocabulary that the model's registry row names; of the row's options it
+    uses `caption_template` and `batch`.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -54,7 +54,7 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields one caption a picture, in their order, the trigger first; one step of progress is one picture."""
+        """Captions the pictures in order, the trigger first in each caption; one step of progress is one picture."""
         shown = [self._sizes.vision(image) for image in images]
         done = 0
         for chunk in chunks(shown, lambda image: image.size, self._batch):
@@ -67,7 +67,7 @@ class QwenCaptioner:
 
     @torch.no_grad()
     def _describe(self, model: Any, images: Sequence[Image], max_tokens: int) -> list[str]:
-        """Returns the model's answers for pictures of one size, each on one line."""
+        """Generates a description of each of several pictures of one size, each on one line."""
         inputs = qwen.vision_inputs(model, self._processor, [self._prompt] * len(images), images)
         tokenizer = self._processor.tokenizer
         said = model.generate(
@@ -86,7 +86,7 @@ class QwenCaptioner:
 
 
 def _caption(trigger: str, words: str) -> Caption:
-    """Puts the trigger before the words or their subject: "person, sad" becomes "ohwx person, sad"."""
+    """Makes a Caption with the trigger before the words or their subject: "person, sad" becomes "ohwx person, sad"."""
     words = words.strip().rstrip(".")
     if words.lower().startswith(trigger.lower()):
         return Caption(words, read_tags(words))

@@ -38,7 +38,7 @@ _DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Holds an encoded edit on the host: all that denoising needs."""
+    """Holds an encoded edit in RAM: all that denoising needs."""
 
     params: EditParams
     cond: qwen.Conditioning
@@ -48,14 +48,15 @@ class _Prepared:
 
     @property
     def batch_key(self) -> tuple[tuple[qwen.Shape, ...], EditParams]:
-        """Returns what the edits of one batch have in common: all but the words and the seed."""
+        """Returns the settings that edits must have in common to share a batch: all but the words and the seed."""
         return self.shapes, self.params.replace(instruction="", negative="", seed=0)
 
 
 class QwenEdit:
-    """Edits with a model in diffusers layout: encodes all edits, then denoises and decodes batch by batch.
+    """Edits pictures with a Qwen-Image-Edit model in diffusers layout.
 
-    A result has the size at which the VAE gets its source, so that nothing shifts or zooms.
+    It encodes all edits, then denoises and decodes batch by batch. A result has the size at which the VAE gets its
+    source, so that nothing shifts or zooms.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -66,10 +67,11 @@ class QwenEdit:
         self._sizes = qwen.Sizes.of(spec)
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Returns the stages encode (vision-language model, VAE), denoise (transformer with LoRAs), decode (VAE).
+        """Checks the edits and plans encode (text encoder, VAE), denoise (transformer with LoRAs) and decode (VAE).
 
-        Where the row has a modulation table and a LoRA changes its sources, the plan has the transformer with its own
-        modulation layers instead, which is larger.
+        The text encoder is a vision-language model. Where the model's row asks for a modulation table and a LoRA
+        changes the layers that it replaces, the plan has the transformer with its own modulation layers instead, which
+        is larger.
         Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
@@ -108,7 +110,7 @@ class QwenEdit:
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Yields the results in the order of `items`; neighbours of equal shapes and parameters share a forward pass.
+        """Edits in order and yields each batch once decoded; neighbours of equal shapes and parameters share a batch.
 
         Raises: BadInput, NotFound, LoraMismatch, Cancelled.
         """
@@ -156,7 +158,7 @@ class QwenEdit:
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Returns in words which tensors of LoRA files `edit` does not use.
+        """Checks that LoRA files fit the model, as `edit` does; describes the tensors that would be left out.
 
         Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
         """
@@ -164,11 +166,14 @@ class QwenEdit:
 
     @cached_property
     def _skeleton(self) -> Any:
-        """Returns the transformer without its weights."""
+        """Builds the transformer without its weights."""
         return components.bare(self._folder, "transformer", self._folder / "transformer")
 
     def _encode(self, parts: Encoders, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
-        """Encodes all items: each distinct picture, and each distinct pair of words and pictures, once."""
+        """Encodes all edits; each distinct picture, and each distinct pair of words and pictures, is encoded once.
+
+        `parts` enters the encoders' stage when it is first called.
+        """
         encoder = self._encoder
         prepared = []
         for index, item in enumerate(items):
@@ -189,7 +194,7 @@ class QwenEdit:
         return prepared
 
     def _stack(self, params: EditParams) -> tuple[LoraUse, ...]:
-        """Returns the adapters of an edit, with `few_steps` the few-step one first. Raises: BadInput, ModelMissing."""
+        """Returns the LoRAs of an edit; with `few_steps` that adapter comes first. Raises: BadInput, ModelMissing."""
         if not params.few_steps:
             return params.loras
         if not self.spec.few_steps:
@@ -200,7 +205,7 @@ class QwenEdit:
         return (LoraUse(file=str(file)), *params.loras)
 
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
-        """The model's noise schedule, or the one that its few-step adapter was distilled on."""
+        """Returns the model's noise schedule, or with `few_steps` that for which its few-step adapter was distilled."""
         few = self.spec.few_steps if params.few_steps else None
         return {**self._schedule, **few.scheduler} if few else self._schedule
 
@@ -224,9 +229,9 @@ class QwenEdit:
 
 
 class _Encoder:
-    """Encodes pictures and words, and keeps the encodings on the host within a bound of bytes.
+    """Encodes pictures and words, and caches the results in RAM within a bound of bytes.
 
-    A job whose encodings are all kept never loads the encoders.
+    A job whose encodings are all cached never loads the encoders.
     """
 
     def __init__(self, processor: Any, sizes: qwen.Sizes, limit_bytes: int) -> None:
@@ -236,14 +241,14 @@ class _Encoder:
         self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
 
     def latents(self, parts: Encoders, picture: Image) -> Tensor:
-        """Returns a picture's latents (1, 16, h, w)."""
+        """Encodes a picture as latents (1, 16, h, w), or takes them from the cache."""
         return self._latents.get(
             _fingerprint(picture),
             lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
         )
 
     def words(self, parts: Encoders, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
-        """Returns the encoding of an instruction with its pictures."""
+        """Encodes an instruction together with its pictures, or takes the result from the cache."""
         return self._words.get(
             (text, *(_fingerprint(picture) for picture in pictures)),
             lambda: qwen.conditioning(

@@ -1,7 +1,7 @@
-"""Computes with the parts of Qwen-Image-Edit: functions that editing and training share.
+"""Holds the functions that compute with the parts of Qwen-Image-Edit, for editing and for training.
 
-Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts
-noise − x₀ for the target's tokens, the clean references' tokens follow the target's, `timestep` is σ itself.
+Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀
+for the target's tokens, the clean references' tokens follow the target's, `timestep` is σ itself.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Conditioning(NamedTuple):
 
 @dataclass(frozen=True)
 class Sizes:
-    """Holds the sizes at which the VAE and the vision-language model get pictures, in pixels."""
+    """Holds the sizes in pixels to which pictures are scaled for the VAE and for the vision-language model."""
 
     reference_area: int = 1024 * 1024
     vision_area: int = 384 * 384
@@ -68,16 +68,16 @@ class Sizes:
 
     @classmethod
     def of(cls, spec: ModelSpec) -> Sizes:
-        """Returns the sizes of a registry row; the defaults are those of Qwen-Image-Edit-2509 and -2511."""
+        """Reads the sizes from a model's registry row; the defaults are those of Qwen-Image-Edit-2509 and -2511."""
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in spec.options.items() if name in names})
 
     def reference(self, image: Image.Image) -> Image.Image:
-        """Returns a picture as the VAE gets it; the result of an edit has the size of its source."""
+        """Scales a picture for the VAE; the result of an edit has the size of its source at that scale."""
         return resized(image, *reference_size(*image.size, self.reference_area, self.multiple))
 
     def vision(self, image: Image.Image) -> Image.Image:
-        """Returns a picture as the vision-language model gets it."""
+        """Scales a picture for the vision-language model."""
         return resized(image, *reference_size(*image.size, self.vision_area, self.vision_multiple))
 
 
@@ -93,7 +93,7 @@ def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[i
 
 
 def latent_factor(vae_config: Mapping[str, Any]) -> int:
-    """Returns how many pixels a side one latent stands for."""
+    """Returns the number of pixels a side that one latent represents."""
     return int(2 ** len(vae_config["temperal_downsample"]))
 
 
@@ -106,12 +106,12 @@ def token_shape(latents: Tensor) -> Shape:
 
 
 def processor(folder: Path) -> Any:
-    """Loads a model folder's processor, with its tokenizer and picture settings; it needs no torchvision."""
+    """Loads the processor of a model's folder, with tokenizer and picture settings; needs no torchvision."""
     return QwenEditProcessor.from_pretrained(folder / "processor")
 
 
 def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
-    """Returns prompts and their pictures, in order, as the keywords of a Qwen2.5-VL forward or generate.
+    """Converts prompts and their pictures, in order, to the keyword arguments of Qwen2.5-VL's forward or generate.
 
     transformers 5 gives image tokens 3-D positions only where `mm_token_type_ids` marks them, and it does not warn
     where that is missing.
@@ -139,7 +139,7 @@ def conditioning(
 
 
 def pad(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates rows of any length to one batch, padded with zeros that the mask excludes."""
+    """Concatenates encoded instructions of any length to one batch, padded with zeros that the mask excludes."""
     length = max(row.embeds.shape[1] for row in rows)
     embeds = [torch.nn.functional.pad(row.embeds, (0, 0, 0, length - row.embeds.shape[1])) for row in rows]
     masks = [torch.nn.functional.pad(row.mask, (0, length - row.mask.shape[1])) for row in rows]
@@ -233,9 +233,9 @@ def sample(
     scheduler_config: Mapping[str, Any],
     on_step: Tick,
 ) -> Tensor:
-    """Edits pictures of equal shapes, steps and true_cfg in one batch: normalised latents (B, 16, h, w) float32.
+    """Denoises edits of equal shapes, steps and true_cfg in one batch; returns latents (B, 16, h, w) float32.
 
-    `negative`: None turns guidance off. Each picture's noise depends on its own seed alone.
+    The latents are normalised. `negative`: None turns guidance off. Each picture's noise depends on its own seed alone.
     """
     device, dtype = transformer.device, transformer.dtype
     channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]

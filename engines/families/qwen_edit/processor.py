@@ -22,12 +22,12 @@ class QwenEditProcessor:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> QwenEditProcessor:
-        """Loads from a folder (or repository) with a `preprocessor_config.json` and a tokenizer."""
+        """Loads a processor from a folder (or repository) with a `preprocessor_config.json` and a tokenizer."""
         images = Qwen2VLImageProcessorPil.from_pretrained(folder, **kwargs)
         return cls(images, AutoTokenizer.from_pretrained(folder, **kwargs))
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Writes what `from_pretrained` reads."""
+        """Writes the tokenizer and the picture settings into a folder, for `from_pretrained`."""
         self.image_processor.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 

@@ -29,9 +29,10 @@ _TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: pat
 
 
 class QwenEditAdapter(Family):
-    """Trains on pairs of pictures with their instructions; targets all of the blocks but the modulation.
+    """Adapts the training loop to Qwen-Image-Edit, which learns from pairs of pictures with their instructions.
 
-    Modulation depends on the timestep alone; untrained, it can be replaced by a table.
+    The LoRA's layers are all of the blocks but the modulation, which depends on the timestep alone; untrained, it can
+    be replaced by a table.
     """
 
     targets: ClassVar = {
@@ -53,7 +54,7 @@ class QwenEditAdapter(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes the result, and each reference in its order. Raises: BadInput where there is no reference.
+        """Encodes the edited picture, and each reference in order, as latents. Raises: BadInput without a reference.
 
         All get their sizes as in editing, so that no LoRA learns to shift or zoom.
         """
@@ -66,7 +67,7 @@ class QwenEditAdapter(Family):
         return latents
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns the picture scaled as in editing."""
+        """Scales a picture for the VAE as in editing, to no more pixels than the training's resolution."""
         return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
@@ -79,7 +80,10 @@ class QwenEditAdapter(Family):
         return dict(zip(_WORDS, cond, strict=True))
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the instruction, with guidance the negative prompt, and the references. Raises: BadInput."""
+        """Encodes a preview: the instruction, the references, and with guidance the negative prompt.
+
+        Raises: BadInput.
+        """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
         sizes = qwen.Sizes.of(self.spec)
@@ -92,7 +96,7 @@ class QwenEditAdapter(Family):
         return encoded
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns an edit of the same pictures with the class's words."""
+        """Returns an edit of the same pictures with an instruction that names the class instead of the trigger."""
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
     def class_params(self, words: str, resolution: int, seed: int) -> EditParams:
@@ -100,7 +104,7 @@ class QwenEditAdapter(Family):
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws the result that the editor draws, at the source's size."""
+        """Draws a preview as the editor would draw that edit, at the source's size."""
         references = _references(encoded)
         negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
         latents = qwen.sample(
@@ -116,11 +120,14 @@ class QwenEditAdapter(Family):
         return qwen.to_images(parts["vae"], latents)[0]
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns the options of every family and the pictures' sizes and labels, which differ between versions."""
+        """Returns all on which cached encodings depend: every family's options, and the pictures' sizes and labels."""
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns components; the transformer has a modulation table where the row asks for one: no LoRA changes it."""
+        """Returns the components by name; the transformer has a modulation table where the row asks for one.
+
+        No LoRA that is trained here changes modulation.
+        """
         parts = dict(zip(names, super().components(names, base), strict=True))
         if modulation.wanted(self.spec) and "transformer" in parts:
             parts["transformer"] = modulation.component(self.spec_with_base(base), self.folder)
@@ -129,19 +136,19 @@ class QwenEditAdapter(Family):
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity; with a modulation table, at the nearest noise levels of its grid."""
+        """Predicts the velocity; with a modulation table, at the noise levels of its grid nearest to `sigma`."""
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity of the result's tokens; those of the clean references are cut from the prediction."""
+        """Predicts the velocity (noise − picture) of the edited picture's latents, given the clean references."""
         references = _references(batch)
         shapes = [qwen.token_shape(picture) for picture in (noisy, *references)]
         return qwen.velocity(transformer, pack(noisy), _packed(references), _words(batch), sigma, shapes)
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates examples to one batch; shorter instructions are padded with zeros, which the mask excludes."""
+        """Concatenates examples to one batch; pads shorter instructions with zeros, which the mask excludes."""
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         padded = []
         for row in rows:
@@ -151,17 +158,17 @@ class QwenEditAdapter(Family):
         return stack(padded)
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of packed latents of a result and its references, and of text tokens."""
+        """Returns the number of tokens of one example: packed latents of result and references, and text tokens."""
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
         pictures = (1 + references) * self._sizes(params.resolution).reference_area // side**2
         return pictures + self.text_tokens(references)
 
     def text_tokens(self, references: int = 1) -> int:
-        """Returns the number of tokens of an instruction with its pictures, about."""
+        """Estimates the number of text tokens of an instruction with its reference pictures."""
         return _INSTRUCTION_TOKENS + references * (qwen.Sizes.of(self.spec).vision_area // _TOKEN_SIDE**2)
 
     def _sizes(self, resolution: int) -> qwen.Sizes:
-        """Returns the row's sizes, with no more pixels than the resolution of the training."""
+        """Returns the model's picture sizes, with no more pixels than the resolution of the training."""
         sizes = qwen.Sizes.of(self.spec)
         return dataclasses.replace(sizes, reference_area=min(sizes.reference_area, resolution**2))
 
