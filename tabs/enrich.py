@@ -129,7 +129,9 @@ def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
     plan = make_plan(desk, *knobs)
     rows = [
         [
-            looks.picture(looks.thumb(store, row.source, store.images.get(row.source).crop), "source"),
+            looks.picture(
+                looks.thumb(store, row.source, store.images.get(row.source).crop), "source", enlarge=row.source
+            ),
             looks.esc(EditParams.from_json(row.params).headline()),
             looks.chip(row.task),
         ]

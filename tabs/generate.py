@@ -36,8 +36,8 @@ KNOBS = (  # fields of GenerateParams in the order of the layout
 BASE, IN_USE = "base", "in use"
 OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
 PAGE = 60
+SETTINGS_WIDGETS = ("generate-what", "generate-prompt", "generate-version", "generate-seed")  # ids of widgets
 _MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
-_WORDS = {"right": True, "wrong": False}
 _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
 
 
@@ -224,6 +224,17 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
     desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
+def use_settings(desk: Desk, image_id: str) -> tuple[Any, ...]:
+    """Returns updates of SETTINGS_WIDGETS from the settings that a picture was drawn with. Raises: NotFound, BadInput.
+
+    A version that is gone leaves the version in use.
+    """
+    record = desk.store.images.get(image_id)
+    asked = GenerateParams.kept(record.params)
+    known = record.version in [each.id for each in _versions(desk.store)]
+    return OWN, asked.prompt, record.version if known else IN_USE if record.version else BASE, asked.seed
+
+
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────
 
 
@@ -301,30 +312,20 @@ def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
         "generate",
         "cell",
         cell=cell,
-        picture=looks.picture(looks.thumb(store, cell.image), cell.cell),
+        picture=looks.picture(looks.thumb(store, cell.image), cell.cell, enlarge=cell.image),
         mark=mark,
         tone=tone,
         hint=f"{cell.cell} – {axes}",
         label=label,
-        words=_WORDS,
     )
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
-    if which and data.get("act") == "overrule":
-        overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
-    elif which and data.get("act") == "show":
+    """Handles a click on a card: queues edits that show what the card missed."""
+    if which and data.get("act") == "show":
         aims = card.lessons(card.get(desk.store, which))
         rows = enrich.plan(desk, limit=card.SHOWN, aims=aims).rows
         enrich.demand_new(desk, rows)
         job = enrich.submit(desk, rows)
         return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
     return None
-
-
-def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
-    """Sets a human's verdict on a cell; the same verdict again removes it, so that the judge's holds."""
-    cells = desk.store.cards.get(which).cells
-    human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
-    card.set_human(desk, which, cell, seed, None if human is right else right)

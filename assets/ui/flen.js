@@ -55,6 +55,7 @@
     });
     window.flenDesk.settle(element, act);
     window.flenWords.settle(element, act);
+    window.flenViewer.settle(element, act);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };
@@ -92,8 +93,8 @@
   const sheet = () => {
     const old = document.querySelector(".fl-sheet");
     if (old) return old.remove();
-    const rows = [...document.querySelectorAll("[data-key],[data-hold]")].filter(shown)
-      .map((node) => [node.dataset.key || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
+    const rows = [...document.querySelectorAll("[data-key],[data-hold],[data-view-key]")].filter(shown)
+      .map((node) => [node.dataset.key || node.dataset.viewKey || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
     const box = document.createElement("div");
     box.className = "fl-sheet";
     box.setAttribute("role", "dialog");
