@@ -249,7 +249,7 @@ def _family(store: Store, record: ImageRecord) -> Markup:
     tiles = [looks.tile(each, looks.thumb(store, each.id), pick=False) for each in family]
     made = f"{looks.plural(len(children), 'picture')} made from this one" if children else ""
     if len(children) > FAMILY:
-        made += f", the first {FAMILY} here and all of them in the viewer"
+        made += f"; the first {FAMILY} of them"
     title = "; ".join(words for words in ("made from the first of these" if parent else "", made) if words)
     return view("curate", "family", title=title, tiles=tiles)
 

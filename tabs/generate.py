@@ -95,16 +95,7 @@ def build(page: Page) -> None:
 def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
     """Returns the choices of versions and cards, and a first prompt where the field is empty."""
     store = desk.store
-    adopted = store.adopted(Role.CHARACTER)
-    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
-    names = [
-        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
-        *(
-            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
-            for each in reversed(_versions(store))
-        ),
-        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
-    ]
+    names = version_choices(desk)
     chosen = version if version in [value for _, value in names] else IN_USE
     words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
     cards = [(_card_name(store, each), each.id) for each in reversed(store.cards.all())]
@@ -116,6 +107,21 @@ def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None
         words,
         gr.update(choices=cards, value=now),
         gr.update(choices=[("nothing", ""), *cards], value=other or ""),
+    ]
+
+
+def version_choices(desk: Desk) -> list[tuple[str, str]]:
+    """Returns the choices of what draws: the version in use, every version, and the base model."""
+    store = desk.store
+    adopted = store.adopted(Role.CHARACTER)
+    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
+    return [
+        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
+        *(
+            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
+            for each in reversed(_versions(store))
+        ),
+        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
     ]
 
 
@@ -231,8 +237,10 @@ def use_settings(desk: Desk, image_id: str) -> tuple[Any, ...]:
     """
     record = desk.store.images.get(image_id)
     asked = GenerateParams.kept(record.params)
-    known = record.version in [each.id for each in _versions(desk.store)]
-    return OWN, asked.prompt, record.version if known else IN_USE if record.version else BASE, asked.seed
+    choices = version_choices(desk)  # the drop-down may be empty still: its tab was never opened
+    known = record.version in [value for _, value in choices]
+    chosen = record.version if known else IN_USE if record.version else BASE
+    return OWN, asked.prompt, gr.update(choices=choices, value=chosen), asked.seed
 
 
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import UserError
-from engines.api.params import GenerateParams
+from engines.api.params import EditParams, GenerateParams
 from studio.flywheel import card, pictures, review
 from studio.flywheel.pictures import About, Placed
 from studio.records.dataset import Role
@@ -28,6 +28,7 @@ from tabs.review import VERDICTS, verdict_words
 from tabs.review import undo as undo_verdict
 
 REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+KEPT = (Kind.SOURCE, *REVIEWED)  # what can be starred and thrown away; the others belong to a card or a training
 SAYS: Mapping[str, bool | None] = {"right": True, "wrong": False, "own": None}
 FAMILY = 200  # thumbnails of children; their count is told in full
 BASE = "base model"
@@ -144,7 +145,7 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
     record = known.picture
     names = {each.id: version_name(each) for each in store.versions.all()}
     offered = others(store, known, names)
-    chosen = next((each for each in reversed(offered) if beside and each.key.startswith(beside)), None)
+    chosen = next((each for each in offered if beside and each.key.startswith(beside)), None)
     file, words = looks.full(store, record.id), looks.describe(record)
     if chosen:
         shown = looks.compare(chosen.file, file, words, (chosen.name, "this one"))
@@ -156,7 +157,7 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
         id=record.id,
         number=number,
         go=go,
-        title=record.name or f"{looks.KIND_WORDS[record.kind]} picture",
+        title=title(known, names),
         shown=shown,
         offered=[(each.key, each.name) for each in offered],
         chosen=chosen.key if chosen else "",
@@ -169,6 +170,13 @@ def version_name(version: Version) -> str:
     return f"editor {version.name}" if version.role is Role.EDITOR else version.name
 
 
+def title(known: About, names: Mapping[str, str]) -> str:
+    """Returns a picture's title: its cell on a model card, else the name of its file, else what it is."""
+    for each in known.cells:
+        return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"
+    return known.picture.name or looks.KIND_WORDS[known.picture.kind]
+
+
 def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
     """Returns the name of the version that drew a picture; "" for a picture that no model drew."""
     if record.kind is Kind.PREVIEW and not record.parent:
@@ -177,20 +185,20 @@ def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
 
 
 def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
-    """Returns the pictures to compare with: source, original, most similar original, and twins by other versions."""
+    """Returns the pictures to compare with: source, original, twins by other versions, and most similar original."""
     record, found = known.picture, []
     for parent in known.parents[:1]:
         name = _PARENTS.get(record.kind, "source")
         found.append(Other("parent", name, looks.full(store, parent.id, record.source_crop)))
     for first in known.parents[1:][-1:]:
         found.append(Other("original", "original", looks.full(store, first.id, first.crop)))
-    if known.nearest and known.nearest not in (record, *known.parents):
-        nearest = known.nearest
-        found.append(Other("nearest", "nearest original", looks.full(store, nearest.id, nearest.crop)))
-    for each in known.twins:
+    for each in reversed(known.twins):
         model = "" if each.model == record.model else f" of {each.model}"
         name = f"same seed, {drawn_by(each, names)}{model}"
         found.append(Other(f"{_TWIN} {each.version}{model}", name, looks.full(store, each.id)))
+    nearest = known.nearest
+    if nearest and nearest not in (record, *known.parents):
+        found.append(Other("nearest", "nearest original", looks.full(store, nearest.id, nearest.crop)))
     return found
 
 
@@ -198,7 +206,7 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
     """Returns all that is known of a picture, and the buttons that change it."""
     store, record = desk.store, known.picture
     file = None if store.trouble(record.id) else store.path(record.id)
-    likeness = looks.chip("not scored")
+    likeness = Markup()
     made = f"{store.character.name}-{looks.KIND_WORDS[record.kind]}".replace(" ", "-")
     if record.scores:
         why = review.explain(desk, record.id)
@@ -221,6 +229,8 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
         saved_as=record.name
         if record.kind is Kind.SOURCE
         else f"{made}-{record.id[:8]}.{record.file.rpartition('.')[2]}",
+        kept=record.kind in KEPT,
+        worded="Instruction" if record.params_kind == EditParams.__name__ else "Prompt",
         reusable=record.params_kind == GenerateParams.__name__,
         cells=[cell_of(each, names) for each in known.cells],
         words=known.words,
@@ -253,7 +263,7 @@ def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tupl
     return [
         ("likeness", likeness),
         ("asked for", " · ".join(f"{name} → {what}" for name, what in record.asked.items())),
-        ("caption", record.caption),
+        ("caption", record.caption if record.caption != known.words else ""),
         ("caption by", record.caption_by if record.caption else ""),
         ("tags", ", ".join(value for value in record.tags.values() if value)),
         ("note", " ".join(record.advice.values())),

@@ -63,7 +63,7 @@
     const id = idOf(node), inside = dialog().contains(node);
     if (inside) trail.push([list, at]);
     else [trail, opener, home, walked] = [[], node, node.closest("[data-ready]"), false];
-    if (node.dataset.viewBeside) beside = node.dataset.viewBeside;
+    if (!inside) beside = node.closest("[data-view-beside]")?.dataset.viewBeside || "";
     list = pagesOf(node, id);
     at = Math.max(0, list.findIndex((each) => each.id === id));
     if (!inside) part("data-told").replaceChildren();
