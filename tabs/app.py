@@ -23,7 +23,7 @@ from studio.records.base import Json
 from studio.records.character import CHARACTER_SETTING
 from studio.workplace.desk import Desk, Workplace
 from tabs import character as character_page
-from tabs import curate, enrich, generate, refine, review, scripted, settings, status, train
+from tabs import curate, enrich, generate, refine, review, scripted, settings, status, train, viewer
 from tabs.common import looks
 from tabs.common.knobs import models
 from tabs.common.looks import view
@@ -88,6 +88,8 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
                 with gr.Tab(name, elem_id=f"page-{name.lower()}" if (name, build_tab) in PAGES else None) as item:
                     build_tab(Page(shell, item, name, pulse, beat, shown))
                 look(item.select)
+        by_name = {getattr(each, "elem_id", None): each for each in demo.blocks.values()}
+        viewer.build(shell, [by_name[name] for name in generate.SETTINGS_WIDGETS])
         look(demo.load)
         look(gr.Timer(BEAT_S).tick)
         follow(character.input(_switch(workplace), [character], [cid], js="(id) => window.flen.go(id)", **QUIET))

@@ -174,7 +174,7 @@ def draw_gallery(desk: Desk, kind: str, words: str, shown: int, chosen: str, not
     if not found:
         return told + _nothing(store, kind, words), busy
     tiles = [
-        looks.tile(each, looks.thumb(store, each.id), badges=badges(each), chosen=each.id == chosen)
+        looks.tile(each, looks.thumb(store, each.id), badges=badges(each), act="open", chosen=each.id == chosen)
         for each in found[:shown]
     ]
     more = min(PAGE, len(found) - shown)
@@ -218,11 +218,13 @@ def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup
     if record.model:
         facts += [("model", record.model), ("seed", str(record.seed))]
     trouble = store.trouble(record.id)
-    big = looks.picture(looks.full(store, record.id), looks.describe(record), classes="fl-hero", lazy=False)
+    big = looks.picture(
+        looks.full(store, record.id), looks.describe(record), classes="fl-hero", lazy=False, enlarge=record.id
+    )
     counted = None
     if trouble is None and (record.mask or record.crop):
         part = store.counted_thumb(record.id)
-        counted = looks.picture(part, "what counts in training", classes="fl-hero", lazy=False)
+        counted = looks.picture(part, "what counts in training", classes="fl-hero", lazy=False, enlarge=record.id)
     top = view(
         "curate",
         "top",

@@ -36,8 +36,8 @@ KNOBS = (  # fields of GenerateParams in the order of the layout
 BASE, IN_USE = "base", "in use"
 OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
 PAGE = 60
+SETTINGS_WIDGETS = ("generate-what", "generate-prompt", "generate-version", "generate-seed")  # ids of widgets
 _MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
-_WORDS = {"right": True, "wrong": False}
 _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
 
 
@@ -95,16 +95,7 @@ def build(page: Page) -> None:
 def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
     """Returns the choices of versions and cards, and a first prompt where the field is empty."""
     store = desk.store
-    adopted = store.adopted(Role.CHARACTER)
-    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
-    names = [
-        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
-        *(
-            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
-            for each in reversed(_versions(store))
-        ),
-        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
-    ]
+    names = version_choices(desk)
     chosen = version if version in [value for _, value in names] else IN_USE
     words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
     cards = [(_card_name(store, each), each.id) for each in reversed(store.cards.all())]
@@ -116,6 +107,21 @@ def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None
         words,
         gr.update(choices=cards, value=now),
         gr.update(choices=[("nothing", ""), *cards], value=other or ""),
+    ]
+
+
+def version_choices(desk: Desk) -> list[tuple[str, str]]:
+    """Returns the choices of what draws: the version in use, every version, and the base model."""
+    store = desk.store
+    adopted = store.adopted(Role.CHARACTER)
+    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
+    return [
+        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
+        *(
+            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
+            for each in reversed(_versions(store))
+        ),
+        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
     ]
 
 
@@ -224,6 +230,19 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
     desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
+def use_settings(desk: Desk, image_id: str) -> tuple[Any, ...]:
+    """Returns updates of SETTINGS_WIDGETS from the settings that a picture was drawn with. Raises: NotFound, BadInput.
+
+    A version that is gone leaves the version in use.
+    """
+    record = desk.store.images.get(image_id)
+    asked = GenerateParams.kept(record.params)
+    choices = version_choices(desk)  # the drop-down may be empty still: its tab was never opened
+    known = record.version in [value for _, value in choices]
+    chosen = record.version if known else IN_USE if record.version else BASE
+    return OWN, asked.prompt, gr.update(choices=choices, value=chosen), asked.seed
+
+
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────
 
 
@@ -301,30 +320,20 @@ def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
         "generate",
         "cell",
         cell=cell,
-        picture=looks.picture(looks.thumb(store, cell.image), cell.cell),
+        picture=looks.picture(looks.thumb(store, cell.image), cell.cell, enlarge=cell.image),
         mark=mark,
         tone=tone,
         hint=f"{cell.cell} – {axes}",
         label=label,
-        words=_WORDS,
     )
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
-    if which and data.get("act") == "overrule":
-        overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
-    elif which and data.get("act") == "show":
+    """Handles a click on a card: queues edits that show what the card missed."""
+    if which and data.get("act") == "show":
         aims = card.lessons(card.get(desk.store, which))
         rows = enrich.plan(desk, limit=card.SHOWN, aims=aims).rows
         enrich.demand_new(desk, rows)
         job = enrich.submit(desk, rows)
         return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
     return None
-
-
-def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
-    """Sets a human's verdict on a cell; the same verdict again removes it, so that the judge's holds."""
-    cells = desk.store.cards.get(which).cells
-    human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
-    card.set_human(desk, which, cell, seed, None if human is right else right)

@@ -135,7 +135,7 @@ def triplet_card(store: Store, triplet: Triplet) -> Markup:
         "refine",
         "triplet",
         triplet=triplet,
-        shots=[(looks.thumb(store, image, crop), name) for image, crop, name in shots if image],
+        shots=[(image, looks.thumb(store, image, crop), name) for image, crop, name in shots if image],
         words=EditParams.kept(triplet.params).headline() if triplet.params else "",
     )
 
@@ -219,7 +219,7 @@ def before_after(store: Store, version: Version) -> Markup:
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
         return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
-    pairs = [(pair.task, looks.thumb(store, pair.before), looks.thumb(store, pair.after)) for pair in edits.pairs]
+    pairs = [(pair, looks.thumb(store, pair.before), looks.thumb(store, pair.after)) for pair in edits.pairs]
     return view("refine", "compared", name=version.name, edits=edits, pairs=pairs)
 
 

@@ -198,8 +198,8 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
 def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     """Returns the panel beside a picture: source, nearest original, instruction, similarity, the queue's reason."""
     source, reference = _get(store, shown.parent), nearest(store, shown)
-    shots = [(looks.full(store, source.id, shown.source_crop), "source", "s")] if source else []
-    shots += [(looks.full(store, reference.id, reference.crop), "reference", "r")] if reference else []
+    shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
+    shots += [(looks.full(store, reference.id, reference.crop), "reference", "r", reference.id)] if reference else []
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
     facts = [("what", looks.KIND_WORDS[shown.kind]), ("asked for", asked), ("words", words_of(shown))]
     if shown.scores:

@@ -166,7 +166,7 @@ def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Se
     for step in sorted({each.step for each in samples}):
         images = [(column, found.get((step, column))) for column in columns]
         shots = [
-            (looks.thumb(store, image), f"sample {column} at step {step}") if image else (None, "")
+            (image, looks.thumb(store, image) if image else None, f"sample {column} at step {step}")
             for column, image in images
         ]
         rows.append((_worth(store, job, step, chosen.get(step)), shots))

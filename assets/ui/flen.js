@@ -55,6 +55,7 @@
     });
     window.flenDesk.settle(element, act);
     window.flenWords.settle(element, act);
+    window.flenViewer.settle(element, act);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };
@@ -107,8 +108,8 @@
   const sheet = () => {
     const old = document.querySelector(".fl-sheet");
     if (old) { old.remove(); old.flenBack?.focus(); return; }
-    const rows = [...document.querySelectorAll("[data-key],[data-hold]")].filter(shown)
-      .map((node) => [node.dataset.key || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
+    const rows = [...document.querySelectorAll("[data-key],[data-hold],[data-view-key]")].filter(shown)
+      .map((node) => [node.dataset.key || node.dataset.viewKey || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
     const keys = rows.concat([["?", "show or hide this list"], ["Tab", "move between pictures and buttons"]])
       .map(([key, words]) => [NAMES[key] || key, words]);
     const box = document.createElement("div");

@@ -58,7 +58,7 @@
     close.setAttribute("aria-label", "close this message");
     close.addEventListener("click", () => box.remove());
     box.append(words, hint, close);
-    document.body.append(box);
+    (document.querySelector("dialog[open]") || document.body).append(box); // a dialog lies above the page
     settle(box, by);
     const follow = () => (box.isConnected ? settle(box, by) : removeEventListener("scroll", follow, true));
     addEventListener("scroll", follow, true);

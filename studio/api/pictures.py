@@ -26,7 +26,7 @@ from studio.api.answers import (
     member,
     picture,
 )
-from studio.flywheel import card, review
+from studio.flywheel import card, pictures, review
 from studio.flywheel.curate import captions, characters, importing, inbox
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate.characters import NewCharacter
@@ -94,9 +94,16 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns one picture's record with the paths of its file and thumbnail on the studio's machine."""
-        store = self._studio.store(character_id)
-        return {"image": picture(store, store.images.get(image_id))}
+        """Returns one picture's record with its file and thumbnail, its lineage, twins, and the versions it taught.
+
+        The lineage is in ids: `parents` up to the original, `children`, and `twins` of the same words and seed.
+        """
+        known = pictures.about(self._studio.desk(character_id), image_id)
+        lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
+        return {
+            "image": picture(self._studio.store(character_id), known.picture),
+            **{name: [each.id for each in found] for name, found in lineage.items()},
+        }
 
     @answers
     def image_trash(self, character_id: Id, image_ids: Ids) -> Answer:

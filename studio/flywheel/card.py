@@ -268,7 +268,7 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
     if reached is Goal.OPEN and first_try.unknown:
         yield (
             f"The goal of {TARGET:.0%} is neither met nor missed: {first_try.unknown} of {first_try.n} cells could "
-            "not be judged, and they decide it. Look at those marked “?” and say right or wrong under each."
+            "not be judged, and they decide it. Open those marked “?” and say right or wrong (keys 1 and 2)."
         )
 
 

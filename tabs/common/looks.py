@@ -234,17 +234,19 @@ def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | Non
         return None
 
 
-def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True) -> Markup:
-    """Returns an image element; a note where there is no file to show."""
+def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True, enlarge: str = "") -> Markup:
+    """Returns an image element; a note where there is no file to show. A click opens the picture `enlarge`, an id."""
     if path is None:
-        return view("looks", "gone", alt=alt, classes=classes, words=GONE)
-    return view("looks", "picture", url=file_url(path), alt=alt, classes=classes, lazy=lazy)
+        shown = view("looks", "gone", alt=alt, classes=classes, words=GONE)
+    else:
+        shown = view("looks", "picture", url=file_url(path), alt=alt, classes=classes, lazy=lazy)
+    return view("looks", "enlarge", id=enlarge, shown=shown) if enlarge else shown
 
 
-def compare(before: Path | None, after: Path | None, alt: str) -> Markup:
-    """Returns two pictures in one frame, the first left and the second right of a handle."""
-    shown = picture(before, "source", lazy=False), picture(after, alt, lazy=False)
-    return view("looks", "compare", before=shown[0], after=shown[1])
+def compare(before: Path | None, after: Path | None, alt: str, names: tuple[str, str] = ("source", "result")) -> Markup:
+    """Returns two pictures in one frame, the first left and the second right of a handle, each with its name."""
+    shown = picture(before, names[0], lazy=False), picture(after, alt, lazy=False)
+    return view("looks", "compare", before=shown[0], after=shown[1], names=names)
 
 
 def tile(
@@ -252,11 +254,14 @@ def tile(
     thumb: Path | None,
     *,
     badges: str = "",
-    act: str = "open",
+    act: str = "",
     chosen: bool = False,
     pick: bool = True,
 ) -> Markup:
-    """Returns a picture in a gallery: a click opens it, a click on its corner selects it."""
+    """Returns a picture in a gallery: a click enlarges it, or is the act; a click on its corner selects it.
+
+    Where a click is an act, a double click, Enter and a second corner enlarge.
+    """
     classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
     shown = picture(thumb, describe(record))
     return view(

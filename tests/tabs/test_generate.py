@@ -6,6 +6,7 @@ import pytest
 
 from engines.api.errors import UserError
 from engines.wording.cells import CARD_CELLS
+from studio.flywheel import card
 from studio.records.card import CardRun, Cell
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
@@ -89,22 +90,28 @@ def _put(studio: Workplace, anna: Character, name: str, cells: list[Cell], seeds
     studio.store(anna.id).cards.put(made)
 
 
-def test_a_cell_is_overruled_by_its_own_buttons_and_says_so(
+def test_a_click_on_a_cell_enlarges_and_changes_nothing(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
-    """A click on the picture does nothing; right and wrong each stand until the same button takes them back."""
-    _put(studio, anna, "c1", [_cell(add(Kind.CARD).id, "T-pose", 0, "unknown")], (0,))
-    cards = studio.store(anna.id).cards
+    """The card itself overrules nobody; where a human did, in the viewer, it says so."""
+    image = add(Kind.CARD).id
+    _put(studio, anna, "c1", [_cell(image, "T-pose", 0, "unknown")], (0,))
     shown = generate.draw_card(studio.desk(anna.id), "c1", None)
-    assert "fl-open" not in shown
-    assert shown.count('data-act="overrule"') == 2
-    assert "by you" not in shown and " on" not in shown.partition("fl-tight")[2]
+    assert f'data-view="{image}"' in shown
+    assert 'data-act="overrule"' not in shown and "by you" not in shown
 
-    for says, human in (("right", True), ("wrong", False), ("wrong", None), ("right", True), ("right", None)):
-        act = {"act": "overrule", "cell": "T-pose", "seed": "0", "says": says}
-        generate.card_act(studio.desk(anna.id), act, "c1")
-        assert cards.get("c1").cells[0].human is human
-        assert ("by you" in generate.draw_card(studio.desk(anna.id), "c1", None)) is (human is not None)
+    card.set_human(studio.desk(anna.id), "c1", "T-pose", 0, True)
+    assert "by you" in generate.draw_card(studio.desk(anna.id), "c1", None)
+
+
+def test_the_settings_of_a_picture_come_back(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Prompt, version and first seed; a picture without a version is the base model's."""
+    made = {"params": {"prompt": "ohwx person, sad", "seed": 9}, "params_kind": "GenerateParams", "seed": 9}
+    values = generate.use_settings(studio.desk(anna.id), add(Kind.SYNTHETIC, **made).id)
+    assert (values[0], values[1], values[3]) == (generate.OWN, "ohwx person, sad", 9)
+    assert values[2]["value"] == generate.BASE and generate.BASE in [value for _, value in values[2]["choices"]]
 
 
 def test_a_card_says_what_could_not_be_judged(

@@ -17,9 +17,9 @@ from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Advised, Artifacts, Job, JobError, JobState, Refused
 from studio.records.review import Triplet
-from studio.records.version import Comparison, Version
+from studio.records.version import Comparison, Pair, Version
 from studio.workplace.desk import Workplace
-from tabs import app, curate, enrich, generate, refine, review, reviewer, status, train
+from tabs import app, curate, enrich, generate, refine, review, reviewer, status, train, viewer
 from tabs.common import adding, curves, exports, looks, run, shell, wording
 
 TABS = Path(app.__file__).parent
@@ -117,7 +117,8 @@ VIEWS: dict[str, Callable[[], str]] = {
     "panel": lambda: looks.panel(BAD, BAD, BAD),
     "table": lambda: looks.table([BAD], [[BAD]]),
     "tile": lambda: looks.tile(a_record(), None, badges=BAD),
-    "picture": lambda: looks.picture(None, BAD),
+    "picture": lambda: looks.picture(None, BAD, enlarge=BAD),
+    "compare": lambda: looks.compare(None, None, BAD, (BAD, BAD)),
     "progress": lambda: shell.progress_line(a_job(state=JobState.RUNNING)),
     "failed run": lambda: run._ended(a_job(state=JobState.FAILED), Progress(1, (), (), ())),
     "running": lambda: status._running(a_job(state=JobState.RUNNING)),
@@ -129,7 +130,13 @@ VIEWS: dict[str, Callable[[], str]] = {
     "badges": lambda: curate.badges(a_record()) + generate._badges(a_record(), {"": BAD}),
     "commands": lambda: curves.elsewhere((BAD, BAD)),
     "exports": lambda: exports.buttons(BAD),
-    "compared": lambda: looks.view("refine", "compared", name=BAD, edits=Comparison(), pairs=[(BAD, None, None)]),
+    "compared": lambda: looks.view(
+        "refine",
+        "compared",
+        name=BAD,
+        edits=Comparison(),
+        pairs=[(Pair(triplet="t", task=BAD, before="a", after="b"), None, None)],
+    ),
     "not compared": lambda: looks.view("refine", "not_compared", words=BAD),
     "version": lambda: looks.view("train", "name", version=a_version(), tone=""),
     "link": lambda: app.share_panel(
@@ -169,6 +176,7 @@ def test_a_characters_words_are_no_markup_anywhere(
         reviewer.page(desk, BAD, ()),
         status.rail(desk, BAD),
         train.draw_versions(desk),
+        viewer.draw(desk, edit.id, "parent", BAD, viewer.Note(BAD, {"data-act": BAD}), BAD),
     ]
 
     assert all("<b onclick" not in each for each in drawn)

@@ -1,0 +1,284 @@
+"""The viewer: one picture large, with all that is known of it and what can be done with it, over any page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.errors import UserError
+from engines.api.params import EditParams, GenerateParams
+from studio.flywheel import card, pictures, review
+from studio.flywheel.pictures import About, Placed
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.outcome import Outcome
+from studio.records.version import Version
+from studio.store import Store
+from studio.workplace.desk import Desk
+from tabs import generate
+from tabs.common import looks
+from tabs.common.looks import view
+from tabs.common.shell import Shell, html
+from tabs.review import VERDICTS, verdict_words
+from tabs.review import undo as undo_verdict
+
+REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+KEPT = (Kind.SOURCE, *REVIEWED)  # what can be starred and thrown away; the others belong to a card or a training
+SAYS: Mapping[str, bool | None] = {"right": True, "wrong": False, "own": None}
+FAMILY = 200  # thumbnails of children; their count is told in full
+BASE = "base model"
+_MARKS = {Outcome.PASS: ("✓", "good"), Outcome.FAIL: ("✗", "bad"), Outcome.UNKNOWN: ("?", "warn")}
+_PARENTS = {Kind.CORRECTION: "the wrong edit"}
+_TWIN = "twin"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence about what was just done, and the attributes of the button that undoes it."""
+
+    words: str = ""
+    undo: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Other:
+    """A picture to lay beside the open one: its key, which stays chosen from picture to picture, its name and file."""
+
+    key: str
+    name: str
+    file: Path | None
+
+
+def build(shell: Shell, settings: Sequence[Any]) -> None:
+    """Lays out the viewer and connects its acts; `settings` are the widgets named by `generate.SETTINGS_WIDGETS`."""
+    gr.HTML(view("viewer", "frame"), elem_id="fl-viewer", apply_default_css=False)
+    block = html(view("viewer", "nothing"), elem_id="fl-viewed")
+    shell.act(block, act, [], [block, *settings])
+
+
+# ── what a click does ───────────────────────────────────────────────────────────────────────────
+
+
+def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
+    """Handles a click or key in the viewer; returns the picture as it now is, and updates of Generate's widgets."""
+    name, image = str(data.get("act", "")), str(data.get("id", ""))
+    done = ACTS.get(name)
+    note = done(desk, image, data) if done else Note()
+    used = name == "use"
+    settings = generate.use_settings(desk, image) if used else [gr.skip()] * len(generate.SETTINGS_WIDGETS)
+    beside, number = str(data.get("beside", "")), str(data.get("n", ""))
+    return [draw(desk, image, beside, number, note, "Generate" if used else ""), *settings]
+
+
+def star(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Stars a picture, or removes its star."""
+    desk.store.update_image(image, star=not desk.store.images.get(image).star)
+    return Note()
+
+
+def trash(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Moves a picture into the trash."""
+    desk.store.trash([image])
+    return Note("Put into the trash.", {"data-act": "restore"})
+
+
+def restore(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Takes a picture out of the trash."""
+    desk.store.restore([image])
+    return Note("Brought back.")
+
+
+def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Gives a picture a verdict, as Review does."""
+    name = str(data.get("act"))
+    review.decide(desk, image, VERDICTS[name][2])
+    more = " Mend it in Review, and it teaches the editor." if name == "correct" else ""
+    return Note(f"Your verdict: {verdict_words(name).lower()}.{more}", {"data-act": "undo"})
+
+
+def undo(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Takes the owner's last verdict back. Raises: NotFound, BadInput where it was given to another picture."""
+    undo_verdict(desk, image)
+    return Note("The verdict is taken back.")
+
+
+def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
+    """Sets or removes a human's verdict on a cell of a model card."""
+    run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
+    cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}
+    was = cells[run, cell, seed].human if (run, cell, seed) in cells else None
+    before, says = next(name for name, human in SAYS.items() if human is was), str(data["says"])
+    card.set_human(desk, run, cell, seed, SAYS[says])
+    words = "The card follows its scorer here again." if says == "own" else f"You say that this is {says}."
+    back = {"data-act": "overrule", "data-card": run, "data-cell": cell, "data-seed": str(seed), "data-says": before}
+    return Note(words, back if before != says else {})
+
+
+ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
+    "star": star,
+    "trash": trash,
+    "restore": restore,
+    **dict.fromkeys(VERDICTS, decide),
+    "undo": undo,
+    "overrule": overrule,
+}
+
+
+# ── what is shown ───────────────────────────────────────────────────────────────────────────────
+
+
+def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
+    """Returns a picture for the viewer, and what is known of it.
+
+    `beside` is the key of the picture to compare with, `number` that of the call, `go` a tab to open afterwards.
+    """
+    store = desk.store
+    try:
+        known = pictures.about(desk, image_id)
+    except UserError as error:
+        return view("viewer", "lost", id=image_id, number=number, error=error)
+    record = known.picture
+    names = {each.id: version_name(each) for each in store.versions.all()}
+    offered = others(store, known, names)
+    chosen = next((each for each in offered if beside and each.key.startswith(beside)), None)
+    file, words = looks.full(store, record.id), looks.describe(record)
+    if chosen:
+        shown = looks.compare(chosen.file, file, words, (chosen.name, "this one"))
+    else:
+        shown = looks.picture(file, words, classes="fl-viewer-picture", lazy=False)
+    return view(
+        "viewer",
+        "viewed",
+        id=record.id,
+        number=number,
+        go=go,
+        title=title(known, names),
+        shown=shown,
+        offered=[(each.key, each.name) for each in offered],
+        chosen=chosen.key if chosen else "",
+        told=told(desk, known, names, note or Note()),
+    )
+
+
+def version_name(version: Version) -> str:
+    """Returns a version's name, that of an editor's version with the word."""
+    return f"editor {version.name}" if version.role is Role.EDITOR else version.name
+
+
+def title(known: About, names: Mapping[str, str]) -> str:
+    """Returns a picture's title: its cell on a model card, else the name of its file, else what it is."""
+    for each in known.cells:
+        return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"
+    return known.picture.name or looks.KIND_WORDS[known.picture.kind]
+
+
+def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
+    """Returns the name of the version that drew a picture; "" for a picture that no model drew."""
+    if record.kind is Kind.PREVIEW and not record.parent:
+        return "a training, on its way"
+    return names.get(record.version, "a version that is gone" if record.version else BASE) if record.model else ""
+
+
+def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
+    """Returns the pictures to compare with: source, original, twins by other versions, and most similar original."""
+    record, found = known.picture, []
+    for parent in known.parents[:1]:
+        name = _PARENTS.get(record.kind, "source")
+        found.append(Other("parent", name, looks.full(store, parent.id, record.source_crop)))
+    for first in known.parents[1:][-1:]:
+        found.append(Other("original", "original", looks.full(store, first.id, first.crop)))
+    for each in reversed(known.twins):
+        model = "" if each.model == record.model else f" of {each.model}"
+        name = f"same seed, {drawn_by(each, names)}{model}"
+        found.append(Other(f"{_TWIN} {each.version}{model}", name, looks.full(store, each.id)))
+    nearest = known.nearest
+    if nearest and nearest not in (record, *known.parents):
+        found.append(Other("nearest", "nearest original", looks.full(store, nearest.id, nearest.crop)))
+    return found
+
+
+def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Markup:
+    """Returns all that is known of a picture, and the buttons that change it."""
+    store, record = desk.store, known.picture
+    file = None if store.trouble(record.id) else store.path(record.id)
+    likeness = Markup()
+    made = f"{store.character.name}-{looks.KIND_WORDS[record.kind]}".replace(" ", "-")
+    if record.scores:
+        why = review.explain(desk, record.id)
+        likeness = view("viewer", "likeness", why=why, shown=looks.score(why.score, why.floor, why.ceiling))
+    return view(
+        "viewer",
+        "told",
+        record=record,
+        note=note,
+        kind=looks.KIND_WORDS[record.kind],
+        verdict="" if record.state is Verdict.PENDING else looks.WORDS[record.state],
+        tone=looks.TONES[record.state],
+        verdicts=[
+            (name, verdict_words(name), tone, key, record.state is verdict)
+            for name, (key, tone, verdict) in VERDICTS.items()
+        ]
+        if record.kind in REVIEWED
+        else [],
+        url=looks.file_url(file) if file else "",
+        saved_as=record.name
+        if record.kind is Kind.SOURCE
+        else f"{made}-{record.id[:8]}.{record.file.rpartition('.')[2]}",
+        kept=record.kind in KEPT,
+        worded="Instruction" if record.params_kind == EditParams.__name__ else "Prompt",
+        reusable=record.params_kind == GenerateParams.__name__,
+        cells=[cell_of(each, names) for each in known.cells],
+        words=known.words,
+        facts=facts(known, names, likeness),
+        above=[_shot(store, each) for each in reversed(known.parents)],
+        below=[_shot(store, each) for each in known.children[:FAMILY]],
+        count=len(known.children),
+        taught=[names[each.id] for each in known.taught],
+    )
+
+
+def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
+    """Returns a cell of a model card as the switch shows it: its name, its outcomes, and who says so."""
+    mark, tone = _MARKS[placed.cell.headline]
+    own, _ = _MARKS[placed.cell.verdict]
+    labels = {"right": "right", "wrong": "wrong", "own": f"as scored {own}"}
+    return {
+        "placed": placed,
+        "card": names.get(placed.version, BASE),
+        "mark": mark,
+        "tone": tone,
+        "axes": ", ".join(f"{name} {_MARKS[outcome][0]}" for name, outcome in placed.cell.axes.items()),
+        "says": [(name, labels[name], SAYS[name] is placed.cell.human) for name in SAYS],
+    }
+
+
+def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tuple[str, object]]:
+    """Returns what is known of a picture as names and values; a value may be empty."""
+    record = known.picture
+    return [
+        ("likeness", likeness),
+        ("asked for", " · ".join(f"{name} → {what}" for name, what in record.asked.items())),
+        ("caption", record.caption if record.caption != known.words else ""),
+        ("caption by", record.caption_by if record.caption else ""),
+        ("tags", ", ".join(value for value in record.tags.values() if value)),
+        ("note", " ".join(record.advice.values())),
+        ("drawn by", drawn_by(record, names)),
+        ("model", record.model),
+        *known.params,
+        ("size", f"{record.width} × {record.height}"),
+        ("file", record.name),
+        ("made", record.created[:16].replace("T", " ")),
+        ("id", record.id),
+    ]
+
+
+def _shot(store: Store, record: ImageRecord) -> tuple[str, str, str, Markup]:
+    """Returns a picture of the family: its id, its colour, its title and its thumbnail."""
+    title = f"{looks.KIND_WORDS[record.kind]}, {looks.WORDS[record.state]}"
+    thumb = looks.picture(looks.thumb(store, record.id), looks.describe(record))
+    return record.id, looks.TONES[record.state], title, thumb
