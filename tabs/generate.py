@@ -101,7 +101,7 @@ def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None
         (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
         *(
             (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
-            for each in reversed(_versions(store))
+            for each in reversed(store.kept_versions(Role.CHARACTER))
         ),
         (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
     ]
