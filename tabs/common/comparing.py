@@ -26,7 +26,7 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
     """Lays out the drift and the comparison; returns their drawings, and the two choices of versions."""
     drift = html(elem_id="story-drift")
-    with gr.Row(equal_height=True, elem_id="story-pick", elem_classes="fl-pick-two"):
+    with gr.Row(equal_height=True, elem_id="story-pick") as pick:
         before = gr.Dropdown([], label="Compare", elem_id="compare-before", scale=2)
         after = gr.Dropdown([], label="with", elem_id="compare-after", scale=2)
         which = gr.Radio([CHANGED, FIRST, ALL], value=FIRST, label="Show", elem_id="compare-which", scale=3)
@@ -34,11 +34,11 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
     asked = [before, after]
     table: Drawing = (draw_compared, [*asked, which], [cells])
     page.redraw([each.change for each in (*asked, which)], table)
-    return [(draw_drift, [], [drift]), (fill, asked, asked), table], asked
+    return [(draw_drift, [], [drift]), (fill, asked, [pick, *asked]), table], asked
 
 
 def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
-    """Returns the choices of versions with a card; at first the version in use, and the one before it."""
+    """Shows the choices once two versions have a card; at first they are the version in use, and the one before it."""
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]
     ids = [value for _, value in choices]
@@ -47,13 +47,16 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
     older = ids[ids.index(now) + 1 :] if now else []
     others = [*older, *(each for each in ids if each != now)]
     was = before if before in ids and before != now else next(iter(others), None)
-    return [gr.update(choices=choices, value=was), gr.update(choices=choices, value=now)]
+    shown = gr.update(visible=len(known) > 1)
+    return [shown, gr.update(choices=choices, value=was), gr.update(choices=choices, value=now)]
 
 
 def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
     """Returns two faces for each cell, gained and lost ones framed, with the counts and the paired test in words."""
     found = {each.id or BASE: each for each in history.story(desk)}
     was, now = found.get(before or ""), found.get(after or "")
+    if len(found) < 2:
+        return Markup()
     if was is None or now is None or was.card is None or now.card is None:
         return looks.empty("Two versions can be compared once each has a model card. Run it in the rows above.")
     if was is now:

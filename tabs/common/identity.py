@@ -26,8 +26,9 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
     filled, gone = gr.State(""), gr.Textbox(visible="hidden")
     with gr.Accordion("Name, trigger word, models, deletion", open=False, elem_id="character-settings"):
         with gr.Row():
-            name = gr.Textbox(label="Name", elem_id="character-name")
-            trigger = gr.Textbox(label="Trigger word", info="stands for the character in captions and prompts")
+            name = gr.Textbox(label="Name", info="as it is listed at the top", elem_id="character-name")
+            about = "stands for the character in captions and prompts"
+            trigger = gr.Textbox(label="Trigger word", info=about, elem_id="character-trigger")
             subject = gr.Textbox(label="Kind", info="person, robot, cat …")
         with gr.Row():
             drops = [gr.Dropdown([], label=label) for label in ("Draws", "Edits", "Recognises")]
@@ -82,7 +83,10 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
 
 def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
     """Changes the character. Raises: BadInput, NotFound, Busy."""
-    done = changes.update(desk, asked(values), captions=captions)
+    wanted = asked(values)
+    if not wanted.differing(desk.store.character):
+        return Said("Nothing differs from what is saved.")
+    done = changes.update(desk, wanted, captions=captions)
     more = f" {looks.plural(done.captions, 'caption')} changed with it." if done.captions else ""
     return Said(f"{done.character.name} is saved.{more}")
 
