@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
@@ -32,8 +33,9 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
         which = gr.Radio([CHANGED, FIRST, ALL], value=FIRST, label="Show", elem_id="compare-which", scale=3)
     cells = html(elem_id="story-compared")
     asked = [before, after]
+    widgets: list[Any] = [*asked, which]
     table: Drawing = (draw_compared, [*asked, which], [cells])
-    page.redraw([each.change for each in (*asked, which)], table)
+    page.redraw([each.change for each in widgets], table)
     return [(draw_drift, [], [drift]), (fill, asked, [pick, *asked]), table], asked
 
 

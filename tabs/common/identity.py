@@ -38,7 +38,7 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
         save = gr.Button("Save", variant="primary", elem_id="character-save")
         danger = html(elem_id="character-danger")
         thrown = html(elem_id="character-trash")
-    fields = [name, trigger, subject, *drops, notes]
+    fields: list[Any] = [name, trigger, subject, *drops, notes]
     fill: Drawing = (fill_fields, [filled], [filled, *fields])
     told: Drawing = (draw_effects, fields, [effects, captions])
     page.redraw([each.change for each in fields], told)
