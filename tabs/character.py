@@ -1,24 +1,259 @@
-"""The character's page: its versions, what each learned from, and the character's own settings."""
+"""The character's page: its story of versions in pictures, two of them compared, drift, past runs, and its settings."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
 from markupsafe import Markup
 
+from engines.api.errors import BadInput
+from engines.api.params import EditParams
+from studio.flywheel import card, history
+from studio.flywheel.history import Chapter, Redone
+from studio.flywheel.train import checkpoints as choosing
+from studio.flywheel.train import keeping, runs
+from studio.records.dataset import Role
+from studio.records.image import ImageRecord
+from studio.records.job import Job, JobState
+from studio.records.outcome import Outcome
+from studio.records.version import Version, VersionState
+from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks
+from tabs import train
+from tabs.common import comparing, exports, identity, looks, run
 from tabs.common.looks import view
-from tabs.common.shell import Page, html
+from tabs.common.shell import Page, Said, html, jobs_of
+
+STATES = {
+    VersionState.ADOPTED: ("in use", "good"),
+    VersionState.CANDIDATE: ("candidate", "accent"),
+    VersionState.RETIRED: ("retired", ""),
+}
+MARKS = {Outcome.PASS: ("✓", "good"), Outcome.FAIL: ("✗", "bad"), Outcome.UNKNOWN: ("?", "warn")}
+FEW = 6  # pictures shown of each group that a version learned from
+RUN, LEARNED = "run", "learned"
 
 
 def build(page: Page) -> None:
-    """Lays the page out."""
-    versions = html(looks.waiting(), elem_id="character-versions")
-    page.show([(draw_versions, [], [versions])])
+    """Lays out the page and connects its handlers."""
+    opened = gr.State("")
+    back = html(elem_id="story-back")
+    story = html(looks.waiting(), elem_id="story")
+    shown = html(elem_id="story-opened")
+    written = html(elem_id="story-written")
+    compared, pair = comparing.build(page)
+    editors = html(elem_id="story-editors")
+    past = html(elem_id="story-runs")
+    fields = identity.build(page, back)
+    look = (draw_opened, [opened], [shown])
+    page.show(
+        [(draw_story, [], [story]), *compared, (draw_editors, [], [editors]), (draw_runs, [], [past]), *fields],
+        live=[look],
+    )
+    page.act(story, story_act, [opened], [opened, written, *pair], then=[look])
+    for block in (shown, editors, past, written):
+        page.act(block, act, [opened], [opened, written], then=[look])
 
 
-def draw_versions(desk: Desk) -> Markup:
-    """Returns the versions of the character, newest first."""
-    versions = list(reversed(desk.store.versions.all()))
-    if not versions:
-        return looks.empty("Versions appear here once the first training has ended.", looks.go("Train", "Train"))
-    return view("character", "versions", versions=versions)
+# ── the story ───────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_story(desk: Desk) -> Markup:
+    """Returns the character's versions as one row each, newest first, and the base model as the last row."""
+    chapters = history.story(desk)
+    thrown = [each for each in desk.store.versions.all() if each.trashed]
+    rows = [chapter_row(desk, each, chapters) for each in chapters]
+    return view("character", "story", who=desk.store.character, rows=rows, count=len(chapters) - 1, thrown=thrown)
+
+
+def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Markup:
+    """Returns one version of the story with its faces, its figures, what it learned from, and what can be done."""
+    store, version = desk.store, chapter.version
+    in_use = store.adopted(Role.CHARACTER)
+    other = rival(chapter, chapters, in_use.id if in_use else "")
+    pair = sorted([chapter, other], key=chapters.index, reverse=True) if other else []  # the older one first
+    state, tone = STATES[version.state] if version else (("", "") if in_use else ("in use", "good"))
+    return view(
+        "character",
+        "chapter",
+        chapter=chapter,
+        version=version,
+        state=state,
+        tone=tone,
+        facts=facts(version) if version else [store.character.generator],
+        faces=[(looks.thumb(store, each.image) if each.image else None, each.label) for each in chapter.faces],
+        target=card.TARGET,
+        groups=[(group, [shot(store, image) for image in group.images[:FEW]]) for group in chapter.groups],
+        few=FEW,
+        can_go_back_to=before(store, version) if version else "",
+        rival=other.name if other else "",
+        pair=[each.id or comparing.BASE for each in pair],
+        files=exports.buttons(version.id) if version else "",
+    )
+
+
+def facts(version: Version) -> list[str]:
+    """Returns what a version is, in short: its model, rank, steps, share of originals and date."""
+    rank, known, of_character = version.params.get("rank"), version.metrics, version.role is Role.CHARACTER
+    return [
+        version.model,
+        *([f"rank {rank}"] if rank else []),
+        *([f"{known.steps} steps"] if known.steps else []),
+        *([f"{known.real_share:.0%} originals"] if known.real_share is not None and of_character else []),
+        f"{version.created[:10]} {version.created[11:16]}",
+    ]
+
+
+def shot(store: Store, image: str) -> Markup:
+    """Returns the small picture of one that a version learned from."""
+    record = store.images.peek(image)
+    return looks.picture(looks.thumb(store, image, record.crop) if record else None, name_of(record, image))
+
+
+def name_of(record: ImageRecord | None, image: str) -> str:
+    """Returns the description of a picture that may be unknown."""
+    return looks.describe(record) if record else image[:12]
+
+
+def before(store: Store, version: Version) -> str:
+    """Returns the name of what takes the place of a version in use when it is left."""
+    parent = store.versions.peek(version.parent)
+    while parent is not None and parent.trashed:
+        parent = store.versions.peek(parent.parent)
+    return parent.name if parent else "the base model"
+
+
+def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
+    """Returns the chapter with a card that one is best compared with: the version in use, or the one before it."""
+    others = [each for each in chapters if each.card and each is not chapter]
+    older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
+    used = [each for each in others if each.id == in_use and in_use]
+    return next(iter([*used, *older, *others]), None) if chapter.card else None
+
+
+# ── a run or a version's pictures, opened ───────────────────────────────────────────────────────
+
+
+def draw_opened(desk: Desk, opened: str) -> Markup:
+    """Returns what a click opened: any past run with its curve, samples and checkpoints, or a version's pictures."""
+    what, _, name = opened.partition(":")
+    if what == RUN and any(job.id == name for job in desk.workplace.jobs.list(desk.id)):
+        job = desk.workplace.jobs.get(name)
+        seen = runs.progress(desk.workplace, job.id)
+        grid = train.samples(desk.store, job, seen.samples, choosing.choices(desk.workplace, job.id, seen))
+        return view("character", "opened", body=run.panel(desk.workplace, job, seen) + grid)
+    version = desk.store.versions.peek(name) if what == LEARNED else None
+    if version is None:
+        return Markup()
+    found = [
+        (group, [(shot(desk.store, image), name_of(desk.store.images.peek(image), image)) for image in group.images])
+        for group in history.groups(desk.store, version)
+    ]
+    return view("character", "opened", body=view("character", "learned", name=version.name, groups=found))
+
+
+def draw_runs(desk: Desk) -> Markup:
+    """Returns all trainings of the character and its editor, newest first, cancelled and failed ones too."""
+    jobs = jobs_of(desk, "train", "refine")
+    if not jobs:
+        return Markup()
+    rows = [(job, ended_as(desk.store, job), runs.asked_steps(job)) for job in jobs]
+    return view("character", "runs", rows=rows)
+
+
+def ended_as(store: Store, job: Job) -> tuple[str, str]:
+    """Returns how a training ended and its tone; a stopped one that was kept names its version."""
+    made = [each.name for each in store.versions.find(job=job.id) if not each.trashed]
+    if job.state is JobState.CANCELLED:
+        return (f"stopped, kept as {', '.join(made)}", "good") if made else ("stopped", "warn")
+    tones = {JobState.DONE: "good", JobState.FAILED: "bad", JobState.INTERRUPTED: "warn", JobState.RUNNING: "accent"}
+    named = f"{', '.join(made)} made" if made and job.state is JobState.DONE else job.state.value
+    return named, tones.get(job.state, "")
+
+
+# ── the editor ──────────────────────────────────────────────────────────────────────────────────
+
+
+def draw_editors(desk: Desk) -> Markup:
+    """Returns the editor's versions, newest first, each with its held-out edits before and after."""
+    store = desk.store
+    rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
+    return view("character", "editors", rows=rows) if rows else Markup()
+
+
+def editor_row(store: Store, version: Version) -> Markup:
+    """Returns one version of the editor: its figures, what can be done with it, and its held-out edits."""
+    state, tone = STATES[version.state]
+    return view(
+        "character",
+        "editor",
+        version=version,
+        edits=history.judged(store, version),
+        state=state,
+        tone=tone,
+        facts=facts(version),
+        pairs=[edit_pair(store, each) for each in history.redone(store, version)],
+        can_go_back_to=before(store, version),
+        files=exports.buttons(version.id),
+    )
+
+
+def edit_pair(store: Store, each: Redone) -> Markup:
+    """Returns one held-out edit: its source, what base and version made of it, its words, and whether each is right."""
+    triplet = store.triplets.peek(each.triplet)
+    record = store.images.peek(each.after)
+    shots = [
+        (looks.thumb(store, each.source, record.source_crop if record else ()) if each.source else None, "source", ""),
+        (looks.thumb(store, each.before), "base", MARKS[each.was]),
+        (looks.thumb(store, each.after), "with the LoRA", MARKS[each.now]),
+    ]
+    turn = {(Outcome.FAIL, Outcome.PASS): "gained", (Outcome.PASS, Outcome.FAIL): "lost"}.get((each.was, each.now), "")
+    words = EditParams.kept(triplet.params).headline() if triplet and triplet.params else ""
+    return view("character", "edit", shots=shots, turn=turn, task=each.task, words=words)
+
+
+# ── acts ────────────────────────────────────────────────────────────────────────────────────────
+
+
+def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
+    """Handles a click in the story: chooses two versions to compare, or what `act` does."""
+    if data.get("act") == "compare":
+        return opened, gr.skip(), str(data.get("before", "")), str(data.get("after", ""))
+    done = act(desk, data, opened)
+    same = (gr.skip(), gr.skip())
+    return Said(done.words, (*done.values, *same)) if isinstance(done, Said) else (*done, *same)
+
+
+def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
+    """Handles a click on the page; returns what is opened and what was written, with a notice where nothing shows it.
+
+    Raises: BadInput for an unknown act, and what the acts raise.
+    """
+    what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
+    if what in ("close", RUN, LEARNED):
+        return ("" if what == "close" else f"{what}:{job or name}"), gr.skip()
+    if what in ("adopt", "roll_back"):
+        done = run.decide(desk, data)
+        return Said(done.words, (opened, Markup()))
+    if what == exports.ACT:
+        return opened, exports.export(desk, data)
+    if what == "note":
+        known = keeping.note(desk, name, str(data.get("text", "")))
+        return Said(f"Notes of {known.name} are saved.", (opened, gr.skip()))
+    if what == "card":
+        title = card.submit(desk, name).title
+        return Said(f"{title}: in the queue. The pictures stand here when it is done.", (opened, gr.skip()))
+    if what == "throw":
+        gone = keeping.trash(desk, name)
+        return opened, view("character", "thrown", version=gone)
+    if what == "restore":
+        there = keeping.restore(desk, name)
+        return Said(f"{there.name} is back.", (opened, Markup()))
+    if what == "unwritten":
+        return opened, Markup()
+    handled = train.live_act(desk, data)
+    if handled is None:
+        raise BadInput("The page has no such button.", "Reload the page.")
+    return Said(handled.words, (opened, gr.skip()))

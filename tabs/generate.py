@@ -119,7 +119,7 @@ def version_choices(desk: Desk) -> list[tuple[str, str]]:
         (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
         *(
             (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
-            for each in reversed(_versions(store))
+            for each in reversed(store.kept_versions(Role.CHARACTER))
         ),
         (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
     ]

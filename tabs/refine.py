@@ -203,7 +203,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 def draw_versions(desk: Desk) -> Markup:
     """Returns the editor's versions, newest first, each with its comparison of held-out edits."""
     panels = []
-    for version in reversed(desk.store.versions.find(role=Role.EDITOR)):
+    for version in reversed(desk.store.kept_versions(Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
         decisions = Markup(run.decisions(version))
         tone = "good" if version.state is VersionState.ADOPTED else ""

@@ -88,7 +88,7 @@ def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]
 
 def fill_starts(desk: Desk, start: str | None) -> Any:
     """Returns the choices of versions to continue from; the default is the version in use."""
-    versions = [each for each in desk.store.versions.all() if each.role is Role.CHARACTER]
+    versions = desk.store.kept_versions(Role.CHARACTER)
     choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
     return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
 
@@ -152,18 +152,18 @@ def draw_live(desk: Desk) -> tuple[Markup, Markup]:
     job = jobs[0]
     seen = runs.progress(desk.workplace, job.id)
     choices = choosing.choices(desk.workplace, job.id, seen)
-    return Markup(run.panel(desk.workplace, job, seen)), _samples(desk.store, job, seen.samples, choices)
+    return Markup(run.panel(desk.workplace, job, seen)), samples(desk.store, job, seen.samples, choices)
 
 
-def _samples(store: Store, job: Job, samples: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
+def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
     """Returns the previews of each step in one row, with the figures of that step's checkpoint."""
-    if not samples:
+    if not drawn:
         return Markup()
-    columns = sorted({each.index for each in samples})
-    found = {(each.step, each.index): each.image for each in samples}
+    columns = sorted({each.index for each in drawn})
+    found = {(each.step, each.index): each.image for each in drawn}
     chosen = {choice.step: choice for choice in choices}
     rows = []
-    for step in sorted({each.step for each in samples}):
+    for step in sorted({each.step for each in drawn}):
         images = [(column, found.get((step, column))) for column in columns]
         shots = [
             (image, looks.thumb(store, image) if image else None, f"sample {column} at step {step}")
@@ -198,7 +198,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 def draw_versions(desk: Desk) -> Markup:
     """Returns the panel of the character's versions, newest first; nothing without versions."""
     store = desk.store
-    versions = store.versions.find(role=Role.CHARACTER)
+    versions = store.kept_versions(Role.CHARACTER)
     if not versions:
         return Markup()
     return looks.panel("Versions", version_table(store, versions))

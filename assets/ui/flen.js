@@ -56,6 +56,7 @@
     window.flenDesk.settle(element, act);
     window.flenWords.settle(element, act);
     window.flenViewer.settle(element, act);
+    window.flenStory?.settle(element);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };

@@ -87,7 +87,7 @@ POSED = Lesson("flux_poses", {"standing": 1, "sitting": 2, "T-pose": 3}, guided_
 
 @dataclass(frozen=True)
 class Captions:
-    """Holds the token ids of two captions of each picture, without and with the person's traits, and of the empty one."""
+    """Holds the token ids of each picture's captions, without and with the person's traits, and of the empty one."""
 
     clip: Tensor
     t5: Tensor

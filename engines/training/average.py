@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Average:
-    """Keeps an exponential moving average of each weight; with a decay of 0 it keeps none, and its methods do nothing."""
+    """Keeps an exponential moving average of each weight; with a decay of 0 it keeps none and does nothing."""
 
     def __init__(self, weights: Sequence[Tensor], decay: float) -> None:
         self._decay = decay

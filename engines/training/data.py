@@ -106,7 +106,7 @@ class Cache:
         return load_file(self._path(key))
 
     def fill(self, key: str, make: Callable[[], Tensors]) -> None:
-        """Stores the tensors that `make` returns, unless the key is stored; writes the file completely or not at all."""
+        """Stores the tensors that `make` returns, unless the key is stored; the file is written whole or not at all."""
         if key in self:
             return
         path = self._path(key)

@@ -193,7 +193,7 @@ def export(source: Path, path: Path, form: str) -> None:
 
 
 def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """Multiplies alpha / rank into the up matrices; with an alpha equal to the rank the LoRA then has the same effect."""
+    """Multiplies alpha / rank into the up matrices; with alpha set to the rank the LoRA has the same effect."""
     scale = info.alpha / info.rank
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value

@@ -112,7 +112,7 @@ class Family(ABC):
 
     @abstractmethod
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview with the transformer and the LoRA in training; `encoded` is what `encode_preview` returned."""
+        """Draws a preview with the transformer and the LoRA in training; `encoded` comes from `encode_preview`."""
 
     @cached_property
     def schedule(self) -> Mapping[str, Any]:
@@ -204,7 +204,7 @@ class Family(ABC):
         return components.holding(self.spec, "transformer", base)
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes of a checkpoint (adapter in float32, optimiser) and of an encoded item (latents, words)."""
+        """Estimates the bytes of a checkpoint (float32 adapter, optimiser) and of an encoded item (latents, words)."""
         config = components.config(self.folder, "transformer")
         words = self.text_tokens()
         latents = (self.tokens(params) - words) * config["in_channels"] * 4

@@ -69,5 +69,5 @@ def slot(family: str, module: str) -> Slot | None:
 
 
 def prefixed(form: str, module: str) -> str:
-    """Returns a module's name in kohya's or ComfyUI's files (`form`), without its ending such as ".lora_down.weight"."""
+    """Returns a module's name in kohya's or ComfyUI's files (`form`), without an ending as ".lora_down.weight"."""
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

@@ -36,7 +36,7 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """Describes one class picture to draw: its words, the item whose references it is an edit of, and its cache keys."""
+    """Describes a class picture to draw: its words, the item whose references it is an edit of, its cache keys."""
 
     words: str
     source: Source

@@ -127,7 +127,7 @@ def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
 
 
 def held_in(spec: ModelSpec, folder: Path, name: str) -> Path:
-    """Returns the folder of the files that `load` reads: the quantised component's if it exists, else the original's."""
+    """Returns the folder that `load` reads: the quantised component's if it exists, else the original's."""
     held = folder / held_name(name, form_of(spec, folder, name))
     return held if store.held_bytes(held) else folder / name
 

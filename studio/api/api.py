@@ -7,7 +7,7 @@ from typing import Protocol
 
 from engines.api.errors import NotFound
 from engines.api.params import GenerateParams, TrainParams
-from engines.api.values import Number, Whole
+from engines.api.values import Number, Whole, Words
 from studio.api.answers import Answer, Count, Id, Knobs, Prompts, Seeds, answers, knobs, member, queue_position, row
 from studio.api.pictures import PictureApi
 from studio.flywheel import card, generate
@@ -16,7 +16,7 @@ from studio.flywheel.export.export import export_dataset, export_version
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
-from studio.flywheel.train import run_folder, runs
+from studio.flywheel.train import keeping, run_folder, runs
 from studio.records.dataset import Role
 from studio.records.payload import TrainPayload
 from studio.workplace.desk import Workplace
@@ -26,6 +26,9 @@ API_NAMES: tuple[str, ...] = (
     "api_version",
     "character_list",
     "character_create",
+    "character_update",
+    "character_delete",
+    "character_restore",
     "next_step",
     "image_import",
     "image_list",
@@ -59,6 +62,9 @@ API_NAMES: tuple[str, ...] = (
     "refine_submit",
     "version_list",
     "version_adopt",
+    "version_note",
+    "version_trash",
+    "version_restore",
     "checkpoint_list",
     "checkpoint_keep",
     "lora_export",
@@ -228,17 +234,32 @@ class Api(PictureApi):
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def version_list(self, character_id: Id, role: Id = "") -> Answer:
-        """Returns the LoRA versions of the character and of its editor, or of one role: character or editor."""
+    def version_list(self, character_id: Id, role: Id = "", trashed: bool = False) -> Answer:
+        """Returns the LoRA versions of the character and its editor, or of one role; `trashed` gives the trash."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
-        versions = [v for v in store.versions.all() if wanted is None or v.role is wanted]
+        versions = [v for v in store.versions.all() if bool(v.trashed) is trashed and wanted in (None, v.role)]
         return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
 
     @answers
     def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:
         """Adopts a version; with `on` false retires a candidate, or replaces the adopted version by its parent."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
+
+    @answers
+    def version_note(self, character_id: Id, version_id: Id, text: Words) -> Answer:
+        """Replaces the notes of a version."""
+        return {"version": keeping.note(self._studio.desk(character_id), version_id, text).to_json()}
+
+    @answers
+    def version_trash(self, character_id: Id, version_id: Id) -> Answer:
+        """Moves a version that is not in use into the trash; its file stays, and version_restore brings it back."""
+        return {"version": keeping.trash(self._studio.desk(character_id), version_id).to_json()}
+
+    @answers
+    def version_restore(self, character_id: Id, version_id: Id) -> Answer:
+        """Takes a version out of the trash."""
+        return {"version": keeping.restore(self._studio.desk(character_id), version_id).to_json()}
 
     @answers
     def checkpoint_list(self, job_id: Id) -> Answer:

@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import MaxLen
 
 from engines.api.errors import BadInput
-from engines.api.values import Line, Number, Whole
+from engines.api.values import Line, Number, Whole, Words
 from studio.api.answers import (
     Answer,
     Answering,
@@ -27,7 +27,7 @@ from studio.api.answers import (
     picture,
 )
 from studio.flywheel import card, pictures, review
-from studio.flywheel.curate import captions, characters, importing, inbox
+from studio.flywheel.curate import captions, changes, characters, importing, inbox
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate.characters import NewCharacter
 from studio.flywheel.enrich import edits as enrich
@@ -43,9 +43,11 @@ class PictureApi(Answering):
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def character_list(self) -> Answer:
-        """Returns every character with its id, trigger and models; `trouble` is why it cannot be opened, or ""."""
+    def character_list(self, trashed: bool = False) -> Answer:
+        """Returns every character, or those in the trash; `trouble` is why one cannot be opened, or ""."""
         library = self._studio.library
+        if trashed:
+            return {"characters": [{**character.to_json(), "trouble": ""} for character in library.trashed()]}
         return {
             "characters": [
                 {**character.to_json(), "trouble": str(library.trouble(character.id) or "")}
@@ -61,6 +63,42 @@ class PictureApi(Answering):
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
+
+    @answers
+    def character_update(
+        self,
+        character_id: Id,
+        name: Line | None = None,
+        trigger: Line | None = None,
+        subject: Line | None = None,
+        generator: Id | None = None,
+        editor: Id | None = None,
+        scorer: Id | None = None,
+        notes: Words | None = None,
+        captions: bool = True,
+    ) -> Answer:
+        """Changes a character; with `captions` those that say the old trigger word say the new one afterwards."""
+        asked = changes.Asked(
+            name=name,
+            trigger=trigger,
+            subject=subject,
+            generator=generator,
+            editor=editor,
+            scorer=scorer,
+            notes=notes,
+        )
+        changed = changes.update(self._studio.desk(character_id), asked, captions=captions)
+        return {"character": changed.character.to_json(), "captions": changed.captions}
+
+    @answers
+    def character_delete(self, character_id: Id) -> Answer:
+        """Moves a character with all its files into the trash, from which character_restore brings it back."""
+        return {"character": changes.delete(self._studio, character_id).to_json()}
+
+    @answers
+    def character_restore(self, character_id: Id) -> Answer:
+        """Takes a character out of the trash, with all its files."""
+        return {"character": changes.restore(self._studio, character_id).to_json()}
 
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 

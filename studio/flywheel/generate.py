@@ -198,6 +198,8 @@ def demand_drawable(desk: Desk, version: str) -> None:
     """
     desk.workplace.demand_model(model_spec(desk, version).name, "generator")
     if version:
+        if (chosen := desk.store.versions.get(version)).trashed:
+            raise BadInput(f"{chosen.name} is in the trash.", "Restore it, or draw with another version.")
         desk.store.adapter_path(version)
 
 

@@ -78,7 +78,7 @@ def _look(store: Store) -> _Seen:
     sources, enriched, drawn = (store.select(kind) for kind in (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC))
     pending = store.pending()
     left_drawn = sum(each.kind is Kind.SYNTHETIC for each in pending)
-    versions, editors = (tuple(store.versions.find(role=role)) for role in (Role.CHARACTER, Role.EDITOR))
+    versions, editors = (tuple(store.kept_versions(role)) for role in (Role.CHARACTER, Role.EDITOR))
     in_use, editor = store.adopted(Role.CHARACTER), store.adopted(Role.EDITOR)
     candidate = _candidate(versions, in_use)
     shown = card.newest(store, in_use.id if in_use else "")

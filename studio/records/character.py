@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from studio.records.base import Record
+from studio.records.base import UNLESS_DEFAULT, Record
 
 CHARACTER_SETTING = "character"  # the library's setting that holds the id of the character chosen last
 
@@ -20,3 +20,4 @@ class Character(Record):
     generator: str = "mini-flux"
     editor: str = "mini-qwen-edit"
     notes: str = ""
+    trashed: str = field(default="", metadata=UNLESS_DEFAULT)  # the time it was moved into the trash; empty: not there

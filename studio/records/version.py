@@ -97,3 +97,4 @@ class Version(Record):
     metrics: Metrics = field(default_factory=Metrics)
     state: VersionState = VersionState.CANDIDATE
     notes: str = ""
+    trashed: str = field(default="", metadata=UNLESS_DEFAULT)  # the time it was moved into the trash; empty: not there

@@ -332,9 +332,21 @@ class Store:
     def adopt(self, version_id: str, on: bool = True) -> Version:
         """Adopts a version and retires the present one; `on=False` retires the version and adopts its parent.
 
-        Raises: NotFound, BadInput for `on=False` on a retired version.
+        Raises: NotFound, BadInput for a version in the trash and for `on=False` on a retired version.
         """
         return self._versions.adopt(version_id, on)
+
+    def kept_versions(self, role: Role) -> list[Version]:
+        """Returns the versions of a role that are not in the trash, oldest first."""
+        return self._versions.kept(role)
+
+    def trash_version(self, version_id: str) -> Version:
+        """Moves a version into the trash; its file stays. Raises: NotFound, Busy for the version in use."""
+        return self._versions.throw(version_id)
+
+    def restore_version(self, version_id: str) -> Version:
+        """Takes a version out of the trash. Raises: NotFound."""
+        return self._versions.restore(version_id)
 
     def adopted(self, role: Role) -> Version | None:
         """Returns the adopted version of a role; None means the base model."""

@@ -11,12 +11,12 @@ from threading import RLock
 from typing import Any, Final, Self, TypeVar, cast
 
 from engines.api.errors import BadInput, NotFound, UserError
-from studio.records.base import Record
+from studio.records.base import Record, now
 from studio.records.character import Character
 from studio.records.words import demand_text, mended
 from studio.store.character_store import Store
 from studio.store.collection import Collection, changed
-from studio.store.durable import make_folder
+from studio.store.durable import disk_error, make_folder, sync_folder
 from studio.store.journal import DATABASE_FILES
 from studio.store.lock import FolderLock
 from studio.store.tables import COMPACT_BYTES, Database, JournalTable
@@ -62,6 +62,9 @@ class Library:
         self._collections: dict[type[Record], Collection[Any]] = {}
         self._stores: dict[str, Store] = {}
         self._opening = RLock()
+        for gone in self._thrown():  # a crash may have come between the record and the folder
+            with suppress(UserError):
+                _move(self.folder(gone.id), self._trash(gone.id))
 
     def __enter__(self) -> Self:
         return self
@@ -78,19 +81,76 @@ class Library:
             self._lock.release()
 
     def characters(self) -> list[Character]:
-        """Returns all characters, oldest first."""
-        return self._characters.all()
+        """Returns all characters that are not in the trash, oldest first."""
+        return [each for each in self._characters.all() if not each.trashed]
+
+    def trashed(self) -> list[Character]:
+        """Returns the characters in the trash whose files are still there, the newest deletion first."""
+        here = [each for each in self._thrown() if self._trash(each.id).is_dir()]
+        return sorted(here, key=lambda each: each.trashed, reverse=True)
+
+    def trash(self, character_id: str) -> Character:
+        """Moves a character with all its files into the folder `trash`; a second call changes nothing.
+
+        The record is written first, and a crash before the move is made good at the next start.
+        Raises: NotFound, also for files on a disk that is not mounted; UserError where the disk refuses, and then the
+        character stays.
+        """
+        with self._opening:
+            known = self._characters.get(character_id)
+            if known.trashed:
+                return known
+            folder = self.folder(character_id)
+            if character_id in self._values(_STORES) and not folder.is_dir():
+                raise NotFound(
+                    f"The files of {known.name} are not in {folder}, so they cannot be moved into the trash.",
+                    "Mount the disk that holds them, then delete the character.",
+                )
+            make_folder(folder)  # of a character that was never opened
+            if (opened := self._stores.pop(character_id, None)) is not None:
+                opened.close()
+            gone = self._characters.put(known.replace(trashed=now()))
+            try:
+                _move(folder, self._trash(character_id))
+            except UserError:
+                self._characters.put(known)
+                raise
+            return gone
+
+    def restore(self, character_id: str) -> Character:
+        """Takes a character out of the trash; one that is not in it is returned as it is.
+
+        The folder is moved first: after a crash before the record is written, the character is in the trash.
+        Raises: NotFound for an unknown character and for one whose files are gone; UserError where the disk refuses.
+        """
+        with self._opening:
+            known = self._characters.get(character_id)
+            if not known.trashed:
+                return known
+            if not self._trash(character_id).is_dir():
+                raise NotFound(
+                    f"The files of {known.name} are no longer in {self._trash(character_id)}.",
+                    "The trash was emptied. Put the folder back from a backup, then restore the character.",
+                )
+            _move(self._trash(character_id), self.folder(character_id))
+            return self._characters.put(known.replace(trashed=""))
+
+    def _thrown(self) -> list[Character]:
+        return [each for each in self._characters.all() if each.trashed]
+
+    def _trash(self, character_id: str) -> Path:
+        return self.root / "trash" / character_id
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
         """Creates a character; its id is made from its name so that it can name a folder.
 
         `fields` are those of Character. Raises: BadInput without a name or a trigger word.
         """
-        who = _who({"name": name, "trigger": trigger, "subject": subject})
+        who = named({"name": name, "trigger": trigger, "subject": subject})
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
         stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
         with self._database.transaction():
-            taken = {character.id for character in self.characters()} | _DEVICES
+            taken = {character.id for character in self._characters.all()} | _DEVICES
             numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
             free = next(each for each in (stem, *numbered) if each not in taken)
             return self._characters.put(Character(id=free, **who, **fields))
@@ -98,7 +158,14 @@ class Library:
     def update(self, character_id: str, **changes: Any) -> Character:
         """Changes fields of a character's record and returns it. Raises: NotFound, BadInput."""
         with self._database.transaction():
-            return self._characters.put(changed(self._characters.get(character_id), {**changes, **_who(changes)}))
+            return self._characters.put(changed(self._here(character_id), {**changes, **named(changes)}))
+
+    def _here(self, character_id: str) -> Character:
+        """Returns a character that is not in the trash. Raises: NotFound."""
+        found = self._characters.get(character_id)
+        if found.trashed:
+            raise NotFound(f"The character {found.name} is in the trash.", "Restore it first.")
+        return found
 
     def folder(self, character_id: str) -> Path:
         """Returns the path of a character's folder."""
@@ -112,7 +179,7 @@ class Library:
         """
         with self._opening:
             if character_id not in self._stores:
-                character = self._characters.get(character_id)
+                character = self._here(character_id)
                 folder, known = self.folder(character_id), self._values(_STORES)
                 if character_id in known and not any((folder / name).exists() for name in DATABASE_FILES):
                     raise NotFound(
@@ -172,7 +239,19 @@ class Library:
         cast(JournalTable, self._database.table(table)).put(key, {"value": value})
 
 
-def _who(given: Mapping[str, Any]) -> dict[str, str]:
+def _move(source: Path, target: Path) -> None:
+    """Moves a folder durably; does nothing where it is not there. Raises: UserError where the disk refuses."""
+    if source.is_dir():
+        make_folder(target.parent)
+        try:
+            source.rename(target)
+            for folder in (target.parent, source.parent):
+                sync_folder(folder)
+        except OSError as error:
+            raise disk_error(source, error) from error
+
+
+def named(given: Mapping[str, Any]) -> dict[str, str]:
     """Returns the given name, trigger and subject, stripped and checked.
 
     Raises: BadInput for an empty name or trigger, and for text of several lines or with control characters."""

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from engines.api.errors import BadInput, NotFound
+from engines.api.errors import BadInput, Busy, NotFound
+from studio.records.base import now
 from studio.records.dataset import Dataset, Entry, Role, frozen
 from studio.records.version import Version, VersionState
 from studio.store.collection import Collection
@@ -37,6 +38,24 @@ class Versions:
             named = {"name": f"v{len(self._versions.find(role=role)) + 1}", **fields}
             return self._versions.put(Version(id=version_id, adapter=file, role=role, **named))
 
+    def kept(self, role: Role) -> list[Version]:
+        """Returns the versions of a role that are not in the trash, oldest first."""
+        return [each for each in self._versions.find(role=Role(role)) if not each.trashed]
+
+    def throw(self, version_id: str) -> Version:
+        """Moves a version into the trash; its file stays where it is. Raises: NotFound, Busy for the one in use."""
+        with self._database.transaction():
+            version = self._versions.get(version_id)
+            if version.state is VersionState.ADOPTED:
+                raise Busy(f"{version.name} is in use.", "Adopt another version, or go back from it; then delete it.")
+            return version if version.trashed else self._versions.put(version.replace(trashed=now()))
+
+    def restore(self, version_id: str) -> Version:
+        """Takes a version out of the trash. Raises: NotFound."""
+        with self._database.transaction():
+            version = self._versions.get(version_id)
+            return self._versions.put(version.replace(trashed="")) if version.trashed else version
+
     def adapter_path(self, version_id: str) -> Path:
         """Returns the path of a version's adapter. Raises: NotFound."""
         path = self._folder / self._versions.get(version_id).adapter
@@ -52,10 +71,12 @@ class Versions:
     def adopt(self, version_id: str, on: bool) -> Version:
         """Adopts a version; `on=False` retires a candidate, or retires the adopted version and adopts its parent.
 
-        Raises: NotFound, BadInput for `on=False` on a retired version.
+        Raises: NotFound, BadInput for a version in the trash and for `on=False` on a retired version.
         """
         with self._database.transaction():
             version = self._versions.get(version_id)
+            if version.trashed:
+                raise BadInput(f"{version.name} is in the trash.", "Restore it first.")
             if not on:
                 return self._roll_back(version)
             current = self.adopted(version.role)
@@ -75,6 +96,8 @@ class Versions:
         if version.state is not VersionState.ADOPTED:
             raise BadInput(f"{version.name} is not in use, so there is nothing to go back from.", "Adopt it first.")
         parent = self._versions.peek(version.parent)
+        while parent is not None and parent.trashed:
+            parent = self._versions.peek(parent.parent)
         if parent is not None:
             self._versions.put(parent.replace(state=VersionState.ADOPTED))
         return self._versions.put(version.replace(state=VersionState.RETIRED))

@@ -50,7 +50,8 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
     seen = seen or runs.progress(workplace, job_id)
-    made = {version.checkpoints[-1].step: version.id for version in store.versions.find(job=job_id)}
+    kept = [version for version in store.versions.find(job=job_id) if not version.trashed]
+    made = {version.checkpoints[-1].step: version.id for version in kept}
     reference = gallery_if_any(workplace.desk(job.character)) if seen.samples else make_gallery("", {})
     found = []
     for checkpoint in seen.checkpoints:

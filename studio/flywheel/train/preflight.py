@@ -146,6 +146,8 @@ def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | No
 
 def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
     """Returns why a training with these parameters cannot start from a version; None where it can."""
+    if begun.trashed:
+        return BadInput(f"{begun.name} is in the trash.", "Restore it, or start from another version or from nothing.")
     if begun.role is not Role.CHARACTER or begun.model != model:
         return BadInput(
             f"{begun.name} is no character LoRA of {model}.",

@@ -304,7 +304,7 @@ def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkp
         raise BadInput("This training has no checkpoint yet.", "Let it run longer, or save checkpoints more often.")
     made = _made(store, job_id, checkpoints)
     if made:
-        return made
+        return store.restore_version(made.id)
     asked = TrainPayload.of(job)
     frozen = store.datasets.get(asked.dataset)
     adopted = store.adopted(frozen.role)

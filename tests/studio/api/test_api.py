@@ -93,6 +93,22 @@ def _trash(call: _Script, who: str, image: str) -> None:
     assert call("image_restore", who, [image])["images"][0]["trashed"] == ""
 
 
+def _later(call: _Script, who: str, version: str) -> None:
+    """Note, throw away and take back a version; rename, re-word, delete and take back the character."""
+    assert call("version_note", who, version, " soft eyes ")["version"]["notes"] == "soft eyes"
+    assert call("version_trash", who, version)["version"]["trashed"]
+    assert [each["id"] for each in call("version_list", who, trashed=True)["versions"]] == [version]
+    assert "trashed" not in call("version_restore", who, version)["version"]
+    changed = call("character_update", who, name="Ada Two", trigger="ada2")
+    assert (changed["character"]["name"], changed["character"]["trigger"]) == ("Ada Two", "ada2")
+    assert changed["captions"] > 0
+    assert call("character_update", who, trigger="ohwx")["captions"] == changed["captions"]
+    assert call("character_delete", who)["character"]["trashed"]
+    assert [each["id"] for each in call("character_list", trashed=True)["characters"]] == [who]
+    assert who not in [each["id"] for each in call("character_list")["characters"]]
+    assert "trashed" not in call("character_restore", who)["character"]
+
+
 def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
@@ -138,6 +154,7 @@ def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     call.wait(call("enrich_submit", who, practised["rows"]))
     refined = call.wait(call("refine_submit", who, {"steps": 10}))
     editor = refined["artifacts"]["version"]
+    _later(call, who, editor)
     assert call("version_adopt", who, editor)["version"]["state"] == "adopted"
     states = {v["id"]: v["state"] for v in call("version_list", who)["versions"]}
     assert states == {v1: "adopted", editor: "adopted"}

@@ -79,6 +79,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "format": ("lora form",),
     "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
+    **dict.fromkeys(("generator", "editor", "scorer"), ("no model named",)),
     "params": ("parameter", "a character has no", "no model named"),
 }
 PAYLOADS: Mapping[str, type[Payload]] = {
@@ -175,7 +176,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"character_id": world.id, "image_id": waiting, "image_ids": [world.sources[1]]},
         **{"sources": [world.sources[0]], "text": "ohwx person, smiling", "name": "Ada", "rows": rows},
         **{"files": [str(folder / "white.png")], "file": str(folder / "white.png"), "box": [0.0, 0.0, 0.5, 1.0]},
-        **{"verdict": "good", "job_id": asked, "version": version, "version_id": version, "card_id": "card-a"},
+        **{"verdict": "good", "job_id": asked, "version": version, "version_id": editor, "card_id": "card-a"},
         **{"steps": 50, "step": checkpoints[-1].step, "layout": "kohya", "tasks": ["pose"], "seeds": [0, 1]},
         **{"prompts": ["ohwx person"]},
     }

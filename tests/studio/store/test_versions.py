@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engines.api.errors import BadInput, NotFound
+from engines.api.errors import BadInput, Busy, NotFound
 from studio.records.dataset import Entry, Role
 from studio.records.image import Kind
 from studio.records.version import Version, VersionState
@@ -107,3 +107,37 @@ def test_a_candidate_can_be_left(store: Store, tmp_path: Path) -> None:
     assert store.adopt(two.id, on=False).state is VersionState.RETIRED
     assert store.adopted(Role.CHARACTER) == store.versions.get(one.id)
     assert store.adopt(two.id).state is VersionState.ADOPTED
+
+
+def test_a_version_in_the_trash_is_out_of_sight_and_comes_back(store: Store, adapter: Path) -> None:
+    """Its file stays; it cannot be adopted meanwhile, and its number is not given again; both acts may be repeated."""
+    one, two = add(store, adapter), add(store, adapter)
+    store.adopt(two.id)
+    gone = store.trash_version(one.id)
+    assert gone.trashed and store.trash_version(one.id) == gone
+    assert [each.id for each in store.kept_versions(Role.CHARACTER)] == [two.id]
+    assert store.adapter_path(one.id).is_file()
+    with pytest.raises(BadInput, match="v1 is in the trash"):
+        store.adopt(one.id)
+    assert add(store, adapter).name == "v3"
+    assert store.restore_version(one.id) == store.restore_version(one.id) == one
+
+
+def test_the_version_in_use_is_not_thrown_away(store: Store, adapter: Path) -> None:
+    """It is refused with what to do first."""
+    one = add(store, adapter)
+    store.adopt(one.id)
+    with pytest.raises(Busy, match="v1 is in use"):
+        store.trash_version(one.id)
+
+
+def test_going_back_passes_what_is_in_the_trash(store: Store, adapter: Path) -> None:
+    """Where the parent was thrown away, its own parent is used again, or the base model."""
+    one = add(store, adapter)
+    two = add(store, adapter, parent=one.id)
+    three = add(store, adapter, parent=two.id)
+    store.trash_version(two.id)
+    store.adopt(three.id)
+    store.adopt(three.id, on=False)
+    assert store.adopted(Role.CHARACTER) == store.versions.get(one.id)
+    assert "trashed" not in one.to_json()

@@ -1,0 +1,357 @@
+"""A character's story of versions: what each learned from, how each draws the same cells, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+
+from engines.api.axes import ANGLES, EXPRESSIONS
+from engines.wording.cells import CARD_CELLS
+from studio.flywheel import card
+from studio.flywheel.refine import editor
+from studio.flywheel.train import runs
+from studio.flywheel.train.preflight import REAL_SHARE
+from studio.judging.gallery import gallery_if_any
+from studio.judging.outcomes import overall, rate
+from studio.judging.statistics import bootstrap, mean
+from studio.records.base import Part
+from studio.records.card import CardRun, Cell
+from studio.records.dataset import Role
+from studio.records.image import Kind
+from studio.records.outcome import Outcome, Paired, Rate
+from studio.records.payload import TrainPayload
+from studio.records.version import Comparison, Version
+from studio.store import Store
+from studio.workplace.desk import Desk
+
+FACES = tuple(f"{angle} {EXPRESSIONS[0]}" for angle in ANGLES)  # the cells that stand for a version
+GROUPS = (
+    ("yours", Kind.SOURCE),
+    ("edits", Kind.ENRICHED),
+    ("scenes", Kind.SYNTHETIC),
+    ("corrections", Kind.CORRECTION),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Part):
+    """A mean over pictures with its 95 % interval; `n` is the number of pictures."""
+
+    middle: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Face(Part):
+    """One picture of a version's strip: its label and its id, "" where there is none."""
+
+    label: str
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group(Part):
+    """The pictures of one origin that a version learned from, in the order of its dataset."""
+
+    name: str
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chapter(Part):
+    """One version of the story, or the base model where `version` is None.
+
+    `faces` are the card's cells named in FACES, or training samples where `card` is None. `likeness` is measured on
+    the card by `scorer`; `copies` is the rate of its pictures that are closer to an original than the originals are to
+    one another; `real` is the share of originals in what the version learned from.
+    """
+
+    version: Version | None
+    faces: tuple[Face, ...]
+    card: CardRun | None = None
+    seed: int = 0
+    first_try: Rate | None = None
+    likeness: Spread | None = None
+    scorer: str = ""
+    copies: Rate | None = None
+    real: float | None = None
+    parent: str = ""
+    start: str = ""
+    groups: tuple[Group, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Returns the version's name."""
+        return self.version.name if self.version else "base model"
+
+    @property
+    def id(self) -> str:
+        """Returns the version's id, "" for the base model."""
+        return self.version.id if self.version else ""
+
+
+def story(desk: Desk) -> list[Chapter]:
+    """Returns the character's versions that are not in the trash, newest first, and the base model last."""
+    store = desk.store
+    versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
+    cards = [newest_card(store, version) for version in versions]
+    seeds = [run.seeds for run in cards if run]
+    shared = [seed for seed in seeds[-1] if all(seed in each for each in seeds)] if seeds else []
+    ceiling = gallery_if_any(desk).ceiling
+    found = [_chapter(desk, version, run, shared[:1], ceiling) for version, run in zip(versions, cards, strict=True)]
+    return list(reversed(found))
+
+
+def newest_card(store: Store, version: Version | None) -> CardRun | None:
+    """Returns the newest model card of a version; of the base model one that the present generator drew."""
+    for run in reversed(store.cards.all()):
+        drawn = store.images.peek(run.cells[0].image) if run.cells else None
+        other = version is None and drawn is not None and drawn.model not in ("", store.character.generator)
+        if run.version == (version.id if version else "") and not other:
+            return card.get(store, run.id)
+    return None
+
+
+def _chapter(
+    desk: Desk, version: Version | None, run: CardRun | None, shared: Sequence[int], ceiling: float
+) -> Chapter:
+    store = desk.store
+    seed = next((each for each in shared if run and each in run.seeds), run.seeds[0] if run else 0)
+    scores = likenesses(store, run.cells if run else ())
+    values = [value for _, value in scores.values()]
+    copied = [Outcome.PASS if value > ceiling else Outcome.FAIL for value in values]
+    named = {each.id: each.name for each in store.versions.all()}
+    return Chapter(
+        version=version,
+        faces=_of_card(run, seed) if run else _of_training(desk, version) if version else (),
+        card=run,
+        seed=seed,
+        first_try=card.summary(run).first_try if run else None,
+        likeness=spread(tuple(values)) if values else None,
+        scorer=next((scorer for scorer, _ in scores.values()), ""),
+        copies=rate(copied) if copied else None,
+        real=version.metrics.real_share if version else None,
+        parent=named.get(version.parent, "") if version else "",
+        start=_start(desk, version, named) if version else "",
+        groups=groups(store, version) if version else (),
+    )
+
+
+def _of_card(run: CardRun, seed: int) -> tuple[Face, ...]:
+    drawn = {cell.cell: cell.image for cell in run.cells if cell.seed == seed}
+    return tuple(Face(label=name, image=drawn.get(name, "")) for name in FACES)
+
+
+def _of_training(desk: Desk, version: Version) -> tuple[Face, ...]:
+    """Returns the samples of a version's training at its last step."""
+    if version.job not in {job.id for job in desk.workplace.jobs.list(desk.id)}:
+        return ()
+    samples = runs.progress(desk.workplace, version.job).samples
+    upto = [each.step for each in samples if each.step <= (version.metrics.steps or each.step)]
+    last = [each for each in samples if each.step == max(upto, default=-1)]
+    return tuple(Face(label=f"sample {each.index + 1} of its training", image=each.image) for each in last)
+
+
+def _start(desk: Desk, version: Version, named: dict[str, str]) -> str:
+    """Returns the name of the version whose weights a training went on from; "" for a new LoRA, or an unknown one."""
+    job = next((each for each in desk.workplace.jobs.list(desk.id) if each.id == version.job), None)
+    return named.get(TrainPayload.of(job).start or "", "") if job else ""
+
+
+def groups(store: Store, version: Version) -> tuple[Group, ...]:
+    """Returns the pictures that a version learned from, by where they came from; groups without one are left out."""
+    frozen = store.datasets.peek(version.dataset)
+    kinds = {entry.image: entry.kind for entry in frozen.entries} if frozen else {}
+    found = [Group(name=name, images=tuple(i for i, kind in kinds.items() if kind is of)) for name, of in GROUPS]
+    return tuple(group for group in found if group.images)
+
+
+def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tuple[str, float]]:
+    """Returns by cell and seed the newest scorer of a card's picture and its similarity; only where there is one."""
+    found: dict[tuple[str, int], tuple[str, float]] = {}
+    for cell in cells:
+        record = store.images.peek(cell.image)
+        scorer, value = list(record.scores.items())[-1] if record and record.scores else ("", None)
+        if value is not None:
+            found[cell.cell, cell.seed] = (scorer, value)
+    return found
+
+
+@cache
+def spread(values: tuple[float, ...]) -> Spread:
+    """Returns the mean of values with its bootstrap interval. Raises: ValueError without a value."""
+    middle, low, high = bootstrap(values, mean)
+    return Spread(middle=middle, low=low, high=high, n=len(values))
+
+
+# ── two versions on the same cells and seeds ────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Twin(Part):
+    """One cell and seed as two versions drew it."""
+
+    cell: str
+    seed: int
+    before: Cell
+    after: Cell
+
+    @property
+    def turn(self) -> str:
+        """Returns "gained", "lost", "right" in both, "wrong" in both, or "unknown" where one could not be judged."""
+        pair = (self.before.headline, self.after.headline)
+        if Outcome.UNKNOWN in pair:
+            return "unknown"
+        named = {
+            (Outcome.FAIL, Outcome.PASS): "gained",
+            (Outcome.PASS, Outcome.FAIL): "lost",
+            (Outcome.PASS, Outcome.PASS): "right",
+        }
+        return named.get(pair, "wrong")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(Part):
+    """The comparison of two cards: their pairs, the paired test, and the paired change of likeness where both have one.
+
+    `first` is the seed of the first try of the second card; `seeds` are those that both cards have.
+    """
+
+    twins: tuple[Twin, ...]
+    paired: Paired
+    first: int
+    seeds: tuple[int, ...]
+    likeness: Spread | None = None
+
+
+def difference(store: Store, before: CardRun, after: CardRun) -> Difference:
+    """Compares two cards on the cells and seeds that both have. Raises: BadInput where they share no seed."""
+    paired = card.compare(before, after)
+    had = {(cell.cell, cell.seed): cell for cell in before.cells}
+    has = {(cell.cell, cell.seed): cell for cell in after.cells}
+    order = [cell.name for cell in CARD_CELLS]
+    places = [(name, seed) for seed in after.seeds for name in order if (name, seed) in had and (name, seed) in has]
+    twins = tuple(Twin(cell=cell, seed=seed, before=had[cell, seed], after=has[cell, seed]) for cell, seed in places)
+    was, now = (likenesses(store, run.cells) for run in (before, after))
+    changes = tuple(now[at][1] - was[at][1] for at in places if at in was and at in now and was[at][0] == now[at][0])
+    return Difference(
+        twins=twins,
+        paired=paired,
+        first=after.seeds[0],
+        seeds=tuple(dict.fromkeys(twin.seed for twin in twins)),
+        likeness=spread(changes) if changes else None,
+    )
+
+
+# ── drift ───────────────────────────────────────────────────────────────────────────────────────
+
+SURE = 0.05  # the p-value below which two cards differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign(Part):
+    """A sentence on how the versions change; `alarm` where one got worse by more than chance explains."""
+
+    words: str
+    alarm: bool = False
+
+
+def drift(store: Store, chapters: Sequence[Chapter]) -> list[Sign]:
+    """Returns what changed between each two successive versions with a card, in plain words, the newest pair first.
+
+    Of earlier pairs only the alarms are told. `chapters` are those of `story`.
+    """
+    measured = [each for each in chapters if each.version and each.card]
+    found: list[Sign] = []
+    for at, (after, before) in enumerate(pairwise(measured)):
+        found += [sign for sign in _changes(store, before, after) if sign.alarm or at == 0]
+    newest = next((each for each in chapters if each.version), None)
+    if newest and newest.real is not None and newest.real < REAL_SHARE - 1e-9:
+        words = (
+            f"Only {newest.real:.0%} of what {newest.name} saw were originals. Below {REAL_SHARE:.0%} a version learns "
+            "from its own mistakes; add originals before the next training."
+        )
+        found.append(Sign(words=words, alarm=True))
+    return found
+
+
+def _changes(store: Store, before: Chapter, after: Chapter) -> list[Sign]:
+    names = f"{after.name} than with {before.name}"
+    if before.card is None or after.card is None:
+        return []
+    if not set(before.card.seeds) & set(after.card.seeds):
+        return [Sign(words=f"The cards of {before.name} and {after.name} share no seed, so they cannot be compared.")]
+    found = difference(store, before.card, after.card)
+    pair, change, signs = found.paired, found.likeness, list[Sign]()
+    rates = f"{pair.rate_a or 0:.0%} → {pair.rate_b or 0:.0%} of {pair.judged} pictures"
+    worse = pair.only_a > pair.only_b
+    if pair.judged and pair.p < SURE:
+        signs.append(Sign(words=f"{'Fewer' if worse else 'More'} cells are right with {names} ({rates}).", alarm=worse))
+    elif pair.judged:
+        signs.append(Sign(words=f"{after.name} and {before.name} are about as good on the card ({rates})."))
+    if before.likeness and after.likeness and before.scorer != after.scorer:
+        words = f"{before.name} and {after.name} were measured by different scorers: run both cards again."
+        signs.append(Sign(words=words))
+    elif before.likeness and after.likeness and change:
+        from_to = f"{before.likeness.middle:.2f} → {after.likeness.middle:.2f}"
+        less, more = change.high < 0, change.low > 0
+        told = f"is {'less' if less else 'more'} like the originals than {before.name} ({from_to})."
+        alike = f"is about as like the originals as {before.name} ({from_to}, which may be chance)."
+        signs.append(Sign(words=f"{after.name} {told if less or more else alike}", alarm=less))
+    if before.copies and after.copies and after.copies.low > before.copies.high:
+        shares = f"{before.copies.rate or 0:.0%} → {after.copies.rate or 0:.0%}"
+        signs.append(Sign(words=f"{after.name} draws more near copies of the originals ({shares}).", alarm=True))
+    return signs
+
+
+# ── the editor's versions ───────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redone(Part):
+    """One held-out edit without and with a version of the editor: pictures and outcomes; `words` are its params."""
+
+    triplet: str
+    task: str
+    source: str
+    before: str
+    after: str
+    was: Outcome
+    now: Outcome
+
+    @property
+    def rank(self) -> int:
+        """Returns the place of its group: improved edits first, then worse ones, then those that came out alike."""
+        order = ((Outcome.FAIL, Outcome.PASS), (Outcome.PASS, Outcome.FAIL))
+        pair = (self.was, self.now)
+        return order.index(pair) if pair in order else 2 + (self.was is self.now)
+
+
+def judged(store: Store, version: Version) -> Comparison | None:
+    """Returns the comparison of an editor's version, judged by the present rule; None where none was made."""
+    return editor.as_judged(store, version).metrics.edits
+
+
+def redone(store: Store, version: Version) -> list[Redone]:
+    """Returns the held-out edits of an editor's version, the improved ones first; [] where none were compared."""
+    edits = judged(store, version)
+    if edits is None or len(edits.before.outcomes) != len(edits.pairs):
+        return []
+    rows = zip(edits.pairs, edits.before.outcomes, edits.after.outcomes, strict=True)
+    found = [
+        Redone(
+            triplet=pair.triplet,
+            task=pair.task,
+            source=known.source if (known := store.triplets.peek(pair.triplet)) else "",
+            before=pair.before,
+            after=pair.after,
+            was=overall(was.values()),
+            now=overall(now.values()),
+        )
+        for pair, was, now in rows
+    ]
+    return sorted(found, key=lambda each: each.rank)

@@ -1,0 +1,41 @@
+"""What a person does with versions after their training: notes, the trash, and the way back out of it."""
+
+from __future__ import annotations
+
+from engines.api.errors import Busy
+from engines.api.values import Words, taken
+from studio.records.job import JobState
+from studio.records.payload import TrainPayload
+from studio.records.version import Version
+from studio.records.words import demand_text
+from studio.workplace.desk import Desk
+
+
+def note(desk: Desk, version_id: str, text: str) -> Version:
+    """Replaces a version's notes and returns it. Raises: NotFound; BadInput for what is no text, or too much of it."""
+    demand_text("notes", text)
+    words = str(taken("text", text, Words)).strip()
+    versions = desk.store.versions
+    with desk.store.transaction():
+        known = versions.get(version_id)
+        return known if known.notes == words else versions.put(known.replace(notes=words))
+
+
+def trash(desk: Desk, version_id: str) -> Version:
+    """Moves a version into the trash; its LoRA file stays, and `restore` brings it back.
+
+    Raises: NotFound; Busy for the version in use, and while a job that draws or trains with it runs or waits.
+    """
+    known = desk.store.versions.get(version_id)
+    for job in desk.workplace.jobs.list(desk.id):
+        asked = TrainPayload.of(job)
+        if job.state in (JobState.RUNNING, JobState.QUEUED) and version_id in (asked.version, asked.start):
+            raise Busy(
+                f"{known.name} is needed by a job: {job.title or job.kind}.", "Cancel that job, or wait for its end."
+            )
+    return desk.store.trash_version(version_id)
+
+
+def restore(desk: Desk, version_id: str) -> Version:
+    """Takes a version out of the trash. Raises: NotFound."""
+    return desk.store.restore_version(version_id)

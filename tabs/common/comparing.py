@@ -1,0 +1,211 @@
+"""Two versions side by side on the same cells and seeds, and the drift over all versions as small charts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from studio.flywheel import history
+from studio.flywheel.history import Chapter, Difference, Twin
+from studio.records.outcome import Outcome, Rate
+from studio.workplace.desk import Desk
+from tabs.common import looks
+from tabs.common.looks import view
+from tabs.common.shell import Drawing, Page, html
+
+BASE = "base"
+CHANGED, FIRST, ALL = "What changed", "First try", "All seeds"
+_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
+_ORDER = ("gained", "lost", "unknown", "wrong", "right")
+_WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
+
+
+def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
+    """Lays out the drift and the comparison; returns their drawings, and the two choices of versions."""
+    drift = html(elem_id="story-drift")
+    with gr.Row(equal_height=True, elem_id="story-pick") as pick:
+        before = gr.Dropdown([], label="Compare", elem_id="compare-before", scale=2)
+        after = gr.Dropdown([], label="with", elem_id="compare-after", scale=2)
+        which = gr.Radio([CHANGED, FIRST, ALL], value=FIRST, label="Show", elem_id="compare-which", scale=3)
+    cells = html(elem_id="story-compared")
+    asked = [before, after]
+    widgets: list[Any] = [*asked, which]
+    table: Drawing = (draw_compared, [*asked, which], [cells])
+    page.redraw([each.change for each in widgets], table)
+    return [(draw_drift, [], [drift]), (fill, asked, [pick, *asked]), table], asked
+
+
+def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
+    """Shows the choices once two versions have a card; at first they are the version in use, and the one before it."""
+    known = [each for each in history.story(desk) if each.card]
+    choices = [(each.name, each.id or BASE) for each in known]
+    ids = [value for _, value in choices]
+    used = [each.id for each in known if each.version and each.version.state.value == "adopted"]
+    now = after if after in ids else next(iter([*used, *ids]), None)
+    older = ids[ids.index(now) + 1 :] if now else []
+    others = [*older, *(each for each in ids if each != now)]
+    was = before if before in ids and before != now else next(iter(others), None)
+    shown = gr.update(visible=len(known) > 1)
+    return [shown, gr.update(choices=choices, value=was), gr.update(choices=choices, value=now)]
+
+
+def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
+    """Returns two faces for each cell, gained and lost ones framed, with the counts and the paired test in words."""
+    found = {each.id or BASE: each for each in history.story(desk)}
+    was, now = found.get(before or ""), found.get(after or "")
+    if len(found) < 2:
+        return Markup()
+    if was is None or now is None or was.card is None or now.card is None:
+        return looks.empty("Two versions can be compared once each has a model card. Run it in the rows above.")
+    if was is now:
+        return looks.empty("Choose two different versions.")
+    seen = history.difference(desk.store, was.card, now.card)
+    twins = _chosen(seen, which)
+    return view(
+        "character",
+        "compared",
+        before=was,
+        after=now,
+        seen=seen,
+        counts=[(turn, sum(each.turn == turn for each in seen.twins)) for turn in ("gained", "lost", "right", "wrong")],
+        unknown=sum(each.turn == "unknown" for each in seen.twins),
+        words=plain(seen, was, now),
+        tiles=[(each, _faces(desk, each)) for each in twins],
+        several=len(seen.seeds) > 1,
+        marks=_MARKS,
+    )
+
+
+def _chosen(seen: Difference, which: str) -> list[Twin]:
+    if which == CHANGED:
+        changed = [each for each in seen.twins if each.turn in ("gained", "lost")]
+        return sorted(changed, key=lambda each: _ORDER.index(each.turn))
+    first = seen.first if seen.first in seen.seeds else seen.seeds[0]
+    return [each for each in seen.twins if which == ALL or each.seed == first]
+
+
+def _faces(desk: Desk, twin: Twin) -> list[Markup]:
+    return [
+        looks.picture(looks.thumb(desk.store, cell.image), f"{twin.cell}, {name}")
+        for cell, name in ((twin.before, "before"), (twin.after, "after"))
+    ]
+
+
+def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
+    """Returns what the paired test says, in plain words, and why its numbers differ from the figure in the rows."""
+    pair, many = seen.paired, len(seen.twins)
+    better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)
+    winner = now if pair.only_b > pair.only_a else was
+    if not pair.judged:
+        told = "No pair could be judged on both sides, so nothing can be said."
+    elif not pair.only_a + pair.only_b:
+        told = f"{now.name} and {was.name} are right and wrong in the same cells."
+    elif pair.p < history.SURE:
+        told = (
+            f"Where the two differ, {winner.name} is right {better} times and the other {worse} times. If both were "
+            f"equally good, luck would split them as unevenly in {_odds(pair.p)}: {winner.name} is better."
+        )
+    else:
+        told = (
+            f"Where the two differ, {winner.name} is right {better} times and the other {worse} times. Luck alone "
+            f"does that in {_odds(pair.p)}, so neither is shown to be better."
+        )
+    why = (
+        f"The figure in the rows counts {_firsts(now)} of the first seed, what you get at the first try; the "
+        f"comparison counts every picture that both cards drew with the same words and seed, {many} pairs, because "
+        "more pairs tell a difference from luck."
+    )
+    return [told, why] if len(seen.seeds) > 1 else [told]
+
+
+def _odds(p: float) -> str:
+    return "less than 1 of 1000 cases (p < 0.001)" if p < 0.001 else f"{p:.0%} of all cases (p = {p:.3f})"
+
+
+def _firsts(chapter: Chapter) -> str:
+    return looks.plural(chapter.first_try.n if chapter.first_try else 0, "cell")
+
+
+# ── drift ───────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class Dot:
+    """One value of a chart, placed: its version, its text, and the ends of its interval."""
+
+    name: str
+    told: str
+    x: float
+    y: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a chart with its interval; without one the ends are the value itself."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+
+
+def draw_drift(desk: Desk) -> Markup:
+    """Returns four small charts over the versions, and what changed in plain words; nothing before two versions."""
+    chapters = history.story(desk)
+    if sum(each.version is not None for each in chapters) < 2:
+        return Markup()
+    ordered = list(reversed(chapters))
+    charts = [
+        ("right on the first try", _rates(ordered, [each.first_try for each in ordered]), True),
+        ("likeness to the originals", _likeness(ordered), False),
+        ("near copies of an original", _rates(ordered, [each.copies for each in ordered]), True),
+        ("originals among what it learned from", _shares(ordered), True),
+    ]
+    drawn = [(title, *_placed(values, shares)) for title, values, shares in charts if values]
+    return view(
+        "character", "drift", charts=drawn, signs=history.drift(desk.store, chapters), width=_WIDTH, height=_HEIGHT
+    )
+
+
+def _rates(chapters: Sequence[Chapter], rates: Sequence[Rate | None]) -> list[Value]:
+    pairs = zip(chapters, rates, strict=True)
+    return [Value(each.name, rate.rate, rate.low, rate.high) for each, rate in pairs if rate and rate.rate is not None]
+
+
+def _likeness(chapters: Sequence[Chapter]) -> list[Value]:
+    found = [(each.name, each.likeness) for each in chapters if each.likeness]
+    return [Value(name, spread.middle, spread.low, spread.high) for name, spread in found]
+
+
+def _shares(chapters: Sequence[Chapter]) -> list[Value]:
+    return [Value(each.name, each.real, each.real, each.real) for each in chapters if each.real is not None]
+
+
+def _placed(values: Sequence[Value], shares: bool) -> tuple[list[Dot], str, tuple[str, str]]:
+    """Returns the dots of a chart, its line, and the labels of its lowest and highest value."""
+    low = 0.0 if shares else min(0.0, *(each.low for each in values))
+    high = 1.0 if shares else max(1.0, *(each.high for each in values))
+    wide = (_WIDTH - _LEFT - 44) / max(1, len(values) - 1)
+
+    def place(value: float) -> float:
+        return 16 + (_HEIGHT - _FOOT - 22) * (1 - (value - low) / ((high - low) or 1.0))
+
+    dots = [
+        Dot(
+            each.name,
+            f"{each.value:.0%}" if shares else f"{each.value:.2f}",
+            _LEFT + at * wide,
+            place(each.value),
+            place(each.low),
+            place(each.high),
+        )
+        for at, each in enumerate(values)
+    ]
+    line = "M" + " L".join(f"{dot.x:.1f},{dot.y:.1f}" for dot in dots)
+    return dots, line, (f"{low:.0%}", f"{high:.0%}") if shares else (f"{low:.1f}", f"{high:.1f}")

@@ -1,0 +1,124 @@
+"""The character itself: its name, trigger word and models changed later, with what follows, and its deletion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.errors import UserError
+from studio.flywheel.curate import changes
+from studio.flywheel.curate.changes import Asked
+from studio.workplace.desk import Desk
+from tabs.common import looks
+from tabs.common.knobs import models
+from tabs.common.looks import view
+from tabs.common.shell import QUIET, Drawing, Page, Said, current, html
+
+FIELDS = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes")
+
+
+def build(page: Page, back: gr.HTML) -> list[Drawing]:
+    """Lays out the character's fields and its deletion; `back` shows the way back from one. Returns the drawings."""
+    filled, gone = gr.State(""), gr.Textbox(visible="hidden")
+    with gr.Accordion("Name, trigger word, models, deletion", open=False, elem_id="character-settings"):
+        with gr.Row():
+            name = gr.Textbox(label="Name", info="as it is listed at the top", elem_id="character-name")
+            about = "stands for the character in captions and prompts"
+            trigger = gr.Textbox(label="Trigger word", info=about, elem_id="character-trigger")
+            subject = gr.Textbox(label="Kind", info="person, robot, cat …")
+        with gr.Row():
+            drops = [gr.Dropdown([], label=label) for label in ("Draws", "Edits", "Recognises")]
+        notes = gr.Textbox(label="Notes", lines=2)
+        effects = html(elem_id="character-effects")
+        captions = gr.Checkbox(True, label="Change the captions too", visible=False, elem_id="character-captions")
+        save = gr.Button("Save", variant="primary", elem_id="character-save")
+        danger = html(elem_id="character-danger")
+        thrown = html(elem_id="character-trash")
+    fields: list[Any] = [name, trigger, subject, *drops, notes]
+    fill: Drawing = (fill_fields, [filled], [filled, *fields])
+    told: Drawing = (draw_effects, fields, [effects, captions])
+    page.redraw([each.change for each in fields], told)
+    page.on(save.click, save_fields, [captions, *fields], then=[fill, told])
+    page.act(danger, delete, [], [gone, back])
+    for block in (back, thrown):
+        page.act(block, restore, [], [gone, back], anywhere=True)
+    page.shell.tick(gone.change(None, [gone], None, js="(id) => window.flen.go(id)", **QUIET))
+    return [fill, told, (draw_danger, [], [danger]), (draw_thrown, [], [thrown])]
+
+
+def fill_fields(desk: Desk, filled: str) -> list[Any]:
+    """Returns the character's values where the record differs from what was filled in; else typed values stay."""
+    character = desk.store.character
+    stamp = json.dumps(character.to_json())
+    if stamp == filled:
+        return [gr.skip()] * (1 + len(FIELDS))
+    roles = ("generator", "editor", "scorer")
+    drops = [gr.update(choices=models(desk.workplace, role), value=getattr(character, role)) for role in roles]
+    return [stamp, character.name, character.trigger, character.subject, *drops, character.notes]
+
+
+def asked(values: Sequence[str | None]) -> Asked:
+    """Returns the fields' values as what the character should be."""
+    return Asked(**dict(zip(FIELDS, values, strict=True)))
+
+
+def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
+    """Returns what follows from the values in the fields before they are saved, and the choice for the captions."""
+    try:
+        wanted = asked(values)
+        words = changes.effects(desk, wanted)
+        after = desk.store.character.replace(**wanted.differing(desk.store.character))
+    except UserError as error:
+        return looks.trouble(error), gr.update(visible=False)
+    count = len(changes.recaptioned(desk.store, after))
+    label = f"Change {looks.plural(count, 'caption')} that say “{desk.store.character.trigger}” too"
+    kept = "Captions keep the old words unless you change them too." if count else ""
+    shown = [*words, *([kept] if kept else [])]
+    return view("character", "effects", words=shown), gr.update(visible=count > 0, label=label)
+
+
+def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
+    """Changes the character. Raises: BadInput, NotFound, Busy."""
+    wanted = asked(values)
+    if not wanted.differing(desk.store.character):
+        return Said("Nothing differs from what is saved.")
+    done = changes.update(desk, wanted, captions=captions)
+    more = f" {looks.plural(done.captions, 'caption')} changed with it." if done.captions else ""
+    return Said(f"{done.character.name} is saved.{more}")
+
+
+def draw_danger(desk: Desk) -> Markup:
+    """Returns the button that deletes the character, behind the sentence that says what goes."""
+    store = desk.store
+    return view(
+        "character",
+        "danger",
+        who=store.character,
+        pictures=len(store.select()),
+        versions=sum(not each.trashed for each in store.versions.all()),
+    )
+
+
+def delete(desk: Desk, data: dict[str, Any]) -> Said:
+    """Moves the character into the trash, and shows the next one with the way back. Raises: Busy, UserError."""
+    gone = changes.delete(desk.workplace, desk.id)
+    words = f"{gone.name} is in the trash. You can take it back at the top of this page."
+    return Said(words, (current(desk.workplace, ""), view("character", "deleted", who=gone)))
+
+
+def restore(desk: Desk, data: dict[str, Any]) -> Any:
+    """Takes a character out of the trash and shows it. Raises: NotFound, UserError."""
+    if data.get("act") == "quiet":
+        return gr.skip(), Markup()
+    there = changes.restore(desk.workplace, str(data.get("character", "")))
+    return Said(f"{there.name} is back, with all its files.", (there.id, Markup()))
+
+
+def draw_thrown(desk: Desk) -> Markup:
+    """Returns the characters in the trash, each with its way back; nothing where there is none."""
+    thrown = desk.workplace.library.trashed()
+    return view("character", "trash", thrown=thrown) if thrown else Markup()
