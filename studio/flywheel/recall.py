@@ -6,7 +6,7 @@ Two pictures are comparable where only the LoRAs differ: the words, the seed, th
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -14,8 +14,8 @@ from typing import Final
 from PIL.PngImagePlugin import PngImageFile
 
 from engines.api.errors import BadInput, NotFound, UserError
-from engines.api.params import GenerateParams, LoraUse, kinds
-from engines.api.values import shown, taken
+from engines.api.params import EditParams, GenerateParams, LoraUse, kinds
+from engines.api.values import shortened, shown, taken
 from engines.infotext import Told, read_parameters
 from engines.pictures import decode
 from studio.flywheel import generate
@@ -30,6 +30,7 @@ from studio.store.pictures import MOST_BYTES
 from studio.workplace.desk import Desk
 
 _DRAWN: Final = GenerateParams.__name__
+_EDITED: Final = EditParams.__name__
 _ENOUGH: Final = 30  # earlier prompts that are listed
 _LATEST: Final = 400  # pictures among which comparable ones are looked for
 _KEYS: Final[Mapping[str, str]] = {"Steps": "steps", "Seed": "seed", "First block cache": "first_block_cache"}
@@ -81,7 +82,6 @@ class _Said:
     params: Mapping[str, object]
     version: str = ""
     model: str = ""
-    loras: Sequence[LoraUse] = ()
     lost: list[str] = field(default_factory=list)
 
 
@@ -92,6 +92,8 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
     """Returns the settings of a picture of this character. Raises: NotFound, BadInput for one that was not drawn."""
     store = desk.store
     record = store.images.get(image_id)
+    if record.params_kind == _EDITED:
+        raise BadInput("This picture is an edit, not a drawing.", "Its words and settings are in Enrich.")
     if record.params_kind != _DRAWN:
         return of_file(desk, store.path(image_id))
     said = _Said(record.params, record.version, record.model)
@@ -119,7 +121,7 @@ def of_file(desk: Desk, file: Path) -> Recalled:
         ours: Mapping[str, object] = told if isinstance(told, dict) else {}
     except (ValueError, RecursionError):
         ours = {}
-    if ours.get("params_kind") == "EditParams":
+    if ours.get("params_kind") == _EDITED:
         raise BadInput(f"{file.name} is an edit, not a drawing.", "Its words and settings are shown in Enrich.")
     params = ours.get("params")
     if ours.get("params_kind") == _DRAWN and isinstance(params, Mapping):
@@ -156,10 +158,12 @@ def _foreign(desk: Desk, told: Told) -> _Said:
     if key in pairs:
         values["guidance"] = _figure(pairs[key])
     elif pairs.get("CFG scale", "1") not in ("1", "1.0"):
-        said.lost.append(f"CFG scale {pairs['CFG scale']}: {spec.label} has a guidance of another kind")
+        said.lost.append(f"CFG scale {shortened(pairs['CFG scale'])}: {spec.label} has a guidance of another kind")
     if pairs.get("Sampler", _EULER).lower() != _EULER:
-        said.lost.append(f"sampler {pairs['Sampler']}: drawing here is always Euler")
-    said.lost += [f"LoRA {lora.name}: give its file as the second LoRA" for lora in told.loras if lora is not mine]
+        said.lost.append(f"sampler {shortened(pairs['Sampler'])}: drawing here is always Euler")
+    said.lost += [
+        f"LoRA {shortened(lora.name)}: give its file as the second LoRA" for lora in told.loras if lora is not mine
+    ]
     unused = [each for each in pairs if each not in _KEYS and each not in _SILENT]
     said.lost += [f"not used here: {', '.join(unused)}"] if unused else []
     return said
@@ -189,7 +193,7 @@ def _fitted(desk: Desk, said: _Said) -> Recalled:
     chosen = version.id if version else ""
     spec = generate.model_spec(desk, chosen)
     if said.model not in ("", spec.name):
-        lost.append(f"the model {said.model}: {spec.label} draws here")
+        lost.append(f"the model {shortened(said.model)}: {spec.label} draws here")
     allowed, values = kinds(GenerateParams), {}
     for name, value in said.params.items():
         try:
@@ -226,7 +230,7 @@ def _found_loras(store: Store, stack: object, lost: list[str]) -> Iterator[LoraU
                 else LoraUse(file=str(store.adapter_path(version.id if version else "")), weight=use.weight)
             )
         except UserError:
-            lost.append(f"the LoRA {name.name}: its file is not on this machine")
+            lost.append(f"the LoRA {shortened(name.name)}: its file is not on this machine")
 
 
 # ── earlier prompts, and pictures to compare ────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from PIL.PngImagePlugin import PngInfo
 from engines.api.errors import UserError
 from engines.catalogue.registry import Registry
 from engines.fake import FAKE_MODELS
+from studio.api.api import Api
 from studio.flywheel import generate as drawing
 from studio.flywheel.train import character as train
 from studio.open import open_workplace
@@ -122,6 +123,41 @@ def test_a_size_that_cannot_be_drawn_is_refused(studio: Workplace, anna: Charact
     """With the way out."""
     with pytest.raises(UserError, match=words):
         generate.draw_pictures(studio.desk(anna.id), *Asked(prompt="ohwx", size=size).values())
+
+
+@pytest.mark.parametrize(
+    ("asked", "params"),
+    [
+        ({"strength": 3}, {"strength": 3.0}),
+        ({"size": "60 × 64"}, {"width": 60, "height": 64}),
+        ({"extra": "/nowhere/film.safetensors"}, {"loras": [{"file": "/nowhere/film.safetensors"}]}),
+        ({"extra": "", "first_block_cache": 2}, {"first_block_cache": 2}),
+    ],
+    ids=str,
+)
+def test_a_script_is_refused_by_the_same_sentence(
+    studio: Workplace, anna: Character, trained: Version, asked: dict[str, Any], params: dict[str, Any]
+) -> None:
+    """Strength, size and LoRAs are given there by name."""
+    with pytest.raises(UserError) as page:
+        generate.draw_pictures(studio.desk(anna.id), *Asked(prompt="ohwx", **asked).values())
+    script = Api(studio).generate_submit(anna.id, ["ohwx"], version=trained.id, params=params)
+    assert script["error"] == page.value.to_json()
+
+
+def test_a_script_gives_them_by_name(studio: Workplace, anna: Character, trained: Version) -> None:
+    """And they are in the queued pictures as they were given."""
+    params = {"strength": 0.5, "width": 48, "height": 80, "loras": [{"file": str(adapter(studio, anna, trained))}]}
+    told = Api(studio).generate_submit(anna.id, ["ohwx"], version=trained.id, params=params)
+    (item,) = studio.jobs.get(told["job_id"]).payload["items"]
+    assert (item["strength"], item["width"], item["height"], len(item["loras"])) == (0.5, 48, 80, 1)
+    refused = Api(studio).generate_submit(anna.id, ["ohwx"], params={"negative": "blurry"})
+    assert "takes no negative prompt" in refused["error"]["message"]
+
+
+def adapter(studio: Workplace, anna: Character, version: Version) -> Path:
+    """A version's LoRA file."""
+    return studio.store(anna.id).adapter_path(version.id)
 
 
 def test_shapes_fit_the_model(studio: Workplace, anna: Character) -> None:
