@@ -1,4 +1,4 @@
-"""Writes the text that other programs read from a generated picture: the prompt, then a line of `Key: value`.
+"""Writes and reads the text that programs exchange in a generated picture: the prompt, then a line of `Key: value`.
 
 Source of the layout: AUTOMATIC1111/stable-diffusion-webui, modules/infotext_utils.py and processing.py; Civitai and
 Forge read the same.
@@ -17,7 +17,11 @@ from engines.catalogue.registry import guides_truly
 
 _IN_OTHER_KEYS: Final = (  # parameters that have keys of other names
     "prompt", "instruction", "negative", "steps", "guidance", "true_cfg", "seed", "width", "height", "loras",
+    "strength",
 )  # fmt: skip
+_PAIR: Final = re.compile(r'\s*([\w ./-]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_TAG: Final = re.compile(r"\s*<lora:([^:>]+)(?::(-?\d*\.?\d+))?[^>]*>")
+_NEGATIVE: Final = "Negative prompt:"
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,35 @@ class NamedLora:
     hash: str = ""
 
 
+@dataclass(frozen=True)
+class Told:
+    """Holds what a chunk `parameters` says: the prompt, the negative prompt, the LoRAs' tags, and the pairs."""
+
+    prompt: str
+    negative: str
+    loras: tuple[NamedLora, ...]
+    pairs: Mapping[str, str]
+
+
+def read_parameters(text: str) -> Told:
+    """Reads the text of a chunk `parameters`, as AUTOMATIC1111, Forge and this program write it.
+
+    The last line is read as pairs only if it has at least three; LoRA tags are taken out of the prompt.
+    """
+    lines = text.strip().split("\n")
+    found = {
+        key.strip(): re.sub(r"\\(.)", r"\1", value[1:-1]) if value[:1] == '"' else value.strip()
+        for key, value in _PAIR.findall(lines[-1])
+    }
+    pairs = found if len(found) >= 3 else {}
+    if pairs:
+        lines.pop()
+    split = next((at for at, line in enumerate(lines) if line.strip().startswith(_NEGATIVE)), len(lines))
+    words, negative = "\n".join(lines[:split]), "\n".join(lines[split:]).strip().removeprefix(_NEGATIVE)
+    loras = tuple(NamedLora(name, float(weight or 1)) for name, weight in _TAG.findall(words))
+    return Told(_TAG.sub("", words).strip(), negative.strip(), loras, pairs)
+
+
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
     """Returns the text for a PNG's `parameters` chunk: the prompt, the negative prompt, and a line of `Key: value`.
 
@@ -38,7 +71,7 @@ def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[i
         return params.to_text()
     loras = [NamedLora(**each) for each in provenance.get("loras", ())]
     tags = "".join(f" <lora:{re.sub('[:<>]', '_', lora.name)}:{lora.weight:g}>" for lora in loras)
-    negative = params.negative.strip() if isinstance(params, EditParams) else ""
+    negative = params.negative.strip()
     lines = [f"{params.headline()}{tags}", *([f"Negative prompt: {negative}"] if negative else [])]
     pairs = []
     for key, value in _pairs(provenance.get("model", ""), params, size, loras):

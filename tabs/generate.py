@@ -1,207 +1,294 @@
-"""The Generate tab: draws pictures with a version, filters them by identity, and runs the model card."""
+"""The Generate tab: draws pictures with a version, compares versions on the same seeds, and filters by identity."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
-from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.api.params import GenerateParams
-from engines.wording.cells import CARD_CELLS, CARD_POSES
-from studio.flywheel import card, generate
-from studio.flywheel.enrich import edits as enrich
-from studio.records.card import CardRun, Cell
+from studio.flywheel import generate, recall
+from studio.flywheel.recall import Recalled
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.outcome import Rate
-from studio.records.version import Version
-from studio.store import Store
 from studio.workplace.desk import Desk
+from tabs.card import CardView
 from tabs.common import looks
-from tabs.common.knobs import Knob, first_block_cache, given, lay_out, marked, number
-from tabs.common.looks import view
-from tabs.common.shell import Page, Said, active_job, html, progress_line
-
-KNOBS = (  # fields of GenerateParams in the order of the layout
-    (
-        Knob("seed", number("First seed", precision=0)),
-        Knob("steps", number("Steps (0: its own)", precision=0)),
-        Knob("guidance", number("Guidance (0: its own)")),
-    ),
-    (Knob("first_block_cache", first_block_cache),),
+from tabs.common.asking import (
+    ALIKE,
+    EVERY,
+    FIELDS,
+    GAPS,
+    KEPT,
+    KNOBS,
+    NEWEST,
+    OWN,
+    SCENES,
+    STARRED,
+    Asked,
+    draw_plan,
+    drawings,
+    fill_fields,
+    keep_fields,
+    take_last_seed,
+    take_new_seed,
 )
-BASE, IN_USE = "base", "in use"
-OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
+from tabs.common.knobs import lay_out
+from tabs.common.looks import view
+from tabs.common.shell import Page, active_job, html, progress_line
+from tabs.common.versions import (
+    BASE,
+    IN_USE,
+    versions,
+)
+
 PAGE = 60
-SETTINGS_WIDGETS = ("generate-what", "generate-prompt", "generate-version", "generate-seed")  # ids of widgets
-_MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
-_GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
+PICTURES, PAIRS = "pictures", "pairs"  # ids of the sub-tabs
+
+
+SETTINGS_WIDGETS = tuple(f"generate-{name.replace('_', '-')}" for name in (*FIELDS, "restored"))
+"""The ids of the widgets that `use_settings` fills, in the order of what it returns; the last one is a note."""
 
 
 def build(page: Page) -> None:
     """Lays out the tab and connects its handlers."""
-    shown = gr.State(PAGE)
+    shown, whose, planned = gr.State(PAGE), gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="fl-two"):
-        with gr.Column(scale=3, elem_classes="fl-side"):
-            what = gr.Radio([OWN, SCENES, GAPS], value=OWN, label="What to draw", elem_id="generate-what")
-            prompt = gr.Textbox(label="Prompt", lines=2, elem_id="generate-prompt")
-            with gr.Row():
-                version = gr.Dropdown([("in use", IN_USE)], value=IN_USE, label="Version", elem_id="generate-version")
-                count = gr.Number(4, label="Pictures", precision=0, elem_id="generate-count")
-            with gr.Accordion("Advanced", open=False):
-                drawn_with = lay_out(KNOBS, "generate")
-            about = html()
-            cost = html()
-            with gr.Row():
-                go = gr.Button("Generate", variant="primary", elem_id="generate-go")
-                run_card = gr.Button("Run model card", elem_id="card-go")
-            busy = html()
-        with gr.Column(scale=5), gr.Tabs():
-            with gr.TabItem("Pictures"):
-                floor = gr.Slider(0, 1, value=0.5, step=0.01, label="Set aside below this likeness", elem_id="floor")
-                results = html(looks.waiting(), elem_id="generate-results")
-            with gr.TabItem("Model card"):
+        with gr.Column(scale=3, elem_classes="fl-side", elem_id="generate-side"):
+            fields, columns = _lay_out_fields()
+            restored = html(elem_id="generate-restored")
+            new_seed, last_seed = fields.pop("new"), fields.pop("last")
+            with gr.Column(elem_id="generate-actions"):
+                cost = html(elem_id="generate-cost")
                 with gr.Row():
-                    which = gr.Dropdown([], label="Card")
-                    against = gr.Dropdown([], label="Compare with")
-                cells = html(looks.waiting(), elem_id="card-cells")
+                    go = gr.Button("Generate", variant="primary", elem_id="generate-go")
+                    run_card = gr.Button("Run model card", elem_id="card-go")
+            price, busy, history = html(elem_id="card-price"), html(), html(elem_id="generate-history")
+            with gr.Row(elem_id="generate-drop"):
+                file = gr.UploadButton("Settings from a PNG: drop it on these fields, or choose it", size="sm")
+        with gr.Column(scale=5), gr.Tabs(elem_id="generate-views") as views:
+            with gr.TabItem("Pictures", id=PICTURES):
+                gallery, floor = _lay_out_gallery()
+                results = html(looks.waiting(), elem_id="generate-results")
+            with gr.TabItem("Side by side", id=PAIRS):
+                pairs = html(looks.waiting(), elem_id="generate-pairs")
+            with gr.TabItem("Model card", id="card"):
+                cards = CardView.lay_out()
 
-    knobs = [what, prompt, version, count, *drawn_with]
-    choices = [version, prompt, which, against]
-    price = (draw_cost, knobs, [cost])
-    drawn = (draw_results, [shown], [results, busy])
-    table = (draw_card, [which, against], [cells])
+    asked = [fields[name] for name in FIELDS]
+    settings, kept = [*asked, restored], [{**fields, **gallery}[name] for name in KEPT]
+    fill = (fill_fields, [whose, *kept], [whose, *kept])
+    plan = (draw_plan, [planned, *asked], [planned, *columns, fields["plan"]])
+    told = (draw_cost, asked, [cost])
+    drawn = (draw_results, [shown, *gallery.values()], [results, busy])
     page.show(
-        [(fill_choices, choices, choices), (draw_about, [version], [about]), price, table, (read_floor, [], [floor])],
+        [fill, plan, told, (draw_pairs, [], [pairs]), (draw_history, [], [history]), (read_floor, [], [floor])],
         live=[drawn],
     )
-    page.redraw([version.change], (draw_about, [version], [about]))
-    page.redraw([each.change for each in knobs], price)
-    page.redraw([which.change, against.change], table)
-    page.on(floor.release, move_floor, [floor])
-    page.on(go.click, draw_pictures, knobs)
-    page.on(run_card.click, start_card, [version])
-    page.act(results, results_act, [shown], [shown], then=[drawn])
+    cards.wire(page, views, run_card, price, fields["version"])
+    page.redraw([fields["version"].change], fill)
+    page.redraw([fields[name].change for name in ("what", "version", "count", "seed")], plan)
+    page.redraw([each.change for each in asked], told)
+    page.redraw([each.change for each in gallery.values()], drawn)
+    for each in kept:
+        page.on(each.change, keep_fields, [whose, *kept])
+    page.on(floor.change, move_floor, [whose, floor])
+    page.on(go.click, draw_pictures, asked, [fields["seed"], views, restored])
+    page.on(new_seed.click, take_new_seed, [], [fields["seed"], fields["keep_seed"]])
+    page.on(last_seed.click, take_last_seed, [], [fields["seed"], fields["keep_seed"]])
+    page.on(fields["seed"].input, lambda desk: True, [], [fields["keep_seed"]])
+    page.on(file.upload, read_file, [file], [*settings, file])
+    page.act(results, results_act, [shown], [shown, *settings], then=[drawn])
+    page.act(history, history_act, [], settings)
+    page.act(restored, lambda desk, data: Markup(), [], [restored])
     page.act(busy, cancel)
-    page.act(cells, card_act, [which], then=[table])
 
 
-# ── choices ─────────────────────────────────────────────────────────────────────────────────────
+def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
+    """Lays out the settings; returns the widgets by name, and the columns of own words, negative words and plan."""
+    made: dict[str, Any] = {}
+
+    def add(name: str, widget: Any, *given: Any, **more: Any) -> None:
+        made[name] = widget(*given, elem_id=f"generate-{name.replace('_', '-')}", **more)
+
+    with gr.Group(elem_classes="fl-fields"):
+        add("what", gr.Radio, [OWN, SCENES, GAPS], value=OWN, label="What to draw")
+        with gr.Column(elem_classes="fl-flat") as words:
+            add("prompt", gr.Textbox, label="Prompt", lines=3, max_lines=8)
+        with gr.Column(visible="hidden", elem_classes="fl-flat") as unwanted:
+            add("negative", gr.Textbox, label="Negative prompt (what it should not show)", lines=1, max_lines=4)
+        with gr.Column(visible="hidden", elem_classes="fl-flat") as plan:
+            add("plan", gr.CheckboxGroup, [], label="What will be drawn (untick what you do not want)")
+    with gr.Group(elem_classes="fl-fields"):
+        with gr.Row():
+            add("version", gr.Dropdown, [("in use", IN_USE)], value=IN_USE, label="Version")
+            add("against", gr.Dropdown, [("nothing", "")], value="", label="Compare with (same seeds)")
+        with gr.Row():
+            add("strength", gr.Slider, 0, 2, value=1, step=0.05, label="LoRA strength")
+            add("count", gr.Number, 4, label="Pictures", precision=0)
+        with gr.Row():
+            add("size", gr.Dropdown, [], value="", label="Size (pick or type)", allow_custom_value=True)
+            add("seed", gr.Number, 0, label="Seed", precision=0)
+        with gr.Row(elem_id="generate-seeds"):
+            add("keep_seed", gr.Checkbox, False, label="Keep this seed", container=False)
+            add("new", gr.Button, "New seed", size="sm", min_width=60)
+            add("last", gr.Button, "Same seed again", size="sm", min_width=60)
+    with gr.Accordion("Steps, guidance, second LoRA", open=False):
+        made |= dict(zip((knob.name for row in KNOBS for knob in row), lay_out(KNOBS, "generate"), strict=True))
+        with gr.Row():
+            add(
+                "extra",
+                gr.Dropdown,
+                [],
+                value="",
+                label="Second LoRA (pick, or type a path)",
+                allow_custom_value=True,
+            )
+            add("extra_weight", gr.Number, 1.0, label="Its weight", step=0.1)
+    return made, [words, unwanted, plan]
 
 
-def fill_choices(desk: Desk, version: str | None, prompt: str, which: str | None, against: str | None) -> list[Any]:
-    """Returns the choices of versions and cards, and a first prompt where the field is empty."""
-    store = desk.store
-    names = version_choices(desk)
-    chosen = version if version in [value for _, value in names] else IN_USE
-    words = prompt or f"{store.character.trigger} {store.character.subject}, smiling, front view"
-    cards = [(_card_name(store, each), each.id) for each in reversed(store.cards.all())]
-    ids = [value for _, value in cards]
-    now = which if which in ids else (ids[0] if ids else None)
-    other = against if against in ids else None
-    return [
-        gr.update(choices=names, value=chosen),
-        words,
-        gr.update(choices=cards, value=now),
-        gr.update(choices=[("nothing", ""), *cards], value=other or ""),
-    ]
+def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
+    """Lays out the order and the filters of the gallery; returns the widgets by name, and the identity filter."""
+    with gr.Row(elem_id="generate-filters", equal_height=True):
+        made = {
+            "sort": gr.Dropdown([NEWEST, ALIKE, STARRED], value=NEWEST, label="Order", elem_id="generate-sort"),
+            "only": gr.Dropdown([("every version", EVERY)], value=EVERY, label="Drawn by", elem_id="generate-only"),
+            "starred": gr.Checkbox(False, label="Starred only", elem_id="generate-starred", min_width=130),
+        }
+    floor = gr.Slider(0, 1, value=0.5, step=0.01, label="Set aside below this likeness", elem_id="floor")
+    return made, floor
 
 
-def version_choices(desk: Desk) -> list[tuple[str, str]]:
-    """Returns the choices of what draws: the version in use, every version, and the base model."""
-    store = desk.store
+# ── the settings of an earlier picture ──────────────────────────────────────────────────────────
+
+
+def use_settings(desk: Desk, image_id: str) -> list[Any]:
+    """Returns updates of SETTINGS_WIDGETS from a picture; the last one tells what could not be set.
+
+    Raises: NotFound, BadInput for a picture that was not drawn from a prompt.
+    """
+    recalled = recall.of_picture(desk, image_id)
+    return updates(desk, recalled, looks.picture(looks.thumb(desk.store, image_id), recalled.params.prompt))
+
+
+def read_file(desk: Desk, file: str | None) -> list[Any]:
+    """Returns updates of SETTINGS_WIDGETS from a dropped PNG, and None, which empties the drop zone.
+
+    Raises: NotFound, BadInput for a file without settings.
+    """
+    recalled = recall.of_file(desk, Path(str(file)))
+    return [*updates(desk, recalled, Markup()), None]
+
+
+def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
+    """Returns updates of SETTINGS_WIDGETS from recalled settings; values that are the model's own are left to it."""
+    params, store = recalled.params, desk.store
+    spec = generate.model_spec(desk, recalled.version)
+    own = spec.params(GenerateParams)
+    second = next(iter(params.loras), None)
+    named = {each.name: each.id for each in versions(store)}
+    further = [recall.lora_name(store, use.file) for use in params.loras[1:]]
+    lost = [*recalled.lost, *(f"the LoRA {name}: there is one field for a second LoRA" for name in further)]
     adopted = store.adopted(Role.CHARACTER)
-    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
-    return [
-        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
-        *(
-            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
-            for each in reversed(store.kept_versions(Role.CHARACTER))
-        ),
-        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
-    ]
+    drawn_by = IN_USE if adopted and adopted.id == recalled.version else recalled.version or BASE
+    same_size = (params.width, params.height) == (own.width, own.height)
+    asked = Asked(
+        prompt=params.prompt,
+        negative=params.negative,
+        version=drawn_by,
+        strength=params.strength,
+        size="" if same_size else f"{params.width} × {params.height}",
+        seed=params.seed,
+        keep_seed=True,
+        steps=0 if params.steps == own.steps else params.steps,
+        guidance=0 if params.guidance == own.guidance else params.guidance,
+        first_block_cache=params.first_block_cache,
+        extra=named.get(recall.lora_name(store, second.file), second.file) if second else "",
+        extra_weight=second.weight if second else 1.0,
+    )
+    untouched = {"plan", "count"}
+    fields = [gr.skip() if name in untouched else getattr(asked, name) for name in FIELDS]
+    return [*fields, view("generate", "restored", shown=shown, lost=lost)]
 
 
-def _versions(store: Store) -> list[Version]:
-    return [each for each in store.versions.all() if each.role is Role.CHARACTER]
+def draw_history(desk: Desk) -> Markup:
+    """Returns the earlier prompts with a picture of each, newest first; a click puts its settings back."""
+    store = desk.store
+    rows = [(each, looks.picture(looks.thumb(store, each.image.id), each.prompt)) for each in recall.prompts(store)]
+    return view("generate", "history", rows=rows)
 
 
-def _card_name(store: Store, run: CardRun) -> str:
-    named = {each.id: each.name for each in _versions(store)}
-    when = run.created[5:16].replace("T", " ")
-    return f"{named.get(run.version, 'base model')} · {when}"
-
-
-def _version_id(store: Store, version: str | None) -> str:
-    """Returns the id of a chosen version, "" for the base model."""
-    if version in (None, "", IN_USE):
-        adopted = store.adopted(Role.CHARACTER)
-        return adopted.id if adopted else ""
-    return "" if version == BASE else str(version)
-
-
-def draw_about(desk: Desk, version: str | None) -> Markup:
-    """Returns the description of the model that a version draws with."""
-    spec = generate.model_spec(desk, _version_id(desk.store, version))
-    return view("generate", "about", spec=spec, own=spec.params(GenerateParams))
-
-
-def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> Markup:
-    """Returns the time and the memory of each stage for the widgets' values, before a job starts."""
-    chosen = _version_id(desk.store, version)
-    items = make_items(desk, what, prompt or "a picture", chosen, *knobs)
-    fit, seconds = generate.preflight(desk, items, chosen)
-    return view("generate", "cost", count=len(items), seconds=seconds, fit=fit)
+def history_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
+    """Handles a click on an earlier prompt; returns updates of SETTINGS_WIDGETS."""
+    return use_settings(desk, str(data.get("id", "")))
 
 
 # ── drawing ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def make_items(
-    desk: Desk, what: str, prompt: str, version: str, count: float | None, *knobs: float | None
-) -> list[GenerateParams]:
-    """Returns the items to draw for the widgets' values, one per picture; `knobs` are the values of KNOBS."""
-    n, asked = 1 if count is None else int(count), given(KNOBS, knobs)
-    if what == SCENES:
-        return generate.scene_items(desk, n, version, **asked)
-    if what == GAPS:
-        return generate.scene_items(desk, n, version, aims=card.missed(desk, version), **asked)
-    return generate.prompt_items(desk, [prompt.strip()], n, version, **asked)
+def draw_cost(desk: Desk, *values: Any) -> Markup:
+    """Returns what draws, the time, and the memory of each stage for the widgets' values, before a job starts."""
+    asked = Asked(*values)
+    found = drawings(desk, dataclasses.replace(asked, prompt=asked.prompt.strip() or "a picture"))
+    told = [generate.preflight(desk, each.items, each.version) for each in found]
+    seconds = [each for _, each in told]
+    item = found[0].items[0]
+    return view(
+        "generate",
+        "cost",
+        spec=generate.model_spec(desk, found[0].version),
+        item=item,
+        drawn_by=" and ".join(recall.drawn_by(desk.store, each.version, each.items[0]) for each in found),
+        count=sum(len(each.items) for each in found),
+        seconds=sum(each or 0 for each in seconds) if all(seconds) else None,
+        fit=next((fit for fit, _ in told if not fit.ok), told[0][0]),
+    )
 
 
-def draw_pictures(desk: Desk, what: str, prompt: str, version: str | None, *knobs: float | None) -> None:
-    """Queues the pictures for the widgets' values."""
-    chosen = _version_id(desk.store, version)
-    generate.submit(desk, make_items(desk, what, prompt, chosen, *knobs), chosen)
+def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
+    """Queues the pictures for the widgets' values.
+
+    Returns the seed of the next drawing, the sub-tab where the pictures will appear, and no note.
+    """
+    asked = Asked(*values)
+    generate.submit_all(desk, drawings(desk, asked))
+    seed = gr.skip() if asked.keep_seed else generate.random_seed()
+    return [seed, gr.Tabs(selected=PAIRS if asked.against else PICTURES), Markup()]
 
 
-def start_card(desk: Desk, version: str | None) -> None:
-    """Queues the model card of a version."""
-    card.submit(desk, _version_id(desk.store, version))
-
-
-def draw_results(desk: Desk, shown: int) -> tuple[Markup, Markup]:
-    """Returns the drawn pictures, newest first, and the running job's progress; pictures set aside are shown dimmed."""
+def draw_results(
+    desk: Desk, shown: int, sort: str | None = NEWEST, only: str | None = EVERY, starred: bool = False
+) -> tuple[Markup, Markup]:
+    """Returns the drawn pictures, and the running job's progress; pictures set aside are shown dimmed."""
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
     if not drawn:
         return looks.empty("Nothing drawn yet. “Generate” draws with the chosen version."), busy
-    named = {each.id: each.name for each in _versions(store)}
+    wanted = {EVERY: None, None: None, BASE: ""}.get(only, only)
+    found = [each for each in drawn if wanted in (None, each.version) and (each.star or not starred)]
+    if sort == ALIKE:
+        found.sort(key=lambda each: each.likeness or 0, reverse=True)
+    elif sort == STARRED:
+        found.sort(key=lambda each: each.star, reverse=True)
+    named = {each.id: each.name for each in versions(store)}
     tiles = [
-        looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, named), pick=False) for each in drawn[:shown]
+        looks.tile(each, looks.thumb(store, each.id), badges=_badges(each, named), pick=False) for each in found[:shown]
     ]
     made = view(
         "generate",
         "results",
-        count=len(drawn),
-        aside=sum(each.filtered for each in drawn),
+        count=len(found),
+        whole=len(drawn),
+        aside=sum(each.filtered for each in found),
         waiting=sum(each.state is Verdict.PENDING and not each.filtered for each in drawn),
         tiles=tiles,
-        more=len(drawn) > shown,
+        more=len(found) > shown,
     )
     return made, busy
 
@@ -220,9 +307,27 @@ def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
     )
 
 
-def results_act(desk: Desk, data: dict[str, Any], shown: int) -> int:
-    """Handles the button that shows more pictures; returns the number to show."""
-    return shown + PAGE if data.get("act") == "more" else shown
+def draw_pairs(desk: Desk) -> Markup:
+    """Returns the pictures of the same words and seed that were drawn by different versions, side by side."""
+    found = recall.side_by_side(desk)
+    if not found:
+        return looks.empty("Choose a version under “Compare with”: both then draw the same prompt with the same seeds.")
+    store = desk.store
+    rows = [
+        (each, [(shot, looks.thumb(store, shot.image.id) if shot.image else None) for shot in each.shots])
+        for each in found[:PAGE]
+    ]
+    return view("generate", "pairs", rows=rows)
+
+
+def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
+    """Handles a button of the gallery: shows more pictures, stars one, or takes its settings."""
+    act, image = data.get("act"), str(data.get("id", ""))
+    if act == "use":
+        return [shown, *use_settings(desk, image)]
+    if act == "star":
+        desk.store.update_image(image, star=not desk.store.images.get(image).star)
+    return [shown + PAGE if act == "more" else shown, *(gr.skip() for _ in SETTINGS_WIDGETS)]
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:
@@ -230,110 +335,17 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
     desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
-def use_settings(desk: Desk, image_id: str) -> tuple[Any, ...]:
-    """Returns updates of SETTINGS_WIDGETS from the settings that a picture was drawn with. Raises: NotFound, BadInput.
-
-    A version that is gone leaves the version in use.
-    """
-    record = desk.store.images.get(image_id)
-    asked = GenerateParams.kept(record.params)
-    choices = version_choices(desk)  # the drop-down may be empty still: its tab was never opened
-    known = record.version in [value for _, value in choices]
-    chosen = record.version if known else IN_USE if record.version else BASE
-    return OWN, asked.prompt, gr.update(choices=choices, value=chosen), asked.seed
-
-
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────
 
 
 def read_floor(desk: Desk) -> Any:
-    """Returns the identity filter's threshold, once there are pictures to filter."""
-    if not desk.store.select(Kind.SYNTHETIC):
+    """Returns the identity filter's threshold, once there are pictures to filter or it was chosen."""
+    if not desk.store.select(Kind.SYNTHETIC) and generate.chosen_threshold(desk) is None:
         return gr.skip()
     return min(max(round(generate.threshold(desk), 2), 0.0), 1.0)
 
 
-def move_floor(desk: Desk, floor: float) -> None:
-    """Sets the identity filter's threshold and applies it to the pictures without a verdict."""
-    generate.set_threshold(desk, float(floor))
-
-
-# ── the model card ──────────────────────────────────────────────────────────────────────────────
-
-
-def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
-    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and its comparison with the card `against`."""
-    store = desk.store
-    if not which:
-        return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
-    run = card.get(store, which)
-    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
-    by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
-    return view(
-        "generate",
-        "card",
-        head=head,
-        axes=list(card.summary(run).axes.items()),
-        show=card.SHOWN if card.misses(run) else 0,
-        angles=ANGLES,
-        rows=[(mood, [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]) for mood in EXPRESSIONS],
-        poses=[_cell(store, by_name.get(pose), pose) for pose in CARD_POSES],
-    )
-
-
-def rate_line(run: CardRun) -> Markup:
-    """Returns the first-try rate of the judged cells, with its interval and the target."""
-    found = card.summary(run)
-    tone, reached = _GOALS[found.goal]
-    return view(
-        "generate",
-        "rate",
-        first=found.first_try,
-        tone=tone,
-        words=judged_words(found.first_try),
-        target=looks.share(card.TARGET),
-        reached=reached,
-        notes=found.notes,
-    )
-
-
-def judged_words(rate: Rate) -> str:
-    """Returns a rate as text: `18 of 20 judged cells right, 3 unknown`."""
-    unknown = f", {rate.unknown} unknown" if rate.unknown else ""
-    return f"{rate.k} of {rate.judged} judged cells right{unknown}"
-
-
-def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
-    """Returns the comparison of two cards on the same cells and seeds."""
-    pair = card.compare(before, after)
-    names = {"before": _card_name(store, before), "after": _card_name(store, after)}
-    return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
-
-
-def _cell(store: Store, cell: Cell | None, label: str = "") -> Markup:
-    """Returns a cell's picture with its outcome; `label` names the cell where its column does not."""
-    if cell is None:
-        return view("generate", "no_cell")
-    mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
-    axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell.axes.items())
-    return view(
-        "generate",
-        "cell",
-        cell=cell,
-        picture=looks.picture(looks.thumb(store, cell.image), cell.cell, enlarge=cell.image),
-        mark=mark,
-        tone=tone,
-        hint=f"{cell.cell} – {axes}",
-        label=label,
-    )
-
-
-def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """Handles a click on a card: queues edits that show what the card missed."""
-    if which and data.get("act") == "show":
-        aims = card.lessons(card.get(desk.store, which))
-        rows = enrich.plan(desk, limit=card.SHOWN, aims=aims).rows
-        enrich.demand_new(desk, rows)
-        job = enrich.submit(desk, rows)
-        return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
-    return None
+def move_floor(desk: Desk, whose: str, floor: float) -> None:
+    """Sets the identity filter's threshold, unless it has this value already or is still another character's."""
+    if whose == desk.id and abs(float(floor) - min(max(generate.threshold(desk), 0.0), 1.0)) >= 0.005:
+        generate.set_threshold(desk, float(floor))

@@ -26,6 +26,7 @@ Steps = Annotated[int, Ge(1), Le(1000)]  # a schedule has a thousand levels
 Guidance = Annotated[float, Ge(0), Le(100)]
 Side = Annotated[int, Ge(16), Le(4096)]  # pixels; the least is two latents of the real models
 Share = Annotated[float, Ge(0), Le(1)]
+Strength = Annotated[float, Ge(0), Le(2)]
 Word = Annotated[str, MaxLen(200)]
 PIPELINE_ARGUMENTS: Mapping[str, str] = {  # knob -> the argument of diffusers' pipelines that takes it
     "prompt": "prompt",
@@ -166,18 +167,22 @@ class Params:
 class GenerateParams(Params):
     """Holds the parameters of one picture drawn from text.
 
+    `negative`: what guidance points away from, where the model's guidance is true guidance.
     `first_block_cache`: the change of the first block below which a step skips the other blocks; 0 turns it off.
+    `strength`: the weight of the version's LoRA; the studio adds that LoRA to `loras`, which is all that engines read.
     """
 
     worded: ClassVar[str] = "prompt"
 
     prompt: Words = ""
+    negative: Words = ""
     steps: Steps = 28
     guidance: Guidance = 3.5
     width: Side = 1024
     height: Side = 1024
     first_block_cache: Share = 0.0
     seed: Seed = 0
+    strength: Strength = 1.0
     loras: tuple[LoraUse, ...] = ()
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TARGET = 0.8
+SEEDS = (0, 1, 2)
 SHOWN = 24
 _SEEDS = Annotated[list[Seed], MaxLen(100)]
 
@@ -42,7 +43,7 @@ _SEEDS = Annotated[list[Seed], MaxLen(100)]
 def submit(
     desk: Desk,
     version: str = "",
-    seeds: Sequence[int] = (0, 1, 2),
+    seeds: Sequence[int] = SEEDS,
     key: str = "",
     knobs: Mapping[str, object] | None = None,
 ) -> Job:
@@ -51,22 +52,11 @@ def submit(
     Raises: BadInput without seeds, for parameters that no picture can have or a version of the editor; NotFound;
     ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
-    if not seeds:
-        raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
-    taken("seeds", list(seeds), _SEEDS)
-    store = desk.store
-    character, spec = store.character, generate.model_spec(desk, version)
-    drawn_by = generate.character_version(store, version)
+    spec, drawn_by = generate.model_spec(desk, version), generate.character_version(desk.store, version)
+    items = card_items(desk, version, seeds, knobs)
     generate.demand_drawable(desk, version)
-    demand_trigger(character)
-    GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
-    wording = vocabulary(spec.wording)
-    words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
-    items = [
-        spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
-        for seed in seeds
-        for cell in CARD_CELLS
-    ]
+    demand_trigger(desk.store.character)
+    generate.demand_fitting(spec, items[0])
     generate.plan_of(desk, items, version)
     notes = stacks.check(desk.workplace, spec.name, [items[0].loras])
     return desk.workplace.jobs.submit(
@@ -83,6 +73,24 @@ def submit(
         total=len(items),
         key=key,
     )
+
+
+def card_items(
+    desk: Desk, version: str = "", seeds: Sequence[int] = SEEDS, knobs: Mapping[str, object] | None = None
+) -> list[GenerateParams]:
+    """Returns the parameters of a card's pictures, seed by seed. Raises: BadInput, NotFound."""
+    if not seeds:
+        raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
+    taken("seeds", list(seeds), _SEEDS)
+    GenerateParams.demand_no_words(knobs or {}, "each cell of a card")
+    character, spec = desk.store.character, generate.model_spec(desk, version)
+    wording = vocabulary(spec.wording)
+    words = {cell.name: wording.card_prompt(cell, character.trigger, character.subject) for cell in CARD_CELLS}
+    return [
+        spec.worded(GenerateParams, words[cell.name], **{**(knobs or {}), "seed": seed})
+        for seed in seeds
+        for cell in CARD_CELLS
+    ]
 
 
 def run(ctx: Context) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Final
 
 from engines.api.errors import BadInput, UserError
 from engines.api.params import GenerateParams, LoraUse
@@ -30,6 +33,25 @@ from studio.workplace.desk import Desk
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+SHAPES: Final = (  # name, and the parts of width to height
+    ("square", 1, 1),
+    ("portrait 3:4", 3, 4),
+    ("portrait 2:3", 2, 3),
+    ("portrait 9:16", 9, 16),
+    ("landscape 4:3", 4, 3),
+    ("landscape 3:2", 3, 2),
+    ("landscape 16:9", 16, 9),
+)
+SEEDS: Final = 1 << 32  # random seeds are below it, so that every program can read them
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Pictures to draw with one version's adapter; an empty `version` is the base model."""
+
+    items: Sequence[GenerateParams]
+    version: str = ""
+
 
 def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
     """Queues pictures to draw with a version's adapter; an empty `version` is the base model.
@@ -37,25 +59,64 @@ def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: 
     Raises: BadInput without items or prompts, for parameters that no picture can have or a version of the editor;
     NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
+    return submit_all(desk, [Drawing(items, version)], key)[0]
+
+
+def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[Job]:
+    """Queues a job for each drawing, once all of them are checked; a `key` fits one drawing. Raises: as `submit`."""
+    payloads = [checked(desk, each) for each in drawings]
+    jobs = []
+    for payload in payloads:
+        drawn_by, count = character_version(desk.store, payload.version or ""), len(payload.items)
+        title = f"Draw {count} picture{'s' * (count != 1)} with {drawn_by.name if drawn_by else 'the base model'}"
+        jobs.append(desk.workplace.jobs.submit("generate", desk.id, payload, title=title, total=count, key=key))
+    return jobs
+
+
+def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
+    """Returns the payload of a drawing's job once everything is checked. Raises: as `submit`."""
+    items, version = drawing.items, drawing.version
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
-    store = desk.store
-    drawn_by = character_version(store, version)
+    spec = model_spec(desk, version)
     demand_drawable(desk, version)
     taken("the number of pictures", len(items), Many)
     for item in items:
         item.checked().demand_words()
+        demand_fitting(spec, item)
     plan_of(desk, items, version)
-    model = drawn_by.model if drawn_by else store.character.generator
-    notes = stacks.check(desk.workplace, model, [item.loras for item in items])
-    return desk.workplace.jobs.submit(
-        "generate",
-        desk.id,
-        DrawPayload(items=tuple(item.to_json() for item in items), version=version, model=model, notes=tuple(notes)),
-        title=f"Draw {len(items)} pictures with {drawn_by.name if drawn_by else 'the base model'}",
-        total=len(items),
-        key=key,
-    )
+    notes = stacks.check(desk.workplace, spec.name, [item.loras for item in items])
+    listed = tuple(item.to_json() for item in items)
+    return DrawPayload(items=listed, version=version, model=spec.name, notes=tuple(notes))
+
+
+def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
+    """Refuses a size that the model cannot draw, and a negative prompt that it would not read. Raises: BadInput."""
+    width, height = nearest_size(spec, item.width, item.height)
+    if (width, height) != (item.width, item.height):
+        raise BadInput(
+            f"{spec.label} cannot draw {item.width} × {item.height}.",
+            f"Both sides are multiples of {spec.multiple}: the nearest is {width} × {height}.",
+        )
+    if item.negative.strip() and not spec.true_guidance:
+        raise BadInput(f"{spec.label} takes no negative prompt.", "Say in the prompt what the picture should show.")
+    if item.negative.strip() and item.guidance <= 1:
+        raise BadInput("A negative prompt needs a guidance above 1.", "Raise the guidance, or empty that field.")
+
+
+def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
+    """Returns the nearest width and height that a model draws: multiples of its unit, within the bounds of a side."""
+    least, most = GenerateParams.bounds("width")
+    unit = spec.multiple
+    fit = [min(max(round(side / unit), -(-least // unit)), most // unit) * unit for side in (width, height)]
+    return fit[0], fit[1]
+
+
+def sizes(spec: ModelSpec) -> list[tuple[str, int, int]]:
+    """Returns a name, the width and the height of each usual shape, all of about the area that the model draws best."""
+    own = spec.params(GenerateParams)
+    area = own.width * own.height
+    return [(name, *nearest_size(spec, round(sqrt(area * a / b)), round(sqrt(area * b / a)))) for name, a, b in SHAPES]
 
 
 def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
@@ -66,6 +127,9 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
     """
     spec = model_spec(desk, version)
     try:
+        for item in items:
+            demand_fitting(spec, item)
+        stacks.check(desk.workplace, spec.name, [item.loras for item in items])
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
         fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
@@ -142,7 +206,8 @@ def with_adapter(store: Store, item: GenerateParams, version: str) -> GeneratePa
     """Returns the item with a version's adapter added after its own LoRAs; unchanged for an empty `version`."""
     if not version:
         return item
-    return item.replace(loras=(*item.loras, LoraUse(file=str(store.adapter_path(version)))))
+    adapter = LoraUse(file=str(store.adapter_path(version)), weight=item.strength)
+    return item.replace(loras=(*item.loras, adapter))
 
 
 def character_version(store: Store, version: str) -> Version | None:
@@ -163,10 +228,13 @@ def threshold(desk: Desk, reference: Gallery | None = None) -> float:
 
     The floor comes from each original's similarity to the other originals.
     """
-    chosen = desk.workplace.library.setting(_setting(desk.id), float)
-    if chosen is not None:
-        return chosen
-    return (reference or gallery_if_any(desk)).floor
+    chosen = chosen_threshold(desk)
+    return (reference or gallery_if_any(desk)).floor if chosen is None else chosen
+
+
+def chosen_threshold(desk: Desk) -> float | None:
+    """Returns the threshold that the user has set; None where the gallery's floor holds."""
+    return desk.workplace.library.setting(_setting(desk.id), float)
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
@@ -254,6 +322,21 @@ def model_spec(desk: Desk, version: str) -> ModelSpec:
     """
     found = character_version(desk.store, version)
     return desk.workplace.registry.spec(found.model if found else desk.store.character.generator)
+
+
+def random_seed() -> int:
+    """Returns a seed that nobody chose."""
+    return secrets.randbelow(SEEDS)
+
+
+def fields(desk: Desk) -> str:
+    """Returns what the fields of Generate hold for this character, as the text that `keep_fields` kept; "" at first."""
+    return desk.workplace.library.setting(f"generate:{desk.id}", str) or ""
+
+
+def keep_fields(desk: Desk, text: str) -> None:
+    """Keeps what the fields of Generate hold, so that they hold it again after a reload or a restart."""
+    desk.workplace.library.set_setting(f"generate:{desk.id}", text)
 
 
 def _setting(character_id: str) -> str:

@@ -109,7 +109,7 @@ class Store:
         uses = [("", use) for use in stack_of(told)]
         version = self.versions.peek(told.version)
         if version is not None:
-            adapter = LoraUse(file=str(self.folder / version.adapter))
+            adapter = LoraUse(file=str(self.folder / version.adapter), weight=float(told.params.get("strength", 1.0)))
             uses.append((version_lora_name(self.character.trigger, version), adapter))
         return self._lora_names.named(uses)
 

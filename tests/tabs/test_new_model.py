@@ -18,8 +18,8 @@ from studio.open import open_workplace
 from studio.records.image import Kind
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
-from tabs import app, generate, planning, train
-from tabs.common import knobs
+from tabs import app, card, generate, planning, train
+from tabs.common import knobs, versions
 from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import ASSETS
 
@@ -45,7 +45,7 @@ def test_the_pages_offer_it(studio: Workplace) -> None:
     assert (NEW.label, NEW.name) in offered
     made = app.create_character(studio, "Mira", "ohwx", "person", NEW.name)
     assert (NEW.label, NEW.name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
-    about = generate.draw_about(studio.desk(made), None)
+    about = generate.draw_cost(studio.desk(made), *generate.Asked().values())
     assert all(word in about for word in (NEW.name, NEW.licence, "7 steps"))
 
 
@@ -88,16 +88,14 @@ def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tm
         assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
         alone = f"Far away alone · {knobs.MISSING}"
         assert (alone, FAR[1].name) in planning.fill_editors(studio.desk(made), None)["choices"]
-        assert generate.fill_choices(studio.desk(made), None, "", None, None)[0]["choices"][0][0].endswith(
-            knobs.MISSING
-        )
+        assert versions.version_choices(studio.desk(made))[0][0].endswith(knobs.MISSING)
 
         plan: tuple[Any, ...] = (list(planning.TASKS), 4, 1, planning.GAPS, "[]", FAR[1].name, 0, 0)
         clicks: list[Callable[[], object]] = [
             lambda: train.start_training(studio.desk(made), "all", "best", "", None),
             lambda: planning.run_plan(studio.desk(made), "{}", *plan),
-            lambda: generate.draw_pictures(studio.desk(made), generate.OWN, "ohwx person", None, 1, 0, 0, 0),
-            lambda: generate.start_card(studio.desk(made), None),
+            lambda: generate.draw_pictures(studio.desk(made), *generate.Asked(prompt="ohwx person").values()),
+            lambda: card.start(studio.desk(made), None),
         ]
         for click in clicks:
             with pytest.raises(ModelMissing, match=r"python launch\.py pull far-fake-(flux|edit)"):

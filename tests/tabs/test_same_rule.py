@@ -98,7 +98,8 @@ def test_numbers_of_pictures_and_seeds_are_refused_alike(
     """Of a prompt and of scenes."""
     desk, api = studio.desk(anna.id), Api(studio)
     for what, prompts in ((generate.OWN, ["ohwx"]), (generate.SCENES, None)):
-        page = by_page(lambda what=what: generate.draw_pictures(desk, what, "ohwx", None, count, seed, 0, 0))
+        asked = generate.Asked(what=what, prompt="ohwx", count=count, seed=seed)
+        page = by_page(lambda asked=asked: generate.draw_pictures(desk, *asked.values()))
         assert page == by_script(api.generate_submit(anna.id, prompts, count, seed=seed))
     assert studio.jobs.list() == []
 
@@ -112,7 +113,8 @@ def test_a_picture_is_refused_alike(
     """Words, steps and guidance."""
     params = {name: value for name, value in (("steps", steps), ("guidance", guidance)) if value}
     desk = studio.desk(anna.id)
-    page = by_page(lambda: generate.draw_pictures(desk, generate.OWN, prompt, None, 1, 0, steps, guidance))
+    asked = generate.Asked(prompt=prompt, count=1, steps=steps, guidance=guidance)
+    page = by_page(lambda: generate.draw_pictures(desk, *asked.values()))
     assert page == by_script(Api(studio).generate_submit(anna.id, [prompt], params=params))
 
 

@@ -10,7 +10,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Workplace
-from tabs import generate, train
+from tabs import train
 from tabs.app import open_folders
 from tabs.common import looks, run
 from tests.tabs.waiting import ended
@@ -79,7 +79,7 @@ def test_the_time_says_what_it_is_judged_by(
     """Unknown at first; after a picture by how fast those are drawn; a training's own is plain."""
     add()
     assert "time not measured yet" in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None)
-    items = generate.make_items(studio.desk(anna.id), generate.OWN, "ohwx person", "", 2, 0, 0, 0)
+    items = drawing.prompt_items(studio.desk(anna.id), ["ohwx person"], 2)
     studio.jobs.start()
     ended(studio, drawing.submit(studio.desk(anna.id), items))
     assert "judged by how fast it draws here" in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None)

@@ -170,6 +170,8 @@ def test_a_characters_words_are_no_markup_anywhere(
         *enrich.draw_results(desk, "", 9),
         enrich.large(desk.store, desk.store.images.get(edit.id)),
         *generate.draw_results(desk, 9),
+        generate.draw_history(desk),
+        generate.draw_pairs(desk),
         review.draw(desk, "", (), (), said=BAD),
         review.draw(desk, edit.id, (), ()),
         refine.triplet_card(desk.store, Triplet(id="t", source=source.id, result=edit.id, params={}, task=BAD)),

@@ -19,7 +19,7 @@ from engines.weights import components
 class Flux2(TextToPicture):
     """Draws pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
-    Guidance above 1 points away from the empty prompt, which is then encoded, too. The bytes are computed, not
+    Guidance above 1 points away from the negative prompt, which is then encoded, too. The bytes are computed, not
     measured: the live bytes of one forward in bfloat16 counted on meta tensors, and room for weights at full width
     while they are used and for what the allocator loses.
     """
@@ -31,8 +31,8 @@ class Flux2(TextToPicture):
     decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the picture's prompt, and with guidance the empty prompt."""
-        return (item.prompt, flux2.NO_WORDS) if item.guidance > 1 else (item.prompt,)
+        """Returns the item's prompt, and with guidance its negative prompt, which may be empty."""
+        return (item.prompt, item.negative) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
         """Encodes prompts with three layers of Qwen3; returns a tensor (1, text_tokens, 3 × width) for each, in RAM."""
@@ -43,7 +43,7 @@ class Flux2(TextToPicture):
         self, transformer: Any, words: Mapping[str, Tensor], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
         """Denoises one batch and returns its normalised latents (B, 32, h, w)."""
-        wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(flux2.NO_WORDS)
+        wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(items[0].negative)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)
 
     @cached_property

@@ -138,7 +138,7 @@ def sample(
 ) -> Tensor:
     """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 32, h, w) float32.
 
-    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the empty prompt, used only where some guidance is above 1.
+    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the negative prompt, used only where some guidance is above 1.
     `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """
     first = params[0]

@@ -251,6 +251,8 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
     usual = face.params().to_json()
     words = {params.worded: params.headline() or said}
     knobs = {name: value for name, value in {**params.to_json(), **words}.items() if name not in _LOADED}
+    if not knobs.get("negative", True):
+        del knobs["negative"]  # not every pipeline takes one
     arguments = "".join(
         f"    {PIPELINE_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in PIPELINE_ARGUMENTS if name in knobs
     )

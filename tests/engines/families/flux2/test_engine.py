@@ -12,7 +12,7 @@ import pytest
 
 from engines.api.errors import BadInput, Cancelled, LoraMismatch
 from engines.api.params import GenerateParams
-from tests.engines.families.flux2.tiny import ROW, SPEC, TOKENS, asked, use
+from tests.engines.families.flux2.tiny import PROMPTS, ROW, SPEC, TOKENS, asked, use
 
 pytestmark = pytest.mark.slow
 
@@ -48,6 +48,29 @@ def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
     assert ours.shape == (32, 64, 3)
     assert ours.std() > 5
     assert np.abs(ours - np.asarray(theirs)).max() <= 1
+
+
+def test_a_negative_prompt_equals_diffusers_pipeline(flux2_pipe, draw) -> None:
+    """Guidance points away from its words instead of from none; pictures that share none of them share no batch."""
+    import torch
+
+    plain, other = asked(2, guidance=4.0)
+    item = other.replace(negative=PROMPTS[1])
+    embeds, _ = flux2_pipe.encode_prompt(prompt=item.negative, max_sequence_length=TOKENS)
+    theirs = flux2_pipe(
+        prompt=item.prompt,
+        height=item.height,
+        width=item.width,
+        num_inference_steps=item.steps,
+        guidance_scale=item.guidance,
+        max_sequence_length=TOKENS,
+        negative_prompt_embeds=embeds,
+        generator=torch.Generator("cpu").manual_seed(item.seed),
+    ).images[0]
+    first, ours = draw([plain, item])
+    assert np.abs(ours - np.asarray(theirs)).max() <= 1
+    assert np.abs(ours - draw([other])[0]).max() > 1
+    assert np.abs(first - draw([plain])[0]).max() <= 1
 
 
 def test_batch_equals_singles(draw) -> None:

@@ -1,0 +1,200 @@
+"""The model card in the Generate tab: draws 23 standard pictures of a version, and shows what it can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.axes import ANGLES, EXPRESSIONS
+from engines.wording.cells import CARD_CELLS, CARD_POSES
+from studio.flywheel import card, generate
+from studio.flywheel.enrich import edits as enrich
+from studio.records.card import CardRun, Cell
+from studio.records.job import JobState
+from studio.records.outcome import Rate
+from studio.store import Store
+from studio.workplace.desk import Desk
+from tabs.common import looks
+from tabs.common.looks import view
+from tabs.common.shell import Page, Said, html
+from tabs.common.versions import version_id, versions
+
+VIEW = "card"  # the id of its sub-tab
+_MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
+_WORDS = {"right": True, "wrong": False}
+_GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
+
+
+@dataclass(frozen=True)
+class CardView:
+    """The widgets of the sub-tab; `awaited` holds the id of a card's job that was started on this page."""
+
+    which: gr.Dropdown
+    against: gr.Dropdown
+    cells: gr.HTML
+    awaited: gr.Textbox
+
+    @classmethod
+    def lay_out(cls) -> CardView:
+        """Lays out the sub-tab."""
+        with gr.Row():
+            which = gr.Dropdown([], label="Model card of", elem_id="card-which")
+            against = gr.Dropdown([], label="Compare with", elem_id="card-against")
+        return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
+
+    def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> None:
+        """Connects the sub-tab with its handlers; `views` are the sub-tabs, `run` starts a card of `version`."""
+        chosen = [self.which, self.against]
+        known = [*chosen, self.awaited]
+        table = (draw_card, chosen, [self.cells])
+        told = (draw_price, [version], [price])
+        page.show([(fill_cards, known, [*known, views]), table, told])
+        page.redraw([version.change], told)
+        page.redraw([each.change for each in chosen], table)
+        page.on(run.click, start, [version], [self.awaited])
+        page.act(self.cells, card_act, [self.which], then=[table])
+
+
+def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:
+    """Returns the choices of cards; a card that was started here is chosen and shown once it is done."""
+    store = desk.store
+    cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]
+    ids = [value for _, value in cards]
+    job = next((each for each in desk.workplace.jobs.list(desk.id) if each.id == awaited), None)
+    arrived = job is not None and job.artifacts.card in ids
+    ended = job is not None and job.state not in (JobState.QUEUED, JobState.RUNNING)
+    now = awaited if arrived else which if which in ids else (ids[0] if ids else None)
+    return [
+        gr.update(choices=cards, value=now),
+        gr.update(choices=[("nothing", ""), *cards], value=against if against in ids else ""),
+        "" if arrived or ended else awaited,
+        gr.Tabs(selected=VIEW) if arrived else gr.skip(),
+    ]
+
+
+def card_name(store: Store, run: CardRun) -> str:
+    """Returns a card's version and time, as text: `v2, today 02:22`."""
+    named = {each.id: each.name for each in versions(store)}
+    return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
+
+
+def when(moment: datetime) -> str:
+    """Returns a moment in this machine's time zone: `today 14:05`, `yesterday 23:10`, `28 Nov 09:00`."""
+    local, today = moment.astimezone(), datetime.now().astimezone().date()
+    days = {today: "today", today - timedelta(days=1): "yesterday"}
+    year = "" if local.year == today.year else f" {local.year}"
+    return f"{days.get(local.date(), f'{local.day} {local:%b}{year}')} {local:%H:%M}"
+
+
+def draw_price(desk: Desk, version: str | None) -> Markup:
+    """Returns how many pictures a card draws, and about how long that takes."""
+    chosen = version_id(desk.store, version)
+    items = card.card_items(desk, chosen)
+    _, seconds = generate.preflight(desk, items, chosen)
+    found = desk.store.versions.peek(chosen)
+    return view(
+        "generate",
+        "card_price",
+        name=found.name if found else "the base model",
+        cells=len(CARD_CELLS),
+        seeds=len(card.SEEDS),
+        count=len(items),
+        seconds=seconds,
+    )
+
+
+def start(desk: Desk, version: str | None) -> str:
+    """Queues the model card of a version and returns the id of its job."""
+    return card.submit(desk, version_id(desk.store, version)).id
+
+
+def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
+    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and its comparison with the card `against`."""
+    store = desk.store
+    if not which:
+        return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+    run = card.get(store, which)
+    head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
+    by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
+    return view(
+        "generate",
+        "card",
+        head=head,
+        axes=list(card.summary(run).axes.items()),
+        show=card.SHOWN if card.misses(run) else 0,
+        angles=ANGLES,
+        rows=[(mood, [_cell(store, by_name.get(f"{angle} {mood}")) for angle in ANGLES]) for mood in EXPRESSIONS],
+        poses=CARD_POSES,
+        bodies=[_cell(store, by_name.get(pose)) for pose in CARD_POSES],
+    )
+
+
+def rate_line(run: CardRun) -> Markup:
+    """Returns the first-try rate of the judged cells, with its interval and the target."""
+    found = card.summary(run)
+    tone, reached = _GOALS[found.goal]
+    return view(
+        "generate",
+        "rate",
+        first=found.first_try,
+        tone=tone,
+        words=judged_words(found.first_try),
+        target=looks.share(card.TARGET),
+        reached=reached,
+        notes=found.notes,
+    )
+
+
+def judged_words(rate: Rate) -> str:
+    """Returns a rate as text: `18 of 20 judged cells right, 3 unknown`."""
+    unknown = f", {rate.unknown} unknown" if rate.unknown else ""
+    return f"{rate.k} of {rate.judged} judged cells right{unknown}"
+
+
+def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
+    """Returns the comparison of two cards on the same cells and seeds."""
+    pair = card.compare(before, after)
+    names = {"before": card_name(store, before), "after": card_name(store, after)}
+    return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
+
+
+def _cell(store: Store, cell: Cell | None) -> Markup:
+    """Returns a cell's picture with its outcome."""
+    if cell is None:
+        return view("generate", "no_cell")
+    mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
+    axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell.axes.items())
+    return view(
+        "generate",
+        "cell",
+        cell=cell,
+        picture=looks.picture(looks.thumb(store, cell.image), cell.cell, enlarge=cell.image),
+        mark=mark,
+        tone=tone,
+        hint=f"{cell.cell} – {axes}",
+        words=_WORDS,
+    )
+
+
+def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
+    """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
+    if which and data.get("act") == "overrule":
+        overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
+    elif which and data.get("act") == "show":
+        aims = card.lessons(card.get(desk.store, which))
+        rows = enrich.plan(desk, limit=card.SHOWN, aims=aims).rows
+        enrich.demand_new(desk, rows)
+        job = enrich.submit(desk, rows)
+        return Said(f"{job.title} of what the card missed, in the queue. Review them, then train the next version.")
+    return None
+
+
+def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
+    """Sets a human's verdict on a cell; the same verdict again removes it, so that the judge's holds."""
+    cells = desk.store.cards.get(which).cells
+    human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
+    card.set_human(desk, which, cell, seed, None if human is right else right)

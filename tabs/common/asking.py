@@ -1,0 +1,227 @@
+"""What the fields of the Generate tab hold and ask for: their choices, what is kept of them, and the drawings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engines.api.errors import BadInput, UserError
+from engines.api.params import GenerateParams
+from engines.api.protocols import ModelSpec
+from studio.flywheel import card, generate
+from studio.flywheel.generate import Drawing
+from studio.records.payload import DrawPayload
+from studio.workplace.desk import Desk
+from tabs.common.knobs import Knob, first_block_cache, given, number
+from tabs.common.shell import jobs_of
+from tabs.common.versions import (
+    BASE,
+    IN_USE,
+    checkpoint_choices,
+    checkpoint_lora,
+    chosen_lora,
+    version_choices,
+    version_id,
+    versions,
+)
+
+KNOBS = (  # fields of GenerateParams in the order of the layout
+    (
+        Knob("steps", number("Steps (0: the model's own)", precision=0)),
+        Knob("guidance", number("Guidance (0: the model's own)")),
+    ),
+    (Knob("first_block_cache", first_block_cache),),
+)
+OWN, SCENES, GAPS = "My prompt", "New scenes", "Card gaps"
+NEWEST, ALIKE, STARRED = "newest first", "most alike first", "starred first"
+EVERY = "every"
+_SIZE = re.compile(r"(\d{1,6})\s*[×xX*]\s*(\d{1,6})\D*$")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The values of the settings' widgets, in their order on the page."""
+
+    what: str = OWN
+    prompt: str = ""
+    negative: str = ""
+    plan: Sequence[str] = ()  # the seeds of the scenes that are ticked
+    version: str | None = IN_USE
+    against: str | None = ""
+    strength: float = 1.0
+    count: float | None = 4
+    size: str | None = ""
+    seed: float | None = 0
+    keep_seed: bool = False
+    steps: float | None = 0
+    guidance: float | None = 0
+    first_block_cache: float | None = 0
+    extra: str | None = ""
+    extra_weight: float | None = 1.0
+
+    def values(self) -> tuple[Any, ...]:
+        """Returns the values in the order of the widgets."""
+        return tuple(getattr(self, name) for name in FIELDS)
+
+
+FIELDS = tuple(each.name for each in dataclasses.fields(Asked))
+GALLERY = {"sort": NEWEST, "only": EVERY, "starred": False}
+KEPT = (*(name for name in FIELDS if name != "plan"), *GALLERY)  # what the fields hold again after a reload
+
+
+def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
+    """Returns the id of the character, and for each kept field its choices as they are now.
+
+    Where the page shows another character's fields, or none yet, the values are those that were kept for this one.
+    """
+    store, fresh = desk.store, whose != desk.id
+    held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
+    usual = version_choices(desk)
+    spec = generate.model_spec(desk, "")
+    if held["version"] in [value for _, value in usual]:
+        spec = generate.model_spec(desk, version_id(store, held["version"]))
+    choices: dict[str, list[tuple[str, str]]] = {
+        "version": usual,
+        "against": [("nothing", ""), *usual, *checkpoint_choices(desk)],
+        "size": size_choices(spec),
+        "extra": [("none", ""), *((each.name, each.id) for each in versions(store))],
+        "only": [("every version", EVERY), *((each.name, each.id) for each in versions(store)), ("base model", BASE)],
+    }
+    defaults = {**dataclasses.asdict(Asked()), **GALLERY}
+    updates: list[Any] = []
+    for name in KEPT:
+        found = choices.get(name)
+        if found is not None:
+            free = name in ("size", "extra")
+            there = free or held[name] in [value for _, value in found]
+            updates.append(gr.update(choices=found, value=(held[name] or "") if there else defaults[name]))
+        else:
+            updates.append(held[name] if fresh else gr.skip())
+    return [desk.id, *updates]
+
+
+def kept_fields(desk: Desk) -> dict[str, Any]:
+    """Returns the values that the fields had when this character's were last changed; at first a prompt and a seed."""
+    character = desk.store.character
+    words = f"{character.trigger} {character.subject}, smiling, front view"
+    first = {**dataclasses.asdict(Asked(prompt=words, seed=generate.random_seed())), **GALLERY}
+    told = json.loads(generate.fields(desk) or "{}")
+    return {name: told.get(name, first[name]) for name in KEPT}
+
+
+def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
+    """Keeps the values of the fields, unless they are still another character's."""
+    if whose == desk.id:
+        generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))
+
+
+def size_choices(spec: ModelSpec) -> list[tuple[str, str]]:
+    """Returns the usual shapes of a model's pictures as choices; "" is its own size."""
+    own = spec.params(GenerateParams)
+    shapes = [(f"{name} · {width} × {height}", f"{width} × {height}") for name, width, height in generate.sizes(spec)]
+    return [(f"its own · {own.width} × {own.height}", ""), *shapes]
+
+
+def read_size(text: str | None) -> dict[str, int]:
+    """Returns the width and height in a text such as `832 × 1216`; nothing for an empty one. Raises: BadInput."""
+    if not (text or "").strip():
+        return {}
+    found = _SIZE.search(str(text))
+    if not found:
+        raise BadInput(f"The size cannot be {str(text)[:40]!r}.", "Type width × height, such as 832 × 1216.")
+    return {"width": int(found[1]), "height": int(found[2])}
+
+
+def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
+    """Returns which words are shown, and the prompts of scenes before they are drawn, all of them ticked.
+
+    `planned` tells what the list was made for: while that stays the same, so do the ticks.
+    """
+    asked = Asked(*values)
+    chosen = version_id(desk.store, asked.version)
+    own = asked.what == OWN
+    columns = [
+        gr.update(visible=True if each else "hidden")
+        for each in (own, generate.model_spec(desk, chosen).true_guidance, not own)
+    ]
+    gaps = card.missed(desk, chosen) if asked.what == GAPS else []
+    now = json.dumps([desk.id, asked.what, chosen, asked.count, asked.seed, len(gaps)])
+    if own or now == planned:
+        return ["" if own else planned, *columns, gr.skip()]
+    try:
+        items = scenes(desk, asked)
+    except UserError:  # the cost says what is wrong
+        return ["", *columns, gr.update(choices=[], value=[])]
+    listed = [(item.prompt, str(item.seed)) for item in items]
+    return [now, *columns, gr.update(choices=listed, value=[seed for _, seed in listed])]
+
+
+def take_new_seed(desk: Desk) -> tuple[int, bool]:
+    """Returns a random seed, which changes again with the next drawing."""
+    return generate.random_seed(), False
+
+
+def take_last_seed(desk: Desk) -> tuple[int, bool]:
+    """Returns the first seed of the newest drawing, to be kept. Raises: BadInput where nothing was drawn."""
+    jobs = jobs_of(desk, "generate")
+    if not jobs:
+        raise BadInput("Nothing was drawn yet, so there is no seed to draw again.", "Generate pictures first.")
+    return GenerateParams.kept(DrawPayload.of(jobs[0]).items[0]).seed, True
+
+
+def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
+    """Returns the scenes to choose from, one per picture asked for. Raises: BadInput."""
+    chosen = version_id(desk.store, asked.version)
+    aims = card.missed(desk, chosen) if asked.what == GAPS else ()
+    return generate.scene_items(desk, _count(asked), chosen, seed=int(asked.seed or 0), aims=aims, **knobs)
+
+
+def _count(asked: Asked) -> int:
+    return 1 if asked.count is None else int(asked.count)
+
+
+def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
+    """Returns what to draw: the pictures of the chosen version, and the same with what it is compared with.
+
+    Raises: BadInput, NotFound.
+    """
+    store, chosen = desk.store, version_id(desk.store, asked.version)
+    values = [getattr(asked, knob.name) for row in KNOBS for knob in row]
+    knobs: dict[str, Any] = {**given(KNOBS, values), **read_size(asked.size)}
+    second = chosen_lora(
+        store, str(asked.extra or ""), 1.0 if asked.extra_weight is None else float(asked.extra_weight)
+    )
+
+    def drawn_with(choice: str | None, items: Sequence[GenerateParams] | None = None) -> Drawing:
+        version = version_id(store, choice)
+        spec = generate.model_spec(desk, version)
+        more = {**knobs, "loras": [*second, *checkpoint_lora(store, choice, asked.strength)]}
+        if version and asked.strength != 1:
+            more["strength"] = float(asked.strength)
+        if spec.true_guidance and asked.negative.strip():
+            more["negative"] = asked.negative.strip()
+        if items is not None:
+            return Drawing([spec.params(GenerateParams, prompt=i.prompt, seed=i.seed, **more) for i in items], version)
+        if asked.what == OWN:
+            seed = int(asked.seed or 0)
+            return Drawing(
+                generate.prompt_items(desk, [asked.prompt.strip()], _count(asked), version, seed=seed, **more), version
+            )
+        ticked = [item for item in scenes(desk, asked, **more) if str(item.seed) in asked.plan]
+        if not ticked:
+            raise BadInput("No scene is ticked.", "Tick at least one of those in the list.")
+        return Drawing(ticked, version)
+
+    first = drawn_with(asked.version)
+    if not asked.against:
+        return [first]
+    other = drawn_with(asked.against, first.items)
+    if (other.version, other.items[0].loras) == (chosen, first.items[0].loras):
+        raise BadInput("Both sides are drawn by the same version.", "Choose another one to compare with.")
+    return [first, other]

@@ -1,0 +1,73 @@
+"""The choice of what draws: the version in use, another version, a checkpoint of a training, or the base model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from engines.api.params import LoraUse
+from studio.records.dataset import Role
+from studio.records.version import Version
+from studio.store import Store
+from studio.workplace.desk import Desk
+from tabs.common.knobs import marked
+
+BASE, IN_USE = "base", "in use"
+_STEP = "@"  # between a version's id and the step of a checkpoint of its training
+
+
+def versions(store: Store) -> list[Version]:
+    """Returns the versions of the character, newest first."""
+    return list(reversed(store.kept_versions(Role.CHARACTER)))
+
+
+def version_choices(desk: Desk) -> list[tuple[str, str]]:
+    """Returns the version in use, every version and the base model as choices; the first follows each adoption."""
+    store = desk.store
+    adopted = store.adopted(Role.CHARACTER)
+    in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
+    return [
+        (marked(desk.workplace, adopted.model if adopted else store.character.generator, in_use), IN_USE),
+        *(
+            (marked(desk.workplace, each.model, f"{each.name} ({each.state.value})"), each.id)
+            for each in versions(store)
+        ),
+        (marked(desk.workplace, store.character.generator, "base model, no LoRA"), BASE),
+    ]
+
+
+def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
+    """Returns the checkpoints that are still on disk as choices, for the versions of the character's own model."""
+    store = desk.store
+    return [
+        (f"{version.name} at step {each.step}", f"{version.id}{_STEP}{each.step}")
+        for version in versions(store)
+        if version.model == store.character.generator
+        for each in version.checkpoints
+        if (store.folder / each.adapter).is_file()
+    ]
+
+
+def version_id(store: Store, choice: str | None) -> str:
+    """Returns the id of a chosen version, "" for the base model, with which a checkpoint draws, too."""
+    if choice in (None, "", IN_USE):
+        adopted = store.adopted(Role.CHARACTER)
+        return adopted.id if adopted else ""
+    return "" if choice == BASE or _STEP in str(choice) else str(choice)
+
+
+def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[LoraUse, ...]:
+    """Returns the LoRA of a chosen checkpoint; nothing for any other choice. Raises: NotFound."""
+    version, _, step = str(choice or "").partition(_STEP)
+    if not step:
+        return ()
+    found = {str(each.step): each.adapter for each in store.versions.get(version).checkpoints}
+    return (LoraUse(file=str(store.folder / found.get(step, "")), weight=weight),)
+
+
+def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:
+    """Returns a second LoRA, a version of the character or a file by its path; nothing for "". Raises: NotFound."""
+    if not choice.strip():
+        return ()
+    version = store.versions.peek(choice)
+    file = store.adapter_path(choice) if version else Path(choice.strip().strip('"')).expanduser()
+    return (LoraUse(file=str(file), weight=weight),)

@@ -1,0 +1,27 @@
+"""The text that programs exchange in a drawn picture."""
+
+from __future__ import annotations
+
+import pytest
+
+from engines.api.params import GenerateParams
+from engines.infotext import NamedLora, parameters_text, read_parameters
+
+
+@pytest.mark.parametrize("prompt", ["ohwx, smiling", 'two\nlines: "quoted", more', "小红, [x] (y:1.2)"])
+@pytest.mark.parametrize("negative", ["", "blurry, dark"])
+def test_what_is_written_is_read(prompt: str, negative: str) -> None:
+    """Words, negative words, LoRAs, and every pair."""
+    params = GenerateParams(prompt=prompt, negative=negative, steps=7, seed=4, width=64, height=48)
+    told = {"model": "FLUX.1-dev: new", "loras": [{"name": "mine", "weight": 0.8, "hash": "abc"}]}
+
+    found = read_parameters(parameters_text(told, params, (64, 48)))
+
+    assert (found.prompt, found.negative, found.loras) == (prompt, negative, (NamedLora("mine", 0.8),))
+    assert {"Steps": "7", "Seed": "4", "Size": "64x48", "Model": "FLUX.1-dev: new"}.items() <= found.pairs.items()
+
+
+@pytest.mark.parametrize("text", ["", "\n", "a: b", "Negative prompt: x", "<lora::>", "x\nSteps: , Seed: , Size: "])
+def test_any_text_can_be_read(text: str) -> None:
+    """Whatever somebody wrote into a file."""
+    assert isinstance(read_parameters(text).prompt, str)
