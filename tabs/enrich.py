@@ -17,7 +17,7 @@ from studio.flywheel.enrich.edits import EnrichPlan
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.knobs import Knob, first_block_cache, given, lay_out, models, number
 from tabs.common.looks import view
 from tabs.common.shell import Page, active_job, html, progress_line
@@ -74,6 +74,7 @@ def build(page: Page) -> None:
     page.on(run.click, run_plan, knobs)
     page.act(results, results_act, [chosen, shown], [chosen, shown], then=[pairs, box])
     page.act(busy, cancel)
+    missing.wire(page, cost)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
 
@@ -136,7 +137,8 @@ def draw_plan(desk: Desk, *knobs: Any) -> tuple[Markup, Markup]:
         for row in plan.rows[:PLAN_ROWS]
     ]
     listed = view("enrich", "plan", rows=rows, more=plan.count - PLAN_ROWS)
-    return view("enrich", "cost", plan=plan), looks.panel("The plan", listed)
+    absent = missing.card(desk.workplace, knobs[5] or store.character.editor)
+    return absent + view("enrich", "cost", plan=plan), looks.panel("The plan", listed)
 
 
 def run_plan(desk: Desk, *knobs: Any) -> None:

@@ -20,7 +20,7 @@ from studio.records.outcome import Rate
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.knobs import Knob, first_block_cache, given, lay_out, marked, number
 from tabs.common.looks import view
 from tabs.common.shell import Page, Said, active_job, html, progress_line
@@ -86,6 +86,7 @@ def build(page: Page) -> None:
     page.on(run_card.click, start_card, [version])
     page.act(results, results_act, [shown], [shown], then=[drawn])
     page.act(busy, cancel)
+    missing.wire(page, cost)
     page.act(cells, card_act, [which], then=[table])
 
 
@@ -148,7 +149,8 @@ def draw_cost(desk: Desk, what: str, prompt: str, version: str | None, *knobs: f
     chosen = _version_id(desk.store, version)
     items = make_items(desk, what, prompt or "a picture", chosen, *knobs)
     fit, seconds = generate.preflight(desk, items, chosen)
-    return view("generate", "cost", count=len(items), seconds=seconds, fit=fit)
+    absent = missing.card(desk.workplace, generate.model_spec(desk, chosen).name)
+    return absent + view("generate", "cost", count=len(items), seconds=seconds, fit=fit)
 
 
 # ── drawing ─────────────────────────────────────────────────────────────────────────────────────

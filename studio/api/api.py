@@ -26,6 +26,8 @@ API_NAMES: tuple[str, ...] = (
     "api_version",
     "character_list",
     "character_create",
+    "character_export",
+    "character_import",
     "next_step",
     "image_import",
     "image_list",

@@ -21,6 +21,7 @@ from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Job
 from studio.records.payload import DrawPayload
+from studio.records.settings import FLOOR_SETTING
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
@@ -67,7 +68,7 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
     try:
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
-        fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
+        fit = Fit.refused(error, desk.workplace.gpu.budget)
     seconds = timing.drawn(desk.workplace, spec.name) * sum(map(timing.generated, items))
     return fit, seconds or None
 
@@ -158,11 +159,12 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Returns the score below which the filter hides a picture: the user's setting, else the gallery's floor.
+    """Returns the score below which the filter hides a picture: set for the character, else for all, else the floor.
 
-    The floor comes from each original's similarity to the other originals.
+    The gallery's floor comes from each original's similarity to the other originals.
     """
     chosen = desk.workplace.library.setting(_setting(desk.id), float)
+    chosen = desk.workplace.library.setting(FLOOR_SETTING, float) or None if chosen is None else chosen
     if chosen is not None:
         return chosen
     return (reference or gallery_if_any(desk)).floor

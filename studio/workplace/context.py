@@ -48,15 +48,16 @@ class Context:
         """Returns the store of the job's character. Raises: NotFound."""
         return self.desk.store
 
-    def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True) -> None:
+    def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True, unit: str = "") -> None:
         """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
 
-        Without `repeats_count` the time between two reports of the same step is not counted in the rate.
+        Without `repeats_count` the time between two reports of the same step is not counted in the rate. `unit` is
+        what the steps count, "" for items.
         """
         if self.cancelled():
             raise Cancelled
         rate, eta_s = self._meter.step(step, total, repeats_count=repeats_count)
-        self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
+        self._jobs.progress(self._id, step=step, total=total, unit=unit, message=message, rate=rate, eta_s=eta_s)
 
     def say(self, message: str) -> None:
         """Sets the job's message without changing its step."""
