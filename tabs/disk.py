@@ -36,11 +36,13 @@ def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
         with gr.Row():
             choose = gr.UploadButton("Choose a file …", file_types=[".zip"], size="sm", elem_id="restore-choose")
             start = gr.Button("Restore", variant="primary", size="sm", elem_id="restore-start")
-    page.act(used, disk_act, anywhere=True)
-    page.act(moves, moves_act, anywhere=True)
+    drawn: list[Drawing] = [(draw_disk, [], [used])]
+    moving: list[Drawing] = [(draw_moves, [], [moves])]
+    page.act(used, disk_act, then=[*drawn, *moving], anywhere=True)
+    page.act(moves, moves_act, then=moving, anywhere=True)
     page.on(choose.upload, chosen_file, [choose], [place], anywhere=True)
     page.on(start.click, restore, [place], [place], anywhere=True)
-    return [(draw_disk, [], [used])], [(draw_moves, [], [moves])]
+    return drawn, moving
 
 
 def draw_disk(desk: Desk) -> Markup:

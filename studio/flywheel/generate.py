@@ -15,6 +15,7 @@ from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE, demand_trigger
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
+from studio.jobs.progress import Work
 from studio.judging.gallery import Gallery, gallery_if_any, score_of
 from studio.judging.judge import Judge
 from studio.records.dataset import Role
@@ -126,7 +127,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
         stacked = [with_adapter(ctx.store, item, asked.version or "") for item in left]
 
         def on_step(step: int, of: int, message: str = "") -> None:
-            ctx.step(len(images), len(items), message or f"step {step} of {of}")
+            ctx.step(len(images), len(items), message or f"step {step} of {of}", work=Work(step, of))
 
         with ctx.lease(engine.plan(stacked), _peak_key(asked.model, left)) as lease:
             drawn: Iterator[Image] = engine.generate(stacked, lease, on_step)

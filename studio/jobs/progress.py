@@ -1,22 +1,66 @@
-"""The progress of a job: smoothed seconds per step and the time left, without the time spent waiting."""
+"""The progress of a job: seconds per step and the time left, without the time spent waiting or loading."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
-_SMOOTHING = 0.3
+_RECENT = 20  # spans, the least over which a rate is averaged where there are as many
+
+
+@dataclass(frozen=True)
+class Breaks:
+    """The regular interruptions of a job, such as previews of a training: one after every `every` steps and at the end.
+
+    Each reports its progress `reports` times, without a further step.
+    """
+
+    every: int = 0
+    reports: int = 0
+
+    def left(self, step: int, total: int) -> int:
+        """Returns the number of interruptions after the steps from `step` + 1 to `total`."""
+        if not self.reports or step >= total:
+            return 0
+        between = (total - 1) // self.every - step // self.every if self.every else 0
+        return between + 1
+
+    def due(self, step: int, total: int) -> bool:
+        """Returns whether an interruption follows directly after a step."""
+        return self.reports > 0 and step > 0 and (step == total or (self.every > 0 and step % self.every == 0))
+
+
+@dataclass(frozen=True)
+class Work:
+    """The progress within a job's remaining items in finer units: forward passes done, of all of them."""
+
+    done: int
+    total: int
 
 
 class Meter:
-    """Measures seconds per step from reported step numbers; a new total, or a lower step, starts it anew."""
+    """Measures seconds per step from reported step numbers; another total, or a lower step, starts it anew.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    A rate is the average over the later half of the spans between reports, at least over the latest 20. The first span
+    from 0 holds the loading of models, so it is dropped as soon as there is another; a time left is known from then on.
+    """
+
+    def __init__(self, clock: Callable[[], float], breaks: Breaks | None = None) -> None:
         self._clock = clock
-        self._total = -1
-        self._step = 0
-        self._at = 0.0
+        self.breaks = breaks or Breaks()
         self._paused_at: float | None = None
-        self.rate = 0.0
+        self._at = 0.0
+        self._finer: int | None = None  # the job's total, while finer units are measured
+        self._restart(0, -1, 1)
+
+    def _restart(self, done: int, total: int, covered: int) -> None:
+        self._done, self._total = done, total
+        self._covered = covered  # the job's items that `total` units make up
+        self._spans: list[tuple[float, int]] = []  # seconds, and units done in them
+        self._loading: tuple[float, int] | None = None
+        self._gaps: list[float] = []  # seconds between reports of one step
+        self._break = 0.0  # seconds of the interruption at this step
+        self._break_s = 0.0  # seconds of the latest whole interruption
 
     def pause(self) -> None:
         """Stops the time while the job waits for the GPU or for a model to load."""
@@ -29,19 +73,59 @@ class Meter:
             self._at += self._clock() - self._paused_at
             self._paused_at = None
 
-    def step(self, step: int, total: int, *, repeats_count: bool = True) -> tuple[float, float]:
-        """Records a step and returns the seconds per step and the seconds left; both 0 until two steps were reported.
+    def step(
+        self, step: int, total: int, *, work: Work | None = None, repeats_count: bool = True
+    ) -> tuple[float, float]:
+        """Records a step and returns the seconds per step and the seconds left; both 0 while they are unknown.
 
-        Without `repeats_count` the time between two reports of the same step (encoding, previews) is not counted.
+        With `work` the time is measured in its finer units, and later reports of the job's steps alone change nothing.
+        Without `repeats_count` the time between two reports of the same step (encoding, previews) is not counted as
+        part of a step.
         """
         now = self._clock()
-        if total != self._total or step < self._step:
-            self.rate = 0.0
-        elif step > self._step:
-            latest = max(0.0, now - self._at) / (step - self._step)
-            self.rate = latest if self.rate == 0 else self.rate + _SMOOTHING * (latest - self.rate)
+        if work is None and total == self._finer:
+            return self._figures()
+        done, whole = (work.done, work.total) if work else (step, total)
+        if whole != self._total or done < self._done:
+            self._restart(done, whole, total - step if work else whole)
+            self._finer = total if work else None
+        elif done > self._done:
+            self._advance(now - self._at, done)
+        elif not repeats_count:
+            self._gaps.append(now - self._at)
+            self._break += now - self._at
         else:
-            self._at = self._at if repeats_count else now
-            return self.rate, self.rate * (total - step)
-        self._step, self._total, self._at = step, total, now
-        return self.rate, self.rate * (total - step)
+            return self._figures()
+        self._at = now
+        return self._figures()
+
+    def _advance(self, seconds: float, done: int) -> None:
+        span = (max(0.0, seconds), done - self._done)
+        if self._done == 0 and self._loading is None:
+            self._loading = span
+        else:
+            self._spans.append(span)
+        if self._break and self._done:
+            self._break_s = self._break
+        self._break, self._done = 0.0, done
+
+    def _figures(self) -> tuple[float, float]:
+        recent = self._spans[-max(_RECENT, len(self._spans) // 2) :] or ([self._loading] if self._loading else [])
+        units = sum(count for _, count in recent)
+        if not units:
+            return 0.0, 0.0
+        pace = sum(seconds for seconds, _ in recent) / units
+        rate = pace * self._total / max(1, self._covered)
+        if not self._spans:
+            return rate, 0.0
+        left = self.breaks.left(self._done, self._total) * self._expected_break()
+        if self.breaks.due(self._done, self._total):
+            left += max(0.0, self._expected_break() - self._break)
+        return rate, pace * (self._total - self._done) + left
+
+    def _expected_break(self) -> float:
+        """Returns the length of the latest interruption, else an estimate from the reports before the first step."""
+        if self._break_s:
+            return self._break_s
+        gaps = sorted(self._gaps[-self.breaks.reports :]) if self.breaks.reports else []
+        return gaps[len(gaps) // 2] * self.breaks.reports if gaps else 0.0

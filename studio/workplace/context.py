@@ -11,7 +11,7 @@ from engines.api.errors import BadInput, Cancelled, UserError
 from engines.api.params import Params
 from engines.api.protocols import EditItem, Plan
 from studio.gpu.lease import CardLease
-from studio.jobs.progress import Meter
+from studio.jobs.progress import Breaks, Meter, Work
 from studio.records.event import Event, PictureKept, Warned
 from studio.records.image import ImageRecord, Kind, Likeness
 from studio.records.job import WITHOUT_WORDS, Job, Omission, Without
@@ -48,16 +48,29 @@ class Context:
         """Returns the store of the job's character. Raises: NotFound."""
         return self.desk.store
 
-    def step(self, step: int, total: int, message: str = "", *, repeats_count: bool = True, unit: str = "") -> None:
+    def step(
+        self,
+        step: int,
+        total: int,
+        message: str = "",
+        *,
+        work: Work | None = None,
+        repeats_count: bool = True,
+        unit: str = "",
+    ) -> None:
         """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
 
-        Without `repeats_count` the time between two reports of the same step is not counted in the rate. `unit` is
-        what the steps count, "" for items.
+        `work`: the progress within the items that are left, in finer units. Without `repeats_count` the time between
+        two reports of the same step is not counted in the rate. `unit`: what the steps count, "" for items.
         """
         if self.cancelled():
             raise Cancelled
-        rate, eta_s = self._meter.step(step, total, repeats_count=repeats_count)
+        rate, eta_s = self._meter.step(step, total, work=work, repeats_count=repeats_count)
         self._jobs.progress(self._id, step=step, total=total, unit=unit, message=message, rate=rate, eta_s=eta_s)
+
+    def expect(self, breaks: Breaks) -> None:
+        """Sets the interruptions that come between the job's steps, so that the time left includes them."""
+        self._meter.breaks = breaks
 
     def say(self, message: str) -> None:
         """Sets the job's message without changing its step."""

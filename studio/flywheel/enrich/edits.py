@@ -22,6 +22,7 @@ from studio.flywheel.curate.captions import RECIPE
 from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
+from studio.jobs.progress import Work
 from studio.judging.gallery import open_each
 from studio.judging.judge import Judge
 from studio.records.base import Part
@@ -211,7 +212,7 @@ def run(ctx: Context) -> None:
     ctx.step(len(done), len(rows))
 
     def on_step(step: int, total: int, message: str = "") -> None:
-        ctx.step(len(done), len(rows), message or f"step {step} of {total}")
+        ctx.step(len(done), len(rows), message or f"step {step} of {total}", work=Work(step, total))
 
     if left:
         judge = Judge(ctx)

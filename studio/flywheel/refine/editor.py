@@ -14,6 +14,7 @@ from studio.flywheel.refine import preflight as lessons_preflight
 from studio.flywheel.train import preflight as preflights
 from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.preflight import Preflight
+from studio.jobs.progress import Work
 from studio.judging.judge import Judge, judged
 from studio.judging.outcomes import axes_outcomes, overall, paired, rate
 from studio.judging.reader import read_pictures
@@ -241,7 +242,12 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
         engine = ctx.workplace.engine(model)
 
         def on_step(step: int, of: int, message: str = "") -> None:
-            ctx.step(len(images), len(held_out), message or f"held-out edits {side}: step {step} of {of}")
+            ctx.step(
+                len(images),
+                len(held_out),
+                message or f"held-out edits {side}: step {step} of {of}",
+                work=Work(step, of),
+            )
 
         with ctx.lease(engine.plan(items), f"enrich|{model}") as lease:
             redone: Iterator[Image] = engine.edit(items, lease, on_step)

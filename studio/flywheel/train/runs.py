@@ -16,6 +16,7 @@ from engines.api.protocols import CheckpointSaved, EditItem, SampleDrawn, StepDo
 from engines.training import runfile
 from engines.wording.reading import read_tags
 from studio.flywheel.train import run_folder
+from studio.jobs.progress import Breaks
 from studio.judging.judge import Judge
 from studio.records.base import Part
 from studio.records.dataset import Role, real_share
@@ -106,6 +107,8 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
         return make_version(ctx.workplace, ctx.job.id, checkpoints)
     _keep_file(ctx.store, ctx.job.id).unlink(missing_ok=True)
     trainer = ctx.workplace.trainer(asked.model)
+    passes = sum((each.params if isinstance(each, EditItem) else each).steps for each in run.previews)
+    ctx.expect(Breaks(params.sample_every, passes))
     try:
         with ctx.lease(trainer.plan(run), peak_key(asked.model, params, run.items)) as lease:
             # Only the trainer's on_step may raise Cancelled, because the trainer then saves a checkpoint first.
