@@ -17,6 +17,7 @@ COMMANDS = {
     "test": "run ruff, mypy, the import rules and all tests; further arguments go to pytest",
     "doctor": "show what this machine has, what is missing, and the command that gets it",
     "pull": "download a model, verify it and quantise it once",
+    "character": "list the characters, write one to a zip file, or restore one from it",
     "bench": "measure, print a table, and write the rows as JSON",
 }
 
@@ -25,10 +26,10 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands and their options."""
     top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    studio, demo, test, doctor, pull, bench = (
+    studio, demo, test, doctor, pull, character, bench = (
         commands.add_parser(name, help=words) for name, words in COMMANDS.items()
     )
-    for one in (top, studio, doctor):
+    for one in (top, studio, doctor, character):
         one.add_argument("--home", type=Path, help="folder of the characters (default: ~/FLENwheel)")
     for one in (top, studio):
         one.add_argument("--port", type=int, default=0, help="port of the page (default: 0, any free port)")
@@ -51,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     pull.add_argument(
         "--lean", action="store_true", help="afterwards delete the full-width weights of the quantised parts"
     )
+    character.add_argument("what", choices=("list", "export", "import"), help="what to do")
+    character.add_argument("which", nargs="?", default="", help="export: the character's id; import: the zip file")
+    character.add_argument("--out", type=Path, help="export: file or folder to write to (default: runs/exports)")
     bench.add_argument("name", nargs="?", help="the bench to run (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: number of characters (default: 10)")
     bench.add_argument(

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import os
-import platform
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import assets
 from engines.catalogue.hub import HuggingFace
 from engines.catalogue.registry import Registry
 from frontdoor import models
+from studio.housekeeping import machine
 from studio.settings import Settings
 
-_GIB = 1 << 30
 _MARKS = {True: "✓", False: "✗", None: "·"}
-_PACKAGES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes", "gradio", "deepface")
-_GPU_QUERY = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line of the report: what was checked, what was found, and the remedy; `ok` is None for a plain fact."""
-
-    what: str
-    found: str
-    ok: bool | None = None
-    remedy: str = ""
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints every finding and the table of models; returns 0 when the embedded models have all that they need."""
     settings = Settings.from_env(Path(assets.__file__).parent, getattr(options, "home", None))
     registry = Registry(settings.assets, settings.models_dir)
-    findings = [*check_machine(settings), *check_packages(), *check_embedded_models(registry)]
+    findings = machine.look(settings, registry)
     width = max(len(finding.what) for finding in findings)
     for finding in findings:
         print(f" {_MARKS[finding.ok]} {finding.what.ljust(width)}  {finding.found}")
@@ -47,63 +27,3 @@ def main(options: argparse.Namespace) -> int:
             print(f"   {' ' * width}  → {finding.remedy}")
     print(f"\n{models.table(registry, token=HuggingFace().has_token())}")
     return 0 if all(finding.ok is not False for finding in findings) else 1
-
-
-def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Reports system, card, memory, free disk, and the size of the encoded pictures that trainings keep."""
-    yield Finding("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
-
-    card = ""
-    if shutil.which("nvidia-smi"):
-        done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False, timeout=20)
-        card = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
-    yield Finding(
-        "card",
-        card or "none found with nvidia-smi",
-        remedy=""
-        if card
-        else "The embedded models run on the CPU. FLUX and Qwen-Image-Edit need a CUDA card with 24 GB; on Windows "
-        "first install the CUDA build of torch 2.13.0, by pytorch.org's instructions.",
-    )
-
-    if hasattr(os, "sysconf"):
-        ram = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-        yield Finding("RAM", f"{ram:.0f} GiB", ok=ram >= 6, remedy="" if ram >= 6 else "At least 6 GiB are needed.")
-
-    home = settings.data_root
-    there = next(folder for folder in (home, *home.parents) if folder.exists())
-    free = shutil.disk_usage(there).free / _GIB
-    yield Finding(
-        "disk",
-        f"{free:.0f} GiB free for {home}",
-        ok=free >= 2,
-        remedy="" if free >= 2 else "Free at least 2 GiB, or set FLENWHEEL_HOME to a folder on a larger disk.",
-    )
-
-    caches = [file for file in home.glob("characters/*/cache/*.safetensors") if file.is_file()]
-    if caches:
-        size = sum(file.stat().st_size for file in caches) / _GIB
-        yield Finding(
-            "training caches",
-            f"{size:.1f} GiB in {len(caches)} files; a character's cache folder can be deleted while nothing trains",
-        )
-
-
-def check_packages() -> Iterator[Finding]:
-    """Reports the versions of the large packages, and whether pip finds conflicts among all installed ones."""
-    for name in _PACKAGES:
-        try:
-            yield Finding(name, metadata.version(name), ok=True)
-        except metadata.PackageNotFoundError:
-            remedy = "Delete .venv, then run: python launch.py doctor"
-            yield Finding(name, "not installed", ok=False, remedy=remedy)
-    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
-    yield Finding("conflicts", (done.stdout or done.stderr).strip().splitlines()[0], ok=done.returncode == 0)
-
-
-def check_embedded_models(registry: Registry) -> Iterator[Finding]:
-    """Reports each embedded model, and whether its weights came with the clone."""
-    for spec in (spec for role in models.ROLES for spec in registry.role(role) if spec.toy):
-        folder = registry.folder(spec)
-        remedy = "" if folder.is_dir() else f"Its weights belong in {folder}; clone the project again."
-        yield Finding(spec.name, "not here" if remedy else "embedded toy world", ok=not remedy, remedy=remedy)

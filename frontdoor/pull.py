@@ -9,12 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import assets
-from engines.api.errors import BadInput, NotFound
 from engines.api.protocols import ModelSpec
-from engines.catalogue import given
-from engines.catalogue.hub import FolderHub, Hub, HuggingFace
-from engines.catalogue.pulling import Pull, Survey
-from engines.catalogue.registry import Registry, load_class
+from engines.catalogue.hub import Hub, HuggingFace
+from engines.catalogue.pulling import Survey
+from engines.catalogue.registry import Registry
+from studio.housekeeping.models import page_of
+from studio.housekeeping.pulling import prepare
 from studio.settings import Settings
 
 _GIB = 1 << 30
@@ -23,42 +23,21 @@ _GIB = 1 << 30
 def main(options: argparse.Namespace) -> int:
     """Pulls from Hugging Face, or from the folder or file given; returns 0 when the model is ready.
 
-    Raises: what `pull` raises; NotFound when nothing is at the path given.
+    Raises: what `pull` raises.
     """
     settings = Settings.from_env(Path(assets.__file__).parent)
-    registry = Registry(settings.assets, settings.models_dir)
-    source: Path | None = options.source
-    hub: Hub = HuggingFace()
-    if source is not None and source.is_dir():
-        hub = FolderHub(source.expanduser().resolve())
-    elif source is not None and not source.is_file():
-        raise NotFound(f"There is nothing at {source}.", "Give a folder in diffusers layout, or one safetensors file.")
-    return pull(options, registry, hub, input)
+    return pull(options, Registry(settings.assets, settings.models_dir), HuggingFace(), input)
 
 
 def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callable[[str], str]) -> int:
     """Shows licence and sizes, asks for consent, then downloads, verifies and quantises.
 
     Returns 0 when the model is ready, 1 when the user refused the licence; `ask` is how the user is asked.
-    Raises: what `Pull` raises; BadInput for a model that is not on a hub, or for given files that do not fit it.
+    Raises: what `Pull` and `prepare` raise.
     """
     spec = registry.spec(options.model)
-    if spec.source.startswith(("assets:", "deepface:")):
-        raise BadInput(
-            f"{spec.name} is not pulled: it is embedded, or you put its weights there yourself.",
-            "Run python launch.py doctor to see what it needs.",
-        )
     home = registry.home(spec)
-    source: Path | None = options.source
-    if source is not None:
-        given.demand_readable(spec, source.expanduser())
-
-    def check(home: Path) -> None:
-        """Compares the given weights with the model's configurations, once these are here."""
-        if source is not None and spec.role != "scorer":
-            load_class("engines.weights.components:demand_fitting")(spec, home, source)
-
-    work = Pull(spec, home, hub, transformer=source if source is not None and source.is_file() else None, check=check)
+    work = prepare(registry, spec, hub, options.source)
     survey = work.survey(options.to)
     print(_summary(spec, survey, home), flush=True)
     if survey.nothing_to_do:
@@ -81,7 +60,7 @@ def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
     return "\n".join(
         (
             f"{spec.label}",
-            f"  licence   {spec.licence} ({gate}), https://huggingface.co/{spec.source}",
+            f"  licence   {spec.licence} ({gate}), {page_of(spec)}",
             f"  download  {survey.download / _GIB:.1f} GiB, {len(survey.missing)} files",
             f"  quantise  {', '.join(survey.to_quantise) or 'nothing'} → {survey.form}",
             f"  disk      {survey.room / _GIB:.1f} GiB needed, {survey.free / _GIB:.1f} GiB free for {home}",

@@ -21,8 +21,10 @@ from studio.flywheel.enrich import edits
 from studio.flywheel.refine import editor
 from studio.flywheel.train import character
 from studio.gpu.manager import GpuManager
+from studio.housekeeping import backup, pulling
 from studio.jobs.queue import Jobs
 from studio.records.job import Job
+from studio.records.settings import BUDGET_SETTING
 from studio.settings import Settings
 from studio.store import Library
 from studio.store.durable import make_folder
@@ -37,10 +39,14 @@ RUNNERS: Final[Mapping[str, Runner]] = {
     "generate": generate.run,
     "card": card.run,
     "refine": editor.run,
+    "pull": pulling.run,
+    "backup": backup.run_export,
+    "restore": backup.run_import,
 }
 _LOG = logging.getLogger(__name__)
 _LOG_BYTES = 2 << 20
 _HOST_SHARE = 0.5
+_GIB = 1 << 30
 
 
 def open_workplace(
@@ -59,10 +65,12 @@ def open_workplace(
         undo.callback(ends.close)
         library = Library(settings.data_root)
         ends.callback(library.close)
+        library.sweep_imports()
         ends.callback(_log_to(settings))
+        budget = library.setting(BUDGET_SETTING, float) or settings.budget_gib
         gpu = GpuManager(
             card_device,
-            card_device.total_bytes() if card_device.name == "cpu" else settings.budget_bytes,
+            card_device.total_bytes() if card_device.name == "cpu" else int(budget * _GIB),
             LibraryPeaks(library),
             host_bytes=int(_HOST_SHARE * host_bytes()),
         )

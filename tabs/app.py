@@ -24,7 +24,7 @@ from studio.records.character import CHARACTER_SETTING
 from studio.workplace.desk import Desk, Workplace
 from tabs import character as character_page
 from tabs import curate, enrich, generate, refine, review, scripted, settings, status, train, viewer
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.knobs import models
 from tabs.common.looks import view
 from tabs.common.shell import QUIET, Logged, Page, Said, Shell, current, fingerprint, heartbeat, html, notices, ticking
@@ -234,12 +234,14 @@ class _Forms:
 
     def __init__(self, workplace: Workplace) -> None:
         self.made = _hidden()
-        with gr.Column(elem_classes="fl-form", elem_id="new-form"), gr.Row():
-            self.name = gr.Textbox(label="Name", elem_id="new-name")
-            self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
-            self.subject = gr.Textbox("person", label="Kind (person, robot …)")
-            self.models = [gr.Dropdown(models(workplace, role), label=label) for role, label in ROLES]
-            self.create = gr.Button("Create", variant="primary", elem_id="new-create")
+        with gr.Column(elem_classes="fl-form", elem_id="new-form"):
+            with gr.Row():
+                self.name = gr.Textbox(label="Name", elem_id="new-name")
+                self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
+                self.subject = gr.Textbox("person", label="Kind (person, robot …)")
+                self.models = [gr.Dropdown(models(workplace, role), label=label) for role, label in ROLES]
+                self.create = gr.Button("Create", variant="primary", elem_id="new-create")
+            self.absent = html(elem_id="new-missing")
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours")
@@ -268,6 +270,9 @@ class _Forms:
             shell.on(trigger, create, fields, [self.made, self.name], anywhere=True)
         arrived = self.made.change(None, [self.made], None, js="(id) => window.flen.go(id)", **QUIET)
         look(arrived.then)
+        for each in self.models:
+            shell.redraw([each.change], (draw_missing, self.models, [self.absent]), anywhere=True)
+        shell.act(self.absent, missing.act, anywhere=True)
         shell.on(share.click, state, [], told, anywhere=True)
         shell.on(self.open.click, start, [self.hours], told)
         shell.on(self.shut.click, stop, [], told, anywhere=True)
@@ -294,6 +299,11 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
     made = characters.create(workplace, asked)
     workplace.library.set_setting(CHARACTER_SETTING, made.id)
     return made.id
+
+
+def draw_missing(desk: Desk, *models: str | None) -> Markup:
+    """Returns the cards of those chosen models that are not on this machine."""
+    return missing.card(desk.workplace, *(name for name in models if name))
 
 
 def share_panel(state: dict[str, Any]) -> Markup:

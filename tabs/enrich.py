@@ -13,7 +13,7 @@ from studio.flywheel.enrich import edits as enrich
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
@@ -92,6 +92,7 @@ def build(page: Page) -> None:
     page.on(again.click, run_again, [changes, *knobs], [changes], then=[plan, more])
     page.act(results, results_act, [chosen, shown], [chosen, shown], then=[pairs, box])
     page.act(busy, cancel)
+    missing.wire(page, cost)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
 

@@ -17,7 +17,7 @@ from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.workplace.desk import Desk
 from tabs.card import CardView
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.asking import (
     ALIKE,
     EVERY,
@@ -106,6 +106,7 @@ def build(page: Page) -> None:
     page.act(history, history_act, [], settings)
     page.act(restored, lambda desk, data: Markup(), [], [restored])
     page.act(busy, cancel)
+    missing.wire(page, cost)
 
 
 def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
@@ -238,10 +239,11 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
     told = [generate.preflight(desk, each.items, each.version) for each in found]
     seconds = [each for _, each in told]
     item = found[0].items[0]
-    return view(
+    spec = generate.model_spec(desk, found[0].version)
+    return missing.card(desk.workplace, spec.name) + view(
         "generate",
         "cost",
-        spec=generate.model_spec(desk, found[0].version),
+        spec=spec,
         item=item,
         drawn_by=" and ".join(recall.drawn_by(desk.store, each.version, each.items[0]) for each in found),
         count=sum(len(each.items) for each in found),

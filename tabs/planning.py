@@ -23,7 +23,7 @@ from studio.records.payload import PlanRow
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import looks
+from tabs.common import looks, missing
 from tabs.common.knobs import Knob, first_block_cache, given, marked, number
 from tabs.common.looks import view
 from tabs.common.shell import Said, active_job
@@ -151,7 +151,8 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
     ]
     left_out = len(planned) - plan.count
     return (
-        view("enrich", "cost", plan=plan, left_out=left_out),
+        missing.card(desk.workplace, editor_of(desk, knobs[5])[0])
+        + view("enrich", "cost", plan=plan, left_out=left_out),
         view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=changes != "{}"),
     )
 

@@ -23,7 +23,7 @@ from tabs.serving import Handler
 
 Call = Callable[..., Json]
 
-_UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file"}
+_UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file", "character_import": "file"}
 
 
 def register(api: Api) -> None:

@@ -1,23 +1,89 @@
-"""The settings page: models, folders, budget, what they take on the disk."""
+"""The settings page: models, disk, backups, and what is kept for the whole studio; it works without a character."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import gradio as gr
 from markupsafe import Markup
 
+from studio.housekeeping import kept, machine
 from studio.workplace.desk import Desk
+from tabs import disk, models
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Page, html
+from tabs.common.shell import Page, Said, html
 
 
 def build(page: Page) -> None:
-    """Lays the page out."""
-    folders = html(looks.waiting(), elem_id="settings-folders")
-    page.show([(draw_folders, [], [folders])])
+    """Lays the page out and connects its handlers."""
+    workplace = page.shell.workplace
+    on_cpu = workplace.gpu.raw_device.name == "cpu"
+    with gr.Row(elem_classes="fl-two"):
+        with gr.Column(scale=4, elem_classes="fl-side"):
+            gr.HTML(view("settings", "title", words="Models"), apply_default_css=False)
+            live = models.lay_out(page)
+        with gr.Column(scale=5):
+            drawn, moving = disk.lay_out(page)
+            with gr.Column():
+                budget = gr.Number(
+                    kept.budget_gib(workplace),
+                    label="GPU memory that may be used, in GiB",
+                    visible=not on_cpu,
+                    elem_id="settings-budget",
+                )
+                floor = gr.Slider(
+                    0,
+                    1,
+                    value=kept.identity_floor(workplace),
+                    step=0.01,
+                    label="Set new pictures aside below this likeness",
+                    info="0: each character's own originals decide. Generate can set it for one character.",
+                    elem_id="settings-floor",
+                )
+            browser = html(view("settings", "browser"), elem_id="settings-browser")
+            folders = html(looks.waiting(), elem_id="settings-folders")
+            check = gr.Button("Check this machine", elem_id="settings-check")
+            findings = html(elem_id="settings-findings")
+    page.show(
+        [*drawn, (draw_folders, [], [folders]), (read_kept, [], [budget, floor])], live=[*live, *moving], anywhere=True
+    )
+    page.on(budget.submit, set_budget, [budget], anywhere=True)
+    page.on(budget.blur, set_budget, [budget], anywhere=True)
+    page.on(floor.release, set_floor, [floor], anywhere=True)
+    page.on(check.click, check_machine, [], [findings], anywhere=True)
+    page.act(browser, lambda desk, data: None, anywhere=True)
 
 
 def draw_folders(desk: Desk) -> Markup:
-    """Returns where characters and models lie, and the memory budget of the GPU."""
+    """Returns where characters, models and the log lie."""
     settings = desk.workplace.settings
-    rows = [("characters", settings.data_root), ("models", settings.models_dir)]
+    rows = [("characters", settings.data_root), ("models", settings.models_dir), ("log", settings.log_file)]
     return looks.panel("Folders", view("settings", "folders", rows=rows))
+
+
+def read_kept(desk: Desk) -> list[Any]:
+    """Returns the values of the settings as their widgets show them."""
+    return [round(kept.budget_gib(desk.workplace), 2), kept.identity_floor(desk.workplace)]
+
+
+def set_budget(desk: Desk, gib: float | None) -> Said | None:
+    """Sets the memory budget of the GPU; says so where it has changed. Raises: BadInput."""
+    if gib is not None and abs(gib - kept.budget_gib(desk.workplace)) < 0.01:
+        return None
+    kept.set_budget(desk.workplace, gib)
+    return Said(f"Jobs keep to {gib:g} GiB of GPU memory from now on.")
+
+
+def set_floor(desk: Desk, value: float | None) -> Said:
+    """Sets the likeness below which new pictures are set aside. Raises: BadInput."""
+    kept.set_identity_floor(desk.workplace, value)
+    if not value:
+        return Said("Each character's own originals decide what is set aside.")
+    return Said(f"New pictures below a likeness of {value:.2f} are set aside.")
+
+
+def check_machine(desk: Desk) -> Markup:
+    """Returns what this machine has and lacks, with each remedy."""
+    found = machine.look(desk.workplace.settings, desk.workplace.registry)
+    return looks.panel("This machine", view("settings", "findings", findings=found))

@@ -18,6 +18,7 @@ from tabs.common.shell import Said
 from tabs.sharing import ReviewLink
 
 DISMISSED = "dismissed"
+_ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def rail(desk: Desk, asked: str = "") -> Markup:
@@ -42,6 +43,7 @@ def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
         running=_running(workplace.jobs.running()),
         offered=_offered(lost[0]) if lost else "",
         shared=sharing is not None and sharing.live(),
+        ended=next((job for job in jobs if job.ended and job.state not in _ACTIVE), None),
         waiting=view("frame", "queue", jobs=[job for job in jobs if job.state is JobState.QUEUED]),
     )
 
@@ -75,9 +77,9 @@ def _host() -> Markup:
 def _running(job: Job | None) -> Markup:
     if job is None:
         return view("frame", "idle")
-    figures = [f"{job.step}/{job.total or '?'}"]
+    figures = [looks.counted(job)]
     if job.rate:
-        figures.append(f"{job.rate:.1f} s each" if job.rate >= 0.1 else f"{job.rate * 1000:.0f} ms each")
+        figures.append(looks.pace(job))
     if job.eta_s:
         figures.append(f"{looks.duration(job.eta_s)} left")
     waiting = f"waits for {job.waits_for}" if job.waits_for else job.message

@@ -19,7 +19,7 @@ from studio.records.job import Job, JobState
 from studio.records.version import Version, VersionState
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import exports, looks, preflight, run, training
+from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.knobs import models
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
@@ -70,6 +70,7 @@ def build(page: Page) -> None:
     page.redraw([each.change for each in asked], check)
     page.on(start.click, start_training, asked)
     page.act(live, live_act)
+    missing.wire(page, ready)
     page.act(grid, live_act)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
@@ -119,7 +120,7 @@ def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     found = train.preflight(desk, params, name, phase=phase, start=begun, scenes=scenes)
-    return preflight.panel(
+    return missing.card(desk.workplace, name) + preflight.panel(
         found,
         desk.workplace.registry.spec(name),
         looks.plural(len(found.entries), "picture"),

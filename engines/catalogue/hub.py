@@ -198,12 +198,12 @@ def _user_errors(repo: str) -> Iterator[None]:
     except (HTTPError, ConnectionError, TimeoutError) as error:
         raise Unreachable(
             f"huggingface.co cannot be reached ({type(error).__name__}).",
-            "Check the network and HF_HUB_OFFLINE, then run the command again: it continues where it stopped.",
+            "Check the network and HF_HUB_OFFLINE, then try again: it continues where it stopped.",
         ) from error
     except OSError as error:
         if error.errno is not None:
             raise
-        hint = "Run the command again: it continues where it stopped."
+        hint = "Try again: it continues where it stopped."
         raise Unreachable(str(error).splitlines()[0], hint) from error
 
 

@@ -82,7 +82,7 @@ class Pull:
         """
         self._check = check
         self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
-        self._write = write or load_class("engines.weights.components:write")
+        self._write = write
         self._free = free or (lambda folder: shutil.disk_usage(_existing(folder)).free)
         self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
@@ -245,7 +245,8 @@ class Pull:
             seen.append(tensor)
             tell(f"{form} {name}", len(seen), max(total, len(seen) + 1))  # a file may hold several weights in one
 
-        self._write(self._spec, self._home, name, form, source, on_tensor=on_tensor)
+        write = self._write or load_class("engines.weights.components:write")
+        write(self._spec, self._home, name, form, source, on_tensor=on_tensor)
         tell(f"{form} {name}", 1, 1)
 
 

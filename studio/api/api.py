@@ -29,6 +29,8 @@ API_NAMES: tuple[str, ...] = (
     "character_update",
     "character_delete",
     "character_restore",
+    "character_export",
+    "character_import",
     "next_step",
     "image_import",
     "image_list",

@@ -32,6 +32,7 @@ from studio.flywheel.curate import coverage as curate
 from studio.flywheel.curate.characters import NewCharacter
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
+from studio.housekeeping import backup
 from studio.records.image import Kind, Verdict
 from studio.records.payload import PlanRow
 from studio.store.pictures import open_upload
@@ -99,6 +100,18 @@ class PictureApi(Answering):
     def character_restore(self, character_id: Id) -> Answer:
         """Takes a character out of the trash, with all its files."""
         return {"character": changes.restore(self._studio, character_id).to_json()}
+
+    @answers
+    def character_export(self, character_id: Id) -> Answer:
+        """Queues the backup of a whole character to one zip file, and returns the path that it will have."""
+        desk = self._studio.desk(character_id)
+        job = backup.submit_export(desk)
+        return {**self._queued(job), "file_path": str(backup.written_file(desk, job))}
+
+    @answers
+    def character_import(self, file: File) -> Answer:
+        """Queues the restoring of a character from a backup; the job's artifacts name the new character."""
+        return self._queued(backup.submit_import(self._studio, file))
 
     # ── curate ──────────────────────────────────────────────────────────────────────────────────
 

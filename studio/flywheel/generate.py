@@ -25,6 +25,7 @@ from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
 from studio.records.job import Job
 from studio.records.payload import DrawPayload
+from studio.records.settings import FLOOR_SETTING
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.context import Context
@@ -132,7 +133,7 @@ def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") ->
         stacks.check(desk.workplace, spec.name, [item.loras for item in items])
         fit = desk.workplace.gpu.check(plan_of(desk, items, version), key=_peak_key(spec.name, items))
     except UserError as error:
-        fit = Fit(False, 0, desk.workplace.gpu.budget, str(error))
+        fit = Fit.refused(error, desk.workplace.gpu.budget)
     seconds = timing.drawn(desk.workplace, spec.name) * sum(map(timing.generated, items))
     return fit, seconds or None
 
@@ -224,17 +225,18 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Returns the score below which the filter hides a picture: the user's setting, else the gallery's floor.
+    """Returns the score below which the filter hides a picture: set for the character, else for all, else the floor.
 
-    The floor comes from each original's similarity to the other originals.
+    The gallery's floor comes from each original's similarity to the other originals.
     """
     chosen = chosen_threshold(desk)
     return (reference or gallery_if_any(desk)).floor if chosen is None else chosen
 
 
 def chosen_threshold(desk: Desk) -> float | None:
-    """Returns the threshold that the user has set; None where the gallery's floor holds."""
-    return desk.workplace.library.setting(_setting(desk.id), float)
+    """Returns the threshold that the user has set, for the character or for all; None: the gallery's floor holds."""
+    chosen = desk.workplace.library.setting(_setting(desk.id), float)
+    return desk.workplace.library.setting(FLOOR_SETTING, float) or None if chosen is None else chosen
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:

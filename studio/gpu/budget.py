@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from engines.api.errors import OutOfMemory
+from engines.api.errors import ModelMissing, OutOfMemory, UserError
 from engines.api.protocols import Plan, Stage
 
 GIB = 1 << 30
@@ -45,6 +45,11 @@ class Fit:
     words: str
     stages: tuple[StageFit, ...] = ()
     evicts: tuple[tuple[str, int], ...] = ()  # (key, bytes) of idle components to evict
+
+    @classmethod
+    def refused(cls, error: UserError, budget: int) -> Fit:
+        """Returns the check of a job that cannot be measured; of a missing model it tells the cause alone."""
+        return cls(False, 0, budget, error.cause if isinstance(error, ModelMissing) else str(error))
 
     @property
     def level(self) -> str:

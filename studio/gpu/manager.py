@@ -85,6 +85,10 @@ class GpuManager:
         """Returns the bytes that may be used: the user's budget, or the device's memory where that is smaller."""
         return min(self._budget, self.raw_device.total_bytes())
 
+    def set_budget(self, budget_bytes: int) -> None:
+        """Sets the memory budget; stages that run keep what they have."""
+        self._budget = budget_bytes
+
     def status(self) -> GpuStatus:
         """Returns the present state without waiting for a load that is under way."""
         residents = tuple(self._residents.table().items())

@@ -78,9 +78,7 @@ class Jobs:
             raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
 
     def list(self, character: str | None = None) -> Rows:
-        """Returns the running job, then the queued jobs in order, then the ended jobs, newest first.
-
-        With `character` only the jobs of that character."""
+        """Returns the running job, the queued ones in order, the ended ones from the newest; all, or of a character."""
         with self._wake:
             jobs = [job for job in self._jobs.values() if character in (None, job.character)]
         running = [job for job in jobs if job.state is JobState.RUNNING]
@@ -207,9 +205,14 @@ class Jobs:
             queue.insert(places.index(before_id) if before_id is not None else len(queue), job)
             moved = [other.replace(position=float(index)) for index, other in enumerate(queue, 1)]
             self._rows.put_many(moved)
-            self._jobs.update({other.id: other for other in moved})
+            self.take_in(moved)
 
     # ── the worker ───────────────────────────────────────────────────────────────────────────────
+
+    def take_in(self, stored: Rows) -> None:
+        """Takes in jobs as the library has stored them, such as those of an imported character."""
+        with self._wake:
+            self._jobs.update({job.id: job for job in stored})
 
     def start(self) -> None:
         """Starts the worker thread; a second call does nothing."""

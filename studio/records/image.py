@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from studio.records.base import Json, Record
+from studio.records.base import UNLESS_DEFAULT, Json, Record
 
 CUT = "cut"  # the name of the advice that training cuts a picture's ends away
 
@@ -73,6 +73,7 @@ class ImageRecord(Record):
     filtered: bool = False  # set aside by the identity filter, but still visible
     star: bool = False
     trashed: str = ""  # the time it was moved into the trash; empty: not in the trash
+    emptied: str = field(default="", metadata=UNLESS_DEFAULT)  # the time its file was deleted from the trash for good
 
     @property
     def likeness(self) -> float | None:

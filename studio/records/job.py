@@ -10,6 +10,8 @@ from typing import Final
 from studio.records.base import UNLESS_DEFAULT, Json, Part, Record
 from studio.records.version import Checkpoint
 
+BYTES: Final = "bytes"  # the unit of a job that counts bytes; "" counts items or steps
+
 
 class JobState(StrEnum):
     """The state of a job; `interrupted` after a crash or when the studio was closed during the run."""
@@ -88,6 +90,9 @@ class Artifacts(Part):
     filtered: int | None = field(default=None, metadata=UNLESS_DEFAULT)
     threshold: float | None = field(default=None, metadata=UNLESS_DEFAULT)
     card: str | None = field(default=None, metadata=UNLESS_DEFAULT)
+    # of a backup: its file, relative to the character's folder; of an import of one: the character's id
+    file: str | None = field(default=None, metadata=UNLESS_DEFAULT)
+    character: str | None = field(default=None, metadata=UNLESS_DEFAULT)
     # of an import
     imported: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     masked: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -129,6 +134,7 @@ class Job(Record):
     key: str = ""  # the caller's idempotency key
     step: int = 0
     total: int = 0
+    unit: str = field(default="", metadata=UNLESS_DEFAULT)  # of step and total
     message: str = ""
     started: str = ""
     ended: str = ""

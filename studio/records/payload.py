@@ -53,6 +53,22 @@ class ModelPayload(Payload):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PullPayload(Payload):
+    """The model to download, the form of its large parts, and the folder or file to take it from, "" for the hub."""
+
+    model: str
+    form: str
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackupPayload(Payload):
+    """The zip file that a character is written to, by its name, or restored from, by its path."""
+
+    file: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
     """One planned edit: the source picture, its EditParams verbatim, and the tags that the result should have."""
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection as Among
+from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,10 @@ class Store:
         """Returns a context manager that groups changes into one; when its body raises, none of them happens."""
         return self._database.transaction()
 
+    def packed(self) -> bytes:
+        """Returns all records as the file `flenwheel.json` of a copy of this character."""
+        return self._database.journal.packed()
+
     def close(self) -> None:
         """Closes the files; `Library.close` calls it."""
         self._database.close()
@@ -90,14 +96,17 @@ class Store:
         Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
         """
         if isinstance(image, bytes):
-            kept = self._pictures.keep(image)
+            keep = partial(self._pictures.keep, image)
         else:
             told = Provenance.from_json({"kind": kind, **{k: fields[k] for k in _PROVENANCE if fields.get(k)}})
-            kept = self._pictures.keep_result(image, without_places(told, self._loras_of(told)))
+            keep = partial(self._pictures.keep_result, image, without_places(told, self._loras_of(told)))
+        kept = keep()
         with self.transaction():
             known = self.images.peek(kept.id)
-            if known is not None:
+            if known is not None and not known.emptied:
                 return known
+            if known is not None:
+                keep()  # the trash may have been emptied of it a moment ago
             record = ImageRecord(
                 id=kept.id, file=kept.file, width=kept.width, height=kept.height, kind=Kind(kind), **fields
             )
@@ -200,6 +209,7 @@ class Store:
             image
             for image in self.images.all()
             if bool(image.trashed) is trashed and image.kind in kinds and state in (None, image.state)
+            if not image.emptied
         ]
 
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
@@ -226,6 +236,27 @@ class Store:
     def restore(self, ids: Iterable[str]) -> None:
         """Takes pictures out of the trash. Raises: NotFound."""
         self._trash.restore(ids)
+
+    def discard(self, ids: Iterable[str], shown: Among[str] = ()) -> int:
+        """Deletes the files of pictures in the trash for good and returns the bytes freed; their records stay.
+
+        The thumbnails of those in `shown` stay. A picture is marked before its files go, so that a call after a crash
+        deletes what was left. Raises: NotFound, UserError when the disk refuses.
+        """
+        wanted = list(ids)
+        for image_id in shown:
+            with suppress(UserError):  # a picture that cannot be read has no thumbnail to keep
+                self.thumb(image_id)
+        self._trash.empty(wanted)
+        freed = 0
+        for image in [each for each in self.images.all() if each.emptied]:
+            with self.transaction():  # a picture that comes again meanwhile waits, and is stored after this
+                if self.images.get(image.id).emptied:
+                    freed += self._pictures.delete(image.id, image.file, keep_thumb=image.id in shown)
+        used = {image.mask for image in self.images.all() if not image.emptied}
+        used |= {entry.mask for dataset in self.datasets.all() for entry in dataset.entries}
+        gone = {image.mask for image in self.images.all() if image.emptied} - used - {""}
+        return freed + sum(map(self._pictures.delete_mask, gone))
 
     def last_thrown(self) -> list[str]:
         """Returns the ids of the pictures that `undo_trash` would restore."""

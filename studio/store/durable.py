@@ -122,6 +122,18 @@ def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
         file.write(data)
 
 
+def remove(path: Path) -> int:
+    """Deletes a file, if it exists, and returns its bytes. Raises: UserError."""
+    try:
+        size = path.stat().st_size
+        path.unlink()
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise disk_error(path, error) from error
+    return size
+
+
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
     """Copies a file atomically, without holding it in memory. Raises: UserError."""
     with source.open("rb") as reader, written_aside(target, disk) as writer:

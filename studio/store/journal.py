@@ -164,8 +164,7 @@ class Journal:
     def compact(self, tables: Tables) -> None:
         """Writes a snapshot of all tables, then empties the journal. Raises: UserError."""
         file = self._writable()
-        meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
-        data = json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
+        data = self.packed(tables)
         write_file(self.snapshot_path, data, self._disk)
         self._snapshot_bytes = len(data)
         try:
@@ -174,6 +173,11 @@ class Journal:
         except OSError as error:
             raise disk_error(self.path, error) from error
         self.size = 0
+
+    def packed(self, tables: Tables) -> bytes:
+        """Returns a snapshot of all tables, as its file holds it."""
+        meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
+        return json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
 
     def postpone(self) -> None:
         """Doubles the size at which the next compaction is due, after a compaction that failed."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import RLock
@@ -13,10 +14,11 @@ from typing import Any, Final, Self, TypeVar, cast
 from engines.api.errors import BadInput, NotFound, UserError
 from studio.records.base import Record, now
 from studio.records.character import Character
+from studio.records.job import Job
 from studio.records.words import demand_text, mended
 from studio.store.character_store import Store
 from studio.store.collection import Collection, changed
-from studio.store.durable import disk_error, make_folder, sync_folder
+from studio.store.durable import disk_error, make_folder, remove, sync_folder
 from studio.store.journal import DATABASE_FILES
 from studio.store.lock import FolderLock
 from studio.store.tables import COMPACT_BYTES, Database, JournalTable
@@ -24,6 +26,8 @@ from studio.store.tables import COMPACT_BYTES, Database, JournalTable
 R = TypeVar("R", bound=Record)
 V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of any JSON values
 Setting = str | bool | float | None | list[str]
+IMPORTING = ".importing"  # a file in the folder of a character whose record is not stored yet
+DRAFT = ".import-"  # the start of the names of folders that are being imported
 _STORES = "stores"  # the table of the characters whose store was opened before
 
 _DEVICES: Final = frozenset(
@@ -150,10 +154,48 @@ class Library:
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
         stem = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:40] or "character"
         with self._database.transaction():
-            taken = {character.id for character in self._characters.all()} | _DEVICES
-            numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
-            free = next(each for each in (stem, *numbered) if each not in taken)
-            return self._characters.put(Character(id=free, **who, **fields))
+            return self._characters.put(Character(id=self._free_id(stem), **who, **fields))
+
+    def take_in(self, character: Character, folder: Path, jobs: Sequence[Job] = ()) -> Character:
+        """Moves a complete folder into place as a new character, records it with its jobs, and returns its record.
+
+        An id or a name that is taken gets a number. The folder holds the file `IMPORTING` until its record is stored,
+        by which `sweep_imports` knows what a crash between the two left. Raises: UserError when the disk refuses.
+        """
+        place = folder
+        try:
+            with self._opening, self._database.transaction():
+                (folder / IMPORTING).touch()
+                sync_folder(folder)
+                free = self._free_id(character.id)
+                place = folder.rename(self.folder(free))
+                sync_folder(place.parent)
+                names = {each.name for each in self.characters()}
+                numbered = (f"{character.name} {number}" for number in range(2, len(names) + 3))
+                name = next(each for each in (character.name, *numbered) if each not in names)
+                self.records(Job).put_many(job.replace(character=free) for job in jobs)
+                made = self._characters.put(character.replace(id=free, name=name))
+        except OSError as error:
+            raise disk_error(folder, error) from error
+        except UserError:
+            place.rename(folder)
+            raise
+        remove(place / IMPORTING)
+        return made
+
+    def sweep_imports(self) -> None:
+        """Deletes what imports that a crash ended have left: drafts, and folders whose record was never stored."""
+        known = {character.id for character in self._characters.all()}
+        for folder in (self.root / "characters").glob("*"):
+            if folder.name.startswith(DRAFT) or ((folder / IMPORTING).exists() and folder.name not in known):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _free_id(self, stem: str) -> str:
+        """Returns the id, or the id with a number, that no character and no folder has."""
+        folders = {each.name for each in (self.root / "characters").glob("*")}
+        taken = {character.id for character in self._characters.all()} | folders | _DEVICES
+        numbered = (f"{stem}-{number}" for number in range(2, len(taken) + 3))
+        return next(each for each in (stem, *numbered) if each not in taken)
 
     def update(self, character_id: str, **changes: Any) -> Character:
         """Changes fields of a character's record and returns it. Raises: NotFound, BadInput."""

@@ -20,7 +20,7 @@ from engines.api.params import params_class
 from engines.infotext import parameters_text
 from engines.pictures import decode, is_transparent, to_grey, to_rgb
 from studio.records.provenance import Provenance
-from studio.store.durable import write_file
+from studio.store.durable import remove, write_file
 
 MOST_BYTES: Final = 256 << 20  # the largest picture file that is read
 THUMB_SIDE: Final = 512
@@ -170,6 +170,19 @@ class Pictures:
         if not crop and not self._clear[file]:
             return own
         return self._small(f"{_part_name(picture_id, crop)}-view", file, crop, _VIEW_SIDE)
+
+    def delete(self, picture_id: str, file: str, *, keep_thumb: bool) -> int:
+        """Deletes a picture's file and what was made of it, and returns the bytes freed; repeating it does no harm.
+
+        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when the disk refuses.
+        """
+        thumb = self._thumb_path(picture_id)
+        paths = [self._folder / file, *thumb.parent.glob(f"{picture_id}*.webp")]
+        return sum(remove(path) for path in paths if not (keep_thumb and path == thumb))
+
+    def delete_mask(self, file: str) -> int:
+        """Deletes a mask's file and returns the bytes freed. Raises: UserError when the disk refuses."""
+        return remove(self._folder / file)
 
     def _small(self, name: str, file: str, crop: Crop, side: int) -> Path:
         path = self._thumb_path(name)

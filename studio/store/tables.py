@@ -70,6 +70,11 @@ class JournalStorage(Storage):
                 for key, doc in docs.items():
                     self.stage(name, key, doc)
 
+    def packed(self) -> bytes:
+        """Returns all tables after the last commit as one snapshot file, from which a database can be opened."""
+        with self.lock:
+            return self._journal.packed(self._tables)
+
     def close(self) -> None:
         """Closes the files."""
         with self.lock:

@@ -1,10 +1,11 @@
-"""The trash: pictures are never deleted, and each move into it can be undone."""
+"""The trash: each move into it can be undone, until it is emptied; records stay even then."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from uuid import uuid4
 
+from studio.records.base import now
 from studio.records.image import ImageRecord
 from studio.records.review import Throw, Triplet
 from studio.store.collection import Collection
@@ -45,9 +46,13 @@ class Trash:
                 self._verdicts.follow(self._images.put(image.replace(trashed=throw.created)))
 
     def restore(self, ids: Iterable[str]) -> list[str]:
-        """Takes pictures out of the trash, with their triplets, and returns their ids. Raises: NotFound."""
+        """Takes pictures out of the trash, with their triplets, and returns their ids; emptied ones stay.
+
+        Raises: NotFound.
+        """
         with self._database.transaction():
-            images = [image for image in map(self._images.get, dict.fromkeys(ids)) if image.trashed]
+            found = map(self._images.get, dict.fromkeys(ids))
+            images = [image for image in found if image.trashed and not image.emptied]
             triplets = {each.id: each for throw in self._throws.all() for each in throw.triplets}
             for image in images:
                 self._verdicts.follow(self._images.put(image.replace(trashed="")))
@@ -55,11 +60,18 @@ class Trash:
                     self._triplets.put(triplets[image.id])
             return [image.id for image in images]
 
+    def empty(self, ids: Iterable[str]) -> None:
+        """Marks pictures of the trash as emptied: none of them can be restored any more. Raises: NotFound."""
+        with self._database.transaction():
+            for image in map(self._images.get, dict.fromkeys(ids)):
+                if image.trashed and not image.emptied:
+                    self._images.put(image.replace(emptied=now()))
+
     def last(self) -> list[str]:
         """Returns the ids that `undo` would restore: the pictures of the last throw that are still in the trash."""
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
-            if still := [image.id for image in known if image is not None and image.trashed]:
+            if still := [image.id for image in known if image is not None and image.trashed and not image.emptied]:
                 return still
         return []
 

@@ -49,17 +49,24 @@ class Context:
         return self.desk.store
 
     def step(
-        self, step: int, total: int, message: str = "", *, work: Work | None = None, repeats_count: bool = True
+        self,
+        step: int,
+        total: int,
+        message: str = "",
+        *,
+        work: Work | None = None,
+        repeats_count: bool = True,
+        unit: str = "",
     ) -> None:
         """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
 
         `work`: the progress within the items that are left, in finer units. Without `repeats_count` the time between
-        two reports of the same step is not counted in the rate.
+        two reports of the same step is not counted in the rate. `unit`: what the steps count, "" for items.
         """
         if self.cancelled():
             raise Cancelled
         rate, eta_s = self._meter.step(step, total, work=work, repeats_count=repeats_count)
-        self._jobs.progress(self._id, step=step, total=total, message=message, rate=rate, eta_s=eta_s)
+        self._jobs.progress(self._id, step=step, total=total, unit=unit, message=message, rate=rate, eta_s=eta_s)
 
     def expect(self, breaks: Breaks) -> None:
         """Sets the interruptions that come between the job's steps, so that the time left includes them."""

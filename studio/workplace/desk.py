@@ -9,6 +9,7 @@ from typing import Any, Self
 
 from engines.api.errors import BadInput, UserError
 from engines.api.protocols import Captioner, ModelSpec, Scorer, Trainer
+from engines.catalogue.hub import Hub, HuggingFace
 from engines.catalogue.registry import Registry
 from studio.gpu.manager import GpuManager
 from studio.jobs.queue import Jobs
@@ -27,6 +28,7 @@ class Workplace:
         self.library = library
         self.gpu = gpu
         self.jobs = jobs
+        self.hub: Hub = HuggingFace()  # where models come from
         self._ends = ends  # closes the folder and the log
         self._engines: dict[tuple[str, str], Any] = {}
         self._making = threading.RLock()

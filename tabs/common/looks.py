@@ -21,6 +21,7 @@ from engines.api.params import Params
 from engines.api.protocols import ModelSpec
 from studio.gpu.budget import Fit
 from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import BYTES, Job
 from studio.records.words import mended
 from studio.store import Store
 
@@ -116,6 +117,22 @@ def why(spec: ModelSpec, kind: type[Params]) -> Markup:
     """Returns the source of a model's default values; nothing where its registry row has none."""
     words = spec.why.get(kind.__name__, "")
     return view("looks", "why", words=words) if words else Markup()
+
+
+def counted(job: Job) -> str:
+    """Returns how far a job is: `17/60`, or `1.2 GiB of 23.8 GiB`."""
+    if job.unit == BYTES:
+        return f"{amount(job.step)} of {amount(job.total)}"
+    return f"{job.step}/{job.total or '?'}"
+
+
+def pace(job: Job) -> str:
+    """Returns how fast a job is: `1.9 s each`, or `12 MiB a second`; "" where it is not known."""
+    if not job.rate:
+        return ""
+    if job.unit == BYTES:
+        return f"{amount(1 / job.rate)} a second"
+    return f"{job.rate:.1f} s each" if job.rate >= 0.1 else f"{job.rate * 1000:.0f} ms each"
 
 
 def share(part: float | None) -> str:
@@ -229,6 +246,8 @@ def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None
 def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
     """Returns the path of a picture's thumbnail, or of its crop's; None where the picture cannot be read."""
     try:
+        if store.images.get(image_id).emptied:  # of some the thumbnail is kept
+            return store.thumb(image_id)
         return store.thumb(image_id, crop) if store.path(image_id) else None
     except UserError:
         return None

@@ -86,7 +86,7 @@ def progress_line(job: Job | None) -> Markup:
         "progress",
         state=job.state.value,
         tone="accent" if job.state is JobState.RUNNING else "",
-        words=f"{job.title or job.kind}: {job.step} of {job.total or '?'}",
+        words=f"{job.title or job.kind}: {looks.counted(job).replace('/', ' of ')}",
         part=job.step,
         whole=job.total,
         rest=f"{looks.duration(job.eta_s)} left" if job.eta_s else (job.waits_for or job.message),
@@ -185,12 +185,13 @@ class Shell:
 
         self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
-    def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
+    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False) -> None:
         """Draws parts of the page again whenever one of `triggers` fires, for example a widget's change.
 
-        A `gr.State` cannot be a trigger: its events come only through Gradio's queue.
+        `anywhere`: also where no character is chosen. A `gr.State` cannot be a trigger: its events come only through
+        Gradio's queue.
         """
-        call = self._composed(lambda desk: (), (), (), drawings)
+        call = self._composed(lambda desk: (), (), (), drawings, anywhere)
 
         def draw(cid: str, *values: Any) -> Any:
             return call(cid, (), values)
@@ -234,16 +235,19 @@ class Page:
         """Connects a handler to clicks inside a block of markup; see `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
-    def redraw(self, triggers: Sequence[Any], *drawings: Drawing) -> None:
+    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False) -> None:
         """Connects drawings to events; see `Shell.redraw`."""
-        self.shell.redraw(triggers, *drawings)
+        self.shell.redraw(triggers, *drawings, anywhere=anywhere)
 
-    def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = ()) -> None:
-        """Draws when the tab opens and when the store changes; the `live` drawings also with every step of a job."""
+    def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
+        """Draws when the tab opens and when the store changes; the `live` drawings also with every step of a job.
+
+        With `anywhere` it draws also without a character.
+        """
         whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # the store's fingerprint before drawing
-        self.redraw([self.tab.select, self.pulse.change], *whole)
+        self.redraw([self.tab.select, self.pulse.change], *whole, anywhere=anywhere)
         if live:
-            self.redraw([self.beat.change], *live)
+            self.redraw([self.beat.change], *live, anywhere=anywhere)
 
 
 class Logged:

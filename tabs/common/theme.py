@@ -6,7 +6,17 @@ from pathlib import Path
 
 import gradio as gr
 
-_SCRIPTS = ("place.js", "desk.js", "words.js", "viewer.js", "story.js", "flen.js", "again.js", "generate.js")
+_SCRIPTS = (
+    "place.js",
+    "desk.js",
+    "words.js",
+    "viewer.js",
+    "story.js",
+    "flen.js",
+    "again.js",
+    "generate.js",
+    "notice.js",
+)
 _FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 

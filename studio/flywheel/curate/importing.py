@@ -148,7 +148,7 @@ class Intake:
         self._told_of: set[Member] = set()  # the caption files that were read or refused
         self._report = report
         self._side = min(ctx.workplace.registry.spec(ctx.store.character.editor).size)
-        self._known = {image.id: image for image in ctx.store.images.all()}
+        self._known = {image.id: image for image in ctx.store.images.all() if not image.emptied}
         self._seen: set[str] = set()
         sources = (image for image in ctx.store.select(Kind.SOURCE) if image.job != ctx.job.id)
         measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)

@@ -378,7 +378,7 @@ def _fit(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow]) -> Fit:
     try:
         return workplace.gpu.check(_plan_of(workplace, spec, rows), key=f"enrich|{spec.name}")
     except UserError as error:
-        return Fit(False, 0, workplace.gpu.budget, str(error))
+        return Fit.refused(error, workplace.gpu.budget)
 
 
 def _plan_of(workplace: Workplace, spec: ModelSpec, rows: Sequence[PlanRow], own: tuple[LoraUse, ...] = ()) -> Plan:

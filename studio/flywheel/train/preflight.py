@@ -182,7 +182,7 @@ def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry]
         plan = trainer.plan(TrainRun(desk.store.folder, items, params, trigger=trigger))
         return desk.workplace.gpu.check(plan, key=runs.peak_key(model, params, items)), trainer.disk(params)
     except UserError as error:
-        return Fit(ok=False, needed=0, budget=desk.workplace.gpu.status().budget, words=str(error)), DiskUse(0, 0)
+        return Fit.refused(error, desk.workplace.gpu.budget), DiskUse(0, 0)
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:

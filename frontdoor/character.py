@@ -1,0 +1,58 @@
+"""`launch.py character list|export|import`: a whole character to one zip file, and back from it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import assets
+from engines.api.errors import UserError
+from studio.housekeeping import backup
+from studio.open import open_workplace
+from studio.records.job import Job, JobState
+from studio.settings import Settings
+from studio.workplace.desk import Workplace
+
+
+def main(options: argparse.Namespace) -> int:
+    """Lists the characters of a home, backs one up or restores one; returns 0.
+
+    Raises: Busy while the studio is open on that home, NotFound, BadInput, DiskFull.
+    """
+    settings = Settings.from_env(Path(assets.__file__).parent, options.home)
+    with open_workplace(settings) as workplace:
+        if options.what == "export":
+            print(f"Written: {export(workplace, options.which, options.out)}")
+        elif options.what == "import":
+            print(f"Restored as {restore(workplace, options.which)}.")
+        else:
+            for each in workplace.library.characters():
+                print(f"{each.id}  {each.name}")
+    return 0
+
+
+def export(workplace: Workplace, character_id: str, out: Path | None = None) -> Path:
+    """Writes the backup of a character and returns its path; `out` is a file or a folder to move it to."""
+    desk = workplace.desk(character_id)
+    job = _done(backup.submit_export(desk, here=True))
+    written = backup.written_file(desk, job)
+    if out is None:
+        return written
+    target = out.expanduser()
+    target = target / written.name if target.is_dir() else target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(written, target)
+    return target
+
+
+def restore(workplace: Workplace, file: str) -> str:
+    """Restores a character from a backup and returns its id."""
+    return _done(backup.submit_import(workplace, file, here=True)).artifacts.character or ""
+
+
+def _done(job: Job) -> Job:
+    """Returns a job that is done. Raises: UserError with its error where it is not."""
+    if job.state is not JobState.DONE:
+        raise UserError(job.error.message or f"{job.title} was stopped.", job.error.hint)
+    return job

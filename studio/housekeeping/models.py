@@ -1,0 +1,184 @@
+"""The models of the registry as this machine has them: what each is for, its licence, its gate, and what is here."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from engines.api.errors import ModelMissing
+from engines.api.protocols import ModelSpec
+from engines.catalogue.hub import Hub, cached_snapshot, gate_steps
+from engines.catalogue.pulling import missing_bytes
+from engines.catalogue.registry import Registry
+from engines.catalogue.weights import held_forms, is_pulling
+from studio.records.job import Job, JobState
+from studio.records.payload import PullPayload
+from studio.workplace.desk import Workplace
+
+PULL = "pull"  # the kind of job that brings a model
+ROLES = ("generator", "editor", "scorer")
+EMBEDDED, GIVEN, OWN = "assets:", "folder:", "deepface:"  # sources that are no repository of the hub
+_GIB = 1 << 30
+
+
+class Here(StrEnum):
+    """How much of a model is on this machine; `raw` has all weights, but none in a quantised form yet."""
+
+    EMBEDDED = "embedded"
+    READY = "ready"
+    RAW = "raw"
+    PARTLY = "partly"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Presence:
+    """How much of a model is on this machine: in words, its quantised forms, and the remedy, "" for none."""
+
+    state: str
+    forms: tuple[str, ...] = ()
+    remedy: str = ""
+    here: Here = Here.READY
+    missing: int = 0  # bytes that are still to fetch, as far as they are known
+
+
+def presence(registry: Registry, spec: ModelSpec) -> Presence:
+    """Returns how much of a model is on this machine: in its own folder, in the hub's cache, or nothing."""
+    home = registry.home(spec)
+    pull = f"python launch.py pull {spec.name}"
+    if spec.source.startswith(EMBEDDED):
+        return Presence("embedded", here=Here.EMBEDDED)
+    if spec.source.startswith(OWN):
+        folder = registry.folder(spec)
+        if folder.is_dir():
+            return Presence("ready")
+        return Presence("not here", remedy=f"Put its weights into {folder}.", here=Here.MISSING)
+    if is_pulling(home):
+        left = missing_bytes(home)
+        return Presence(f"partly, {_gib(left)} missing", tuple(held_forms(home)), pull, Here.PARTLY, left)
+    try:
+        folder = registry.folder(spec)
+    except ModelMissing:
+        return _in_cache(spec, pull)
+    state = "ready"
+    if folder != home:
+        user = Path(os.path.expanduser("~"))  # noqa: PTH111 - never raises, also for a user without a home folder
+        state = f"found in {f'~/{folder.relative_to(user)}' if folder.is_relative_to(user) else folder}"
+    forms = tuple(held_forms(folder))
+    if any(spec.options.get(form) for form in ("nf4", "int8")) and not forms:
+        remedy = f"{pull}   (quantises it once; otherwise every start quantises it again)"
+        return Presence(state, remedy=remedy, here=Here.RAW)
+    return Presence(state, forms)
+
+
+def _in_cache(spec: ModelSpec, pull: str) -> Presence:
+    """Returns how much of a model the hub's own cache has begun to hold, or that nothing is here."""
+    whole = download_bytes(spec)
+    cached = cached_snapshot(spec.source)
+    here = sum(file.stat().st_size for file in cached.rglob("*.safetensors")) if cached else 0
+    left = max(whole - here, 0)
+    if here:
+        return Presence(f"partly in the hub's cache, about {_gib(left)} missing", (), pull, Here.PARTLY, left)
+    words = f"not here, {_gib(whole)} to download" if whole else "not here"
+    return Presence(words, (), pull, Here.MISSING, whole)
+
+
+def download_bytes(spec: ModelSpec) -> int:
+    """Returns the size of a model's weights at full width, which a pull downloads; 0 where it is not known."""
+    return sum(size for name, size in spec.component_bytes.items() if "." not in name)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row of the registry as this machine has it; `job` is its newest download, unless that one is done.
+
+    `gate` holds the steps to a token where the model is gated and this machine has none; `link` is its page, "" for a
+    model without one; `held` counts the bytes of its folder, `free` those of the disk that it would come to.
+    """
+
+    spec: ModelSpec
+    presence: Presence
+    folder: Path
+    held: int
+    free: int
+    link: str = ""
+    gate: str = ""
+    job: Job | None = None
+
+    @property
+    def pullable(self) -> bool:
+        """Returns whether the model comes from the hub."""
+        return bool(self.link)
+
+    @property
+    def running(self) -> bool:
+        """Returns whether a download of it runs or waits in the queue."""
+        return self.job is not None and self.job.state in (JobState.RUNNING, JobState.QUEUED)
+
+
+def page_of(spec: ModelSpec) -> str:
+    """Returns the address of a model's page on the hub, with its licence; "" where it has none."""
+    if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
+        return ""
+    return f"https://huggingface.co/{spec.source}"
+
+
+def model(workplace: Workplace, name: str) -> Model:
+    """Returns a model as this machine has it. Raises: NotFound."""
+    registry = workplace.registry
+    spec = registry.spec(name)
+    found, home, link = presence(registry, spec), registry.home(spec), page_of(spec)
+    if found.here in (Here.READY, Here.RAW, Here.EMBEDDED):
+        home = registry.folder(spec)
+    return Model(
+        spec=spec,
+        presence=found,
+        folder=home,
+        held=folder_bytes(home),
+        free=free_bytes(home),
+        link=link,
+        gate=gate(spec, workplace.hub) if link else "",
+        job=next((job for job in pulls(workplace, name) if job.state is not JobState.DONE), None),
+    )
+
+
+def models(workplace: Workplace) -> list[Model]:
+    """Returns every model of the registry, role by role in the order in which users see them."""
+    return [model(workplace, spec.name) for role in ROLES for spec in workplace.registry.role(role)]
+
+
+def gate(spec: ModelSpec, hub: Hub) -> str:
+    """Returns the steps to a token where the model is gated and this machine has none; else ""."""
+    return "" if not spec.gated or hub.has_token() else gate_steps(spec.source)
+
+
+def pulls(workplace: Workplace, name: str) -> Iterator[Job]:
+    """Yields the downloads of a model, the running one first, then the queued ones, then the newest ended one."""
+    found = (job for job in workplace.jobs.list("") if job.kind == PULL)
+    return (job for job in found if PullPayload.of(job).model == name)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Returns the bytes of the files in a folder and below it; files that go meanwhile are not counted."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += (Path(place) / name).stat().st_size
+            except OSError:
+                continue
+    return total
+
+
+def free_bytes(folder: Path) -> int:
+    """Returns the free bytes of the disk that a folder, which need not exist, is on."""
+    return shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+
+
+def _gib(count: int) -> str:
+    """Returns a number of bytes in GiB, with one decimal."""
+    return f"{count / _GIB:.1f} GiB"

@@ -1,0 +1,8 @@
+"""The names of settings that the data folder keeps and several rooms read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+BUDGET_SETTING: Final = "budget_gib"  # the memory budget of the GPU, in GiB
+FLOOR_SETTING: Final = "identity_floor"  # the likeness below which pictures are set aside; 0: each character's own

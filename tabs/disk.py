@@ -1,0 +1,141 @@
+"""Disk use on the settings page: what each character takes, what can be freed, its backup, and restoring one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.errors import BadInput, NotFound, UserError
+from studio.housekeeping import backup, disk
+from studio.housekeeping.models import folder_bytes, free_bytes
+from studio.records.job import Job, JobState
+from studio.workplace.desk import Desk, Workplace
+from tabs.common import looks
+from tabs.common.looks import view
+from tabs.common.shell import Drawing, Page, Said, html, progress_line
+
+CLEANING: Final[Mapping[str, Callable[[Desk], int]]] = {
+    "empty-trash": disk.empty_trash,
+    "prune": disk.prune,
+    "clear-cache": disk.clear_cache,
+    "clear-exports": disk.clear_exports,
+}
+BACK_UP, CANCEL, RESUME = "back-up", "cancel", "resume"
+_ACTIVE = (JobState.RUNNING, JobState.QUEUED)
+
+
+def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
+    """Lays out the disk use and the backups, connects them; returns what follows the store, and what follows a job."""
+    used = html(looks.waiting(), elem_id="settings-disk")
+    moves = html(elem_id="settings-backups")
+    with gr.Accordion("Restore a character from a backup", open=False, elem_id="restore"):
+        place = gr.Textbox(label="The backup's zip file on this machine", elem_id="restore-path")
+        with gr.Row():
+            choose = gr.UploadButton("Choose a file …", file_types=[".zip"], size="sm", elem_id="restore-choose")
+            start = gr.Button("Restore", variant="primary", size="sm", elem_id="restore-start")
+    drawn: list[Drawing] = [(draw_disk, [], [used])]
+    moving: list[Drawing] = [(draw_moves, [], [moves])]
+    page.act(used, disk_act, then=[*drawn, *moving], anywhere=True)
+    page.act(moves, moves_act, then=moving, anywhere=True)
+    page.on(choose.upload, chosen_file, [choose], [place], anywhere=True)
+    page.on(start.click, restore, [place], [place], anywhere=True)
+    return drawn, moving
+
+
+def draw_disk(desk: Desk) -> Markup:
+    """Returns the disk use of every character by kind, and what can be freed of it."""
+    workplace = desk.workplace
+    rows = [_row(workplace.desk(each.id)) for each in workplace.library.characters()]
+    settings = workplace.settings
+    shown = view(
+        "disk",
+        "disk",
+        kinds=disk.KINDS,
+        rows=rows,
+        models=folder_bytes(settings.models_dir),
+        free=free_bytes(settings.data_root),
+    )
+    return looks.panel("Disk", shown)
+
+
+def _row(desk: Desk) -> Markup:
+    """Returns the row of one character; why it cannot be read where it is damaged."""
+    found = next(each for each in desk.workplace.library.characters() if each.id == desk.id)
+    if trouble := desk.workplace.library.trouble(desk.id):
+        return view("disk", "damaged", name=found.name, error=trouble, kinds=disk.KINDS)
+    use = disk.use(desk)
+    reasons: dict[str, int] = {}
+    for _, reason in use.emptying.stay:
+        reasons[reason] = reasons.get(reason, 0) + 1
+    return view("disk", "character", character=found, use=use, kinds=disk.KINDS, reasons=reasons, back_up=BACK_UP)
+
+
+def draw_moves(desk: Desk) -> Markup:
+    """Returns the newest backup and restoring of each character: progress, file to download, or why it failed."""
+    shown, seen = [], set()
+    for job in desk.workplace.jobs.list():
+        about = (job.kind, job.character, job.title)
+        if job.kind in (backup.BACKUP, backup.RESTORE) and about not in seen:
+            seen.add(about)
+            shown.append(draw_move(desk.workplace, job))
+    return view("disk", "moves", moves=shown)
+
+
+def draw_move(workplace: Workplace, job: Job) -> Markup:
+    """Returns one backup or restoring."""
+    if job.state in _ACTIVE:
+        return progress_line(job)
+    if job.state is not JobState.DONE:
+        return view("disk", "failed", job=job, resume=RESUME)
+    if job.kind == backup.RESTORE:
+        names = {each.id: each.name for each in workplace.library.characters()}
+        made = job.artifacts.character or ""
+        return view("disk", "restored", id=made, name=names.get(made, made))
+    if workplace.library.trouble(job.character) is not None:
+        return Markup()
+    file = backup.written_file(workplace.desk(job.character), job)
+    if not file.is_file():
+        return Markup()
+    size = looks.amount(file.stat().st_size)
+    return view("disk", "written", job=job, file=file, url=looks.file_url(file), size=size)
+
+
+def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
+    """Handles a click in the table: frees disk space, or queues a backup. Raises: UserError."""
+    act, here = str(data.get("act")), desk.workplace.desk(str(data.get("character", "")))
+    name = here.store.character.name
+    if act == BACK_UP:
+        backup.submit_export(here)
+        return Said(f"The backup of {name} is in the queue. Its file appears below the table.")
+    if act not in CLEANING:
+        raise UserError("There is no such button.", "Reload the page.")
+    freed = CLEANING[act](here)
+    return Said(f"{looks.amount(freed)} of {name} are free now.")
+
+
+def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
+    """Stops or resumes a backup or a restoring. Raises: NotFound, BadInput."""
+    jobs, job = desk.workplace.jobs, str(data.get("job", ""))
+    if data.get("act") == RESUME:
+        jobs.resume(job)
+        return Said("It begins anew; what was not complete is gone.")
+    jobs.cancel(job)
+    return Said("It stops; nothing half-made stays.")
+
+
+def chosen_file(desk: Desk, file: str | None) -> str:
+    """Returns the path of an uploaded backup for the field. Raises: NotFound."""
+    if not file:
+        raise NotFound("No file came.", "Choose the zip file again.")
+    return str(file)
+
+
+def restore(desk: Desk, place: str) -> Said:
+    """Queues the restoring of a character from a backup and empties the field. Raises: NotFound, BadInput."""
+    if not place.strip():
+        raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")
+    job = backup.submit_import(desk.workplace, place)
+    return Said(f"{job.title} is in the queue.", "")

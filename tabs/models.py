@@ -1,0 +1,88 @@
+"""The models on the settings page: what each is for, its licence, what of it is here, and its download."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import gradio as gr
+from markupsafe import Markup
+
+from engines.api.errors import NotFound
+from studio.housekeeping import models, pulling
+from studio.workplace.desk import Desk
+from tabs.common import looks, missing
+from tabs.common.looks import view
+from tabs.common.shell import Drawing, Page, Said, html
+
+ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
+FORMS: Final = (
+    ("4 bit (nf4): for a card with 24 GB", "nf4"),
+    ("8 bit (int8)", "int8"),
+    ("full width (bf16)", "bf16"),
+)
+_TONES: Final = {
+    models.Here.EMBEDDED: ("", "built in"),
+    models.Here.READY: ("good", "ready"),
+    models.Here.RAW: ("good", "ready, not quantised yet"),
+    models.Here.PARTLY: ("warn", "partly here"),
+    models.Here.MISSING: ("", "not on this machine"),
+}
+
+
+def lay_out(page: Page) -> list[Drawing]:
+    """Lays out the models with their downloads, connects them, and returns the drawings that follow a download."""
+    form = gr.Radio(list(FORMS), value="nf4", label="Keep the large parts of a download as", elem_id="pull-form")
+    shown = html(looks.waiting(), elem_id="settings-models")
+    with gr.Accordion("I have the files of a model already", open=False, elem_id="pull-given"):
+        with gr.Row():
+            which = gr.Dropdown([], label="Model", elem_id="pull-model")
+            told = "a folder in diffusers layout, or the transformer as one safetensors file"
+            place = gr.Textbox(label="Folder or file on this machine", info=told, elem_id="pull-path")
+        take = gr.Button("Use these files", elem_id="pull-take")
+    page.act(shown, models_act, [form], anywhere=True)
+    page.on(take.click, take_files, [which, form, place], [place], anywhere=True)
+    page.redraw([page.tab.select], (fill_models, [which], [which]), anywhere=True)
+    return [(draw_models, [], [shown])]
+
+
+def draw_models(desk: Desk) -> Markup:
+    """Returns every model of the registry, role by role."""
+    found = models.models(desk.workplace)
+    roles = [(words, [draw_model(each) for each in found if each.spec.role == role]) for role, words in ROLES]
+    return view("models", "roles", roles=roles)
+
+
+def draw_model(found: models.Model) -> Markup:
+    """Returns one model: its licence and size, what is here, and its download or the progress of it."""
+    tone, state = _TONES[found.presence.here]
+    return view(
+        "models",
+        "model",
+        model=found,
+        tone=tone,
+        state=state,
+        forms=", ".join(found.presence.forms),
+        size=models.download_bytes(found.spec),
+        download=missing.download(found),
+    )
+
+
+def fill_models(desk: Desk, chosen: str | None) -> Any:
+    """Returns the choices of models that can be made of given files."""
+    rows = [each.spec for each in models.models(desk.workplace) if each.pullable]
+    return gr.update(choices=[(spec.label, spec.name) for spec in rows], value=chosen or None)
+
+
+def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
+    """Handles a click on a model: downloads it, stops or resumes its download. Raises: UserError."""
+    return missing.act(desk, data, form)
+
+
+def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
+    """Queues the making of a model from a folder or a file of this machine; empties the field. Raises: UserError."""
+    if not name:
+        raise NotFound("No model is chosen.", "Choose which model these files are.")
+    if not place.strip():
+        raise NotFound("There is no folder or file.", "Paste the path of the model's files.")
+    job = pulling.submit(desk.workplace, name, form, place)
+    return Said(f"{job.title} from {place.strip()} is in the queue.", "")
