@@ -120,11 +120,13 @@ def offer(desk: Desk) -> list[Any]:
 
     The captions are the page's primary button while the rail names Curate as the next stage.
     """
-    missing = 0 if active_job(desk, "caption") else len(captions.uncaptioned(desk.store))
-    tone = "primary" if _is_next(desk, "Curate") else "secondary"
+    silent = [] if active_job(desk, "caption") else captions.uncaptioned(desk.store)
+    bare = len(captions.missing_words(silent))
+    label = f"Write {looks.plural(bare, 'caption')}" if bare else f"Caption {len(silent)} drawn pictures anew"
+    tone = "primary" if bare and _is_next(desk, "Curate") else "secondary"
     _, words = picking.undoable(desk)
     return [
-        gr.update(visible=missing > 0, value=f"Write {looks.plural(missing, 'caption')}", variant=tone),
+        gr.update(visible=bool(silent), value=label, variant=tone),
         gr.update(visible=bool(words), value=words),
     ]
 
@@ -285,8 +287,8 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> li
 
 
 def caption_missing(desk: Desk) -> None:
-    """Queues the captioning of all pictures that no person or captioner has captioned."""
-    captions.submit_caption(desk)
+    """Queues the captions of the pictures without one; where all have one, of those that no one has looked at."""
+    captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None)
 
 
 def caption_one(desk: Desk, chosen: str) -> None:

@@ -107,6 +107,11 @@
   });
   document.addEventListener("focusin", (event) => { focused = event.target === box(); });
 
+  document.addEventListener("click", (event) => {
+    if (!event.target.closest?.("#curate-crop-fold .label-wrap")) return;
+    setTimeout(() => document.querySelector("#curate-crop-fold [data-crop]")?.scrollIntoView({ block: "center" }), 250);
+  });
+
   const mark = () => {
     document.querySelectorAll(".fl-crop-tools button").forEach((node) => {
       const on = node.dataset.guide ? node.dataset.guide === guide : (node.dataset.aspect || "") === aspect;

@@ -46,6 +46,11 @@
     inside = Boolean(tile);
     if (tile && tile.dataset.id !== at) stop(tile, false);
   });
+  // Another picture's column begins at its top, unless its crop is being worked on.
+  document.addEventListener("click", (event) => {
+    const side = event.target.closest?.("[data-gallery] .fl-open") && document.querySelector("#curate-side");
+    if (side && !side.querySelector("#curate-crop-fold [data-crop]")?.offsetParent) side.scrollTop = 0;
+  });
   document.addEventListener("pointerdown", (event) => { if (!event.target.closest?.("[data-gallery]")) inside = false; }, true);
 
   document.addEventListener("keydown", (event) => {
@@ -89,5 +94,6 @@
     timer = setTimeout(() => window.flen.tell("#curate-told", { act: box.dataset.count, fields: window.flen.fields(box) }), COUNT_MS);
   };
   document.addEventListener("input", count);
+  document.addEventListener("click", (event) => { if (event.target.closest?.("[data-fields] [data-act]")) clearTimeout(timer); }, true);
   window.flenGallery = { settle };
 })();

@@ -26,7 +26,7 @@ class Widgets:
     """The folded crop panel; its constructor lays it out at the present place of the page."""
 
     def __init__(self) -> None:
-        with gr.Accordion("Crop: the part that is trained", open=False):
+        with gr.Accordion("Crop: the part that is trained", open=False, elem_id="curate-crop-fold"):
             self._preview = html(elem_id="curate-crop")
             with gr.Row():
                 self._edges = [
@@ -56,7 +56,7 @@ def fill(desk: Desk, chosen: str) -> list[object]:
     image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
-    edges = [100 * side for side in image.crop] or list(_WHOLE)
+    edges = [round(100 * side, 2) for side in image.crop] or list(_WHOLE)
     return [*edges, draw(desk, chosen, *edges)]
 
 
@@ -65,7 +65,7 @@ def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
     given = list(data.get("edges") or ())
     if len(given) != len(_WHOLE):
         return [*(gr.skip() for _ in _WHOLE), gr.skip()]
-    edges = [round(min(max(float(edge), 0.0), 100.0), 2) for edge in given]
+    edges = [round(min(max(float(edge), 0.0), 100.0), 1) for edge in given]
     return [*edges, draw(desk, chosen, *edges)]
 
 

@@ -86,8 +86,12 @@ class Widgets:
         with gr.Row():
             self.kind = gr.Dropdown(list(SHOWN), value="My pictures", label="Show", min_width=130)
             order = gr.Dropdown(list(SORTS), value=SORTS[0], label="Order", min_width=130, elem_id="curate-order")
-            self.words = gr.Textbox(label="Find in captions, tags and names", min_width=180, elem_id="curate-find")
-            self.only = gr.Dropdown(list(FILTERS), multiselect=True, label="Only", min_width=180, elem_id="curate-only")
+            self.words = gr.Textbox(
+                label="Find", placeholder="words, tags, names", min_width=180, elem_id="curate-find"
+            )
+            self.only = gr.Dropdown(
+                list(FILTERS), multiselect=True, label="Only those", min_width=180, elem_id="curate-only"
+            )
         self.fields = [self.kind, self.words, order, self.only]
         self.changes = [self.kind.change, self.words.change, order.change, self.only.change]
 
