@@ -46,7 +46,11 @@ PAGES: tuple[tuple[str, Callable[[Page], None]], ...] = (  # opened by buttons a
     ("Character", character_page.build),
     ("Settings", settings.build),
 )
-ROLES = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
+ROLES = (
+    ("generator", "Draws", "Makes the pictures; your character is trained into it."),
+    ("editor", "Edits", "Turns a dozen pictures into many, and writes their captions."),
+    ("scorer", "Recognises", "Tells how much a picture looks like the character."),
+)
 BEAT_S = 1.5
 RETRY_S = 5.0
 _UPLOADS = "GRADIO_TEMP_DIR"
@@ -234,14 +238,22 @@ class _Forms:
 
     def __init__(self, workplace: Workplace) -> None:
         self.made = _hidden()
-        with gr.Column(elem_classes="fl-form", elem_id="new-form"):
+        with gr.Column(elem_id="new-form"), gr.Column(elem_id="new-fields"):
+            gr.HTML(view("frame", "new_head"), apply_default_css=False)
+            self.name = gr.Textbox(label="Name", info="What you call the character here.", elem_id="new-name")
             with gr.Row():
-                self.name = gr.Textbox(label="Name", elem_id="new-name")
-                self.trigger = gr.Textbox("ohwx", label="Trigger word (means nothing else)")
-                self.subject = gr.Textbox("person", label="Kind (person, robot …)")
-                self.models = [gr.Dropdown(models(workplace, role), label=label) for role, label in ROLES]
-                self.create = gr.Button("Create", variant="primary", elem_id="new-create")
+                self.trigger = gr.Textbox(
+                    "ohwx",
+                    label="Trigger word",
+                    info="Calls the character in prompts: letters that mean nothing else.",
+                    min_width=200,
+                )
+                self.subject = gr.Textbox(
+                    "person", label="Kind", info="The plain word for it: person, woman, robot, dog …", min_width=200
+                )
+            self.models = [gr.Dropdown(models(workplace, role), label=label, info=info) for role, label, info in ROLES]
             self.absent = html(elem_id="new-missing")
+            self.create = gr.Button("Create", variant="primary", elem_id="new-create")
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours")
@@ -266,8 +278,7 @@ class _Forms:
 
         told = [self.told, self.shut]
         fields = [self.name, self.trigger, self.subject, *self.models]
-        for trigger in (self.create.click, self.name.submit):
-            shell.on(trigger, create, fields, [self.made, self.name], anywhere=True)
+        shell.on(self.create.click, create, fields, [self.made, self.name], anywhere=True)
         arrived = self.made.change(None, [self.made], None, js="(id) => window.flen.go(id)", **QUIET)
         look(arrived.then)
         for each in self.models:
@@ -294,7 +305,7 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
 
     Raises: BadInput, NotFound.
     """
-    picked = {role: model for (role, _), model in zip(ROLES, models, strict=False) if model}
+    picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
     asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)
     made = characters.create(workplace, asked)
     workplace.library.set_setting(CHARACTER_SETTING, made.id)

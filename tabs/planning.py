@@ -149,10 +149,9 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
         )
         for each in planned[:PLAN_ROWS]
     ]
-    left_out = len(planned) - plan.count
+    absent = missing.card(desk.workplace, editor_of(desk, knobs[5])[0])
     return (
-        missing.card(desk.workplace, editor_of(desk, knobs[5])[0])
-        + view("enrich", "cost", plan=plan, left_out=left_out),
+        absent + view("enrich", "cost", plan=plan, left_out=len(planned) - plan.count),
         view("enrich", "plan", rows=rows, more=len(planned) - PLAN_ROWS, changed=changes != "{}"),
     )
 

@@ -4,6 +4,15 @@
   const shown = (node) => node.offsetParent !== null;
   const chosen = new Map(); // component -> ids selected in it
 
+  // A bar may stand apart from its gallery, which it names, so that it is not drawn anew with the pictures.
+  const handsOf = (block) => (block?.matches("[data-ready]") ? block : block?.querySelector("[data-ready]"));
+  const home = (element) => {
+    const far = element.querySelector("[data-picked-bar]")?.dataset.pickedBar;
+    return (far && handsOf(document.querySelector(far))) || element;
+  };
+  const barOf = (element) => element.querySelector("[data-picked-bar]")
+    || [...document.querySelectorAll("[data-picked-bar]")].find((bar) => bar.dataset.pickedBar && element.closest(bar.dataset.pickedBar));
+
   const mark = (element) => {
     const ids = chosen.get(element) || new Set();
     const present = new Set();
@@ -14,7 +23,7 @@
       corner.setAttribute("aria-pressed", on);
     });
     ids.forEach((id) => present.has(id) || ids.delete(id));
-    const bar = element.querySelector("[data-picked-bar]");
+    const bar = barOf(element);
     if (bar) {
       bar.hidden = ids.size === 0;
       bar.querySelector("[data-picked-count]").textContent = `${ids.size} selected`;
@@ -39,13 +48,21 @@
   };
   // The gallery in sight whose pictures can be picked.
   const gallery = () => [...document.querySelectorAll("[data-picked-bar]")].map((bar) => bar.closest("[data-ready]"))
-    .find((element) => element && shown(element));
+    .map((element) => element && home(element)).find((element) => element && shown(element));
   const unpick = () => {
     const element = gallery();
     if (!element || !chosen.get(element)?.size) return false;
     pickAll(element, false);
     return true;
   };
+
+  const picksOf = (element) => [...(chosen.get(element) || [])];
+  const fields = (box) => Object.fromEntries([...box.querySelectorAll("[name]")]
+    .map((node) => [node.name, node.type === "checkbox" ? node.checked : node.value]));
+  // For other scripts: select in the gallery in sight, and say something to the hands of a block.
+  const pick = (id, range) => gallery() && toggle(gallery(), id, range);
+  const picked = () => (gallery() ? picksOf(gallery()).length : 0);
+  const tell = (block, data) => handsOf(document.querySelector(block))?.flenAct({ ...data, picks: gallery() ? picksOf(gallery()) : [] });
 
   const settle = (element, act) => {
     mark(element);
@@ -57,6 +74,8 @@
     window.flenWords.settle(element, act);
     window.flenViewer.settle(element, act);
     window.flenStory?.settle(element);
+    window.flenGallery.settle(element);
+    window.flenCrop.settle(element, act);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };
@@ -65,15 +84,16 @@
     element.addEventListener("click", (event) => {
       const corner = event.target.closest("[data-pick]");
       if (corner) return toggle(element, corner.dataset.pick, event.shiftKey);
-      if (event.target.closest("[data-pick-all]")) return pickAll(element, true);
-      if (event.target.closest("[data-pick-none]")) return pickAll(element, false);
+      const of = home(element);
+      if (event.target.closest("[data-pick-all]")) return pickAll(of, true);
+      if (event.target.closest("[data-pick-none]")) return pickAll(of, false);
       const node = event.target.closest("[data-act]");
       if (!node || node.disabled) return;
       const desk = window.flenDesk(element, act);
       if (desk) desk.press(node);
-      else act({ ...node.dataset, picks: [...(chosen.get(element) || [])] });
+      else act({ ...node.dataset, picks: picksOf(of), ...(node.closest("[data-fields]") && { fields: fields(node.closest("[data-fields]")) }) });
       if (node.dataset.scroll) setTimeout(() => document.querySelector(node.dataset.scroll)?.scrollIntoView({ behavior: "smooth" }), 700);
-      if (node.dataset.unpick) { chosen.delete(element); mark(element); }
+      if (node.dataset.unpick) { chosen.delete(of); mark(of); }
     });
     element.addEventListener("change", (event) => {
       const node = event.target.closest("[data-change]");
@@ -85,6 +105,7 @@
     }, true);
     watch("value", () => settle(element, act));
     element.dataset.ready = "1";
+    element.flenAct = act;
     settle(element, act);
   };
 
@@ -111,6 +132,8 @@
     if (old) { old.remove(); old.flenBack?.focus(); return; }
     const rows = [...document.querySelectorAll("[data-key],[data-hold],[data-view-key]")].filter(shown)
       .map((node) => [node.dataset.key || node.dataset.viewKey || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
+    if (gallery()) rows.push(["arrows", "move between pictures"], ["Enter", "open the picture"], ["space", "select it"],
+      ["Ctrl+A", "select all"], ["Esc", "select none, or close the picture"]);
     const keys = rows.concat([["?", "show or hide this list"], ["Tab", "move between pictures and buttons"]])
       .map(([key, words]) => [NAMES[key] || key, words]);
     const box = document.createElement("div");
@@ -187,5 +210,5 @@
   };
   if (document.body) start();
   else document.addEventListener("DOMContentLoaded", start);
-  window.flen = Object.assign(window.flen || {}, { attach });
+  window.flen = Object.assign(window.flen || {}, { attach, fields, pick, picked, tell });
 })();

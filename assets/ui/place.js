@@ -106,7 +106,7 @@
 
   // ── clicks that need no server ────────────────────────────────────────────────────────────────
   const form = (name) => {
-    document.body.dataset.form = document.body.dataset.form === name ? "" : name;
+    document.body.dataset.form = name !== "new" && document.body.dataset.form === name ? "" : name;
     document.querySelector(`#${name}-form input, #${name}-form textarea`)?.focus();
   };
   document.addEventListener("click", (event) => {
@@ -114,7 +114,7 @@
     if (pressed && wheel().contains(pressed)) put("tab", pressed.textContent.trim());
     const link = event.target.closest("[data-tab]");
     if (link) openTab(link.dataset.tab, link.dataset.part);
-    if (event.target.closest("#new-character")) form("new");
+    if (event.target.closest("#new-character, [data-new-character]")) form("new");
     if (event.target.closest("#share-review")) form("share");
   }, true);
   document.addEventListener("keydown", (event) => event.key === "Escape" && shut());

@@ -27,8 +27,9 @@ from studio.api.answers import (
     picture,
 )
 from studio.flywheel import card, pictures, review
-from studio.flywheel.curate import captions, changes, characters, importing, inbox
+from studio.flywheel.curate import bulk, captions, changes, characters, importing, inbox
 from studio.flywheel.curate import coverage as curate
+from studio.flywheel.curate.bulk import Find
 from studio.flywheel.curate.characters import NewCharacter
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
@@ -159,22 +160,51 @@ class PictureApi(Answering):
     @answers
     def image_trash(self, character_id: Id, image_ids: Ids) -> Answer:
         """Moves pictures into the trash: they are neither trained on nor shown until image_restore takes them out."""
-        store = self._studio.store(character_id)
-        store.trash(image_ids)
-        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+        desk = self._studio.desk(character_id)
+        bulk.throw(desk, image_ids)
+        return {"images": [desk.store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def image_restore(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Takes pictures out of the trash; their records are as they were before."""
-        store = self._studio.store(character_id)
-        store.restore(image_ids)
-        return {"images": [store.images.get(image).to_json() for image in image_ids]}
+        """Takes pictures out of the trash; their records are as they were before, but for the advice on duplicates."""
+        desk = self._studio.desk(character_id)
+        bulk.restore(desk, image_ids)
+        return {"images": [desk.store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
         """Sets a caption written by hand; returns its `leaks`, words for traits that the trigger should stand for."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
+
+    @answers
+    def captions_replace(
+        self,
+        character_id: Id,
+        find: Line,
+        replacement: Words = "",
+        image_ids: Ids | None = None,
+        whole_words: bool = False,
+        match_case: bool = False,
+        preview: bool = False,
+    ) -> Answer:
+        """Replaces a text in these captions, or in all, in one change; `preview` only returns what would change."""
+        desk, asked = self._studio.desk(character_id), Find(find, replacement, whole_words, match_case)
+        if preview:
+            return {"captions": dict(bulk.replaced(desk, asked, image_ids))}
+        return {"captions": {image.id: image.caption for image in bulk.replace(desk, asked, image_ids)}}
+
+    @answers
+    def tags_set(self, character_id: Id, image_ids: Ids, tags: dict[Id, Line]) -> Answer:
+        """Sets tags of these pictures in one change, an empty value removes one; returns the pictures that differ."""
+        changed = bulk.tag(self._studio.desk(character_id), image_ids, tags)
+        return {"images": [image.to_json() for image in changed]}
+
+    @answers
+    def changes_undo(self, character_id: Id) -> Answer:
+        """Undoes the last change of many pictures (captions_replace, tags_set); what changed since stays."""
+        words, count = bulk.undo(self._studio.desk(character_id))
+        return {"undone": words, "count": count}
 
     @answers
     def caption_submit(

@@ -158,12 +158,14 @@ def run(ctx: Context) -> None:
     def keep(_index: int, image: Image, item: GenerateParams) -> ImageRecord:
         likeness = judge.likeness(image)
         scores = likeness.scores if likeness else {}
+        asked_for = read_tags(item.headline())
         return ctx.save(
             image,
             kind=Kind.SYNTHETIC,
             item=item,
             version=asked.version,
-            asked=read_tags(item.headline()),
+            asked=asked_for,
+            tags=asked_for,
             caption=item.headline(),
             caption_by=RECIPE,
             likeness=likeness,

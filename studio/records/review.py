@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from studio.records.base import Json, Part, Record
@@ -60,3 +61,30 @@ class Recrop(Record):
 
     image: str
     before: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notes(Part):
+    """What people write beside a picture: its caption and who wrote it, its tags, its star."""
+
+    caption: str = ""
+    caption_by: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    star: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noted(Part):
+    """A picture's notes before and after a change."""
+
+    image: str
+    before: Notes
+    after: Notes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(Record):
+    """A change of the notes of many pictures at once; `words` tells what was done."""
+
+    words: str
+    pictures: tuple[Noted, ...]

@@ -69,11 +69,18 @@ class Trash:
 
     def last(self) -> list[str]:
         """Returns the ids that `undo` would restore: the pictures of the last throw that are still in the trash."""
+        return self._last()[1]
+
+    def last_time(self) -> str:
+        """Returns the time of the throw that `undo` would undo; "" without one."""
+        return self._last()[0]
+
+    def _last(self) -> tuple[str, list[str]]:
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
             if still := [image.id for image in known if image is not None and image.trashed and not image.emptied]:
-                return still
-        return []
+                return throw.created, still
+        return "", []
 
     def undo(self) -> Sequence[str]:
         """Undoes the last throw with pictures that are still in the trash; returns the ids of the restored ones."""

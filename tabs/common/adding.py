@@ -1,4 +1,4 @@
-"""The import of pictures that were dropped or named by path, and its report."""
+"""The import of pictures that were dropped or named by path, its report, and the line about the sample."""
 
 from __future__ import annotations
 
@@ -7,21 +7,78 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import gradio as gr
 from markupsafe import Markup
 
-from engines.api.errors import BadInput, NotFound
-from studio.flywheel.curate import importing, inbox
+from engines.api.errors import BadInput, NotFound, UserError
+from studio.flywheel.curate import captions, importing, inbox
+from studio.flywheel.curate.coverage import is_sample
 from studio.records.job import Job
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
+from tabs.common.shell import Drawing, Page
+
+_AFTER, _TOLD = "captions_after_import", "sample_told"
+
+
+class Widgets:
+    """The folded panel with the drop zone, a folder, a path; its constructor lays it out at the present place."""
+
+    def __init__(self) -> None:
+        with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as self.fold, gr.Row(equal_height=True):
+            self._files = gr.File(
+                label="Drop 10 to 20 pictures of one character here",
+                file_count="multiple",
+                height=150,
+                elem_id="curate-files",
+            )
+            with gr.Column(min_width=240):
+                self._pick = gr.UploadButton(
+                    "Choose a folder", file_count="directory", size="sm", elem_id="curate-folder"
+                )
+                self._folder = gr.Textbox(label="…or a path on this machine", placeholder="~/pictures/anna")
+                self._take = gr.Button("Import from there", size="sm")
+                self._after = gr.Checkbox(True, label="Write captions after an import", elem_id="curate-after")
+        self.remembered: Drawing = (writes, [], [self._after])
+
+    def wire(self, page: Page, report: gr.HTML) -> None:
+        """Connects the panel with the block that shows its report."""
+        page.on(self._files.upload, import_files, [self._files], [report, self._files])
+        page.on(self._pick.upload, import_files, [self._pick], [report, self._pick])
+        page.on(self._take.click, import_folder, [self._folder], [report])
+        page.on(self._after.input, remember, [self._after])
+
+
+def writes(desk: Desk) -> bool:
+    """Returns whether captions are written after an import, as the checkbox was last set."""
+    return desk.workplace.library.setting(_AFTER, bool) is not False
+
+
+def remember(desk: Desk, on: bool) -> None:
+    """Stores whether captions are written after an import."""
+    desk.workplace.library.set_setting(_AFTER, bool(on))
+
+
+def draw_sample(desk: Desk) -> Markup:
+    """Returns the line that tells the sample character from one's own, until it is closed."""
+    if not is_sample(desk) or desk.workplace.library.setting(_TOLD, bool):
+        return Markup()
+    toys = desk.workplace.registry.spec(desk.store.character.generator).toy
+    return view("common", "sample", name=desk.store.character.name, toys=toys)
+
+
+def close_sample(desk: Desk, data: dict[str, Any]) -> Markup:
+    """Closes that line for good."""
+    desk.workplace.library.set_setting(_TOLD, True)
+    return Markup()
 
 
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
     """Imports the dropped files; returns the report and an empty value for the drop zone. Raises: BadInput."""
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
-    return import_report(importing.submit_import(desk.workplace.desk(desk.id), [Path(each) for each in files])), None
+    return _import(desk, [Path(each) for each in files]), None
 
 
 def import_folder(desk: Desk, folder: str) -> str:
@@ -29,7 +86,21 @@ def import_folder(desk: Desk, folder: str) -> str:
     path = inbox.typed_path(folder)
     if not os.path.lexists(path):
         raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
-    return import_report(importing.submit_import(desk.workplace.desk(desk.id), [path]))
+    return _import(desk, [path])
+
+
+def _import(desk: Desk, paths: Sequence[Path]) -> Markup:
+    """Imports and returns the report; queues the captions of what came in without, where this is wanted."""
+    job = importing.submit_import(desk.workplace.desk(desk.id), paths)
+    bare = [desk.store.images.get(image) for image in job.artifacts.imported or ()]
+    todo = [image.id for image in bare if not image.caption]
+    trouble = ""
+    if todo and writes(desk):
+        try:
+            captions.submit_caption(desk, todo)
+        except UserError as error:  # the pictures are here all the same
+            trouble = str(error)
+    return import_report(job, trouble)
 
 
 def dismiss(desk: Desk, data: dict[str, Any]) -> str:
@@ -37,8 +108,11 @@ def dismiss(desk: Desk, data: dict[str, Any]) -> str:
     return ""
 
 
-def import_report(job: Job) -> Markup:
-    """Returns the report of an import: the imported pictures, and the refused files with reason and remedy."""
+def import_report(job: Job, silent: str = "") -> Markup:
+    """Returns the report of an import: the imported pictures, and the refused files with reason and remedy.
+
+    `silent` is why the pictures have no captions yet.
+    """
     if job.error:
         return view("common", "import_failed", error=job.error)
     made = job.artifacts
@@ -48,6 +122,7 @@ def import_report(job: Job) -> Markup:
         "common",
         "imported",
         done=len(made.imported or ()),
+        silent=silent,
         masks=len(made.masked or ()),
         twins=len(twins),
         refused=[[looks.esc(each.file), looks.esc(each.reason), looks.esc(each.hint)] for each in made.refused or ()],

@@ -1,6 +1,8 @@
-"""The crop panel: four sliders over a live preview select the part of a picture that is trained."""
+"""The crop panel: a box that is dragged over the picture, or four numbers, select the part that is trained."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import gradio as gr
 from gradio.components import Component
@@ -17,20 +19,20 @@ from tabs.common.shell import Drawing, Page, html
 
 _WHOLE = (0.0, 0.0, 100.0, 100.0)
 _EDGES = ("Left", "Top", "Right", "Bottom")
-_HEIGHT = 36  # of the preview, in percent of the window's height
+_HEIGHT = 46  # of the preview, in percent of the window's height
 
 
 class Widgets:
     """The folded crop panel; its constructor lays it out at the present place of the page."""
 
     def __init__(self) -> None:
-        with gr.Accordion("Crop: the part that is trained", open=False):
+        with gr.Accordion("Crop: the part that is trained", open=False, elem_id="curate-crop-fold"):
             self._preview = html(elem_id="curate-crop")
             with gr.Row():
-                left, right = _slider(0), _slider(2)
-            with gr.Row():
-                top, bottom = _slider(1), _slider(3)
-            self._edges = [left, top, right, bottom]
+                self._edges = [
+                    gr.Number(value, step=0.5, label=f"{edge} %", min_width=80)
+                    for edge, value in zip(_EDGES, _WHOLE, strict=True)
+                ]
             with gr.Row():
                 self._keep = gr.Button("Save the crop", variant="primary", size="sm", elem_id="curate-crop-save")
                 self._whole = gr.Button("Use the whole picture", size="sm", min_width=160)
@@ -42,14 +44,11 @@ class Widgets:
 
     def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
         """Connects the panel with the chosen picture; `then` are the drawings after each change."""
-        page.redraw([edge.change for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
+        page.redraw([edge.input for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
+        page.act(self._preview, drag, [chosen], [*self._edges, self._preview])
         page.on(self._keep.click, save, [chosen, *self._edges], then=then)
         page.on(self._whole.click, clear, [chosen], then=then)
         page.on(self._undo.click, undo, [chosen], then=then)
-
-
-def _slider(edge: int) -> gr.Slider:
-    return gr.Slider(0, 100, value=_WHOLE[edge], step=0.5, label=f"{_EDGES[edge]} %", min_width=120)
 
 
 def fill(desk: Desk, chosen: str) -> list[object]:
@@ -57,7 +56,16 @@ def fill(desk: Desk, chosen: str) -> list[object]:
     image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
-    edges = [100 * side for side in image.crop] or list(_WHOLE)
+    edges = [round(100 * side, 2) for side in image.crop] or list(_WHOLE)
+    return [*edges, draw(desk, chosen, *edges)]
+
+
+def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
+    """Returns the edges of the box as it was dragged, in percent, and their preview."""
+    given = list(data.get("edges") or ())
+    if len(given) != len(_WHOLE):
+        return [*(gr.skip() for _ in _WHOLE), gr.skip()]
+    edges = [round(min(max(float(edge), 0.0), 100.0), 1) for edge in given]
     return [*edges, draw(desk, chosen, *edges)]
 
 
@@ -79,9 +87,11 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
         f"width:{100 * width / image.width:.2f}%;height:{100 * height / image.height:.2f}%"
     )
     side = min(desk.workplace.registry.spec(store.character.generator).size)
-    words = f"{width} × {height} of {image.width} × {image.height} pixels"
+    share = width * height / (image.width * image.height)
+    words = f"{width} × {height} of {image.width} × {image.height} pixels, {share:.0%} of the picture"
     small = f"smaller than the {side} px that are trained" if min(width, height) < side else ""
-    return view("common", "crop", wide=wide, shown=shown, box=box, words=words, small=small)
+    size = {"data-width": image.width, "data-height": image.height, "data-side": side}
+    return view("common", "crop", wide=wide, shown=shown, box=box, words=words, small=small, size=size)
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:

@@ -296,7 +296,7 @@ class _Call:
             found[id(self.said)] = _notice("good", done.words)
             done = done.values
         own = _by_block(self.own[1], done)
-        known.update(own)
+        known.update((block, value) for block, value in own.items() if value != gr.skip())
         found.update(own)
         for fn, inputs, outputs in self.then:
             try:

@@ -8,10 +8,13 @@ import gradio as gr
 
 _SCRIPTS = (
     "place.js",
+    "dialog.js",
     "desk.js",
     "words.js",
     "viewer.js",
     "story.js",
+    "gallery.js",
+    "crop.js",
     "flen.js",
     "again.js",
     "generate.js",

@@ -24,7 +24,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 def edge(page: Page, name: str, percent: int) -> None:
     """Type where an edge of the crop lies."""
-    field = page.get_by_label(f"number input for {name} %")
+    field = page.get_by_label(f"{name} %")
     field.fill(str(percent))
     field.press("Tab")
 

@@ -44,6 +44,16 @@ def test_the_preview_says_what_would_be_left(
     assert studio.store(anna.id).images.get(record.id).crop == ()
 
 
+def test_a_dragged_box_fills_the_fields(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """Its edges in percent, inside the picture, with the preview they give; nothing is kept before it is saved."""
+    record = add()
+    *edges, shown = cropping.drag(studio.desk(anna.id), {"edges": [-3, 12.345, 50, 101]}, record.id)
+    assert edges == [0.0, 12.3, 50.0, 100.0]
+    assert "width:50.00%" in str(shown)
+    assert studio.store(anna.id).images.get(record.id).crop == ()
+    assert len(cropping.drag(studio.desk(anna.id), {"edges": []}, record.id)) == 5
+
+
 def test_edges_that_cross_are_refused(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """The picture is named, and nothing is kept."""
     record = add()

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import UserError
+from studio.flywheel.curate.coverage import ensure_sample
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import curate
-from tabs.common import adding, wording
+from tabs.common import adding, picking, wording
 from tests.tabs.colour_blocks import picture
+from tests.tabs.conftest import character_on_fakes, studio_on_fakes
 
 
 def test_an_import_reports_what_came_in_and_what_did_not(studio: Workplace, anna: Character, tmp_path: Path) -> None:
@@ -39,30 +41,6 @@ def test_a_folder_is_found_as_people_give_it(studio: Workplace, anna: Character,
     assert "1 picture imported" in adding.import_folder(studio.desk(anna.id), f'"{tmp_path}/a b"')
     shown = adding.import_folder(studio.desk(anna.id), f"file://{tmp_path}/a%20b")
     assert "It is here already as x.png" in shown and "not UTF-8" in shown
-
-
-def test_the_gallery_filters_by_words_and_kind(
-    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
-    """All words must be found, in caption, tags, name or advice."""
-    add(tags={"angle": "front"})
-    add(tags={"angle": "half-left"})
-    add(Kind.ENRICHED)
-    store = studio.store(anna.id)
-    assert len(curate.find(store, "My pictures", "")) == 2
-    assert len(curate.find(store, "My pictures", "ohwx half-left")) == 1
-    assert len(curate.find(store, "All pictures", "")) == 3
-
-
-def test_selected_pictures_are_trashed_and_come_back(
-    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
-    """Trash is undone with one click."""
-    ids = [add().id, add().id]
-    curate.gallery_act(studio.desk(anna.id), {"act": "trash", "picks": ids}, "", 120)
-    assert studio.store(anna.id).select(Kind.SOURCE) == []
-    curate.undo_trash(studio.desk(anna.id))
-    assert len(studio.store(anna.id).select(Kind.SOURCE)) == 2
 
 
 def typed(image: ImageRecord, words: str, **more: object) -> dict[str, object]:
@@ -145,7 +123,7 @@ def test_the_drop_zone_fills_an_empty_page_and_folds_over_pictures(
     moved, place = curate.open_drop(studio.desk(anna.id), place)
     assert moved["open"] is False
     assert curate.open_drop(studio.desk("robin"), place)[0].get("open") is False
-    assert "data-first-pictures" not in curate.draw_gallery(studio.desk(anna.id), "My pictures", "", 120, "")[0]
+    assert "data-first-pictures" not in curate.draw_gallery(studio.desk(anna.id), "My pictures", "", "", [], 120, "")[0]
 
 
 def test_what_is_trashed_closes_and_undo_is_offered_while_there_is_something(
@@ -153,31 +131,74 @@ def test_what_is_trashed_closes_and_undo_is_offered_while_there_is_something(
 ) -> None:
     """The open picture closes with its trash, here and in another window; the button goes when all is back."""
     image, other = add(), add()
-    assert curate.offer_undo(studio.desk(anna.id))["visible"] is False
-    chosen, _, note = curate.gallery_act(
-        studio.desk(anna.id), {"act": "trash", "picks": [image.id, other.id]}, image.id, 120
-    )
+    desk = studio.desk(anna.id)
+    assert curate.offer(desk)[1]["visible"] is False
+    note, chosen = picking.act(desk, {"act": "trash", "picks": [image.id, other.id]}, image.id)
     assert chosen == ""
     assert "2 pictures put into the trash" in note
-    assert "Click a picture" in curate.draw_detail(studio.desk(anna.id), image.id, "My pictures")[0]
-    assert "Click a picture" not in curate.draw_detail(studio.desk(anna.id), image.id, "Trash")[0]
-    assert curate.offer_undo(studio.desk(anna.id)) == {**curate.offer_undo(studio.desk(anna.id)), "visible": True}
+    assert "Click a picture" in curate.draw_detail(desk, image.id, "My pictures")[0]
+    assert "Click a picture" not in curate.draw_detail(desk, image.id, "Trash")[0]
+    assert curate.offer(desk)[1]["visible"] is True
     studio.store(anna.id).restore([image.id])
-    assert curate.offer_undo(studio.desk(anna.id))["value"] == "Undo trash (1)"
-    assert "1 picture brought back" in curate.undo_trash(studio.desk(anna.id))
-    assert curate.offer_undo(studio.desk(anna.id))["visible"] is False
+    assert curate.offer(desk)[1]["value"] == "Undo trash (1)"
+    assert "1 picture brought back" in curate.undo_last(desk)
+    assert curate.offer(desk)[1]["visible"] is False
 
 
-def test_a_family_is_counted_before_it_is_cut(
+def test_a_family_is_counted_whole_and_shown_in_part(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
-    """Twenty-five edits of one picture are 25, of which 12 are shown."""
+    """Twenty-five edits of one picture are 25: 12 in sight, 13 behind a fold."""
     source = add()
     for _ in range(25):
         add(Kind.ENRICHED, parent=source.id)
     _, rest = curate.draw_detail(studio.desk(anna.id), source.id)
-    assert "25 pictures made from this one; the first 12 of them" in rest
-    assert rest.count("fl-tile") == 12
+    assert "25 pictures made from this one" in rest and "… and 13 more" in rest
+    assert rest.partition("<details")[0].count("fl-tile") == 12 and rest.count("fl-tile") == 25
+
+
+def test_one_button_is_the_next_step(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """While captions are missing they are primary, and the gaps are not; then it is the other way round."""
+    for _ in range(9):
+        add(tags={"angle": "front", "expression": "smiling"})
+    silent = add(caption="", tags={"angle": "half-left"})
+    desk = studio.desk(anna.id)
+    captioned, _ = curate.offer(desk)
+    assert (captioned["value"], captioned["variant"], captioned["visible"]) == ("Write 1 caption", "primary", True)
+    assert "accent" not in curate.draw_cover(desk)
+    studio.store(anna.id).update_image(silent.id, caption="ohwx person", caption_by="human")
+    assert curate.offer(desk)[0]["visible"] is False
+    assert "accent" in curate.draw_cover(desk)
+
+
+def test_captions_write_themselves_after_an_import_unless_told_not_to(
+    studio: Workplace, anna: Character, tmp_path: Path
+) -> None:
+    """Only pictures without words are captioned; what the box says is remembered by the studio."""
+    desk = studio.desk(anna.id)
+    for number in (1, 2, 3):
+        picture(number).save(tmp_path / f"{number}.png")
+    (tmp_path / "2.txt").write_text("ohwx person, sad")
+    adding.import_files(desk, [str(tmp_path / name) for name in ("1.png", "2.png", "2.txt")])
+    assert [job.total for job in studio.jobs.list() if job.kind == "caption"] == [1]
+    adding.remember(desk, False)
+    assert adding.writes(desk) is False
+    adding.import_files(desk, [str(tmp_path / "3.png")])
+    assert len([job for job in studio.jobs.list() if job.kind == "caption"]) == 1
+
+
+def test_only_the_sample_is_called_a_sample(tmp_path: Path) -> None:
+    """One line with the way to one's own character, until it is closed."""
+    studio = studio_on_fakes(tmp_path)
+    sample = ensure_sample(studio)
+    own = character_on_fakes(studio, "Anna")
+    assert sample is not None
+    line = adding.draw_sample(studio.desk(sample.id))
+    assert "is a sample" in line and "Start your own" in line
+    assert adding.draw_sample(studio.desk(own.id)) == ""
+    adding.close_sample(studio.desk(sample.id), {})
+    assert adding.draw_sample(studio.desk(sample.id)) == ""
+    studio.close()
 
 
 def test_rules_for_captions_wait_for_a_caption(

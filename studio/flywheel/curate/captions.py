@@ -17,13 +17,14 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job
 from studio.records.payload import CaptionPayload
 from studio.records.words import demand_caption, demand_text
+from studio.store import Store
 from studio.workplace.context import Context
 from studio.workplace.desk import Desk
 
 HUMAN, SIDECAR, RECIPE = "human", "sidecar", "recipe"
 BY_PEOPLE = (HUMAN, SIDECAR)
 _CHUNK = 8
-_CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+CAPTIONED = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 _TAG_VALUES = {"angle": ANGLES, "expression": EXPRESSIONS, "framing": FRAMINGS}
 
 # ── words that name what is constant ──────────────────────────────────────────────────────────────
@@ -168,18 +169,24 @@ def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
 
 def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
     """Sets tags of one or several pictures; an empty value removes a tag. Raises: BadInput, NotFound."""
+    demand_tags(tags)
+    store = desk.store
+    wanted = [ids] if isinstance(ids, str) else list(ids)
+    changes = {image: {"tags": merged(store.images.get(image).tags, tags)} for image in wanted}
+    return store.update_images(changes)
+
+
+def demand_tags(tags: Mapping[str, str]) -> None:
+    """Raises BadInput for an unknown tag, and for a value that a tag with fixed values does not have."""
     for name, value in tags.items():
         if name not in TAGS:
             raise BadInput(f"There is no tag {name}.", f"There are: {', '.join(TAGS)}.")
         if value and value not in _TAG_VALUES.get(name, (value,)):
             raise BadInput(f"{value} is no {name}.", f"Use one of: {', '.join(_TAG_VALUES[name])}.")
-    store = desk.store
-    wanted = [ids] if isinstance(ids, str) else list(ids)
-    changes = {image: {"tags": _merged(store.images.get(image).tags, tags)} for image in wanted}
-    return store.update_images(changes)
 
 
-def _merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """Returns the tags with the new ones set on top; those with an empty value are left out."""
     return {name: value for name, value in {**old, **new}.items() if value}
 
 
@@ -195,6 +202,12 @@ def demand_trigger(character: Character) -> None:
         )
 
 
+def uncaptioned(store: Store) -> list[ImageRecord]:
+    """Returns the pictures that are not rejected and whose caption is missing or was composed by a recipe."""
+    usable = (image for image in store.select(CAPTIONED) if image.state is not Verdict.REJECT)
+    return [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
+
+
 def submit_caption(
     desk: Desk,
     ids: Sequence[str] | None = None,
@@ -204,17 +217,13 @@ def submit_caption(
 ) -> Job:
     """Queues a job that captions and tags the given pictures.
 
-    Without `ids` it takes all pictures that are not rejected and whose caption is missing or was composed by a recipe.
+    Without `ids` it takes those of `uncaptioned`.
     Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
     BadInput where every caption would stay or the character has no trigger word.
     """
     store = desk.store
     demand_trigger(store.character)
-    if ids is not None:
-        chosen = [store.images.get(image) for image in dict.fromkeys(ids)]
-    else:
-        usable = (image for image in store.select(_CAPTIONED) if image.state is not Verdict.REJECT)
-        chosen = [image for image in usable if image.caption_by in ("", RECIPE) or not image.caption]
+    chosen = uncaptioned(store) if ids is None else [store.images.get(image) for image in dict.fromkeys(ids)]
     if ids is not None and not ids:
         raise BadInput(
             "There is no picture to caption.", "Name pictures, or leave them out for all that have no words."
@@ -268,7 +277,7 @@ def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) 
     text = with_trigger(without_leaks(caption.text, character.trigger), character.trigger, character.subject)
     if image.caption_by in BY_PEOPLE and not asked.overwrite_human:
         return named  # a person wrote the caption after the job was queued
-    ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=_merged(caption.tags, image.tags))
+    ctx.store.update_image(image_id, caption=text, caption_by=asked.model, tags=merged(caption.tags, image.tags))
     return named
 
 

@@ -140,6 +140,11 @@ def ensure_sample(workplace: Workplace) -> Character | None:
     return made
 
 
+def is_sample(desk: Desk) -> bool:
+    """Returns whether the character is the sample that the studio made at its first start."""
+    return bool(desk.id) and desk.workplace.library.setting(_SAMPLE, str) == desk.id
+
+
 def _add_sample(store: Store, file: Path) -> None:
     sidecar = file.with_suffix(".txt")
     words = sidecar.read_text(encoding="utf-8").strip() if sidecar.is_file() else ""

@@ -14,7 +14,7 @@ from PIL import Image, ImageChops
 from engines.api.errors import BadInput, NotFound
 from engines.pictures import open_picture, to_grey
 from engines.wording.reading import read_tags
-from studio.flywheel.curate import belonging, inbox
+from studio.flywheel.curate import belonging, inbox, twins
 from studio.flywheel.curate.captions import BY_PEOPLE, SIDECAR
 from studio.flywheel.curate.intake import Limits, Member, members, read_caption, read_picture, refusal
 from studio.flywheel.curate.origins import origin
@@ -132,6 +132,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
                 report.publish(ctx)
                 due *= 2
         intake.name_lost_words()
+        intake.name_twins()
     finally:
         report.publish(ctx)
     ctx.step(total, total)
@@ -154,7 +155,6 @@ class Intake:
         measured = ((image.id, quality.Measures.kept(image.measures)) for image in sources)
         known = {image: measures for image, measures in measured if measures is not None}
         self._peers = list(known.values())
-        self._looks = quality.LookAlikes(known)
 
     def take(self, file: Member) -> ImageRecord | None:
         """Imports a file as a picture and returns its record; adds it to the duplicates where it is known.
@@ -167,7 +167,9 @@ class Intake:
             pixels = read_picture(data, self._limits)
             _demand_no_mask(file, pixels)
             measures = quality.measure(pixels)
-            advice = self._advice(measures)
+            advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
+            generator, size = self._store.character.generator, (measures.width, measures.height)
+            advice |= quality.advise_cut(self._ctx.workplace.registry, generator, size)
             made, words = origin(data, self._store), self._read_words(file, told)
             if words is not None:
                 made = made.replace(caption=words.caption, caption_by=SIDECAR, tags=words.tags)
@@ -227,6 +229,12 @@ class Intake:
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
+    def name_twins(self) -> None:
+        """Advises on originals that look alike, whichever of them came last."""
+        for image in twins.renew(self._store):
+            if words := image.advice.get(twins.TWIN):
+                self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))
+
     def _demand_free(self, image: ImageRecord, grey: Image.Image) -> None:
         """Refuses to replace a different mask that the picture has already. Raises: BadInput."""
         if not image.mask:
@@ -241,7 +249,6 @@ class Intake:
     def _remember(self, file: Member, image: ImageRecord, measures: quality.Measures) -> None:
         self._seen.add(image.id)
         self._known[image.id] = image
-        self._looks.add(image.id, measures)
         self._report.imported.append(image.id)
         if image.kind is Kind.SOURCE:
             self._peers.append(measures)
@@ -277,15 +284,6 @@ class Intake:
         tags = {**words.tags, **image.tags}
         self._store.update_image(image_id, caption=words.caption, caption_by=SIDECAR, tags=tags)
         return f"Its words are those of {sidecar.shown} now."
-
-    def _advice(self, measures: quality.Measures) -> dict[str, str]:
-        advice = quality.advise(measures, self._peers[-_PEERS:], self._side)
-        generator, size = self._ctx.store.character.generator, (measures.width, measures.height)
-        advice |= quality.advise_cut(self._ctx.workplace.registry, generator, size)
-        twin, how = self._looks.closest(measures)
-        if twin:
-            advice["duplicate"] = f"{how} {self._known[twin].name or twin[:8]}"
-        return advice
 
     def _read_words(self, file: Member, told: list[str]) -> Wording | None:
         """Returns the caption and tags of a picture's sidecar; None where there is none, or it cannot be read."""

@@ -109,6 +109,16 @@ def _later(call: _Script, who: str, version: str) -> None:
     assert "trashed" not in call("character_restore", who)["character"]
 
 
+def _many(call: _Script, who: str, images: list[str]) -> None:
+    """Words and tags of many, told before, and taken back."""
+    would = call("captions_replace", who, "ohwx", "ohwx, drawn", image_ids=images, preview=True)["captions"]
+    assert would and call("image_get", who, images[0])["image"]["caption"] != would.get(images[0])
+    assert call("captions_replace", who, "ohwx", "ohwx, drawn", image_ids=images)["captions"] == would
+    assert len(call("tags_set", who, images, {"light": "soft"})["images"]) == len(images)
+    assert call("changes_undo", who) == {"ok": True, "undone": "light: soft", "count": len(images)}
+    assert call("changes_undo", who)["count"] == len(would)
+
+
 def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     """A script takes a new character from files to an adopted editor, with ids and JSON alone."""
     link = _Link()
@@ -126,6 +136,7 @@ def test_a_whole_turn_of_both_flywheels(world: World, tmp_path: Path) -> None:
     _mask(call, who, imported["imported"][1], tmp_path)
     _crop(call, who, imported["imported"][1])
     _trash(call, who, imported["imported"][1])
+    _many(call, who, imported["imported"][:3])
     assert sum(cell["count"] for cell in call("coverage", who)["cells"]) > 0
 
     plan = call("enrich_plan", who, limit=24)

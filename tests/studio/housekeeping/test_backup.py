@@ -156,7 +156,7 @@ def test_a_file_that_is_no_backup_is_refused(world: World, tmp_path: Path) -> No
 
 
 def test_what_a_crash_left_of_an_import_is_swept(world: World) -> None:
-    """A draft, and a folder that was moved but never recorded; a folder without the mark stays, and is taken by nobody."""
+    """A draft, and a folder that was moved but never recorded; a folder without the mark stays, taken by nobody."""
     home = world.store.folder.parent
     for name in (f"{DRAFT}1234", "vera", "zoe"):
         (home / name).mkdir()

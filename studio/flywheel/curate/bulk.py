@@ -1,0 +1,151 @@
+"""Changes of many pictures at once: words in captions, tags, stars, the trash. Each is one change with one undo."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from engines.api.errors import BadInput
+from studio.flywheel.curate import twins
+from studio.flywheel.curate.captions import CAPTIONED, HUMAN, demand_tags, merged
+from studio.records.image import ImageRecord
+from studio.records.words import demand_caption, demand_text
+from studio.workplace.desk import Desk
+
+_TOLD = 24  # letters of a found text that a change's name shows
+
+
+@dataclass(frozen=True)
+class Find:
+    """A text to find in captions and its replacement; letters of both cases match unless `match_case`."""
+
+    text: str
+    replacement: str = ""
+    whole_words: bool = False
+    match_case: bool = False
+
+
+def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mapping[str, str]:
+    """Returns the new captions that a replacement would give, by picture; pictures that keep theirs are left out.
+
+    Without `ids` it looks at all pictures outside the trash. Raises: BadInput for an empty text, NotFound.
+    """
+    demand_text("The text to find", find.text)
+    demand_text("The replacement", find.replacement)
+    if not find.text.strip():
+        raise BadInput("There is nothing to find.", "Type the words that the captions hold now.")
+    text = re.escape(find.text)
+    edges = (r"(?<!\w)", r"(?!\w)") if find.whole_words else ("", "")
+    pattern = re.compile(f"{edges[0]}{text}{edges[1]}", 0 if find.match_case else re.IGNORECASE)
+    found = {}
+    for image in _chosen(desk, ids):
+        words, count = pattern.subn(lambda _: find.replacement, image.caption)
+        if count:  # a removed text leaves doubled commas and spaces
+            words = re.sub(r"\s+,", ",", " ".join(words.split()))
+            words = re.sub(r"(?:,\s*){2,}", ", ", words).strip(" ,")
+        if count and words != image.caption:
+            demand_caption(words)
+            found[image.id] = words
+    return found
+
+
+def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[ImageRecord]:
+    """Replaces a text in captions, which are a person's then; returns the pictures whose caption has changed.
+
+    Raises: BadInput for an empty text and where no caption holds it, NotFound.
+    """
+    words = replaced(desk, find, ids)
+    if not words:
+        raise BadInput(f"No caption holds “{find.text}”.", "Look at the spelling, or select other pictures.")
+    done = f"removed “{find.text[:_TOLD]}”"
+    if find.replacement:
+        done = f"“{find.text[:_TOLD]}” → “{find.replacement[:_TOLD]}”"
+    return _write(desk, done, words)
+
+
+def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") -> list[ImageRecord]:
+    """Puts words before and after captions, set apart by a comma; returns the pictures whose caption has changed.
+
+    A caption that has them there already keeps its own. Raises: BadInput without words, NotFound.
+    """
+    demand_text("The words before", before)
+    demand_text("The words after", after)
+    first, last = " ".join(before.split()).strip(" ,"), " ".join(after.split()).strip(" ,")
+    if not (first or last):
+        raise BadInput("There are no words to add.", "Type what the captions should begin or end with.")
+    words = {}
+    for image in _chosen(desk, ids):
+        caption, low = image.caption.strip(" ,"), image.caption.strip(" ,").lower()
+        parts = (
+            "" if low.startswith(first.lower()) else first,
+            caption,
+            "" if low.endswith(last.lower()) else last,
+        )
+        words[image.id] = ", ".join(filter(None, parts))
+        demand_caption(words[image.id])
+    return _write(desk, f"added “{(first or last)[:_TOLD]}”", words)
+
+
+def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
+    """Sets tags of pictures, an empty value removes one; returns the pictures that differ now.
+
+    Raises: BadInput, NotFound.
+    """
+    demand_tags(tags)
+    changes = {image.id: {"tags": merged(image.tags, tags)} for image in _chosen(desk, ids)}
+    told = ", ".join(f"{name}: {value}" if value else f"no {name}" for name, value in tags.items())
+    return desk.store.change_many(told, changes)
+
+
+def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
+    """Stars the pictures, or takes the stars away where all of them have one. Raises: NotFound."""
+    images = _chosen(desk, ids)
+    on = not all(image.star for image in images)
+    return desk.store.change_many("starred" if on else "stars taken away", {each.id: {"star": on} for each in images})
+
+
+def undo(desk: Desk) -> tuple[str, int]:
+    """Undoes the last change of many pictures; returns what it was and how many are as before. Raises: NotFound."""
+    batch, restored = desk.store.undo_many()
+    return batch.words, len(restored)
+
+
+def throw(desk: Desk, ids: Sequence[str]) -> None:
+    """Moves pictures into the trash; a picture whose twin goes is advised on anew. Raises: NotFound."""
+    with desk.store.transaction():
+        desk.store.trash(ids)
+        twins.renew(desk.store)
+
+
+def restore(desk: Desk, ids: Sequence[str]) -> None:
+    """Takes pictures out of the trash; twins are named again. Raises: NotFound."""
+    with desk.store.transaction():
+        desk.store.restore(ids)
+        twins.renew(desk.store)
+
+
+def undo_throw(desk: Desk) -> list[str]:
+    """Undoes the last move into the trash and returns the restored ids; twins are named again."""
+    with desk.store.transaction():
+        back = desk.store.undo_trash()
+        twins.renew(desk.store)
+        return back
+
+
+def _chosen(desk: Desk, ids: Sequence[str] | None) -> list[ImageRecord]:
+    if ids is None:
+        return desk.store.select(CAPTIONED)
+    if not ids:
+        raise BadInput("No picture is selected.", "Select some first.")
+    return [desk.store.images.get(image) for image in dict.fromkeys(ids)]
+
+
+def _write(desk: Desk, done: str, words: Mapping[str, str]) -> list[ImageRecord]:
+    images = desk.store.images
+    changes = {
+        image: {"caption": text, "caption_by": HUMAN if text else ""}
+        for image, text in words.items()
+        if text != images.get(image).caption
+    }
+    return desk.store.change_many(done, changes)

@@ -1,0 +1,72 @@
+"""Changes of the captions, tags and stars of many pictures: each is one change, and the last ones can be undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+from uuid import uuid4
+
+from engines.api.errors import NotFound
+from studio.records.image import ImageRecord
+from studio.records.review import Batch, Noted, Notes
+from studio.store.collection import Collection, changed
+from studio.store.tables import Database
+
+KEPT: Final = 20  # the changes that can be undone, the newest first
+_NAMES: Final = tuple(each.name for each in fields(Notes))
+_TOGETHER: Final = (("caption", "caption_by"), ("tags",), ("star",))  # fields that an undo restores or leaves together
+
+
+class Batches:
+    """The rules of changes of many pictures over one character's records; every method is one transaction."""
+
+    def __init__(self, database: Database, images: Collection[ImageRecord]) -> None:
+        self._database = database
+        self._images = images
+        self._batches = Collection(database, "batches", Batch)
+
+    def change(self, words: str, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
+        """Changes the notes of pictures and returns those that differ now. Raises: NotFound, BadInput."""
+        with self._database.transaction():
+            before = {image: self._images.get(image) for image in changes}
+            after = {image: changed(before[image], values) for image, values in changes.items()}
+            differ = [image for image in changes if _notes(before[image]) != _notes(after[image])]
+            if not differ:
+                return []
+            noted = tuple(Noted(image=i, before=_notes(before[i]), after=_notes(after[i])) for i in differ)
+            self._batches.put(Batch(id=uuid4().hex, words=words, pictures=noted))
+            for old in self._batches.all()[:-KEPT]:
+                self._batches.remove(old.id)
+            return [self._images.put(after[image]) for image in differ]
+
+    def last(self) -> Batch | None:
+        """Returns the change that `undo` would undo; None without one."""
+        return self._batches.last(lambda batch: True)
+
+    def undo(self) -> tuple[Batch, list[str]]:
+        """Undoes the last change; returns it and the ids of the restored pictures. Raises: NotFound without one.
+
+        What was changed again since then stays as it is.
+        """
+        with self._database.transaction():
+            last = self.last()
+            if last is None:
+                raise NotFound("There is no change of many pictures to undo.", "Change some first.")
+            self._batches.remove(last.id)
+            restored = []
+            for each in last.pictures:
+                image = self._images.peek(each.image)
+                if image is None:
+                    continue
+                former = image
+                for names in _TOGETHER:
+                    if all(getattr(image, name) == getattr(each.after, name) for name in names):
+                        former = former.replace(**{name: getattr(each.before, name) for name in names})
+                if former != image:
+                    restored.append(self._images.put(former).id)
+            return last, restored
+
+
+def _notes(image: ImageRecord) -> Notes:
+    return Notes(**{name: getattr(image, name) for name in _NAMES})

@@ -1,0 +1,120 @@
+"""The choice of pictures that the gallery shows: their kind, what they have in common, the words in them, the order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import groupby
+
+import gradio as gr
+
+from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
+from studio.flywheel.curate.captions import BY_PEOPLE
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.store import Store
+from tabs.common import looks
+
+SHOWN: Mapping[str, tuple[Kind, ...] | None] = {
+    "All pictures": None,
+    "My pictures": (Kind.SOURCE,),
+    "Enriched": (Kind.ENRICHED, Kind.CORRECTION),
+    "Generated": (Kind.SYNTHETIC,),
+    "Trash": (),
+}
+USABLE = (Kind.SOURCE, Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
+ADVICE = ("blurred", "dark", "bright", "small", "duplicate", "cut")
+_PARTS = re.compile(r"(\d+)")
+
+Test = Callable[[ImageRecord], bool]
+
+
+def _says(axis: str, value: str, image: ImageRecord) -> bool:
+    return value in image.advice if axis == "advice" else image.tags.get(axis) == value
+
+
+# Choices of one group (the words before the colon) widen the search, those of different groups narrow it.
+FILTERS: Mapping[str, Test] = {
+    "★ starred": lambda image: image.star,
+    "verdict: to review": lambda image: image.state is Verdict.PENDING and image.kind is not Kind.SOURCE,
+    "verdict: good": lambda image: image.state is Verdict.GOOD,
+    "verdict: needs correction": lambda image: image.state is Verdict.NEEDS_CORRECTION,
+    "verdict: rejected": lambda image: image.state is Verdict.REJECT,
+    "verdict: set aside": lambda image: image.filtered,
+    "caption: missing": lambda image: not image.caption.strip(),
+    "caption: by people": lambda image: bool(image.caption) and image.caption_by in BY_PEOPLE,
+    "caption: by a model": lambda image: bool(image.caption) and image.caption_by not in BY_PEOPLE,
+    **{f"angle: {each}": partial(_says, "angle", each) for each in ANGLES},
+    **{f"expression: {each}": partial(_says, "expression", each) for each in EXPRESSIONS},
+    **{f"framing: {each}": partial(_says, "framing", each) for each in FRAMINGS},
+    **{f"advice: {each}": partial(_says, "advice", each) for each in ADVICE},
+    "part: cropped": lambda image: bool(image.crop),
+    "part: masked": lambda image: bool(image.mask),
+}
+
+
+def _likeness(image: ImageRecord) -> float:
+    return -1.0 if image.likeness is None else image.likeness
+
+
+def _sharpness(image: ImageRecord) -> float:
+    return float(image.measures.get("sharpness", 0.0))
+
+
+def by_name(image: ImageRecord) -> tuple[bool, list[tuple[bool, int, str]]]:
+    """Returns a key in which `a_2` comes before `a_10`, and pictures without a name come last."""
+    parts = _PARTS.split(image.name.lower())
+    return not image.name, [(not part.isdigit(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+_ORDERS: Mapping[str, Callable[[list[ImageRecord]], list[ImageRecord]]] = {
+    "oldest first": lambda found: found,
+    "newest first": lambda found: found[::-1],
+    "name": lambda found: sorted(found, key=by_name),
+    "most like": lambda found: sorted(found, key=_likeness, reverse=True),
+    "least like": lambda found: sorted(found, key=_likeness),
+    "sharpest first": lambda found: sorted(found, key=_sharpness, reverse=True),
+    "softest first": lambda found: sorted(found, key=_sharpness),
+}
+SORTS = tuple(_ORDERS)
+
+
+class Widgets:
+    """The fields of the search; their constructor lays them out at the present place of the page."""
+
+    def __init__(self) -> None:
+        with gr.Row():
+            self.kind = gr.Dropdown(list(SHOWN), value="My pictures", label="Show", min_width=130)
+            order = gr.Dropdown(list(SORTS), value=SORTS[0], label="Order", min_width=130, elem_id="curate-order")
+            self.words = gr.Textbox(
+                label="Find", placeholder="words, tags, names", min_width=180, elem_id="curate-find"
+            )
+            self.only = gr.Dropdown(
+                list(FILTERS), multiselect=True, label="Only those", min_width=180, elem_id="curate-only"
+            )
+        self.fields = [self.kind, self.words, order, self.only]
+        self.changes = [self.kind.change, self.words.change, order.change, self.only.change]
+
+
+def find(
+    store: Store, kind: str, words: str, order: str = SORTS[0], only: Sequence[str] | None = None
+) -> list[ImageRecord]:
+    """Returns the pictures of a kind that hold all words of a search and pass the filters, in an order of `SORTS`."""
+    found = of_kind(store, kind)
+    wanted = words.lower().split()
+    tests = [list(same) for _, same in groupby(sorted(only or ()), key=lambda label: label.split(":")[0])]
+    versions = {each.id: each.name for each in store.versions.all()}
+    matching = []
+    for image in found:
+        told = [image.caption, image.name, image.model, versions.get(image.version, ""), looks.WORDS[image.state]]
+        searched = " ".join([*told, *image.tags.values(), *image.asked.values(), *image.advice]).lower()
+        passes = all(any(FILTERS[label](image) for label in same if label in FILTERS) for same in tests)
+        if passes and all(word in searched for word in wanted):
+            matching.append(image)
+    return _ORDERS.get(order, _ORDERS[SORTS[0]])(matching)
+
+
+def of_kind(store: Store, kind: str) -> list[ImageRecord]:
+    """Returns all pictures of one of `SHOWN`, oldest first."""
+    kinds = SHOWN[kind]
+    return store.select(trashed=True) if kinds == () else store.select(kinds or USABLE)
