@@ -132,8 +132,7 @@ def offer(desk: Desk) -> list[Any]:
 
 
 def _is_next(desk: Desk, tab: str) -> bool:
-    found = next_step(desk)
-    return found.stops[found.at].tab == tab
+    return next_step(desk).step == tab
 
 
 # ── the gallery and the open picture ─────────────────────────────────────────────────────────────

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,9 +13,11 @@ from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import runs
+from studio.judging.outcomes import overall
 from studio.records.dataset import Lesson, Role
+from studio.records.outcome import Outcome
 from studio.records.review import Triplet
-from studio.records.version import Version, VersionState
+from studio.records.version import Pair, Version
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, preflight, run, training
@@ -24,6 +26,8 @@ from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
 ENOUGH_GOLDEN = 50
+TURNS = ("improved", "worse", "")
+MARKS: Mapping[Outcome, str] = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
 SHOWN = {"All": None, "Golden": True, "Positive": False}
 PAGE = 30
 
@@ -33,23 +37,27 @@ def build(page: Page) -> None:
     shown, filled = gr.State(PAGE), gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
-            counts = html()
+            counts = html(elem_id="refine-counts")
+            practised = html(elem_id="refine-practised")
+            versions = html(elem_id="refine-versions")
             kind = gr.Radio(list(SHOWN), value="All", label="Show", elem_id="refine-kind")
             browser = html(looks.waiting(), elem_id="refine-triplets")
+            written = html(elem_id="refine-written", elem_classes="fl-answer")
         with gr.Column(scale=4, elem_classes="fl-side"):
             steps = FORM.steps()
+            chosen = html(elem_id="refine-chosen")
             with gr.Accordion("Advanced", open=False):
                 fold = FORM.fold()
-            ready = html(looks.waiting(), elem_id="refine-preflight")
-            start = gr.Button("Train editor", variant="primary", elem_id="refine-start")
             live = html(elem_id="refine-live")
             longer = run.longer(page, "refine")
-            versions = html(elem_id="refine-versions")
-            written = html(elem_id="refine-written")
+            ready = html(looks.waiting(), elem_id="refine-preflight")
+            with gr.Row(elem_classes="fl-launch"):
+                verdict = html(elem_id="refine-verdict")
+                start = gr.Button("Train editor", elem_id="refine-start")
     lessons = (draw_triplets, [kind, shown], [browser])
     knobs = [steps, *fold]
     size, sizes = (knobs[FORM.names.index(name)] for name in ("resolution", "resolutions"))
-    check: Drawing = (draw_preflight, knobs, [ready])
+    check: Drawing = (draw_preflight, knobs, [ready, chosen, verdict, start])
     preset: Drawing = (fill_knobs, [filled], [filled, *knobs])
     drawn: list[Drawing] = [(draw_counts, [], [counts]), lessons, preset, check]
     page.show([*drawn, longer, (draw_versions, [], [versions])], live=[(draw_live, [], [live])])
@@ -58,8 +66,9 @@ def build(page: Page) -> None:
     page.redraw([each.change for each in knobs], check)
     page.on(start.click, start_training, knobs)
     page.act(browser, more, [shown], [shown], then=[lessons])
+    page.act(chosen, chosen_act, [], knobs)
     page.act(live, live_act)
-    page.act(counts, counts_act, [], [written])
+    page.act(counts, counts_act, [], [practised])
     page.act(versions, versions_act, [], [written])
 
 
@@ -117,7 +126,7 @@ def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
     wanted = SHOWN[kind]
     found = [each for each in refine.triplets(desk) if wanted is None or each.golden is wanted]
     if not found:
-        words = "Every edit you approve or correct in Review becomes a lesson for the editor."
+        words = "Every edit that you approve or correct in Review teaches the editor."
         return looks.empty(words, looks.go("Open Review", "Review"))
     cards = [triplet_card(store, each) for each in list(reversed(found))[:shown]]
     return view("refine", "triplets", cards=cards, more=len(found) > shown)
@@ -151,8 +160,13 @@ def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
 def fill_knobs(desk: Desk, filled: str) -> list[Any]:
     """Returns the defaults of the character's editor when the editor has changed; else the user's values stay."""
     name = desk.store.character.editor
-    fresh = FORM.preset(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
+    fresh = FORM.shown(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
     return [name, *fresh]
+
+
+def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
+    """Handles a click on a length of training, or on a reset to the editor's own value; see `Form.act`."""
+    return FORM.act(desk.workplace.registry.spec(desk.store.character.editor), data)
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
@@ -166,18 +180,20 @@ def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
-def draw_preflight(desk: Desk, *values: Any) -> str:
-    """Returns the pre-flight of the training: its needs, and each problem with its remedy."""
+def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, Any]:
+    """Returns the pre-flight, what differs from the editor's own values, the verdict, and the button that trains."""
     name, params = settle(desk, *values)
     found = refine.preflight(desk, params, name)
     golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
-    return preflight.panel(
+    spec = desk.workplace.registry.spec(name)
+    shown = preflight.panel(
         found,
-        desk.workplace.registry.spec(name),
-        looks.plural(len(found.entries), "lesson"),
+        spec,
+        looks.plural(len(found.entries), "edit"),
         [f"{golden} golden, each seen {refine.GOLDEN_WEIGHT} times"] if golden else [],
         f"a LoRA of {name} · {FORM.told(params)}",
     )
+    return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.EDITOR, "refine")
 
 
 def start_training(desk: Desk, *values: Any) -> None:
@@ -205,9 +221,8 @@ def draw_versions(desk: Desk) -> Markup:
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
-        decisions = Markup(run.decisions(version))
-        tone = "good" if version.state is VersionState.ADOPTED else ""
-        aside = view("refine", "state", words=version.state.value, tone=tone, decisions=decisions)
+        words, tone = run.STATES[version.state]
+        aside = view("refine", "state", words=words, tone=tone, decisions=run.decisions(version))
         panels.append(
             looks.panel(f"Editor {version.name}", view("refine", "version", compared=compared, exports=files), aside)
         )
@@ -219,8 +234,24 @@ def before_after(store: Store, version: Version) -> Markup:
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
         return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
-    pairs = [(pair, looks.thumb(store, pair.before), looks.thumb(store, pair.after)) for pair in edits.pairs]
+    outcomes = [[overall(axes.values()) for axes in side.outcomes] for side in (edits.before, edits.after)]
+    found = [pair_card(store, *each) for each in zip(edits.pairs, *outcomes, strict=False)]
+    pairs = [card for turn in TURNS for kind, card in found if kind == turn]
     return view("refine", "compared", name=version.name, edits=edits, pairs=pairs)
+
+
+def pair_card(store: Store, pair: Pair, before: Outcome, after: Outcome) -> tuple[str, Markup]:
+    """Returns how a held-out edit changed, one of `TURNS`, and it as pictures: source, without and with the LoRA."""
+    turn = {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get((before, after), "")
+    redone = store.images.peek(pair.after)
+    shots = [
+        ("without", pair.before, looks.thumb(store, pair.before), MARKS[before]),
+        ("with", pair.after, looks.thumb(store, pair.after), MARKS[after]),
+    ]
+    if redone and redone.parent:
+        shots.insert(0, ("source", redone.parent, looks.thumb(store, redone.parent, redone.source_crop), ""))
+    words = EditParams.kept(redone.params).headline() if redone and redone.params else ""
+    return turn, view("refine", "pair", turn=turn, shots=shots, words=words, task=pair.task)
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:

@@ -9,7 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import NotFound
-from engines.api.params import TrainParams
+from engines.api.params import TrainParams, params_class
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import runs
@@ -30,7 +30,6 @@ PHASES = [("Everything", "all"), ("Head and expressions", "head"), ("Full body",
 SCENES = [("the best, as many as originals", "best"), ("all that were approved", "all"), ("none", "none")]
 USUAL = "usual"
 _USUAL = ("the version in use, if it fits", USUAL)
-_STATES = {VersionState.ADOPTED: "good", VersionState.CANDIDATE: "", VersionState.RETIRED: ""}
 _DIGITS = 4
 
 
@@ -41,34 +40,38 @@ def build(page: Page) -> None:
             phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
             model = gr.Dropdown([], label="Model")
             steps = FORM.steps()
+            chosen = html(elem_id="train-chosen")
             with gr.Accordion("Advanced", open=False):
                 start_from = gr.Dropdown([_USUAL], value=USUAL, label="Go on from", elem_id="train-start-from")
                 told = "of the new ones that you approved; those with a star first"
                 scenes = gr.Dropdown(SCENES, value="best", label="Scenes that teach", info=told, elem_id="train-scenes")
                 fold = FORM.fold()
             ready = html(looks.waiting(), elem_id="train-preflight")
-            start = gr.Button("Train", variant="primary", elem_id="train-start")
             elsewhere = html(exports.elsewhere(Role.CHARACTER), elem_id="train-elsewhere")
+            with gr.Row(elem_classes="fl-launch"):
+                verdict = html(elem_id="train-verdict")
+                start = gr.Button("Train", elem_id="train-start")
         with gr.Column(scale=5):
             live = html(looks.waiting(), elem_id="train-live")
             longer = run.longer(page, "train")
             grid = html(elem_id="train-checkpoints")
             versions = html(elem_id="train-versions")
-            written = html(elem_id="train-written")
+            written = html(elem_id="train-written", elem_classes="fl-answer")
 
     values = [steps, *fold]
     knobs = [model, *values]
     size, sizes = (values[KNOBS.index(name)] for name in ("resolution", "resolutions"))
     asked = [phase, scenes, start_from, *knobs]
-    check = (draw_preflight, asked, [ready])
+    check = (draw_preflight, asked, [ready, chosen, verdict, start])
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
     drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
     page.show(drawn, live=[(draw_live, [], [live, grid])])
-    page.redraw([model.input], (preset, [model], values))
+    page.redraw([model.input], (fill_own, [model], values))
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in asked], check)
     page.on(start.click, start_training, asked)
+    page.act(chosen, chosen_act, [model], values)
     page.act(live, live_act)
     missing.wire(page, ready)
     page.act(grid, live_act)
@@ -83,7 +86,7 @@ def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]
     """Returns the choices of trainable models, and at first the chosen model's default values."""
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     chosen = model if model in [value for _, value in choices] else desk.store.character.generator
-    values = [gr.skip()] * len(KNOBS) if steps else preset(desk, chosen)
+    values = [gr.skip()] * len(KNOBS) if steps else fill_own(desk, chosen)
     return [gr.update(choices=choices, value=chosen), *values]
 
 
@@ -104,6 +107,16 @@ def preset(desk: Desk, model: str | None) -> list[Any]:
     return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
+def fill_own(desk: Desk, model: str | None) -> list[Any]:
+    """Returns updates that put a model's default values into the widgets, and beside each its own value."""
+    return FORM.shown(desk.workplace.registry.spec(model or desk.store.character.generator))
+
+
+def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]:
+    """Handles a click on a length of training, or on a reset to the model's own value; see `Form.act`."""
+    return FORM.act(desk.workplace.registry.spec(model or desk.store.character.generator), data)
+
+
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
     """Returns the sizes that can be trained beside a resolution."""
     return training.smaller_sizes(resolution, chosen)
@@ -115,18 +128,22 @@ def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParam
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
-def draw_preflight(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
-    """Returns the pre-flight of the training: its needs, and each problem with its remedy."""
+def draw_preflight(
+    desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
+) -> tuple[Markup, Markup, Markup, Any]:
+    """Returns the pre-flight, what differs from the model's own values, the verdict, and the button that trains."""
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     found = train.preflight(desk, params, name, phase=phase, start=begun, scenes=scenes)
-    return missing.card(desk.workplace, name) + preflight.panel(
+    spec = desk.workplace.registry.spec(name)
+    shown = missing.card(desk.workplace, name) + preflight.panel(
         found,
-        desk.workplace.registry.spec(name),
+        spec,
         looks.plural(len(found.entries), "picture"),
-        [f"{found.real_share:.0%} of what it sees is yours"],
-        f"{FORM.told(params)} · from {desk.store.versions.get(begun).name if begun else 'nothing'}",
+        [f"{found.real_share:.0%} of what it sees are originals"],
+        f"{FORM.told(params)} · {f'goes on from {desk.store.versions.get(begun).name}' if begun else 'a new LoRA'}",
     )
+    return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.CHARACTER, "train")
 
 
 def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> None:
@@ -148,7 +165,7 @@ def draw_live(desk: Desk) -> tuple[Markup, Markup]:
     """Returns the panel of the newest training, with its progress and loss, and the panel of its samples."""
     jobs = jobs_of(desk, "train")
     if not jobs:
-        words = "No training yet. When the pre-flight is green, “Train” makes the first version."
+        words = "No training yet. When the pre-flight says “ready”, “Train” makes the first version."
         return looks.empty(words), Markup()
     job = jobs[0]
     seen = runs.progress(desk.workplace, job.id)
@@ -157,23 +174,31 @@ def draw_live(desk: Desk) -> tuple[Markup, Markup]:
 
 
 def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
-    """Returns the previews of each step in one row, with the figures of that step's checkpoint."""
-    if not drawn:
+    """Returns the previews of each step in one row under their prompts, with the figures of that step's checkpoint.
+
+    A checkpoint without previews, as after a stop, has a row as well.
+    """
+    if not (drawn or choices):
         return Markup()
     columns = sorted({each.index for each in drawn})
     found = {(each.step, each.index): each.image for each in drawn}
     chosen = {choice.step: choice for choice in choices}
+    prompts = [prompt(store, next(each.image for each in drawn if each.index == column)) for column in columns]
     rows = []
-    for step in sorted({each.step for each in drawn}):
+    for step in sorted({*chosen, *(each.step for each in drawn)}):
         images = [(column, found.get((step, column))) for column in columns]
         shots = [
             (image, looks.thumb(store, image) if image else None, f"sample {column} at step {step}")
             for column, image in images
         ]
         rows.append((_worth(store, job, step, chosen.get(step)), shots))
-    return looks.panel(
-        "Checkpoints: same prompts, same seeds", view("train", "samples", columns=len(columns), rows=rows)
-    )
+    return looks.panel("Checkpoints: same prompts, same seeds", view("train", "samples", prompts=prompts, rows=rows))
+
+
+def prompt(store: Store, image: str) -> str:
+    """Returns the prompt or instruction that a picture was made with; "" where it is not known."""
+    record = store.images.peek(image)
+    return params_class(record.params_kind).kept(record.params).headline() if record and record.params_kind else ""
 
 
 def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
@@ -190,7 +215,8 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
     if data.get("act") != "choose":
         return run.act(desk.workplace, data)
     made = choosing.keep_at(desk.workplace, str(data.get("job", "")), int(data.get("step", 0)))
-    return Said(f"{made.name} is made of step {data.get('step')}. Adopt it below to use it.")
+    then = "It is in use." if made.state is VersionState.ADOPTED else "Adopt it below to use it."
+    return Said(f"{made.name} is made of step {data.get('step')}. {then}")
 
 
 # ── after a training ─────────────────────────────────────────────────────────────────────────────
@@ -202,7 +228,10 @@ def draw_versions(desk: Desk) -> Markup:
     versions = store.kept_versions(Role.CHARACTER)
     if not versions:
         return Markup()
-    return looks.panel("Versions", version_table(store, versions))
+    used = store.adopted(Role.CHARACTER)
+    waiting = [each.name for each in versions if each.state is VersionState.CANDIDATE]
+    about = view("train", "in_use", name=used.name if used else "", waiting=waiting, alone=len(versions) == 1)
+    return looks.panel("Versions", about + version_table(store, versions))
 
 
 def version_table(store: Store, versions: Sequence[Version]) -> Markup:
@@ -213,7 +242,7 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
         learned = [f"{_known(known.pictures)} pictures", f"{_known(known.steps)} steps"]
         if known.loss is not None:
             learned.append(f"loss {known.loss:.{_DIGITS}f}")
-        name = view("train", "name", version=each, tone=_STATES[each.state])
+        name = view("train", "name", version=each, state=run.STATES[each.state])
         rows.append(
             [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), run.decisions(each)]
         )

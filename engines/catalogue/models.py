@@ -41,8 +41,8 @@ _KLEIN_WHY = {
     "draws, as musubi-tuner's flux2_shift; 2,000 steps, between ai-toolkit's 3,000 and the 500 of diffusers' script.",
 }
 _MINI_WHY = {
-    "TrainParams": "measured on this toy world: what `bench mini` passes with. Noise levels uniform: in few steps the "
-    "bell of sigmoid hardly visits those where hair and clothes are decided."
+    "TrainParams": "measured on this toy model. All noise levels alike: with so few steps, preferring the middle ones "
+    "leaves too little practice on the levels that decide hair and clothes."
 }
 _FEW_STEPS: dict[str, Any] = {"steps": 4, "true_cfg": 1.0}
 _LIGHTNING = {"base_shift": log(3), "max_shift": log(3), "max_image_seq_len": 8192, "shift_terminal": None}

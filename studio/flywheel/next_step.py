@@ -48,6 +48,13 @@ def next_step(desk: Desk) -> NextStep:
     return NextStep(step=step.name, words=words, at=step.at, stops=_stops(seen, step))
 
 
+def trains_next(desk: Desk, role: Role) -> bool:
+    """Returns whether the next step is a training of this role, and not the choice between two of its versions."""
+    seen = _look(desk.store)
+    step, candidate = (TRAIN, seen.candidate) if role is Role.CHARACTER else (REFINE, seen.editor_candidate)
+    return candidate is None and next_step(desk).step == step.name
+
+
 @dataclass(frozen=True)
 class _Seen:
     """The counts, versions and cards of a character from which the next step is chosen."""
@@ -212,10 +219,10 @@ def _next_turn(seen: _Seen) -> list[Want]:
     taught = _count(seen.golden_since, "correction", "corrections")
     approved = _count(seen.approved_since, "picture was", "pictures were")
     return [
+        (bool(editor), REFINE, f"Editor {editor} is trained. Look at its edits before and after; adopt or leave it."),
         (not met and not seen.answered, CARD, _unmet(now, seen.card)),
         (not seen.drawn_in_use, GENERATE, f"Let {now} draw new scenes; the best of them teach the next version."),
         (seen.left_drawn > 0, REVIEW, f"{scenes} for your verdict."),
-        (bool(editor), REFINE, f"Editor {editor} is trained. Look at its edits before and after; adopt or leave it."),
         (
             not seen.edited_with,
             ENRICH,

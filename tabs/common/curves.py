@@ -13,15 +13,16 @@ from tabs.common import looks
 from tabs.common.looks import view
 
 BANDS = (
-    ("low noise", "var(--fl-good)", "details: what is learned where little noise is left"),
-    ("middle", "var(--fl-warn)", "features: faces, clothes"),
-    ("high noise", "var(--fl-bad)", "composition: what is learned where there is little but noise"),
+    ("low noise", "var(--fl-curve-low)", "details: what is learned where little noise is left"),
+    ("middle", "var(--fl-curve-middle)", "features: faces, clothes"),
+    ("high noise", "var(--fl-curve-high)", "composition: what is learned where there is little but noise"),
 )
 _SLOWER = (
     "Close what else uses the GPU. On Windows the driver lets what does not fit spill into RAM, many times slower: "
     "forbid it (NVIDIA Control Panel, CUDA - Sysmem Fallback Policy), and train at a lower resolution or batch."
 )
-_WIDTH, _HEIGHT, _LEFT, _FOOT = 640.0, 200.0, 44.0, 24.0
+_WIDTH, _HEIGHT, _LEFT, _FOOT, _TOP = 640.0, 210.0, 44.0, 34.0, 14.0
+_ROWS = 12  # of the table of figures
 
 
 def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
@@ -45,7 +46,7 @@ def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
         bands=[(name, colour, frame.path(line)) for (name, colour, _), line in zip(BANDS, bands, strict=False) if line],
         smooth=frame.path(smooth),
     )
-    return plot + _figures(points[-1], slowdown(points))
+    return plot + _figures(points[-1], slowdown(points)) + figures(points)
 
 
 def _line(points: Sequence[Point], band: int) -> list[tuple[int, float]]:
@@ -66,6 +67,25 @@ def _figures(point: Point, slower: float | None) -> Markup:
     return view("common", "figures", point=point, bands=bands, slower=words, advice=_SLOWER, memory=memory)
 
 
+def figures(points: Sequence[Point]) -> Markup:
+    """Returns the curve as a folded table of about a dozen steps, for those who cannot see the plot."""
+    every = max(1, -(-len(points) // _ROWS))
+    shown = [*points[every - 1 :: every]]
+    shown = shown if shown[-1:] == [points[-1]] else [*shown, points[-1]]
+    names = [name for (name, _, _), _ in zip(BANDS, points[-1].bands, strict=False)]
+    rows = [
+        [
+            str(point.step),
+            f"{point.smooth:.4f}",
+            *("–" if value is None else f"{value:.4f}" for value in point.bands),
+            f"{point.learning_rate:.3g}",
+            f"{point.seconds:.2f} s",
+        ]
+        for point in shown
+    ]
+    return view("common", "as_table", headers=["step", "loss (smoothed)", *names, "learning rate", "a step"], rows=rows)
+
+
 @dataclass(frozen=True)
 class _Frame:
     """The scale of the plot, which converts a step and a loss to a place in the picture."""
@@ -76,7 +96,7 @@ class _Frame:
 
     def place(self, part: float) -> float:
         """Returns the y coordinate of a share of the height, 0 at the bottom."""
-        return 4 + (_HEIGHT - _FOOT) * (1 - part)
+        return _TOP + (_HEIGHT - _FOOT) * (1 - part)
 
     def path(self, spots: Iterable[tuple[int, float]]) -> str:
         """Returns (step, loss) pairs as an SVG path; values outside the range are drawn at its edge."""

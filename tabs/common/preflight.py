@@ -1,18 +1,24 @@
-"""The pre-flight panel of a training, the same in every tab that trains."""
+"""The pre-flight panel of a training and the verdict beside its button, the same in every tab that trains."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil
+from typing import Any
 
+import gradio as gr
 from markupsafe import Markup
 
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
+from studio.flywheel.next_step import trains_next
 from studio.flywheel.train import timing
 from studio.flywheel.train.preflight import Preflight
+from studio.records.dataset import Role
+from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
+from tabs.common.shell import active_job
 
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> Markup:
@@ -28,9 +34,21 @@ def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str],
         knobs=knobs,
         licence=spec.licence,
         why=looks.why(spec, TrainParams),
-        checks=found.checks,
+        found=found,
+        passed=[each for each in found.checks if each.ok],
     )
     return looks.panel("Pre-flight", said, view("common", "fitting", spec=spec, fit=found.fit))
+
+
+def launch(desk: Desk, found: Preflight, role: Role, kind: str) -> tuple[Markup, Any]:
+    """Returns the verdict beside the button that trains, and an update of the button.
+
+    The button is disabled while a must fails, and has the accent only where the training is the next step.
+    """
+    job = active_job(desk, kind)
+    verdict = view("common", "verdict", musts=found.blocking, advice=len(found.advice), job=job)
+    wanted = found.ok and job is None and trains_next(desk, role)
+    return verdict, gr.update(interactive=found.ok, variant="primary" if wanted else "secondary")
 
 
 def _time(found: Preflight) -> str:
@@ -41,4 +59,4 @@ def _time(found: Preflight) -> str:
         return f"about {looks.duration(found.seconds)}"
     minutes = ceil(found.seconds / 60)
     told = f"{minutes} min" if minutes < 60 else looks.duration(60 * minutes)
-    return f"about {told}, judged by how fast it draws here"
+    return f"about {told}, estimated from how fast it draws"

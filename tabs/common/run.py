@@ -14,12 +14,18 @@ from studio.flywheel.train import run_folder, runs
 from studio.flywheel.train.runs import Progress
 from studio.records.dataset import Role
 from studio.records.job import Job, JobState
+from studio.records.payload import TrainPayload
 from studio.records.version import Version, VersionState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, jobs_of, progress_line
 
+STATES: Mapping[VersionState, tuple[str, str]] = {  # a version's state in words, and the tone of its chip
+    VersionState.ADOPTED: ("in use", "good"),
+    VersionState.CANDIDATE: ("new, not in use", "accent"),
+    VersionState.RETIRED: ("not in use", ""),
+}
 _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
@@ -30,13 +36,15 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
         hint = "make a version of the last checkpoint"
         buttons = [looks.button("Stop and keep", "keep", tone="small", job=job.id, hint=hint)]
     elif job.state in (JobState.INTERRUPTED, JobState.CANCELLED, JobState.FAILED):
-        buttons = [looks.button(runs.resume_words(job), "resume", tone="small accent", job=job.id)]
-        if seen.checkpoints:
-            buttons.append(looks.button("Keep what it learned", "keep", tone="small", job=job.id))
+        kept = kept_as(workplace, job, seen)
+        buttons = [looks.button(runs.resume_words(job), "resume", tone="small" if kept else "small accent", job=job.id)]
+        if seen.checkpoints and kept is None:
+            hint = "make a version of the last checkpoint"
+            buttons.append(looks.button("Keep what it learned", "keep", tone="small", job=job.id, hint=hint))
     body = view(
         "common",
         "run",
-        head=progress_line(job) if job.state in _WAITS else _ended(job, seen),
+        head=progress_line(job, _stage(job, seen)) if job.state in _WAITS else _ended(workplace, job, seen),
         plot=curves.loss_plot(seen.points, seen.total),
         buttons=buttons,
         commands=curves.elsewhere(run_folder.commands(workplace, job)),
@@ -44,13 +52,35 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
     return looks.panel(job.title or "Training", body)
 
 
-def _ended(job: Job, seen: Progress) -> Markup:
+def kept_as(workplace: Workplace, job: Job, seen: Progress) -> Version | None:
+    """Returns the version that was made of a run's last checkpoint; None without one."""
+    last = seen.checkpoints[-1].step if seen.checkpoints else None
+    made = workplace.store(job.character).versions.find(job=job.id)
+    return next((each for each in made if each.checkpoints[-1].step == last), None)
+
+
+def _stage(job: Job, seen: Progress) -> str:
+    """Returns the name of the stage after the last training step, in which the result is judged; "" before it."""
+    trained = bool(seen.points) and seen.points[-1].step >= seen.total
+    if job.state is not JobState.RUNNING or not trained or not job.artifacts.version:
+        return ""
+    tests = TrainPayload.of(job).held_out
+    if not tests:
+        return "Trained. Reading what its samples show"
+    side = "2 of 2, with the new LoRA" if len(job.artifacts.before or ()) >= len(tests) else "1 of 2, without it"
+    return f"Trained. Testing on edits it never learned from ({side})"
+
+
+def _ended(workplace: Workplace, job: Job, seen: Progress) -> Markup:
     """Returns the state of an ended training with its own steps; an editor's job also counts its evaluation edits."""
+    kept = kept_as(workplace, job, seen)
+    words = {JobState.CANCELLED: "stopped", JobState.INTERRUPTED: "interrupted"}.get(job.state, job.state.value)
+    made = "" if kept is None else f", kept as {kept.name}" if job.state is not JobState.DONE else f": {kept.name}"
     return view(
         "common",
         "ended",
-        state=job.state.value,
-        tone={JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn"),
+        state=words + made,
+        tone="good" if kept else {JobState.DONE: "good", JobState.FAILED: "bad"}.get(job.state, "warn"),
         words=f"{seen.points[-1].step if seen.points else 0} of {seen.total} steps",
         trouble=f"{job.error.message} {job.error.hint}".strip(),
     )
@@ -100,15 +130,15 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
 
 def longer(page: Page, kind: str) -> Drawing:
     """Lays out the widgets that train the newest run of a kind for longer; returns their drawing."""
-    with gr.Row(visible=False, equal_height=True) as row:
+    with gr.Row(visible=False, elem_classes="fl-longer") as row:
         more = gr.Number(
-            label="More steps",
-            info="this run goes on from where it ended",
+            label="Steps more",
+            info="the run goes on from where it ended, and makes a further version",
             precision=0,
-            scale=2,
+            minimum=1,
             elem_id=f"{kind}-more",
         )
-        extend = gr.Button("Train longer", scale=1, elem_id=f"{kind}-extend")
+        extend = gr.Button("Train longer", size="sm", elem_id=f"{kind}-extend")
     page.on(extend.click, partial(train_longer, kind=kind), [more])
     return partial(fill_more, kind=kind), [more], [row, more]
 

@@ -77,8 +77,8 @@ def active_job(desk: Desk, *kinds: str) -> Job | None:
     return next((job for state in states for job in jobs if job.state is state), None)
 
 
-def progress_line(job: Job | None) -> Markup:
-    """Returns the progress of a job, in one line with a bar; nothing without a job."""
+def progress_line(job: Job | None, stage: str = "") -> Markup:
+    """Returns the progress of a job, in one line with a bar, `stage` instead of its title; nothing without a job."""
     if job is None:
         return Markup()
     return view(
@@ -86,7 +86,7 @@ def progress_line(job: Job | None) -> Markup:
         "progress",
         state=job.state.value,
         tone="accent" if job.state is JobState.RUNNING else "",
-        words=f"{job.title or job.kind}: {looks.counted(job).replace('/', ' of ')}",
+        words=f"{stage or job.title or job.kind}: {looks.counted(job).replace('/', ' of ')}",
         part=job.step,
         whole=job.total,
         rest=f"{looks.duration(job.eta_s)} left" if job.eta_s else (job.waits_for or job.message),

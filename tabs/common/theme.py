@@ -19,6 +19,7 @@ _SCRIPTS = (
     "again.js",
     "generate.js",
     "notice.js",
+    "foot.js",
 )
 _FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]

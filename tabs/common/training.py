@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import gradio as gr
+from markupsafe import Markup
 
+from engines.api.errors import BadInput
 from engines.api.params import TrainParams
 from engines.api.protocols import ModelSpec
+from tabs.common.looks import view
 
 OPTIMIZERS = [
     ("AdamW", "adamw"),
@@ -49,6 +51,29 @@ class Knob:
         """Returns whether a widget's value is set; an empty one leaves the model's own."""
         return value not in (None, "") and bool(value or self.zero)
 
+    def beside(self, own: Any) -> str:
+        """Returns the note under the widget: what the setting does, and the model's own value."""
+        widget = self.widget
+        assert isinstance(widget, partial)
+        names = {value: name for name, value in widget.args[0]} if widget.func is gr.Dropdown else {}
+        shown = {True: "on", False: "off"}[own] if isinstance(own, bool) else names.get(own, own)
+        told = (
+            ", ".join(map(str, shown)) or "none"
+            if isinstance(shown, tuple)
+            else f"{shown:g}"
+            if isinstance(shown, float)
+            else shown
+        )
+        return " · ".join(filter(None, (widget.keywords.get("info"), f"own: {told}")))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Settings that belong together, under a title; they are laid out in two columns."""
+
+    title: str
+    knobs: tuple[Knob, ...]
+
 
 def _number(label: str, info: str | None = None, **more: Any) -> Callable[..., Any]:
     return partial(gr.Number, label=label, info=info, **more)
@@ -58,30 +83,37 @@ def _whole(label: str, info: str | None = None, **more: Any) -> Callable[..., An
     return _number(label, info, precision=0, **more)
 
 
+def _menu(choices: Sequence[tuple[str, str]], label: str) -> Callable[..., Any]:
+    return partial(gr.Dropdown, choices, label=label)
+
+
+def _slider(most: float, step: float, label: str, info: str) -> Callable[..., Any]:
+    return partial(gr.Slider, 0, most, step=step, label=label, info=info)
+
+
 def _words(form: str) -> Callable[[Any], str]:
     return lambda value: form.format(value)
 
 
 STEPS = Knob("steps", _whole("Steps"), _words("{} steps"))
-_GENERAL = (
+_LEARNING = Group(
+    "How it learns",
     (
         Knob(
             "learning_rate",
             _number("Learning rate", "how far each step goes", step=0.0001),
             _words("learning rate {:g}"),
         ),
-        Knob("rank", _whole("Rank", "how much the LoRA can hold"), _words("rank {}")),
-    ),
-    (
-        Knob("alpha", _number("Alpha", "strength is alpha ÷ rank"), _words("alpha {:g}")),
+        Knob("optimizer", _menu(OPTIMIZERS, "Optimiser"), _words("{}")),
+        Knob(
+            "timestep_density", _menu(DENSITIES, "Noise levels"), lambda name: f"noise levels {name.replace('_', ' ')}"
+        ),
         Knob(
             "max_grad_norm",
             _number("Clip gradients at", "their norm; 0 is off"),
             lambda norm: f"gradients clipped at {norm:g}" if norm else "gradients not clipped",
             zero=True,
         ),
-    ),
-    (
         Knob("batch_size", _whole("Batch", "pictures at a time"), _words("batch {}")),
         Knob(
             "gradient_accumulation",
@@ -89,27 +121,70 @@ _GENERAL = (
             _words("{} batches a step"),
             off=1,
         ),
+        Knob(
+            "caption_dropout",
+            _slider(0.5, 0.01, "Caption dropout", "the share of pictures that is seen without words"),
+            lambda share: f"captions dropped {share:.0%}",
+            off=0.0,
+            zero=True,
+        ),
+        Knob(
+            "ema_decay",
+            _slider(0.999, 0.001, "Averaging (EMA)", "0 is off; 0.99 calms a rough run"),
+            _words("averaged {:g}"),
+            off=0.0,
+            zero=True,
+        ),
     ),
+)
+_SIZE = Group(
+    "What the LoRA can hold",
+    (
+        Knob("rank", _whole("Rank", "how much the LoRA can hold"), _words("rank {}")),
+        Knob("alpha", _number("Alpha", "strength is alpha ÷ rank"), _words("alpha {:g}")),
+        Knob("targets", _menu(TARGETS, "Layers that learn"), _words("layers: {}"), off="all"),
+    ),
+)
+_PICTURES = Group(
+    "How it sees the pictures",
     (
         Knob("resolution", _whole("Resolution", "in pixels; decides the memory"), _words("{} px")),
         Knob(
             "resolutions",
             partial(gr.CheckboxGroup, [], label="Also learn at", info="each shows all once more"),
-            lambda sizes: f"also at {', '.join(map(str, sizes))} px",
+            lambda sizes: f"also at {', '.join(map(str, sizes))} px" if sizes else "at no other size",
             off=(),
         ),
-    ),
-    (Knob("optimizer", partial(gr.Dropdown, OPTIMIZERS, label="Optimiser"), _words("{}")),),
-    (
         Knob(
-            "timestep_density",
-            partial(gr.Dropdown, DENSITIES, label="Noise levels"),
-            lambda name: f"noise levels {name.replace('_', ' ')}",
+            "mask_outside",
+            _slider(1, 0.05, "Outside masks counts", "of pictures with a mask; 1 ignores the masks"),
+            _words("outside masks {:g}"),
+            off=TrainParams().mask_outside,
+            zero=True,
+        ),
+        Knob(
+            "flip",
+            partial(
+                gr.Checkbox,
+                label="Mirror half of the pictures (flip)",
+                info="off for characters: no face is its own mirror image, and captions that say left or right "
+                "would be wrong",
+            ),
+            lambda on: "half of the pictures mirrored" if on else "no picture mirrored",
+            off=False,
+            zero=True,
         ),
     ),
-    (Knob("targets", partial(gr.Dropdown, TARGETS, label="Layers that learn"), _words("layers: {}"), off="all"),),
-    (Knob("base", partial(gr.Dropdown, BASES, label="Hold the model in"), _words("model held in {}"), off=""),),
+)
+_MEMORY = Group(
+    "Memory",
     (
+        Knob(
+            "base",
+            _menu(BASES, "Hold the model in"),
+            lambda form: f"model held in {form}" if form else "model held as it draws",
+            off="",
+        ),
         Knob(
             "gradient_checkpointing",
             partial(gr.Checkbox, label="Gradient checkpointing", info="far less memory, about a third slower"),
@@ -117,33 +192,9 @@ _GENERAL = (
             zero=True,
         ),
     ),
-    (
-        Knob(
-            "caption_dropout",
-            partial(
-                gr.Slider,
-                0,
-                0.5,
-                step=0.01,
-                label="Caption dropout",
-                info="the share of pictures that is seen without words",
-            ),
-            lambda share: f"captions dropped {share:.0%}",
-            off=0.0,
-            zero=True,
-        ),
-    ),
-    (
-        Knob(
-            "ema_decay",
-            partial(gr.Slider, 0, 0.999, step=0.001, label="Averaging (EMA)", info="0 is off; 0.99 calms a rough run"),
-            _words("averaged {:g}"),
-            off=0.0,
-            zero=True,
-        ),
-    ),
 )
-_OTHERS = (
+_OTHERS = Group(
+    "Keeping others as they are",
     (
         Knob(
             "class_word",
@@ -151,35 +202,20 @@ _OTHERS = (
             _words("class {}"),
             off=TrainParams().class_word,
         ),
-    ),
-    (
         Knob(
             "dop_weight",
-            partial(
-                gr.Slider,
-                0,
-                2,
-                step=0.1,
-                label="Keep others as they are (DOP)",
-                info="0 is off, 1 usual; twice the time",
-            ),
+            _slider(2, 0.1, "Keep others as they are (DOP)", "0 is off, 1 usual; twice the time"),
             _words("DOP {:g}"),
             off=0.0,
             zero=True,
         ),
-    ),
-    (
         Knob(
             "prior_weight",
-            partial(
-                gr.Slider, 0, 2, step=0.1, label="Prior preservation", info="0 is off, 1 usual; draws others first"
-            ),
+            _slider(2, 0.1, "Prior preservation", "0 is off, 1 usual; draws others first"),
             _words("prior {:g}"),
             off=0.0,
             zero=True,
         ),
-    ),
-    (
         Knob(
             "prior_pictures",
             _whole("Pictures of others", "drawn for prior preservation"),
@@ -188,39 +224,8 @@ _OTHERS = (
         ),
     ),
 )
-_PICTURES = (
-    (
-        Knob(
-            "mask_outside",
-            partial(
-                gr.Slider,
-                0,
-                1,
-                step=0.05,
-                label="Outside masks counts",
-                info="of pictures with a mask; 1 ignores the masks",
-            ),
-            _words("outside masks {:g}"),
-            off=TrainParams().mask_outside,
-            zero=True,
-        ),
-    ),
-    (
-        Knob(
-            "flip",
-            partial(
-                gr.Checkbox,
-                label="Mirror half of the pictures (flip)",
-                info="off for characters: no face is its own mirror image, a parting or a scar would change sides, "
-                "and captions that say left or right would be wrong",
-            ),
-            lambda on: "half of the pictures mirrored",
-            off=False,
-            zero=True,
-        ),
-    ),
-)
-_OFTEN = (
+_OFTEN = Group(
+    "Checkpoints and samples",
     (
         Knob(
             "save_every",
@@ -234,30 +239,46 @@ _OFTEN = (
             lambda every: f"samples every {every}" if every else "samples at the end",
             zero=True,
         ),
+        Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0, zero=True),
     ),
-    (Knob("seed", _whole("Seed", "the same one repeats a run"), _words("seed {}"), off=0, zero=True),),
 )
-CHARACTER = (*_GENERAL, *_OTHERS, *_PICTURES, *_OFTEN)
-EDITOR = (*_GENERAL, *_PICTURES, *_OFTEN)
+CHARACTER = (_LEARNING, _SIZE, _PICTURES, _MEMORY, _OTHERS, _OFTEN)
+EDITOR = (_LEARNING, _SIZE, _PICTURES, _MEMORY, _OFTEN)
 
 _NO_TRIGGER = "An edit has no trigger word, whose place a class word could take."
 NOT_SHOWN: Mapping[str, str] = {
     "guidance": "A LoRA of a guidance-distilled model is trained at 1 and drawn with at 2.5 to 4; scripts may set it.",
 }
-NOT_FOR_EDITORS: Mapping[str, str] = {knob.name: _NO_TRIGGER for row in _OTHERS for knob in row}
+NOT_FOR_EDITORS: Mapping[str, str] = {knob.name: _NO_TRIGGER for knob in _OTHERS.knobs}
+
+LENGTHS: Mapping[str, float] = {  # of the model's own steps, and of the intervals of its checkpoints and samples
+    "Quick try": 0.25,
+    "Balanced": 1.0,
+    "Thorough": 2.0,
+}
+_PACED = ("steps", "save_every", "sample_every")
+
+
+def paced(spec: ModelSpec, length: str) -> dict[str, int]:
+    """Returns the steps and intervals of one of the `LENGTHS`. Raises: BadInput."""
+    if length not in LENGTHS:
+        raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
+    own = spec.params(TrainParams)
+    values = {name: int(getattr(own, name)) for name in _PACED}
+    return {name: max(1, round(value * LENGTHS[length])) if value else 0 for name, value in values.items()}
 
 
 @dataclass(frozen=True)
 class Form:
-    """The training settings of a tab, in the order of its handlers' inputs: the steps, then the rows of the fold."""
+    """The training settings of a tab, in the order of its handlers' inputs: the steps, then those of the fold."""
 
     tab: str
-    rows: Sequence[Sequence[Knob]]
+    groups: Sequence[Group]
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
         """Returns the steps and the settings in the fold."""
-        return (STEPS, *(knob for row in self.rows for knob in row))
+        return (STEPS, *(knob for group in self.groups for knob in group.knobs))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -269,12 +290,59 @@ class Form:
         return STEPS.widget(elem_id=f"{self.tab}-steps")
 
     def fold(self) -> list[Any]:
-        """Lays out the widgets of all other settings, row by row, and returns them."""
+        """Lays out the widgets of all other settings in titled groups of two columns, and returns them."""
         made = []
-        for row in self.rows:
-            with gr.Row() if len(row) > 1 else nullcontext():
-                made += [knob.widget(elem_id=f"{self.tab}-{knob.name.replace('_', '-')}") for knob in row]
+        for group in self.groups:
+            gr.HTML(view("common", "group", title=group.title), apply_default_css=False)
+            for at in range(0, len(group.knobs), 2):
+                with gr.Row(elem_classes="fl-twin-knobs"):
+                    for knob in group.knobs[at : at + 2]:
+                        made.append(knob.widget(elem_id=f"{self.tab}-{knob.name.replace('_', '-')}", min_width=120))
         return made
+
+    def shown(self, spec: ModelSpec) -> list[Any]:
+        """Returns updates that put a model's default values into the widgets, and beside each its own value."""
+        own = spec.params(TrainParams)
+        values = zip(self.knobs, self.preset(spec), strict=True)
+        return [
+            gr.update(
+                **{
+                    **(value if isinstance(value, dict) else {"value": value}),
+                    "info": knob.beside(getattr(own, knob.name)),
+                }
+            )
+            for knob, value in values
+        ]
+
+    def put(self, values: Mapping[str, Any]) -> list[Any]:
+        """Returns updates that set some of the widgets by the names of their settings, and leave the others."""
+        return [gr.update(value=values[name]) if name in values else gr.skip() for name in self.names]
+
+    def act(self, spec: ModelSpec, data: Mapping[str, Any]) -> list[Any]:
+        """Handles a click in `chosen`: sets the length of a training, or resets one setting or all to the model's own.
+
+        Raises: BadInput.
+        """
+        if data.get("act") == "length":
+            return self.put(paced(spec, str(data.get("length"))))
+        own, name = spec.params(TrainParams), str(data.get("knob", ""))
+        wanted = [name] if name in self.names else self.names
+        values = {each: getattr(own, each) for each in wanted}
+        return self.put({each: list(value) if isinstance(value, tuple) else value for each, value in values.items()})
+
+    def chosen(self, spec: ModelSpec, params: TrainParams) -> Markup:
+        """Returns the choice of how long to train, and what differs from the model's own values, with resets."""
+        own = spec.params(TrainParams)
+        pairs = [(knob, getattr(params, knob.name), getattr(own, knob.name)) for knob in self.knobs]
+        changed = [(knob.name, knob.told(value), knob.told(before)) for knob, value, before in pairs if value != before]
+        lengths = [(name, paced(spec, name)) for name in LENGTHS]
+        now = {name: getattr(params, name) for name in _PACED}
+        return view(
+            "common",
+            "chosen",
+            lengths=[(name, values["steps"], values == now) for name, values in lengths],
+            changed=changed,
+        )
 
     def preset(self, spec: ModelSpec) -> list[Any]:
         """Returns a model's default values as the widgets show them."""

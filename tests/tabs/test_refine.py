@@ -35,7 +35,7 @@ def test_without_lessons_the_tab_leads_to_review(studio: Workplace, anna: Charac
 
 def test_what_would_be_trained_is_said(studio: Workplace, anna: Character) -> None:
     """The model, how long, whether it fits, and each trouble with its remedy."""
-    shown = refine.draw_preflight(studio.desk(anna.id), 9)
+    shown = preflight(studio.desk(anna.id), 9)
     assert anna.editor in shown
     assert "9 steps" in shown
     assert "free disk" in shown and "GiB" in shown
@@ -59,7 +59,7 @@ def test_what_is_set_in_the_fold_is_trained(
     studio.store(anna.id).correct(made.id, picture(77), reviewer="owner")
     given = {"steps": 9, "gradient_accumulation": 2.0, "gradient_checkpointing": False}
     values = [given.get(name) for name in refine.FORM.names]
-    assert "2 batches a step" in refine.draw_preflight(studio.desk(anna.id), *values)
+    assert "2 batches a step" in preflight(studio.desk(anna.id), *values)
     refine.start_training(studio.desk(anna.id), *values)
     (job,) = studio.jobs.list()
     assert {name: job.payload["params"][name] for name in given} == given

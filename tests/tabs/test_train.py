@@ -31,7 +31,7 @@ def test_the_values_can_be_read_with_the_fold_closed(
 ) -> None:
     """The pre-flight says what will be used, of what is off nothing; each knob that is set shows there."""
     add()
-    plain = train.draw_preflight(studio.desk(anna.id), "all", "best", None, None)
+    plain = preflight(studio.desk(anna.id), "all", "best", None, None)
     for words in ("20 steps", "rank 4", "alpha 4", "batch 2", "64 px", "checkpointing on", "saved every 5"):
         assert words in plain
     assert not any(words in plain for words in ("batches a step", "mirrored", "DOP", "also at"))
@@ -39,9 +39,7 @@ def test_the_values_can_be_read_with_the_fold_closed(
         "gradient_accumulation": 3, "resolution": 128, "gradient_checkpointing": False, "caption_dropout": 0.2,
         "max_grad_norm": 0, "save_every": 7, "sample_every": 9, "resolutions": [96], "flip": True, "dop_weight": 1,
     }  # fmt: skip
-    told = train.draw_preflight(
-        studio.desk(anna.id), "all", "best", None, None, *(given.get(knob) for knob in train.KNOBS)
-    )
+    told = preflight(studio.desk(anna.id), "all", "best", None, None, *(given.get(knob) for knob in train.KNOBS))
     for words in (
         "3 batches a step", "128 px", "checkpointing off", "captions dropped 20%", "gradients not clipped",
         "saved every 7", "samples every 9", "also at 96 px", "half of the pictures mirrored", "DOP 1",
@@ -78,11 +76,11 @@ def test_the_time_says_what_it_is_judged_by(
 ) -> None:
     """Unknown at first; after a picture by how fast those are drawn; a training's own is plain."""
     add()
-    assert "time not measured yet" in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None)
+    assert "time not measured yet" in preflight(studio.desk(anna.id), "all", "best", None, None)
     items = drawing.prompt_items(studio.desk(anna.id), ["ohwx person"], 2)
     studio.jobs.start()
     ended(studio, drawing.submit(studio.desk(anna.id), items))
-    assert "judged by how fast it draws here" in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None)
+    assert "judged by how fast it draws here" in preflight(studio.desk(anna.id), "all", "best", None, None)
 
 
 def test_the_preflight_names_what_is_wrong_and_what_to_do(
@@ -90,7 +88,7 @@ def test_the_preflight_names_what_is_wrong_and_what_to_do(
 ) -> None:
     """A missing caption is one line with its remedy."""
     add(caption="")
-    shown = train.draw_preflight(studio.desk(anna.id), "all", "best", None, None, 10, None, None, None, None)
+    shown = preflight(studio.desk(anna.id), "all", "best", None, None, 10, None, None, None, None)
     assert "10 steps" in shown
     assert "✗" in shown
     assert "caption" in shown
@@ -101,8 +99,8 @@ def test_flip_is_off_until_it_is_asked_for(studio: Workplace, anna: Character, a
     add(caption="ohwx person, half-left view")
     shown, ticked = ([value if knob == "flip" else None for knob in train.KNOBS] for value in (None, True))
     assert dict(zip(train.KNOBS, train.preset(studio.desk(anna.id), None), strict=True))["flip"] is False
-    assert "says left or right" not in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None, *shown)
-    assert "1 of 1 do" in train.draw_preflight(studio.desk(anna.id), "all", "best", None, None, *ticked)
+    assert "says left or right" not in preflight(studio.desk(anna.id), "all", "best", None, None, *shown)
+    assert "1 of 1 do" in preflight(studio.desk(anna.id), "all", "best", None, None, *ticked)
     train.start_training(studio.desk(anna.id), "all", "best", None, None, *ticked)
     (job,) = studio.jobs.list()
     assert job.payload["params"]["flip"] is True
@@ -187,15 +185,15 @@ def test_a_training_goes_on_from_the_version_in_use(
 ) -> None:
     """Unless told otherwise: said in the pre-flight, put into the job; nothing where it does not fit or is chosen."""
     assert train.fill_starts(studio.desk(anna.id), None)["value"] == train.USUAL
-    assert "from nothing" in train.draw_preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
+    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
     trained(studio, anna, add)
     (version,) = studio.store(anna.id).versions.all()
     other_rank = [8 if knob == "rank" else None for knob in train.KNOBS]
 
     assert train.fill_starts(studio.desk(anna.id), train.USUAL)["value"] == train.USUAL
-    assert "from v1" in train.draw_preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
-    assert "from nothing" in train.draw_preflight(studio.desk(anna.id), "all", "best", train.USUAL, None, *other_rank)
-    assert "from nothing" in train.draw_preflight(studio.desk(anna.id), "all", "best", "", None)
+    assert "from v1" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
+    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None, *other_rank)
+    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", "", None)
     studio.jobs.close()
     for start in (train.USUAL, ""):
         train.start_training(studio.desk(anna.id), "body", "best", start, None)
@@ -207,8 +205,7 @@ def test_the_body_asks_for_a_head_first(studio: Workplace, anna: Character, add:
     """Without a version to go on from, the pre-flight of the second phase says what to train first."""
     trained(studio, anna, add)
     warned = {
-        (phase, start): "the body goes on from a version"
-        in train.draw_preflight(studio.desk(anna.id), phase, "best", start, None)
+        (phase, start): "the body goes on from a version" in preflight(studio.desk(anna.id), phase, "best", start, None)
         for phase, start in (("body", ""), ("body", train.USUAL), ("head", ""))
     }
     assert warned == {("body", ""): True, ("body", train.USUAL): False, ("head", ""): False}
@@ -219,7 +216,7 @@ def test_the_user_says_which_scenes_teach(studio: Workplace, anna: Character, ad
     add()
     for _ in range(3):
         add(Kind.SYNTHETIC, state=Verdict.GOOD, caption="ohwx person in a park")
-    told = {each: train.draw_preflight(studio.desk(anna.id), "all", each, "", None) for _, each in train.SCENES}
+    told = {each: preflight(studio.desk(anna.id), "all", each, "", None) for _, each in train.SCENES}
 
     assert "2 pictures" in told["best"] and "the best 1 of 3 approved scenes teach" in told["best"]
     assert "4 pictures" in told["all"] and "scenes teach" not in told["all"]

@@ -23,16 +23,18 @@ from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 
 ENOUGH, ENOUGH_ANGLES = 10, 2
+CONSTANT = "no caption describes what never changes (hair, eyes, skin)"
 _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of a checklist: its label, whether it is met, and a hint what to do where it is not."""
+    """One rule of a checklist: its label, whether it is met, and, where it is not, what to do in which tab."""
 
     label: str
     ok: bool
     hint: str = ""
+    tab: str = ""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ def _of_captions(nameless: list[ImageRecord], telling: list[ImageRecord], trigge
             not nameless,
             _count(nameless, f"captions never say {trigger}"),
         ),
-        Check("no caption names what is constant", not telling, _count(telling, "captions name hair, eyes or skin")),
+        Check(CONSTANT, not telling, _count(telling, "captions name hair, eyes or skin")),
     )
 
 

@@ -36,6 +36,7 @@ GOLDEN_WEIGHT = 3
 HELD_OUT = 12
 _PREVIEWS = 2
 _SIDES = ("before", "after")
+_SIDE_WORDS: Mapping[str, str] = {"before": "without", "after": "with"}
 
 
 @dataclass(frozen=True)
@@ -245,7 +246,7 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
             ctx.step(
                 len(images),
                 len(held_out),
-                message or f"held-out edits {side}: step {step} of {of}",
+                message or f"test edits {_SIDE_WORDS[side]} the new LoRA: step {step} of {of}",
                 work=Work(step, of),
             )
 

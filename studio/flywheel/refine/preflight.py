@@ -36,6 +36,7 @@ def look(
     store = desk.store
     worded = [entry for entry in entries if entry.worded]
     musts = (
+        *preflight.something(worded, "edits", "Approve or correct edited pictures in Review.", "Review"),
         *preflight.mask_files(store, worded),
         *preflight.role(desk.workplace, model, Role.EDITOR),
         *preflight.here(desk.workplace, model),
@@ -47,33 +48,36 @@ def look(
         *thrown_away(store, entries, held_out),
         _refused(practice.standings(desk)),
         Check(
-            "held-out edits to measure by",
+            "there are test edits that show whether it got better",
             bool(held_out),
             f"One in {HOLD_OUT_EVERY} approved edits is kept for that: approve about {HOLD_OUT_EVERY} more in Review.",
+            "Review",
         ),
         *preflight.mirror(params, worded),
         *preflight.masks(store, params, worded),
-        *musts,
     )
-    found = preflight.weighed(desk, params, model, worded, checks)
+    found = preflight.weighed(desk, params, model, worded, checks, musts)
     redone = [PlanRow(source=each.source, params=each.params) for each in (*held_out, *held_out)]
     can_edit = desk.workplace.registry.spec(model).role == preflight.LEARNERS[Role.EDITOR]
     after = edits.estimate(desk, redone, model).seconds if redone and can_edit else None
-    return replace(found, musts=musts, seconds=found.seconds and found.seconds + (after or 0.0))
+    return replace(found, seconds=found.seconds and found.seconds + (after or 0.0))
 
 
 def _lessons(entries: Sequence[Entry], worded: Sequence[Entry]) -> Iterable[Check]:
     bare, mended = len(entries) - len(worded), sum(entry.kind is Lesson.GOLDEN for entry in worded)
-    yield Check(f"at least {MANY} lessons", len(worded) >= MANY, f"{len(worded)} now: review more edits.")
+    few = f"{len(worded)} now: review more edits."
+    yield Check(f"at least {MANY} edits to learn from", len(worded) >= MANY, few, "Review")
     yield Check(
-        f"at least {_MENDED} of them mended by hand",
+        f"at least {_MENDED} of them corrected by hand",
         mended >= _MENDED,
-        f"{mended} now: mend wrong edits in Review; these alone show the editor what it cannot do yet.",
+        f"{mended} now: correct wrong edits in Review; these alone show the editor what it cannot do yet.",
+        "Review",
     )
     yield Check(
-        "every lesson has the words of its edit",
+        "every edit has its instruction",
         not bare,
-        f"{bare} have none and are left out: make these edits in Enrich, and approve them there.",
+        f"{bare} have none and are left out: make these edits in Enrich, and approve them in Review.",
+        "Enrich",
     )
 
 
@@ -81,7 +85,7 @@ def _refused(standings: Sequence[Standing]) -> Check:
     """Returns the check that some edits were refused; without a refused edit the editor has nothing new to learn."""
     weak, able = ([each.task for each in standings if bool(each.refused) is refused] for refused in (True, False))
     if not weak:
-        hint = "None was: there is nothing new to learn. Ask Enrich for more, and refuse in Review what is wrong."
-        return Check("some edits were refused", False, hint)
-    spared = f"; nothing to learn in {', '.join(able)}" if able else ""
-    return Check(f"edits were refused in {', '.join(weak)}{spared}", True)
+        hint = "None did, so it has little to learn. Ask Enrich for more edits, and reject in Review what is wrong."
+        return Check("some edits went wrong, to learn from", False, hint, "Enrich")
+    spared = f"; those of {', '.join(able)} are all right already" if able else ""
+    return Check(f"edits of {', '.join(weak)} went wrong, to learn from{spared}", True)

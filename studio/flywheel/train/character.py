@@ -33,9 +33,9 @@ PHASES: Mapping[str, frozenset[str]] = {  # the framings that a phase learns fro
     "body": frozenset({"full body"}),
 }
 _AFTER_HEAD = Check(
-    "the body goes on from a version",
+    "the full body continues a version that knows the head",
     False,
-    "Train “Head and expressions” first and adopt its version, or choose one in “Go on from” that fits.",
+    "Train “Head and expressions” first and adopt its version, or choose a version in Advanced, “Go on from”.",
 )
 _PREVIEW_CELLS = (0, 5, 10, -1)
 SCENES = ("best", "all", "none")  # which approved scenes drawn by a version are learned by the next one

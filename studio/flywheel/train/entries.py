@@ -23,7 +23,7 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
     Text after the encoder's limit is not learned. The check also fails, with the reason, where the limit is not known
     yet, as without the model's tokenizer.
     """
-    label = "every caption is read whole"
+    label = "every caption is short enough for the model"
     try:
         cut = set(desk.workplace.trainer(model).cut([entry.caption for entry in entries]))
     except UserError as error:
@@ -31,8 +31,8 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
         return
     names = [named(desk.store, entry.image) for at, entry in enumerate(entries) if at in cut]
     told = ", ".join(names[:_FEW]) + (f" and {len(names) - _FEW} more" if len(names) > _FEW else "")
-    hint = f"{model} does not read these captions to their end: {told}. What is behind it is not learned: shorten them."
-    yield Check(label, not names, hint)
+    hint = f"{model} reads only the beginning of these, and learns nothing of the rest: {told}. Shorten them in Curate."
+    yield Check(label, not names, hint, "Curate")
 
 
 def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
@@ -44,7 +44,7 @@ def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Tripl
         counts = [f"{found} of {len(entries)} that teach"] * bool(found)
         counts += [f"{measured} of {len(held_out)} that the editor is measured by"] * bool(measured)
         hint = f"{' and '.join(counts)} do: reject them in Review, or take the originals out of the trash in Curate."
-        yield Check("nothing comes from an original in the trash", False, hint)
+        yield Check("nothing comes from an original in the trash", False, hint, "Curate")
 
 
 def _in_trash(store: Store, image: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from engines.api.axes import ANGLES
 from engines.api.crops import cut_size
@@ -14,7 +14,7 @@ from engines.api.params import TrainParams
 from engines.api.protocols import DiskUse, ModelSpec, TrainItem, TrainRun
 from engines.api.triggers import says
 from studio.flywheel.curate.captions import demand_trigger, leaks
-from studio.flywheel.curate.coverage import ENOUGH_ANGLES, Check
+from studio.flywheel.curate.coverage import CONSTANT, ENOUGH_ANGLES, Check
 from studio.flywheel.train import runs, timing
 from studio.flywheel.train.entries import demand_class, named, read_whole, thrown_away
 from studio.gpu.budget import Fit, in_gib
@@ -39,7 +39,7 @@ class Preflight(Part):
 
     `seconds` is the predicted time, 0 while nothing of the model has been measured; `timed_by` is the kind of
     measurement behind it (see `timing.Pace`). `disk` and `free` are the bytes needed and free. `musts` are those of the
-    checks that have to pass before a training may start.
+    checks that have to pass before a training may start; the others are advice.
     """
 
     checks: tuple[Check, ...]
@@ -54,12 +54,18 @@ class Preflight(Part):
 
     @property
     def ok(self) -> bool:
-        """Returns whether a training may start.
+        """Returns whether a training may start: whether all `musts` pass."""
+        return all(each.ok for each in self.musts)
 
-        It may where there are entries, all with captions, memory and disk suffice, and all `musts` pass.
-        """
-        worded = bool(self.entries) and all(entry.worded for entry in self.entries)
-        return worded and self.fit.ok and self.disk <= self.free and all(each.ok for each in self.musts)
+    @property
+    def blocking(self) -> tuple[Check, ...]:
+        """Returns the failed checks without which a training may not start."""
+        return tuple(each for each in self.musts if not each.ok)
+
+    @property
+    def advice(self) -> tuple[Check, ...]:
+        """Returns the failed checks with which a training may start, but will learn less."""
+        return tuple(each for each in self.checks if not each.ok and each not in self.musts)
 
     def to_json(self) -> Json:
         """Returns the pre-flight as scripts receive it: its fields and `ok`."""
@@ -75,13 +81,16 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
     if start:
         trouble = start_trouble(store.versions.get(start), model, params)
         begun.append(Check(f"can go on from {store.versions.get(start).name}", trouble is None, str(trouble or "")))
+    bare = [entry for entry in entries if not entry.worded]
     musts = (
+        *something(entries, "pictures", "Import originals in Curate, or approve pictures in Review.", "Curate"),
+        Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.", "Curate"),
         *mask_files(store, entries),
         *role(desk.workplace, model, Role.CHARACTER),
         *here(desk.workplace, model),
         *_refusal("the character has a trigger word", lambda: demand_trigger(store.character)),
         *sense(params, store.character.trigger),
-        *_refusal("the class can be drawn", lambda: demand_class(store.character, params, entries)),
+        *_refusal("it is known what else to keep as it is", lambda: demand_class(store.character, params, entries)),
         *begun,
     )
     checks = (
@@ -92,10 +101,14 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
         *mirror(params, entries),
         *masks(store, params, entries),
         *_cut_off(store, desk.workplace.registry.spec(model), params, entries),
-        *musts,
     )
-    found = weighed(desk, params, model, entries, checks, store.character.trigger)
-    return replace(found, musts=musts)
+    return weighed(desk, params, model, entries, checks, musts, store.character.trigger)
+
+
+def something(entries: Sequence[Entry], what: str, hint: str, tab: str) -> Iterable[Check]:
+    """Yields a failed check where there is nothing to learn from, else nothing."""
+    if not entries:
+        yield Check(f"there are {what} to learn from", False, hint, tab)
 
 
 def weighed(
@@ -103,23 +116,23 @@ def weighed(
     params: TrainParams,
     model: str,
     entries: Sequence[Entry],
-    checks: Sequence[Check],
+    advice: Sequence[Check],
+    musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
     """Returns a pre-flight of the given checks, with those of memory and disk and the predicted time added."""
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
     pace = timing.expected(desk.workplace, model, params)
+    room = f"Needs {in_gib(disk)} of {in_gib(free)} free: keep fewer checkpoints, or make room."
+    required = (
+        *musts,
+        Check("fits in the graphics memory", fit.ok, fit.words),
+        Check("fits on the disk", disk <= free, room),
+    )
     return Preflight(
-        checks=(
-            *checks,
-            Check("fits on the card", fit.ok, fit.words),
-            Check(
-                "fits on the disk",
-                disk <= free,
-                f"Needs {in_gib(disk)} of {in_gib(free)} free: keep fewer checkpoints, or make room.",
-            ),
-        ),
+        checks=(*advice, *required),
+        musts=required,
         fit=fit,
         seconds=params.steps * pace.seconds,
         timed_by=pace.by,
@@ -193,7 +206,8 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
     bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
     if bad:
         said = "; ".join(f"{_name(store, image)}: {trouble.cause}" for image, trouble in bad.items())
-        yield Check("every picture's file can be read", False, f"Left out: {said} Put it back, or trash its record.")
+        hint = f"Left out: {said} Put it back, or trash its record."
+        yield Check("every picture's file can be read", False, hint, "Curate")
 
 
 def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
@@ -204,7 +218,8 @@ def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
     masked = [entry for entry in entries if entry.mask]
     bad = [_name(store, entry.image) for entry in masked if not (store.folder / entry.mask).is_file()]
     if bad:
-        yield Check("every mask is there", False, f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it.")
+        hint = f"Missing: {', '.join(bad)}. Paint it anew in Curate, or remove it."
+        yield Check("every mask is there", False, hint, "Curate")
 
 
 def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
@@ -229,7 +244,7 @@ def here(workplace: Workplace, model: str) -> Iterable[Check]:
 
 def sense(params: TrainParams, trigger: str) -> Iterable[Check]:
     """Yields a failed check where parameters are invalid or contradict each other, else nothing."""
-    return _refusal("the parameters can be trained with", lambda: params.checked().demand_sense(trigger))
+    return _refusal("the settings fit together", lambda: params.checked().demand_sense(trigger))
 
 
 def _refusal(label: str, demand: Callable[[], object]) -> Iterable[Check]:
@@ -251,6 +266,7 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
         f"at least {ENOUGH_ANGLES} of the {len(ANGLES)} head angles",
         len(seen) >= ENOUGH_ANGLES,
         f"{len(seen)} now: tag the pictures in Curate, or let Enrich turn the head.",
+        "Enrich",
     )
 
 
@@ -261,8 +277,10 @@ def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
     """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:
-        hint = f"{sided} of {len(entries)} do, and half of them would be shown the wrong way round: turn flip off."
-        yield Check("with flip on, no caption says left or right", not sided, hint)
+        hint = (
+            f"{sided} of {len(entries)} do, and would be wrong for a mirrored picture: turn mirroring off in Advanced."
+        )
+        yield Check("with mirroring on, no caption says left or right", not sided, hint)
 
 
 def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
@@ -282,6 +300,7 @@ def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterab
         "every mask leaves something to learn",
         not bare or bool(ignored),
         f"Of these hardly anything counts: {said}. Paint more of them in Curate, widen the crop, or remove the mask.",
+        "Curate",
     )
 
 
@@ -308,6 +327,7 @@ def _cut_off(store: Store, spec: ModelSpec, params: TrainParams, entries: Sequen
             False,
             f"Training takes shapes up to 1:2, and cuts off at the ends: {', '.join(told)}. "
             "Crop these in Curate to the part that matters.",
+            "Curate",
         )
 
 
@@ -317,24 +337,26 @@ def _name(store: Store, image: str) -> str:
 
 
 def _checks(character: Character, entries: Sequence[Entry], share: float) -> Iterable[Check]:
-    bare = [entry for entry in entries if not entry.worded]
     worded = [entry for entry in entries if entry.worded]
     uncalled = [entry for entry in worded if not says(entry.caption, character.trigger)]
     leaking = {word for entry in worded for word in leaks(entry.caption, character.trigger)}
-    yield Check(f"at least {MANY} pictures", len(entries) >= MANY, f"{len(entries)} now; import or approve more.")
-    yield Check("every picture has a caption", not bare, f"{len(bare)} lack one: caption them in Curate.")
+    few = f"{len(entries)} now; import or approve more."
+    yield Check(f"at least {MANY} pictures", len(entries) >= MANY, few, "Curate")
     yield Check(
         f"every caption says {character.trigger}",
         not uncalled,
         f"{len(uncalled)} do not: edit them in Curate.",
+        "Curate",
     )
     yield Check(
-        "no caption names what is constant",
+        CONSTANT,
         not leaking,
-        f"{', '.join(sorted(leaking))}: leave it out, so that {character.trigger} comes to mean it.",
+        f"Take out of the captions: {', '.join(sorted(leaking))}. Then {character.trigger} comes to mean it.",
+        "Curate",
     )
     yield Check(
         "originals are at least 30 %",
         share >= REAL_SHARE - 1e-9,
-        f"{share:.0%} now; import more source pictures.",
+        f"{share:.0%} now; import more originals.",
+        "Curate",
     )
