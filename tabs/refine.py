@@ -23,7 +23,6 @@ from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
-ENOUGH_GOLDEN = 50
 SHOWN = {"All": None, "Golden": True, "Positive": False}
 PAGE = 30
 
@@ -75,7 +74,7 @@ def draw_counts(desk: Desk) -> Markup:
         golden=len(lessons.golden),
         positive=len(lessons.positive),
         held_out=len(lessons.held_out),
-        enough=ENOUGH_GOLDEN,
+        enough=refine.ENOUGH_GOLDEN,
         standings=draw_standings(desk),
         save=Markup(exports.elsewhere(Role.EDITOR) if lessons.learned else ""),
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-_SCRIPTS = ("place.js", "desk.js", "words.js", "flen.js", "again.js")
+_SCRIPTS = ("place.js", "desk.js", "words.js", "bench.js", "flen.js", "again.js")
 _FONT = ["ui-sans-serif", "system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"]
 _MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
