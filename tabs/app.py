@@ -32,7 +32,7 @@ from tabs.common.theme import head, theme
 from tabs.glossary import GLOSSARY
 from tabs.guard import MIB, Guard
 from tabs.serving import HERE, Running, listen, serve
-from tabs.sharing import ReviewLink
+from tabs.sharing import ReviewLink, qr_code
 
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Curate", curate.build),
@@ -257,6 +257,12 @@ class _Forms:
         with gr.Column(elem_classes="fl-form", elem_id="share-form"):
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours")
+                self.reach = gr.Radio(
+                    [("by a public link", False), ("only in this network", True)],
+                    value=False,
+                    label="Who can open it",
+                    elem_id="share-reach",
+                )
                 self.open = gr.Button("Open the link", variant="primary", elem_id="share-open")
                 self.shut = gr.Button("Close the link", elem_id="share-close", visible=False)
             self.told = html(elem_id="share-told")
@@ -267,8 +273,8 @@ class _Forms:
         def shared(state: dict[str, Any]) -> tuple[str, Any]:
             return share_panel(state), gr.update(visible=state["live"])
 
-        def start(desk: Desk, hours: float | None) -> tuple[str, Any]:
-            return shared(open_link(link, desk, hours))
+        def start(desk: Desk, hours: float | None, network: bool) -> tuple[str, Any]:
+            return shared(open_link(link, desk, hours, network))
 
         def stop(desk: Desk) -> tuple[str, Any]:
             return shared(link.stop())
@@ -285,13 +291,16 @@ class _Forms:
             shell.redraw([each.change], (draw_missing, self.models, [self.absent]), anywhere=True)
         shell.act(self.absent, missing.act, anywhere=True)
         shell.on(share.click, state, [], told, anywhere=True)
-        shell.on(self.open.click, start, [self.hours], told)
+        shell.on(self.open.click, start, [self.hours, self.reach], told)
         shell.on(self.shut.click, stop, [], told, anywhere=True)
 
 
-def open_link(link: ReviewLink, desk: Desk, hours: float | None) -> Json:
-    """Opens the review link for so many hours, a day where the field is empty; returns its state. Raises: BadInput."""
-    return link.start(desk.id, 24.0 if hours is None else float(hours))
+def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
+    """Opens the review link for so many hours, a day where the field is empty; returns its state.
+
+    With `network` only the local network reaches it. Raises: BadInput.
+    """
+    return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
@@ -327,5 +336,7 @@ def share_panel(state: dict[str, Any]) -> Markup:
         ("password", state["password"]),
         ("until", state.get("until") or state["expires"]),
     ]
-    told = view("frame", "link", message=state["message"], rows=rows)
+    reached = state.get("public") or state.get("network")  # a phone cannot open an address of this machine alone
+    qr, invitation = (qr_code(state), state["invitation"]) if reached else ("", "")
+    told = view("frame", "link", message=state["message"], rows=rows, qr=qr, invitation=invitation)
     return looks.panel("The review link is open", told)

@@ -66,10 +66,10 @@ class Door:
 class Entrance:
     """An ASGI app behind a login.
 
-    Each login is a separate guest, `guest:LINK.NUMBER`, so that nobody can undo another guest's votes, and the
-    agreement of two guests can be measured. Wrong passwords are refused with a delay per client; a right one is
-    accepted at once. A body that is no call of the page (`is_call`) gets a 404, for which Gradio would print a
-    traceback.
+    Each login is a separate guest, `guest:LINK.NUMBER NAME`, so that nobody can undo another guest's votes, and the
+    agreement of two guests can be measured; NAME is what the guest wants to be called, if anything. Wrong passwords are
+    refused with a delay per client; a right one is accepted at once. A body that is no call of the page (`is_call`)
+    gets a 404, for which Gradio would print a traceback.
     """
 
     def __init__(
@@ -120,7 +120,8 @@ class Entrance:
             return self._html(_WRONG, 400, "wrong") if browser else JSONResponse({"detail": words}, 400)
         self._wrong.pop(client, None)
         token = secrets.token_urlsafe(24)
-        self._guests[token] = f"guest:{self._link}.{len(self._guests) + 1}"
+        name = called(given.get("called", ""))
+        self._guests[token] = f"guest:{self._link}.{len(self._guests) + 1}{name and f' {name}'}"
         answer = RedirectResponse("./", 303) if browser else JSONResponse({"success": True})
         secure = request.url.scheme == "https"
         answer.set_cookie(self._cookie, token, httponly=True, samesite="lax", secure=secure)
@@ -136,6 +137,11 @@ class Entrance:
     def _html(self, words: str, status: int, kind: str) -> HTMLResponse:
         filled = self._page.substitute(style=self._style, words=esc(words), kind=kind, user=USER)
         return HTMLResponse(filled, status, {"Cache-Control": "no-store"})
+
+
+def called(given: str) -> str:
+    """Returns the name that a guest gave, without anything but letters, digits and a few marks, at most 24 of them."""
+    return " ".join("".join(each for each in given if each.isalnum() or each in " .-'").split())[:24].strip()
 
 
 def _again(request: Request, receive: Receive) -> Receive:

@@ -25,7 +25,6 @@ from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
-ENOUGH_GOLDEN = 50
 TURNS = ("improved", "worse", "")
 MARKS: Mapping[Outcome, str] = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
 SHOWN = {"All": None, "Golden": True, "Positive": False}
@@ -84,7 +83,7 @@ def draw_counts(desk: Desk) -> Markup:
         golden=len(lessons.golden),
         positive=len(lessons.positive),
         held_out=len(lessons.held_out),
-        enough=ENOUGH_GOLDEN,
+        enough=refine.ENOUGH_GOLDEN,
         standings=draw_standings(desk),
         save=Markup(exports.elsewhere(Role.EDITOR) if lessons.learned else ""),
     )

@@ -20,7 +20,7 @@ from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.mending import fill_mend, later, mend_paint, mend_upload, mend_words, words_of
+from tabs.common.mending import Bench, can_mend, draw_bar, words_of
 from tabs.common.shell import Page, html
 
 REASONS = {"1": "identity", "2": "edit not done", "3": "artifact", "4": "quality"}
@@ -45,36 +45,15 @@ def build(page: Page) -> None:
     reasons, mending = gr.State(()), gr.State("")
     heard, said = gr.State(("", 0)), gr.State("")
     stage = html(looks.waiting(), elem_id="review-stage")
-    with gr.Group(visible=False, elem_id="mend") as mend:
-        about = html()
-        with gr.Tabs():
-            with gr.TabItem("Better words"):
-                words = gr.Textbox(label="Words for another try", lines=2, elem_id="mend-words")
-                again = gr.Button("Try again with these words", variant="primary", size="sm", elem_id="mend-again")
-            with gr.TabItem("Upload a repaired picture"):
-                upload = gr.File(label="The picture as it should be", file_types=["image"], height=110)
-            with gr.TabItem("Paint over it"):
-                paint = gr.ImageEditor(
-                    label="Paint over what is wrong, then save",
-                    type="pil",
-                    format="png",
-                    height=480,
-                    sources=(),
-                    layers=False,
-                    elem_id="mend-paint",
-                )
-                keep = gr.Button("Save the painted picture", variant="primary", size="sm")
-        close = gr.Button("Later", size="sm", elem_id="mend-close")
+    bench = Bench()
 
     hand = [opened, skipped, reasons, mending, heard, said]
-    scene = (draw, [opened, skipped, reasons, heard, said], [stage])
-    panel = (fill_mend, [mending], [mend, about, words, paint])
-    page.show([scene])
-    page.act(stage, Hearing().keys, hand, hand, then=[scene, panel], mode="once")  # messages come in order
-    page.on(again.click, mend_words, [mending, words], [mending], then=[panel])
-    page.on(upload.upload, mend_upload, [mending, upload, reasons], [mending, upload], then=[panel])
-    page.on(keep.click, mend_paint, [mending, paint, reasons], [mending], then=[panel])
-    page.on(close.click, later, [], [mending], then=[panel])
+    scene = (draw, [opened, skipped, reasons, heard, said, mending], [stage])
+    usual, live = bench.drawings(mending)
+    page.show([scene, *usual], live=live)
+    keys = Hearing().keys
+    page.act(stage, keys, hand, hand, then=[scene, *usual, *live], mode="once")  # messages come in order
+    bench.wire(page, mending, scene)
 
 
 # ── the stage ───────────────────────────────────────────────────────────────────────────────────
@@ -87,10 +66,12 @@ def draw(
     reasons: tuple[str, ...],
     heard: tuple[str, int] = ("", 0),
     said: str = "",
+    mending: str = "",
 ) -> Markup:
     """Returns the stage: the picture to decide with its source, instruction and verdicts, and the pictures after it.
 
-    `heard` is the last message whose keys were handled, `said` the errors of its keys as text.
+    `heard` is the last message whose keys were handled, `said` the errors of its keys as text. While a picture is on
+    the workbench (`mending`), the browser shows the head of the workbench in place of the stage.
     """
     store = desk.store
     queue = upcoming(desk, skipped)
@@ -98,7 +79,7 @@ def draw(
     if shown is None or shown.trashed:
         shown = queue[0] if queue else None
     back = standing(store)
-    stage = _all_done(store) if shown is None else _stage(desk, shown, reasons)
+    stage = _all_done(desk) if shown is None else _stage(desk, shown, reasons)
     if shown is None and back:
         stage += view("review", "undo_row")
     ahead = [each for each in queue if shown is None or each.id != shown.id]
@@ -110,8 +91,10 @@ def draw(
         character=desk.id,
         token=heard[0],
         number=heard[1],
-        tally=tally(store),
+        tally=tally(desk),
         said=said,
+        bench=mending,
+        bar=draw_bar(desk, mending, review.to_mend(desk)),
         stage=stage,
         soon=[file for file in files if file],
         ahead=_files(store, order),
@@ -137,9 +120,12 @@ def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> Markup:
 
 
 def _files(store: Store, pictures: list[ImageRecord]) -> str:
-    """Returns pictures in order as JSON for the page's script: [id, URL] each, "" for a file that cannot be read."""
-    files = [(each.id, looks.full(store, each.id, each.crop)) for each in pictures]
-    return json.dumps([[image, looks.file_url(file) if file else ""] for image, file in files])
+    """Returns pictures in order as JSON for the page's script.
+
+    Each is its id, its URL, "" for a file that cannot be read, and 1 where it can be mended on the workbench, else 0.
+    """
+    files = [(each, looks.full(store, each.id, each.crop)) for each in pictures]
+    return json.dumps([[each.id, looks.file_url(file) if file else "", int(can_mend(each))] for each, file in files])
 
 
 def standing(store: Store) -> list[ImageRecord]:
@@ -162,27 +148,20 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
     return fresh + later
 
 
-def tally(store: Store) -> Markup:
+def tally(desk: Desk) -> Markup:
     """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
-    decisions = [each for each in store.decisions.all() if not each.undone]
+    decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter(each.verdict for each in decisions)
-    speed, mend = per_minute(decisions), unmended(store)
+    speed, mend = per_minute(decisions), review.to_mend(desk)
     return view(
         "review",
         "tally",
-        left=len(store.pending()),
+        left=len(desk.store.pending()),
         speed=f"{speed:.0f}" if speed else "",
         said=[(looks.TONES[verdict], looks.plural(said[verdict], one, many)) for verdict, one, many in SAID],
         mend=len(mend),
         last=mend[-1].id if mend else "",
     )
-
-
-def unmended(store: Store) -> list[ImageRecord]:
-    """Returns the edits with the verdict `needs_correction` that have no correction yet."""
-    mended = {each.wrong for each in store.triplets.all()}
-    found = store.select(state=Verdict.NEEDS_CORRECTION)
-    return [each for each in found if each.parent and each.id not in mended]
 
 
 def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.0) -> float:
@@ -200,6 +179,7 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
     shots += [(looks.full(store, reference.id, reference.crop), "reference", "r", reference.id)] if reference else []
+    shots += [(looks.full(store, shown.mends), "first try", "w", shown.mends)] if _get(store, shown.mends) else []
     asked = " · ".join(f"{name} → {what}" for name, what in shown.asked.items())
     facts = [("what", looks.KIND_WORDS[shown.kind]), ("asked for", asked), ("words", words_of(shown))]
     if shown.scores:
@@ -209,6 +189,8 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     facts += [("note", looks.chip(words, "warn")) for words in shown.advice.values()]
     if shown.state is not Verdict.PENDING:
         facts.append(("you said", looks.chip(looks.WORDS[shown.state], looks.TONES[shown.state])))
+    if shown.reviewer.startswith("guest:"):
+        facts.append(("who said so", shown.reviewer.partition(" ")[2] or "a guest"))
     return view("review", "beside", shots=shots, facts=facts)
 
 
@@ -237,8 +219,8 @@ def history(store: Store) -> Markup:
     return view("review", "history", shots=shots) if shots else Markup()
 
 
-def _all_done(store: Store) -> Markup:
-    mend = unmended(store)
+def _all_done(desk: Desk) -> Markup:
+    store, mend = desk.store, review.to_mend(desk)
     made = store.select((Kind.ENRICHED, Kind.SYNTHETIC))
     if not made:
         return looks.empty("Nothing to review yet: enrich your pictures first.", looks.go("Open Enrich", "Enrich"))
@@ -313,9 +295,10 @@ def act(
         verdict = VERDICTS[name][2]
         review.decide(desk, image, verdict, reasons=tuple(reasons))
         left = tuple(each for each in skipped if each != image)
-        return "", left, (), image if verdict is Verdict.NEEDS_CORRECTION else ""
+        wrong = verdict is Verdict.NEEDS_CORRECTION and can_mend(desk.store.images.get(image))
+        return "", left, (), image if wrong else ""
     if name == "skip":
-        return "", (*(each for each in skipped if each != image), image), (), mending
+        return "", (*(each for each in skipped if each != image), image), (), ""
     if name == "reason":
         given = str(data.get("reason", ""))
         return (
@@ -327,9 +310,9 @@ def act(
     if name == "undo":
         return undo(desk, image), skipped, (), ""
     if name == "open":
-        return image, skipped, (), mending
-    if name == "mend":
-        return opened, skipped, reasons, image
+        return image, skipped, (), ""
+    if name in ("mend", "later"):
+        return opened, skipped, reasons, image if name == "mend" else ""
     raise BadInput("The page has no such key.", "Press ? for the keys.")
 
 

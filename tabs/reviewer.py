@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -21,7 +22,7 @@ from tabs.common import looks
 from tabs.common.looks import view
 from tabs.common.shell import html
 from tabs.entrance import Term
-from tabs.review import nearest
+from tabs.review import REASONS, nearest
 
 TITLE = "Review"
 SIDE = 1024
@@ -37,6 +38,16 @@ _MEANING = (
     ("Reject", "it is not the same {subject}, or much is wrong."),
 )
 Heard = tuple[str, int]  # the token of a page, and the number of its last message
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What a guest has done beside votes: the pictures that were skipped, and the reasons for the next vote."""
+
+    skipped: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+
+
 _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
 
@@ -44,28 +55,26 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
     """Returns the reviewer's page as a Blocks app; after the link has ended (`alive` is false) it shows only that."""
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
-        skipped, heard = gr.State(()), gr.State(("", 0))
+        hand, heard = gr.State(Hand()), gr.State(("", 0))
         stage = html(elem_id="review-stage")
 
-        def show(skips: tuple[str, ...], last: Heard, request: gr.Request) -> str:
-            return page(desk, str(request.username), skips, last) if alive() else closed()
+        def show(held: Hand, last: Heard, request: gr.Request) -> str:
+            return page(desk, str(request.username), held, last) if alive() else closed()
 
-        def act(
-            event: gr.EventData, skips: tuple[str, ...], last: Heard, request: gr.Request
-        ) -> tuple[str, tuple[str, ...], Heard]:
+        def act(event: gr.EventData, held: Hand, last: Heard, request: gr.Request) -> tuple[str, Hand, Heard]:
             name, data = str(request.username), dict(event._data or {})
             number, pressed = data.get("n", 0), data.get("keys")
             here = str(data.get("token", "")), number if isinstance(number, int) else 0
             keys = [key for key in pressed if isinstance(key, dict)] if isinstance(pressed, list) else []
             with alive.lock:
                 if not alive():
-                    return closed(), (), last
+                    return closed(), Hand(), last
                 for key in keys if here != last else ():
-                    skips = vote(desk, name, key, skips)
-            return page(desk, name, skips, here), skips, here
+                    held = press(desk, name, key, held)
+            return page(desk, name, held, here), held, here
 
-        demo.load(show, [skipped, heard], [stage], **_QUIET)
-        stage.act(act, [skipped, heard], [stage, skipped, heard], **_QUIET)
+        demo.load(show, [hand, heard], [stage], **_QUIET)
+        stage.act(act, [hand, heard], [stage, hand, heard], **_QUIET)
         demo.queue(api_open=False)
     return demo
 
@@ -88,16 +97,21 @@ def closed() -> str:
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
-def page(desk: Desk, reviewer: str, skipped: tuple[str, ...], heard: Heard = ("", 0)) -> Markup:
+def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Markup:
     """Returns the page: pictures of the character, the next picture, its instruction, and the buttons."""
-    return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, skipped))
+    return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, hand))
 
 
-def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> Markup:
+def _queue(desk: Desk, reviewer: str, hand: Hand) -> Markup:
     store = desk.store
-    queue = waiting(desk, reviewer, skipped)
+    queue = waiting(desk, reviewer, hand.skipped)
     done = [each for each in store.decisions.all() if each.reviewer == reviewer and not each.undone]
-    counts = {"left": len(store.pending()), "done": len(done), "back": _ids([each.image for each in done[-1:]])}
+    counts = {
+        "name": reviewer.partition(" ")[2],
+        "left": len(store.pending()),
+        "done": len(done),
+        "back": _ids([each.image for each in done[-1:]]),
+    }
     if not queue:
         return view("reviewer", "nothing", **counts)
     shown, subject = queue[0], store.character.subject
@@ -111,6 +125,7 @@ def _queue(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> Markup:
         main=_picture(store, shown.id, shown.crop, "the picture to judge", main=True),
         asked=shown.asked,
         meaning=[(name, words.format(subject=subject)) for name, words in _MEANING],
+        reasons=[(reason, reason in hand.reasons) for reason in REASONS.values()],
         verdicts=[(name, words, tone, key) for name, (key, tone, _, words) in VERDICTS.items()],
     )
 
@@ -140,7 +155,19 @@ def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRe
     return [each for each in found if each.id not in skipped] or found
 
 
-def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...]) -> tuple[str, ...]:
+def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
+    """Handles one key or button; a reason is kept for the next vote, and every other key forgets the reasons."""
+    given = str(data.get("reason", ""))
+    if data.get("act") == "reason":
+        kept = tuple(each for each in hand.reasons if each != given)
+        wanted = given in REASONS.values() and given not in hand.reasons
+        return replace(hand, reasons=(*kept, given) if wanted else kept)
+    return Hand(vote(desk, reviewer, data, hand.skipped, hand.reasons))
+
+
+def vote(
+    desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...], reasons: tuple[str, ...] = ()
+) -> tuple[str, ...]:
     """Handles one vote, skip or undo and returns the skipped pictures; only a picture in the queue can be voted on."""
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:
@@ -148,7 +175,7 @@ def vote(desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ..
             review.undo(desk, reviewer=reviewer)
         elif image in {each.id for each in desk.store.pending()}:
             if act in VERDICTS:
-                review.decide(desk, image, VERDICTS[act][2], reviewer=reviewer)
+                review.decide(desk, image, VERDICTS[act][2], reviewer=reviewer, reasons=reasons)
             elif act == "skip":
                 return (*(each for each in skipped if each != image), image)
     except UserError:

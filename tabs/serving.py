@@ -1,13 +1,15 @@
-"""The server of the two apps: it listens on this machine alone, and each app has its own folder for files."""
+"""The server of the two apps: each listens on one address, by default of this machine alone, with its own folder."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +31,7 @@ from tabs.sessions import Sessions
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 HERE = "127.0.0.1"
+_ELSEWHERE = "198.51.100.1"  # an address kept for documentation
 _OTHER_PORT = "Give --port another number, from 1024 to 65535; 0 picks a free one."
 _PATIENCE_S = 5.0  # to wait for a handler that still runs; the process may end without it
 _GRACE_S = 1.0  # for requests under way when an app ends
@@ -73,19 +76,29 @@ class Server(uvicorn.Server):
         await self.lifespan.shutdown()
 
 
-def listen(port: int) -> socket.socket:
-    """Returns a socket that listens on this machine alone; port 0 picks a free port.
+def listen(port: int, host: str = HERE) -> socket.socket:
+    """Returns a socket that listens on one of this machine's addresses, by default on this machine alone.
 
-    Raises: BadInput for a port that cannot be opened, Busy for one that another program uses.
+    Port 0 picks a free port. Raises: BadInput for a port that cannot be opened, Busy for one that another program uses.
     """
     try:
-        return socket.create_server((HERE, port))
+        return socket.create_server((host, port))
     except OverflowError:
         raise BadInput(f"There is no port {port}.", _OTHER_PORT) from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise Busy(f"Port {port} is in use by another program.", f"Close that one. {_OTHER_PORT}") from None
         raise BadInput(f"Port {port} cannot be opened: {os.strerror(error.errno or 0)}.", _OTHER_PORT) from None
+
+
+def network_address() -> str:
+    """Returns this machine's address in its local network, or "" where it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
+        probe.connect((_ELSEWHERE, 9))  # sends nothing: the system only chooses the interface
+        address = ipaddress.ip_address(probe.getsockname()[0])
+        if address.is_private and not address.is_loopback:
+            return str(address)
+    return ""
 
 
 def serve(
@@ -104,14 +117,14 @@ def serve(
     HTTP, which fails behind a proxy in the environment; this function makes no such call.
     Raises: UserError when the server does not start.
     """
-    port = int(listener.getsockname()[1])
+    host, port = listener.getsockname()[:2]
     handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}
     outer = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         outer,
         demo,
         "/",
-        server_name=HERE,
+        server_name=host,
         server_port=port,
         footer_links=[],
         run_history=False,
@@ -139,7 +152,7 @@ def serve(
         if not thread.is_alive():
             raise UserError("The page's server did not start.", "What the terminal says above is the reason.")
         thread.join(0.01)
-    return Running(f"http://{HERE}:{port}", demo, port, server, thread)
+    return Running(f"http://{host}:{port}", demo, port, server, thread)
 
 
 async def _unknown(request: Request, error: Exception) -> PlainTextResponse:

@@ -12,8 +12,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import segno
 from gradio import networking, tunneling
 from gradio.exceptions import ChecksumMismatchError, ShareCertificateWriteError
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp
 
 from engines.api.errors import BadInput
@@ -22,7 +24,7 @@ from tabs import reviewer
 from tabs.common.theme import head, theme
 from tabs.entrance import GUEST, USER, Door, Entrance, Term
 from tabs.guard import Guard
-from tabs.serving import HERE, Running, listen, serve
+from tabs.serving import HERE, Running, listen, network_address, serve
 
 Json = dict[str, Any]
 LONGEST_H = 72.0
@@ -50,6 +52,7 @@ class _Open:
     term: Term
     timer: threading.Timer
     tunnel: str  # the public address, or ""
+    network: bool  # opened for this machine's local network alone
 
 
 class ReviewLink:
@@ -60,26 +63,34 @@ class ReviewLink:
         self._open: _Open | None = None
         self._lock = threading.RLock()
 
-    def start(self, character_id: str, hours: float = 24.0) -> Json:
+    def start(self, character_id: str, hours: float = 24.0, network: bool = False) -> Json:
         """Opens the link for one character's queue, closing an open one, and returns its state.
 
-        Raises: BadInput for a length that is not between a minute and three days.
+        With `network` it listens on this machine's address in the local network, and no tunnel is opened; otherwise it
+        listens on this machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same.
+        Raises: BadInput for a length that is not between a minute and three days, and without a local network.
         """
         if not 1 / 60 <= hours <= LONGEST_H:
             raise BadInput(f"A review link cannot be open for {hours:g} hours.", f"Choose up to {LONGEST_H:g} hours.")
         self._studio.store(character_id)
+        host = network_address() if network else HERE
+        if not host:
+            raise BadInput(
+                "This machine has no address in a local network.",
+                "Connect it to the Wi-Fi that the phone is in, or share by a public link.",
+            )
         with self._lock:
             self.stop()
             expires = datetime.now(UTC) + timedelta(hours=hours)
             password, term, names = secrets.token_urlsafe(24), Term(expires), set[str]()
             # This runs in a handler of the studio's app; a new context keeps Gradio from nesting the new app in it.
-            running = contextvars.Context().run(self._serve, character_id, password, term, names)
+            running = contextvars.Context().run(self._serve, character_id, password, term, names, host)
             timer = threading.Timer(hours * 3600, self.stop)
             timer.daemon = True
             timer.start()
-            tunnel = _tunnel(running)
+            tunnel = "" if network else _tunnel(running)
             names.update({urlsplit(tunnel).netloc} if tunnel else ())
-            self._open = _Open(running, password, expires, term, timer, tunnel)
+            self._open = _Open(running, password, expires, term, timer, tunnel, network)
             return self.state()
 
     def stop(self) -> Json:
@@ -108,28 +119,34 @@ class ReviewLink:
         with self._lock:
             if self._open is None:
                 return {"live": False}
+            opened = self._open
+            url, until = opened.tunnel or opened.running.url, local_time(opened.expires)
             return {
                 "live": True,
-                "url": self._open.tunnel or self._open.running.url,
-                "local_url": self._open.running.url,
-                "public": bool(self._open.tunnel),
+                "url": url,
+                "local_url": opened.running.url,
+                "public": bool(opened.tunnel),
+                "network": opened.network,
                 "user": USER,
-                "password": self._open.password,
-                "expires": self._open.expires.isoformat(timespec="minutes"),
-                "until": local_time(self._open.expires),
-                "message": _PUBLIC if self._open.tunnel else _LOCAL,
+                "password": opened.password,
+                "expires": opened.expires.isoformat(timespec="minutes"),
+                "until": until,
+                "message": _PUBLIC if opened.tunnel else _NETWORK if opened.network else _LOCAL,
+                "invitation": f"Help me choose: open {url} , name {USER}, password {opened.password}, until {until}.",
             }
 
-    def _serve(self, character_id: str, password: str, term: Term, names: set[str]) -> Running:
+    def _serve(self, character_id: str, password: str, term: Term, names: set[str], host: str) -> Running:
         settings = self._studio.settings
 
         def door(app: ASGIApp) -> ASGIApp:
             entrance = Entrance(app, Door(password, term), term, settings.assets / "ui", reviewer.is_call)
-            return Guard(entrance, LIMITS, names)
+            guarded = Guard(entrance, LIMITS, names)
+            # Behind the tunnel the Host is the tunnel's; in the network only this machine's own address is answered.
+            return guarded if host == HERE else TrustedHostMiddleware(guarded, [host])
 
         return serve(
             reviewer.build(self._studio.desk(character_id), term),
-            listen(0),
+            listen(0, host),
             settings.data_root / "cache" / "pages" / "review",
             door,
             sessions=SESSIONS,
@@ -151,8 +168,22 @@ def local_time(moment: datetime) -> str:
 _PUBLIC = "Anyone with the address and the password can see the queue and vote, until then (your time)."
 _LOCAL = (
     "No tunnel could be opened (is this machine offline?), so the address works on this machine only. "
-    "Open the link again when you are online."
+    "Open the link again when you are online, or open it in this network."
 )
+_NETWORK = (
+    "Everyone in this network who has the address and the password can see the queue and vote, until then (your time). "
+    "Nothing is encrypted on the way: use it only in a network that you trust, such as your home's."
+)
+
+
+def qr_code(state: Json) -> str:
+    """Returns the QR code of an open link as the data URL of an image; the password is in the address's fragment.
+
+    A browser sends no fragment to the server; the login's page fills its field from it.
+    """
+    return str(
+        segno.make(f"{state['url']}#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")
+    )
 
 
 def _tunnel(running: Running) -> str:

@@ -7,12 +7,13 @@
 
   const kept = () => { try { return JSON.parse(sessionStorage.getItem(KEPT)) || {}; } catch { return {}; } };
   const rows = (root, name) =>
-    JSON.parse(root.querySelector(`[${name}]`)?.getAttribute(name) || "[]").map(([id, src]) => ({ id, src }));
+    JSON.parse(root.querySelector(`[${name}]`)?.getAttribute(name) || "[]").map(([id, src, bench]) => ({ id, src, bench }));
 
   const make = (element, act) => {
     let order = [], back = []; // pictures ahead, the first one on the screen; verdicts that can be taken back
     let keys = [], flight = null, number = 0; // pressed; sent, and not answered yet
     const token = `${Date.now()}-${Math.random()}`; // this page's own
+    let bench = ""; // the picture on the workbench, which is then shown in place of the stage
     let character = "", last = -Infinity, words = "", timer = 0, quiet = 0;
 
     const root = () => element.querySelector("[data-desk]");
@@ -27,6 +28,7 @@
 
     const show = () => {
       const scene = stage(), now = order[0], said = element.querySelector("[data-said]");
+      if (bench) root()?.setAttribute("data-bench", bench); else root()?.removeAttribute("data-bench");
       if (said && words) said.textContent = words;
       order.slice(1, 6).forEach((each) => { new Image().src = each.src; });
       if (!scene) return;
@@ -60,6 +62,7 @@
         if (!now) return idle();
         id = now.id;
       }
+      if (name !== "reason") bench = name === "mend" ? id : name === "correct" && now.bench ? id : "";
       if (VERDICTS.includes(name)) { back.push(order.shift()); remove(id); }
       if (name === "skip") { remove(id); order.push(now); }
       if (name === "reason") node.classList.toggle("on");
@@ -104,12 +107,16 @@
         order = order.filter((each) => known.has(each.id) || called.has(each.id))
           .concat(fresh.filter((each) => !mine.has(each.id) && !judged.has(each.id)));
       } else order = fresh;
-      if (!busy) back = rows(drawn, "data-back");
+      if (!busy) [back, bench] = [rows(drawn, "data-back"), drawn.dataset.bench || ""];
       show();
       if (answered) setTimeout(send, 0);
     };
 
-    const idle = () => { say("That key was not used: there is no picture on the screen to judge."); show(); };
+    const idle = () => {
+      const why = bench ? "the workbench is open. Esc goes on with the next picture." : "there is no picture on the screen to judge.";
+      say(`That key was not used: ${why}`);
+      show();
+    };
 
     return { press, settle, idle };
   };

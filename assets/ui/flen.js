@@ -76,6 +76,7 @@
     window.flenStory?.settle(element);
     window.flenGallery.settle(element);
     window.flenCrop.settle(element, act);
+    window.flenBench.settle(element);
     const rail = element.querySelector("[data-character]");
     if (rail) window.flen.stand(rail);
   };
@@ -159,7 +160,7 @@
 
   const hold = (key, on) => {
     const node = [...document.querySelectorAll("[data-hold]")].find((each) => each.dataset.hold === key && shown(each));
-    const main = node && document.querySelector("[data-main]");
+    const main = node && [...document.querySelectorAll("[data-main]")].find(shown);
     const other = node && node.querySelector("img");
     if (!main || !other) return false;
     if (main.closest(".ahead")) return true; // what stands beside is another picture's

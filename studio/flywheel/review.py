@@ -139,6 +139,27 @@ def correct(
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
+def to_mend(desk: Desk) -> list[ImageRecord]:
+    """Returns the wrong edits that wait to be mended, one a case, the latest last.
+
+    A case is a wrong edit with all new tries at it. It is closed by a correction or by an approved new try, and until
+    then it is returned as the last of its edits that needs correction.
+    """
+    store = desk.store
+    lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]
+    closed = {store.case_of(each) for each in lessons if each is not None}
+    wrong = [each for each in store.select(state=Verdict.NEEDS_CORRECTION) if each.parent]
+    cases = {store.case_of(each): each for each in sorted(wrong, key=lambda each: each.decided)}
+    return [each for case, each in cases.items() if case not in closed]
+
+
+def new_tries(desk: Desk, image_id: str) -> list[ImageRecord]:
+    """Returns the new tries at a wrong edit that have no verdict yet, oldest first. Raises: NotFound."""
+    store = desk.store
+    case = store.case_of(store.images.get(image_id))
+    return [each for each in store.pending((Kind.ENRICHED,)) if each.mends and store.case_of(each) == case]
+
+
 # ── the order of review ───────────────────────────────────────────────────────────────────────────
 
 

@@ -7,11 +7,11 @@ import json
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +37,11 @@ _ANYTHING, _NOTHING = -1.0, 1.0
 _LOG = logging.getLogger(__name__)
 
 Vectors = NDArray[np.float64]
+_Part = TypeVar("_Part", bound=Hashable)
 LeaveOut = Callable[[str, UserError], object]  # called with a picture's id and the error that kept it from being opened
 
 
-def _quietly(image: str, error: UserError) -> None:
+def _quietly(image: object, error: UserError) -> None:
     """Ignores a picture that cannot be opened."""
 
 
@@ -158,11 +159,13 @@ def score_of(image: ImageRecord, version: str) -> float | None:
     return None if value is None else float(value)
 
 
-def open_each(ids: Iterable[str], read: Callable[[str], Image], leave_out: LeaveOut = _quietly) -> dict[str, Image]:
-    """Opens pictures with `read` and returns them by id.
+def open_each(
+    ids: Iterable[_Part], read: Callable[[_Part], Image], leave_out: Callable[[_Part, UserError], object] = _quietly
+) -> dict[_Part, Image]:
+    """Opens pictures, or parts of them, with `read` and returns them by id.
 
     Pictures that cannot be opened are left out, and `leave_out` is called for each."""
-    opened: dict[str, Image] = {}
+    opened: dict[_Part, Image] = {}
     for image in ids:
         try:
             opened[image] = read(image)

@@ -72,6 +72,8 @@ class ImageRecord(Record):
     mask: str = ""  # the mask's file, a grey picture of the same size, relative to the character's folder
     filtered: bool = False  # set aside by the identity filter, but still visible
     star: bool = False
+    mends: str = field(default="", metadata=UNLESS_DEFAULT)  # the id of the wrong result that this edit is a new try at
+    area: str = field(default="", metadata=UNLESS_DEFAULT)  # the mask's file of the only part that the new try redid
     trashed: str = ""  # the time it was moved into the trash; empty: not in the trash
     emptied: str = field(default="", metadata=UNLESS_DEFAULT)  # the time its file was deleted from the trash for good
 

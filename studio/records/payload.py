@@ -70,12 +70,17 @@ class BackupPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
-    """One planned edit: the source picture, its EditParams verbatim, and the tags that the result should have."""
+    """One planned edit: the source picture, its EditParams verbatim, and the tags that the result should have.
+
+    `mends` is the wrong result that it is a new try at; with `area`, a mask's file, only that part of it is redone.
+    """
 
     source: str
     params: Json
     asked: Mapping[str, str] = field(default_factory=dict)
     task: str = ""
+    mends: str = field(default="", metadata=UNLESS_DEFAULT)
+    area: str = field(default="", metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True, kw_only=True)

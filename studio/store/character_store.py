@@ -157,6 +157,14 @@ class Store:
         kept = "" if mask is None else self._pictures.keep_mask(mask, (image.width, image.height))
         return self.update_image(image_id, mask=kept)
 
+    def keep_area(self, image_id: str, mask: Image.Image) -> str:
+        """Stores a mask of a picture's size without setting it as the picture's own; returns its file's name.
+
+        Raises: NotFound, BadInput for a mask of another size or a black one.
+        """
+        image = self.images.get(image_id)
+        return self._pictures.keep_mask(mask, (image.width, image.height))
+
     def set_crop(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
         """Sets the part of a picture that is trained; an empty crop is the whole picture, whose file does not change.
 
@@ -357,6 +365,10 @@ class Store:
                 correction=mended.id if new else "",
             )
             return self.triplets.get(mended.id)
+
+    def case_of(self, image: ImageRecord) -> str:
+        """Returns the id of the first wrong result that a picture is a new try at, or mends; its own id without one."""
+        return self._verdicts.tried(image)[-1].id
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
 

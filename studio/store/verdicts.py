@@ -1,6 +1,7 @@
 """The consequences of a verdict: the picture's state, the decision's record, the triplet, and their undo.
 
-A triplet exists exactly as long as its result has the verdict good and is not in the trash.
+A triplet exists exactly as long as its result has the verdict good and is not in the trash. It is golden where a human
+changed words or pixels for it: a correction, or a new try at a wrong result with other words or a painted area.
 """
 
 from __future__ import annotations
@@ -112,7 +113,9 @@ class Verdicts:
         source = self.source_of(image)
         if source is None:
             return None
-        golden = image.kind is Kind.CORRECTION
+        first = self.tried(image)[-1]
+        other_words = first.params.get("instruction") != image.params.get("instruction")
+        golden = image.kind is Kind.CORRECTION or other_words or any(each.area for each in self.tried(image))
         return Triplet(
             id=image.id,
             created=image.decided or image.created,
@@ -120,10 +123,20 @@ class Verdicts:
             result=image.id,
             params=image.params,
             golden=golden,
-            wrong=image.parent if golden else "",
+            wrong=image.parent if image.kind is Kind.CORRECTION else image.mends,
             task=next(iter(image.asked), ""),
             held_out=not golden and crc32(image.id.encode()) % HOLD_OUT_EVERY == 0,
         )
+
+    def tried(self, image: ImageRecord) -> list[ImageRecord]:
+        """Returns a picture and the wrong results that led to it, the first one last."""
+        chain = [image]
+        while True:
+            last = chain[-1]
+            before = self._images.peek(last.parent if last.kind is Kind.CORRECTION else last.mends)
+            if before is None or before in chain:
+                return chain
+            chain.append(before)
 
     def source_of(self, image: ImageRecord) -> str | None:
         """Returns the id of the picture that an edit started from; None for a picture that no edit made."""

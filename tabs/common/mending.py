@@ -1,35 +1,86 @@
-"""The correction panel for a wrong edit: a new instruction, an uploaded picture, or painting over it."""
+"""The workbench of Review: a wrong edit beside its source, to be mended by other words, by paint, or by an upload."""
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image, ImageChops
+from markupsafe import Markup
+from PIL import Image, UnidentifiedImageError
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
-from engines.pictures import to_rgb
 from studio.flywheel import review
 from studio.flywheel.enrich import edits as enrich
-from studio.records.image import ImageRecord
+from studio.flywheel.refine.editor import ENOUGH_GOLDEN
+from studio.records.image import ImageRecord, Kind, Verdict
+from studio.records.job import Job, JobState
+from studio.records.payload import EnrichPayload
 from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
-from tabs.common import canvas, looks
+from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Said
+from tabs.common.shell import Drawing, Page, Said, html, jobs_of, progress_line
+
+TOOLS = (  # name, label, key, hint
+    ("brush", "Brush", "b", "paint with the colour; hold Alt to pick one from the picture"),
+    ("pick", "Pick colour", "i", "take a colour from the picture"),
+    ("area", "Mark an area", "m", "mark what should be redone; the rest stays as it is"),
+    ("rub", "Rub out", "e", "take paint and marks away"),
+)
+_TRIES = {"good": Verdict.GOOD, "reject": Verdict.REJECT, "correct": Verdict.NEEDS_CORRECTION}
 
 
-def fill_mend(desk: Desk, mending: str) -> list[Any]:
-    """Returns the values of the correction panel for a picture; hides the panel without one."""
-    if not mending:
-        return [gr.update(visible=False), "", "", None]
-    store = desk.store
-    record = store.images.get(mending)
-    shot = looks.picture(looks.thumb(store, mending), looks.describe(record))
-    head = view("common", "mend", shot=shot)
-    return [gr.update(visible=True), head, words_of(record), canvas.enlarged(store.open_whole(mending))]
+class Bench:
+    """The widgets of the workbench; its constructor lays them out at the present place of the page.
+
+    The browser shows them while the stage is marked with the picture that is mended.
+    """
+
+    def __init__(self) -> None:
+        self._filled = gr.State("")  # id of the picture whose words stand in the field
+        with gr.Column(elem_id="mend"):
+            self._easel = html(elem_id="mend-easel")
+            self._busy = html(elem_id="mend-busy")
+            with gr.Row(elem_id="mend-row"):
+                self._words = gr.Textbox(
+                    label="Words for the next try (unchanged: another seed)",
+                    lines=1,
+                    max_lines=3,
+                    scale=6,
+                    elem_id="mend-words",
+                )
+                self._again = gr.Button(
+                    "Try again with these words", variant="primary", size="sm", elem_id="mend-again"
+                )
+                self._file = gr.UploadButton(
+                    "Upload it mended", size="sm", file_types=["image"], min_width=120, elem_id="mend-file"
+                )
+
+    def drawings(self, mending: gr.State) -> tuple[list[Drawing], list[Drawing]]:
+        """Returns the drawings after a change of the store or the picture, and those after a step of a job."""
+        words: Drawing = (fill_words, [mending, self._filled, self._words], [self._filled, self._words])
+        easel: Drawing = (draw_easel, [mending], [self._easel])
+        return [words, easel], [(draw_busy, [mending], [self._busy])]
+
+    def wire(self, page: Page, mending: gr.State, scene: Drawing) -> None:
+        """Connects the widgets with their handlers; `scene` draws the stage."""
+        usual, live = self.drawings(mending)
+        then = [scene, *usual, *live]
+        page.act(self._easel, easel_act, [mending, self._words], [mending], then=then)
+        page.act(self._busy, cancel)
+        for trigger in (self._again.click, self._words.submit):
+            page.on(trigger, mend_words, [mending, self._words], then=then)
+        page.on(self._file.upload, mend_upload, [mending, self._file], [mending, self._file], then=then)
+
+
+def can_mend(record: ImageRecord) -> bool:
+    """Returns whether a picture can be mended on the workbench: it was made from another one by an edit."""
+    return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
 def words_of(record: ImageRecord) -> str:
@@ -38,41 +89,149 @@ def words_of(record: ImageRecord) -> str:
     return str(params.get("instruction") or params.get("prompt") or "")
 
 
-def later(desk: Desk) -> str:
-    """Closes the correction panel without a correction."""
-    return ""
+# ── what the workbench shows ────────────────────────────────────────────────────────────────────
+
+
+def golden(desk: Desk) -> str:
+    """Returns the progress of golden lessons as text."""
+    return f"golden {sum(each.golden for each in desk.store.triplets.all())} of {ENOUGH_GOLDEN}"
+
+
+def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
+    """Returns the head of the workbench: golden lessons, and thumbnails of the edits that wait to be mended."""
+    store = desk.store
+    made = sum(each.golden for each in store.triplets.all())
+    shots = [(each.id, looks.describe(each), looks.thumb(store, each.id), each.id == mending) for each in waiting]
+    return view("bench", "bar", golden=golden(desk), made=made, enough=ENOUGH_GOLDEN, shots=shots)
+
+
+def draw_easel(desk: Desk, mending: str) -> Markup:
+    """Returns the wrong edit as a canvas, its source to the left, and its newest try to the right."""
+    store = desk.store
+    wrong = store.images.peek(mending) if mending else None
+    if wrong is None or wrong.trashed:
+        return Markup()
+    tried = review.new_tries(desk, wrong.id)
+    first = store.images.peek(store.case_of(wrong))
+    source = first.parent if first is not None else ""
+    return view(
+        "bench",
+        "easel",
+        id=wrong.id,
+        width=wrong.width,
+        height=wrong.height,
+        source=looks.full(store, source, wrong.source_crop) if source else None,
+        wrong=looks.full(store, wrong.id),
+        words=looks.describe(wrong),
+        asked=" · ".join(f"{name}: {what}" for name, what in wrong.asked.items()),
+        tries=[(each.id, looks.full(store, each.id), words_of(each), bool(each.area)) for each in tried],
+        tools=TOOLS,
+        edit=wrong.params_kind == EditParams.__name__,
+    )
+
+
+def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, str]:
+    """Returns the words of a picture when it comes onto the workbench; words that were typed for it stay."""
+    if mending == filled:
+        return filled, words
+    record = desk.store.images.peek(mending) if mending else None
+    return mending, words_of(record) if record is not None else ""
+
+
+def draw_busy(desk: Desk, mending: str) -> Markup:
+    """Returns the progress of the newest try at a picture, nothing when none is under way."""
+    return progress_line(trying(desk, mending)) if mending else Markup()
+
+
+def trying(desk: Desk, mending: str) -> Job | None:
+    """Returns the newest running or queued job that tries a picture again, or None."""
+    busy = [job for job in jobs_of(desk, "enrich") if job.state in (JobState.RUNNING, JobState.QUEUED)]
+    return next((job for job in busy if any(row.mends == mending for row in EnrichPayload.of(job).rows)), None)
+
+
+def cancel(desk: Desk, data: dict[str, Any]) -> None:
+    """Cancels the try whose button was clicked."""
+    desk.workplace.jobs.cancel(str(data.get("job", "")))
+
+
+# ── mending ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Said | str:
+    """Handles a click on the workbench: a verdict on a try, the painted correction, or an area to redo.
+
+    Returns the picture that is then on the workbench, "" for none. Raises: BadInput, NotFound.
+    """
+    act, layer = str(data.get("act")), str(data.get("layer", ""))
+    if act == "paint":
+        return mend_paint(desk, str(data.get("id", "")), layer)
+    if act == "redo":
+        return mend_area(desk, str(data.get("id", "")), words, layer)
+    if act not in _TRIES:
+        raise BadInput("The workbench has no such button.", "Reload the page.")
+    image = str(data.get("id", ""))
+    review.decide(desk, image, _TRIES[act])
+    if act == "reject":
+        return Said("Rejected. Change the words, or paint.", mending)
+    return Said(f"Mended: {golden(desk)}.", "") if act == "good" else image
 
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
-    """Queues the edit again with a new instruction. Raises: BadInput."""
+    """Queues a new try at the picture with other words, or with another seed. Raises: BadInput."""
+    enrich.retry(desk, mending, _instruction(desk, mending, words))
+    return Said("Queued. The new try appears here when it is done; Esc goes on with the next picture.")
+
+
+def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
+    """Queues a new try that changes only the marked area of the picture. Raises: BadInput."""
+    said = _instruction(desk, mending, words)
     record = desk.store.images.get(mending)
-    if record.params_kind != EditParams.__name__:
+    marked = _painted(layer, "Mark what should be redone first.").getchannel("A")
+    area = marked.resize((record.width, record.height), Image.Resampling.LANCZOS).point(lambda at: 255 * (at >= 128))
+    if not area.getbbox():
+        raise BadInput("The marked area is too small.", "Mark a little more of the picture.")
+    enrich.retry(desk, mending, said, area)
+    return Said("Queued. Only the marked area will change; the new try appears here.", mending)
+
+
+def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
+    """Returns the changed parameters of a new try. Raises: BadInput without words, or for a picture of no edit."""
+    if desk.store.images.get(mending).params_kind != EditParams.__name__:
         raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
-    enrich.retry(desk, mending, {"instruction": words.strip()})
-    return Said("Queued. The new try comes up for review when it is done.", "")
+    return {"instruction": words.strip()}
 
 
-def mend_upload(desk: Desk, mending: str, file: str | None, reasons: tuple[str, ...]) -> tuple[str, None]:
+def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
     """Stores an uploaded picture as the correction. Raises: BadInput."""
     if not file:
-        raise BadInput("No picture was given.", "Drop the repaired picture.")
-    review.correct(desk, mending, open_upload(Path(file)), reason=", ".join(reasons))
-    return "", None
+        raise BadInput("No picture was given.", "Drop the mended picture.")
+    return Said(_mended(desk, mending, open_upload(Path(file))), ("", None))
 
 
-def mend_paint(desk: Desk, mending: str, painted: dict[str, Any] | None, reasons: tuple[str, ...]) -> str:
-    """Stores the painted picture as the correction, at the wrong picture's own size. Raises: BadInput."""
-    composite = (painted or {}).get("composite")
-    if composite is None:
-        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
+def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
+    """Stores the picture with the paint over it as the correction. Raises: BadInput."""
     wrong = desk.store.open_whole(mending)
-    painted_over, shown = to_rgb(composite), canvas.enlarged(wrong)
-    if painted_over.size == shown.size and not ImageChops.difference(painted_over, shown).getbbox():
-        raise BadInput("Nothing was painted.", "Paint over what is wrong first.")
-    skew = abs(painted_over.width * wrong.height - painted_over.height * wrong.width)
-    if skew <= max(wrong.size):  # the same shape except for rounding
-        painted_over = painted_over.resize(wrong.size, Image.Resampling.LANCZOS)
-    review.correct(desk, mending, painted_over, reason=", ".join(reasons))
-    return ""
+    paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)
+    mended = Image.alpha_composite(wrong.convert("RGBA"), paint).convert("RGB")
+    return Said(_mended(desk, mending, mended), "")
+
+
+def _mended(desk: Desk, mending: str, picture: Image.Image) -> str:
+    """Stores a correction with the reasons of the verdict on the wrong picture; returns what is said of it."""
+    review.correct(desk, mending, picture, reason=", ".join(desk.store.images.get(mending).reasons))
+    return f"Kept as a golden lesson: {golden(desk)}."
+
+
+def _painted(layer: str, hint: str) -> Image.Image:
+    """Returns the transparent layer that the browser painted, from its data URL. Raises: BadInput for an empty one."""
+    try:
+        data = base64.b64decode(layer.partition("base64,")[2], validate=True)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
+            painted = opened.convert("RGBA")
+    except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        raise BadInput("Nothing was painted.", hint) from None
+    if not painted.getchannel("A").getbbox():
+        raise BadInput("Nothing was painted.", hint)
+    return painted

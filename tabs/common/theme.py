@@ -15,6 +15,7 @@ _SCRIPTS = (
     "story.js",
     "gallery.js",
     "crop.js",
+    "bench.js",
     "flen.js",
     "again.js",
     "generate.js",

@@ -45,7 +45,7 @@ def test_review_goes_on_past_it(studio: Workplace, anna: Character, add: Callabl
     lose(studio, anna, source)
 
     assert looks.GONE in review.draw(studio.desk(anna.id), "", (), ())
-    page = reviewer.page(studio.desk(anna.id), "guest:a", ())
+    page = reviewer.page(studio.desk(anna.id), "guest:a", reviewer.Hand())
 
     assert "cannot be shown" in page
     assert 'data-act="skip"' in page

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -13,8 +12,7 @@ from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Decision
 from studio.workplace.desk import Workplace
 from tabs import review
-from tabs.common import looks, mending
-from tests.tabs.colour_blocks import picture
+from tabs.common import looks
 
 NOTHING = ("", (), (), "")
 
@@ -104,7 +102,7 @@ def test_undo_is_off_with_nothing_to_undo_and_counts_are_grammar(
     assert "2 need correction" in shown and "1 rejected" in shown
     assert " disabled" not in shown
     review.act(studio.desk(anna.id), {"act": "undo"}, *NOTHING)
-    assert "1 needs correction" in review.tally(studio.store(anna.id))
+    assert "1 needs correction" in review.tally(studio.desk(anna.id))
 
 
 def test_a_skipped_picture_comes_last(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
@@ -127,38 +125,6 @@ def test_the_reference_is_the_original_that_it_is_most_like(
     assert review.nearest(store, image.replace(nearest=source.id)) == tagged
     store.trash([like.id])
     assert review.nearest(store, image) == tagged
-
-
-def test_needs_correction_opens_the_mending_panel_with_the_words(
-    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
-    """The words that were used are there to be bettered."""
-    image = edit(add, "make the person smile")
-    opened = review.act(studio.desk(anna.id), {"act": "correct", "id": image.id}, *NOTHING)[3]
-    _, _, words, canvas = mending.fill_mend(studio.desk(anna.id), opened)
-    assert words == "make the person smile"
-    assert max(canvas.size) >= 512
-
-
-def test_a_painted_picture_becomes_a_golden_lesson(
-    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
-) -> None:
-    """It is kept at the size of the picture that it replaces."""
-    image = edit(add)
-    mending.mend_paint(studio.desk(anna.id), image.id, {"composite": picture(99, 512)}, ("artifact",))
-    store = studio.store(anna.id)
-    (lesson,) = store.triplets.all()
-    assert (lesson.golden, lesson.wrong) == (True, image.id)
-    assert store.images.get(lesson.result).width == image.width
-
-
-def test_better_words_queue_another_try(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """The same edit, with the new words verbatim."""
-    image = edit(add)
-    image = studio.store(anna.id).update_image(image.id, model=anna.editor)
-    mending.mend_words(studio.desk(anna.id), image.id, "smile with closed lips")
-    (job,) = [each for each in studio.jobs.list() if each.kind == "enrich"]
-    assert "smile with closed lips" in str(job.payload)
 
 
 def test_the_stage_shows_keys_source_words_and_the_next_pictures(
@@ -192,29 +158,6 @@ def test_the_pace_ignores_pauses() -> None:
     assert round(review.per_minute(said)) == 30
 
 
-def test_a_mended_picture_must_differ_and_fit(
-    studio: Workplace, anna: Character, add: Callable[..., ImageRecord], tmp_path: Path
-) -> None:
-    """A canvas that nobody painted, the same file and one of another shape are refused; a repaired one is a lesson."""
-    image = edit(add)
-    store = studio.store(anna.id)
-    *_, canvas = mending.fill_mend(studio.desk(anna.id), image.id)
-    with pytest.raises(BadInput, match="Nothing was painted"):
-        mending.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.convert("RGBA")}, ())
-    with pytest.raises(BadInput, match="64×64"):
-        mending.mend_paint(studio.desk(anna.id), image.id, {"composite": canvas.resize((300, 100))}, ())
-    for name, mended in (("same", store.open_whole(image.id)), ("wide", picture(99, 128)), ("fine", picture(99))):
-        mended.save(tmp_path / f"{name}.png")
-    with pytest.raises(BadInput, match="same as the wrong one"):
-        mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "same.png"), ())
-    with pytest.raises(BadInput, match="128×128, the wrong one 64×64"):
-        mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "wide.png"), ())
-    assert not store.triplets.all()
-
-    mending.mend_upload(studio.desk(anna.id), image.id, str(tmp_path / "fine.png"), ())
-    assert [lesson.wrong for lesson in store.triplets.all()] == [image.id]
-
-
 def test_the_stage_compares_with_what_was_edited(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:
@@ -230,3 +173,45 @@ def test_the_stage_compares_with_what_was_edited(
     assert looks.file_url(store.view(image.parent, left)) in stage
     assert looks.file_url(store.view(other.id, top)) in stage
     assert looks.file_url(store.path(image.parent)) not in stage
+
+
+def test_only_a_wrong_edit_comes_onto_the_workbench(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A drawn picture has no source to be mended from; the next key, and "later", leave the workbench."""
+    image, drawn = edit(add), add(Kind.SYNTHETIC)
+    desk = studio.desk(anna.id)
+    opened = review.act(desk, {"act": "correct", "id": image.id}, *NOTHING)
+    assert opened[3] == image.id
+    assert review.act(desk, {"act": "correct", "id": drawn.id}, *NOTHING)[3] == ""
+    assert review.act(desk, {"act": "later"}, *opened) == ("", (), (), "")
+    assert review.act(desk, {"act": "mend", "id": image.id}, *NOTHING)[3] == image.id
+    assert studio.store(anna.id).images.get(image.id).state is Verdict.NEEDS_CORRECTION
+
+
+def test_undo_takes_back_the_verdict_that_opened_the_workbench(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The picture is on the stage again, and nothing is to be mended."""
+    image, desk = edit(add), studio.desk(anna.id)
+    opened = review.act(desk, {"act": "correct", "id": image.id}, *NOTHING)
+    assert f'data-bench="{image.id}"' in review.draw(desk, *opened[:3], mending=opened[3])
+    assert "1 to mend" in review.tally(desk)
+    assert review.act(desk, {"act": "undo", "id": image.id}, *opened) == (image.id, (), (), "")
+    assert "to mend" not in review.tally(desk)
+
+
+def test_a_new_try_is_compared_with_the_first(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Also where it is met later, among others."""
+    wrong = edit(add)
+    again = add(Kind.ENRICHED, parent=wrong.parent, mends=wrong.id)
+    assert "first try (hold w)" in review.draw(studio.desk(anna.id), again.id, (), ())
+
+
+def test_a_guests_verdict_says_whose_it_is(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
+    """By the name that the guest gave."""
+    image = edit(add)
+    studio.store(anna.id).decide(image.id, Verdict.REJECT, reviewer="guest:ab12cd.1 Lena")
+    assert "Lena" in review.draw(studio.desk(anna.id), image.id, (), ())

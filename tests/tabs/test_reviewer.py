@@ -17,7 +17,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.workplace.desk import Workplace
 from tabs import reviewer
-from tabs.entrance import Door, Entrance, Term
+from tabs.entrance import Door, Entrance, Term, called
 from tabs.sharing import ReviewLink
 from tests.tabs.colour_blocks import picture, png
 from tests.tabs.conftest import House, no_way_out
@@ -92,7 +92,7 @@ def test_the_page_holds_pictures_but_no_path_and_no_metadata(
     """What a reviewer sees lies in the page itself."""
     source = add()
     add(Kind.ENRICHED, parent=source.id, asked={"expression": "smiling"}, params={"instruction": "secret words"})
-    shown = reviewer.page(studio.desk(anna.id), "guest:reviewer", ())
+    shown = reviewer.page(studio.desk(anna.id), "guest:reviewer", reviewer.Hand())
     assert shown.count("data:image/webp;base64,") == 2
     assert "smiling" in shown
     for secret in (str(studio.settings.data_root), "file=", anna.name, "secret words", source.name):
@@ -122,6 +122,42 @@ def test_a_reviewer_undoes_only_their_own_votes(
     studio.store(anna.id).decide(edit.id, Verdict.REJECT, reviewer="owner")
     reviewer.vote(studio.desk(anna.id), "guest:reviewer", {"act": "undo"}, ())
     assert studio.store(anna.id).images.get(edit.id).state is Verdict.REJECT
+
+
+def test_reasons_go_with_a_guests_next_vote_and_no_other(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """A chip that is pressed again is off; words that are no reason of the page are dropped."""
+    first, second = (add(Kind.ENRICHED, parent=add().id) for _ in range(2))
+    desk, hand, name = studio.desk(anna.id), reviewer.Hand(), "guest:a.1 Lena"
+    for reason in ("artifact", "identity", "artifact", "whatever"):
+        hand = reviewer.press(desk, name, {"act": "reason", "reason": reason}, hand)
+    assert hand.reasons == ("identity",)
+    assert 'class="fl-button small on" data-act="reason"' in reviewer.page(desk, name, hand)
+    for image in (first, second):
+        hand = reviewer.press(desk, name, {"act": "reject", "id": image.id}, hand)
+    assert [desk.store.images.get(each.id).reasons for each in (first, second)] == [("identity",), ()]
+
+
+def test_the_page_says_how_far_a_guest_is_and_who(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Of what there was when the guest began, as far as others leave it."""
+    edits = [add(Kind.ENRICHED, parent=add().id) for _ in range(3)]
+    desk = studio.desk(anna.id)
+    hand = reviewer.press(desk, "guest:a.1 Lena", {"act": "good", "id": edits[0].id}, reviewer.Hand())
+    shown = reviewer.page(desk, "guest:a.1 Lena", hand)
+    assert "1 of 3" in shown
+    assert "Lena" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [("  Lena  M. ", "Lena M."), ("<b>x</b>", "bxb"), ("", ""), ("a" * 90, "a" * 24), ("Ä\n|é", "Äé"), ("李", "李")],
+)
+def test_a_guests_name_is_short_and_plain(given: str, name: str) -> None:
+    """It is shown to the owner and stored with the votes."""
+    assert called(given) == name
 
 
 def test_the_door_lets_in_the_right_one_until_it_ends() -> None:
@@ -228,6 +264,7 @@ def test_every_login_is_a_guest_of_its_own(house: House) -> None:
     assert [store.images.get(each).state for each in edits] == [Verdict.GOOD, Verdict.REJECT, Verdict.GOOD]
     names = {store.images.get(each).reviewer for each in edits}
     assert len(names) == 3
+    assert all(name.endswith(".1") or name.endswith(".2") for name in names)  # none of them gave a name
     assert all(name.startswith("guest:") for name in names)
 
 

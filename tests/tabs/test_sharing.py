@@ -22,7 +22,8 @@ from engines.api.errors import BadInput
 from studio.records.character import Character
 from studio.records.image import Verdict
 from studio.workplace.desk import Workplace
-from tabs.sharing import ReviewLink, local_time
+from tabs.serving import network_address
+from tabs.sharing import ReviewLink, local_time, qr_code
 from tests.tabs.colour_blocks import picture
 from tests.tabs.conftest import House, no_way_out
 from tests.tabs.reviewing import edits_of, login, vote_of
@@ -111,6 +112,50 @@ def test_a_closed_link_leaves_no_thread_and_no_file(house: House, vera: Characte
                 before = threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
     assert threading.active_count() <= before[0]
     assert len(list(Path("/proc/self/fd").iterdir())) <= before[1]
+
+
+def test_in_this_network_alone_the_rules_are_those_of_the_tunnel(house: House, vera: Character) -> None:
+    """It listens on the network's address and no other, answers under that name only, and asks for the password."""
+    opened, address = ReviewLink(house.studio), network_address()
+    if not address:
+        with pytest.raises(BadInput, match="local network"):
+            opened.start(vera.id, 1.0, network=True)
+        return
+    link = opened.start(vera.id, 1.0, network=True)
+    port = int(link["url"].rpartition(":")[2])
+    try:
+        assert (link["url"], link["network"], link["public"]) == (f"http://{address}:{port}", True, False)
+        assert "not encrypted" in link["message"] or "Nothing is encrypted" in link["message"]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), 5)
+        with httpx.Client(base_url=link["url"], trust_env=False) as client:
+            assert client.get("/config").status_code == 401
+            assert client.get("/", headers={"Host": "evil.example"}).status_code == 400
+            assert client.get("/", headers={"Origin": "http://evil.example"}).status_code == 403
+        with login(link) as client:
+            assert client.get("/config").status_code == 200
+            assert client.get("/gradio_api/file=/etc/hostname").status_code == 404
+            assert client.post("/gradio_api/run/predict", content=bytes(65 << 10)).status_code == 413
+    finally:
+        opened.stop()
+
+
+def test_the_studio_itself_stays_on_this_machine(house: House) -> None:
+    """Whatever a review link does."""
+    address = network_address()
+    assert house.running.url.startswith("http://127.0.0.1:")
+    if address:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, house.running.port), 5)
+
+
+def test_one_text_and_one_code_invite(house: House, link: dict[str, Any]) -> None:
+    """The text says all that is needed; the code holds the password where no server sees it."""
+    for part in (link["url"], link["user"], link["password"], link["until"]):
+        assert part in link["invitation"]
+    assert link["invitation"].startswith("Help me choose: open ")
+    assert qr_code(link).startswith("data:image/svg+xml")
+    assert qr_code(link) != qr_code({**link, "password": "another"})
 
 
 def test_the_end_is_told_in_plain_local_time() -> None:

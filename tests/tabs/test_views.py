@@ -20,7 +20,7 @@ from studio.records.review import Triplet
 from studio.records.version import Comparison, Pair, Version
 from studio.workplace.desk import Workplace
 from tabs import app, curate, enrich, generate, refine, review, reviewer, status, train, viewer
-from tabs.common import adding, curves, exports, looks, run, shell, wording
+from tabs.common import adding, curves, exports, looks, mending, run, shell, wording
 
 TABS = Path(app.__file__).parent
 TEMPLATES = sorted(looks.VIEWS.glob("*.html"))
@@ -142,6 +142,8 @@ VIEWS: dict[str, Callable[[], str]] = {
     "link": lambda: app.share_panel(
         {"live": True, **dict.fromkeys(("url", "user", "password", "until", "message"), BAD)}
     ),
+    "invitation": lambda: app.share_panel({"live": True, "network": True, **dict.fromkeys((*LINK, "invitation"), BAD)}),
+    "workbench": lambda: looks.view("bench", "bar", golden=BAD, made=0, enough=1, shots=[("i", BAD, None, True)] * 2),
     "reviewer": lambda: reviewer._inline(b"x", BAD),
 }
 
@@ -174,8 +176,10 @@ def test_a_characters_words_are_no_markup_anywhere(
         generate.draw_pairs(desk),
         review.draw(desk, "", (), (), said=BAD),
         review.draw(desk, edit.id, (), ()),
+        review.draw(desk, "", (), (), mending=edit.id),
+        mending.draw_easel(desk, edit.id),
         refine.triplet_card(desk.store, Triplet(id="t", source=source.id, result=edit.id, params={}, task=BAD)),
-        reviewer.page(desk, BAD, ()),
+        reviewer.page(desk, BAD, reviewer.Hand()),
         status.rail(desk, BAD),
         train.draw_versions(desk),
         viewer.draw(desk, edit.id, "parent", BAD, viewer.Note(BAD, {"data-act": BAD}), BAD),

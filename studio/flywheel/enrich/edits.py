@@ -19,6 +19,7 @@ from engines.api.values import Many, later_seed, taken
 from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
+from studio.flywheel.enrich import area
 from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
@@ -39,7 +40,14 @@ EDITS_A_SOURCE = 4.5
 _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
 _WAITS = (JobState.QUEUED, JobState.RUNNING)
 _Name = Annotated[str, MaxLen(1000)]
-_ROW: Mapping[str, Any] = {"source": _Name, "params": dict[str, Any], "asked": dict[_Name, _Name], "task": _Name}
+_ROW: Mapping[str, Any] = {
+    "source": _Name,
+    "params": dict[str, Any],
+    "asked": dict[_Name, _Name],
+    "task": _Name,
+    "mends": _Name,
+    "area": _Name,
+}
 _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw bytes
 
 
@@ -173,7 +181,9 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
     for name, kind in _ROW.items():
         taken(f"{place}.{name}", getattr(row, name), kind)
     try:
-        store.images.get(row.source)
+        for image in (row.source, *([row.mends] if row.mends else ())):
+            store.images.get(image)
+        area.demand_stored(row)
         params = EditParams.from_json(row.params)
         params.demand_words()
     except (BadInput, NotFound) as error:
@@ -181,20 +191,33 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
     return row
 
 
-def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object]) -> Job:
-    """Queues one result's edit again with the changed parameters, or with the next seed where nothing changes.
+def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], painted: Image.Image | None = None) -> Job:
+    """Queues one result's edit again with the changed parameters, and with the next seed that was not used for it.
 
-    Raises: NotFound; BadInput for a picture that was not made by an edit, or a parameter that the editor does not have.
+    With a `painted` area, white where it counts, only that part of the result is redone. A retry of an edit that needs
+    correction is a new try at it: once it is approved, the wrong one no longer waits to be mended.
+
+    Raises: NotFound; BadInput for a picture that was not made by an edit, a parameter that the editor does not have, or
+    an area of another size.
     """
     store = desk.store
     image = store.images.get(image_id)
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
-    before = EditParams.kept(image.params)
-    changed = EditParams.from_json({**before.to_json(), **params_changes})
-    if changed == before:
-        changed = before.replace(seed=later_seed(before.seed, 1))
-    row = PlanRow(source=image.parent, params=changed.to_json(), asked=image.asked, task=next(iter(image.asked), ""))
+    changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
+    drawn = (each for each in store.images.find(parent=image.parent) if each.params_kind == EditParams.__name__)
+    taken_before = {_fingerprint(each.parent, each.params) for each in drawn}
+    while _fingerprint(image.parent, changed.to_json()) in taken_before:
+        changed = changed.replace(seed=later_seed(changed.seed, 1))
+    wrong = image.state is Verdict.NEEDS_CORRECTION
+    row = PlanRow(
+        source=image.parent,
+        params=changed.to_json(),
+        asked=image.asked,
+        task=next(iter(image.asked), ""),
+        mends=image.id if wrong or painted is not None else image.mends,
+        area="" if painted is None else store.keep_area(image.id, painted),
+    )
     return submit(desk, [row], model=image.model)
 
 
@@ -215,44 +238,44 @@ def run(ctx: Context) -> None:
 
     if left:
         judge = Judge(ctx)
-        crops = {source: ctx.store.images.get(source).crop for source in {rows[index].source for index in left}}
+        crops = {index: area.crop_of(ctx.store, rows[index]) for index in left}
         left, items = _items(ctx, rows, left, crops)
         editor = ctx.workplace.engine(asked.model)
         with ctx.lease(editor.plan(items), f"enrich|{asked.model}") as lease:
             results: Iterator[Image.Image] = editor.edit(items, lease, on_step)
             for index, result in zip(left, results, strict=True):
                 row = rows[index]
-                done[index] = _keep(ctx, row, crops[row.source], result, judge).id
+                done[index] = _keep(ctx, row, crops[index], result, judge).id
                 ctx.keep(images=tuple(done[i] for i in sorted(done)))
                 ctx.step(len(done), len(rows))
     ctx.keep(images=tuple(done[index] for index in sorted(done)))
 
 
 def _items(
-    ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[str, Crop]
+    ctx: Context, rows: Sequence[PlanRow], left: Sequence[int], crops: Mapping[int, Crop]
 ) -> tuple[list[int], list[EditItem]]:
     """Returns those rows of `left` whose source can be opened, and their edits.
 
-    Each source is opened once and cut to its crop; the job's editor version is added after the row's own LoRAs. Raises:
-    BadInput where no source can be opened.
+    Each source is opened once for each of its crops; the job's editor version is added after the row's own LoRAs.
+    Raises: BadInput where no source can be opened.
     """
     version = EnrichPayload.of(ctx.job).version
     own = (LoraUse(file=str(ctx.store.adapter_path(version))),) if version else ()
-    wanted = Counter(rows[index].source for index in left)
+    wanted = Counter((rows[index].source, crops[index]) for index in left)
 
-    def leave_out(source: str, error: UserError) -> None:
-        ctx.leave_out(source, error, items=wanted[source])
+    def leave_out(part: tuple[str, Crop], error: UserError) -> None:
+        ctx.leave_out(part[0], error, items=wanted[part])
 
-    def edited(source: str) -> Image.Image:
-        return cut(ctx.store.open_whole(source), crops[source])
+    def edited(part: tuple[str, Crop]) -> Image.Image:
+        return cut(ctx.store.open_whole(part[0]), part[1])
 
     sources = open_each(wanted, edited, leave_out)
     ctx.demand_some(sources)
-    usable = [index for index in left if rows[index].source in sources]
+    usable = [index for index in left if (rows[index].source, crops[index]) in sources]
     items = []
-    for row in (rows[index] for index in usable):
-        params = EditParams.from_json(row.params)
-        items.append(EditItem(sources[row.source], params.replace(loras=(*params.loras, *own))))
+    for index in usable:
+        params = EditParams.from_json(rows[index].params)
+        items.append(EditItem(sources[rows[index].source, crops[index]], params.replace(loras=(*params.loras, *own))))
     return usable, items
 
 
@@ -261,8 +284,9 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
     tags = {**parent.tags, **row.asked}
     character, spec = ctx.store.character, ctx.workplace.registry.spec(EnrichPayload.of(ctx.job).model)
     # The record keeps the parameters as requested, without the adapter's file: the version's id identifies it.
+    made = area.kept(ctx.store, row, result)
     return ctx.save(
-        result,
+        made,
         kind=Kind.ENRICHED,
         parent=row.source,
         source_crop=crop,
@@ -271,8 +295,10 @@ def _keep(ctx: Context, row: PlanRow, crop: Crop, result: Image.Image, judge: Ju
         tags=tags,
         caption=vocabulary(spec.wording).describe(tags, character.trigger, character.subject),
         caption_by=RECIPE,
-        likeness=judge.likeness(result),
+        likeness=judge.likeness(made),
         name=f"{parent.name or row.source[:8]} · {row.task}",
+        mends=row.mends,
+        area=row.area,
     )
 
 

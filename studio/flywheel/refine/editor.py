@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 GOLDEN_WEIGHT = 3
 HELD_OUT = 12
+ENOUGH_GOLDEN = 50  # golden triplets that make a strong editor
 _PREVIEWS = 2
 _SIDES = ("before", "after")
 _SIDE_WORDS: Mapping[str, str] = {"before": "without", "after": "with"}

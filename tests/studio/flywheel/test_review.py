@@ -148,3 +148,57 @@ def test_a_correction_is_a_golden_lesson(world: World) -> None:
     assert (triplet.golden, triplet.source, triplet.wrong) == (True, world.sources[0], edit)
     assert world.store.images.get(triplet.result).state is Verdict.GOOD
     assert review.tally(world.desk).needs_correction == 1
+
+
+def wrong_edit(world: World, number: int, **fields: object) -> str:
+    """An edit that a human found wrong."""
+    made = {"params": {"instruction": "smile"}, "params_kind": "EditParams", "asked": {"expression": "smiling"}}
+    image = world.picture(Kind.ENRICHED, number, parent=world.sources[0], **{**made, **fields})
+    review.decide(world.desk, image, Verdict.NEEDS_CORRECTION)
+    return image
+
+
+def new_try(world: World, number: int, wrong: str, words: str, **fields: object) -> str:
+    """A new try at it."""
+    made = {"params": {"instruction": words}, "params_kind": "EditParams"}
+    return world.picture(Kind.ENRICHED, number, parent=world.sources[0], mends=wrong, **made, **fields)
+
+
+def test_an_approved_try_with_other_words_is_golden_and_closes_the_case(world: World) -> None:
+    """It is a lesson of the new words; undo opens the case again."""
+    wrong = wrong_edit(world, 20)
+    tried = new_try(world, 21, wrong, "smile with closed lips")
+    assert [each.id for each in review.to_mend(world.desk)] == [wrong]
+    assert [each.id for each in review.new_tries(world.desk, wrong)] == [tried]
+    review.decide(world.desk, tried, Verdict.GOOD)
+    triplet = present(world.store.triplets.peek(tried))
+    assert (triplet.golden, triplet.wrong, triplet.held_out) == (True, wrong, False)
+    assert triplet.params == {"instruction": "smile with closed lips"}
+    assert review.to_mend(world.desk) == []
+    assert review.new_tries(world.desk, wrong) == []
+    review.undo(world.desk)
+    assert [each.id for each in review.to_mend(world.desk)] == [wrong]
+
+
+def test_an_approved_try_with_another_seed_closes_the_case_but_is_not_golden(world: World) -> None:
+    """Luck is an approved edit like others; a painted area is a human's work."""
+    lucky, painted = wrong_edit(world, 20), wrong_edit(world, 21)
+    again, inside = new_try(world, 22, lucky, "smile"), new_try(world, 23, painted, "smile", area="masks/aa/aa.png")
+    for each in (again, inside):
+        review.decide(world.desk, each, Verdict.GOOD)
+    assert review.to_mend(world.desk) == []
+    assert [present(world.store.triplets.peek(each)).golden for each in (again, inside)] == [False, True]
+
+
+def test_tries_at_tries_are_one_case(world: World) -> None:
+    """A try that needs correction stands for its case; what is good in the end closes all of it."""
+    first = wrong_edit(world, 20)
+    second = wrong_edit(world, 21, mends=first, params={"instruction": "smile a little"})
+    assert [each.id for each in review.to_mend(world.desk)] == [second]
+    third = new_try(world, 22, second, "smile a little")
+    review.decide(world.desk, third, Verdict.GOOD)
+    assert present(world.store.triplets.peek(third)).golden  # the words were changed on the way
+    assert review.to_mend(world.desk) == []
+    review.undo(world.desk)
+    review.correct(world.desk, second, Image.new("RGB", world.store.open_whole(second).size, "red"))
+    assert review.to_mend(world.desk) == []

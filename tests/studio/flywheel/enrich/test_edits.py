@@ -209,6 +209,7 @@ def test_retry_draws_again_with_a_new_seed_or_other_words(world: World) -> None:
     assert third.params["instruction"] == "other words"
     assert {second.parent, third.parent} == {first.parent}
     assert second.asked == first.asked
+    assert {second.mends, third.mends} == {""}  # nobody has found the first one wrong
     with pytest.raises(BadInput, match="not made by an edit"):
         enrich.retry(world.desk, world.sources[0], {})
 

@@ -1,0 +1,52 @@
+"""A new try in a painted area alone: outside the area the picture stays as it was, to the bit."""
+
+from __future__ import annotations
+
+import re
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from engines.api.crops import Crop
+from engines.api.errors import BadInput
+from engines.pictures import to_grey
+from studio.records.payload import PlanRow
+from studio.store import Store
+
+_FEATHER = 0.03  # the width of the soft edge, as a share of the picture's longer side
+_STORED = re.compile(r"masks/[0-9a-f]{2}/[0-9a-f]+\.png")
+
+
+def demand_stored(row: PlanRow) -> None:
+    """Raises BadInput where a row's area is no stored mask, or the row names no result whose area it would be."""
+    if row.area and not (row.mends and _STORED.fullmatch(row.area)):
+        raise BadInput("An area is a stored mask of the result that the row mends.", "Paint it in Review.")
+
+
+def crop_of(store: Store, row: PlanRow) -> Crop:
+    """Returns the crop of the source that a row edits: the present one, or that of the result whose area is redone."""
+    return store.images.get(row.mends).source_crop if row.area else store.images.get(row.source).crop
+
+
+def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
+    """Returns a row's result; with an area, the result that the row mends, with the new one inside the area."""
+    if not row.area:
+        return result
+    with Image.open(store.file(row.area)) as mask:
+        return within(store.open_whole(row.mends), result, to_grey(mask))
+
+
+def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.Image:
+    """Returns the wrong picture with the redone one inside an area, which is grey and white where it counts.
+
+    The edge is soft towards the inside, so that no pixel outside the area changes; a narrow stroke counts fully along
+    its middle. A redone picture of another size is scaled to the wrong one's.
+    """
+    painted = (np.asarray(area) >= 128).astype(np.uint8)
+    walled = np.pad(painted, 1, mode="edge")  # the picture's own border is no edge of the area
+    depth = cv2.distanceTransform(walled, cv2.DIST_L2, cv2.DIST_MASK_5)[1:-1, 1:-1]
+    width = min(max(1.0, _FEATHER * max(wrong.size)), float(depth.max()) or 1.0)
+    share = Image.fromarray((np.clip(depth / width, 0, 1) * 255).round().astype(np.uint8))
+    fitting = redone if redone.size == wrong.size else redone.resize(wrong.size, Image.Resampling.LANCZOS)
+    return Image.composite(fitting, wrong, share)
