@@ -1,17 +1,23 @@
 """The Editor Refinement tab's handlers."""
 
 from collections.abc import Callable
+from typing import Any
 
 from engines.api.params import EditParams
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.version import Comparison, Metrics, Side, Version
-from studio.workplace.desk import Workplace
+from studio.workplace.desk import Desk, Workplace
 from tabs import refine
 from tabs.common import run
 from tests.tabs.colour_blocks import picture
 from tests.tabs.waiting import ended
+
+
+def preflight(desk: Desk, *values: Any) -> str:
+    """The words of the panel."""
+    return str(refine.draw_preflight(desk, *values)[0])
 
 
 def test_lessons_are_counted_and_shown(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:

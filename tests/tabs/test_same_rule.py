@@ -63,7 +63,7 @@ def test_a_character_is_refused_alike(studio: Workplace, given: dict[str, Any]) 
     values = {"name": "Bea", "trigger": "ohwx", "subject": "person", **given}
     models = {role: value for role, value in given.items() if role in ("generator", "editor", "scorer")}
     words = {name: values[name] for name in ("name", "trigger", "subject")}
-    picked = [models.get(role) for role, _ in app.ROLES]
+    picked = [models.get(role) for role, _, _ in app.ROLES]
     before = studio.library.characters()
 
     page = by_page(lambda: app.create_character(studio, *words.values(), *picked))

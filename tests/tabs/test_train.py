@@ -1,6 +1,7 @@
 """The Train tab's handlers."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -9,11 +10,16 @@ from studio.flywheel import generate as drawing
 from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import Job, JobState
-from studio.workplace.desk import Workplace
+from studio.workplace.desk import Desk, Workplace
 from tabs import train
 from tabs.app import open_folders
 from tabs.common import looks, run
 from tests.tabs.waiting import ended
+
+
+def preflight(desk: Desk, *values: Any) -> str:
+    """The words of the panel."""
+    return str(train.draw_preflight(desk, *values)[0])
 
 
 def test_the_preset_of_the_model_is_in_sight(studio: Workplace, anna: Character) -> None:
@@ -80,7 +86,7 @@ def test_the_time_says_what_it_is_judged_by(
     items = drawing.prompt_items(studio.desk(anna.id), ["ohwx person"], 2)
     studio.jobs.start()
     ended(studio, drawing.submit(studio.desk(anna.id), items))
-    assert "judged by how fast it draws here" in preflight(studio.desk(anna.id), "all", "best", None, None)
+    assert "estimated from how fast it draws" in preflight(studio.desk(anna.id), "all", "best", None, None)
 
 
 def test_the_preflight_names_what_is_wrong_and_what_to_do(
@@ -185,15 +191,15 @@ def test_a_training_goes_on_from_the_version_in_use(
 ) -> None:
     """Unless told otherwise: said in the pre-flight, put into the job; nothing where it does not fit or is chosen."""
     assert train.fill_starts(studio.desk(anna.id), None)["value"] == train.USUAL
-    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
+    assert "a new LoRA" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
     trained(studio, anna, add)
     (version,) = studio.store(anna.id).versions.all()
     other_rank = [8 if knob == "rank" else None for knob in train.KNOBS]
 
     assert train.fill_starts(studio.desk(anna.id), train.USUAL)["value"] == train.USUAL
-    assert "from v1" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
-    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None, *other_rank)
-    assert "from nothing" in preflight(studio.desk(anna.id), "all", "best", "", None)
+    assert "goes on from v1" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None)
+    assert "a new LoRA" in preflight(studio.desk(anna.id), "all", "best", train.USUAL, None, *other_rank)
+    assert "a new LoRA" in preflight(studio.desk(anna.id), "all", "best", "", None)
     studio.jobs.close()
     for start in (train.USUAL, ""):
         train.start_training(studio.desk(anna.id), "body", "best", start, None)
