@@ -26,7 +26,7 @@ from frontdoor.studio import open_studio, serve
 from studio.flywheel import card, generate
 from studio.flywheel.curate import captions, importing
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import practice
+from studio.flywheel.enrich import practice, repeats
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import character as train
 from studio.flywheel.train import runs
@@ -235,7 +235,7 @@ class Turn:
         if any(each.refused for each in practice.standings(self.desk)):
             practised = practice.plan(self.desk, self.scale.practice).rows
             self._review_edits("practised", self._enrich("practise", practised))
-        asked = enrich.asked(self.store)
+        asked = repeats.asked(self.store)
         rows = enrich.plan(self.desk, limit=self.scale.later_edits).rows
         base = self._enrich("enrich again, base", rows)
         spec = self.workplace.registry.spec(self.store.character.editor)

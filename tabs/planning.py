@@ -14,6 +14,7 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.flywheel import card
 from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.enrich import repeats
 from studio.flywheel.enrich.changes import Changes, Own, Planned, changed
 from studio.flywheel.enrich.edits import EnrichPlan
 from studio.flywheel.refine import editor as refine
@@ -196,7 +197,7 @@ def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
 def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
     """Queues the plan's edits with seeds that are neither drawn nor queued yet. Raises: BadInput for an empty plan."""
     model, version = editor_of(desk, knobs[5])
-    rows = enrich.once_more(desk, kept_rows(desk, changes, *knobs), model)
+    rows = repeats.once_more(desk, kept_rows(desk, changes, *knobs), model)
     enrich.submit(desk, rows, model=model, version=version)
     return Said(f"{looks.plural(len(rows), 'edit')} more queued, with other seeds.", "{}")
 

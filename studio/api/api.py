@@ -28,6 +28,7 @@ API_NAMES: tuple[str, ...] = (
     "character_create",
     "character_update",
     "character_delete",
+    "character_trashed",
     "character_restore",
     "character_export",
     "character_import",
@@ -69,6 +70,7 @@ API_NAMES: tuple[str, ...] = (
     "version_adopt",
     "version_note",
     "version_trash",
+    "version_trashed",
     "version_restore",
     "checkpoint_list",
     "checkpoint_keep",
@@ -239,12 +241,17 @@ class Api(PictureApi):
     # ── versions ────────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def version_list(self, character_id: Id, role: Id = "", trashed: bool = False) -> Answer:
-        """Returns the LoRA versions of the character and its editor, or of one role; `trashed` gives the trash."""
+    def version_list(self, character_id: Id, role: Id = "") -> Answer:
+        """Returns the LoRA versions of the character and of its editor, or those of one role."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
-        versions = [v for v in store.versions.all() if bool(v.trashed) is trashed and wanted in (None, v.role)]
+        versions = [v for v in store.versions.all() if not v.trashed and wanted in (None, v.role)]
         return {"versions": [refine.as_judged(store, v).to_json() for v in versions]}
+
+    @answers
+    def version_trashed(self, character_id: Id) -> Answer:
+        """Returns the versions in the trash, of the character and of its editor."""
+        return {"versions": [v.to_json() for v in self._studio.store(character_id).versions.all() if v.trashed]}
 
     @answers
     def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:

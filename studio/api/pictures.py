@@ -38,6 +38,8 @@ from studio.records.image import Kind, Verdict
 from studio.records.payload import PlanRow
 from studio.store.pictures import open_upload
 
+_NO_VERSION = "base"  # edits with the editor's own weights, also while a version is adopted
+
 
 class PictureApi(Answering):
     """The functions of the scripted surface for pictures, from an upload to a verdict."""
@@ -45,11 +47,9 @@ class PictureApi(Answering):
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
     @answers
-    def character_list(self, trashed: bool = False) -> Answer:
-        """Returns every character, or those in the trash; `trouble` is why one cannot be opened, or ""."""
+    def character_list(self) -> Answer:
+        """Returns every character that is not in the trash; `trouble` is why one cannot be opened, or ""."""
         library = self._studio.library
-        if trashed:
-            return {"characters": [{**character.to_json(), "trouble": ""} for character in library.trashed()]}
         return {
             "characters": [
                 {**character.to_json(), "trouble": str(library.trouble(character.id) or "")}
@@ -96,6 +96,11 @@ class PictureApi(Answering):
     def character_delete(self, character_id: Id) -> Answer:
         """Moves a character with all its files into the trash, from which character_restore brings it back."""
         return {"character": changes.delete(self._studio, character_id).to_json()}
+
+    @answers
+    def character_trashed(self) -> Answer:
+        """Returns the characters in the trash, the newest deletion first."""
+        return {"characters": [character.to_json() for character in self._studio.library.trashed()]}
 
     @answers
     def character_restore(self, character_id: Id) -> Answer:
@@ -146,10 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns one picture's record with its file and thumbnail, its lineage, twins, and the versions it taught.
-
-        The lineage is in ids: `parents` up to the original, `children`, and `twins` of the same words and seed.
-        """
+        """Returns a picture's record, its file and thumbnail, the ids of its lineage and of the versions it taught."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -293,17 +295,21 @@ class PictureApi(Answering):
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
-    def enrich_submit(
-        self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id | None = None
-    ) -> Answer:
-        """Queues edits, a plan's rows as they are or changed; `version` of the editor: "" for none."""
+    def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id = "") -> Answer:
+        """Queues a plan's rows, unchanged or edited; `version`: the editor's, "" the adopted one, "base" none."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
                 raise BadInput(f"A plan's row lacks {', '.join(missing)}.", "Take the rows of enrich_plan.")
         planned = [PlanRow(**given) for given in rows]
         return self._queued(
-            enrich.submit(self._studio.desk(character_id), planned, model=model or None, key=key, version=version)
+            enrich.submit(
+                self._studio.desk(character_id),
+                planned,
+                model=model or None,
+                key=key,
+                version={"": None, _NO_VERSION: ""}.get(version, version),
+            )
         )
 
     # ── review ──────────────────────────────────────────────────────────────────────────────────

@@ -125,9 +125,12 @@ def _chapter(
     values = [value for _, value in scores.values()]
     copied = [Outcome.PASS if value > ceiling else Outcome.FAIL for value in values]
     named = {each.id: each.name for each in store.versions.all()}
+    job = next((each for each in desk.workplace.jobs.list(desk.id) if version and each.id == version.job), None)
+    drawn = {cell.cell: cell.image for cell in run.cells if cell.seed == seed} if run else {}
+    on_card = tuple(Face(label=name, image=drawn.get(name, "")) for name in FACES)
     return Chapter(
         version=version,
-        faces=_of_card(run, seed) if run else _of_training(desk, version) if version else (),
+        faces=on_card if run else _of_training(desk, version) if version else (),
         card=run,
         seed=seed,
         first_try=card.summary(run).first_try if run else None,
@@ -136,14 +139,9 @@ def _chapter(
         copies=rate(copied) if copied else None,
         real=version.metrics.real_share if version else None,
         parent=named.get(version.parent, "") if version else "",
-        start=_start(desk, version, named) if version else "",
+        start=named.get(TrainPayload.of(job).start or "", "") if job else "",
         groups=groups(store, version) if version else (),
     )
-
-
-def _of_card(run: CardRun, seed: int) -> tuple[Face, ...]:
-    drawn = {cell.cell: cell.image for cell in run.cells if cell.seed == seed}
-    return tuple(Face(label=name, image=drawn.get(name, "")) for name in FACES)
 
 
 def _of_training(desk: Desk, version: Version) -> tuple[Face, ...]:
@@ -154,12 +152,6 @@ def _of_training(desk: Desk, version: Version) -> tuple[Face, ...]:
     upto = [each.step for each in samples if each.step <= (version.metrics.steps or each.step)]
     last = [each for each in samples if each.step == max(upto, default=-1)]
     return tuple(Face(label=f"sample {each.index + 1} of its training", image=each.image) for each in last)
-
-
-def _start(desk: Desk, version: Version, named: dict[str, str]) -> str:
-    """Returns the name of the version whose weights a training went on from; "" for a new LoRA, or an unknown one."""
-    job = next((each for each in desk.workplace.jobs.list(desk.id) if each.id == version.job), None)
-    return named.get(TrainPayload.of(job).start or "", "") if job else ""
 
 
 def groups(store: Store, version: Version) -> tuple[Group, ...]:

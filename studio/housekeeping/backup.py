@@ -237,12 +237,12 @@ def opened(path: Path) -> Iterator[tuple[ZipFile, Manifest]]:
 
     Raises: NotFound; BadInput for a file that is no backup, a damaged one, or one of a newer FLENwheel.
     """
-    if not path.is_file():
-        raise NotFound(f"There is no file {path}.", "Give the zip file of a backup.")
     try:
+        if not path.is_file():
+            raise NotFound(f"There is no file {str(path):.200}.", "Give the zip file of a backup.")
         archive = ZipFile(path)
-    except (BadZipFile, OSError, ValueError) as error:
-        raise BadInput(f"{path.name} is no zip file, or a damaged one.", _REMEDY) from error
+    except (BadZipFile, OSError, ValueError) as error:  # OSError: also of a name that no file can have
+        raise BadInput(f"The file {path.name:.80} is no zip file, or a damaged one.", _REMEDY) from error
     with archive:
         yield archive, _manifest(archive, path.name)
 

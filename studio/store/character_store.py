@@ -27,7 +27,7 @@ from studio.records.character import Character
 from studio.records.dataset import Dataset, Entry, Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.provenance import Provenance
-from studio.records.review import Batch, Decision, Triplet
+from studio.records.review import Decision, Triplet
 from studio.records.version import Version
 from studio.store.batches import Batches
 from studio.store.collection import Collection, changed
@@ -63,7 +63,7 @@ class Store:
         self._lora_names = LoraNames()
         self._verdicts = Verdicts(database, self.images, self.decisions, self.triplets)
         self._crops = Crops(database, self.images)
-        self._batches = Batches(database, self.images)
+        self.batches = Batches(database, self.images)
         self._trash = Trash(database, self.images, self.triplets, self._verdicts)
         self._versions = Versions(folder, database, self.versions, self.datasets)
 
@@ -153,9 +153,7 @@ class Store:
 
         Raises: NotFound, BadInput for a mask of another size or a black one.
         """
-        image = self.images.get(image_id)
-        kept = "" if mask is None else self._pictures.keep_mask(mask, (image.width, image.height))
-        return self.update_image(image_id, mask=kept)
+        return self.update_image(image_id, mask="" if mask is None else self.keep_area(image_id, mask))
 
     def keep_area(self, image_id: str, mask: Image.Image) -> str:
         """Stores a mask of a picture's size without setting it as the picture's own; returns its file's name.
@@ -239,21 +237,6 @@ class Store:
                 self._verdicts.follow(updated[-1])
         return updated
 
-    def change_many(self, words: str, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes captions, tags or stars of pictures in one change that `undo_many` undoes; `words` tells what it is.
-
-        Returns the pictures that differ now. Raises: NotFound, BadInput.
-        """
-        return self._batches.change(words, changes)
-
-    def last_many(self) -> Batch | None:
-        """Returns the change that `undo_many` would undo; None without one."""
-        return self._batches.last()
-
-    def undo_many(self) -> tuple[Batch, list[str]]:
-        """Undoes the last change of many pictures; returns it and the restored ids. Raises: NotFound without one."""
-        return self._batches.undo()
-
     def trash(self, ids: Iterable[str]) -> None:
         """Moves pictures into the trash, from which `restore` takes them out. Raises: NotFound."""
         self._trash.throw(ids)
@@ -283,13 +266,9 @@ class Store:
         gone = {image.mask for image in self.images.all() if image.emptied} - used - {""}
         return freed + sum(map(self._pictures.delete_mask, gone))
 
-    def last_thrown(self) -> list[str]:
-        """Returns the ids of the pictures that `undo_trash` would restore."""
+    def last_thrown(self) -> tuple[str, list[str]]:
+        """Returns the time of the throw that `undo_trash` would undo and its pictures' ids; "" and none without one."""
         return self._trash.last()
-
-    def thrown_at(self) -> str:
-        """Returns the time of the move into the trash that `undo_trash` would undo; "" without one."""
-        return self._trash.last_time()
 
     def undo_trash(self) -> list[str]:
         """Undoes the last move into the trash and returns the ids of the restored pictures."""

@@ -67,15 +67,8 @@ class Trash:
                 if image.trashed and not image.emptied:
                     self._images.put(image.replace(emptied=now()))
 
-    def last(self) -> list[str]:
-        """Returns the ids that `undo` would restore: the pictures of the last throw that are still in the trash."""
-        return self._last()[1]
-
-    def last_time(self) -> str:
-        """Returns the time of the throw that `undo` would undo; "" without one."""
-        return self._last()[0]
-
-    def _last(self) -> tuple[str, list[str]]:
+    def last(self) -> tuple[str, list[str]]:
+        """Returns the time of the throw that `undo` would undo, and its pictures that are still in the trash."""
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
             if still := [image.id for image in known if image is not None and image.trashed and not image.emptied]:

@@ -10,7 +10,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from studio.flywheel import history
-from studio.flywheel.history import Chapter, Difference, Twin
+from studio.flywheel.history import Chapter, Difference
 from studio.records.outcome import Outcome, Rate
 from studio.workplace.desk import Desk
 from tabs.common import looks
@@ -20,7 +20,7 @@ from tabs.common.shell import Drawing, Page, html
 BASE = "base"
 CHANGED, FIRST, ALL = "What changed", "First try", "All seeds"
 _MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
-_ORDER = ("gained", "lost", "unknown", "wrong", "right")
+_CHANGES = ("gained", "lost")  # in the order in which they are shown
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 
 
@@ -64,7 +64,19 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
     if was is now:
         return looks.empty("Choose two different versions.")
     seen = history.difference(desk.store, was.card, now.card)
-    twins = _chosen(seen, which)
+    first = seen.first if seen.first in seen.seeds else seen.seeds[0]
+    changed = sorted((each for each in seen.twins if each.turn in _CHANGES), key=lambda each: _CHANGES.index(each.turn))
+    twins = changed if which == CHANGED else [each for each in seen.twins if which == ALL or each.seed == first]
+    tiles = [
+        (
+            each,
+            [
+                looks.picture(looks.thumb(desk.store, cell.image), f"{each.cell}, {name}", enlarge=cell.image)
+                for cell, name in ((each.before, "before"), (each.after, "after"))
+            ],
+        )
+        for each in twins
+    ]
     return view(
         "character",
         "compared",
@@ -74,25 +86,10 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
         counts=[(turn, sum(each.turn == turn for each in seen.twins)) for turn in ("gained", "lost", "right", "wrong")],
         unknown=sum(each.turn == "unknown" for each in seen.twins),
         words=plain(seen, was, now),
-        tiles=[(each, _faces(desk, each)) for each in twins],
+        tiles=tiles,
         several=len(seen.seeds) > 1,
         marks=_MARKS,
     )
-
-
-def _chosen(seen: Difference, which: str) -> list[Twin]:
-    if which == CHANGED:
-        changed = [each for each in seen.twins if each.turn in ("gained", "lost")]
-        return sorted(changed, key=lambda each: _ORDER.index(each.turn))
-    first = seen.first if seen.first in seen.seeds else seen.seeds[0]
-    return [each for each in seen.twins if which == ALL or each.seed == first]
-
-
-def _faces(desk: Desk, twin: Twin) -> list[Markup]:
-    return [
-        looks.picture(looks.thumb(desk.store, cell.image), f"{twin.cell}, {name}")
-        for cell, name in ((twin.before, "before"), (twin.after, "after"))
-    ]
 
 
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
@@ -114,8 +111,9 @@ def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
             f"Where the two differ, {winner.name} is right {better} times and the other {worse} times. Luck alone "
             f"does that in {_odds(pair.p)}, so neither is shown to be better."
         )
+    firsts = looks.plural(now.first_try.n if now.first_try else 0, "cell")
     why = (
-        f"The figure in the rows counts {_firsts(now)} of the first seed, what you get at the first try; the "
+        f"The figure in the rows counts {firsts} of the first seed, what you get at the first try; the "
         f"comparison counts every picture that both cards drew with the same words and seed, {many} pairs, because "
         "more pairs tell a difference from luck."
     )
@@ -124,10 +122,6 @@ def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
 
 def _odds(p: float) -> str:
     return "less than 1 of 1000 cases (p < 0.001)" if p < 0.001 else f"{p:.0%} of all cases (p = {p:.3f})"
-
-
-def _firsts(chapter: Chapter) -> str:
-    return looks.plural(chapter.first_try.n if chapter.first_try else 0, "cell")
 
 
 # ── drift ───────────────────────────────────────────────────────────────────────────────────────
@@ -161,11 +155,14 @@ def draw_drift(desk: Desk) -> Markup:
     if sum(each.version is not None for each in chapters) < 2:
         return Markup()
     ordered = list(reversed(chapters))
+    spreads = [(each.name, each.likeness) for each in ordered if each.likeness]
+    likeness = [Value(name, spread.middle, spread.low, spread.high) for name, spread in spreads]
+    originals = [Value(each.name, each.real, each.real, each.real) for each in ordered if each.real is not None]
     charts = [
         ("right on the first try", _rates(ordered, [each.first_try for each in ordered]), True),
-        ("likeness to the originals", _likeness(ordered), False),
+        ("likeness to the originals", likeness, False),
         ("near copies of an original", _rates(ordered, [each.copies for each in ordered]), True),
-        ("originals among what it learned from", _shares(ordered), True),
+        ("originals among what it learned from", originals, True),
     ]
     drawn = [(title, *_placed(values, shares)) for title, values, shares in charts if values]
     return view(
@@ -176,15 +173,6 @@ def draw_drift(desk: Desk) -> Markup:
 def _rates(chapters: Sequence[Chapter], rates: Sequence[Rate | None]) -> list[Value]:
     pairs = zip(chapters, rates, strict=True)
     return [Value(each.name, rate.rate, rate.low, rate.high) for each, rate in pairs if rate and rate.rate is not None]
-
-
-def _likeness(chapters: Sequence[Chapter]) -> list[Value]:
-    found = [(each.name, each.likeness) for each in chapters if each.likeness]
-    return [Value(name, spread.middle, spread.low, spread.high) for name, spread in found]
-
-
-def _shares(chapters: Sequence[Chapter]) -> list[Value]:
-    return [Value(each.name, each.real, each.real, each.real) for each in chapters if each.real is not None]
 
 
 def _placed(values: Sequence[Value], shares: bool) -> tuple[list[Dot], str, tuple[str, str]]:

@@ -84,7 +84,7 @@ def done(words: str, undo: str = "") -> Markup:
 
 def undoable(desk: Desk) -> tuple[str, str]:
     """Returns what the last undo is, of the trash or of many, and its words; two empty texts where there is none."""
-    batch, thrown = desk.store.last_many(), desk.store.last_thrown()
-    if thrown and (batch is None or desk.store.thrown_at() > batch.created):
+    batch, (thrown_at, thrown) = desk.store.batches.last(), desk.store.last_thrown()
+    if thrown and (batch is None or thrown_at > batch.created):
         return "throw", f"Undo trash ({len(thrown)})"
     return ("many", f"Undo {batch.words} ({len(batch.pictures)})") if batch else ("", "")

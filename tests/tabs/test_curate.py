@@ -160,7 +160,7 @@ def test_a_family_is_counted_whole_and_shown_in_part(
 def test_one_button_is_the_next_step(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """While captions are missing they are primary, and the gaps are not; then it is the other way round."""
     for _ in range(9):
-        add(tags={"angle": "front", "expression": "smiling"})
+        add(caption_by="human", tags={"angle": "front", "expression": "smiling"})
     silent = add(caption="", tags={"angle": "half-left"})
     desk = studio.desk(anna.id)
     captioned, _ = curate.offer(desk)

@@ -8,7 +8,7 @@ from studio.records.character import Character
 from studio.records.image import ImageRecord, Kind
 from studio.workplace.desk import Workplace
 from tabs import curate, generate, review, reviewer
-from tabs.common import looks
+from tabs.common import looks, picking
 
 
 def lose(studio: Workplace, anna: Character, image: ImageRecord, *, thumb: bool = True) -> None:
@@ -27,14 +27,14 @@ def test_curates_gallery_shows_the_others_and_lets_it_be_trashed(
     lose(studio, anna, second)
     lose(studio, anna, third, thumb=False)
 
-    drawn, _ = curate.draw_gallery(studio.desk(anna.id), "My pictures", "", 120, "")
+    drawn, _ = curate.draw_gallery(studio.desk(anna.id), "My pictures", "", "", [], 120, "")
 
     assert drawn.count(looks.GONE) == 2
     assert all(f'data-pick="{each.id}"' in drawn for each in (first, second, third))
     assert f"{first.id}.webp" in drawn
     assert looks.GONE in curate.draw_detail(studio.desk(anna.id), second.id)[0]
-    curate.gallery_act(studio.desk(anna.id), {"act": "trash", "picks": [second.id]}, "", 120)
-    assert second.id in curate.draw_gallery(studio.desk(anna.id), "Trash", "", 120, "")[0]
+    picking.act(studio.desk(anna.id), {"act": "trash", "picks": [second.id]}, "")
+    assert second.id in curate.draw_gallery(studio.desk(anna.id), "Trash", "", "", [], 120, "")[0]
 
 
 def test_review_goes_on_past_it(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:

@@ -45,14 +45,15 @@ def test_what_would_be_trained_is_said(studio: Workplace, anna: Character) -> No
     assert anna.editor in shown
     assert "9 steps" in shown
     assert "free disk" in shown and "GiB" in shown
-    assert "mend wrong edits in Review" in shown
+    assert "correct wrong edits in Review" in shown
 
 
 def test_the_editors_own_values_fill_the_fold_once(studio: Workplace, anna: Character) -> None:
     """They are in sight before anything is set, stay as the user leaves them, and change with the editor alone."""
     editor, *values = refine.fill_knobs(studio.desk(anna.id), "")
     shown = dict(zip(refine.FORM.names, values, strict=True))
-    assert (editor, shown["steps"], shown["save_every"]) == (anna.editor, 20, 5)
+    assert (editor, shown["steps"]["value"], shown["save_every"]["value"]) == (anna.editor, 20, 5)
+    assert shown["steps"]["info"] == "own: 20"
     assert all(value["__type__"] == "update" for value in refine.fill_knobs(studio.desk(anna.id), anna.editor)[1:])
     assert refine.fill_knobs(studio.desk(anna.id), "another-editor")[1:] == values
 
@@ -138,5 +139,5 @@ def test_before_and_after_say_what_could_be_judged(studio: Workplace, anna: Char
     shown = refine.before_after(studio.store(anna.id), version)
 
     assert ">?</b>" in shown and ">100%</b>" in shown
-    assert "of 0 and 3 judged of 4 held-out edits" in shown
+    assert "of 0 and 3 judged of 4 edits it never learned from" in shown
     assert "p &lt; 0.001" in shown

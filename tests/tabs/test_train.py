@@ -146,7 +146,7 @@ def test_any_checkpoint_can_become_a_version(
     """Each row of previews tells what its checkpoint is worth; one is proposed, and a click makes a version of it."""
     job = trained(studio, anna, add)
     _, shown = train.draw_live(studio.desk(anna.id))
-    assert "identity" in shown
+    assert "likeness" in shown
     assert shown.count("★ proposed") == 1
     step = (studio.jobs.get(job.id).artifacts.checkpoints or ())[0].step
     train.live_act(studio.desk(anna.id), {"act": "choose", "job": job.id, "step": str(step)})
@@ -160,7 +160,7 @@ def test_with_too_few_originals_a_checkpoint_says_that_identity_is_unknown(
     trained(studio, anna, add)
     studio.store(anna.id).trash([studio.store(anna.id).select(Kind.SOURCE)[0].id])
     _, shown = train.draw_live(studio.desk(anna.id))
-    assert "identity unknown" in shown and "fewer than three originals" in shown
+    assert "likeness unknown" in shown and "fewer than three originals" in shown
     assert "★ proposed" not in shown
 
 
@@ -210,8 +210,9 @@ def test_a_training_goes_on_from_the_version_in_use(
 def test_the_body_asks_for_a_head_first(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
     """Without a version to go on from, the pre-flight of the second phase says what to train first."""
     trained(studio, anna, add)
+    words, desk = "continues a version that knows the head", studio.desk(anna.id)
     warned = {
-        (phase, start): "the body goes on from a version" in preflight(studio.desk(anna.id), phase, "best", start, None)
+        (phase, start): words in preflight(desk, phase, "best", start, None)
         for phase, start in (("body", ""), ("body", train.USUAL), ("head", ""))
     }
     assert warned == {("body", ""): True, ("body", train.USUAL): False, ("head", ""): False}

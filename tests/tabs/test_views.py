@@ -11,7 +11,6 @@ import pytest
 from jinja2 import Environment, FileSystemLoader, nodes
 
 from engines.api.errors import BadInput
-from studio.flywheel.train.runs import Progress
 from studio.records.character import Character
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind
@@ -20,7 +19,7 @@ from studio.records.review import Triplet
 from studio.records.version import Comparison, Pair, Version
 from studio.workplace.desk import Workplace
 from tabs import app, curate, enrich, generate, refine, review, reviewer, status, train, viewer
-from tabs.common import adding, curves, exports, looks, mending, run, shell, wording
+from tabs.common import adding, curves, exports, looks, mending, shell, wording
 
 TABS = Path(app.__file__).parent
 TEMPLATES = sorted(looks.VIEWS.glob("*.html"))
@@ -120,7 +119,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "picture": lambda: looks.picture(None, BAD, enlarge=BAD),
     "compare": lambda: looks.compare(None, None, BAD, (BAD, BAD)),
     "progress": lambda: shell.progress_line(a_job(state=JobState.RUNNING)),
-    "failed run": lambda: run._ended(a_job(state=JobState.FAILED), Progress(1, (), (), ())),
+    "failed run": lambda: looks.view("common", "ended", state=BAD, tone="bad", words=BAD, trouble=BAD),
     "running": lambda: status._running(a_job(state=JobState.RUNNING)),
     "offered": lambda: status._offered(a_job(state=JobState.FAILED)),
     "queue": lambda: looks.view("frame", "queue", jobs=[a_job(), a_job(id="k")]),
@@ -138,7 +137,7 @@ VIEWS: dict[str, Callable[[], str]] = {
         pairs=[(Pair(triplet="t", task=BAD, before="a", after="b"), None, None)],
     ),
     "not compared": lambda: looks.view("refine", "not_compared", words=BAD),
-    "version": lambda: looks.view("train", "name", version=a_version(), tone=""),
+    "version": lambda: looks.view("train", "name", version=a_version(), state=("in use", "good")),
     "link": lambda: app.share_panel(
         {"live": True, **dict.fromkeys(("url", "user", "password", "until", "message"), BAD)}
     ),
@@ -167,7 +166,7 @@ def test_a_characters_words_are_no_markup_anywhere(
     desk = studio.desk(anna.id)
     studio.library.update(anna.id, name=BAD)
     drawn = [
-        *curate.draw_gallery(desk, "All pictures", "", 9, ""),
+        *curate.draw_gallery(desk, "All pictures", "", "", [], 9, ""),
         *curate.draw_detail(desk, edit.id),
         *enrich.draw_results(desk, "", 9),
         enrich.large(desk.store, desk.store.images.get(edit.id)),

@@ -95,19 +95,21 @@ def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRe
     demand_tags(tags)
     changes = {image.id: {"tags": merged(image.tags, tags)} for image in _chosen(desk, ids)}
     told = ", ".join(f"{name}: {value}" if value else f"no {name}" for name, value in tags.items())
-    return desk.store.change_many(told, changes)
+    return desk.store.batches.change(told, changes)
 
 
 def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
     """Stars the pictures, or takes the stars away where all of them have one. Raises: NotFound."""
     images = _chosen(desk, ids)
     on = not all(image.star for image in images)
-    return desk.store.change_many("starred" if on else "stars taken away", {each.id: {"star": on} for each in images})
+    return desk.store.batches.change(
+        "starred" if on else "stars taken away", {each.id: {"star": on} for each in images}
+    )
 
 
 def undo(desk: Desk) -> tuple[str, int]:
     """Undoes the last change of many pictures; returns what it was and how many are as before. Raises: NotFound."""
-    batch, restored = desk.store.undo_many()
+    batch, restored = desk.store.batches.undo()
     return batch.words, len(restored)
 
 
@@ -148,4 +150,4 @@ def _write(desk: Desk, done: str, words: Mapping[str, str]) -> list[ImageRecord]
         for image, text in words.items()
         if text != images.get(image).caption
     }
-    return desk.store.change_many(done, changes)
+    return desk.store.batches.change(done, changes)

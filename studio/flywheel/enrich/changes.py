@@ -12,7 +12,7 @@ from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from engines.api.protocols import ModelSpec
 from engines.wording.vocabulary import EditTask
-from studio.flywheel.enrich import edits
+from studio.flywheel.enrich import repeats
 from studio.flywheel.enrich.plan import Ask
 from studio.records.base import Part
 from studio.records.payload import PlanRow
@@ -64,13 +64,13 @@ def changed(
 
     Raises: BadInput for an own row without words or with a picture that is not there.
     """
-    found, known = [], edits.drawn(desk.store)
+    found, known = [], repeats.drawn(desk.store)
     for at, own in enumerate(changes.own):
         if not own.words.strip():
             raise BadInput("A row of your own has no words.", "Say what should change, and what should stay.")
         desk.store.images.get(own.source)
         ask = Ask(own.source, EditTask(OWN, "", own.words.strip()))
-        row = edits.new_row(spec, ask, at, knobs, known)
+        row = repeats.new_row(spec, ask, at, knobs, known)
         key = f"own{at}"
         found.append(Planned(key, row, key not in changes.skipped, own=True))
     for row in rows:

@@ -20,7 +20,8 @@ from engines.wording.registry import vocabulary
 from studio.flywheel import stacks
 from studio.flywheel.curate.captions import RECIPE
 from studio.flywheel.enrich import area
-from studio.flywheel.enrich.plan import Ask, aimed, asks, seed_of
+from studio.flywheel.enrich.plan import aimed, asks
+from studio.flywheel.enrich.repeats import asked, drawn, fingerprint, new_row, waiting
 from studio.flywheel.train import timing
 from studio.gpu.budget import Fit
 from studio.jobs.progress import Work
@@ -29,7 +30,7 @@ from studio.judging.judge import Judge
 from studio.records.base import Part
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.job import Job, JobState
+from studio.records.job import Job
 from studio.records.payload import EnrichPayload, PlanRow
 from studio.records.version import Version
 from studio.store import Store
@@ -38,7 +39,6 @@ from studio.workplace.desk import Desk, Workplace
 
 EDITS_A_SOURCE = 4.5
 _Seeds, _Limit = Annotated[int, Ge(1), Le(1000)], Annotated[int, Ge(1), Le(10_000)]
-_WAITS = (JobState.QUEUED, JobState.RUNNING)
 _Name = Annotated[str, MaxLen(1000)]
 _ROW: Mapping[str, Any] = {
     "source": _Name,
@@ -165,8 +165,8 @@ def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) ->
     The page calls this, because a user may click twice; a script may queue the same edits again. Raises: BadInput,
     NotFound.
     """
-    waiting = _waiting(desk, model or desk.store.character.editor)
-    twice = sum(_fingerprint(row.source, row.params) in waiting for row in rows)
+    queued = waiting(desk, model or desk.store.character.editor)
+    twice = sum(fingerprint(row.source, row.params) in queued for row in rows)
     if twice:
         which = "The edit is" if len(rows) == 1 else f"{twice} of these {len(rows)} edits are"
         which = f"These {twice} edits are" if twice == len(rows) > 1 else which
@@ -205,9 +205,8 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
     if image.params_kind != EditParams.__name__ or not image.parent:
         raise BadInput(f"{image.name or image_id} was not made by an edit.", "Choose a result of Enrich.")
     changed = EditParams.from_json({**EditParams.kept(image.params).to_json(), **params_changes})
-    drawn = (each for each in store.images.find(parent=image.parent) if each.params_kind == EditParams.__name__)
-    taken_before = {_fingerprint(each.parent, each.params) for each in drawn}
-    while _fingerprint(image.parent, changed.to_json()) in taken_before:
+    taken_before = drawn(store)
+    while fingerprint(image.parent, changed.to_json()) in taken_before:
         changed = changed.replace(seed=later_seed(changed.seed, 1))
     wrong = image.state is Verdict.NEEDS_CORRECTION
     row = PlanRow(
@@ -307,17 +306,13 @@ def _done(ctx: Context, rows: Sequence[PlanRow]) -> dict[int, str]:
 
     A resumed job skips these rows.
     """
-    saved = {_fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
+    saved = {fingerprint(image.parent, image.params): image.id for image in ctx.store.images.find(job=ctx.job.id)}
     found: dict[int, str] = {}
     for index, row in enumerate(rows):
-        image = saved.get(_fingerprint(row.source, EditParams.from_json(row.params).to_json()))
+        image = saved.get(fingerprint(row.source, EditParams.from_json(row.params).to_json()))
         if image is not None:
             found[index] = image
     return found
-
-
-def _fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
-    return source, repr(EditParams.kept(params))
 
 
 # ── planning edits ────────────────────────────────────────────────────────────────────────────────
@@ -336,51 +331,6 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
     if not chosen:
         raise BadInput("There is no picture to edit.", "Import some in Curate first.")
     return chosen
-
-
-def asked(store: Store) -> set[tuple[str, str]]:
-    """Returns the pairs (source id, instruction) of all edits made so far, whatever their verdict."""
-    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
-
-
-def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
-    """Returns a plan row whose seed was never used for the same edit of the same picture; adds the row to `taken`."""
-    words = ask.edit.words
-    params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
-    while _fingerprint(ask.source, params.to_json()) in taken:
-        params = params.replace(seed=later_seed(params.seed, 1))
-    taken.add(_fingerprint(ask.source, params.to_json()))
-    return PlanRow(source=ask.source, params=params.to_json(), asked=dict(ask.edit.expects), task=ask.edit.task)
-
-
-def drawn(store: Store) -> set[tuple[str, str]]:
-    """Returns what names each edit that was drawn, by its picture and parameters, as `new_row` takes it."""
-    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
-    return {_fingerprint(image.parent, image.params) for image in edits}
-
-
-def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
-    """Returns the rows with seeds that are neither drawn nor queued for the same edit."""
-    known = drawn(desk.store) | _waiting(desk, model or desk.store.character.editor)
-    fresh = []
-    for row in rows:
-        params = EditParams.kept(row.params)
-        while _fingerprint(row.source, params.to_json()) in known:
-            params = params.replace(seed=later_seed(params.seed, 1))
-        known.add(_fingerprint(row.source, params.to_json()))
-        fresh.append(row.replace(params=params.to_json()))
-    return fresh
-
-
-def _waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
-    """Returns what names each edit that is queued or running for a model."""
-    return {
-        _fingerprint(row.source, row.params)
-        for job in desk.workplace.jobs.list(desk.id)
-        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == model
-        for row in asked.rows
-    }
 
 
 def adopted(store: Store, model: str) -> Version | None:

@@ -66,6 +66,8 @@ def usual(world: Any) -> dict[str, Any]:
         "steps": 5,
         "step": 5,
         "layout": "kohya",
+        "find": "ohwx",
+        "tags": {"light": "soft"},
     }
 
 

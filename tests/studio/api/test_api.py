@@ -38,7 +38,7 @@ class _Script:
     def __init__(self, api: Api) -> None:
         self._api = api
 
-    def __call__(self, name: str, *args: object, **kwargs: object) -> dict[str, Any]:
+    def __call__(self, name: str, /, *args: object, **kwargs: object) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(json.dumps(getattr(self._api, name)(*args, **kwargs)))
         assert answer["ok"], answer
         return answer
@@ -97,14 +97,14 @@ def _later(call: _Script, who: str, version: str) -> None:
     """Note, throw away and take back a version; rename, re-word, delete and take back the character."""
     assert call("version_note", who, version, " soft eyes ")["version"]["notes"] == "soft eyes"
     assert call("version_trash", who, version)["version"]["trashed"]
-    assert [each["id"] for each in call("version_list", who, trashed=True)["versions"]] == [version]
+    assert [each["id"] for each in call("version_trashed", who)["versions"]] == [version]
     assert "trashed" not in call("version_restore", who, version)["version"]
     changed = call("character_update", who, name="Ada Two", trigger="ada2")
     assert (changed["character"]["name"], changed["character"]["trigger"]) == ("Ada Two", "ada2")
     assert changed["captions"] > 0
     assert call("character_update", who, trigger="ohwx")["captions"] == changed["captions"]
     assert call("character_delete", who)["character"]["trashed"]
-    assert [each["id"] for each in call("character_list", trashed=True)["characters"]] == [who]
+    assert [each["id"] for each in call("character_trashed")["characters"]] == [who]
     assert who not in [each["id"] for each in call("character_list")["characters"]]
     assert "trashed" not in call("character_restore", who)["character"]
 

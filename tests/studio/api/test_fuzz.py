@@ -27,11 +27,13 @@ from studio.records.image import Kind
 from studio.records.job import Job, JobState
 from studio.records.outcome import Outcome
 from studio.records.payload import (
+    BackupPayload,
     CaptionPayload,
     DrawPayload,
     EnrichPayload,
     ImportPayload,
     Payload,
+    PullPayload,
     TrainPayload,
 )
 from studio.settings import Settings
@@ -77,6 +79,7 @@ ALSO_CALLED: Mapping[str, tuple[str, ...]] = {
     "on": ("in use",),
     "rows": ("row", "nothing to edit"),
     "format": ("lora form",),
+    **dict.fromkeys(("find", "whole_words", "match_case", "preview", "replacement"), ("caption",)),
     "box": ("not a part of", "crop leaves"),
     "reviewer": ("decision",),
     **dict.fromkeys(("generator", "editor", "scorer"), ("no model named",)),
@@ -90,6 +93,9 @@ PAYLOADS: Mapping[str, type[Payload]] = {
     "card": DrawPayload,
     "train": TrainPayload,
     "refine": TrainPayload,
+    "pull": PullPayload,
+    "backup": BackupPayload,
+    "restore": BackupPayload,
 }
 
 
@@ -120,9 +126,13 @@ class Home:
         """Calls a name with the usual arguments that it needs, and with these."""
         needed = [each for each, found in arguments(name).items() if found.default is found.empty]
         answer: Json = getattr(Api(self.studio, Link()), name)(
-            **{**{each: self.usual.get(each, "x") for each in needed}, **given}
+            **{**{each: self.usual_of(name, each, "x") for each in needed}, **given}
         )
         return answer
+
+    def usual_of(self, name: str, argument: str, otherwise: Any) -> Any:
+        """Returns the usual argument of one call, or else of all."""
+        return self.usual.get(f"{name}.{argument}", self.usual.get(argument, otherwise))
 
     def parameters(self, name: str) -> dict[str, Any]:
         """Returns the names that a call's `params` may have with their annotations, as its refusal of another says."""
@@ -167,6 +177,10 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     other = world.studio.library.create("Other", generator="fake-flux", editor="fake-edit", scorer="fake-identity").id
     stranger = world.studio.store(other).add_image(Image.new("RGB", (64, 64), (1, 2, 3)), kind=Kind.SOURCE).id
     rows = api.enrich_plan(world.id, limit=2)["rows"]
+    api.tags_set(world.id, [world.sources[0]], {"light": "soft"})
+    written = api.character_export(world.id)
+    world.finish(world.studio.jobs.get(written["job_id"]))
+    backed_up = shutil.copy(written["file_path"], folder)
     Image.new("L", (64, 64), 255).save(folder / "white.png")
     world.studio.close()
     shutil.rmtree(world.store.folder / "thumbs")
@@ -178,7 +192,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"files": [str(folder / "white.png")], "file": str(folder / "white.png"), "box": [0.0, 0.0, 0.5, 1.0]},
         **{"verdict": "good", "job_id": asked, "version": version, "version_id": editor, "card_id": "card-a"},
         **{"steps": 50, "step": checkpoints[-1].step, "layout": "kohya", "tasks": ["pose"], "seeds": [0, 1]},
-        **{"prompts": ["ohwx person"]},
+        **{"prompts": ["ohwx person"], "find": "ohwx", "tags": {"light": "hard"}},
+        **{"character_import.file": str(backed_up)},
     }
     nothing = ["", "nobody", other, stranger, "x" * 200]
     listed = [*([each] for each in nothing), [world.sources[1], stranger]]
@@ -188,6 +203,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         **{"character_id": ["", "nobody", stranger, version], "image_id": [*nothing, version]},
         **{"image_ids": listed, "sources": listed, "version_id": [*nothing, waiting]},
         **{"version": [*nothing, editor], "start": [*nothing, editor]},
+        **{"enrich_submit.version": [*nothing, version]},
     }
     return folder, usual, strange
 
@@ -269,7 +285,8 @@ def fuzz(home: Home, name: str, data: st.DataObject) -> None:
     kinds, known = annotations(name), arguments(name)
     parameters = home.parameters(name) if "params" in known else {}
     odd = {
-        each: oddities(kinds[each], home.usual.get(each, found.default), parameters) for each, found in known.items()
+        each: oddities(kinds[each], home.usual_of(name, each, found.default), parameters)
+        for each, found in known.items()
     }
     ways = [(each, how) for each in known for how in ("wrong", *["odd"] * (6 if is_structured(kinds[each]) else 1))]
     argument, how = data.draw(st.sampled_from([*ways, ("", "several"), ("", "several")]), "argument and how")
@@ -278,7 +295,8 @@ def fuzz(home: Home, name: str, data: st.DataObject) -> None:
         check(home, name, {each: data.draw(odd[each], each) for each in some})
         return
     values = misfits(kinds[argument]) if how == "wrong" else odd[argument]
-    strange = [each for each in home.strange.get(argument, ()) if each != known[argument].default]
+    known_wrong = home.strange.get(f"{name}.{argument}", home.strange.get(argument, ()))
+    strange = [each for each in known_wrong if each != known[argument].default]
     if how == "wrong" and strange and not name.endswith("_preflight"):  # it reports what a submit refuses
         values |= st.sampled_from(strange)
     check(home, name, {argument: data.draw(values, argument)}, must_refuse=how == "wrong")

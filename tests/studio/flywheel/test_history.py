@@ -138,7 +138,7 @@ def test_no_alarm_without_reason(world: World, put: Put) -> None:
     put(two.id, [PASS, PASS, FAIL], [0.70, 0.57, 0.84])
     assert signs(world) == [
         ("v2 and v1 are about as good on the card (70% → 70% of 69 pictures).", False),
-        ("v2 is about as like the originals as v1 (0.71 → 0.70, which may be chance).", False),
+        ("v2 is about as like the originals as v1 (0.70 → 0.70, which may be chance).", False),
     ]
 
 

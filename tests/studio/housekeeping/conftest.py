@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from engines.api.protocols import ModelSpec
 from engines.catalogue.registry import Registry
@@ -15,9 +17,10 @@ from studio.open import open_workplace
 from studio.settings import Settings
 from studio.workplace.desk import Workplace
 
+WEIGHTS = save({"weight": np.zeros(1, np.float32)})
 FAR = ModelSpec(
     name="far", label="far away", role="scorer", family="image-encoder", engine="engines.identity:ImageScorer",
-    source="maker/far", licence="Far Licence", component_bytes={"model": 7},
+    source="maker/far", licence="Far Licence", component_bytes={"model": len(WEIGHTS)},
 )  # fmt: skip
 GATED = ModelSpec(
     name="gated", label="gated", role="generator", family="fake", engine="engines.fake:FakeGenerator",
@@ -29,7 +32,7 @@ GATED = ModelSpec(
 def hub(tmp_path: Path) -> FakeHub:
     """A hub with one small model, which breaks off once."""
     (tmp_path / "hub").mkdir()
-    (tmp_path / "hub" / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "hub" / "model.safetensors").write_bytes(WEIGHTS)
     (tmp_path / "hub" / "config.json").write_bytes(b"{}")
     return FakeHub(tmp_path / "hub", cut={"model.safetensors": 3})
 

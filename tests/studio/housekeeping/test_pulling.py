@@ -13,6 +13,7 @@ from studio.housekeeping.models import Here
 from studio.records.job import BYTES, Job, JobState
 from studio.records.payload import PullPayload
 from studio.workplace.desk import Workplace
+from tests.studio.housekeeping.conftest import WEIGHTS
 
 
 def ended(place: Workplace, job: Job) -> Job:
@@ -39,7 +40,7 @@ def test_a_model_comes_as_a_job_that_goes_on_where_it_broke_off(place: Workplace
     assert hub.asked == [("config.json", 0), ("model.safetensors", 0), ("model.safetensors", 3)]
     found = models.model(place, "far")
     assert (found.presence.here, found.job) == (Here.READY, None)
-    assert (found.folder / "model.safetensors").read_bytes() == b"weights"
+    assert (found.folder / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_a_download_is_queued_once(place: Workplace) -> None:

@@ -89,7 +89,7 @@ def test_words_and_models_wait_for_the_jobs_that_read_them(world: World) -> None
     """A name and notes may change at any time; the rest, and a deletion, when no job of it waits or runs."""
     job = generate.submit(world.desk, [GenerateParams(prompt="ohwx person")])
     for refused in (Asked(trigger="mira7"), Asked(scorer="fake-identity", editor="far-edit")):
-        with pytest.raises(Busy, match="is queued: Draw 1 pictures"):
+        with pytest.raises(Busy, match="is queued: Draw 1 picture with"):
             changes.update(world.desk, refused)
     with pytest.raises(Busy, match="is queued"):
         changes.delete(world.studio, world.id)

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.enrich import practice
+from studio.flywheel.enrich import practice, repeats
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import JobState
@@ -51,7 +51,7 @@ def test_practice_asks_for_what_was_refused_and_for_nothing_twice(world: World) 
     review(world, "lighting", [GOOD, GOOD, REJECT])
     review(world, "pose", [WRONG, WRONG, GOOD])
     review(world, "outfit", [GOOD])
-    asked = enrich.asked(world.store)
+    asked = repeats.asked(world.store)
 
     plan = practice.plan(world.desk, limit=6)
 

@@ -41,9 +41,9 @@ def test_notes_are_kept_with_the_version(world: World) -> None:
 def test_what_is_in_the_trash_is_neither_offered_nor_used(world: World) -> None:
     """The rail does not ask about it, nothing is drawn or trained from it, and restored it is all back."""
     one, two = two_versions(world)
-    assert not next_step(world.desk).stops[TRAIN].done
+    assert not next_step(world.desk).stops[TRAIN.at].done
     keeping.trash(world.desk, two.id)
-    assert next_step(world.desk).stops[TRAIN].done
+    assert next_step(world.desk).stops[TRAIN.at].done
     items = [GenerateParams(prompt="ohwx person")]
     with pytest.raises(BadInput, match="v2 is in the trash"):
         generate.submit(world.desk, items, two.id)
@@ -66,7 +66,7 @@ def test_a_version_that_a_job_needs_is_not_thrown_away(world: World) -> None:
 
     world.watch(throw)
     world.finish(generate.submit(world.desk, [GenerateParams(prompt="ohwx person")], two.id))
-    assert "needed by a job: Draw 1 pictures" in refused[0]
+    assert "needed by a job: Draw 1 picture with" in refused[0]
     assert keeping.trash(world.desk, two.id).trashed
 
 

@@ -1,0 +1,67 @@
+"""Which edits are drawn or queued already, and seeds with which the same edit is another picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engines.api.params import EditParams
+from engines.api.protocols import ModelSpec
+from engines.api.values import later_seed
+from studio.flywheel.enrich.plan import Ask, seed_of
+from studio.records.job import JobState
+from studio.records.payload import EnrichPayload, PlanRow
+from studio.store import Store
+from studio.workplace.desk import Desk
+
+_WAITS = (JobState.QUEUED, JobState.RUNNING)
+
+
+def fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns what names an edit: its source and its parameters as text."""
+    return source, repr(EditParams.kept(params))
+
+
+def asked(store: Store) -> set[tuple[str, str]]:
+    """Returns the pairs (source id, instruction) of all edits made so far, whatever their verdict."""
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {(image.parent, EditParams.kept(image.params).headline()) for image in edits}
+
+
+def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
+    """Returns a plan row whose seed was never used for the same edit of the same picture; adds the row to `taken`."""
+    words = ask.edit.words
+    params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
+    while fingerprint(ask.source, params.to_json()) in taken:
+        params = params.replace(seed=later_seed(params.seed, 1))
+    taken.add(fingerprint(ask.source, params.to_json()))
+    return PlanRow(source=ask.source, params=params.to_json(), asked=dict(ask.edit.expects), task=ask.edit.task)
+
+
+def drawn(store: Store) -> set[tuple[str, str]]:
+    """Returns what names each edit that was drawn, by its picture and parameters, as `new_row` takes it."""
+    edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
+    return {fingerprint(image.parent, image.params) for image in edits}
+
+
+def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
+    """Returns the rows with seeds that are neither drawn nor queued for the same edit."""
+    known = drawn(desk.store) | waiting(desk, model or desk.store.character.editor)
+    fresh = []
+    for row in rows:
+        params = EditParams.kept(row.params)
+        while fingerprint(row.source, params.to_json()) in known:
+            params = params.replace(seed=later_seed(params.seed, 1))
+        known.add(fingerprint(row.source, params.to_json()))
+        fresh.append(row.replace(params=params.to_json()))
+    return fresh
+
+
+def waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
+    """Returns what names each edit that is queued or running for a model."""
+    return {
+        fingerprint(row.source, row.params)
+        for job in desk.workplace.jobs.list(desk.id)
+        if job.kind == "enrich" and job.state in _WAITS and (asked := EnrichPayload.of(job)).model == model
+        for row in asked.rows
+    }
