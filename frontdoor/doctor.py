@@ -24,6 +24,6 @@ def main(options: argparse.Namespace) -> int:
     for finding in findings:
         print(f" {_MARKS[finding.ok]} {finding.what.ljust(width)}  {finding.found}")
         if finding.remedy:
-            print(f"   {' ' * width}  → {finding.remedy}")
+            print(f"   {' ' * width}  → {f'{finding.remedy} {finding.command}'.strip()}")
     print(f"\n{models.table(registry, token=HuggingFace().has_token())}")
     return 0 if all(finding.ok is not False for finding in findings) else 1

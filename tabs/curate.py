@@ -13,6 +13,7 @@ from engines.api.params import params_class
 from studio.flywheel.curate import bulk, captions
 from studio.flywheel.curate import coverage as curate
 from studio.flywheel.next_step import next_step
+from studio.flywheel.pictures import taught
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -32,6 +33,7 @@ _FIRST = (
 def build(page: Page) -> None:
     """Lays out the tab and connects its handlers."""
     chosen, shown, place, filled = gr.State(""), gr.State(PAGE), gr.State(""), gr.State(())
+    told_of = gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
             sample = html(elem_id="curate-sample")
@@ -64,7 +66,9 @@ def build(page: Page) -> None:
     framed = [pictures, one, crop.filled(chosen)]
     opened = [*framed, form]
     first: Drawing = (adding.draw_sample, [], [sample])
-    page.show([pictures, one, (draw_cover, [], [cover]), zone, buttons, fresh, first, drop.remembered])
+    notes: Drawing = (stale_notes, [told_of], [told_of, told, report])
+    page.show([pictures, one, (draw_cover, [], [cover]), zone, buttons, fresh, first, drop.remembered, notes])
+    page.redraw([page.tab.select], (lambda desk: ["", ""], [], [told, report]))
     page.redraw(search.changes, pictures)
     drop.wire(page, report)
     page.on(caption_all.click, caption_missing)
@@ -113,6 +117,11 @@ def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
     if now == place:
         return gr.skip(), now
     return gr.update(open=not here), now
+
+
+def stale_notes(desk: Desk, told_of: str) -> list[Any]:
+    """Returns whose notes the page shows now, and closes those about another character."""
+    return [desk.id, *((gr.skip(), gr.skip()) if told_of == desk.id else ("", ""))]
 
 
 def offer(desk: Desk) -> list[Any]:
@@ -203,6 +212,7 @@ def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup
         return looks.empty("Click a picture to see it large and to edit its caption."), Markup()
     facts = [("size", f"{record.width} × {record.height}"), ("file", record.name)]
     facts += [("advice", words) for words in record.advice.values()]
+    facts.append(("taught", ", ".join(each.name for each in taught(store, record.id))))
     if record.asked:
         facts.append(("asked for", ", ".join(f"{name}: {what}" for name, what in record.asked.items())))
     if record.model:

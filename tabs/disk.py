@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import BadInput, NotFound, UserError
+from studio.flywheel.curate import changes
 from studio.housekeeping import backup, disk
 from studio.housekeeping.models import folder_bytes, free_bytes
 from studio.records.job import Job, JobState
@@ -23,7 +24,7 @@ CLEANING: Final[Mapping[str, Callable[[Desk], int]]] = {
     "clear-cache": disk.clear_cache,
     "clear-exports": disk.clear_exports,
 }
-BACK_UP, CANCEL, RESUME = "back-up", "cancel", "resume"
+BACK_UP, CANCEL, RESUME, REVIVE, DISCARD = "back-up", "cancel", "resume", "revive", "discard"
 _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
@@ -57,6 +58,9 @@ def draw_disk(desk: Desk) -> Markup:
         rows=rows,
         models=folder_bytes(settings.models_dir),
         free=free_bytes(settings.data_root),
+        thrown=disk.thrown(workplace),
+        revive=REVIVE,
+        discard=DISCARD,
     )
     return looks.panel("Disk", shown)
 
@@ -104,8 +108,14 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Handles a click in the table: frees disk space, or queues a backup. Raises: UserError."""
-    act, here = str(data.get("act")), desk.workplace.desk(str(data.get("character", "")))
+    """Frees disk space, queues a backup, or restores or deletes a character in the trash. Raises: UserError."""
+    workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
+    if act == REVIVE:
+        return Said(f"{changes.restore(workplace, which).name} is back, with all its files.")
+    if act == DISCARD:
+        name = next((each.name for each in workplace.library.trashed() if each.id == which), which)
+        return Said(f"{name} is deleted for good; {looks.amount(disk.discard(workplace, which))} are free now.")
+    here = workplace.desk(which)
     name = here.store.character.name
     if act == BACK_UP:
         backup.submit_export(here)

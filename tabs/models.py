@@ -16,7 +16,7 @@ from tabs.common.shell import Drawing, Page, Said, html
 
 ROLES: Final = (("generator", "Draws"), ("editor", "Edits"), ("scorer", "Recognises"))
 FORMS: Final = (
-    ("4 bit (nf4): for a card with 24 GB", "nf4"),
+    ("4 bit (nf4): for a GPU with 24 GB", "nf4"),
     ("8 bit (int8)", "int8"),
     ("full width (bf16)", "bf16"),
 )

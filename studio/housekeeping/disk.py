@@ -1,4 +1,4 @@
-"""Disk use of a character by kind, and what can be freed: old checkpoints, caches, exports."""
+"""Disk use of a character by kind, and what can be freed: old checkpoints, caches, exports, the trash."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import runs
 from studio.housekeeping import trash
 from studio.housekeeping.models import folder_bytes
+from studio.records.character import Character
 from studio.records.job import JobState
 from studio.records.payload import TrainPayload
 from studio.store.durable import disk_error, sync_folder
@@ -140,6 +141,22 @@ def empty_trash(desk: Desk) -> int:
     """
     demand_idle(desk.workplace, desk.id)
     return trash.empty(desk.store)
+
+
+def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
+    """Returns the characters in the trash, each with the bytes that it takes, the newest deletion first."""
+    library = workplace.library
+    return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
+
+
+def discard(workplace: Workplace, character_id: str) -> int:
+    """Deletes a character in the trash with all its files for good and returns the bytes freed.
+
+    Raises: NotFound for a character that is not in the trash, UserError when the disk refuses.
+    """
+    freed = folder_bytes(workplace.library.trash_folder(character_id))
+    workplace.library.discard(character_id)
+    return freed
 
 
 def demand_idle(workplace: Workplace, character_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What a machine has and lacks for the studio: system, card, memory, disk, packages, the embedded models."""
+"""What a machine has and lacks for the studio: system, GPU, memory, disk, packages, the embedded models."""
 
 from __future__ import annotations
 
@@ -17,17 +17,20 @@ from studio.settings import Settings
 
 _GIB = 1 << 30
 _PACKAGES = ("torch", "diffusers", "transformers", "peft", "bitsandbytes", "gradio", "deepface")
+_ANEW = {"remedy": "Delete the folder .venv, then run:", "command": "python launch.py doctor"}
 _GPU_QUERY = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was checked, what was found, and the remedy; `ok` is None for a plain fact."""
+    """One line of the report: what was checked, what was found, the remedy and its command; `ok` is None for a
+    plain fact."""
 
     what: str
     found: str
     ok: bool | None = None
     remedy: str = ""
+    command: str = ""
 
 
 def look(settings: Settings, registry: Registry) -> list[Finding]:
@@ -36,19 +39,19 @@ def look(settings: Settings, registry: Registry) -> list[Finding]:
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Reports system, card, memory, free disk, and the size of the encoded pictures that trainings keep."""
+    """Reports system, GPU, memory, free disk, and the size of the encoded pictures that trainings keep."""
     yield Finding("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
 
-    card = ""
+    gpu = ""
     if shutil.which("nvidia-smi"):
         done = subprocess.run(_GPU_QUERY, capture_output=True, text=True, check=False, timeout=20)
-        card = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
+        gpu = done.stdout.strip().replace("\n", "; ") if done.returncode == 0 else ""
     yield Finding(
-        "card",
-        card or "none found with nvidia-smi",
+        "GPU",
+        gpu or "none found with nvidia-smi",
         remedy=""
-        if card
-        else "The embedded models run on the CPU. FLUX and Qwen-Image-Edit need a CUDA card with 24 GB; on Windows "
+        if gpu
+        else "The embedded models run on the CPU. FLUX and Qwen-Image-Edit need an NVIDIA GPU with 24 GB; on Windows "
         "first install the CUDA build of torch 2.13.0, by pytorch.org's instructions.",
     )
 
@@ -81,10 +84,11 @@ def check_packages() -> Iterator[Finding]:
         try:
             yield Finding(name, metadata.version(name), ok=True)
         except metadata.PackageNotFoundError:
-            remedy = "Delete .venv, then run: python launch.py doctor"
-            yield Finding(name, "not installed", ok=False, remedy=remedy)
+            yield Finding(name, "not installed", ok=False, **_ANEW)
     done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
-    yield Finding("conflicts", (done.stdout or done.stderr).strip().splitlines()[0], ok=done.returncode == 0)
+    sound = done.returncode == 0
+    found = (done.stdout or done.stderr).strip().splitlines()[0]
+    yield Finding("conflicts", found, ok=sound, **({} if sound else _ANEW))
 
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:

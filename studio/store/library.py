@@ -28,6 +28,7 @@ V = TypeVar("V", str, bool, float, list)  # type: ignore[type-arg]  # a list of 
 Setting = str | bool | float | None | list[str]
 IMPORTING = ".importing"  # a file in the folder of a character whose record is not stored yet
 DRAFT = ".import-"  # the start of the names of folders that are being imported
+_GONE = ".gone-"  # the start of the names of folders that are being deleted for good
 _STORES = "stores"  # the table of the characters whose store was opened before
 
 _DEVICES: Final = frozenset(
@@ -68,7 +69,9 @@ class Library:
         self._opening = RLock()
         for gone in self._thrown():  # a crash may have come between the record and the folder
             with suppress(UserError):
-                _move(self.folder(gone.id), self._trash(gone.id))
+                _move(self.folder(gone.id), self.trash_folder(gone.id))
+        for left in self.root.glob(f"trash/{_GONE}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self
@@ -90,7 +93,7 @@ class Library:
 
     def trashed(self) -> list[Character]:
         """Returns the characters in the trash whose files are still there, the newest deletion first."""
-        here = [each for each in self._thrown() if self._trash(each.id).is_dir()]
+        here = [each for each in self._thrown() if self.trash_folder(each.id).is_dir()]
         return sorted(here, key=lambda each: each.trashed, reverse=True)
 
     def trash(self, character_id: str) -> Character:
@@ -115,7 +118,7 @@ class Library:
                 opened.close()
             gone = self._characters.put(known.replace(trashed=now()))
             try:
-                _move(folder, self._trash(character_id))
+                _move(folder, self.trash_folder(character_id))
             except UserError:
                 self._characters.put(known)
                 raise
@@ -131,18 +134,38 @@ class Library:
             known = self._characters.get(character_id)
             if not known.trashed:
                 return known
-            if not self._trash(character_id).is_dir():
+            if not self.trash_folder(character_id).is_dir():
                 raise NotFound(
-                    f"The files of {known.name} are no longer in {self._trash(character_id)}.",
+                    f"The files of {known.name} are no longer in {self.trash_folder(character_id)}.",
                     "The trash was emptied. Put the folder back from a backup, then restore the character.",
                 )
-            _move(self._trash(character_id), self.folder(character_id))
+            _move(self.trash_folder(character_id), self.folder(character_id))
             return self._characters.put(known.replace(trashed=""))
+
+    def discard(self, character_id: str) -> None:
+        """Deletes all files of a character in the trash for good; its record stays, so that its id is not given again.
+
+        The folder first gets a name whose rest the next start deletes: after a crash the character is in the trash
+        whole, or not at all. Raises: NotFound for a character that is not in the trash, UserError where the disk
+        refuses.
+        """
+        with self._opening:
+            known, folder = self._characters.get(character_id), self.trash_folder(character_id)
+            if not known.trashed or not folder.is_dir():
+                raise NotFound(f"{known.name} is not in the trash.", "Reload the page to see what is in it.")
+            gone = folder.with_name(f"{_GONE}{character_id}")
+            shutil.rmtree(gone, ignore_errors=True)
+            _move(folder, gone)
+        try:
+            shutil.rmtree(gone)
+        except OSError as error:
+            raise disk_error(gone, error) from error
 
     def _thrown(self) -> list[Character]:
         return [each for each in self._characters.all() if each.trashed]
 
-    def _trash(self, character_id: str) -> Path:
+    def trash_folder(self, character_id: str) -> Path:
+        """Returns the path of a character's folder while it is in the trash."""
         return self.root / "trash" / character_id
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:

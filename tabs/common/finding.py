@@ -90,7 +90,7 @@ class Widgets:
                 label="Find", placeholder="words, tags, names", min_width=180, elem_id="curate-find"
             )
             self.only = gr.Dropdown(
-                list(FILTERS), multiselect=True, label="Only those", min_width=180, elem_id="curate-only"
+                list(FILTERS), multiselect=True, label="Filter", min_width=180, elem_id="curate-only"
             )
         self.fields = [self.kind, self.words, order, self.only]
         self.changes = [self.kind.change, self.words.change, order.change, self.only.change]

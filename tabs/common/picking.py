@@ -27,9 +27,11 @@ def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
     picks = [str(each) for each in data.get("picks", ())]
     name, fields = str(data.get("act", "")), data.get("fields") or {}
     if name in ("trash", "restore"):
-        (bulk.throw if name == "trash" else bulk.restore)(desk, picks)
-        thrown = done(f"{looks.plural(len(picks), 'picture')} put into the trash", "throw")
-        back = done(f"{looks.plural(len(picks), 'picture')} brought back")
+        count = len((bulk.throw if name == "trash" else bulk.restore)(desk, picks))
+        thrown = done(f"{looks.plural(count, 'picture')} put into the trash", "throw")
+        back = done(f"{looks.plural(count, 'picture')} brought back")
+        if not count:
+            return done("Nothing to change"), chosen
         return thrown if name == "trash" else back, "" if chosen in picks else chosen
     if name == "caption":
         job = captions.submit_caption(desk, ids=picks)

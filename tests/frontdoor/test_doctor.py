@@ -30,7 +30,7 @@ def test_the_whole_report_prints(capsys: pytest.CaptureFixture[str]) -> None:
     code = doctor.main(argparse.Namespace())
     printed = capsys.readouterr().out
     assert code == 0
-    for words in ("RAM", "disk", "card", "mini-flux", "FLUX.1 [dev] Non-Commercial", "Qwen-Image-Edit-2511"):
+    for words in ("RAM", "disk", "GPU", "mini-flux", "FLUX.1 [dev] Non-Commercial", "Qwen-Image-Edit-2511"):
         assert words in printed
 
 

@@ -113,18 +113,22 @@ def undo(desk: Desk) -> tuple[str, int]:
     return batch.words, len(restored)
 
 
-def throw(desk: Desk, ids: Sequence[str]) -> None:
-    """Moves pictures into the trash; a picture whose twin goes is advised on anew. Raises: NotFound."""
+def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
+    """Moves pictures into the trash and returns those that were not in it; twins are named anew. Raises: NotFound."""
     with desk.store.transaction():
-        desk.store.trash(ids)
+        here = [image for image in dict.fromkeys(ids) if not desk.store.images.get(image).trashed]
+        desk.store.trash(here)
         twins.renew(desk.store)
+        return here
 
 
-def restore(desk: Desk, ids: Sequence[str]) -> None:
-    """Takes pictures out of the trash; twins are named again. Raises: NotFound."""
+def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
+    """Takes pictures out of the trash and returns those; emptied ones stay, twins are named anew. Raises: NotFound."""
     with desk.store.transaction():
-        desk.store.restore(ids)
+        thrown = [image for image in dict.fromkeys(ids) if desk.store.images.get(image).trashed]
+        desk.store.restore(thrown)
         twins.renew(desk.store)
+        return [image for image in thrown if not desk.store.images.get(image).trashed]
 
 
 def undo_throw(desk: Desk) -> list[str]:
