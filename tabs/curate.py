@@ -21,6 +21,7 @@ from tabs.common import adding, cropping, finding, looks, masking, picking, word
 from tabs.common.finding import USABLE, find
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
+from tabs.viewer import version_name
 
 PAGE = 120
 FAMILY = 12
@@ -63,11 +64,12 @@ def build(page: Page) -> None:
     fresh: Drawing = (refill_form, [chosen, kind, filled], [caption, *tags, about, sign, filled])
     zone: Drawing = (open_drop, [place], [drop.fold, place])
     buttons: Drawing = (offer, [], [caption_all, back])
-    framed = [pictures, one, crop.filled(chosen)]
+    named: Drawing = (name_buttons, [chosen, kind], [star, trash])
+    framed = [pictures, one, crop.filled(chosen), named]
     opened = [*framed, form]
     first: Drawing = (adding.draw_sample, [], [sample])
     notes: Drawing = (stale_notes, [told_of], [told_of, told, report])
-    page.show([pictures, one, (draw_cover, [], [cover]), zone, buttons, fresh, first, drop.remembered, notes])
+    page.show([pictures, one, (draw_cover, [], [cover]), zone, buttons, fresh, first, drop.remembered, notes, named])
     page.redraw([page.tab.select], (lambda desk: ["", ""], [], [told, report]))
     page.redraw(search.changes, pictures)
     drop.wire(page, report)
@@ -212,7 +214,7 @@ def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup
         return looks.empty("Click a picture to see it large and to edit its caption."), Markup()
     facts = [("size", f"{record.width} × {record.height}"), ("file", record.name)]
     facts += [("advice", words) for words in record.advice.values()]
-    facts.append(("taught", ", ".join(each.name for each in taught(store, record.id))))
+    facts.append(("taught", ", ".join(map(version_name, taught(store, record.id)))))
     if record.asked:
         facts.append(("asked for", ", ".join(f"{name}: {what}" for name, what in record.asked.items())))
     if record.model:
@@ -312,10 +314,18 @@ def toggle_star(desk: Desk, chosen: str) -> None:
     bulk.star(desk, [chosen])
 
 
+def name_buttons(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
+    """Names the buttons of the open picture by what they do to it."""
+    record = _opened(desk.store, chosen, kind)
+    starred, thrown = (bool(record and record.star), bool(record and record.trashed))
+    return [gr.update(value="Unstar" if starred else "Star"), gr.update(value="Restore" if thrown else "Trash")]
+
+
 def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
-    """Moves the open picture into the trash; returns that no picture is open, and a note."""
-    bulk.throw(desk, [chosen])
-    return "", picking.done("1 picture put into the trash", "throw")
+    """Moves the open picture into the trash, or out of it; returns that no picture is open, and a note."""
+    act = "restore" if desk.store.images.get(chosen).trashed else "trash"
+    told, still = picking.act(desk, {"act": act, "picks": [chosen]}, chosen)
+    return still, told
 
 
 def undo_last(desk: Desk) -> Markup:

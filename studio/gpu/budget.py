@@ -45,11 +45,13 @@ class Fit:
     words: str
     stages: tuple[StageFit, ...] = ()
     evicts: tuple[tuple[str, int], ...] = ()  # (key, bytes) of idle components to evict
+    missing: bool = False  # the model is not on this machine
 
     @classmethod
     def refused(cls, error: UserError, budget: int) -> Fit:
         """Returns the check of a job that cannot be measured; of a missing model it tells the cause alone."""
-        return cls(False, 0, budget, error.cause if isinstance(error, ModelMissing) else str(error))
+        gone = isinstance(error, ModelMissing)
+        return cls(False, 0, budget, error.cause if gone else str(error), missing=gone)
 
     @property
     def level(self) -> str:
