@@ -25,6 +25,25 @@ def test_selected_pictures_are_trashed_and_come_back(
     assert "2 pictures brought back" in picking.act(desk, {"act": "restore", "picks": ids}, "")[0]
 
 
+def test_an_undo_skips_what_was_emptied_meanwhile(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """Of two thrown pictures one was deleted for good: the undo and the bar bring back the other alone."""
+    desk, store = studio.desk(anna.id), studio.store(anna.id)
+    first, second, third = (add().id for _ in range(3))
+    picking.act(desk, {"act": "trash", "picks": [first, second]}, "")
+    store.discard([first])
+    assert picking.undoable(desk) == ("throw", "Undo trash (1)")
+    assert "1 picture brought back" in picking.tell(desk, {"act": "throw"})
+    picking.act(desk, {"act": "trash", "picks": [second, third]}, "")
+    store.discard([second])
+    assert "1 picture brought back" in picking.act(desk, {"act": "restore", "picks": [second, third]}, "")[0]
+    assert "Nothing to change" in picking.act(desk, {"act": "restore", "picks": [second]}, "")[0]
+    store.trash([third])
+    store.discard([third])
+    assert picking.undoable(desk) == ("", "")
+
+
 def test_words_are_counted_before_they_are_replaced_and_undone(
     studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
 ) -> None:

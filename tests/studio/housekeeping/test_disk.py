@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from engines.api.errors import Busy
+from engines.api.errors import Busy, NotFound
 from studio.flywheel.train import character as train
 from studio.flywheel.train import checkpoints, runs
 from studio.housekeeping import disk
@@ -65,3 +65,18 @@ def test_caches_and_exports_go_and_come_again(world: World) -> None:
     assert (disk.clear_cache(world.desk), disk.clear_exports(world.desk)) == (10, 20)
     assert (disk.clear_cache(world.desk), disk.clear_exports(world.desk)) == (0, 0)
     assert world.store.cache_dir().is_dir()
+
+
+def test_a_character_in_the_trash_is_measured_and_deleted_for_good(world: World) -> None:
+    """Its bytes are told before it goes; the bytes freed are those."""
+    gone = world.studio.library.create("Bea").id
+    world.studio.store(gone)
+    (world.studio.library.folder(gone) / "big.bin").write_bytes(bytes(5000))
+    assert disk.thrown(world.studio) == []
+    world.studio.library.trash(gone)
+    ((who, size),) = disk.thrown(world.studio)
+    assert (who.name, size >= 5000) == ("Bea", True)
+    assert disk.discard(world.studio, gone) == size
+    assert disk.thrown(world.studio) == []
+    with pytest.raises(NotFound):
+        disk.discard(world.studio, gone)

@@ -130,6 +130,54 @@ def test_what_was_emptied_cannot_come_back(library: Library) -> None:
         library.restore(who)
 
 
+def test_what_is_deleted_for_good_is_gone_and_its_id_is_not_given_again(library: Library) -> None:
+    """Only what is in the trash can be deleted; afterwards neither a file nor a way back is left."""
+    who, _ = filled(library)
+    with pytest.raises(NotFound, match="not in the trash"):
+        library.discard(who)
+    library.trash(who)
+    library.discard(who)
+    assert names(library) == ([], []) and list((library.root / "trash").iterdir()) == []
+    for refused in (library.restore, library.discard):
+        with pytest.raises(NotFound):
+            refused(who)
+    assert library.create("Mira").id == "mira-2"
+
+
+DISCARDING = """
+import sys
+from pathlib import Path
+from studio.store import Library
+with Library(Path(sys.argv[1])) as library:
+    print("open", flush=True)
+    library.discard("mira")
+"""
+
+
+@pytest.mark.slow
+def test_a_kill_while_it_is_deleted_leaves_it_whole_or_gone(tmp_path: Path) -> None:
+    """Over kills at random moments it is in the trash with every file, or nothing of it is left."""
+    rng = random.Random(2)
+    for turn in range(8):
+        home = tmp_path / str(turn)
+        with Library(home) as library:
+            who, _ = filled(library)
+            for n in range(400):
+                (library.folder(who) / f"{n}.bin").write_bytes(b"x")
+            library.trash(who)
+        with subprocess.Popen([sys.executable, "-c", DISCARDING, str(home)], cwd=ROOT, stdout=subprocess.PIPE) as one:
+            assert one.stdout is not None and one.stdout.readline() == b"open\n"
+            for _ in range(rng.randrange(200_000)):  # up to the deletion's time, without a clock
+                pass
+            one.kill()
+        with Library(home) as library:
+            here, thrown = names(library)
+            assert here == []
+            kept = list((home / "trash").glob("*/*.bin"))
+            assert len(kept) == (400 if thrown else 0)
+            assert [each.name for each in (home / "trash").iterdir()] == thrown
+
+
 def test_files_on_a_disk_that_is_not_mounted_are_not_thrown_away(library: Library) -> None:
     """A character whose folder is missing stays in the list; one that was never opened goes with an empty folder."""
     who, _ = filled(library)
