@@ -1,7 +1,7 @@
 // The page's own hands: clicks and keys reach Python as acts; nothing here decides anything.
 (() => {
   const typing = (node) => node && (node.isContentEditable || /^(input|textarea|select)$/i.test(node.tagName));
-  const shown = (node) => node.offsetParent !== null;
+  const shown = (node) => node.getClientRects().length > 0; // also of what is fixed
   const chosen = new Map(); // component -> ids selected in it
 
   // A bar may stand apart from its gallery, which it names, so that it is not drawn anew with the pictures.
@@ -133,7 +133,7 @@
     if (old) { old.remove(); old.flenBack?.focus(); return; }
     const rows = [...document.querySelectorAll("[data-key],[data-hold],[data-view-key]")].filter(shown)
       .map((node) => [node.dataset.key || node.dataset.viewKey || `hold ${node.dataset.hold}`, node.dataset.keylabel || node.textContent.trim()]);
-    if (gallery()) rows.push(["arrows", "move between pictures"], ["Enter", "open the picture"], ["space", "select it"],
+    if (gallery()) rows.push(["arrows", "move between pictures"], ["Enter", "open the picture; once more: enlarge it"], ["space", "select it"],
       ["Ctrl+A", "select all"], ["Esc", "select none, or close the picture"]);
     const keys = rows.concat([["?", "show or hide this list"], ["Tab", "move between pictures and buttons"]])
       .map(([key, words]) => [NAMES[key] || key, words]);

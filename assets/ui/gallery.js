@@ -1,4 +1,4 @@
-// The gallery by keyboard: one Tab stop, arrows between the pictures, Enter opens, Space selects, Delete throws away.
+// The gallery by keyboard: one Tab stop, arrows between the pictures, Enter opens and enlarges, Space selects, Delete throws away.
 // And the bar for many pictures: Enter in one of its fields, and the count of what a replacement would change.
 (() => {
   const COUNT_MS = 350;
@@ -85,6 +85,15 @@
       window.flen.pick(next.dataset.id, true);
     }
     stop(next, true);
+  }, true);
+
+  // Enter opens the picture in the column, as a click does; on the one that is open there it enlarges (viewer.js).
+  window.addEventListener("keydown", (event) => {
+    const tile = event.key === "Enter" && event.target.closest?.("[data-gallery] .fl-open")?.closest(".fl-tile");
+    if (!tile || tile.matches(".chosen") || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (!event.repeat) opener(tile).click();
   }, true);
 
   const count = (event) => {
