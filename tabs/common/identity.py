@@ -121,6 +121,6 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 
 
 def draw_thrown(desk: Desk) -> Markup:
-    """Returns the characters in the trash, each with its way back; nothing where there is none."""
+    """Returns the characters in the trash, each with its way back, and where there is no other one, that sentence."""
     thrown = desk.workplace.library.trashed()
-    return view("character", "trash", thrown=thrown) if thrown else Markup()
+    return view("character", "trash", thrown=thrown, alone=not desk.id)
