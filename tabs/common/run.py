@@ -45,7 +45,9 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
     body = view(
         "common",
         "run",
-        head=progress_line(job, _stage(job, seen)) if job.state in _WAITS else _ended(workplace, job, seen),
+        head=progress_line(job, _stage(job, seen) or "Training")
+        if job.state in _WAITS
+        else _ended(workplace, job, seen),
         plot=curves.loss_plot(seen.points, seen.total),
         buttons=buttons,
         commands=curves.elsewhere(run_folder.commands(workplace, job)),

@@ -140,7 +140,7 @@ def test_the_editors_versions_show_their_edits_before_and_after(desk: Desk, stor
 
 def test_two_versions_are_chosen_in_a_row_and_the_older_comes_first(desk: Desk, story: Story) -> None:
     """A click fills both choices of the comparison."""
-    opened, written, before, after = character.story_act(
+    opened, _, before, after = character.story_act(
         desk, {"act": "compare", "before": story.one.id, "after": story.two.id}, "learned:x"
     )
     assert (opened, before, after) == ("learned:x", story.one.id, story.two.id)
