@@ -31,7 +31,7 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
             trigger = gr.Textbox(label="Trigger word", info=about, elem_id="character-trigger")
             subject = gr.Textbox(label="Kind", info="person, robot, cat …")
         with gr.Row():
-            drops = [gr.Dropdown([], label=label) for label in ("Draws", "Edits", "Recognises")]
+            drops = [gr.Dropdown([], label=label, min_width=290) for label in ("Draws", "Edits", "Recognises")]
         notes = gr.Textbox(label="Notes", lines=2)
         effects = html(elem_id="character-effects")
         captions = gr.Checkbox(True, label="Change the captions too", visible=False, elem_id="character-captions")

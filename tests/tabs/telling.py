@@ -58,6 +58,7 @@ def put_editor(store: Store, model: str, source: str, adapter: Version) -> Versi
     for at in range(len(turns)):
         asked = EditParams(instruction=f"smile {at}", seed=at)
         fields = {"params": asked.to_json(), "params_kind": "EditParams", "parent": source, "seed": at}
+        fields["caption"] = f"ohwx person, smiling {at}"
         right, before, after = (
             store.add_image(png(picture(next(NUMBERS))), kind=Kind.ENRICHED, model=model, **fields) for _ in range(3)
         )
