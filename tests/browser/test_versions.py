@@ -93,7 +93,7 @@ def test_a_character_is_renamed_deleted_and_taken_back(page: Page, served: Serve
     expect(trigger).to_have_value("ohwx")
     trigger.fill("mira7")
     expect(page.locator("#character-effects")).to_contain_text("v1 and v2 learned “ohwx”")
-    expect(page.locator("#character-captions")).to_contain_text("4 captions")
+    expect(page.locator("#character-captions")).to_contain_text("13 captions")
     page.reload()
     page.locator("#character-settings button").first.click()
     expect(trigger).to_have_value("ohwx")

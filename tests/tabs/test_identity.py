@@ -49,8 +49,8 @@ def test_what_follows_is_said_before_it_is_saved(studio: Workplace, anna: Charac
 
     words, box = identity.draw_effects(desk, *values(desk, trigger="mira7"))
     assert "When you save:" in words and "v1 and v2 learned “ohwx”" in words
-    assert "4 captions say the old words" in words
-    assert box["visible"] is True and "4 captions" in box["label"]
+    assert "13 captions say the old words" in words
+    assert box["visible"] is True and "13 captions" in box["label"]
 
     words, box = identity.draw_effects(desk, *values(desk, name="Mira"))
     assert "stay in the folder anna" in words and box["visible"] is False
