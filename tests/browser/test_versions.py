@@ -60,6 +60,7 @@ def test_versions_are_looked_at_compared_adopted_and_thrown_away(page: Page, ser
 
     row(page, "v2").get_by_role("button", name="Compare with v1").click()
     compared = page.locator("#story-compared")
+    expect(compared).to_contain_text("v1 and v2, cell by cell")
     expect(compared.locator(".fl-twin.gained")).to_contain_text(GAINED)
     expect(compared.locator(".fl-twin.lost")).to_contain_text(LOST)
     opens(page, compared.locator(".fl-twin.gained .fl-view").first, "model card of v1", "same seed, v2")
