@@ -97,7 +97,7 @@ def build(page: Page) -> None:
     page.redraw([each.change for each in gallery.values()], drawn)
     for each in kept:
         page.on(each.change, keep_fields, [whose, *kept])
-    page.on(floor.input, move_floor, [whose, floor])
+    page.on(floor.change, move_floor, [whose, floor])
     page.on(go.click, draw_pictures, asked, [fields["seed"], views, restored])
     page.on(new_seed.click, take_new_seed, [], [fields["seed"], fields["keep_seed"]])
     page.on(last_seed.click, take_last_seed, [], [fields["seed"], fields["keep_seed"]])

@@ -87,6 +87,7 @@
   // An answer to an older question overwrites neither what the answer to a newer one has drawn, nor what was typed since.
   const drawn = new Map(); // by the id of an output: the number of the newest call that drew it
   const typed = new Map(); // by the id of a field: the number of the last call before a person changed it
+  const fresh = new Set(); // the fields that a person has changed since their last call
   let calls = 0;
   const fieldOf = (node) => {
     for (; node; node = node.parentElement) {
@@ -96,13 +97,13 @@
   };
   const noted = (event) => {
     const field = fieldOf(event.target);
-    if (field !== undefined) typed.set(field, calls);
+    if (field !== undefined) { typed.set(field, calls); fresh.add(field); }
   };
   addEventListener("input", noted, true);
   addEventListener("pointerdown", (event) => event.target.closest?.("[role=option]") && noted(event), true);
   // A field whose own change is on its way to the store is told what the store held before.
   const dependency = (sent) => window.gradio_config?.dependencies.find((each) => each.id === JSON.parse(sent).fn_index);
-  const changing = (sent) => (dependency(sent)?.targets || []).filter(([, what]) => what === "input").map(([id]) => id);
+  const changing = (sent) => (dependency(sent)?.targets || []).filter(([id, what]) => ["input", "change"].includes(what) && fresh.has(id)).map(([id]) => id);
   const asLeft = (value) => {
     const { value: gone, ...kept } = value?.__type__ === "update" ? value : { __type__: "update" };
     return kept;
@@ -131,7 +132,7 @@
     const number = (calls += 1);
     const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
     const fields = sent ? changing(sent) : [];
-    fields.forEach((each) => typed.set(each, Infinity));
+    fields.forEach((each) => { typed.set(each, Infinity); fresh.delete(each); });
     try {
       const response = await plain(...given);
       reached(true);
