@@ -152,7 +152,8 @@ def tally(desk: Desk) -> Markup:
     """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter(each.verdict for each in decisions)
-    speed, mend = per_minute(decisions), review.to_mend(desk)
+    speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
+    mend = review.to_mend(desk)
     return view(
         "review",
         "tally",

@@ -48,7 +48,10 @@ class Bench:
             self._busy = html(elem_id="mend-busy")
             with gr.Row(elem_id="mend-row"):
                 self._words = gr.Textbox(
-                    label="Words for the next try (unchanged: another seed)",
+                    label="Words for the next try",
+                    show_label=False,
+                    container=False,
+                    placeholder="What should change, and what should stay",
                     lines=1,
                     max_lines=3,
                     scale=6,
@@ -178,8 +181,10 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
     """Queues a new try at the picture with other words, or with another seed. Raises: BadInput."""
-    enrich.retry(desk, mending, _instruction(desk, mending, words))
-    return Said("Queued. The new try appears here when it is done; Esc goes on with the next picture.")
+    changed = _instruction(desk, mending, words)
+    how = " with the same words and another seed" if changed["instruction"] == words_of(desk.store.images.get(mending)) else ""
+    enrich.retry(desk, mending, changed)
+    return Said(f"Queued{how}. The new try appears here when it is done; Esc goes on with the next picture.")
 
 
 def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
