@@ -133,7 +133,7 @@ class ReviewLink:
                 "until": until,
                 "message": (_PUBLIC if opened.tunnel else _NETWORK if opened.network else _LOCAL).format(until=until),
                 "invitation": (
-                    f"Help me choose pictures: open {url}#{opened.password} before {until}. "
+                    f"Help me choose pictures: open {url}/#{opened.password} before {until}. "
                     f"If it asks: the login is {USER}, the password {opened.password}"
                 ),
             }
@@ -185,7 +185,7 @@ def qr_code(state: Json) -> str:
     A browser sends no fragment to the server; the login's page fills its field from it.
     """
     return str(
-        segno.make(f"{state['url']}#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")
+        segno.make(f"{state['url']}/#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")
     )
 
 

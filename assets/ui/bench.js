@@ -131,7 +131,7 @@
     show();
   });
   document.addEventListener("keydown", (event) => {
-    const own = event.target.matches("[data-colour], [data-size]");
+    const own = event.target.matches?.("[data-colour], [data-size]");
     if (!place() || !own && /^(input|textarea|select)$/i.test(event.target.tagName)) return;
     if (own && !event.ctrlKey && !event.metaKey) [...document.querySelectorAll("[data-tool]")].find((node) => node.dataset.key === event.key)?.click();
     if ((event.ctrlKey || event.metaKey) && event.key === "z") { event.preventDefault(); back(); }

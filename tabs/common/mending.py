@@ -182,7 +182,11 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
     """Queues a new try at the picture with other words, or with another seed. Raises: BadInput."""
     changed = _instruction(desk, mending, words)
-    how = " with the same words and another seed" if changed["instruction"] == words_of(desk.store.images.get(mending)) else ""
+    how = (
+        " with the same words and another seed"
+        if changed["instruction"] == words_of(desk.store.images.get(mending))
+        else ""
+    )
     enrich.retry(desk, mending, changed)
     return Said(f"Queued{how}. The new try appears here when it is done; Esc goes on with the next picture.")
 

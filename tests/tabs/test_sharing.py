@@ -151,7 +151,7 @@ def test_the_studio_itself_stays_on_this_machine(house: House) -> None:
 
 def test_one_text_and_one_code_invite(house: House, link: dict[str, Any]) -> None:
     """The text says all that is needed; the code holds the password where no server sees it."""
-    for part in (f"{link['url']}#{link['password']} ", link["user"], link["until"]):
+    for part in (f"{link['url']}/#{link['password']} ", link["user"], link["until"]):
         assert part in link["invitation"]
     assert link["until"] in link["message"] or "Wi-Fi" in link["message"]
     assert qr_code(link).startswith("data:image/svg+xml")
