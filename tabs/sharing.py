@@ -170,8 +170,8 @@ def local_time(moment: datetime) -> str:
 
 _PUBLIC = "Anyone with the address and the password can see the queue and vote, until {until} (your time)."
 _LOCAL = (
-    "No public link could be made (is this machine offline?), so the address works on this machine only. "
-    "A phone in the same Wi-Fi can review if you open the link in this network."
+    "No public link could be made (is this machine offline?), so the address works on this machine only, until "
+    "{until}. A phone in the same Wi-Fi can review if you open the link in this network."
 )
 _NETWORK = (
     "Everyone in this network who has the address and the password can see the queue and vote, until {until} (your "

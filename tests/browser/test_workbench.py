@@ -155,7 +155,7 @@ def test_a_marked_area_is_redone_and_skipped_pictures_wait_as_thumbnails(page: P
 
 
 def test_a_key_never_falls_on_a_try_at_another_picture(page: Page, tmp_path: Path) -> None:
-    """What the workbench showed last is gone at once: c and a in one breath leave the earlier picture's try undecided."""
+    """What the workbench showed last is gone at once: c and a in one breath leave another picture's try alone."""
     anna = edits_to_judge(tmp_path, 2)
     studio = studio_on_fakes(tmp_path)
     store = studio.store(anna.id)
