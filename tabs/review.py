@@ -151,7 +151,7 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 def tally(desk: Desk) -> Markup:
     """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
-    said = Counter(each.verdict for each in decisions)
+    said = Counter({each.image: each.verdict for each in decisions}.values())
     speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
     mend = review.to_mend(desk)
     return view(
@@ -211,12 +211,12 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
 
 
 def history(store: Store) -> Markup:
-    """Returns the last decisions; a click opens a picture again."""
-    last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
-    shots = [
-        (each.image, looks.TONES[each.verdict], looks.WORDS[each.verdict], looks.thumb(store, each.image))
-        for each in reversed(last)
-    ]
+    """Returns the pictures that were decided last with their last verdicts; a click opens a picture again."""
+    said: dict[str, Verdict] = {}
+    for each in reversed(store.decisions.all()):
+        if len(said) < HISTORY and not each.undone:
+            said.setdefault(each.image, each.verdict)
+    shots = [(id, looks.TONES[verdict], looks.WORDS[verdict], looks.thumb(store, id)) for id, verdict in said.items()]
     return view("review", "history", shots=shots) if shots else Markup()
 
 

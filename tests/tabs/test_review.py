@@ -215,3 +215,18 @@ def test_a_guests_verdict_says_whose_it_is(studio: Workplace, anna: Character, a
     image = edit(add)
     studio.store(anna.id).decide(image.id, Verdict.REJECT, reviewer="guest:ab12cd.1 Lena")
     assert "Lena" in review.draw(studio.desk(anna.id), image.id, (), ())
+
+
+def test_a_picture_that_was_decided_twice_counts_once(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """By its last verdict, in the counts as among the last decisions; guests' verdicts are not the owner's pace."""
+    desk, image = studio.desk(anna.id), edit(add)
+    for verdict in ("good", "correct"):
+        review.act(desk, {"act": verdict, "id": image.id}, *NOTHING)
+    assert "0 good" in review.tally(desk)
+    assert "1 needs correction" in review.tally(desk)
+    assert review.history(desk.store).count(f'data-id="{image.id}"') == 1
+    for _ in range(5):
+        desk.store.decide(edit(add).id, Verdict.GOOD, reviewer="guest:1.1")
+    assert "/min" not in review.tally(desk)
