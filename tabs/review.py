@@ -71,9 +71,12 @@ def draw(
     """Returns the stage: the picture to decide with its source, instruction and verdicts, and the pictures after it.
 
     `heard` is the last message whose keys were handled, `said` the errors of its keys as text. While a picture is on
-    the workbench (`mending`), the browser shows the head of the workbench in place of the stage.
+    the workbench (`mending`), the browser shows the head of the workbench in place of the stage; a picture of another
+    character, which the page showed before, is not.
     """
     store = desk.store
+    mended = store.images.peek(mending) if mending else None
+    bench = mended.id if mended is not None and not mended.trashed else ""
     queue = upcoming(desk, skipped)
     shown = store.images.peek(opened) if opened else None
     if shown is None or shown.trashed:
@@ -93,8 +96,8 @@ def draw(
         number=heard[1],
         tally=tally(desk),
         said=said,
-        bench=mending,
-        bar=draw_bar(desk, mending, review.to_mend(desk)),
+        bench=bench,
+        bar=draw_bar(desk, bench, review.to_mend(desk)),
         stage=stage,
         soon=[file for file in files if file],
         ahead=_files(store, order),
