@@ -239,7 +239,7 @@ def opened(path: Path) -> Iterator[tuple[ZipFile, Manifest]]:
     """
     try:
         if not path.is_file():
-            raise NotFound(f"There is no file {str(path):.200}.", "Give the zip file of a backup.")
+            raise NotFound(f"There is no file {path!s:.200}.", "Give the zip file of a backup.")
         archive = ZipFile(path)
     except (BadZipFile, OSError, ValueError) as error:  # OSError: also of a name that no file can have
         raise BadInput(f"The file {path.name:.80} is no zip file, or a damaged one.", _REMEDY) from error
