@@ -191,8 +191,8 @@ class Shell:
     ) -> None:
         """Draws parts of the page again whenever one of `triggers` fires, for example a widget's change.
 
-        `anywhere`: also where there is no character; else `nobody` is shown there. A `gr.State` cannot be a trigger: its
-        events come only through Gradio's queue.
+        `anywhere`: also where there is no character; else `nobody` is shown there. A `gr.State` cannot be a trigger:
+        its events come only through Gradio's queue.
         """
         call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 
