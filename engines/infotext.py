@@ -42,6 +42,10 @@ class Told:
     loras: tuple[NamedLora, ...]
     pairs: Mapping[str, str]
 
+    def words(self) -> Mapping[str, str]:
+        """Returns the prompt and the negative prompt by their names in GenerateParams."""
+        return {"prompt": self.prompt, "negative": self.negative}
+
 
 def read_parameters(text: str) -> Told:
     """Reads the text of a chunk `parameters`, as AUTOMATIC1111, Forge and this program write it.

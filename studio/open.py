@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from logging.handlers import RotatingFileHandler
 from typing import Final
@@ -112,7 +112,8 @@ class _Log(RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Writes the record to stderr as one line instead of raising."""
-        sys.stderr.write(f"{self.format(record)}\n")
+        with suppress(OSError):  # stderr may lie on the same full disk
+            sys.stderr.write(f"{self.format(record)}\n")
 
 
 def _log_to(settings: Settings) -> Callable[[], None]:

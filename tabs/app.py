@@ -258,7 +258,7 @@ class _Forms:
             with gr.Row():
                 self.hours = gr.Number(24, label="Open for how many hours")
                 self.reach = gr.Radio(
-                    [("by a public link", False), ("only in this network", True)],
+                    [("by a public link", False), ("only in this network (same Wi-Fi)", True)],
                     value=False,
                     label="Who can open it",
                     elem_id="share-reach",
@@ -276,6 +276,9 @@ class _Forms:
         def start(desk: Desk, hours: float | None, network: bool) -> tuple[str, Any]:
             return shared(open_link(link, desk, hours, network))
 
+        def near(desk: Desk, data: dict[str, Any], hours: float | None) -> tuple[str, Any]:
+            return start(desk, hours, True)
+
         def stop(desk: Desk) -> tuple[str, Any]:
             return shared(link.stop())
 
@@ -292,6 +295,7 @@ class _Forms:
         shell.act(self.absent, missing.act, anywhere=True)
         shell.on(share.click, state, [], told, anywhere=True)
         shell.on(self.open.click, start, [self.hours, self.reach], told)
+        shell.act(self.told, near, [self.hours], told)
         shell.on(self.shut.click, stop, [], told, anywhere=True)
 
 
@@ -334,9 +338,8 @@ def share_panel(state: dict[str, Any]) -> Markup:
         ("address", state["url"]),
         ("user", state["user"]),
         ("password", state["password"]),
-        ("until", state.get("until") or state["expires"]),
     ]
     reached = state.get("public") or state.get("network")  # a phone cannot open an address of this machine alone
     qr, invitation = (qr_code(state), state["invitation"]) if reached else ("", "")
-    told = view("frame", "link", message=state["message"], rows=rows, qr=qr, invitation=invitation)
+    told = view("frame", "link", message=state["message"], rows=rows, qr=qr, invitation=invitation, near=not reached)
     return looks.panel("The review link is open", told)

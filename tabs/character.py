@@ -8,29 +8,23 @@ from typing import Any
 import gradio as gr
 from markupsafe import Markup
 
-from engines.api.errors import BadInput
-from engines.api.params import EditParams
+from engines.api.errors import BadInput, UserError
+from engines.api.params import EditParams, TrainParams
 from studio.flywheel import card, history
 from studio.flywheel.history import Chapter, Redone
 from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import keeping, runs
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord
-from studio.records.job import Job, JobState
 from studio.records.outcome import Outcome
-from studio.records.version import Version, VersionState
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs import train
+from tabs import refine, train
 from tabs.common import comparing, exports, identity, looks, run
 from tabs.common.looks import view
-from tabs.common.shell import Page, Said, html, jobs_of
+from tabs.common.shell import Drawing, Page, Said, html
 
-STATES = {
-    VersionState.ADOPTED: ("in use", "good"),
-    VersionState.CANDIDATE: ("candidate", "accent"),
-    VersionState.RETIRED: ("retired", ""),
-}
 MARKS = {Outcome.PASS: ("✓", "good"), Outcome.FAIL: ("✗", "bad"), Outcome.UNKNOWN: ("?", "warn")}
 FEW = 6  # pictures shown of each group that a version learned from
 RUN, LEARNED = "run", "learned"
@@ -47,14 +41,11 @@ def build(page: Page) -> None:
     editors = html(elem_id="story-editors")
     past = html(elem_id="story-runs")
     fields = identity.build(page, back)
-    look = (draw_opened, [opened], [shown])
-    page.show(
-        [(draw_story, [], [story]), *compared, (draw_editors, [], [editors]), (draw_runs, [], [past]), *fields],
-        live=[look],
-    )
-    page.act(story, story_act, [opened], [opened, written, *pair], then=[look])
+    look: list[Drawing] = [(draw_opened, [opened], [shown]), (draw_runs, [opened], [past])]
+    page.show([(draw_story, [], [story]), *compared, (draw_editors, [], [editors]), *fields], live=look)
+    page.act(story, story_act, [opened], [opened, written, *pair], then=look)
     for block in (shown, editors, past, written):
-        page.act(block, act, [opened], [opened, written], then=[look])
+        page.act(block, act, [opened], [opened, written], then=look)
 
 
 # ── the story ───────────────────────────────────────────────────────────────────────────────────
@@ -74,7 +65,7 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
     in_use = store.adopted(Role.CHARACTER)
     other = rival(chapter, chapters, in_use.id if in_use else "")
     pair = sorted([chapter, other], key=chapters.index, reverse=True) if other else []  # the older one first
-    state, tone = STATES[version.state] if version else (("", "") if in_use else ("in use", "good"))
+    state, tone = run.STATES[version.state] if version else (("", "") if in_use else ("in use", "good"))
     return view(
         "character",
         "chapter",
@@ -83,11 +74,14 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
         state=state,
         tone=tone,
         facts=facts(version) if version else [store.character.generator],
-        faces=[(looks.thumb(store, each.image) if each.image else None, each.label) for each in chapter.faces],
+        settings=settings(version) if version else "",
+        faces=[
+            (looks.thumb(store, each.image) if each.image else None, each.label, each.image) for each in chapter.faces
+        ],
         target=card.TARGET,
         groups=[(group, [shot(store, image) for image in group.images[:FEW]]) for group in chapter.groups],
         few=FEW,
-        can_go_back_to=before(store, version) if version else "",
+        decisions=run.decisions(store, version) if version else "",
         rival=other.name if other else "",
         pair=[each.id or comparing.BASE for each in pair],
         files=exports.buttons(version.id) if version else "",
@@ -106,23 +100,25 @@ def facts(version: Version) -> list[str]:
     ]
 
 
+def settings(version: Version) -> str:
+    """Returns all settings that a version was trained with, in one line; "" where they cannot be read."""
+    try:
+        params = TrainParams.kept(version.params)
+    except UserError:  # those of another FLENwheel
+        return ""
+    return (train.FORM if version.role is Role.CHARACTER else refine.FORM).told(params)
+
+
 def shot(store: Store, image: str) -> Markup:
-    """Returns the small picture of one that a version learned from."""
+    """Returns the small picture of one that a version learned from; a click opens it."""
     record = store.images.peek(image)
-    return looks.picture(looks.thumb(store, image, record.crop) if record else None, name_of(record, image))
+    file = looks.thumb(store, image, record.crop) if record else None
+    return looks.picture(file, name_of(record, image), enlarge=image if record else "")
 
 
 def name_of(record: ImageRecord | None, image: str) -> str:
     """Returns the description of a picture that may be unknown."""
     return looks.describe(record) if record else image[:12]
-
-
-def before(store: Store, version: Version) -> str:
-    """Returns the name of what takes the place of a version in use when it is left."""
-    parent = store.versions.peek(version.parent)
-    while parent is not None and parent.trashed:
-        parent = store.versions.peek(parent.parent)
-    return parent.name if parent else "the base model"
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
@@ -154,23 +150,9 @@ def draw_opened(desk: Desk, opened: str) -> Markup:
     return view("character", "opened", body=view("character", "learned", name=version.name, groups=found))
 
 
-def draw_runs(desk: Desk) -> Markup:
+def draw_runs(desk: Desk, opened: str) -> Markup:
     """Returns all trainings of the character and its editor, newest first, cancelled and failed ones too."""
-    jobs = jobs_of(desk, "train", "refine")
-    if not jobs:
-        return Markup()
-    rows = [(job, ended_as(desk.store, job), runs.asked_steps(job)) for job in jobs]
-    return view("character", "runs", rows=rows)
-
-
-def ended_as(store: Store, job: Job) -> tuple[str, str]:
-    """Returns how a training ended and its tone; a stopped one that was kept names its version."""
-    made = [each.name for each in store.versions.find(job=job.id) if not each.trashed]
-    if job.state is JobState.CANCELLED:
-        return (f"stopped, kept as {', '.join(made)}", "good") if made else ("stopped", "warn")
-    tones = {JobState.DONE: "good", JobState.FAILED: "bad", JobState.INTERRUPTED: "warn", JobState.RUNNING: "accent"}
-    named = f"{', '.join(made)} made" if made and job.state is JobState.DONE else job.state.value
-    return named, tones.get(job.state, "")
+    return run.past(desk, ("train", "refine"), opened.removeprefix(f"{RUN}:"), "#story-opened")
 
 
 # ── the editor ──────────────────────────────────────────────────────────────────────────────────
@@ -185,7 +167,7 @@ def draw_editors(desk: Desk) -> Markup:
 
 def editor_row(store: Store, version: Version) -> Markup:
     """Returns one version of the editor: its figures, what can be done with it, and its held-out edits."""
-    state, tone = STATES[version.state]
+    state, tone = run.STATES[version.state]
     return view(
         "character",
         "editor",
@@ -194,8 +176,9 @@ def editor_row(store: Store, version: Version) -> Markup:
         state=state,
         tone=tone,
         facts=facts(version),
+        settings=settings(version),
         pairs=[edit_pair(store, each) for each in history.redone(store, version)],
-        can_go_back_to=before(store, version),
+        decisions=run.decisions(store, version),
         files=exports.buttons(version.id),
     )
 
@@ -204,10 +187,11 @@ def edit_pair(store: Store, each: Redone) -> Markup:
     """Returns one held-out edit: its source, what base and version made of it, its words, and whether each is right."""
     triplet = store.triplets.peek(each.triplet)
     record = store.images.peek(each.after)
+    source = looks.thumb(store, each.source, record.source_crop if record else ()) if each.source else None
     shots = [
-        (looks.thumb(store, each.source, record.source_crop if record else ()) if each.source else None, "source", ""),
-        (looks.thumb(store, each.before), "base", MARKS[each.was]),
-        (looks.thumb(store, each.after), "with the LoRA", MARKS[each.now]),
+        (source, "source", "", each.source),
+        (looks.thumb(store, each.before), "base", MARKS[each.was], each.before),
+        (looks.thumb(store, each.after), "with the LoRA", MARKS[each.now], each.after),
     ]
     turn = {(Outcome.FAIL, Outcome.PASS): "gained", (Outcome.PASS, Outcome.FAIL): "lost"}.get((each.was, each.now), "")
     words = EditParams.kept(triplet.params).headline() if triplet and triplet.params else ""
@@ -251,7 +235,7 @@ def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
     if what == "restore":
         there = keeping.restore(desk, name)
         return Said(f"{there.name} is back.", (opened, Markup()))
-    if what == "unwritten":
+    if what in ("unwritten", "quiet"):
         return opened, Markup()
     handled = train.live_act(desk, data)
     if handled is None:

@@ -34,6 +34,7 @@ from tabs.common.asking import (
     drawings,
     fill_fields,
     keep_fields,
+    put_back,
     take_last_seed,
     take_new_seed,
 )
@@ -212,8 +213,7 @@ def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
         extra=named.get(recall.lora_name(store, second.file), second.file) if second else "",
         extra_weight=second.weight if second else 1.0,
     )
-    untouched = {"plan", "count"}
-    fields = [gr.skip() if name in untouched else getattr(asked, name) for name in FIELDS]
+    fields = put_back(desk, asked, untouched=("plan", "count"))
     return [*fields, view("generate", "restored", shown=shown, lost=lost)]
 
 

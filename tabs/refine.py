@@ -69,6 +69,8 @@ def build(page: Page) -> None:
     page.act(live, live_act)
     page.act(counts, counts_act, [], [practised])
     page.act(versions, versions_act, [], [written])
+    for block in (written, practised):
+        page.act(block, exports.put_away, [], [block])
 
 
 # ── triplets from reviews ─────────────────────────────────────────────────────────────────────────
@@ -221,7 +223,7 @@ def draw_versions(desk: Desk) -> Markup:
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
         words, tone = run.STATES[version.state]
-        aside = view("refine", "state", words=words, tone=tone, decisions=run.decisions(version))
+        aside = view("refine", "state", words=words, tone=tone, decisions=run.decisions(desk.store, version))
         panels.append(
             looks.panel(f"Editor {version.name}", view("refine", "version", compared=compared, exports=files), aside)
         )

@@ -71,9 +71,12 @@ def draw(
     """Returns the stage: the picture to decide with its source, instruction and verdicts, and the pictures after it.
 
     `heard` is the last message whose keys were handled, `said` the errors of its keys as text. While a picture is on
-    the workbench (`mending`), the browser shows the head of the workbench in place of the stage.
+    the workbench (`mending`), the browser shows the head of the workbench in place of the stage; a picture of another
+    character, which the page showed before, is not.
     """
     store = desk.store
+    mended = store.images.peek(mending) if mending else None
+    bench = mended.id if mended is not None and not mended.trashed else ""
     queue = upcoming(desk, skipped)
     shown = store.images.peek(opened) if opened else None
     if shown is None or shown.trashed:
@@ -93,8 +96,8 @@ def draw(
         number=heard[1],
         tally=tally(desk),
         said=said,
-        bench=mending,
-        bar=draw_bar(desk, mending, review.to_mend(desk)),
+        bench=bench,
+        bar=draw_bar(desk, bench, review.to_mend(desk)),
         stage=stage,
         soon=[file for file in files if file],
         ahead=_files(store, order),
@@ -151,8 +154,9 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 def tally(desk: Desk) -> Markup:
     """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
-    said = Counter(each.verdict for each in decisions)
-    speed, mend = per_minute(decisions), review.to_mend(desk)
+    said = Counter({each.image: each.verdict for each in decisions}.values())
+    speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
+    mend = review.to_mend(desk)
     return view(
         "review",
         "tally",
@@ -210,12 +214,12 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
 
 
 def history(store: Store) -> Markup:
-    """Returns the last decisions; a click opens a picture again."""
-    last = [each for each in store.decisions.all() if not each.undone][-HISTORY:]
-    shots = [
-        (each.image, looks.TONES[each.verdict], looks.WORDS[each.verdict], looks.thumb(store, each.image))
-        for each in reversed(last)
-    ]
+    """Returns the pictures that were decided last with their last verdicts; a click opens a picture again."""
+    said: dict[str, Verdict] = {}
+    for each in reversed(store.decisions.all()):
+        if len(said) < HISTORY and not each.undone:
+            said.setdefault(each.image, each.verdict)
+    shots = [(id, looks.TONES[verdict], looks.WORDS[verdict], looks.thumb(store, id)) for id, verdict in said.items()]
     return view("review", "history", shots=shots) if shots else Markup()
 
 

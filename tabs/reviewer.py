@@ -122,6 +122,7 @@ def _queue(desk: Desk, reviewer: str, hand: Hand) -> Markup:
         ahead=_ids([shown.id]),
         id=shown.id,
         known=_known(store, shown, subject),
+        subject=subject,
         main=_picture(store, shown.id, shown.crop, "the picture to judge", main=True),
         asked=shown.asked,
         meaning=[(name, words.format(subject=subject)) for name, words in _MEANING],
@@ -136,17 +137,16 @@ def _ids(ids: list[str]) -> str:
 
 
 def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
-    """Returns the source of an edit; for a picture without a source, originals of the character."""
-    if shown.parent:
-        words, pictures = "Made from this picture", [_picture(store, shown.parent, shown.source_crop, "source")]
-    else:
-        first = nearest(store, shown)
-        originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
-        starred = sorted(originals, key=lambda each: not each.star)
-        chosen = list({each.id: each for each in (*([first] if first else []), *starred)}.values())[:REFERENCES]
-        words, pictures = f"This is the {subject}", [_thumbnail(store, each) for each in chosen]
-    found = [each for each in pictures if each]
-    return view("reviewer", "known", words=words, pictures=found) if found else Markup()
+    """Returns the source of an edit, and originals of the character, with what each of them is."""
+    source = _picture(store, shown.parent, shown.source_crop, "source")
+    first = nearest(store, shown)
+    originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
+    starred = sorted(originals, key=lambda each: not each.star)
+    likely = {each.id: each for each in (*([first] if first else []), *starred) if each.id != shown.parent}
+    chosen = list(likely.values())[: REFERENCES - bool(source)]
+    pictures = [("made from this", source), *((f"the {subject}", _thumbnail(store, each)) for each in chosen)]
+    found = [each for each in pictures if each[1]]
+    return view("reviewer", "known", pictures=found) if found else Markup()
 
 
 def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:

@@ -131,8 +131,11 @@ class ReviewLink:
                 "password": opened.password,
                 "expires": opened.expires.isoformat(timespec="minutes"),
                 "until": until,
-                "message": _PUBLIC if opened.tunnel else _NETWORK if opened.network else _LOCAL,
-                "invitation": f"Help me choose: open {url} , name {USER}, password {opened.password}, until {until}.",
+                "message": (_PUBLIC if opened.tunnel else _NETWORK if opened.network else _LOCAL).format(until=until),
+                "invitation": (
+                    f"Help me choose pictures: open {url}/#{opened.password} before {until}. "
+                    f"If it asks: the login is {USER}, the password {opened.password}"
+                ),
             }
 
     def _serve(self, character_id: str, password: str, term: Term, names: set[str], host: str) -> Running:
@@ -165,14 +168,14 @@ def local_time(moment: datetime) -> str:
     return f"{here:%A} {here.day} {here:%B}, {here:%H:%M}"
 
 
-_PUBLIC = "Anyone with the address and the password can see the queue and vote, until then (your time)."
+_PUBLIC = "Anyone with the address and the password can see the queue and vote, until {until} (your time)."
 _LOCAL = (
-    "No tunnel could be opened (is this machine offline?), so the address works on this machine only. "
-    "Open the link again when you are online, or open it in this network."
+    "No public link could be made (is this machine offline?), so the address works on this machine only, until "
+    "{until}. A phone in the same Wi-Fi can review if you open the link in this network."
 )
 _NETWORK = (
-    "Everyone in this network who has the address and the password can see the queue and vote, until then (your time). "
-    "Nothing is encrypted on the way: use it only in a network that you trust, such as your home's."
+    "Everyone in this network who has the address and the password can see the queue and vote, until {until} (your "
+    "time). Nothing is encrypted on the way: use it only in a network that you trust, such as your home's."
 )
 
 
@@ -182,7 +185,7 @@ def qr_code(state: Json) -> str:
     A browser sends no fragment to the server; the login's page fills its field from it.
     """
     return str(
-        segno.make(f"{state['url']}#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")
+        segno.make(f"{state['url']}/#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")
     )
 
 

@@ -35,6 +35,7 @@ _DIGITS = 4
 
 def build(page: Page) -> None:
     """Lays out the tab and connects its handlers."""
+    opened = gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
             phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
@@ -53,8 +54,9 @@ def build(page: Page) -> None:
                 start = gr.Button("Train", elem_id="train-start")
         with gr.Column(scale=5):
             live = html(looks.waiting(), elem_id="train-live")
-            longer = run.longer(page, "train")
             grid = html(elem_id="train-checkpoints")
+            longer = run.longer(page, "train")
+            past = html(elem_id="train-runs")
             versions = html(elem_id="train-versions")
             written = html(elem_id="train-written", elem_classes="fl-answer")
 
@@ -66,17 +68,20 @@ def build(page: Page) -> None:
     models = (fill_models, [model, steps], knobs)
     starts = (fill_starts, [start_from], [start_from])
     drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
-    page.show(drawn, live=[(draw_live, [], [live, grid])])
+    look: list[Drawing] = [(draw_live, [opened], [live, grid]), (draw_runs, [opened], [past])]
+    page.show(drawn, live=look)
     page.redraw([model.input], (fill_own, [model], values))
     page.redraw([size.input], (fill_sizes, [size, sizes], [sizes]))
     page.redraw([each.change for each in asked], check)
-    page.on(start.click, start_training, asked)
+    page.on(start.click, start_training, asked, [opened], then=look)
+    page.act(past, open_run, [], [opened], then=look)
     page.act(chosen, chosen_act, [model], values)
     page.act(live, live_act)
     missing.wire(page, ready)
     page.act(grid, live_act)
     page.act(elsewhere, save_pictures, [], [written])
     page.act(versions, versions_act, [], [written])
+    page.act(written, exports.put_away, [], [written])
 
 
 # ── before a training ────────────────────────────────────────────────────────────────────────────
@@ -146,11 +151,12 @@ def draw_preflight(
     return shown, FORM.chosen(spec, params), *preflight.launch(desk, found, Role.CHARACTER, "train")
 
 
-def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> None:
-    """Queues the training."""
+def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
+    """Queues the training; returns "", so that the newest run is shown."""
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes)
+    return ""
 
 
 def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
@@ -161,16 +167,28 @@ def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
 # ── during a training ────────────────────────────────────────────────────────────────────────────
 
 
-def draw_live(desk: Desk) -> tuple[Markup, Markup]:
-    """Returns the panel of the newest training, with its progress and loss, and the panel of its samples."""
+def draw_live(desk: Desk, opened: str = "") -> tuple[Markup, Markup]:
+    """Returns the panel of a training, with its progress and loss, and that of its samples; else of the newest one."""
     jobs = jobs_of(desk, "train")
     if not jobs:
         words = "No training yet. When the pre-flight says “ready”, “Train” makes the first version."
         return looks.empty(words), Markup()
-    job = jobs[0]
+    job = next((each for each in jobs if each.id == opened), jobs[0])
     seen = runs.progress(desk.workplace, job.id)
     choices = choosing.choices(desk.workplace, job.id, seen)
     return Markup(run.panel(desk.workplace, job, seen)), samples(desk.store, job, seen.samples, choices)
+
+
+def draw_runs(desk: Desk, opened: str) -> Markup:
+    """Returns the list of all trainings where there are several; each of them can be opened."""
+    known = [job.id for job in jobs_of(desk, "train")]
+    shown = opened if opened in known else next(iter(known), "")
+    return run.past(desk, ("train",), shown, "#train-live") if len(known) > 1 else Markup()
+
+
+def open_run(desk: Desk, data: dict[str, Any]) -> str:
+    """Handles a click in the list of trainings; returns the job whose run is shown."""
+    return str(data.get("job", ""))
 
 
 def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
@@ -244,7 +262,13 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
             learned.append(f"loss {known.loss:.{_DIGITS}f}")
         name = view("train", "name", version=each, state=run.STATES[each.state])
         rows.append(
-            [name, looks.esc(each.model), looks.esc(" · ".join(learned)), exports.buttons(each.id), run.decisions(each)]
+            [
+                name,
+                looks.esc(each.model),
+                looks.esc(" · ".join(learned)),
+                exports.buttons(each.id),
+                run.decisions(store, each),
+            ]
         )
     return looks.table(["version", "model", "learned from", "save the LoRA for", ""], rows)
 

@@ -19,7 +19,7 @@ PLACES = {  # file -> the line before, and what a knob adds there
         "    sharpness: Annotated[float, Ge(0), Le(4)] = 1.0\n",
     ),
     "tabs/planning.py": (
-        "KNOBS = (  # of EditParams, as they are laid out\n",
+        "KNOBS = (  # fields of EditParams in the order of the layout\n",
         '    (Knob("sharpness", number("Sharpness (0: the model\'s own)")),),\n',
     ),
     "engines/families/qwen_edit/engine.py": (

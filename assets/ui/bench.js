@@ -4,7 +4,7 @@
   const LEAST = 768; // pixels of the canvas' longer side: small pictures are painted finer than they are
   const AREA = "#8ba2ff";
   const drawn = new Map(); // picture -> strokes
-  const hand = { tool: "brush", colour: "#808080", size: 24 };
+  const hand = { tool: "brush", colour: "#808080", size: 24, of: "" }; // of: the picture that the first colour came from
   let stroke = null;
 
   const place = () => [...document.querySelectorAll("[data-canvas]")].find((node) => node.offsetParent);
@@ -50,7 +50,21 @@
     context.globalAlpha = 1;
   };
 
+  const read = (context) => "#" + [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)].map((each) => each.toString(16).padStart(2, "0")).join("");
+  const dot = () => Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
+
+  // The brush begins with the colour in the middle of the picture.
+  const begin = (node) => {
+    const image = node?.querySelector("img"), context = dot();
+    if (!image || hand.of === node.dataset.canvas) return;
+    if (!image.naturalWidth) return image.addEventListener("load", show, { once: true });
+    const side = Math.ceil(image.naturalWidth / 40);
+    context.drawImage(image, (image.naturalWidth - side) / 2, (image.naturalHeight - side) / 2, side, side, 0, 0, 1, 1);
+    Object.assign(hand, { colour: read(context), of: node.dataset.canvas });
+  };
+
   const show = () => {
+    begin(place());
     document.querySelectorAll("[data-tool]").forEach((node) => {
       node.classList.toggle("on", node.dataset.tool === hand.tool);
       if (node.dataset.tool !== "back") node.setAttribute("aria-pressed", node.dataset.tool === hand.tool);
@@ -67,12 +81,10 @@
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   };
   const pick = (node, [x, y]) => {
-    const image = node.querySelector("img"), dot = Object.assign(document.createElement("canvas"), { width: 1, height: 1 });
-    const context = dot.getContext("2d"), sheet = layer(node, "brush");
+    const image = node.querySelector("img"), context = dot(), sheet = layer(node, "brush");
     context.drawImage(image, Math.floor(x * image.naturalWidth), Math.floor(y * image.naturalHeight), 1, 1, 0, 0, 1, 1);
     context.drawImage(sheet, Math.floor(x * sheet.width), Math.floor(y * sheet.height), 1, 1, 0, 0, 1, 1);
-    hand.colour = "#" + [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)].map((each) => each.toString(16).padStart(2, "0")).join("");
-    hand.tool = "brush";
+    Object.assign(hand, { colour: read(context), tool: "brush" });
     show();
   };
 
@@ -80,6 +92,7 @@
     const node = event.target.closest?.("[data-canvas]");
     if (!node || event.button || !node.querySelector("canvas")) return;
     event.preventDefault();
+    document.activeElement?.blur(); // keys are meant for the canvas now, no longer for a field
     const point = at(node, event);
     if (hand.tool === "pick" || event.altKey) return pick(node, point);
     stroke = { tool: hand.tool, colour: hand.colour, size: hand.size / 400, points: [point], id: node.dataset.canvas };
@@ -102,6 +115,8 @@
   document.addEventListener("click", (event) => {
     const tool = event.target.closest("[data-tool]")?.dataset.tool;
     if (tool) { if (tool === "back") back(); else hand.tool = tool; show(); }
+    const said = event.target.closest(".fl-easel .try [data-act]");
+    if (said) setTimeout(() => said.parentElement.querySelectorAll("[data-key]").forEach((each) => { each.disabled = true; delete each.dataset.key; }), 0);
     const sent = event.target.closest("[data-layer]"), node = sent && place();
     if (!node) return;
     const used = strokes(node.dataset.canvas).some((each) => each.tool === sent.dataset.layer);
@@ -116,7 +131,9 @@
     show();
   });
   document.addEventListener("keydown", (event) => {
-    if (!place() || /^(input|textarea|select)$/i.test(event.target.tagName) && event.target.type !== "range") return;
+    const own = event.target.matches?.("[data-colour], [data-size]");
+    if (!place() || !own && /^(input|textarea|select)$/i.test(event.target.tagName)) return;
+    if (own && !event.ctrlKey && !event.metaKey) [...document.querySelectorAll("[data-tool]")].find((node) => node.dataset.key === event.key)?.click();
     if ((event.ctrlKey || event.metaKey) && event.key === "z") { event.preventDefault(); back(); }
     if (event.key === "[" || event.key === "]") {
       hand.size = Math.min(100, Math.max(1, Math.round(hand.size * (event.key === "[" ? 0.8 : 1.25)) + (event.key === "[" ? 0 : 1)));
@@ -124,5 +141,11 @@
     }
   });
 
-  window.flenBench = { settle: (element) => { if (element.querySelector("[data-canvas]")) show(); } };
+  // What is drawn for another picture than the one on the workbench is not shown, and hears no key.
+  const fit = () => {
+    const mended = document.querySelector("[data-desk][data-bench]")?.dataset.bench, drawn = document.querySelector("[data-easel]");
+    document.querySelector("#mend")?.toggleAttribute("data-other", drawn?.dataset.easel !== mended);
+    show();
+  };
+  window.flenBench = { fit, settle: (element) => { if (element.querySelector("[data-canvas]")) fit(); } };
 })();

@@ -29,6 +29,7 @@
     const show = () => {
       const scene = stage(), now = order[0], said = element.querySelector("[data-said]");
       if (bench) root()?.setAttribute("data-bench", bench); else root()?.removeAttribute("data-bench");
+      window.flenBench.fit();
       if (said && words) said.textContent = words;
       order.slice(1, 6).forEach((each) => { new Image().src = each.src; });
       if (!scene) return;
@@ -49,7 +50,7 @@
       if (!flight && keys.length) { flight = { token, n: ++number, keys }; keys = []; }
       keep();
       if (!flight) return;
-      act({ act: "keys", token: flight.token, n: flight.n, keys: flight.keys, shown: order[0]?.id || "" });
+      act({ act: "keys", token: flight.token, n: flight.n, keys: flight.keys, shown: (!bench && order[0]?.id) || "" });
       timer = setTimeout(send, RETRY_MS); // the framework drops what is sent while it is busy; Python counts a message once
     };
 

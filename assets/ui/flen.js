@@ -197,7 +197,9 @@
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-theme-toggle]")) paint(!document.body.classList.contains("dark"), true);
     if (event.target.closest("[data-keys]")) sheet();
-    if (event.target.closest("[data-copy]")) navigator.clipboard?.writeText(event.target.closest("[data-copy]").dataset.copy);
+    const copied = event.target.closest("[data-copy]");
+    if (copied) navigator.clipboard.writeText(copied.dataset.copy).then(() => window.flen.say({ tone: "good", words: "Copied." }, { node: copied }))
+      .catch(() => window.flen.say({ words: "The browser does not let this page copy.", hint: "Select the text and copy it." }, { node: copied }));
   });
 
   const paint = (dark, keep) => {

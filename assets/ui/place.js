@@ -84,22 +84,66 @@
     const words = body.error || body.detail || `The studio answered with ${response.status}.`;
     return { tone: "bad", words: `Something in the studio went wrong: ${words}`, hint: "The details are in the studio's log. Reload the page and try again." };
   };
+  // An answer to an older question overwrites neither what the answer to a newer one has drawn, nor what was typed since.
+  const drawn = new Map(); // by the id of an output: the number of the newest call that drew it
+  const typed = new Map(); // by the id of a field: the number of the last call before a person changed it
+  const fresh = new Set(); // the fields that a person has changed since their last call
+  let calls = 0;
+  const fieldOf = (node) => {
+    for (; node; node = node.parentElement) {
+      const found = node.id && window.gradio_config?.components.find((each) => (each.props.elem_id || `component-${each.id}`) === node.id);
+      if (found) return found.type === "html" ? undefined : found.id;
+    }
+  };
+  const noted = (event) => {
+    const field = fieldOf(event.target);
+    if (field !== undefined) { typed.set(field, calls); fresh.add(field); }
+  };
+  addEventListener("input", noted, true);
+  addEventListener("pointerdown", (event) => event.target.closest?.("[role=option]") && noted(event), true);
+  // A field whose own change is on its way to the store is told what the store held before.
+  const dependency = (sent) => window.gradio_config?.dependencies.find((each) => each.id === JSON.parse(sent).fn_index);
+  const changing = (sent) => (dependency(sent)?.targets || []).filter(([id, what]) => ["input", "change"].includes(what) && fresh.has(id)).map(([id]) => id);
+  const asLeft = (value) => {
+    const { value: gone, ...kept } = value?.__type__ === "update" ? value : { __type__: "update" };
+    return kept;
+  };
+  const skipped = (value) => value?.__type__ === "update" && Object.keys(value).length === 1;
+  const inOrder = async (response, number, sent) => {
+    const outputs = dependency(sent)?.outputs;
+    const body = await response.clone().json().catch(() => null);
+    if (!outputs || !Array.isArray(body?.data)) return response;
+    let late = false;
+    body.data = body.data.map((value, at) => {
+      if (skipped(value)) return value;
+      if ((drawn.get(outputs[at]) || 0) > number) { late = true; return { __type__: "update" }; }
+      drawn.set(outputs[at], number);
+      if (typed.get(outputs[at]) >= number) { late = true; return asLeft(value); }
+      return value;
+    });
+    return late ? new Response(JSON.stringify(body), { status: response.status, headers: { "content-type": "application/json" } }) : response;
+  };
   const plain = window.fetch;
   window.fetch = async (...given) => {
     const address = String(given[0]?.url || given[0]);
     if (!CALL.test(address)) return plain(...given);
     const by = acted && performance.now() - acted.at < RECENT_MS ? acted : null;
     by?.node.setAttribute("data-calling", "");
+    const number = (calls += 1);
+    const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
+    const fields = sent ? changing(sent) : [];
+    fields.forEach((each) => { typed.set(each, Infinity); fresh.delete(each); });
     try {
       const response = await plain(...given);
       reached(true);
       if (by) answered = by;
       if (response.status >= 400 && response.status !== 410) say(await broken(response), by);
-      return response;
+      return response.ok && sent ? await inOrder(response, number, sent) : response;
     } catch (error) {
       if (error.name !== "AbortError") reached(false);
       throw error;
     } finally {
+      fields.forEach((each) => typed.set(each, calls));
       by?.node.removeAttribute("data-calling");
     }
   };

@@ -3,6 +3,10 @@
   try {
     localStorage.setItem("flen-theme", matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
   } catch { /* a browser that stores nothing stays dark */ }
+  // A link that has ended answers no more.
+  new MutationObserver((changes) => changes.flatMap((each) => [...each.addedNodes]).filter((node) => node.className === "fl-away").forEach((node) => {
+    node.textContent = "Nothing answers: the review has ended, or you are offline. What you chose before is kept.";
+  })).observe(document.documentElement, { childList: true, subtree: true });
   // A tap lays a known picture over the judged one until the next tap; a longer press until it is let go.
   const HELD_MS = 350;
   const main = () => document.querySelector("[data-main]");

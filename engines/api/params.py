@@ -185,6 +185,15 @@ class GenerateParams(Params):
     strength: Strength = 1.0
     loras: tuple[LoraUse, ...] = ()
 
+    @property
+    def avoided(self) -> str:
+        """Returns the negative prompt without the blanks around it, "" where there is none."""
+        return self.negative.strip()
+
+    def without_avoided(self) -> Self:
+        """Returns a copy without the negative prompt, for a model that takes none."""
+        return self.replace(negative="")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EditParams(Params):

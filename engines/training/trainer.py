@@ -62,6 +62,8 @@ class LoraTrainer:
         self.spec = spec
         self.folder = folder
         self.family: Family = load_class(spec.trainer)(spec, folder)
+        # A tokenizer keeps the padding of its last call: one that counts in a page's thread must not be the encoder's.
+        self._counting: Family = load_class(spec.trainer)(spec, folder)
         self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
@@ -82,8 +84,8 @@ class LoraTrainer:
         return self.family.disk(params)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions that the text encoder cuts off."""
-        return [at for at, caption in enumerate(captions) if not self.family.fits_encoder(caption)]
+        """Returns the indices of the captions that the text encoder cuts off; may run beside a training."""
+        return [at for at, caption in enumerate(captions) if not self._counting.fits_encoder(caption)]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Trains from the run's last checkpoint, or from nothing; a cancel saves a checkpoint first.

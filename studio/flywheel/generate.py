@@ -99,9 +99,9 @@ def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
             f"{spec.label} cannot draw {item.width} × {item.height}.",
             f"Both sides are multiples of {spec.multiple}: the nearest is {width} × {height}.",
         )
-    if item.negative.strip() and not spec.true_guidance:
+    if item.avoided and not spec.true_guidance:
         raise BadInput(f"{spec.label} takes no negative prompt.", "Say in the prompt what the picture should show.")
-    if item.negative.strip() and item.guidance <= 1:
+    if item.avoided and item.guidance <= 1:
         raise BadInput("A negative prompt needs a guidance above 1.", "Raise the guidance, or empty that field.")
 
 

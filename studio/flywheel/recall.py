@@ -145,7 +145,7 @@ def _foreign(desk: Desk, told: Told) -> _Said:
     known = {version_lora_name(store.character.trigger, each): each for each in _versions(store)}
     mine = next((lora for lora in told.loras if lora.name in known), None)
     version = known[mine.name] if mine else adopted
-    values: dict[str, object] = {"prompt": told.prompt, "negative": told.negative}
+    values: dict[str, object] = {**told.words()}
     values |= {name: _figure(pairs[key]) for key, name in _KEYS.items() if key in pairs}
     width, _, height = pairs.get("Size", "").partition("x")
     if width.isdigit() and height.isdigit():
@@ -203,9 +203,9 @@ def _fitted(desk: Desk, said: _Said) -> Recalled:
             lost.append(f"{name} {shown(value)}")
     values["loras"] = tuple(_found_loras(store, said.params.get("loras"), lost))
     params = spec.params(GenerateParams, **values)
-    if params.negative.strip() and not spec.true_guidance:
+    if params.avoided and not spec.true_guidance:
         lost.append(f"the negative prompt: {spec.label} takes none")
-        params = params.replace(negative="")
+        params = params.without_avoided()
     width, height = generate.nearest_size(spec, params.width, params.height)
     if (width, height) != (params.width, params.height):
         lost.append(f"the size {params.width} × {params.height}: {width} × {height} is the nearest that fits")

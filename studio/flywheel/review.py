@@ -235,7 +235,7 @@ def _lot(image: ImageRecord, reviewer: str) -> int:
 
 def _words(score: float | None, reference: Gallery, p_good: float | None, audit: bool) -> str:
     if audit:
-        return "drawn at random, to keep the figures honest"
+        return "picked at random, as every tenth is, so that the estimate can be checked"
     if score is None:
         return "no score: nothing to compare was found"
     if p_good is not None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 from zlib import crc32
 
 from engines.api.errors import BadInput, NotFound
+from engines.api.params import EditParams
 from studio.records.base import now
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Before, Decision, Triplet
@@ -114,7 +115,7 @@ class Verdicts:
         if source is None:
             return None
         first = self.tried(image)[-1]
-        other_words = first.params.get("instruction") != image.params.get("instruction")
+        other_words = first.params.get(EditParams.worded) != image.params.get(EditParams.worded)
         golden = image.kind is Kind.CORRECTION or other_words or any(each.area for each in self.tried(image))
         return Triplet(
             id=image.id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,8 @@ class Asked:
 
 FIELDS = tuple(each.name for each in dataclasses.fields(Asked))
 GALLERY = {"sort": NEWEST, "only": EVERY, "starred": False}
+_DEFAULTS = {**dataclasses.asdict(Asked()), **GALLERY}
+_FREE = ("size", "extra")  # fields that take what is typed, too
 KEPT = (*(name for name in FIELDS if name != "plan"), *GALLERY)  # what the fields hold again after a reload
 
 
@@ -80,30 +82,45 @@ def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
 
     Where the page shows another character's fields, or none yet, the values are those that were kept for this one.
     """
-    store, fresh = desk.store, whose != desk.id
+    fresh = whose != desk.id
     held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
-    usual = version_choices(desk)
-    spec = generate.model_spec(desk, "")
-    if held["version"] in [value for _, value in usual]:
-        spec = generate.model_spec(desk, version_id(store, held["version"]))
-    choices: dict[str, list[tuple[str, str]]] = {
+    choices = field_choices(desk, held["version"])
+    as_left = [held[name] if fresh else gr.skip() for name in KEPT]
+    return [desk.id, *(_choice(choices, name, held[name], left) for name, left in zip(KEPT, as_left, strict=True))]
+
+
+def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
+    """Keeps recalled values as those of the fields, and returns updates of the fields; those in `untouched` stay.
+
+    They are kept, because a tab that was never opened fills its fields from what is kept when it opens.
+    """
+    values = dataclasses.asdict(asked)
+    told = {name: values[name] for name in KEPT if name in values and name not in untouched}
+    generate.keep_fields(desk, json.dumps({**kept_fields(desk), **told}))
+    choices = field_choices(desk, asked.version)
+    return [gr.skip() if name in untouched else _choice(choices, name, values[name], values[name]) for name in FIELDS]
+
+
+def field_choices(desk: Desk, version: str | None) -> Mapping[str, list[tuple[str, str]]]:
+    """Returns the choices of each field that has some; the sizes are those of the model that `version` draws with."""
+    store, usual = desk.store, version_choices(desk)
+    known = version in [value for _, value in usual]
+    named = [(each.name, each.id) for each in versions(store)]
+    return {
         "version": usual,
         "against": [("nothing", ""), *usual, *checkpoint_choices(desk)],
-        "size": size_choices(spec),
-        "extra": [("none", ""), *((each.name, each.id) for each in versions(store))],
-        "only": [("every version", EVERY), *((each.name, each.id) for each in versions(store)), ("base model", BASE)],
+        "size": size_choices(generate.model_spec(desk, version_id(store, version) if known else "")),
+        "extra": [("none", ""), *named],
+        "only": [("every version", EVERY), *named, ("base model", BASE)],
     }
-    defaults = {**dataclasses.asdict(Asked()), **GALLERY}
-    updates: list[Any] = []
-    for name in KEPT:
-        found = choices.get(name)
-        if found is not None:
-            free = name in ("size", "extra")
-            there = free or held[name] in [value for _, value in found]
-            updates.append(gr.update(choices=found, value=(held[name] or "") if there else defaults[name]))
-        else:
-            updates.append(held[name] if fresh else gr.skip())
-    return [desk.id, *updates]
+
+
+def _choice(choices: Mapping[str, list[tuple[str, str]]], name: str, value: Any, otherwise: Any) -> Any:
+    """Returns the update of a field with choices; its default where the value is none of them. Else `otherwise`."""
+    if name not in choices:
+        return otherwise
+    there = name in _FREE or value in [each for _, each in choices[name]]
+    return gr.update(choices=choices[name], value=(value or "") if there else _DEFAULTS[name])
 
 
 def kept_fields(desk: Desk) -> dict[str, Any]:

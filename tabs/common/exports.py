@@ -50,6 +50,11 @@ def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Se
     return written(layout, export_dataset(desk, layout, role, entries))
 
 
+def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
+    """Handles the × of the note on a written file; returns nothing in its place."""
+    return Markup()
+
+
 def written(tool: str, file: Path) -> Markup:
     """Returns the path and size of a written file, with a link to download it."""
     size = looks.amount(file.stat().st_size)

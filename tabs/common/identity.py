@@ -31,13 +31,13 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
             trigger = gr.Textbox(label="Trigger word", info=about, elem_id="character-trigger")
             subject = gr.Textbox(label="Kind", info="person, robot, cat …")
         with gr.Row():
-            drops = [gr.Dropdown([], label=label) for label in ("Draws", "Edits", "Recognises")]
+            drops = [gr.Dropdown([], label=label, min_width=290) for label in ("Draws", "Edits", "Recognises")]
         notes = gr.Textbox(label="Notes", lines=2)
         effects = html(elem_id="character-effects")
         captions = gr.Checkbox(True, label="Change the captions too", visible=False, elem_id="character-captions")
         save = gr.Button("Save", variant="primary", elem_id="character-save")
         danger = html(elem_id="character-danger")
-        thrown = html(elem_id="character-trash")
+    thrown = html(elem_id="character-trash")
     fields: list[Any] = [name, trigger, subject, *drops, notes]
     fill: Drawing = (fill_fields, [filled], [filled, *fields])
     told: Drawing = (draw_effects, fields, [effects, captions])
@@ -47,7 +47,8 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
     for block in (back, thrown):
         page.act(block, restore, [], [gone, back], anywhere=True)
     page.shell.tick(gone.change(None, [gone], None, js="(id) => window.flen.go(id)", **QUIET))
-    return [fill, told, (draw_danger, [], [danger]), (draw_thrown, [], [thrown])]
+    page.redraw([page.tab.select, page.pulse.change], (draw_thrown, [], [thrown]), anywhere=True)
+    return [fill, told, (draw_danger, [], [danger])]
 
 
 def fill_fields(desk: Desk, filled: str) -> list[Any]:
@@ -75,10 +76,11 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
     except UserError as error:
         return looks.trouble(error), gr.update(visible=False)
     count = len(changes.recaptioned(desk.store, after))
-    label = f"Change {looks.plural(count, 'caption')} that say “{desk.store.character.trigger}” too"
-    kept = "Captions keep the old words unless you change them too." if count else ""
-    shown = [*words, *([kept] if kept else [])]
-    return view("character", "effects", words=shown), gr.update(visible=count > 0, label=label)
+    label = f"Change the {looks.plural(count, 'caption')} with “{desk.store.character.trigger}” in the same step"
+    kept = [f"{looks.plural(count, 'caption')} say the old words: they change too while the box below is ticked."]
+    return view("character", "effects", words=[*words, *(kept if count else [])]), gr.update(
+        visible=count > 0, label=label
+    )
 
 
 def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
@@ -119,6 +121,6 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 
 
 def draw_thrown(desk: Desk) -> Markup:
-    """Returns the characters in the trash, each with its way back; nothing where there is none."""
+    """Returns the characters in the trash, each with its way back, and where there is no other one, that sentence."""
     thrown = desk.workplace.library.trashed()
-    return view("character", "trash", thrown=thrown) if thrown else Markup()
+    return view("character", "trash", thrown=thrown, alone=not desk.id)

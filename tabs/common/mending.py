@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
+from engines.pictures import decode, to_rgb
 from studio.flywheel import review
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.refine.editor import ENOUGH_GOLDEN
@@ -48,7 +48,10 @@ class Bench:
             self._busy = html(elem_id="mend-busy")
             with gr.Row(elem_id="mend-row"):
                 self._words = gr.Textbox(
-                    label="Words for the next try (unchanged: another seed)",
+                    label="Words for the next try",
+                    show_label=False,
+                    container=False,
+                    placeholder="What should change, and what should stay",
                     lines=1,
                     max_lines=3,
                     scale=6,
@@ -178,8 +181,14 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
     """Queues a new try at the picture with other words, or with another seed. Raises: BadInput."""
-    enrich.retry(desk, mending, _instruction(desk, mending, words))
-    return Said("Queued. The new try appears here when it is done; Esc goes on with the next picture.")
+    changed = _instruction(desk, mending, words)
+    how = (
+        " with the same words and another seed"
+        if changed["instruction"] == words_of(desk.store.images.get(mending))
+        else ""
+    )
+    enrich.retry(desk, mending, changed)
+    return Said(f"Queued{how}. The new try appears here when it is done; Esc goes on with the next picture.")
 
 
 def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
@@ -214,7 +223,7 @@ def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
     """Stores the picture with the paint over it as the correction. Raises: BadInput."""
     wrong = desk.store.open_whole(mending)
     paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)
-    mended = Image.alpha_composite(wrong.convert("RGBA"), paint).convert("RGB")
+    mended = to_rgb(Image.alpha_composite(wrong.convert("RGBA"), paint))
     return Said(_mended(desk, mending, mended), "")
 
 
@@ -227,10 +236,8 @@ def _mended(desk: Desk, mending: str, picture: Image.Image) -> str:
 def _painted(layer: str, hint: str) -> Image.Image:
     """Returns the transparent layer that the browser painted, from its data URL. Raises: BadInput for an empty one."""
     try:
-        data = base64.b64decode(layer.partition("base64,")[2], validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as opened:
-            painted = opened.convert("RGBA")
-    except (binascii.Error, UnidentifiedImageError, OSError, Image.DecompressionBombError):
+        painted = decode(base64.b64decode(layer.partition("base64,")[2], validate=True)).convert("RGBA")
+    except (binascii.Error, BadInput):
         raise BadInput("Nothing was painted.", hint) from None
     if not painted.getchannel("A").getbbox():
         raise BadInput("Nothing was painted.", hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,6 +16,7 @@ from studio.records.dataset import Role
 from studio.records.job import Job, JobState
 from studio.records.payload import TrainPayload
 from studio.records.version import Version, VersionState
+from studio.store import Store
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import curves, looks
 from tabs.common.looks import view
@@ -44,7 +45,9 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
     body = view(
         "common",
         "run",
-        head=progress_line(job, _stage(job, seen)) if job.state in _WAITS else _ended(workplace, job, seen),
+        head=progress_line(job, _stage(job, seen) or "Training")
+        if job.state in _WAITS
+        else _ended(workplace, job, seen),
         plot=curves.loss_plot(seen.points, seen.total),
         buttons=buttons,
         commands=curves.elsewhere(run_folder.commands(workplace, job)),
@@ -100,14 +103,42 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     return Said(words)
 
 
+# ── earlier runs ────────────────────────────────────────────────────────────────────────────────
+
+
+def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
+    """Returns the trainings of some kinds, newest first, cancelled and failed ones too; nothing where there is none.
+
+    `shown` is the job whose run is open, `scroll` the selector of the place where another one opens.
+    """
+    rows = []
+    for job in jobs_of(desk, *kinds):
+        steps = runs.asked_steps(job)
+        saved = max((each.step for each in job.artifacts.checkpoints or ()), default=0)
+        done = {JobState.DONE: steps, JobState.RUNNING: min(job.step, steps)}.get(job.state, saved)
+        rows.append((job, ended_as(desk.store, job), done, steps))
+    return view("common", "past", rows=rows, shown=shown, scroll=scroll) if rows else Markup()
+
+
+def ended_as(store: Store, job: Job) -> tuple[str, str]:
+    """Returns how a training ended and its tone; one that was kept names its versions."""
+    made = ", ".join(each.name for each in store.versions.find(job=job.id) if not each.trashed)
+    if job.state is JobState.DONE:
+        return (f"done: {made}" if made else "done"), "good"
+    tones = {JobState.FAILED: "bad", JobState.RUNNING: "accent", JobState.QUEUED: ""}
+    words = {JobState.CANCELLED: "stopped"}.get(job.state, job.state.value)
+    return (f"{words}, kept as {made}", "good") if made else (words, tones.get(job.state, "warn"))
+
+
 # ── its versions ────────────────────────────────────────────────────────────────────────────────
 
 
-def decisions(version: Version) -> Markup:
-    """Returns the buttons that adopt or retire a version."""
-    state = version.state
-    standing = {"adopted": state is VersionState.ADOPTED, "candidate": state is VersionState.CANDIDATE}
-    return view("common", "decisions", version=version.id, **standing)
+def decisions(store: Store, version: Version) -> Markup:
+    """Returns the buttons that adopt a version, leave it, or go back to the one before it."""
+    parent = store.versions.peek(version.parent)
+    while parent is not None and parent.trashed:
+        parent = store.versions.peek(parent.parent)
+    return view("common", "decisions", version=version, before=parent.name if parent else "the base model")
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
@@ -133,7 +164,7 @@ def longer(page: Page, kind: str) -> Drawing:
     with gr.Row(visible=False, elem_classes="fl-longer") as row:
         more = gr.Number(
             label="Steps more",
-            info="the run goes on from where it ended, and makes a further version",
+            info="the newest run goes on from where it ended, and makes a further version",
             precision=0,
             minimum=1,
             elem_id=f"{kind}-more",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -117,6 +117,7 @@ def _notice(tone: str, words: str, hint: str = "") -> dict[str, str]:
     return {"tone": tone, "words": words, "hint": hint, "number": secrets.token_hex(4)}
 
 
+_NOTHING = Markup()
 # Outside Gradio's queue a page that was loaded before a restart still works, and no call waits for a stream.
 QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_progress": "hidden"}
 
@@ -185,13 +186,15 @@ class Shell:
 
         self.tick(self._listen(block.act, handle, call, trigger_mode=mode))
 
-    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False) -> None:
+    def redraw(
+        self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False, nobody: Markup = _NOTHING
+    ) -> None:
         """Draws parts of the page again whenever one of `triggers` fires, for example a widget's change.
 
-        `anywhere`: also where no character is chosen. A `gr.State` cannot be a trigger: its events come only through
-        Gradio's queue.
+        `anywhere`: also where there is no character; else `nobody` is shown there. A `gr.State` cannot be a trigger:
+        its events come only through Gradio's queue.
         """
-        call = self._composed(lambda desk: (), (), (), drawings, anywhere)
+        call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 
         def draw(cid: str, *values: Any) -> Any:
             return call(cid, (), values)
@@ -204,8 +207,8 @@ class Shell:
     ) -> _Call:
         needed = [*inputs, *(block for drawing in then for block in drawing[1])]
         drawn = [*outputs, *(block for drawing in then for block in drawing[2]), self.said]
-        unique = [list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn)]
-        return _Call(self.workplace, self.said, fn, (inputs, outputs), then, anywhere, *unique)
+        needed, drawn = (list({id(block): block for block in blocks}.values()) for blocks in (needed, drawn))
+        return _Call(self.workplace, self.said, fn, (inputs, outputs), then, anywhere, needed, drawn)
 
     def _listen(self, trigger: Any, handle: Callable[..., Any], call: _Call, **more: Any) -> Any:
         given = [self.cid, *call.inputs]
@@ -235,9 +238,9 @@ class Page:
         """Connects a handler to clicks inside a block of markup; see `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
-    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False) -> None:
+    def redraw(self, triggers: Sequence[Any], *drawings: Drawing, **more: Any) -> None:
         """Connects drawings to events; see `Shell.redraw`."""
-        self.shell.redraw(triggers, *drawings, anywhere=anywhere)
+        self.shell.redraw(triggers, *drawings, **more)
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
         """Draws when the tab opens and when the store changes; the `live` drawings also with every step of a job.
@@ -245,7 +248,8 @@ class Page:
         With `anywhere` it draws also without a character.
         """
         whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # the store's fingerprint before drawing
-        self.redraw([self.tab.select, self.pulse.change], *whole, anywhere=anywhere)
+        note = looks.empty("There is no character yet. Create one with “New character” at the top.")
+        self.redraw([self.tab.select, self.pulse.change], *whole, anywhere=anywhere, nobody=note)
         if live:
             self.redraw([self.beat.change], *live, anywhere=anywhere)
 
@@ -263,7 +267,10 @@ class Logged:
 
 @dataclass(frozen=True)
 class _Call:
-    """A handler and the drawings that follow it, combined into one function of all their inputs."""
+    """A handler and the drawings that follow it, combined into one function of all their inputs.
+
+    `nobody` is what the first block of markup shows where there is no character; None refuses the call instead.
+    """
 
     workplace: Workplace
     said: gr.HTML
@@ -273,6 +280,7 @@ class _Call:
     anywhere: bool
     inputs: list[Any]
     outputs: list[Any]
+    nobody: Markup | None = None
 
     def __call__(self, cid: str, data: tuple[Any, ...], values: Sequence[Any]) -> Any:
         with Logged():
@@ -286,6 +294,9 @@ class _Call:
         try:
             here = current(self.workplace, cid)
             if not (here or self.anywhere):
+                if self.nobody is not None:
+                    places = [block for block in self.outputs if isinstance(block, gr.HTML) and block is not self.said]
+                    return {id(block): "" if at else self.nobody for at, block in enumerate(places)}
                 raise NotFound("There is no character yet.", "Create one with the button at the top.")
             desk = self.workplace.desk(here)
             done = self.fn(desk, *data, *(known[id(block)] for block in self.own[0]))

@@ -19,7 +19,7 @@ from tests.tabs.conftest import character_on_fakes, studio_on_fakes
 
 pytestmark = pytest.mark.browser
 
-PAUSE_MS = 60
+PAUSE_MS = 50
 VERDICTS = {"a": Verdict.GOOD, "c": Verdict.NEEDS_CORRECTION, "x": Verdict.REJECT}
 
 
@@ -72,15 +72,15 @@ def press(page: Page, *keys: str) -> None:
         page.wait_for_timeout(PAUSE_MS)
 
 
-def test_a_hundred_fast_keys_are_a_hundred_verdicts(page: Page, tmp_path: Path) -> None:
+def test_two_hundred_fast_keys_are_two_hundred_verdicts(page: Page, tmp_path: Path) -> None:
     """Each key falls on the picture that the order shows at its turn; none is lost, none falls on another."""
-    order = edits_that_wait(tmp_path, 104)
-    keys = ["x" if at % 3 == 0 or at % 7 == 2 else "a" for at in range(100)]
+    order = edits_that_wait(tmp_path, 204)
+    keys = ["x" if at % 3 == 0 or at % 7 == 2 else "a" for at in range(200)]
     with serve(tmp_path / "home", "--fake") as served, two_busy_loops():
-        to_the_stage(page, served, 104)
+        to_the_stage(page, served, 204)
         press(page, *keys)
         expect(page.locator("#review-tally")).to_contain_text("4 left")
-        expect(page.locator(f'[data-stage][data-id="{order[100]}"] .fl-main')).to_be_visible()
+        expect(page.locator(f'[data-stage][data-id="{order[200]}"] .fl-main')).to_be_visible()
     assert decided(tmp_path) == [(image, VERDICTS[key], ()) for image, key in zip(order, keys, strict=False)]
 
 

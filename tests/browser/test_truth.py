@@ -147,3 +147,35 @@ def wait_for_version(page: Page, house: Gated, name: str) -> None:
     house.studio.jobs.start()
     while all(each.name != name for each in house.store.versions.all()):
         page.wait_for_timeout(50)
+
+
+HELD = """
+const answer = window.fetch;
+window.fetch = async (...given) => {
+  const response = await answer(...given);
+  const held = window.holdWith && typeof given[1]?.body === "string" && given[1].body.includes(window.holdWith);
+  if (held) { window.holdWith = ""; await new Promise((go) => { window.letGo = go; }); window.wasLate = true; }
+  return response;
+};
+"""
+
+
+def test_a_late_answer_does_not_overwrite_a_newer_one(house: Gated, page: Page) -> None:
+    """The first of two changes is answered last: the plan stays that of the second, and what was typed stays."""
+    page.add_init_script(HELD)
+    page.goto(f"{house.url}/?character=anna&tab=Enrich")
+    expect(page.locator("#enrich-cost .fl-big")).to_be_visible()
+    plan = page.locator("table.fl-plan")
+    expect(plan).to_contain_text("pose")
+    page.evaluate("() => { window.holdWith = 'Variety'; }")
+    page.get_by_label("Variety").click()
+    page.wait_for_function("() => window.letGo")
+    page.get_by_role("checkbox", name="pose").click()
+    expect(plan).not_to_contain_text("pose")
+
+    page.evaluate("() => window.letGo()")
+    page.wait_for_function("() => window.wasLate")
+    open_tab(page, "Curate")
+    open_tab(page, "Enrich")
+
+    expect(plan).not_to_contain_text("pose")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from engines.api.params import EditParams
@@ -97,15 +98,16 @@ def test_other_words_mend_an_edit_to_a_golden_lesson(page: Page, tmp_path: Path)
 
 
 def test_paint_mends_an_edit_and_changes_only_what_was_painted(page: Page, tmp_path: Path) -> None:
-    """In grey until a colour is picked; a stroke can be taken back; the rest of the picture stays to the bit."""
+    """In a colour of the picture until another is picked; a stroke can be taken back; the rest stays to the bit."""
     edits_to_judge(tmp_path, 2)
     with serve(tmp_path / "home", "--fake") as served:
         to_the_stage(page, served, 2)
         wrong = to_the_bench(page)
-        expect(page.locator("[data-colour]")).to_have_value("#808080")
+        expect(page.locator("[data-colour]")).not_to_have_value("#808080")
+        first = page.locator("[data-colour]").input_value()
         page.keyboard.press("i")
         drag(page, (0.9, 0.9), (0.9, 0.9))
-        assert page.locator("[data-colour]").input_value() != "#808080"
+        assert page.locator("[data-colour]").input_value() != first
         page.locator("[data-colour]").fill("#ff0000")
         drag(page, (0.1, 0.9), (0.9, 0.9))
         page.keyboard.press("z")
@@ -150,3 +152,58 @@ def test_a_marked_area_is_redone_and_skipped_pictures_wait_as_thumbnails(page: P
     before, after = (np.asarray(store.open_whole(each)) for each in (first, again.id))
     assert (before[30:] == after[30:]).all()
     assert (before[:24] != after[:24]).any()
+
+
+def test_a_key_never_falls_on_a_try_at_another_picture(page: Page, tmp_path: Path) -> None:
+    """What the workbench showed last is gone at once: c and a in one breath leave another picture's try alone."""
+    anna = edits_to_judge(tmp_path, 2)
+    studio = studio_on_fakes(tmp_path)
+    store = studio.store(anna.id)
+    first, second = (each.id for each in store.select(Kind.ENRICHED))
+    store.decide(first, Verdict.NEEDS_CORRECTION)
+    again = EditParams(instruction="smile with closed lips", steps=2).to_json()
+    made = {"params_kind": "EditParams", "model": anna.editor, "params": again, "mends": first}
+    tried = store.add_image(png(picture(9)), kind=Kind.ENRICHED, parent=store.select(Kind.SOURCE)[0].id, **made).id
+    studio.close()
+    with serve(tmp_path / "home", "--fake") as served:
+        to_the_stage(page, served, 2)
+        page.locator("#review-tally [data-act=mend]").click()
+        expect(page.locator(".fl-easel .try")).to_be_visible()
+        page.keyboard.press("Escape")
+        expect(page.locator("[data-stage]")).to_be_visible()
+        if page.locator("[data-stage]").get_attribute("data-id") == tried:
+            page.keyboard.press(" ")
+        expect(page.locator(f'[data-stage][data-id="{second}"]')).to_be_visible()
+        page.evaluate("for (const key of 'ca') document.dispatchEvent(new KeyboardEvent('keydown', {key}))")
+        expect(page.locator("[data-said]")).to_contain_text("the workbench is open")
+        expect(page.locator(f'[data-canvas="{second}"]')).to_be_visible()
+    _, edits = stored(tmp_path)
+    assert {each.id: each.state for each in edits} == {
+        first: Verdict.NEEDS_CORRECTION,
+        second: Verdict.NEEDS_CORRECTION,
+        tried: Verdict.PENDING,
+    }
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1440, "dark"), (900, "light")])
+def test_the_workbench_is_in_sight_and_axe_finds_nothing_grave(
+    page: Page, tmp_path: Path, width: int, theme: str
+) -> None:
+    """Without a picture to mend nothing of it shows; with one, all of it stands above the strip."""
+    edits_to_judge(tmp_path, 1)
+    page.set_viewport_size({"width": width, "height": 900})
+    with serve(tmp_path / "home", "--fake") as served:
+        page.goto(f"{served.url}/?character=anna&tab=Review&__theme={theme}")
+        expect(page.locator("[data-stage]")).to_be_visible()
+        expect(page.locator("#mend")).not_to_be_visible()
+        expect(page.locator(".fl-benchbar")).not_to_be_visible()
+        to_the_bench(page)
+        for part in (".fl-benchbar", ".fl-easel", ".fl-tools", "#mend-words", "#mend-again", "#mend-file"):
+            box = page.locator(part).bounding_box()
+            assert box and box["y"] + box["height"] < 843, part
+        found = [each for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+        page.keyboard.press("Escape")
+        expect(page.locator("#review-tally")).to_contain_text("1 to mend")
+        expect(page.locator("#mend")).not_to_be_visible()
+        expect(page.locator(".fl-benchbar")).not_to_be_visible()

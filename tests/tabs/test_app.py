@@ -90,7 +90,7 @@ def test_a_character_needs_a_name_and_becomes_the_current_one(studio: Workplace)
 
 def test_the_share_panel_shows_address_and_password() -> None:
     """What has to be sent, and until when."""
-    state = {"live": True, "url": "http://x", "user": "reviewer", "password": "p4ss", "until": "Monday", "message": "m"}
+    state = {"live": True, "url": "http://x", "user": "reviewer", "password": "p4ss", "message": "until Monday"}
     told = app.share_panel(state)
     for words in ("http://x", "p4ss", "Monday"):
         assert words in told

@@ -35,8 +35,9 @@ def ticked(desk: Desk, asked: Asked) -> Asked:
 
 
 def filled(updates: list[Any]) -> dict[str, Any]:
-    """What use_settings fills, by the names of the fields."""
-    return dict(zip((*FIELDS, "restored"), updates, strict=True))
+    """What use_settings fills, by the names of the fields; of a field with choices its value."""
+    values = [each.get("value") if isinstance(each, dict) and "choices" in each else each for each in updates]
+    return dict(zip((*FIELDS, "restored"), values, strict=True))
 
 
 @pytest.fixture

@@ -116,12 +116,14 @@ def test_other_words_queue_a_new_try(desk: Desk, wrong: ImageRecord) -> None:
     """The same edit with the new words; without words nothing is queued."""
     with pytest.raises(BadInput, match="no words"):
         mending.mend_words(desk, wrong.id, "  ")
-    mending.mend_words(desk, wrong.id, " smile with closed lips ")
+    said = mending.mend_words(desk, wrong.id, " smile with closed lips ")
+    assert "another seed" not in said.words
     (job,) = [each for each in desk.workplace.jobs.list() if each.kind == "enrich"]
     (row,) = EnrichPayload.of(job).rows
     assert (row.params["instruction"], row.mends, row.area) == ("smile with closed lips", wrong.id, "")
     mending.cancel(desk, {"job": job.id})
     assert mending.trying(desk, wrong.id) is None
+    assert "the same words and another seed" in mending.mend_words(desk, wrong.id, WORDS).words
 
 
 def test_a_good_try_closes_the_case_from_the_workbench(

@@ -13,6 +13,7 @@ from studio.records.review import Decision
 from studio.workplace.desk import Workplace
 from tabs import review
 from tabs.common import looks
+from tests.tabs.conftest import character_on_fakes
 
 NOTHING = ("", (), (), "")
 
@@ -215,3 +216,30 @@ def test_a_guests_verdict_says_whose_it_is(studio: Workplace, anna: Character, a
     image = edit(add)
     studio.store(anna.id).decide(image.id, Verdict.REJECT, reviewer="guest:ab12cd.1 Lena")
     assert "Lena" in review.draw(studio.desk(anna.id), image.id, (), ())
+
+
+def test_a_picture_that_was_decided_twice_counts_once(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """By its last verdict, in the counts as among the last decisions; guests' verdicts are not the owner's pace."""
+    desk, image = studio.desk(anna.id), edit(add)
+    for verdict in ("good", "correct"):
+        review.act(desk, {"act": verdict, "id": image.id}, *NOTHING)
+    assert "0 good" in review.tally(desk)
+    assert "1 needs correction" in review.tally(desk)
+    assert review.history(desk.store).count(f'data-id="{image.id}"') == 1
+    for _ in range(5):
+        desk.store.decide(edit(add).id, Verdict.GOOD, reviewer="guest:1.1")
+    assert "/min" not in review.tally(desk)
+
+
+def test_the_workbench_does_not_follow_to_another_character(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """What the page had on it belongs to the first one; neither does it show a picture that was thrown away."""
+    image = edit(add)
+    other = character_on_fakes(studio, "Bea")
+    assert f'data-bench="{image.id}"' in review.draw(studio.desk(anna.id), "", (), (), mending=image.id)
+    assert "data-bench" not in review.draw(studio.desk(other.id), "", (), (), mending=image.id)
+    studio.store(anna.id).trash([image.id])
+    assert "data-bench" not in review.draw(studio.desk(anna.id), "", (), (), mending=image.id)

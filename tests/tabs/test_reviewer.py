@@ -281,3 +281,20 @@ def test_a_page_that_is_open_is_told_the_end(studio: Workplace, anna: Character)
     for answer in (client.get("/"), client.post("/gradio_api/run/predict", json={}), client.post("/login")):
         assert answer.status_code == 410
         assert "has ended" in answer.text
+
+
+def test_the_character_stands_above_the_picture_to_judge(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """An edit's source first, then originals, and what good means there; a drawn picture has originals alone."""
+    source, *_ = [add() for _ in range(4)]
+    edit = add(Kind.ENRICHED, parent=source.id, asked={"expression": "smiling"})
+    desk = studio.desk(anna.id)
+    shown = reviewer.page(desk, "guest:reviewer", reviewer.Hand())
+    assert (shown.count("made from this</figcaption>"), shown.count("the person</figcaption>")) == (1, 2)
+    assert "this is done: <b>expression: smiling</b>" in shown
+    desk.store.decide(edit.id, Verdict.GOOD)
+    add(Kind.SYNTHETIC)
+    drawn = reviewer.page(desk, "guest:reviewer", reviewer.Hand())
+    assert (drawn.count("made from this"), drawn.count("the person</figcaption>")) == (0, 3)
+    assert "this is done" not in drawn

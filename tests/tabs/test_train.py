@@ -263,3 +263,26 @@ def test_the_version_table_refuses_forged_acts(studio: Workplace, anna: Characte
     for data in ({"act": "adopt"}, {"act": "burn", "version": "x"}):
         with pytest.raises(UserError):
             train.versions_act(studio.desk(anna.id), data)
+
+
+def test_an_earlier_run_can_be_opened_also_one_that_was_stopped(
+    studio: Workplace, anna: Character, add: Callable[..., ImageRecord]
+) -> None:
+    """The newest is shown until another is opened; the list appears with the second run, and a new start closes it."""
+    first = trained(studio, anna, add)
+    desk = studio.desk(anna.id)
+    assert train.draw_runs(desk, "") == ""
+    studio.jobs.close()
+    assert train.start_training(desk, "all", "best", None, None, 30) == ""
+    (second,) = [job for job in studio.jobs.list() if job.id != first.id]
+    studio.jobs.cancel(second.id)
+
+    listed = train.draw_runs(desk, "")
+    assert "done: v1" in listed and "stopped" in listed and "0 of 30 steps" in listed
+    assert listed.count('data-act="run"') == 1
+    assert "0 of 30 steps" in train.draw_live(desk)[0]
+
+    opened = train.open_run(desk, {"act": "run", "job": first.id})
+    live, grid = train.draw_live(desk, opened)
+    assert "20 of 20 steps" in live and "fl-plot" in live and "Checkpoints" in grid
+    assert f'data-job="{second.id}"' in train.draw_runs(desk, opened)

@@ -17,6 +17,7 @@ from studio.records.outcome import Outcome
 from studio.records.version import Version
 from studio.workplace.desk import Desk, Workplace
 from tabs import generate, viewer
+from tabs.common import asking
 
 Add = Callable[..., ImageRecord]
 PROMPT = "ohwx person, smiling"
@@ -199,7 +200,8 @@ def test_settings_go_to_generate(desk: Desk, add: Add) -> None:
     assert 'data-go="Generate"' in shown
     assert len(values) == len(generate.SETTINGS_WIDGETS)
     assert PROMPT in values
-    assert by in values
+    assert by in [each["value"] for each in values if isinstance(each, dict) and "value" in each]
+    assert asking.kept_fields(desk)["version"] == by  # a tab that was never opened fills itself from these
 
     _, *left = viewer.act(desk, {"act": "see", "id": image})
     assert len(left) == len(generate.SETTINGS_WIDGETS)

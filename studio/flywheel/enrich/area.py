@@ -10,7 +10,7 @@ from PIL import Image
 
 from engines.api.crops import Crop
 from engines.api.errors import BadInput
-from engines.pictures import to_grey
+from engines.pictures import open_picture, to_grey
 from studio.records.payload import PlanRow
 from studio.store import Store
 
@@ -33,8 +33,7 @@ def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
     """Returns a row's result; with an area, the result that the row mends, with the new one inside the area."""
     if not row.area:
         return result
-    with Image.open(store.file(row.area)) as mask:
-        return within(store.open_whole(row.mends), result, to_grey(mask))
+    return within(store.open_whole(row.mends), result, to_grey(open_picture(store.file(row.area))))
 
 
 def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.Image:

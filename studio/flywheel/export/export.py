@@ -250,9 +250,8 @@ def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, pi
     params = face.params.kept(drawn) if drawn else spec.params(face.params)
     usual = face.params().to_json()
     words = {params.worded: params.headline() or said}
-    knobs = {name: value for name, value in {**params.to_json(), **words}.items() if name not in _LOADED}
-    if not knobs.get("negative", True):
-        del knobs["negative"]  # not every pipeline takes one
+    told = {**params.to_json(), **words}
+    knobs = {name: value for name, value in told.items() if name not in _LOADED and value != ""}
     arguments = "".join(
         f"    {PIPELINE_ARGUMENTS[name]}={_python(knobs[name])},\n" for name in PIPELINE_ARGUMENTS if name in knobs
     )

@@ -189,3 +189,16 @@ def test_captions_longer_than_the_encoder_reads_are_told(make_trainer) -> None:
     assert most in lengths
     assert trainer.cut(captions) == [at for at, length in enumerate(lengths) if length > most]
     assert trainer.cut(captions) and editor.cut(captions) == []
+
+
+def test_counting_tokens_leaves_the_encoders_tokenizer_alone(make_trainer) -> None:
+    """The pre-flight counts while a training encodes: were the tokenizer shared, words would come out unpadded."""
+    trainer = make_trainer("flux")
+    tokenizer, most = trainer.family._tokenizers["tokenizer_2"], trainer.family.text_tokens()
+    tokenizer(["red"], padding="max_length", max_length=most, truncation=True)
+    padding = dict(tokenizer.backend_tokenizer.padding)
+
+    assert trainer.cut(["red"]) == []
+
+    assert padding["length"] == most
+    assert tokenizer.backend_tokenizer.padding == padding
