@@ -13,6 +13,7 @@ from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.next_step import next_step
 from studio.records.card import CardRun, Cell
 from studio.records.job import JobState
 from studio.records.outcome import Rate
@@ -114,16 +115,20 @@ def start(desk: Desk, version: str | None) -> str:
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
     """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and its comparison with the card `against`."""
-    store = desk.store
+    store, step = desk.store, next_step(desk)
+    wanted = store.versions.peek(step.version)
+    asked = view("generate", "card_wanted", version=wanted, words=step.words) if wanted else Markup()
     if not which:
-        return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+        told = looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+        return asked + told
     run = card.get(store, which)
     head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
     by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
-    return view(
+    return asked + view(
         "generate",
         "card",
         head=head,
+        next=step.step == "Model card" and not wanted,
         axes=list(card.summary(run).axes.items()),
         show=card.SHOWN if card.misses(run) else 0,
         angles=ANGLES,
@@ -182,6 +187,9 @@ def _cell(store: Store, cell: Cell | None) -> Markup:
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
     """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
+    if data.get("act") == "run":
+        job = card.submit(desk, str(data.get("version", "")))
+        return Said(f"{job.title} is in the queue. It appears here when it is done.")
     if which and data.get("act") == "overrule":
         overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":

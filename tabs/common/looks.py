@@ -179,9 +179,9 @@ def close() -> Markup:
     return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
-def go(text: str, tab: str) -> Markup:
-    """Returns a button that opens a tab."""
-    return view("looks", "go", text=text, tab=tab)
+def go(text: str, tab: str, accent: bool = True) -> Markup:
+    """Returns a button that opens a tab; with the accent it is the next step."""
+    return view("looks", "go", text=text, tab=tab, accent=accent)
 
 
 def empty(sentence: str, extra: str = "") -> Markup:
