@@ -15,7 +15,14 @@
   const tabNamed = (name) => [...(wheel()?.querySelectorAll(TAB) || [])].find((node) => node.textContent.trim() === name);
   const isOpen = (name) => tabNamed(name)?.getAttribute("aria-selected") === "true";
   const parts = (name) => [...document.querySelectorAll(`.tabs .tabs ${TAB}`)].find((node) => node.textContent.trim() === name);
-  const openTab = (name, part) => { put("tab", name); tabNamed(name)?.click(); if (part) parts(part)?.click(); };
+  // A tab that opens for the first time has no parts yet: ask until the part is open.
+  const openPart = (name, left) => {
+    const node = parts(name);
+    if (node?.getAttribute("aria-selected") === "true" || !left) return;
+    node?.click();
+    setTimeout(() => openPart(name, left - 1), 100);
+  };
+  const openTab = (name, part) => { put("tab", name); tabNamed(name)?.click(); if (part) openPart(part, 100); };
   // After a load, Gradio may take a while until its tabs listen: ask until the tab is open.
   const arrive = (left) => {
     const name = tab();
