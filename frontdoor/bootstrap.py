@@ -17,8 +17,7 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
     """Creates or refreshes `.venv` below `root` and returns the path of its Python.
 
     It is refreshed when pyproject.toml has changed. `tests`: whether the packages that the tests need are installed as
-    well.
-    Raises: SystemExit when this Python is not supported, or when pip fails.
+    well. Raises: SystemExit when this Python is not supported, or when pip fails.
     """
     low, high = _SUPPORTED
     if not low <= sys.version_info[:2] <= high:

@@ -52,8 +52,8 @@ class Scale:
     """Holds the size of a turn; tests run a smaller one through the same code.
 
     `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
-    changes to the two trainings' parameters. With `control` v1 is also trained further on its own pictures, for as
-    long as v2.
+    changes to the two trainings' parameters. With `control` v1 is also trained further on its own pictures, for as long
+    as v2.
     """
 
     edits: int = 56
@@ -96,7 +96,7 @@ class Turn:
 
     @property
     def desk(self) -> Desk:
-        """Returns the desk of the character."""
+        """Returns the character's desk: the workplace, and the character's id and store."""
         return self.workplace.desk(self.character)
 
     @property
@@ -199,7 +199,7 @@ class Turn:
         return self.store.adopt(version.id)
 
     def _card(self, name: str, version: str) -> CardRun:
-        """Draws the model card of a version ("" is the base model), judges each cell, and returns the model card."""
+        """Draws a version's model card ("" is the base model), judges its cells, and returns the record of them."""
         submitted = card.submit(self.desk, version=version, seeds=self.scale.card_seeds)
         job = self._wait(f"card {name}", submitted)
         run = self.store.cards.find(job=job.id)[-1]

@@ -44,7 +44,7 @@ def contact_sheet(tiles: Sequence[Tile], path: Path, *, title: str, columns: int
 def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
     """Writes a plot to `path`: a curve for each training, averaged over twenty steps, and the raw losses behind it.
 
-    `curves` is by the training's name: its points (step, loss).
+    `curves` maps a training's name to its points (step, loss).
     """
     import matplotlib
 

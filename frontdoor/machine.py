@@ -18,8 +18,7 @@ def use_expandable_segments(environment: MutableMapping[str, str], platform: str
     """Sets torch's CUDA allocator in `environment` to expandable segments.
 
     Swapping models of different sizes then leaves no gaps in the GPU's memory. torch reads the variable when it is
-    imported.
-    A user's own setting stays, and nothing is set on Windows, where torch has no expandable segments.
+    imported. A user's own setting stays, and nothing is set on Windows, where torch has no expandable segments.
     """
     if platform != "win32" and not any(name in environment for name in _ALLOCATOR):
         environment.update(dict.fromkeys(_ALLOCATOR, "expandable_segments:True"))

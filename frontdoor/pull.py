@@ -33,8 +33,7 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
     """Prints a model's licence and sizes, asks for consent, then downloads, verifies and quantises it.
 
     `ask` shows a question and returns the user's answer. Returns the exit code: 0 when the model is ready, 1 when the
-    user
-    refused the licence. Raises: what `Pull` and `prepare` raise.
+    user refused the licence. Raises: what `Pull` and `prepare` raise.
     """
     spec = registry.spec(options.model)
     home = registry.home(spec)

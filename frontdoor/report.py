@@ -22,8 +22,7 @@ class Counts:
     """Holds how many pictures the turn had, by kind and by verdict.
 
     `good`, `needs_correction` and `reject` are the verdicts on the enriched pictures. `filtered` are the synthetic ones
-    that
-    the identity filter set aside, `accepted` the synthetic ones that the reviewer approved.
+    that the identity filter set aside, `accepted` the synthetic ones that the reviewer approved.
     """
 
     source: int
@@ -40,7 +39,8 @@ class Counts:
 class CardRates:
     """Holds the shares of a model card's cells that the reviewer found right, at the first seed and at all seeds.
 
-    `n` is the number of cells, `interval` that of the first share, `all_seeds_n` the number of cells × seeds.
+    `n` is the number of cells, `interval` the 95 % interval of the first share, `all_seeds_n` the number of cells ×
+    seeds.
     """
 
     first_try_rate: float
@@ -63,8 +63,7 @@ class Identity:
     """Holds the median similarity of a model card's pictures to the originals, by version, as the judge measures it.
 
     `n` is the number of pictures of a model card, `threshold` the similarity from which two pictures show one person.
-    In
-    `report.json` each median is a field beside the others, named as its version.
+    In `report.json` each median is a field beside the others, named as its version.
     """
 
     medians: Mapping[str, float]
@@ -88,9 +87,8 @@ class EditRates:
 class EditorReport:
     """Holds the rates of the editor before and after its training, on the same edits.
 
-    `never_asked_before`: how many of those edits no earlier step asked for. `triplets`: by "golden" and "positive", how
-    many
-    the editor learned from. `adopted`: whether the trained version is in use.
+    `never_asked_before` counts the edits that no earlier step asked for. `triplets` maps "golden" and "positive" to the
+    number that the editor learned from. `adopted`: whether the trained version is in use.
     """
 
     never_asked_before: int
@@ -104,9 +102,8 @@ class EditorReport:
 class Report:
     """Holds everything that one turn of both flywheels measured.
 
-    `card`: by a version's name, its model card's rates. `decisions`: by a step's name, how many verdicts the reviewer
-    gave
-    in it. `seconds_per_stage`: by a job's name, its seconds.
+    `card` maps a version's name to its model card's rates, `decisions` a step's name to the number of verdicts given in
+    it, and `seconds_per_stage` a step's name to its seconds.
     """
 
     seed: int | None

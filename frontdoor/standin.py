@@ -50,9 +50,8 @@ class Original:
 class Opinion:
     """Holds the stand-in's judgement of one picture.
 
-    `similarity` is the mean of those to the three nearest originals; `identity` is whether the picture shows the
-    character;
-    `wrong` are the attributes that were asked for and that the picture does not show.
+    `similarity` is the mean similarity to the three nearest originals. `identity`: whether the picture shows the
+    character. `wrong` are the attributes that were asked for and that the picture does not show.
     """
 
     similarity: float
@@ -79,8 +78,8 @@ class Opinion:
 class StandIn:
     """A reviewer that knows the originals' truth and counts its own verdicts.
 
-    `threshold` is the similarity from which a picture shows the character. `truths` are the originals' scenes by id;
-    `originals` are their vectors (N, D). `decisions` counts the verdicts by the step of the turn.
+    `threshold` is the similarity from which a picture shows the character. `truths` maps an original's id to its scene,
+    `originals` are the originals' vectors (N, D). `decisions` counts the verdicts by the step of the turn.
     """
 
     oracle: Oracle
@@ -91,7 +90,7 @@ class StandIn:
 
     @classmethod
     def for_originals(cls, assets: Path, threshold: float, originals: Mapping[str, Original]) -> StandIn:
-        """Returns a reviewer for the character that `originals` show, which are by id.
+        """Returns a reviewer for the character that is shown by `originals`, which maps ids to pictures.
 
         `threshold` as in `StandIn`. Reads the oracle from the folder `assets`.
         """

@@ -31,8 +31,7 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
     """Opens a data folder and returns its workplace; `home` None is the user's own folder.
 
     `fake` replaces all models by deterministic stand-ins. With `compiled`, torch compiles the transformers' blocks on a
-    GPU.
-    Raises: Busy when another process holds the folder.
+    GPU. Raises: Busy when another process holds the folder.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
@@ -46,8 +45,7 @@ def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
     """Serves the page until Ctrl-C or a termination signal, then closes the page and the workplace; returns 0.
 
     `port` 0 takes the port of the settings; `browser` opens the page in the browser. A running training saves a
-    checkpoint
-    before it ends. Raises: Busy, BadInput for a port that cannot be used.
+    checkpoint before it ends. Raises: Busy, BadInput for a port that cannot be used.
     """
     with without_proxies(os.environ):
         from tabs.app import launch

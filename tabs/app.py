@@ -64,8 +64,7 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
     """Returns the studio's page as one Gradio app, with the scripted API beside it.
 
     `sharing` is the review link that the page opens and closes; None makes one. The page's own handlers are not
-    published
-    as endpoints; the scripted calls are.
+    published as endpoints; the scripted calls are.
     """
     link = sharing or ReviewLink(workplace)
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
@@ -116,8 +115,8 @@ def _hidden() -> gr.Textbox:
 def launch(workplace: Workplace, port: int = 0) -> Running:
     """Serves the studio on this machine and starts its job queue; returns the running app.
 
-    `port` 0 takes the port of the settings. Closing the result also closes a review link.
-    Raises: Busy for a port that another program uses, BadInput for one that cannot be opened.
+    `port` 0 takes the port of the settings. Closing the result also closes a review link. Raises: Busy for a port that
+    another program uses, BadInput for one that cannot be opened.
     """
     listener = listen(port or workplace.settings.port)
     pages = workplace.settings.data_root / "cache" / "pages"
@@ -318,7 +317,8 @@ class _Forms:
 def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
     """Opens the review link for `hours` and returns its state, as `ReviewLink.state` does.
 
-    None hours are 24. With `network` only the local network reaches it, else it is public. Raises: BadInput.
+    None as `hours` is a day. With `network` only the local network reaches the link, else everybody where a public
+    tunnel can be made. Raises: BadInput.
     """
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 
@@ -336,8 +336,7 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
     """Creates a character, selects it in the settings and returns its id.
 
     `subject` is the plain word for it, such as `person`. `models` are the generator, the editor and the scorer; None or
-    ""
-    takes the default. Raises: BadInput, NotFound.
+    "" takes the default. Raises: BadInput, NotFound.
     """
     picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
     asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)

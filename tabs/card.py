@@ -34,8 +34,7 @@ class CardView:
     """Holds the widgets of the model card's sub-tab.
 
     `which` is the shown model card, `against` the one to compare with; `awaited` holds the id of a job that was started
-    on
-    this page and whose model card is not shown yet.
+    on this page and whose model card is not shown yet.
     """
 
     which: gr.Dropdown

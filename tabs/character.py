@@ -62,7 +62,7 @@ def draw_story(desk: Desk) -> Markup:
 def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Markup:
     """Returns one version's row as HTML: its pictures, its figures, what it learned from, and its buttons.
 
-    `chapter` is the version's record for this page; `chapters` are those of all versions, newest first.
+    `chapter` is the version, or the base model, with its model card and its figures; `chapters` are all, newest first.
     """
     store, version = desk.store, chapter.version
     in_use = store.adopted(Role.CHARACTER)
@@ -125,7 +125,7 @@ def name_of(record: ImageRecord | None, image: str) -> str:
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
-    """Returns the chapter to offer for a comparison of model cards; None where there is none.
+    """Returns the version to offer for a comparison of model cards, as a chapter; None where there is none.
 
     It is the version in use, or else the next older one with a model card, or else any other. `in_use` is the id of the
     version in use, "" for the base model.
@@ -234,8 +234,7 @@ def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
     """Handles a click on the page; returns what is opened, as in `draw_opened`, and a note as HTML.
 
     A notice comes with them where the page itself does not show the effect. Raises: BadInput for an unknown act, and
-    what
-    the called functions raise.
+    what the called functions raise.
     """
     what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
     if what in ("close", RUN, LEARNED):

@@ -32,7 +32,7 @@ _FIRST = (
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Curate tab and connects its handlers."""
     chosen, shown, place, filled = gr.State(""), gr.State(PAGE), gr.State(""), gr.State(())
     told_of = gr.State("")
     with gr.Row(elem_classes="fl-two"):
@@ -219,8 +219,7 @@ def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup
     """Returns the open picture, large, and its facts, both as HTML.
 
     `chosen` is its id, `kind` the kind of pictures that the gallery shows: a picture in the trash stays open only while
-    that
-    is the trash.
+    that is the trash.
     """
     store = desk.store
     record = _opened(store, chosen, kind)
@@ -329,12 +328,12 @@ def caption_missing(desk: Desk) -> None:
 
 
 def caption_one(desk: Desk, chosen: str) -> None:
-    """Queues a new caption for a picture, which also replaces a human's caption."""
+    """Queues a new caption for the picture `chosen`, an id; it also replaces a human's caption."""
     captions.submit_caption(desk, ids=[chosen], overwrite_human=True)
 
 
 def toggle_star(desk: Desk, chosen: str) -> None:
-    """Stars a picture, or removes its star."""
+    """Stars the picture `chosen`, an id, or removes its star."""
     bulk.star(desk, [chosen])
 
 

@@ -1,4 +1,4 @@
-"""Disk use on the Settings page: what each character takes, what can be freed, backups, and restoring one."""
+"""Disk use on the Settings page: what each character takes, what can be freed, and how to back up and restore one."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _row(desk: Desk) -> Markup:
 
 
 def draw_moves(desk: Desk) -> Markup:
-    """Returns as HTML each character's newest backup and its newest restoring from one.
+    """Returns as HTML the newest backup of each character, and the newest restore from each backup.
 
     Each shows its progress, the file to download, or why it failed.
     """
@@ -95,7 +95,7 @@ def draw_moves(desk: Desk) -> Markup:
 
 
 def draw_move(workplace: Workplace, job: Job) -> Markup:
-    """Returns one backup, or one restoring from a backup, as HTML; empty where its file is gone."""
+    """Returns one backup, or one restore from a backup, as HTML; empty where the backup's file is gone."""
     if job.state in _ACTIVE:
         return progress_line(job)
     if job.state is not JobState.DONE:
@@ -136,7 +136,7 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Stops or resumes a backup or a restoring, and returns a notice. Raises: NotFound, BadInput."""
+    """Stops or resumes the job of a backup or of a restore, and returns a notice. Raises: NotFound, BadInput."""
     jobs, job = desk.workplace.jobs, str(data.get("job", ""))
     if data.get("act") == RESUME:
         jobs.resume(job)
@@ -153,9 +153,9 @@ def chosen_file(desk: Desk, file: str | None) -> str:
 
 
 def restore(desk: Desk, place: str) -> Said:
-    """Queues the restoring of a character from the backup at the path `place`; returns a notice, and "" for the field.
+    """Queues the restore of a character from the backup at the path `place`.
 
-    Raises: NotFound, BadInput.
+    Returns a notice, and "" for the field. Raises: NotFound, BadInput.
     """
     if not place.strip():
         raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")

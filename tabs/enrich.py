@@ -39,7 +39,7 @@ PAIRS = 24
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Enrich tab and connects its handlers."""
     chosen, shown = gr.State(""), gr.State(PAIRS)
     changes, picked = gr.Textbox("{}", visible="hidden"), gr.Textbox("[]", visible="hidden")
     with gr.Row(elem_classes="fl-two"):

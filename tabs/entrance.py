@@ -72,8 +72,7 @@ class Entrance:
     Each login makes a separate guest, `guest:LINK.NUMBER NAME`, so that nobody can undo another guest's votes and the
     agreement of two guests can be measured. NAME is what the guest typed as a name, if anything. After several wrong
     passwords each further one of that client is refused with a delay; a right one is accepted at once. A body that is
-    no
-    call of the page (see `is_call`) is answered 404, because Gradio would print a traceback for it.
+    no call of the page (see `is_call`) is answered 404, because Gradio would print a traceback for it.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ SETTINGS_WIDGETS = tuple(f"generate-{name.replace('_', '-')}" for name in (*FIEL
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Generate tab and connects its handlers."""
     shown, whose, planned = gr.State(PAGE), gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side", elem_id="generate-side"):
@@ -283,8 +283,7 @@ def draw_results(
     """Returns the generated pictures as HTML, and the progress of the running job.
 
     `shown` is the largest number of pictures. `sort` is their order, `only` the id of a version or one of EVERY and
-    BASE;
-    with `starred` only starred ones are shown. Pictures that the identity filter set aside are dimmed.
+    BASE; with `starred` only starred ones are shown. Pictures that the identity filter set aside are dimmed.
     """
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))

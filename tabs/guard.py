@@ -18,9 +18,8 @@ class Guard:
     """Puts an ASGI app behind two rules, on the origin of a request and on the size of its body.
 
     A request with an `Origin` must come from the address that it is sent to, or from one of `names`. A request that
-    changes
-    data must not be marked by the browser as another site's. Scripts send neither header and pass. A body may have
-    `limits[path]` bytes, else `limits[""]`; both its announced length and the received bytes are checked.
+    changes data must not be marked by the browser as another site's. Scripts send neither header and pass. A body may
+    have `limits[path]` bytes, else `limits[""]`; both its announced length and the received bytes are checked.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int], names: Collection[str] = ()) -> None:

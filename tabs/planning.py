@@ -126,8 +126,7 @@ def make_plan(
     """Returns the plan for the widgets' values, without queueing it.
 
     `limit` is the largest number of edits, `seeds` the number of seeds of each. `picked` are the chosen sources as a
-    JSON
-    list. `knobs` are the values of KNOBS, for every row. Raises: BadInput.
+    JSON list. `knobs` are the values of KNOBS, for every row. Raises: BadInput.
     """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")

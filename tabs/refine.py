@@ -32,7 +32,7 @@ PAGE = 30
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Editor Refinement tab and connects its handlers."""
     shown, filled = gr.State(PAGE), gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
@@ -181,7 +181,10 @@ def fill_knobs(desk: Desk, filled: str) -> list[Any]:
 
 
 def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the editor's own value; see `Form.act`."""
+    """Handles a click on a length of training, or on a reset to the editor's own value.
+
+    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    """
     return FORM.act(desk.workplace.registry.spec(desk.store.character.editor), data)
 
 

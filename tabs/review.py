@@ -40,7 +40,7 @@ AHEAD = 200  # pictures whose order the page holds, so that no key waits for the
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Review tab and connects its handlers."""
     opened, skipped = gr.State(""), gr.State(())
     reasons, mending = gr.State(()), gr.State("")
     heard, said = gr.State(("", 0)), gr.State("")
@@ -70,10 +70,10 @@ def draw(
 ) -> Markup:
     """Returns as HTML the picture to decide, with its source, instruction and buttons, and the next pictures.
 
-    `opened` is the id of a picture that was opened again, "" for the first of the queue. `heard` is the token and
-    number of
-    the page's last handled message, `said` the errors of its keys as text. `mending` is the id of the picture on the
-    workbench, whose head the browser then shows instead; an id of another character's picture is ignored.
+    `opened` is the id of a picture that was opened again, "" for the first of the queue. `skipped` are ids of pictures,
+    `reasons` those for the next verdict. `heard` is the token and number of the page's last handled message, `said` the
+    errors of its keys as text. `mending` is the id of the picture on the workbench, which the browser then shows
+    instead; the id of another character's picture is ignored.
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -146,7 +146,7 @@ def verdict_words(name: str) -> str:
 
 
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures to review; those whose ids are in `skipped` come last."""
+    """Returns the next pictures to review, skipped ones last; `skipped` holds the ids of these."""
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
@@ -285,8 +285,7 @@ class Hearing:
         """Handles the keys of one message in their order, each on the picture that was shown when it was pressed.
 
         `data` is the message; the other arguments are the state of the page, which is returned changed. A key that
-        fails does
-        not stop the others; its error is the last result.
+        fails does not stop the others; its error is the last result.
         """
         token, number = str(data.get("token", "")), int(data.get("n", 0))
         hand, refused = (opened, skipped, reasons, mending), []
@@ -312,8 +311,7 @@ def act(
     """Handles one key or button and returns the page's changed state.
 
     It is the id of the opened picture, the ids of skipped ones, the reasons for the next verdict, and the id of the
-    picture
-    on the workbench, "" for none. Raises: BadInput, NotFound.
+    picture on the workbench, "" for none. Raises: BadInput, NotFound.
     """
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:
@@ -345,8 +343,7 @@ def undo(desk: Desk, meant: str) -> str:
     """Undoes the owner's last verdict and returns the id of its picture.
 
     `meant` is the id that the user saw as the last, "" for any. Raises: NotFound where there is no verdict, BadInput
-    where
-    the last one is on another picture than `meant`.
+    where the last one is on another picture than `meant`.
     """
     store = desk.store
     with store.transaction():

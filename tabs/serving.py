@@ -120,10 +120,8 @@ def serve(
     """Serves a Gradio app in a thread and returns it with its address.
 
     `cache` is the folder for its files, `sessions` the number of pages whose state is kept in memory. `door` wraps the
-    ASGI
-    app, for example in a login; `handlers` answer the errors that Gradio raises on a request. Gradio's own `launch`
-    calls
-    the app over HTTP, which fails behind a proxy. Raises: UserError when the server does not start.
+    ASGI app, for example in a login; `handlers` answer the errors that Gradio raises on a request. Gradio's own
+    `launch` calls the app over HTTP, which fails behind a proxy. Raises: UserError when the server does not start.
     """
     host, port = listener.getsockname()[:2]
     handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}

@@ -15,8 +15,7 @@ class Sessions(StateHolder):
     """Holds Gradio's session states of pages and calls, at most `capacity`; the one used longest ago is dropped first.
 
     A page that returns after its session was dropped is answered 410 and reloads itself (`assets/ui/again.js`): its
-    widgets
-    would otherwise act on another character than it shows.
+    widgets would otherwise act on another character than it shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:

@@ -16,7 +16,7 @@ from tabs.common.shell import Page, Said, html
 
 
 def build(page: Page) -> None:
-    """Lays out the page and connects its handlers."""
+    """Lays out the Settings page and connects its handlers."""
     workplace = page.shell.workplace
     on_cpu = workplace.gpu.raw_device.name == "cpu"
     with gr.Row(elem_classes="fl-two"):

@@ -67,10 +67,8 @@ class ReviewLink:
         """Opens the link for the queue of one character, closing an open one, and returns its state.
 
         With `network` it listens on this machine's address in the local network, without a tunnel; otherwise it listens
-        on this
-        machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same. Raises: BadInput for
-        a length
-        that is not between a minute and three days, or without a local network; NotFound.
+        on this machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same. Raises:
+        BadInput for a length that is not between a minute and three days, or without a local network; NotFound.
         """
         if not 1 / 60 <= hours <= LONGEST_H:
             raise BadInput(f"A review link cannot be open for {hours:g} hours.", f"Choose up to {LONGEST_H:g} hours.")
@@ -191,8 +189,7 @@ def qr_code(state: Json) -> str:
     """Returns the QR code of an open link as the data URL of an SVG image.
 
     The password is in the address's fragment, which a browser does not send to the server; the login's page fills its
-    field
-    from it. `state` is what `ReviewLink.state` returns.
+    field from it. `state` is what `ReviewLink.state` returns.
     """
     return str(
         segno.make(f"{state['url']}/#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")

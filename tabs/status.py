@@ -37,8 +37,7 @@ def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
     """Returns the status strip as HTML: GPU, memory, running job, queue, and an open review link.
 
     It also offers the latest job that was interrupted or failed, to resume it. `sharing` is the review link, None for
-    an app
-    without one.
+    an app without one.
     """
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())

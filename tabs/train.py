@@ -34,7 +34,7 @@ _DIGITS = 4
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Train tab and connects its handlers."""
     opened = gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
@@ -130,7 +130,10 @@ def fill_own(desk: Desk, model: str | None) -> list[Any]:
 
 
 def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the model's own value; see `Form.act`."""
+    """Handles a click on a length of training, or on a reset to the model's own value.
+
+    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    """
     return FORM.act(desk.workplace.registry.spec(model or desk.store.character.generator), data)
 
 
@@ -154,8 +157,7 @@ def draw_preflight(
     """Returns the pre-flight, the settings that differ from the model's own, and the verdict, all as HTML.
 
     The last result is an update of the button that trains. `phase` is one of PHASES, `scenes` one of SCENES; `start` as
-    in
-    `begin_with`, `values` as in `settle`. Raises: BadInput, NotFound.
+    in `begin_with`, `values` as in `settle`. Raises: BadInput, NotFound.
     """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
@@ -244,7 +246,7 @@ def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Seque
 
 
 def prompt(store: Store, image: str) -> str:
-    """Returns the prompt or instruction that a picture was made with; "" where it is not known."""
+    """Returns the prompt or instruction that the picture `image`, an id, was made with; "" where it is not known."""
     record = store.images.peek(image)
     return params_class(record.params_kind).kept(record.params).headline() if record and record.params_kind else ""
 

@@ -86,7 +86,7 @@ def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def star(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Stars a picture, or removes its star."""
+    """Stars the picture `image`, an id, or removes its star."""
     desk.store.update_image(image, star=not desk.store.images.get(image).star)
     return Note()
 
@@ -152,8 +152,7 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
     """Returns a picture for the viewer as HTML, and what is known of it.
 
     `beside` is the start of the key of the picture to compare with, "" for none; `number` is that of the browser's
-    call;
-    `note` tells what was just done; `go` is a tab to open afterwards, "" for none.
+    call; `note` tells what was just done; `go` is a tab to open afterwards, "" for none.
     """
     store = desk.store
     try:
@@ -271,9 +270,9 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
 
 
 def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a cell of a model card for its template: its version, outcomes, and the choices of verdict.
+    """Returns a cell of a model card for its template: its version, its outcomes, and the choices of a verdict.
 
-    `says` holds (name, label, whether it is the present one) for right, wrong, and as scored.
+    `says` holds a (name, label, chosen) for right, wrong, and as scored.
     """
     mark, tone = _MARKS[placed.cell.headline]
     own, _ = _MARKS[placed.cell.verdict]

@@ -48,9 +48,9 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
-    """Yields the processor seconds to the first step, without and with filled caches, for each number of pictures.
+    """Yields the processor seconds to the first step, without and with filled caches, for each of `counts` pictures.
 
-    The ratio is seconds a picture, compared with those at the smallest number of pictures.
+    The ratio compares the seconds per picture with those at the smallest number of pictures.
     """
     least: dict[str, float] = {}
     for count in counts:
@@ -76,9 +76,9 @@ def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
 
 
 def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
-    """Yields the processor seconds of a training of `steps` steps and of one with `times` as many.
+    """Yields the processor seconds of a training of `steps` steps, and of one with `times` as many.
 
-    The caches of both are filled before.
+    Both run with filled caches.
     """
     items, cache = _items(folder / "pictures", 16), folder / "cache"
     _train(folder / "warm", items, 2, cache)

@@ -65,9 +65,8 @@ def measure(options: argparse.Namespace) -> list[Row]:
 def _rows(seconds: Mapping[str, Sequence[float]], apart: np.ndarray) -> list[Row]:
     """Returns the report's rows.
 
-    `seconds` is by way the seconds of an edit, one value for each block; `apart` is the absolute difference of the
-    pictures
-    in grey levels, (N, H, W, 3).
+    `seconds` maps each way to its seconds an edit, one value for each block. `apart` is the absolute difference of the
+    pictures in grey levels, (N, H, W, 3).
     """
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
     low, _, high = quantiles(ratios, n=4)
@@ -166,7 +165,7 @@ class _TokenTypesPipeline(QwenImageEditPlusPipeline):
     def _get_qwen_prompt_embeds(
         self, prompt: str | list[str] | None = None, image: object = None, device: object = None, dtype: object = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns the embeddings of an instruction (1, n, C) and their mask (1, n), n being its tokens."""
+        """Returns an instruction's embeddings (1, n, C) and mask (1, n), n being its tokens and the picture's."""
         del image, device, dtype
         words = prompt if isinstance(prompt, str) else (prompt or [""])[0]
         shown = [self.sizes.vision(self.source)]

@@ -49,7 +49,7 @@ _DISK = 50 * GIB
 class Bench:
     """Holds a generator and an editor in folders, and a device with its manager.
 
-    `specs` and `folders` are by job, "generate" and "edit"; `side` is that of the pictures in pixels.
+    `specs` and `folders` map the jobs "generate" and "edit" to a model; `side` is the side of the pictures in pixels.
     """
 
     device: Device
@@ -74,7 +74,7 @@ class Bench:
             list(engine.edit(items, lease, progress.ignore))
 
     def caption(self) -> None:
-        """Captions one picture."""
+        """Captions one picture with the editor's text encoder."""
         spec = self.specs["edit"]
         captioner: Captioner = load_class(spec.captioner)(spec, self.folders["edit"])
         params = CaptionParams()
@@ -108,9 +108,8 @@ class Bench:
 def measure(peer: Path | None) -> list[Row]:
     """Caps the process's GPU memory, builds both models in 4 and in 8 bits, and measures peaks, swaps and trainings.
 
-    It needs about 45 GiB of temporary disk. `peer` is the path of diffusers' own FLUX script, which is measured as
-    well;
-    None leaves it out.
+    Needs about 45 GiB of temporary disk. `peer` is the path of diffusers' own FLUX script, which is then measured as
+    well; None leaves the script out.
     """
     import torch
 
@@ -137,7 +136,7 @@ def built(
 ) -> Bench:
     """Writes each model into a folder of `home`, with random weights, and returns a bench over them.
 
-    `specs` are by job, `layouts` by the model's name; `budget` is in bytes, `side` that of the pictures in pixels.
+    `specs` maps a job to its model, `layouts` a model's name to its layout. `budget` is in bytes, `side` in pixels.
     """
     build = load_class("engines.weights.synthetic:build")
     folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
@@ -146,7 +145,7 @@ def built(
 
 
 def peaks(bench: Bench, form: str) -> Iterator[Row]:
-    """Yields the peak memory of each job in GiB and its seconds.
+    """Yields the peak memory of each job in GiB and its seconds; `form` is the weights' form, nf4 or int8.
 
     Then yields the memory that is still in use after everything was unloaded.
     """
@@ -176,9 +175,9 @@ def peaks(bench: Bench, form: str) -> Iterator[Row]:
 
 
 def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[int, float]]) -> Iterator[Row]:
-    """Yields the peak memory of each training in GiB, and its seconds a step.
+    """Yields the peak memory of each training in GiB, and its seconds a step; `form` is nf4 or int8.
 
-    `goals` is by (model, form): picture side in pixels -> the largest peak in GiB.
+    `goals` maps (model, form) to the largest peak in GiB by the side of the pictures in pixels.
     """
     for job, spec in bench.specs.items():
         for side, most in goals.get((spec.name, form), {}).items():
@@ -216,8 +215,8 @@ def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:
     """Generates and edits in turn; yields the seconds that swapping a model in takes, and the growth of memory.
 
-    `count` is the number of turns. `bandwidth` is the bytes a second of a copy to the GPU, with which the seconds are
-    compared.
+    `count` is the number of turns. The seconds are compared with those of a plain copy to the GPU at `bandwidth` bytes
+    a second.
     """
     bench.generate(FEWEST)
     bench.edit(FEWEST)

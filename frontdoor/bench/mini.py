@@ -273,10 +273,10 @@ def mean(values: Iterable[float]) -> float:
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure that should reach its goal."""
+    """Returns the row of a figure with its goal, which is met from `goal` upwards."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure that should not exceed its goal."""
+    """Returns the row of a figure with its goal, which is met up to `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

@@ -12,8 +12,7 @@ class Row:
     """Holds one measured figure, what it is compared with, and its goal.
 
     `peer` names what the figure is compared with, `ratio` is value / peer. `spread` is the scatter of the measurements,
-    half
-    their range or half an interval, as each bench computes it. `goal` is text; `ok` is None without a goal.
+    half their range or half an interval, as each bench computes it. `goal` is text; `ok` is None without a goal.
     """
 
     name: str

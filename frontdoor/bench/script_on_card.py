@@ -51,8 +51,7 @@ def steps(
     """Trains on random weights at each size and yields the seconds a step.
 
     Each training runs in its own process, whose memory is not capped. The keys of `sides` are the sizes in pixels;
-    `flags`
-    go to the script. Raises: RuntimeError when the script fails.
+    `flags` go to the script. Raises: RuntimeError when the script fails.
     """
     model: Path = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")

@@ -98,8 +98,7 @@ def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = ti
     """Yields three rows: the speed-up, and the largest and the mean difference of the pictures.
 
     The speed-up is the ratio of median CPU seconds, plain over quick. Each way runs once before it is timed, and the
-    two
-    take turns in being first. `clock` returns seconds.
+    two take turns in being first. `clock` returns seconds.
     """
     ways = {"plain": comparison.plain, "quick": comparison.quick}
     drawn = {name: list(way()) for name, way in ways.items()}  # imports, loads and compiles

@@ -51,7 +51,10 @@ def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
     live, transformer = LiveBytes(), _meta_transformer(spec, folder, dtype)
 
     def checkpointed(block: nn.Module, *args: object) -> Any:  # what the block returns
-        """Checkpoints a block as diffusers does; function modes are not active by themselves in the backward pass."""
+        """Checkpoints a block as diffusers does, and counts the GPU's way in the backward pass as well.
+
+        Function modes are not active by themselves there.
+        """
         return checkpoint(
             block.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _CardKernels())
         )

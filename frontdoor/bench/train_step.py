@@ -49,7 +49,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
-    """Yields the medians of our runs, with their ratios to the medians of each of the script's; `runs` are by name."""
+    """Yields the medians of our runs and their ratios to the script's.
+
+    `runs` maps each of the names in `contestants` to its measured runs.
+    """
     ours = runs["ours"]
     for what, unit, scale in (("step", "s", 1.0), ("first", "s", 1.0), ("memory", "GiB", 1 / (1 << 30))):
         figures = {name: [getattr(run, what) * scale for run in measured] for name, measured in runs.items()}
@@ -83,9 +86,9 @@ class Workbench:
         self._peer = script.Script(peer, *given) if peer else None
 
     def contestants(self) -> list[str]:
-        """Returns the names for `run`: ours, and where the script is given, two of the script's.
+        """Returns the names of the trainings that `run` knows.
 
-        Those are the script with its best flags and with its defaults.
+        They are ours and, where the script is given, the script with its best flags and with its defaults.
         """
         return ["ours", *(GOALS if self._peer else ())]
 

@@ -1,8 +1,7 @@
 """Whether a turn of both flywheels helps: several characters, each before and after its turn, judged by a stand-in.
 
 It also tells the turn from mere longer training. v2 continues v1 on new pictures; as a control, “v1 longer” continues
-v1
-for as many steps on v1's own pictures.
+v1 for as many steps on v1's own pictures.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
     """Runs `launch.py demo` for each of `--characters` characters whom no model has seen, and compares the reports.
 
     As many run at the same time as there are cores, with one thread each. With `--out` the reports stay in that folder,
-    and
-    a character that has a report there is not run again. Raises: UserError when a run fails.
+    and a character that has a report there is not run again. Raises: UserError when a run fails.
     """
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 class WatchedRun:
     """Holds the figures of one training.
 
-    `first` is the seconds to its first step, `step` the seconds a step after it, `memory` its peak memory in bytes.
+    `first` is the seconds until its first step, `step` the seconds of each step after it, `memory` its peak memory in
+    bytes.
     """
 
     first: float
@@ -27,8 +28,7 @@ def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None
     """Runs the training `command` and measures it by the steps that it prints on its standard error.
 
     `steps` matches a step's number. At step `until` the process is ended; None lets it finish. Raises: RuntimeError
-    with the
-    end of the output when the training fails.
+    with the end of the output when the training fails.
     """
     began, seen, said = time.perf_counter(), dict[int, float](), b""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

@@ -94,8 +94,7 @@ def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
     """Stores recalled values as those of the fields; returns an update for each field.
 
     Fields named in `untouched` stay as they are. The values are stored as well, because a tab that was never opened
-    fills
-    its fields from the stored values when it opens.
+    fills its fields from the stored values when it opens.
     """
     values = dataclasses.asdict(asked)
     told = {name: values[name] for name in KEPT if name in values and name not in untouched}
@@ -142,7 +141,10 @@ def kept_fields(desk: Desk) -> dict[str, Any]:
 
 
 def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
-    """Stores the fields' values for the character, unless `whose`, whose values they are, is another one."""
+    """Stores the values of the fields for the character.
+
+    Nothing is stored where `whose`, the id of the character that the values belong to, is another one.
+    """
     if whose == desk.id:
         generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))
 
@@ -165,11 +167,10 @@ def read_size(text: str | None) -> dict[str, int]:
 
 
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
-    """Returns updates: what the list of scenes stands for, three columns' visibility, and the list of scenes.
+    """Returns updates: a key of the listed scenes, the visibility of three columns, and the list of scenes.
 
-    The columns are the prompt, the negative prompt and the list. `planned` is the first result of the last call: while
-    it
-    fits the fields, the list and its ticks stay; else all scenes are listed anew, and all are ticked.
+    The columns are the prompt, the negative prompt and the list. `planned` is the key that the last call returned:
+    while it fits the fields, the list and its ticks stay; else all scenes are listed anew, and all are ticked.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)

@@ -46,8 +46,7 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
     """Returns updates of the comparison's row of fields and of its two choices of versions.
 
     The row is visible once two versions have a model card. The older version is `before`, the newer `after`. None, or
-    one without a model card, is replaced: `after` by the version
-    in use, `before` by the next older one.
+    one without a model card, is replaced: `after` by the version in use, `before` by the next older one.
     """
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]
@@ -64,9 +63,8 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
 def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
     """Returns two versions' pictures of each cell side by side as HTML, with counts and the paired test in words.
 
-    `before` and `after` are ids of versions, `base` for the base model; `which` is CHANGED, FIRST or ALL: the cells
-    that
-    differ, those of the first seed, or those of all seeds. Differing cells are framed.
+    `before` and `after` are ids of versions, `base` for the base model. `which` is CHANGED for the cells that differ,
+    FIRST for those of the first seed, or ALL for those of all seeds. Cells that differ are framed.
     """
     found = {each.id or BASE: each for each in history.story(desk)}
     was, now = found.get(before or ""), found.get(after or "")
@@ -108,7 +106,7 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
     """Returns one or two sentences: what the paired test says, and why its counts differ from the first-try rate.
 
-    The second one is only needed where there are several seeds.
+    The second sentence is left out where both model cards have only one seed.
     """
     pair, many = seen.paired, len(seen.twins)
     better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)

@@ -107,17 +107,20 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:
-    """Stores edges in percent as the picture's crop; edges around the whole picture remove it. Raises: BadInput."""
+    """Stores the edges as the crop of the picture `chosen`, an id; edges around the whole picture remove the crop.
+
+    `edges` are left, top, right and bottom in percent. Raises: BadInput.
+    """
     curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 
 
 def clear(desk: Desk, chosen: str) -> None:
-    """Removes the picture's crop."""
+    """Removes the crop of the picture `chosen`, an id."""
     curate.crop(desk, chosen, ())
 
 
 def undo(desk: Desk, chosen: str) -> None:
-    """Undoes the last change of the picture's crop."""
+    """Undoes the last change of the crop of the picture `chosen`, an id."""
     curate.undo_crop(desk, chosen)
 
 

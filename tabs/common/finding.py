@@ -102,8 +102,7 @@ def find(
     """Returns the pictures of a kind that match all `words` and pass the filters, sorted.
 
     `kind` is one of SHOWN, `order` one of SORTS, `only` are names of FILTERS; filters of one group widen the search,
-    those
-    of different groups narrow it. None is no filter.
+    those of different groups narrow it. None is no filter.
     """
     found = of_kind(store, kind)
     wanted = words.lower().split()

@@ -58,8 +58,7 @@ def fill_fields(desk: Desk, filled: str) -> list[Any]:
     """Returns updates that fill the form with the character's values.
 
     `filled` is the record that was filled in last, as JSON, and the first result is the new one. While it stays the
-    same,
-    what was typed stays as well.
+    same, what was typed stays as well.
     """
     character = desk.store.character
     stamp = json.dumps(character.to_json())
@@ -108,7 +107,7 @@ def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
 
 
 def draw_danger(desk: Desk) -> Markup:
-    """Returns the delete button as HTML, folded behind a sentence that says how much is deleted."""
+    """Returns the button that deletes the character as HTML, with a sentence that says how much is deleted."""
     store = desk.store
     return view(
         "character",
@@ -132,8 +131,8 @@ def delete(desk: Desk, data: dict[str, Any]) -> Said:
 def restore(desk: Desk, data: dict[str, Any]) -> Any:
     """Takes a character out of the trash, or only closes the offer to do so.
 
-    Returns the id of the restored character, to which the page switches, and an empty text for the offer.
-    Raises: NotFound, UserError.
+    Returns the id of the restored character, to which the page switches, and an empty text for the offer. Raises:
+    NotFound, UserError.
     """
     if data.get("act") == "quiet":
         return gr.skip(), Markup()
@@ -144,7 +143,7 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 def draw_thrown(desk: Desk) -> Markup:
     """Returns the characters in the trash as HTML, each with a button that restores it.
 
-    Where no other character is left, a sentence says so.
+    Where there is no other character, a sentence says so.
     """
     thrown = desk.workplace.library.trashed()
     return view("character", "trash", thrown=thrown, alone=not desk.id)

@@ -1,7 +1,7 @@
 """The HTML of the page: pure functions that turn values into markup that is safe to show.
 
-Views are autoescaped Jinja templates in tabs/views; Python passes values to them and writes no markup itself. The
-name `looks` in a template is this module.
+Views are autoescaped Jinja templates in tabs/views; Python passes values to them and writes no markup itself. The name
+`looks` in a template is this module.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ GONE = "The file of this picture is missing or damaged. Put it back from a backu
 
 
 def view(template: str, name: str, /, **values: Any) -> Markup:
-    """Returns the HTML of a macro `name` with its arguments `values`.
+    """Returns a template's macro as HTML, with `values` as the macro's arguments.
 
-    `template` is the name of the macro's file in tabs/views, without its ending.
+    `template` is the name of a file in tabs/views without `.html`, `name` that of the macro.
     """
     macro = getattr(_environment().get_template(f"{template}.html").module, name)
     return Markup(macro(**values))
@@ -225,9 +225,8 @@ def check(label: str, ok: bool, hint: str = "") -> Markup:
 def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> Markup:
     """Returns a similarity as HTML: a bar with marks at the floor and at the copy ceiling.
 
-    The floor is the least similarity that counts as the character; None draws no mark. For a `value` of None, where no
-    face
-    was found, returns a label instead.
+    The floor is the least similarity that counts as the character, the ceiling that from which a picture counts as a
+    copy; None draws no mark. For a `value` of None, where no face was found, returns a label instead.
     """
     if value is None:
         return chip("no face", "warn", "The scorer found nothing to compare.")
@@ -250,7 +249,7 @@ def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
 
 
 def describe(record: ImageRecord) -> str:
-    """Returns a picture's text alternative for screen readers: its caption, tags, name or kind."""
+    """Returns a picture's description as text, for screen readers: its caption, else its tags, its name or its kind."""
     tags = ", ".join(str(value) for value in record.tags.values() if value)
     return record.caption or tags or record.name or f"{KIND_WORDS[record.kind]} picture"
 
@@ -283,8 +282,7 @@ def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True
     """Returns a picture as HTML; for a `path` of None a note that the file is missing.
 
     `lazy` loads it only when it scrolls into view. `enlarge` is the id of the picture that a click opens in the viewer,
-    ""
-    for none.
+    "" for none.
     """
     if path is None:
         shown = view("looks", "gone", alt=alt, classes=classes, words=GONE)
@@ -332,7 +330,7 @@ def tile(
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
-    """Returns tiles as HTML in a grid with as many columns as fit; `size` is `small` or ""."""
+    """Returns tiles as HTML in a grid with as many columns as fit; `size` is `small`, `large` or ""."""
     return view("looks", "grid", tiles=list(tiles), size=size)
 
 

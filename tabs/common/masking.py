@@ -59,7 +59,10 @@ class Widgets:
 
 
 def upload(desk: Desk, chosen: str, file: str | None) -> None:
-    """Stores an uploaded mask and empties the upload button. Raises: BadInput."""
+    """Stores an uploaded file as the mask of the picture `chosen`, an id, and empties the upload button.
+
+    Raises: BadInput.
+    """
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
     desk.store.set_mask(chosen, open_upload(Path(file)))
@@ -88,5 +91,5 @@ def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[An
 
 
 def remove(desk: Desk, chosen: str) -> None:
-    """Removes the picture's mask."""
+    """Removes the mask of the picture `chosen`, an id."""
     desk.store.set_mask(chosen, None)

@@ -99,7 +99,7 @@ def words_of(record: ImageRecord) -> str:
 
 
 def golden(desk: Desk) -> str:
-    """Returns the number of golden lessons and how many are enough, as text.
+    """Returns the number of golden lessons and how many are enough, as text: `golden 3 of 20`.
 
     A golden lesson is a wrong edit with its correction; it teaches the editor most.
     """
@@ -178,8 +178,8 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
 def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Said | str:
     """Handles a click on the workbench: a verdict on a new try, a painted correction, or an area to edit anew.
 
-    Returns the id of the picture that is then on the workbench, "" for none, in most cases with a notice.
-    Raises: BadInput, NotFound.
+    Returns the id of the picture that is then on the workbench, "" for none, in most cases with a notice. Raises:
+    BadInput, NotFound.
     """
     act, layer = str(data.get("act")), str(data.get("layer", ""))
     if act == "paint":
@@ -196,9 +196,9 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
-    """Queues a new try at the picture with the instruction `words`; the same words are tried with another seed.
+    """Queues a new try at the picture `mending`, an id, with the instruction `words`; returns a notice.
 
-    Raises: BadInput.
+    The same instruction again is tried with another seed. Raises: BadInput.
     """
     changed = _instruction(desk, mending, words)
     how = (
@@ -211,9 +211,9 @@ def mend_words(desk: Desk, mending: str, words: str) -> Said:
 
 
 def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
-    """Queues a new try at the picture that changes only a marked area.
+    """Queues a new try that changes only a marked area of the picture `mending`, an id; returns a notice.
 
-    `layer` is the area as the browser painted it, a PNG as data URL. Raises: BadInput.
+    `words` is the instruction, `layer` the area as the browser painted it, a PNG in a data URL. Raises: BadInput.
     """
     said = _instruction(desk, mending, words)
     record = desk.store.images.get(mending)
@@ -235,9 +235,9 @@ def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
 
 
 def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
-    """Stores an uploaded picture as the correction of the wrong edit; returns a notice.
+    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id.
 
-    Its values empty the workbench and the upload button. Raises: BadInput.
+    Returns a notice, with updates that empty the workbench and the upload button. Raises: BadInput.
     """
     if not file:
         raise BadInput("No picture was given.", "Drop the mended picture.")
@@ -245,9 +245,10 @@ def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
 
 
 def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
-    """Stores the wrong edit with the paint over it as its correction; returns a notice, which empties the workbench.
+    """Stores the wrong edit `mending`, an id, with the paint over it as its correction.
 
-    `layer` is the paint as a PNG in a data URL. Raises: BadInput.
+    `layer` is the paint as a PNG in a data URL. Returns a notice, with an update that empties the workbench. Raises:
+    BadInput.
     """
     wrong = desk.store.open_whole(mending)
     paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)

@@ -35,7 +35,7 @@ def wire(page: Page, block: gr.HTML) -> None:
 def download(found: Model) -> Markup:
     """Returns a model's download as HTML: its button with licence and size, its progress, or why it stopped.
 
-    It is empty for a model that is here, or that is not downloaded.
+    It is empty for a model that is ready on this machine, and for one that the hub does not offer.
     """
     if not found.pullable or (found.presence.here is Here.READY and not found.running):
         return Markup()

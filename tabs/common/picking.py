@@ -26,8 +26,7 @@ def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
     """Handles a click in the bar: changes the selected pictures, or queues their captions.
 
     `chosen` is the id of the open picture. Returns a line on what was done, as HTML, and the id of the picture that
-    stays
-    open, "" for none. Raises: BadInput, NotFound.
+    stays open, "" for none. Raises: BadInput, NotFound.
     """
     picks = [str(each) for each in data.get("picks", ())]
     name, fields = str(data.get("act", "")), data.get("fields") or {}

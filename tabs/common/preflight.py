@@ -45,8 +45,7 @@ def launch(desk: Desk, found: Preflight, role: Role, kind: str) -> tuple[Markup,
     """Returns the pre-flight's verdict as HTML, and an update of the button that trains.
 
     The button is disabled while a check fails that has to pass. It is the primary button only where this training is
-    the
-    next step. `kind` is that of the training's job.
+    the next step. `kind` is that of the training's job.
     """
     job = active_job(desk, kind)
     verdict = view("common", "verdict", musts=found.blocking, advice=len(found.advice), job=job)

@@ -146,7 +146,7 @@ def ended_as(store: Store, job: Job) -> tuple[str, str]:
 
 
 def decisions(store: Store, version: Version) -> Markup:
-    """Returns as HTML the buttons that adopt a version, leave it unused, or go back to the one before it."""
+    """Returns as HTML the buttons that adopt a version, retire it, or go back to the version before it."""
     parent = store.versions.peek(version.parent)
     while parent is not None and parent.trashed:
         parent = store.versions.peek(parent.parent)
@@ -154,9 +154,9 @@ def decisions(store: Store, version: Version) -> Markup:
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
-    """Adopts a version, or takes it out of use so that its parent is used again; returns a notice.
+    """Adopts a version or retires it, by the clicked button; returns a notice that names the version in use.
 
-    Raises: NotFound, BadInput.
+    Where the version in use is retired, its parent is adopted. Raises: NotFound, BadInput.
     """
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:

@@ -42,9 +42,8 @@ def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
 def current(workplace: Workplace, asked: str) -> str:
     """Returns the id of the character that a page shows, "" where there is none.
 
-    It is the one in `asked`, the page's address; else the one chosen last; else the first. A damaged character is
-    returned
-    only where it is asked for, or where there is no other.
+    It is `asked`, the id in the page's address; else the one chosen last; else the first. A damaged character is
+    returned only where it is asked for, or where there is no other.
     """
     known = [character.id for character in workplace.library.characters()]
     if asked in known:
@@ -134,12 +133,15 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_prog
 
 
 def _from_address(how: str, count: int) -> str:
-    """Returns the JavaScript of a call with `count` inputs, the first of which come from the page's address."""
+    """Returns the JavaScript of a call with `count` inputs, the first of which come from the page's address.
+
+    `how` names the function of the page's script that fills them in.
+    """
     return f"(...values) => window.flen.{how}(values.slice(0, {count}))"
 
 
 def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Connects the handler `tick`, which looks for changes of the store, to an event; returns Gradio's dependency.
+    """Connects the handler `tick`, which checks the store for changes, to an event; returns Gradio's dependency.
 
     The first inputs are the page's character and tab, which the browser reads from its address.
     """
@@ -148,10 +150,10 @@ def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outpu
 
 @dataclass(frozen=True)
 class Shell:
-    """Holds what all tabs share: the workplace, the block for notices, and what follows each event.
+    """Holds what all tabs share: the workplace, the block for notices, and the check for changes after each event.
 
-    `tick` takes an event and makes the page look for changes of the store after it. Handlers are plain functions
-    `(desk, *inputs)`. With `anywhere` a handler also runs where there is no character; else the call is refused.
+    `tick` takes an event and makes the page check the store for changes after it. Handlers are plain functions `(desk,
+    *inputs)`. With `anywhere` a handler also runs where there is no character; else the call is refused.
     """
 
     workplace: Workplace
@@ -171,7 +173,7 @@ class Shell:
     ) -> None:
         """Connects a handler to an event.
 
-        The render functions in `then` run after it in the same call; then the page looks for changes of the store.
+        The render functions in `then` run after it in the same call; then the page checks the store for changes.
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -194,8 +196,7 @@ class Shell:
         """Connects a handler `(desk, data, *inputs)` to clicks inside a block of HTML.
 
         `data` is what the clicked element sends, `then` as for `on`. `mode` is Gradio's trigger mode: with "once" a
-        second click
-        is ignored while the first is handled.
+        second click is ignored while the first is handled.
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -210,8 +211,7 @@ class Shell:
         """Runs render functions whenever one of `triggers` fires, for example the change of a widget.
 
         Where there is no character, the first block shows `nobody`, or with `anywhere` the functions run all the same.
-        A
-        `gr.State` cannot be a trigger: its events come only through Gradio's queue.
+        A `gr.State` cannot be a trigger: its events come only through Gradio's queue.
         """
         call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 

@@ -82,7 +82,7 @@ def theme() -> gr.themes.Base:
 def head(assets: Path, *more: str) -> str:
     """Returns the studio's styles and scripts as inline HTML for the page's head.
 
-    `more` are the names of further files in `assets`/ui.
+    The files lie in the folder `ui` of `assets`; `more` are the names of further ones there.
     """
     parts = []
     for name in ("flen.css", *more, *_SCRIPTS):

@@ -38,8 +38,8 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 class Knob:
     """Holds a field of `TrainParams`: its widget, and the function `told` that turns its value into text.
 
-    `off` is a value that the text leaves out; None leaves out none. With `zero` a 0 is a value, else it is an empty
-    field.
+    `off` is the value that the text leaves out, None for no such value. With `zero` a 0 counts as a value, else as an
+    empty field.
     """
 
     name: str
@@ -261,9 +261,9 @@ _PACED = ("steps", "save_every", "sample_every")
 
 
 def paced(spec: ModelSpec, length: str) -> dict[str, int]:
-    """Returns by name the steps, and the intervals of checkpoints and samples, of one of the LENGTHS.
+    """Returns the steps of a training, and the intervals of its checkpoints and samples, by field of `TrainParams`.
 
-    Raises: BadInput.
+    `length` is one of LENGTHS. Raises: BadInput.
     """
     if length not in LENGTHS:
         raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
@@ -377,7 +377,7 @@ class Form:
         return spec.params(TrainParams, **given)
 
     def told(self, params: TrainParams) -> str:
-        """Returns the settings that will be used as one line of text."""
+        """Returns the settings in `params` as one line of text; a setting at its `off` value is left out."""
         values = [(knob, getattr(params, knob.name)) for knob in self.knobs]
         return " · ".join(knob.told(value) for knob, value in values if knob.off is None or value != knob.off)
 

@@ -16,7 +16,7 @@ from .functional import crop
 
 
 class InterpolationMode(Enum):
-    """Names Pillow's filters as torchvision does."""
+    """Holds Pillow's filters under torchvision's names."""
 
     NEAREST = Image.Resampling.NEAREST
     BILINEAR = Image.Resampling.BILINEAR
