@@ -199,7 +199,7 @@ class Turn:
         return self.store.adopt(version.id)
 
     def _card(self, name: str, version: str) -> CardRun:
-        """Draws a version's model card ("" is the base model), judges its cells, and returns the record of them."""
+        """Draws a version's model card ("" is the base model), judges its cells, and returns the record."""
         submitted = card.submit(self.desk, version=version, seeds=self.scale.card_seeds)
         job = self._wait(f"card {name}", submitted)
         run = self.store.cards.find(job=job.id)[-1]
