@@ -13,6 +13,7 @@ from engines.api.axes import ANGLES, EXPRESSIONS
 from engines.wording.cells import CARD_CELLS, CARD_POSES
 from studio.flywheel import card, generate
 from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.next_step import next_step
 from studio.records.card import CardRun, Cell
 from studio.records.job import JobState
 from studio.records.outcome import Rate
@@ -127,17 +128,22 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
     """Returns a model card as HTML: its first-try rate, the rate of each axis, and its 5 × 4 + 3 cells.
 
     `which` is the id of the model card, None for none; `against` is that of another one to compare with, "" for none.
+    Above it stands the offer of a version's model card where that is the next step.
     """
-    store = desk.store
+    store, step = desk.store, next_step(desk)
+    wanted = store.versions.peek(step.version)
+    asked = view("generate", "card_wanted", version=wanted, words=step.words) if wanted else Markup()
     if not which:
-        return looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+        told = looks.empty("The model card draws 23 standard pictures and says what the version can do. Run it once.")
+        return asked + told
     run = card.get(store, which)
     head = rate_line(run) + (compare_line(store, card.get(store, against), run) if against else Markup())
     by_name = {cell.cell: cell for cell in run.cells if cell.seed == run.seeds[0]}
-    return view(
+    return asked + view(
         "generate",
         "card",
         head=head,
+        next=step.step == "Model card" and not wanted,
         axes=list(card.summary(run).axes.items()),
         show=card.SHOWN if card.misses(run) else 0,
         angles=ANGLES,
@@ -197,8 +203,12 @@ def _cell(store: Store, cell: Cell | None) -> Markup:
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
     """Handles a click on the model card `which`: overrules a cell's outcome, or queues edits of what was missed.
 
-    The edits show the angles, expressions and poses of the failed cells; they wait for review.
+    The edits show the angles, expressions and poses of the failed cells; they wait for review. The act `run` queues a
+    version's model card.
     """
+    if data.get("act") == "run":
+        job = card.submit(desk, str(data.get("version", "")))
+        return Said(f"{job.title} is in the queue. It appears here when it is done.")
     if which and data.get("act") == "overrule":
         overrule(desk, which, str(data["cell"]), int(data["seed"]), _WORDS[str(data["says"])])
     elif which and data.get("act") == "show":

@@ -12,7 +12,7 @@ from engines.api.axes import ANGLES, EXPRESSIONS, FRAMINGS
 from engines.api.params import params_class
 from studio.flywheel.curate import bulk, captions
 from studio.flywheel.curate import coverage as curate
-from studio.flywheel.next_step import next_step
+from studio.flywheel.next_step import is_next
 from studio.flywheel.pictures import taught
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
@@ -21,7 +21,7 @@ from tabs.common import adding, cropping, finding, looks, masking, picking, word
 from tabs.common.finding import USABLE, find
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, active_job, html, progress_line
-from tabs.viewer import version_name
+from tabs.common.versions import version_name
 
 PAGE = 120
 FAMILY = 12
@@ -139,16 +139,12 @@ def offer(desk: Desk) -> list[Any]:
     silent = [] if active_job(desk, "caption") else captions.uncaptioned(desk.store)
     bare = len(captions.missing_words(silent))
     label = f"Write {looks.plural(bare, 'caption')}" if bare else f"Caption {len(silent)} drawn pictures anew"
-    tone = "primary" if bare and _is_next(desk, "Curate") else "secondary"
+    tone = "primary" if bare and is_next(desk, "Curate") else "secondary"
     _, words = picking.undoable(desk)
     return [
         gr.update(visible=bool(silent), value=label, variant=tone),
         gr.update(visible=bool(words), value=words),
     ]
-
-
-def _is_next(desk: Desk, tab: str) -> bool:
-    return next_step(desk).step == tab
 
 
 # ── the gallery and the open picture ─────────────────────────────────────────────────────────────
@@ -210,7 +206,7 @@ def draw_cover(desk: Desk) -> Markup:
     grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
     missing = len(coverage.missing)
     wanted = missing > 0 and any(coverage.cells.values())
-    more = view("curate", "fill", gaps=missing, primary=_is_next(desk, "Enrich")) if wanted else ""
+    more = view("curate", "fill", gaps=missing, primary=is_next(desk, "Enrich")) if wanted else ""
     checks = view("curate", "checks", checklist=coverage.checklist)
     return looks.panel("Coverage", grid, more) + looks.panel("Ready to go on?", checks)
 

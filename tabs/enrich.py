@@ -10,6 +10,7 @@ from markupsafe import Markup
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.flywheel.enrich import edits as enrich
+from studio.flywheel.next_step import is_next
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -55,7 +56,7 @@ def build(page: Page) -> None:
                 edited_with = lay_out(KNOBS, "enrich")
             with gr.Group(elem_classes="fl-stick"):
                 cost = html(looks.waiting(), elem_id="enrich-cost")
-                run = gr.Button("Run plan", variant="primary", elem_id="enrich-run")
+                run = gr.Button("Run plan", elem_id="enrich-run")
                 again = gr.Button("Draw it once more", visible=False, elem_id="enrich-again")
         with gr.Column(scale=5):
             busy = html()
@@ -72,7 +73,7 @@ def build(page: Page) -> None:
                 about = html(elem_id="retry")
                 words = gr.Textbox(label="Words for the next try", lines=2, elem_id="retry-words")
                 with gr.Row():
-                    try_words = gr.Button("Try these words", variant="primary", size="sm")
+                    try_words = gr.Button("Try these words", size="sm")
                     close = gr.Button("Close", size="sm")
             results = html(looks.waiting(), elem_id="enrich-results")
 
@@ -82,7 +83,7 @@ def build(page: Page) -> None:
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
     more: Drawing = (offer_more, [], [again])
-    page.show([(fill_editors, [editor], [editor]), choice, plan], live=[pairs, more])
+    page.show([(fill_editors, [editor], [editor]), choice, plan, (mark, [], [run])], live=[pairs, more])
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])
     page.act(planned, plan_act, [changes, *knobs], [changes], then=[plan])
@@ -95,6 +96,14 @@ def build(page: Page) -> None:
     missing.wire(page, cost)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
+
+
+def mark(desk: Desk) -> Any:
+    """Returns an update of the button that queues the plan.
+
+    It is the primary button only where the next step is Enrich.
+    """
+    return gr.update(variant="primary" if is_next(desk, "Enrich") else "secondary")
 
 
 # ── the results ─────────────────────────────────────────────────────────────────────────────────

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from engines.api.params import GenerateParams
 from studio.flywheel import generate, recall
+from studio.flywheel.next_step import is_next
 from studio.flywheel.recall import Recalled
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
@@ -40,7 +41,7 @@ from tabs.common.asking import (
 )
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Page, active_job, html, progress_line
+from tabs.common.shell import Drawing, Page, active_job, html, progress_line
 from tabs.common.versions import (
     BASE,
     IN_USE,
@@ -66,7 +67,7 @@ def build(page: Page) -> None:
             with gr.Column(elem_id="generate-actions"):
                 cost = html(elem_id="generate-cost")
                 with gr.Row():
-                    go = gr.Button("Generate", variant="primary", elem_id="generate-go")
+                    go = gr.Button("Generate", elem_id="generate-go")
                     run_card = gr.Button("Run model card", elem_id="card-go")
             price, busy, history = html(elem_id="card-price"), html(), html(elem_id="generate-history")
             with gr.Row(elem_id="generate-drop"):
@@ -86,10 +87,13 @@ def build(page: Page) -> None:
     plan = (draw_plan, [planned, *asked], [planned, *columns, fields["plan"]])
     told = (draw_cost, asked, [cost])
     drawn = (draw_results, [shown, *gallery.values()], [results, busy])
-    page.show(
-        [fill, plan, told, (draw_pairs, [], [pairs]), (draw_history, [], [history]), (read_floor, [], [floor])],
-        live=[drawn],
-    )
+    others: list[Drawing] = [
+        (draw_pairs, [], [pairs]),
+        (draw_history, [], [history]),
+        (read_floor, [], [floor]),
+        (mark, [], [go]),
+    ]
+    page.show([fill, plan, told, *others], live=[drawn])
     cards.wire(page, views, run_card, price, fields["version"])
     page.redraw([fields["version"].change], fill)
     page.redraw([fields[name].change for name in ("what", "version", "count", "seed")], plan)
@@ -264,6 +268,14 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
         seconds=sum(each or 0 for each in seconds) if all(seconds) else None,
         fit=next((fit for fit, _ in told if not fit.ok), told[0][0]),
     )
+
+
+def mark(desk: Desk) -> Any:
+    """Returns an update of the button that generates pictures.
+
+    It is the primary button only where the next step is Generate.
+    """
+    return gr.update(variant="primary" if is_next(desk, "Generate") else "secondary")
 
 
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:

@@ -20,7 +20,7 @@ from studio.records.review import Triplet
 from studio.records.version import Pair, Version
 from studio.store import Store
 from studio.workplace.desk import Desk
-from tabs.common import exports, looks, preflight, run, training
+from tabs.common import exports, looks, missing, preflight, run, training
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
@@ -67,6 +67,7 @@ def build(page: Page) -> None:
     page.act(browser, more, [shown], [shown], then=[lessons])
     page.act(chosen, chosen_act, [], knobs)
     page.act(live, live_act)
+    missing.wire(page, ready)
     page.act(counts, counts_act, [], [practised])
     page.act(versions, versions_act, [], [written])
     for block in (written, practised):
@@ -211,7 +212,7 @@ def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, An
     found = refine.preflight(desk, params, name)
     golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
     spec = desk.workplace.registry.spec(name)
-    shown = preflight.panel(
+    shown = missing.card(desk.workplace, name) + preflight.panel(
         found,
         spec,
         looks.plural(len(found.entries), "edit"),

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from engines.api.errors import BadInput, NotFound, UserError
 from studio.flywheel import review
+from studio.flywheel.next_step import next_step
 from studio.flywheel.review import Reason
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.review import Decision
@@ -245,7 +246,8 @@ def _all_done(desk: Desk) -> Markup:
         )
         words = f"All decided. {looks.plural(len(mend), 'picture')} can be mended: click one."
         return looks.empty(words, tiles)
-    return looks.empty("All decided. Your approved pictures are ready to teach.", looks.go("Open Train", "Train"))
+    step = next_step(desk)
+    return looks.empty(f"All decided. {step.words}", looks.go(f"Next: {step.step}", step.stops[step.at].label))
 
 
 def _get(store: Store, image_id: str) -> ImageRecord | None:

@@ -14,16 +14,15 @@ from engines.api.errors import UserError
 from engines.api.params import EditParams, GenerateParams
 from studio.flywheel import card, pictures, review
 from studio.flywheel.pictures import About, Placed
-from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.outcome import Outcome
-from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs import generate
 from tabs.common import looks
 from tabs.common.looks import view
 from tabs.common.shell import Shell, html
+from tabs.common.versions import version_name
 from tabs.review import VERDICTS, verdict_words
 from tabs.review import undo as undo_verdict
 
@@ -180,11 +179,6 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
         chosen=chosen.key if chosen else "",
         told=told(desk, known, names, note or Note()),
     )
-
-
-def version_name(version: Version) -> str:
-    """Returns a version's name as text; `editor` stands before that of an editor's version."""
-    return f"editor {version.name}" if version.role is Role.EDITOR else version.name
 
 
 def title(known: About, names: Mapping[str, str]) -> str:

@@ -32,12 +32,16 @@ class Stop(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """The next step: its name, the reason in `words`, the index of its stop in `stops`, and all the stops."""
+    """The next step: its name, the reason in `words`, the index of its stop in `stops`, and all the stops.
+
+    `version` is the id of the version whose model card is to be run next, "" in every other step.
+    """
 
     step: str
     words: str
     at: int
     stops: tuple[Stop, ...]
+    version: str = ""
 
 
 def next_step(desk: Desk) -> NextStep:
@@ -45,7 +49,14 @@ def next_step(desk: Desk) -> NextStep:
     seen = _look(desk.store)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
     step, words = next((step, words) for wanted, step, words in wants if wanted)
-    return NextStep(step=step.name, words=words, at=step.at, stops=_stops(seen, step))
+    carded = ((seen.candidate, seen.candidate_card), (seen.in_use, seen.card)) if step is CARD else ()
+    version = next((each.id for each, run in carded if each is not None and run is None), "")
+    return NextStep(step=step.name, words=words, at=step.at, stops=_stops(seen, step), version=version)
+
+
+def is_next(desk: Desk, step: str) -> bool:
+    """Returns whether a step, by its name on the rail, is the character's next one."""
+    return next_step(desk).step == step
 
 
 def trains_next(desk: Desk, role: Role) -> bool:

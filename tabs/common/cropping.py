@@ -34,7 +34,7 @@ class Widgets:
                     for edge, value in zip(_EDGES, _WHOLE, strict=True)
                 ]
             with gr.Row():
-                self._keep = gr.Button("Save the crop", variant="primary", size="sm", elem_id="curate-crop-save")
+                self._keep = gr.Button("Save the crop", size="sm", elem_id="curate-crop-save")
                 self._whole = gr.Button("Use the whole picture", size="sm", min_width=160)
                 self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 

@@ -191,9 +191,9 @@ def close() -> Markup:
     return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
-def go(text: str, tab: str) -> Markup:
-    """Returns as HTML a button that opens a tab by its name."""
-    return view("looks", "go", text=text, tab=tab)
+def go(text: str, tab: str, accent: bool = True) -> Markup:
+    """Returns as HTML a button that opens a tab by its name; `accent` is for the next step."""
+    return view("looks", "go", text=text, tab=tab, accent=accent)
 
 
 def empty(sentence: str, extra: str = "") -> Markup:

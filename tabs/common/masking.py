@@ -42,9 +42,7 @@ class Widgets:
                     layers=False,
                     elem_id="curate-paint",
                 )
-                self._keep = gr.Button(
-                    "Save the painted mask", variant="primary", size="sm", elem_id="curate-mask-save"
-                )
+                self._keep = gr.Button("Save the painted mask", size="sm", elem_id="curate-mask-save")
 
     def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
         """Connects the panel with its handlers.

@@ -83,3 +83,8 @@ def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]
     version = store.versions.peek(choice)
     file = store.adapter_path(choice) if version else Path(choice.strip().strip('"')).expanduser()
     return (LoraUse(file=str(file), weight=weight),)
+
+
+def version_name(version: Version) -> str:
+    """Returns a version's name as text; `editor` stands before that of an editor's version."""
+    return f"editor {version.name}" if version.role is Role.EDITOR else version.name

@@ -141,11 +141,12 @@ def test_the_stage_shows_keys_source_words_and_the_next_pictures(
 
 
 def test_nothing_left_says_what_comes_next(studio: Workplace, anna: Character, add: Callable[..., ImageRecord]) -> None:
-    """Without edits: enrich. With all decided: train."""
+    """Without edits: enrich. With all decided: the rail's next step, which here is to add pictures."""
     assert "Open Enrich" in review.draw(studio.desk(anna.id), "", (), ())
     image = edit(add)
     review.act(studio.desk(anna.id), {"act": "good", "id": image.id}, *NOTHING)
-    assert "Open Train" in review.draw(studio.desk(anna.id), "", (), ())
+    shown = review.draw(studio.desk(anna.id), "", (), ())
+    assert "Next: Curate" in shown and 'data-tab="Curate"' in shown
 
 
 def test_the_pace_ignores_pauses() -> None:
