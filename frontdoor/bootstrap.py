@@ -14,10 +14,10 @@ _SUPPORTED = ((3, 11), (3, 13))
 
 
 def ensure_environment(root: Path, *, tests: bool) -> Path:
-    """Returns the Python of `.venv`, which is created, or refreshed when pyproject.toml has changed.
+    """Creates or refreshes `.venv` below `root` and returns the path of its Python.
 
-    `tests`: whether the packages that the tests need are installed as well. Raises: SystemExit when this Python is not
-    supported, or when pip fails.
+    It is refreshed when pyproject.toml has changed. `tests`: whether the packages that the tests need are installed as
+    well. Raises: SystemExit when this Python is not supported, or when pip fails.
     """
     low, high = _SUPPORTED
     if not low <= sys.version_info[:2] <= high:
@@ -45,7 +45,7 @@ def ensure_environment(root: Path, *, tests: bool) -> Path:
 def run_inside(python: Path, arguments: list[str]) -> int:
     """Runs a command of `frontdoor` with the environment's Python and returns its exit code.
 
-    Elsewhere than on Windows the command takes this process's place, so that signals reach it.
+    On Windows it is a child process. Elsewhere it replaces this process, so that signals reach it, and nothing returns.
     """
     command = [str(python), "-m", "frontdoor.cli", *arguments]
     root = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def run_inside(python: Path, arguments: list[str]) -> int:
 
 
 def _fingerprint(pyproject: Path) -> str:
-    """Returns 16 letters of the hash of pyproject.toml: other packages are wanted when they change."""
+    """Returns 16 letters of the hash of pyproject.toml; packages are installed again when they change."""
     return hashlib.sha256(pyproject.read_bytes()).hexdigest()[:16]
 
 
@@ -89,7 +89,7 @@ def _pip_install(python: Path, root: Path, extras: str) -> None:
 
 
 def _print_progress(words: str) -> None:
-    """Prints over the last line of a terminal; elsewhere on a line of its own."""
+    """Prints over the last line of a terminal; elsewhere prints a line of its own."""
     if sys.stdout.isatty():
         print(f"\r\033[K  {words}", end="", flush=True)
     else:

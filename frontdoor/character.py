@@ -1,4 +1,4 @@
-"""`launch.py character list|export|import`: a whole character to one zip file, and back from it."""
+"""`launch.py character list|export|import`: lists characters, writes one to a zip file, or restores one from it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
-    """Lists the characters of a home, backs one up or restores one; returns 0.
+    """Lists the characters of a data folder, backs one up or restores one; returns 0.
 
-    Raises: Busy while the studio is open on that home, NotFound, BadInput, DiskFull.
+    Raises: Busy while the studio is open on that folder, NotFound, BadInput, DiskFull.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, options.home)
     with open_workplace(settings) as workplace:
@@ -33,7 +33,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 def export(workplace: Workplace, character_id: str, out: Path | None = None) -> Path:
-    """Writes the backup of a character and returns its path; `out` is a file or a folder to move it to."""
+    """Writes the backup of a character and returns its path.
+
+    `out` is a file or a folder to move it to; None leaves it among the character's exports. Raises: NotFound,
+    UserError.
+    """
     desk = workplace.desk(character_id)
     job = _done(backup.submit_export(desk, here=True))
     written = backup.written_file(desk, job)
@@ -47,12 +51,12 @@ def export(workplace: Workplace, character_id: str, out: Path | None = None) -> 
 
 
 def restore(workplace: Workplace, file: str) -> str:
-    """Restores a character from a backup and returns its id."""
+    """Restores a character from the backup at the path `file` and returns the character's id. Raises: UserError."""
     return _done(backup.submit_import(workplace, file, here=True)).artifacts.character or ""
 
 
 def _done(job: Job) -> Job:
-    """Returns a job that is done. Raises: UserError with its error where it is not."""
+    """Returns a job that is done. Raises: UserError with the job's error where it is not."""
     if job.state is not JobState.DONE:
         raise UserError(job.error.message or f"{job.title} was stopped.", job.error.hint)
     return job

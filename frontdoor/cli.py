@@ -68,7 +68,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; prints an expected failure as cause and hint, without a traceback."""
+    """Runs one command and returns its exit code.
+
+    An expected failure is printed as cause and hint, without a traceback. `arguments` None are those of the process.
+    """
     from engines.api.errors import UserError, from_disk
 
     top = parser()

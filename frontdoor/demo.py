@@ -1,4 +1,4 @@
-"""`launch.py demo`: runs one turn of both flywheels on a drawn character, without a browser; a stand-in reviews."""
+"""`launch.py demo`: runs one turn of both flywheels, without a browser; a stand-in reviews in place of a human."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of a turn, by which tests run a smaller one through the same code.
+    """Holds the size of a turn; tests run a smaller one through the same code.
 
     `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
-    changes to the two trainings' parameters. With `control` v1 is also trained on its own pictures for as
-    long as v2.
+    changes to the two trainings' parameters. With `control` v1 is also trained further on its own pictures, for as long
+    as v2.
     """
 
     edits: int = 56
@@ -68,7 +68,7 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one turn, writes the report and prints where it is; with `--open` opens the studio on the result."""
+    """Runs one turn, writes the report and prints its path; with `--open` opens the studio on the result."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
@@ -96,7 +96,7 @@ class Turn:
 
     @property
     def desk(self) -> Desk:
-        """Returns the desk of the character."""
+        """Returns the character's desk: the workplace, and the character's id and store."""
         return self.workplace.desk(self.character)
 
     @property
@@ -105,9 +105,9 @@ class Turn:
         return self.desk.store
 
     def run(self, seed: int | None) -> Report:
-        """Turns both flywheels once, writes the report and its pictures, and returns the report.
+        """Runs one turn of both flywheels; writes the report and its pictures, and returns the report.
 
-        `seed` draws another character than the sample. Raises: UserError when a step fails.
+        `seed` is the number of another character to draw; None takes the sample. Raises: UserError when a step fails.
         """
         started = time.monotonic()
         self.workplace.jobs.start()
@@ -148,7 +148,7 @@ class Turn:
     # ── flywheel 1 ──────────────────────────────────────────────────────────────────────────────
 
     def _curate(self, seed: int | None) -> None:
-        """Imports and captions twelve pictures, approves them, and makes the reviewer who knows their truth."""
+        """Imports and captions twelve pictures, approves them, and makes the reviewer, which knows their truth."""
         folder, truths = _drawn_character(self.workplace.settings.assets, self.out, seed)
         name = "Robin" if seed is None else f"Character {seed}"
         self.character = self.workplace.library.create(f"{name} (demo)").id
@@ -171,7 +171,7 @@ class Turn:
             self.reviewer.decisions["sources"] += 1
 
     def _enrich(self, stage: str, rows: Sequence[PlanRow]) -> list[ImageRecord]:
-        """Runs the edits of a plan and returns their results."""
+        """Runs the edits of a plan and returns their pictures; `stage` is the step's name in the report."""
         return self._results(self._wait(stage, enrich.submit(self.desk, rows)))
 
     def _review_edits(self, stage: str, records: Sequence[ImageRecord]) -> None:
@@ -189,7 +189,7 @@ class Turn:
     def _train(self, name: str, start: str = "") -> Version:
         """Trains a version on all that is approved so far, adopts it and returns it.
 
-        `start`: the version whose weights the training goes on from.
+        `start` is the id of the version whose LoRA the training continues; "" starts a new LoRA.
         """
         spec = self.workplace.registry.spec(self.store.character.generator)
         params = spec.params(TrainParams, **self.scale.train)
@@ -199,7 +199,7 @@ class Turn:
         return self.store.adopt(version.id)
 
     def _card(self, name: str, version: str) -> CardRun:
-        """Draws the model card of a version ("" is the base model), judges each cell, and returns the card."""
+        """Draws a version's model card ("" is the base model), judges its cells, and returns the record."""
         submitted = card.submit(self.desk, version=version, seeds=self.scale.card_seeds)
         job = self._wait(f"card {name}", submitted)
         run = self.store.cards.find(job=job.id)[-1]
@@ -211,9 +211,9 @@ class Turn:
         return self.store.cards.get(run.id)
 
     def _generate(self, version: Version) -> list[ImageRecord]:
-        """Draws new scenes, reviews those that passed the identity filter, and returns all.
+        """Generates new scenes, reviews those that passed the identity filter, and returns all.
 
-        Half of the scenes show what the version's card missed.
+        Half of the scenes show what the version's model card missed.
         """
         half = self.scale.synthetic // 2
         missed = card.missed(self.desk, version.id)
@@ -255,7 +255,7 @@ class Turn:
         )
 
     def _edit_rates(self, name: str, records: Sequence[ImageRecord]) -> EditRates:
-        """Reviews the edits of one editor and returns the shares that were accepted, done and kept the person."""
+        """Reviews the edits of one editor; returns the shares that were accepted, were done, and kept the person."""
         opinions = self._judge(records)
         for record, opinion in zip(records, opinions, strict=True):
             self._decide(f"editor {name}", record, opinion)
@@ -273,7 +273,7 @@ class Turn:
     # ── the report ──────────────────────────────────────────────────────────────────────────────
 
     def _counts(self, edits: Sequence[ImageRecord], synthetic: Sequence[ImageRecord]) -> Counts:
-        """Counts the turn's pictures by kind and by their present verdict."""
+        """Returns the turn's pictures counted by kind and by their present verdict."""
         states = Counter(self.store.images.get(record.id).state for record in edits)
         return Counts(
             source=len(self.store.select(kind=Kind.SOURCE)),
@@ -287,7 +287,7 @@ class Turn:
         )
 
     def _card_rates(self, run: CardRun) -> CardRates:
-        """Returns the shares of a card's cells that the reviewer found right."""
+        """Returns the shares of a model card's cells that the reviewer found right."""
         first = [cell for cell in run.cells if cell.seed == self.scale.card_seeds[0]]
         right = sum(cell.human is True for cell in first)
         low, high = wilson(right, len(first))
@@ -301,7 +301,7 @@ class Turn:
         )
 
     def _identity(self, cards: Mapping[str, CardRun]) -> Identity:
-        """Returns the similarity of the cards' pictures to the originals, by the encoder that never filtered."""
+        """Returns the similarity of the model cards' pictures to the originals, by an encoder that filtered nothing."""
         values = {name: [self.opinions[cell.image].similarity for cell in run.cells] for name, run in cards.items()}
         pairs = [v1 - base for v1, base in zip(values["v1"], values["base"], strict=True)]
         margin, low, high = bootstrap(pairs)
@@ -326,7 +326,7 @@ class Turn:
         return opinions
 
     def _decide(self, stage: str, record: ImageRecord, opinion: Opinion) -> None:
-        """Stores the opinion's verdict on a picture."""
+        """Stores the opinion's verdict on a picture; `stage` is the step's name in the report."""
         self.reviewer.decide(
             stage,
             opinion,
@@ -359,13 +359,16 @@ class Turn:
 
 
 def _unused_folder(out: Path, name: str) -> Path:
-    """Returns a folder that no earlier run has used, so that a demo never writes into another one's data."""
+    """Returns a folder that no earlier run has used, so that a run never writes into another one's data."""
     taken = [folder for folder in out.glob(f"{name}*") if folder.is_dir()]
     return out / (name if not taken else f"{name}-{len(taken) + 1}")
 
 
 def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[Path, dict[str, Truth]]:
-    """Returns a folder with twelve pictures of the sample character, or of a new one, and file name -> its truth."""
+    """Returns a folder with twelve pictures of a character, and each picture's truth by its file name.
+
+    `seed` is the number of a new character to draw; None is the sample character.
+    """
     if seed is None:
         folder = assets_folder / "sample"
         pictures = json.loads((folder / "character.json").read_text())["pictures"]
@@ -381,7 +384,7 @@ def _drawn_character(assets_folder: Path, out: Path, seed: int | None) -> tuple[
 
 
 def _print_progress(stage: str, job: Job, ending: str = "") -> None:
-    """Prints a job's bar; `ending` takes the place of the time left. Elsewhere than on a terminal prints only ends."""
+    """Prints a job's progress bar; off a terminal only the last one, with `ending` in place of the time left."""
     done = job.step / job.total if job.total else 0.0
     words = f"  {stage:<22} {'█' * round(24 * done):<24} {job.step}/{job.total}"
     rest = ending or (f"{job.eta_s:.0f} s left" if job.eta_s else "")

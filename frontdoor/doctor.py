@@ -16,7 +16,10 @@ _MARKS = {True: "✓", False: "✗", None: "·"}
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints every finding and the table of models; returns 0 when the embedded models have all that they need."""
+    """Prints what this machine has and lacks, and the table of models.
+
+    Returns the exit code: 0 when the embedded models have all that they need, else 1.
+    """
     settings = Settings.from_env(Path(assets.__file__).parent, getattr(options, "home", None))
     registry = Registry(settings.assets, settings.models_dir)
     findings = machine.look(settings, registry)

@@ -1,4 +1,4 @@
-"""The demo's pictures: contact sheets and a plot of the losses, for readers who would rather look than read."""
+"""The pictures beside the report of `launch.py demo`: contact sheets and a plot of the losses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FRAMES = {"good": (46, 160, 94), "needs_correction": (222, 155, 40), "reject": 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture of a contact sheet, its label, and the verdict that colours its frame; "" draws no frame."""
+    """Holds a picture of a contact sheet, its label, and the verdict that colours its frame; "" draws no frame."""
 
     picture: Image.Image
     label: str
@@ -26,7 +26,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], path: Path, *, title: str, columns: int = 10) -> None:
-    """Writes one picture that shows all tiles in rows of `columns`."""
+    """Writes a picture to `path` that shows all tiles in rows of `columns`, under a title."""
     rows = max(1, -(-len(tiles) // columns))
     sheet = Image.new("RGB", (columns * (_TILE + 8) + 8, rows * (_TILE + _LABEL + 8) + 40), "white")
     pen = ImageDraw.Draw(sheet)
@@ -42,9 +42,9 @@ def contact_sheet(tiles: Sequence[Tile], path: Path, *, title: str, columns: int
 
 
 def loss_plot(curves: Mapping[str, Sequence[tuple[int, float]]], path: Path) -> None:
-    """Writes a plot with one curve for each training, averaged over twenty steps, and the raw losses behind it.
+    """Writes a plot to `path`: a curve for each training, averaged over twenty steps, and the raw losses behind it.
 
-    `curves`: the training's name -> its points (step, loss).
+    `curves` maps a training's name to its points (step, loss).
     """
     import matplotlib
 

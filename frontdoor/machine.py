@@ -10,15 +10,15 @@ _ALLOCATOR = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")  # torch has read
 
 
 def cores() -> int:
-    """Returns the number of cores that this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_expandable_segments(environment: MutableMapping[str, str], platform: str) -> None:
-    """Sets torch's CUDA allocator to extend its blocks, so that swapping models of other sizes leaves no gaps.
+    """Sets torch's CUDA allocator in `environment` to expandable segments.
 
-    torch reads the variable when it is imported. A user's own setting of the allocator stays as it is, and nothing is
-    set on Windows, where torch has no expandable segments.
+    Swapping models of different sizes then leaves no gaps in the GPU's memory. torch reads the variable when it is
+    imported. A user's own setting stays, and nothing is set on Windows, where torch has no expandable segments.
     """
     if platform != "win32" and not any(name in environment for name in _ALLOCATOR):
         environment.update(dict.fromkeys(_ALLOCATOR, "expandable_segments:True"))

@@ -1,4 +1,4 @@
-"""The table of the registry's models that `doctor` prints: state, forms, licence, and the command that gets each."""
+"""The table of models that `doctor` prints: state, forms, licence, and the command that gets each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _HEADS = ("model", "role", "state", "quantised", "gate", "licence")
 
 
 def table(registry: Registry, *, token: bool) -> str:
-    """Returns the table of all models that are not embedded, each with its remedy in the line below.
+    """Returns as plain text the table of all models that are not embedded, each with its remedy below it.
 
     `token`: whether this machine has a Hugging Face token.
     """

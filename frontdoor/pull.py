@@ -21,19 +21,19 @@ _GIB = 1 << 30
 
 
 def main(options: argparse.Namespace) -> int:
-    """Pulls from Hugging Face, or from the folder or file given; returns 0 when the model is ready.
+    """Gets a model from Hugging Face, or from the folder or file given with `--from`.
 
-    Raises: what `pull` raises.
+    Returns the exit code of `pull`, and raises what it raises.
     """
     settings = Settings.from_env(Path(assets.__file__).parent)
     return pull(options, Registry(settings.assets, settings.models_dir), HuggingFace(), input)
 
 
 def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callable[[str], str]) -> int:
-    """Shows licence and sizes, asks for consent, then downloads, verifies and quantises.
+    """Prints a model's licence and sizes, asks for consent, then downloads, verifies and quantises it.
 
-    Returns 0 when the model is ready, 1 when the user refused the licence; `ask` is how the user is asked.
-    Raises: what `Pull` and `prepare` raise.
+    `ask` shows a question and returns the user's answer. Returns the exit code: 0 when the model is ready, 1 when the
+    user refused the licence. Raises: what `Pull` and `prepare` raise.
     """
     spec = registry.spec(options.model)
     home = registry.home(spec)
@@ -55,7 +55,7 @@ def pull(options: argparse.Namespace, registry: Registry, hub: Hub, ask: Callabl
 
 
 def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
-    """Returns the lines that a user reads before the download: licence, sizes, disk."""
+    """Returns the text that a user reads before the download: licence, sizes, disk."""
     gate = "gated: accept the licence on its page first" if spec.gated or survey.gated else "not gated"
     return "\n".join(
         (
@@ -69,14 +69,14 @@ def _summary(spec: ModelSpec, survey: Survey, home: Path) -> str:
 
 
 class _ProgressLine:
-    """Prints progress: on a terminal one line that is overwritten, elsewhere a new line every five seconds."""
+    """Prints progress: on a terminal in one line that is overwritten, elsewhere as a new line every five seconds."""
 
     def __init__(self) -> None:
         self._last = 0.0
         self._what = ""
 
     def show(self, what: str, done: int, total: int) -> None:
-        """Prints that `done` of `total` bytes or weights are done, if the last line is old enough."""
+        """Prints that `done` of `total` bytes or weights of `what` are done, unless the last line is too new."""
         now = time.monotonic()
         every = 0.1 if sys.stdout.isatty() else 5.0
         if done < total and now - self._last < every and what == self._what:

@@ -1,4 +1,4 @@
-"""The records of the demo's `report.json`, which `bench turn` reads again."""
+"""The records of the report of `launch.py demo`, `report.json`, which `bench turn` reads again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Interval = tuple[float, float]  # of 95 %: the lower and the upper end
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How many pictures the turn had, by kind and by verdict.
+    """Holds how many pictures the turn had, by kind and by verdict.
 
-    `good`, `needs_correction` and `reject` are the verdicts on the enriched pictures; `filtered` are the synthetic ones
-    that the identity filter set aside, `accepted` those that the reviewer approved.
+    `good`, `needs_correction` and `reject` are the verdicts on the enriched pictures. `filtered` are the synthetic ones
+    that the identity filter set aside, `accepted` the synthetic ones that the reviewer approved.
     """
 
     source: int
@@ -37,9 +37,10 @@ class Counts:
 
 @dataclass(frozen=True, kw_only=True)
 class CardRates:
-    """The shares of a model card's cells that the reviewer found right: with the first seed alone, and with all seeds.
+    """Holds the shares of a model card's cells that the reviewer found right, at the first seed and at all seeds.
 
-    `n` is the number of cells, `interval` that of the first share, `all_seeds_n` the number of cells × seeds.
+    `n` is the number of cells, `interval` the 95 % interval of the first share, `all_seeds_n` the number of cells ×
+    seeds.
     """
 
     first_try_rate: float
@@ -51,7 +52,7 @@ class CardRates:
 
 @dataclass(frozen=True, kw_only=True)
 class Margin:
-    """The median of the pairs' differences in similarity, and its interval."""
+    """Holds the median difference of two versions' similarities, cell by cell, and its 95 % interval."""
 
     median_of_pairs: float
     interval_95: Interval
@@ -59,10 +60,10 @@ class Margin:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The judge's similarity of the card's pictures to the originals: the median of each version.
+    """Holds the median similarity of a model card's pictures to the originals, by version, as the judge measures it.
 
-    `n` is the number of pictures of a card, `threshold` the similarity from which two pictures show one person. In the
-    file the medians stand beside the other fields, each by its version's name.
+    `n` is the number of pictures of a model card, `threshold` the similarity from which two pictures show one person.
+    In `report.json` each median is a field beside the others, named as its version.
     """
 
     medians: Mapping[str, float]
@@ -73,7 +74,7 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRates:
-    """The shares of `n` edits that the reviewer accepted, that were done as asked, and that kept the person."""
+    """Holds the shares of `n` edits that the reviewer accepted, that were done as asked, and that kept the person."""
 
     acceptance: float
     n: int
@@ -84,10 +85,10 @@ class EditRates:
 
 @dataclass(frozen=True, kw_only=True)
 class EditorReport:
-    """The editor before and after its training, on the same edits.
+    """Holds the rates of the editor before and after its training, on the same edits.
 
-    `never_asked_before`: how many of those edits no earlier step asked for. `triplets`: "golden" or "positive" -> how
-    many the editor learned from. `adopted`: whether the trained version is in use.
+    `never_asked_before` counts the edits that no earlier step asked for. `triplets` maps "golden" and "positive" to the
+    number that the editor learned from. `adopted`: whether the trained version is in use.
     """
 
     never_asked_before: int
@@ -99,10 +100,10 @@ class EditorReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that one turn of both flywheels measured.
+    """Holds everything that one turn of both flywheels measured.
 
-    `card`: a version's name -> its rates. `decisions`: a step's name -> how many verdicts the reviewer gave in it.
-    `seconds_per_stage`: a job's name -> its seconds.
+    `card` maps a version's name to its model card's rates, `decisions` a step's name to the number of verdicts given in
+    it, and `seconds_per_stage` a step's name to its seconds.
     """
 
     seed: int | None
@@ -117,20 +118,20 @@ class Report:
     reviewer: str
 
     def to_json(self) -> Json:
-        """Returns the object that `report.json` holds."""
+        """Returns the report as the JSON object of `report.json`."""
         data = dataclasses.asdict(self)
         medians = data["identity"].pop("medians")
         return {**data, "identity": {**medians, **data["identity"]}}
 
     @classmethod
     def from_json(cls, data: Json) -> Report:
-        """Rebuilds a report from the object that `to_json` returned. Raises: LookupError, TypeError, ValueError."""
+        """Returns a report from the JSON object that `to_json` made. Raises: LookupError, TypeError, ValueError."""
         identity = dict(data["identity"])
         medians = {name: identity.pop(name) for name in data["card"]}
         return TypeAdapter(cls).validate_python({**data, "identity": {**identity, "medians": medians}})
 
     def summary(self) -> str:
-        """Returns the main figures as lines for a terminal."""
+        """Returns the main figures as text, a few lines for a terminal."""
         counts, cards, editor, medians = self.counts, self.card, self.editor, self.identity.medians
         margin = self.identity.margin_v1_over_base
         low, high = margin.interval_95
@@ -148,14 +149,14 @@ class Report:
         )
 
     def write(self, path: Path) -> None:
-        """Writes the report as JSON, whole or not at all."""
+        """Writes the report to `path` as JSON, completely or not at all."""
         draft = path.with_suffix(".tmp")
         draft.write_text(json.dumps(self.to_json(), indent=2))
         draft.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Report:
-        """Reads a report. Raises: BadInput for a file that is none, or that another version wrote."""
+        """Returns the report in a file. Raises: BadInput for a file that is none, or that another version wrote."""
         try:
             return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
         except (LookupError, TypeError, ValueError) as error:

@@ -21,17 +21,17 @@ from studio.workplace.desk import Workplace
 
 
 def main(options: argparse.Namespace) -> int:
-    """Serves the studio until Ctrl-C; prints its URL as soon as the page is ready."""
+    """Serves the studio until Ctrl-C and prints its URL once the page is ready; returns 0. Raises: Busy, BadInput."""
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     workplace = open_studio(home=options.home, fake=options.fake, compiled=options.compile)
     return serve(workplace, port=options.port, browser=not options.no_open)
 
 
 def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool = False) -> Workplace:
-    """Opens the user's data folder, or the one at `home`.
+    """Opens a data folder and returns its workplace; `home` None is the user's own folder.
 
-    `fake` replaces all models by deterministic stand-ins. `compiled`: on a card, torch compiles the transformers'
-    blocks. Raises: Busy when another process holds the folder.
+    `fake` replaces all models by deterministic stand-ins. With `compiled`, torch compiles the transformers' blocks on a
+    GPU. Raises: Busy when another process holds the folder.
     """
     settings = Settings.from_env(Path(assets.__file__).parent, home)
     settings = dataclasses.replace(settings, compile="inductor" if compiled else "")
@@ -44,7 +44,8 @@ def open_studio(home: Path | None = None, *, fake: bool = False, compiled: bool 
 def serve(workplace: Workplace, *, port: int, browser: bool) -> int:
     """Serves the page until Ctrl-C or a termination signal, then closes the page and the workplace; returns 0.
 
-    A running training saves a checkpoint before it ends.
+    `port` 0 takes the port of the settings; `browser` opens the page in the browser. A running training saves a
+    checkpoint before it ends. Raises: Busy, BadInput for a port that cannot be used.
     """
     with without_proxies(os.environ):
         from tabs.app import launch

@@ -1,4 +1,4 @@
-"""`launch.py test`: runs every check and every test, those that fail fastest first."""
+"""`launch.py test`: runs every check and every test, the fastest checks first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ CHECKS = (
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs style, types, import rules and pytest; returns the exit code of the first that fails, or 0."""
+    """Runs style, types, import rules and pytest; `--fast` leaves the slow tests and those in a browser out.
+
+    Returns the exit code of the first that fails, or 0.
+    """
     for name, command in CHECKS:
         print(f"── {name}", flush=True)
         if code := _run_python(command):
@@ -43,7 +46,10 @@ def _run_python(arguments: list[str]) -> int:
 
 
 def _ensure_chromium() -> None:
-    """Installs Debian's Chromium for the browser tests when this user is root there; elsewhere prints the remedy."""
+    """Installs Chromium for the browser tests where this user is root on Debian.
+
+    Elsewhere prints how to install it.
+    """
     if shutil.which("chromium"):
         return
     if hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get"):

@@ -1,4 +1,4 @@
-"""The studio's page: the choice of the character, the rail, six tabs, and the status strip."""
+"""The studio's page: the choice of the character, the rail of stages, six tabs, and the status strip."""
 
 from __future__ import annotations
 
@@ -61,7 +61,11 @@ LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/u
 
 
 def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
-    """Returns the studio's page as one Blocks app; its handlers are private, the scripted surface is public."""
+    """Returns the studio's page as one Gradio app, with the scripted API beside it.
+
+    `sharing` is the review link that the page opens and closes; None makes one. The page's own handlers are not
+    published as endpoints; the scripted calls are.
+    """
     link = sharing or ReviewLink(workplace)
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
     with demo:
@@ -104,14 +108,15 @@ def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
 
 
 def _hidden() -> gr.Textbox:
-    """Returns a hidden text field, whose value the browser holds, so that it survives a restart of the studio."""
+    """Returns a hidden text field; the browser holds its value, so that it survives a restart of the studio."""
     return gr.Textbox(visible="hidden")
 
 
 def launch(workplace: Workplace, port: int = 0) -> Running:
-    """Serves the studio on this machine; closing the result also closes a review link.
+    """Serves the studio on this machine and starts its job queue; returns the running app.
 
-    Raises: Busy and BadInput for a port that cannot be had.
+    `port` 0 takes the port of the settings. Closing the result also closes a review link. Raises: Busy for a port that
+    another program uses, BadInput for one that cannot be opened.
     """
     listener = listen(port or workplace.settings.port)
     pages = workplace.settings.data_root / "cache" / "pages"
@@ -151,7 +156,7 @@ def _upload_below(pages: Path) -> Callable[[], None]:
 
 
 def open_folders(workplace: Workplace) -> list[Path]:
-    """Returns the folders whose files the page may serve: pictures, thumbnails and exported files."""
+    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of each character."""
     folders = [workplace.store(each.id).folder.resolve() for each in workplace.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 
@@ -160,10 +165,10 @@ def open_folders(workplace: Workplace) -> list[Path]:
 
 
 def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable[..., list[Any]]:
-    """Returns the handler of the page's timer, which returns updates where the store differs from what the page shows.
+    """Returns the timer's handler, which returns updates of the widgets that no longer show the store's state.
 
-    The page sends what it shows (`seen` of the head, `drawn` of each tab), so that a lost update is sent again. A
-    drawing that does not arrive is requested again every RETRY_S seconds.
+    The page sends what it shows (`seen` of the head, `drawn` of each tab), so that a lost update is sent again. While a
+    tab shows an older state, it is told to render again every RETRY_S seconds.
     """
     names = [name for name, _ in (*TABS, *PAGES)]
 
@@ -194,24 +199,27 @@ def _ticker(workplace: Workplace, link: ReviewLink, demo: gr.Blocks) -> Callable
 
 @dataclass(frozen=True)
 class _Seen:
-    """The state that the head of a page shows: the store's fingerprint, the strip's digest, the running job's step."""
+    """Holds the state that a page's head shows: the store's fingerprint, the status strip's digest, the job's step."""
 
     stamp: str = ""
     strip: str = ""
     beat: str = ""
 
     def written(self) -> str:
-        """Returns the state as the text that the page keeps."""
+        """Returns the state as JSON text, which the page keeps in a hidden field."""
         return json.dumps(dataclasses.astuple(self))
 
     @classmethod
     def read(cls, text: str) -> _Seen:
-        """Reads the state from the text that a page keeps; the text of a new page is empty."""
+        """Returns the state from the text that `written` made; an empty text is the state of a new page."""
         return cls(*json.loads(text)) if text else cls()
 
 
 def known_characters(workplace: Workplace) -> list[tuple[str, str]]:
-    """Returns the name and the id of each character for the drop-down at the top of the page."""
+    """Returns a (name, id) choice of each character for the drop-down at the top of the page.
+
+    The name of a damaged character says so.
+    """
     sound = {each.id for each in workplace.library.sound()}
     known = workplace.library.characters()
     return [(each.name if each.id in sound else f"{each.name} (damaged)", each.id) for each in known]
@@ -226,7 +234,10 @@ def _switch(workplace: Workplace) -> Callable[[str], str]:
 
 
 def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the status strip; returns a notice where the strip itself does not show the effect."""
+    """Handles a click in the status strip: cancels, resumes, moves or dismisses a job.
+
+    Returns a notice for an effect that takes a while, None for one that the status strip shows itself.
+    """
     return status.handle(desk.workplace, data)
 
 
@@ -234,7 +245,7 @@ def strip_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 class _Forms:
-    """The forms for a new character and for the review link, which the browser opens and closes."""
+    """Holds the widgets of two forms, of a new character and of the review link; the browser opens and closes both."""
 
     def __init__(self, workplace: Workplace) -> None:
         self.made = _hidden()
@@ -268,7 +279,11 @@ class _Forms:
             self.told = html(elem_id="share-told")
 
     def wire(self, link: ReviewLink, shell: Shell, share: gr.Button, look: Callable[[Any], Any]) -> None:
-        """Connects the buttons of both forms with their handlers."""
+        """Connects the buttons of both forms with their handlers.
+
+        `share` is the button that opens the form of the review link; `look` takes an event and updates the page after
+        it.
+        """
 
         def shared(state: dict[str, Any]) -> tuple[str, Any]:
             return share_panel(state), gr.update(visible=state["live"])
@@ -300,23 +315,28 @@ class _Forms:
 
 
 def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
-    """Opens the review link for so many hours, a day where the field is empty; returns its state.
+    """Opens the review link for `hours` and returns its state, as `ReviewLink.state` does.
 
-    With `network` only the local network reaches it. Raises: BadInput.
+    None as `hours` is a day. With `network` only the local network reaches the link, else everybody where a public
+    tunnel can be made. Raises: BadInput.
     """
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
-    """Creates a character; returns its id, to which the page then switches, and an empty name for the form."""
+    """Creates a character and returns a notice, with its id, to which the page switches, and "" for the name's field.
+
+    `models` are the ids of generator, editor and scorer. Raises: BadInput, NotFound.
+    """
     made = create_character(desk.workplace, name, trigger, subject, *models)
     return Said(f"{name.strip()} is here. Drop the first pictures below.", (made, ""))
 
 
 def create_character(workplace: Workplace, name: str, trigger: str, subject: str, *models: str | None) -> str:
-    """Creates a character, selects it in the settings and returns its id; `models` are generator, editor and scorer.
+    """Creates a character, selects it in the settings and returns its id.
 
-    Raises: BadInput, NotFound.
+    `subject` is the plain word for it, such as `person`. `models` are the generator, the editor and the scorer; None or
+    "" takes the default. Raises: BadInput, NotFound.
     """
     picked = {role: model for (role, *_), model in zip(ROLES, models, strict=False) if model}
     asked = NewCharacter(name=name, trigger=trigger, subject=subject, **picked)
@@ -326,12 +346,15 @@ def create_character(workplace: Workplace, name: str, trigger: str, subject: str
 
 
 def draw_missing(desk: Desk, *models: str | None) -> Markup:
-    """Returns the cards of those chosen models that are not on this machine."""
+    """Returns as HTML a panel for each of the chosen models that is not on this machine, with its download."""
     return missing.card(desk.workplace, *(name for name in models if name))
 
 
 def share_panel(state: dict[str, Any]) -> Markup:
-    """Returns the panel with the address and password for a reviewer, or the note that no link is open."""
+    """Returns as HTML the open link's address and password, or a note that no link is open.
+
+    Where other devices can reach the address, its QR code is shown as well. `state` is what `ReviewLink.state` returns.
+    """
     if not state.get("live"):
         return looks.empty("No review link is open. A reviewer sees the queue and can vote, nothing else.")
     rows = [

@@ -1,4 +1,4 @@
-"""The model card in the Generate tab: draws 23 standard pictures of a version, and shows what it can do."""
+"""The model card's part of the Generate tab: 23 standard pictures of a version, and what they say of it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "o
 
 @dataclass(frozen=True)
 class CardView:
-    """The widgets of the sub-tab; `awaited` holds the id of a card's job that was started on this page."""
+    """Holds the widgets of the model card's sub-tab.
+
+    `which` is the shown model card, `against` the one to compare with; `awaited` holds the id of a job that was started
+    on this page and whose model card is not shown yet.
+    """
 
     which: gr.Dropdown
     against: gr.Dropdown
@@ -41,14 +45,18 @@ class CardView:
 
     @classmethod
     def lay_out(cls) -> CardView:
-        """Lays out the sub-tab."""
+        """Lays out the sub-tab at the present place of the page and returns its widgets."""
         with gr.Row():
             which = gr.Dropdown([], label="Model card of", elem_id="card-which")
             against = gr.Dropdown([], label="Compare with", elem_id="card-against")
         return cls(which, against, html(looks.waiting(), elem_id="card-cells"), gr.Textbox(visible="hidden"))
 
     def wire(self, page: Page, views: gr.Tabs, run: gr.Button, price: gr.HTML, version: gr.Dropdown) -> None:
-        """Connects the sub-tab with its handlers; `views` are the sub-tabs, `run` starts a card of `version`."""
+        """Connects the sub-tab with its handlers.
+
+        `views` are the sub-tabs; the button `run` starts a model card of the chosen `version`; `price` shows what it
+        costs.
+        """
         chosen = [self.which, self.against]
         known = [*chosen, self.awaited]
         table = (draw_card, chosen, [self.cells])
@@ -61,7 +69,10 @@ class CardView:
 
 
 def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:
-    """Returns the choices of cards; a card that was started here is chosen and shown once it is done."""
+    """Returns updates: both choices of model cards, the awaited job's id, and the sub-tab to open.
+
+    When the job `awaited` is done, its model card is chosen and its sub-tab opens. Until then the chosen ones stay.
+    """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]
     ids = [value for _, value in cards]
@@ -78,13 +89,13 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 
 def card_name(store: Store, run: CardRun) -> str:
-    """Returns a card's version and time, as text: `v2, today 02:22`."""
+    """Returns a model card's version and time as text: `v2, today 02:22`."""
     named = {each.id: each.name for each in versions(store)}
     return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
 
 
 def when(moment: datetime) -> str:
-    """Returns a moment in this machine's time zone: `today 14:05`, `yesterday 23:10`, `28 Nov 09:00`."""
+    """Returns a moment as text in this machine's time zone: `today 14:05`, `yesterday 23:10`, `28 Nov 09:00`."""
     local, today = moment.astimezone(), datetime.now().astimezone().date()
     days = {today: "today", today - timedelta(days=1): "yesterday"}
     year = "" if local.year == today.year else f" {local.year}"
@@ -92,7 +103,7 @@ def when(moment: datetime) -> str:
 
 
 def draw_price(desk: Desk, version: str | None) -> Markup:
-    """Returns how many pictures a card draws, and about how long that takes."""
+    """Returns as HTML how many pictures a version's model card draws, and about how long that takes."""
     chosen = version_id(desk.store, version)
     items = card.card_items(desk, chosen)
     _, seconds = generate.preflight(desk, items, chosen)
@@ -109,12 +120,16 @@ def draw_price(desk: Desk, version: str | None) -> Markup:
 
 
 def start(desk: Desk, version: str | None) -> str:
-    """Queues the model card of a version and returns the id of its job."""
+    """Queues the model card of the chosen version and returns the id of the job."""
     return card.submit(desk, version_id(desk.store, version)).id
 
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
-    """Returns the 5 × 4 + 3 cells of a card, its first-try rate, and its comparison with the card `against`."""
+    """Returns a model card as HTML: its first-try rate, the rate of each axis, and its 5 × 4 + 3 cells.
+
+    `which` is the id of the model card, None for none; `against` is that of another one to compare with, "" for none.
+    Above it stands the offer of a version's model card where that is the next step.
+    """
     store, step = desk.store, next_step(desk)
     wanted = store.versions.peek(step.version)
     asked = view("generate", "card_wanted", version=wanted, words=step.words) if wanted else Markup()
@@ -139,7 +154,7 @@ def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
 
 
 def rate_line(run: CardRun) -> Markup:
-    """Returns the first-try rate of the judged cells, with its interval and the target."""
+    """Returns as HTML a model card's first-try rate, with its 95 % interval and the target."""
     found = card.summary(run)
     tone, reached = _GOALS[found.goal]
     return view(
@@ -161,14 +176,14 @@ def judged_words(rate: Rate) -> str:
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
-    """Returns the comparison of two cards on the same cells and seeds."""
+    """Returns as HTML how two model cards differ on the cells and seeds that both have."""
     pair = card.compare(before, after)
     names = {"before": card_name(store, before), "after": card_name(store, after)}
     return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
 
 
 def _cell(store: Store, cell: Cell | None) -> Markup:
-    """Returns a cell's picture with its outcome."""
+    """Returns a cell's picture with its outcome as HTML; a blank for None."""
     if cell is None:
         return view("generate", "no_cell")
     mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
@@ -186,7 +201,11 @@ def _cell(store: Store, cell: Cell | None) -> Markup:
 
 
 def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None:
-    """Handles a click on a card: overrules a cell's outcome, or queues edits that show what the card missed."""
+    """Handles a click on the model card `which`: overrules a cell's outcome, or queues edits of what was missed.
+
+    The edits show the angles, expressions and poses of the failed cells; they wait for review. The act `run` queues a
+    version's model card.
+    """
     if data.get("act") == "run":
         job = card.submit(desk, str(data.get("version", "")))
         return Said(f"{job.title} is in the queue. It appears here when it is done.")
@@ -202,7 +221,10 @@ def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None
 
 
 def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
-    """Sets a human's verdict on a cell; the same verdict again removes it, so that the judge's holds."""
+    """Sets the user's verdict on a cell of a model card; the same verdict again removes it.
+
+    Without a user's verdict the judge's holds.
+    """
     cells = desk.store.cards.get(which).cells
     human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)
     card.set_human(desk, which, cell, seed, None if human is right else right)

@@ -1,4 +1,4 @@
-"""The character's page: its story of versions in pictures, two of them compared, drift, past runs, and its settings."""
+"""The character's page: its versions in pictures, a comparison of two, drift, past trainings, and its settings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ RUN, LEARNED = "run", "learned"
 
 
 def build(page: Page) -> None:
-    """Lays out the page and connects its handlers."""
+    """Lays out the character's page and connects its handlers."""
     opened = gr.State("")
     back = html(elem_id="story-back")
     story = html(looks.waiting(), elem_id="story")
@@ -52,7 +52,7 @@ def build(page: Page) -> None:
 
 
 def draw_story(desk: Desk) -> Markup:
-    """Returns the character's versions as one row each, newest first, and the base model as the last row."""
+    """Returns the character's versions as HTML, one row each, newest first, and the base model as the last row."""
     chapters = history.story(desk)
     thrown = [each for each in desk.store.versions.all() if each.trashed]
     rows = [chapter_row(desk, each, chapters) for each in chapters]
@@ -60,7 +60,10 @@ def draw_story(desk: Desk) -> Markup:
 
 
 def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Markup:
-    """Returns one version of the story with its faces, its figures, what it learned from, and what can be done."""
+    """Returns one version's row as HTML: its pictures, its figures, what it learned from, and its buttons.
+
+    `chapter` is the version, or the base model, with its model card and its figures; `chapters` are all, newest first.
+    """
     store, version = desk.store, chapter.version
     in_use = store.adopted(Role.CHARACTER)
     other = rival(chapter, chapters, in_use.id if in_use else "")
@@ -89,7 +92,7 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
 
 
 def facts(version: Version) -> list[str]:
-    """Returns what a version is, in short: its model, rank, steps, share of originals and date."""
+    """Returns a version's key facts as short texts: model, rank, steps, share of originals, date and time."""
     rank, known, of_character = version.params.get("rank"), version.metrics, version.role is Role.CHARACTER
     return [
         version.model,
@@ -101,7 +104,7 @@ def facts(version: Version) -> list[str]:
 
 
 def settings(version: Version) -> str:
-    """Returns all settings that a version was trained with, in one line; "" where they cannot be read."""
+    """Returns the settings that a version was trained with as one line of text; "" where they cannot be read."""
     try:
         params = TrainParams.kept(version.params)
     except UserError:  # those of another FLENwheel
@@ -110,19 +113,23 @@ def settings(version: Version) -> str:
 
 
 def shot(store: Store, image: str) -> Markup:
-    """Returns the small picture of one that a version learned from; a click opens it."""
+    """Returns as HTML the thumbnail of a picture that a version learned from; a click opens it in the viewer."""
     record = store.images.peek(image)
     file = looks.thumb(store, image, record.crop) if record else None
     return looks.picture(file, name_of(record, image), enlarge=image if record else "")
 
 
 def name_of(record: ImageRecord | None, image: str) -> str:
-    """Returns the description of a picture that may be unknown."""
+    """Returns a picture's description as text; where its record is gone, the start of its id `image`."""
     return looks.describe(record) if record else image[:12]
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
-    """Returns the chapter with a card that one is best compared with: the version in use, or the one before it."""
+    """Returns the version to offer for a comparison of model cards, as a chapter; None where there is none.
+
+    It is the version in use, or else the next older one with a model card, or else any other. `in_use` is the id of the
+    version in use, "" for the base model.
+    """
     others = [each for each in chapters if each.card and each is not chapter]
     older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
     used = [each for each in others if each.id == in_use and in_use]
@@ -133,7 +140,11 @@ def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter
 
 
 def draw_opened(desk: Desk, opened: str) -> Markup:
-    """Returns what a click opened: any past run with its curve, samples and checkpoints, or a version's pictures."""
+    """Returns as HTML what a click opened: a training with its curve, samples and checkpoints, or pictures.
+
+    `opened` is `run:JOB` for a training and `learned:VERSION` for the pictures that a version learned from; "" for
+    nothing.
+    """
     what, _, name = opened.partition(":")
     if what == RUN and any(job.id == name for job in desk.workplace.jobs.list(desk.id)):
         job = desk.workplace.jobs.get(name)
@@ -151,7 +162,10 @@ def draw_opened(desk: Desk, opened: str) -> Markup:
 
 
 def draw_runs(desk: Desk, opened: str) -> Markup:
-    """Returns all trainings of the character and its editor, newest first, cancelled and failed ones too."""
+    """Returns as HTML all trainings of the character and of its editor, newest first.
+
+    Cancelled and failed ones are included. `opened` as in `draw_opened`.
+    """
     return run.past(desk, ("train", "refine"), opened.removeprefix(f"{RUN}:"), "#story-opened")
 
 
@@ -159,14 +173,14 @@ def draw_runs(desk: Desk, opened: str) -> Markup:
 
 
 def draw_editors(desk: Desk) -> Markup:
-    """Returns the editor's versions, newest first, each with its held-out edits before and after."""
+    """Returns the editor's versions as HTML, newest first, each with its held-out edits before and after."""
     store = desk.store
     rows = [editor_row(store, each) for each in reversed(store.kept_versions(Role.EDITOR))]
     return view("character", "editors", rows=rows) if rows else Markup()
 
 
 def editor_row(store: Store, version: Version) -> Markup:
-    """Returns one version of the editor: its figures, what can be done with it, and its held-out edits."""
+    """Returns one version of the editor as HTML: its figures, its buttons, and its held-out edits."""
     state, tone = run.STATES[version.state]
     return view(
         "character",
@@ -184,7 +198,10 @@ def editor_row(store: Store, version: Version) -> Markup:
 
 
 def edit_pair(store: Store, each: Redone) -> Markup:
-    """Returns one held-out edit: its source, what base and version made of it, its words, and whether each is right."""
+    """Returns one held-out edit as HTML: the source, the base editor's result and the version's, and the instruction.
+
+    Each result is marked right, wrong or unknown.
+    """
     triplet = store.triplets.peek(each.triplet)
     record = store.images.peek(each.after)
     source = looks.thumb(store, each.source, record.source_crop if record else ()) if each.source else None
@@ -202,7 +219,10 @@ def edit_pair(store: Store, each: Redone) -> Markup:
 
 
 def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
-    """Handles a click in the story: chooses two versions to compare, or what `act` does."""
+    """Handles a click on a version's row: chooses two versions to compare, or does what `act` does.
+
+    Returns what is opened, a note on a written file, and the ids of the two versions to compare.
+    """
     if data.get("act") == "compare":
         return opened, gr.skip(), str(data.get("before", "")), str(data.get("after", ""))
     done = act(desk, data, opened)
@@ -211,9 +231,10 @@ def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
 
 
 def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
-    """Handles a click on the page; returns what is opened and what was written, with a notice where nothing shows it.
+    """Handles a click on the page; returns what is opened, as in `draw_opened`, and a note as HTML.
 
-    Raises: BadInput for an unknown act, and what the acts raise.
+    A notice comes with them where the page itself does not show the effect. Raises: BadInput for an unknown act, and
+    what the called functions raise.
     """
     what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
     if what in ("close", RUN, LEARNED):

@@ -1,4 +1,4 @@
-"""The Curate tab: imports pictures, edits their captions and tags, and shows the coverage."""
+"""The Curate tab: imports pictures, edits their captions and tags, and shows the coverage of angles and expressions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _FIRST = (
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Curate tab and connects its handlers."""
     chosen, shown, place, filled = gr.State(""), gr.State(PAGE), gr.State(""), gr.State(())
     told_of = gr.State("")
     with gr.Row(elem_classes="fl-two"):
@@ -109,9 +109,10 @@ def _editor() -> tuple[gr.Textbox, gr.Textbox, gr.HTML, list[gr.Dropdown], list[
 
 
 def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
-    """Opens the drop zone for a character without pictures and folds it for one with pictures; else leaves it as it is.
+    """Returns updates: opens the drop zone of a character without pictures, folds that of one with pictures.
 
-    `place` is the character's id and whether it had pictures when the zone was last opened or folded.
+    `place` is the second result of the last call: the character's id, and whether it had pictures. While that stays the
+    same, the drop zone stays as the user left it.
     """
     store = desk.store
     here = bool(store.select(USABLE) or store.select(trashed=True))
@@ -122,14 +123,18 @@ def open_drop(desk: Desk, place: str) -> tuple[Any, str]:
 
 
 def stale_notes(desk: Desk, told_of: str) -> list[Any]:
-    """Returns whose notes the page shows now, and closes those about another character."""
+    """Returns the character's id, and empties the notes on earlier actions where they are another character's.
+
+    `told_of` is the id of the character that they are about.
+    """
     return [desk.id, *((gr.skip(), gr.skip()) if told_of == desk.id else ("", ""))]
 
 
 def offer(desk: Desk) -> list[Any]:
-    """Shows the buttons that have something to do: the captions that are missing, and what would be undone.
+    """Returns updates of two buttons: one writes missing captions, one undoes the latest change of many pictures.
 
-    The captions are the page's primary button while the rail names Curate as the next stage.
+    Each is visible only while it has something to do. The first is the page's primary button while the next step is in
+    Curate.
     """
     silent = [] if active_job(desk, "caption") else captions.uncaptioned(desk.store)
     bare = len(captions.missing_words(silent))
@@ -146,7 +151,7 @@ def offer(desk: Desk) -> list[Any]:
 
 
 def badges(record: ImageRecord) -> Markup:
-    """Returns a picture's state as small labels."""
+    """Returns a picture's state as HTML: small labels for its kind, verdict, angle and the like."""
     own = record.kind is Kind.SOURCE
     return view(
         "curate",
@@ -162,7 +167,11 @@ def badges(record: ImageRecord) -> Markup:
 def draw_gallery(
     desk: Desk, kind: str, words: str, order: str, only: Sequence[str] | None, shown: int, chosen: str
 ) -> tuple[Markup, Markup]:
-    """Returns the gallery, and the progress of a running caption job."""
+    """Returns the gallery as HTML, and the progress of a running caption job.
+
+    `kind`, `words`, `order` and `only` are the search (see `finding.find`). `shown` is the largest number of pictures,
+    `chosen` the id of the open one.
+    """
     store = desk.store
     found = find(store, kind, words, order, only)
     busy = progress_line(active_job(desk, "caption"))
@@ -191,7 +200,7 @@ def _nothing(store: Store, kind: str, searched: bool) -> Markup:
 
 
 def draw_cover(desk: Desk) -> Markup:
-    """Returns the coverage grid, the framings and the checklist."""
+    """Returns as HTML the coverage grid of angles and expressions, the framings, and the checklist."""
     coverage = curate.coverage(desk)
     framings = {name: coverage.framings.get(name, 0) for name in FRAMINGS}
     grid = view("curate", "coverage", angles=ANGLES, moods=EXPRESSIONS, cells=coverage.cells, framings=framings)
@@ -203,7 +212,11 @@ def draw_cover(desk: Desk) -> Markup:
 
 
 def draw_detail(desk: Desk, chosen: str, kind: str = "") -> tuple[Markup, Markup]:
-    """Returns a picture, large, and its facts; a picture in the trash is shown only while the trash is shown."""
+    """Returns the open picture, large, and its facts, both as HTML.
+
+    `chosen` is its id, `kind` the kind of pictures that the gallery shows: a picture in the trash stays open only while
+    that is the trash.
+    """
     store = desk.store
     record = _opened(store, chosen, kind)
     if record is None:
@@ -257,7 +270,10 @@ def _family(store: Store, record: ImageRecord) -> Markup:
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Returns the values of the caption form for the chosen picture: caption, tags, id, confirmation, filled values."""
+    """Returns the values of the open picture's form: caption, tags, id, confirmation, and all of them as filled in.
+
+    `chosen` and `kind` as in `draw_detail`.
+    """
     record = _opened(desk.store, chosen, kind)
     if record is None:
         return ["", *("" for _ in TAGS), "", wording.sign(), ()]
@@ -266,7 +282,10 @@ def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
 
 
 def refill_form(desk: Desk, chosen: str, kind: str, filled: tuple[str, ...]) -> list[Any]:
-    """Returns the values of the caption form when the store's values differ from the filled ones, else skips."""
+    """Returns the values of the form as `fill_form` does where the store's values differ from `filled`.
+
+    `filled` are the values last filled in. Where they are the same, what was typed stays.
+    """
     record = _opened(desk.store, chosen, kind)
     if (wording.values(record) if record else ()) == filled:
         return [gr.skip() for _ in range(len(TAGS) + 4)]
@@ -282,9 +301,10 @@ def _opened(store: Store, chosen: str, kind: str) -> ImageRecord | None:
 
 
 def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> list[Any]:
-    """Handles a click in the gallery or on the open picture; returns the open picture, how many show, the search.
+    """Handles a click in the gallery or on the open picture: opens or closes one, shows more, or clears the search.
 
-    An act opens, closes or throws a picture, shows more of them, or clears the search."""
+    Returns the id of the open picture, the number of pictures to show, and updates of the search's words and filters.
+    """
     act = data.get("act")
     if act == "open":
         return [str(data.get("id", "")), shown, gr.skip(), gr.skip()]
@@ -296,36 +316,42 @@ def gallery_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> li
 
 
 def caption_missing(desk: Desk) -> None:
-    """Queues the captions of the pictures without one; where all have one, of those that no one has looked at."""
+    """Queues captions for all pictures without one.
+
+    Where every picture has one, queues new captions for those that were composed by rule, not by a model or a human.
+    """
     captions.submit_caption(desk, captions.missing_words(captions.uncaptioned(desk.store)) or None)
 
 
 def caption_one(desk: Desk, chosen: str) -> None:
-    """Queues a new caption for a picture, which replaces also a human's caption."""
+    """Queues a new caption for the picture `chosen`, an id; it also replaces a human's caption."""
     captions.submit_caption(desk, ids=[chosen], overwrite_human=True)
 
 
 def toggle_star(desk: Desk, chosen: str) -> None:
-    """Stars a picture, or removes its star."""
+    """Stars the picture `chosen`, an id, or removes its star."""
     bulk.star(desk, [chosen])
 
 
 def name_buttons(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Names the buttons of the open picture by what they do to it."""
+    """Returns updates of two buttons' labels for the open picture: Star or Unstar, Trash or Restore."""
     record = _opened(desk.store, chosen, kind)
     starred, thrown = (bool(record and record.star), bool(record and record.trashed))
     return [gr.update(value="Unstar" if starred else "Star"), gr.update(value="Restore" if thrown else "Trash")]
 
 
 def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
-    """Moves the open picture into the trash, or out of it; returns that no picture is open, and a note."""
+    """Moves the open picture into the trash, or out of it.
+
+    Returns the id of the picture that is then open, "" for none, and a line on what was done as HTML.
+    """
     act = "restore" if desk.store.images.get(chosen).trashed else "trash"
     told, still = picking.act(desk, {"act": act, "picks": [chosen]}, chosen)
     return still, told
 
 
 def undo_last(desk: Desk) -> Markup:
-    """Undoes the last move into the trash or change of many, whichever came last; returns the note about it."""
+    """Undoes the latest change of many pictures or move into the trash; returns a line on it as HTML."""
     return picking.tell(desk, {"act": picking.undoable(desk)[0]})
 
 

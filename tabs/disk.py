@@ -1,4 +1,4 @@
-"""Disk use on the settings page: what each character takes, what can be freed, its backup, and restoring one."""
+"""Disk use on the Settings page: what each character takes, what can be freed, and how to back up and restore one."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
-    """Lays out the disk use and the backups, connects them; returns what follows the store, and what follows a job."""
+    """Lays out the disk use and the backups and connects them.
+
+    Returns the render functions to run when the store changes, and those to run with every step of a job.
+    """
     used = html(looks.waiting(), elem_id="settings-disk")
     moves = html(elem_id="settings-backups")
     with gr.Accordion("Restore a character from a backup", open=False, elem_id="restore"):
@@ -47,7 +50,7 @@ def lay_out(page: Page) -> tuple[list[Drawing], list[Drawing]]:
 
 
 def draw_disk(desk: Desk) -> Markup:
-    """Returns the disk use of every character by kind, and what can be freed of it."""
+    """Returns as HTML the disk use of every character by kind, and the buttons that free some of it."""
     workplace = desk.workplace
     rows = [_row(workplace.desk(each.id)) for each in workplace.library.characters()]
     settings = workplace.settings
@@ -66,7 +69,7 @@ def draw_disk(desk: Desk) -> Markup:
 
 
 def _row(desk: Desk) -> Markup:
-    """Returns the row of one character; why it cannot be read where it is damaged."""
+    """Returns one character's disk use as HTML; for a damaged character the reason why it cannot be read."""
     found = next(each for each in desk.workplace.library.characters() if each.id == desk.id)
     if trouble := desk.workplace.library.trouble(desk.id):
         return view("disk", "damaged", name=found.name, error=trouble, kinds=disk.KINDS)
@@ -78,7 +81,10 @@ def _row(desk: Desk) -> Markup:
 
 
 def draw_moves(desk: Desk) -> Markup:
-    """Returns the newest backup and restoring of each character: progress, file to download, or why it failed."""
+    """Returns as HTML the newest backup of each character, and the newest restore from each backup.
+
+    Each shows its progress, the file to download, or why it failed.
+    """
     shown, seen = [], set()
     for job in desk.workplace.jobs.list():
         about = (job.kind, job.character, job.title)
@@ -89,7 +95,7 @@ def draw_moves(desk: Desk) -> Markup:
 
 
 def draw_move(workplace: Workplace, job: Job) -> Markup:
-    """Returns one backup or restoring."""
+    """Returns one backup, or one restore from a backup, as HTML; empty where the backup's file is gone."""
     if job.state in _ACTIVE:
         return progress_line(job)
     if job.state is not JobState.DONE:
@@ -108,7 +114,10 @@ def draw_move(workplace: Workplace, job: Job) -> Markup:
 
 
 def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Frees disk space, queues a backup, or restores or deletes a character in the trash. Raises: UserError."""
+    """Handles a click in the disk use; returns a notice.
+
+    It frees disk space, queues a backup, or restores or deletes a character in the trash. Raises: UserError.
+    """
     workplace, act, which = desk.workplace, str(data.get("act")), str(data.get("character", ""))
     if act == REVIVE:
         return Said(f"{changes.restore(workplace, which).name} is back, with all its files.")
@@ -127,7 +136,7 @@ def disk_act(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
-    """Stops or resumes a backup or a restoring. Raises: NotFound, BadInput."""
+    """Stops or resumes the job of a backup or of a restore, and returns a notice. Raises: NotFound, BadInput."""
     jobs, job = desk.workplace.jobs, str(data.get("job", ""))
     if data.get("act") == RESUME:
         jobs.resume(job)
@@ -137,14 +146,17 @@ def moves_act(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def chosen_file(desk: Desk, file: str | None) -> str:
-    """Returns the path of an uploaded backup for the field. Raises: NotFound."""
+    """Returns the path of an uploaded backup for the field. Raises: NotFound where no file was uploaded."""
     if not file:
         raise NotFound("No file came.", "Choose the zip file again.")
     return str(file)
 
 
 def restore(desk: Desk, place: str) -> Said:
-    """Queues the restoring of a character from a backup and empties the field. Raises: NotFound, BadInput."""
+    """Queues the restore of a character from the backup at the path `place`.
+
+    Returns a notice, and "" for the field. Raises: NotFound, BadInput.
+    """
     if not place.strip():
         raise BadInput("There is no file to restore.", "Paste the path of a backup's zip file, or choose it.")
     job = backup.submit_import(desk.workplace, place)

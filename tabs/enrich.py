@@ -40,7 +40,7 @@ PAIRS = 24
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Enrich tab and connects its handlers."""
     chosen, shown = gr.State(""), gr.State(PAIRS)
     changes, picked = gr.Textbox("{}", visible="hidden"), gr.Textbox("[]", visible="hidden")
     with gr.Row(elem_classes="fl-two"):
@@ -99,7 +99,10 @@ def build(page: Page) -> None:
 
 
 def mark(desk: Desk) -> Any:
-    """Returns the update of the button that runs the plan: it has the accent only where Enrich is the next step."""
+    """Returns an update of the button that queues the plan.
+
+    It is the primary button only where the next step is Enrich.
+    """
     return gr.update(variant="primary" if is_next(desk, "Enrich") else "secondary")
 
 
@@ -107,7 +110,10 @@ def mark(desk: Desk) -> Any:
 
 
 def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
-    """Returns the edits, newest first, each beside its source, and the progress of the running job."""
+    """Returns as HTML the edits, newest first, each beside its source, and the progress of the running job.
+
+    `chosen` is the id of the open edit, `shown` the largest number of edits.
+    """
     store = desk.store
     busy = progress_line(active_job(desk, "enrich"))
     made = list(reversed(store.select(Kind.ENRICHED)))
@@ -126,7 +132,7 @@ def draw_results(desk: Desk, chosen: str, shown: int) -> tuple[Markup, Markup]:
 
 
 def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
-    """Returns one edit: source, result, instruction, similarity and buttons; a click opens it large."""
+    """Returns one edit as HTML: source, result, instruction, similarity and buttons; a click enlarges a picture."""
     return view(
         "enrich",
         "pair",
@@ -140,20 +146,20 @@ def pair(store: Store, record: ImageRecord, chosen: bool = False) -> Markup:
 
 
 def standing(record: ImageRecord) -> Markup:
-    """Returns an edit's similarity to the character and its verdict."""
+    """Returns as HTML an edit's similarity to the character and its verdict."""
     scored, value = looks.latest_score(record)
     verdict, tone = looks.WORDS[record.state], looks.TONES[record.state]
     return view("enrich", "standing", scored=scored, value=value, verdict=verdict, tone=tone)
 
 
 def instruction(record: ImageRecord) -> str:
-    """Returns the instruction of an edit, or the caption of a picture that no edit made."""
+    """Returns the instruction of an edit as text; the caption of a picture that no edit made."""
     edited = record.params_kind == EditParams.__name__
     return EditParams.kept(record.params).headline() if edited else record.caption
 
 
 def large(store: Store, record: ImageRecord) -> Markup:
-    """Returns one edit and its source in one frame, with a handle between them."""
+    """Returns as HTML an edit and its source in one frame, with a handle between them."""
     words, result = looks.describe(record), looks.full(store, record.id)
     if record.parent:
         shown = looks.compare(looks.full(store, record.parent, record.source_crop), result, words)
@@ -163,9 +169,10 @@ def large(store: Store, record: ImageRecord) -> Markup:
 
 
 def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tuple[str, int]:
-    """Handles a click on a result; returns the open edit and the number shown.
+    """Handles a click on a result: opens an edit, queues it again with a new seed, or shows more edits.
 
-    An act opens an edit, queues it again with a new seed, or shows more."""
+    Returns the id of the open edit, and the number of edits to show.
+    """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "more":
         return chosen, shown + PAIRS
@@ -178,7 +185,10 @@ def results_act(desk: Desk, data: dict[str, Any], chosen: str, shown: int) -> tu
 
 
 def fill_retry(desk: Desk, chosen: str) -> list[Any]:
-    """Returns the values of the retry panel: the open edit, large, and its instruction."""
+    """Returns updates of the panel that tries an edit again: its visibility, the open edit as HTML, its instruction.
+
+    The panel is hidden where no edit is open.
+    """
     if not chosen:
         return [gr.update(visible=False), "", ""]
     store = desk.store
@@ -187,7 +197,7 @@ def fill_retry(desk: Desk, chosen: str) -> list[Any]:
 
 
 def retry_words(desk: Desk, chosen: str, words: str) -> str:
-    """Queues an edit again with another instruction and closes the panel. Raises: BadInput."""
+    """Queues the open edit again with the instruction `words`; returns "", which closes the panel. Raises: BadInput."""
     if not words.strip():
         raise BadInput("There are no words to try.", "Say what should change, and what should stay.")
     enrich.retry(desk, chosen, {"instruction": words.strip()})
@@ -195,7 +205,7 @@ def retry_words(desk: Desk, chosen: str, words: str) -> str:
 
 
 def close_retry(desk: Desk) -> str:
-    """Closes the retry panel."""
+    """Returns "" as the id of the open edit, which closes the panel that tries it again."""
     return ""
 
 

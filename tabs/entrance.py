@@ -35,24 +35,27 @@ _NOTHING = JSONResponse("Not found", 404)
 
 
 class Term:
-    """The term of a link, which is open until it expires or is ended; `end` waits while another thread holds `lock`."""
+    """Holds the time until which a link is open; a call returns whether it is open now.
+
+    Votes are stored while `lock` is held, so that `end` waits for a vote that is being stored.
+    """
 
     def __init__(self, expires: datetime) -> None:
         self.lock = threading.Lock()
         self._expires, self._ended = expires, False
 
     def __call__(self) -> bool:
-        """Returns whether the link is open."""
+        """Returns whether the link is open now."""
         return not self._ended and datetime.now(UTC) < self._expires
 
     def end(self) -> None:
-        """Ends the term; a vote that holds the lock is finished first, and no later vote is accepted."""
+        """Closes the link at once, after a vote that holds the lock; later votes are refused."""
         with self.lock:
             self._ended = True
 
 
 class Door:
-    """The check of a login: the right user and password, while the link is open."""
+    """Checks a login; a call returns whether user and password are right and the link is open."""
 
     def __init__(self, password: str, alive: Callable[[], bool]) -> None:
         self._password, self._alive = password, alive
@@ -64,12 +67,12 @@ class Door:
 
 
 class Entrance:
-    """An ASGI app behind a login.
+    """Puts an ASGI app behind a login.
 
-    Each login is a separate guest, `guest:LINK.NUMBER NAME`, so that nobody can undo another guest's votes, and the
-    agreement of two guests can be measured; NAME is what the guest wants to be called, if anything. Wrong passwords are
-    refused with a delay per client; a right one is accepted at once. A body that is no call of the page (`is_call`)
-    gets a 404, for which Gradio would print a traceback.
+    Each login makes a separate guest, `guest:LINK.NUMBER NAME`, so that nobody can undo another guest's votes and the
+    agreement of two guests can be measured. NAME is what the guest typed as a name, if anything. After several wrong
+    passwords each further one of that client is refused with a delay; a right one is accepted at once. A body that is
+    no call of the page (see `is_call`) is answered 404, because Gradio would print a traceback for it.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class Entrance:
         return JSONResponse({"detail": "Not authenticated"}, 401)
 
     async def _login(self, request: Request) -> Response:
-        """Handles a login: scripts get the response of Gradio's own login, browsers are redirected to the page."""
+        """Returns the answer to a login, and sets the guest's cookie for a right one.
+
+        Scripts get the response of Gradio's own login; browsers are redirected to the page.
+        """
         given = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         browser = "text/html" in request.headers.get("accept", "")
         client = request.client.host if request.client else ""
@@ -140,7 +146,7 @@ class Entrance:
 
 
 def called(given: str) -> str:
-    """Returns the name that a guest gave, without anything but letters, digits and a few marks, at most 24 of them."""
+    """Returns the name that a guest typed, reduced to letters, digits, spaces and .-' and to 24 characters."""
     return " ".join("".join(each for each in given if each.isalnum() or each in " .-'").split())[:24].strip()
 
 
@@ -161,7 +167,7 @@ def _again(request: Request, receive: Receive) -> Receive:
 
 
 def open_to_guests(method: str, path: str) -> bool:
-    """Returns whether the reviewer's page needs a method and path."""
+    """Returns whether a request's method and path are among those that the reviewer's page needs."""
     if method == "POST":
         return path.rstrip("/") == _CALL
     return method in ("GET", "HEAD") and (path in _FILES or path.startswith(_FOLDERS))

@@ -1,4 +1,4 @@
-"""The Generate tab: draws pictures with a version, compares versions on the same seeds, and filters by identity."""
+"""The Generate tab: generates pictures with a version, compares versions on the same seeds, filters by identity."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ SETTINGS_WIDGETS = tuple(f"generate-{name.replace('_', '-')}" for name in (*FIEL
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Generate tab and connects its handlers."""
     shown, whose, planned = gr.State(PAGE), gr.Textbox(visible="hidden"), gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side", elem_id="generate-side"):
@@ -115,7 +115,10 @@ def build(page: Page) -> None:
 
 
 def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
-    """Lays out the settings; returns the widgets by name, and the columns of own words, negative words and plan."""
+    """Lays out the settings; returns their widgets by name, and three columns that are shown or hidden.
+
+    The columns hold the prompt, the negative prompt and the list of scenes.
+    """
     made: dict[str, Any] = {}
 
     def add(name: str, widget: Any, *given: Any, **more: Any) -> None:
@@ -159,7 +162,10 @@ def _lay_out_fields() -> tuple[dict[str, Any], list[gr.Column]]:
 
 
 def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
-    """Lays out the order and the filters of the gallery; returns the widgets by name, and the identity filter."""
+    """Lays out the gallery's order and filters.
+
+    Returns their widgets by name, and the slider of the identity filter's threshold.
+    """
     with gr.Row(elem_id="generate-filters", equal_height=True):
         made = {
             "sort": gr.Dropdown([NEWEST, ALIKE, STARRED], value=NEWEST, label="Order", elem_id="generate-sort"),
@@ -174,16 +180,17 @@ def _lay_out_gallery() -> tuple[dict[str, Any], gr.Slider]:
 
 
 def use_settings(desk: Desk, image_id: str) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS from a picture; the last one tells what could not be set.
+    """Returns updates of SETTINGS_WIDGETS that fill in the settings of a picture.
 
-    Raises: NotFound, BadInput for a picture that was not drawn from a prompt.
+    The last update is a note, as HTML, on what could not be set. Raises: NotFound, BadInput for a picture that was not
+    generated from a prompt.
     """
     recalled = recall.of_picture(desk, image_id)
     return updates(desk, recalled, looks.picture(looks.thumb(desk.store, image_id), recalled.params.prompt))
 
 
 def read_file(desk: Desk, file: str | None) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS from a dropped PNG, and None, which empties the drop zone.
+    """Returns updates of SETTINGS_WIDGETS with the settings of a dropped PNG, and None, which empties the drop zone.
 
     Raises: NotFound, BadInput for a file without settings.
     """
@@ -192,7 +199,10 @@ def read_file(desk: Desk, file: str | None) -> list[Any]:
 
 
 def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
-    """Returns updates of SETTINGS_WIDGETS from recalled settings; values that are the model's own are left to it."""
+    """Returns updates of SETTINGS_WIDGETS from recalled settings; a field whose value is the model's own stays empty.
+
+    `shown` is the picture as HTML, for the note.
+    """
     params, store = recalled.params, desk.store
     spec = generate.model_spec(desk, recalled.version)
     own = spec.params(GenerateParams)
@@ -222,7 +232,7 @@ def updates(desk: Desk, recalled: Recalled, shown: Markup) -> list[Any]:
 
 
 def draw_history(desk: Desk) -> Markup:
-    """Returns the earlier prompts with a picture of each, newest first; a click puts its settings back."""
+    """Returns the earlier prompts as HTML, newest first, each with a picture; a click restores its settings."""
     store = desk.store
     rows = [(each, looks.picture(looks.thumb(store, each.image.id), each.prompt)) for each in recall.prompts(store)]
     return view("generate", "history", rows=rows)
@@ -237,7 +247,11 @@ def history_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def draw_cost(desk: Desk, *values: Any) -> Markup:
-    """Returns what draws, the time, and the memory of each stage for the widgets' values, before a job starts."""
+    """Returns as HTML the cost of the pictures that the fields ask for, before a job starts.
+
+    It tells the model and version, the time, and each stage's memory. `values` are those of FIELDS. Raises: BadInput,
+    NotFound.
+    """
     asked = Asked(*values)
     found = drawings(desk, dataclasses.replace(asked, prompt=asked.prompt.strip() or "a picture"))
     told = [generate.preflight(desk, each.items, each.version) for each in found]
@@ -257,14 +271,17 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
 
 
 def mark(desk: Desk) -> Any:
-    """Returns the update of the button that draws: it has the accent only where Generate is the next step."""
+    """Returns an update of the button that generates pictures.
+
+    It is the primary button only where the next step is Generate.
+    """
     return gr.update(variant="primary" if is_next(desk, "Generate") else "secondary")
 
 
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
-    """Queues the pictures for the widgets' values.
+    """Queues the pictures that the fields ask for; `values` are those of FIELDS.
 
-    Returns the seed of the next drawing, the sub-tab where the pictures will appear, and no note.
+    Returns the seed of the next job, the sub-tab where the pictures will appear, and an empty note.
     """
     asked = Asked(*values)
     generate.submit_all(desk, drawings(desk, asked))
@@ -275,7 +292,11 @@ def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
 def draw_results(
     desk: Desk, shown: int, sort: str | None = NEWEST, only: str | None = EVERY, starred: bool = False
 ) -> tuple[Markup, Markup]:
-    """Returns the drawn pictures, and the running job's progress; pictures set aside are shown dimmed."""
+    """Returns the generated pictures as HTML, and the progress of the running job.
+
+    `shown` is the largest number of pictures. `sort` is their order, `only` the id of a version or one of EVERY and
+    BASE; with `starred` only starred ones are shown. Pictures that the identity filter set aside are dimmed.
+    """
     store = desk.store
     busy = progress_line(active_job(desk, "generate", "card"))
     drawn = list(reversed(store.select(Kind.SYNTHETIC)))
@@ -319,7 +340,7 @@ def _badges(record: ImageRecord, named: Mapping[str, str]) -> Markup:
 
 
 def draw_pairs(desk: Desk) -> Markup:
-    """Returns the pictures of the same words and seed that were drawn by different versions, side by side."""
+    """Returns as HTML the pictures of the same prompt and seed by different versions, side by side."""
     found = recall.side_by_side(desk)
     if not found:
         return looks.empty("Choose a version under “Compare with”: both then draw the same prompt with the same seeds.")
@@ -332,7 +353,10 @@ def draw_pairs(desk: Desk) -> Markup:
 
 
 def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
-    """Handles a button of the gallery: shows more pictures, stars one, or takes its settings."""
+    """Handles a button of the gallery: shows more pictures, stars one, or fills in the settings of one.
+
+    Returns the number of pictures to show, and updates of SETTINGS_WIDGETS.
+    """
     act, image = data.get("act"), str(data.get("id", ""))
     if act == "use":
         return [shown, *use_settings(desk, image)]
@@ -350,13 +374,19 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
 
 
 def read_floor(desk: Desk) -> Any:
-    """Returns the identity filter's threshold, once there are pictures to filter or it was chosen."""
+    """Returns the identity filter's threshold, 0…1, for its slider.
+
+    The slider stays as it is while there are no pictures to filter and no threshold was chosen.
+    """
     if not desk.store.select(Kind.SYNTHETIC) and generate.chosen_threshold(desk) is None:
         return gr.skip()
     return min(max(round(generate.threshold(desk), 2), 0.0), 1.0)
 
 
 def move_floor(desk: Desk, whose: str, floor: float) -> None:
-    """Sets the identity filter's threshold, unless it has this value already or is still another character's."""
+    """Sets the identity filter's threshold, unless it has this value already.
+
+    `whose` is the id of the character that the slider is still filled for; for another one nothing is set.
+    """
     if whose == desk.id and abs(float(floor) - min(max(generate.threshold(desk), 0.0), 1.0)) >= 0.005:
         generate.set_threshold(desk, float(floor))

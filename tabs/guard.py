@@ -15,18 +15,18 @@ _READS = ("GET", "HEAD")
 
 
 class Guard:
-    """An ASGI app behind two rules; scripts, which send no Origin, pass the first.
+    """Puts an ASGI app behind two rules, on the origin of a request and on the size of its body.
 
-    A request with an `Origin` must come from the address that it is sent to, or from one of `names`, and a request
-    that changes data must not be marked by the browser as another site's. A body may have `limits[path]` bytes, else
-    `limits[""]`; both its announced length and the received bytes are checked.
+    A request with an `Origin` must come from the address that it is sent to, or from one of `names`. A request that
+    changes data must not be marked by the browser as another site's. Scripts send neither header and pass. A body may
+    have `limits[path]` bytes, else `limits[""]`; both its announced length and the received bytes are checked.
     """
 
     def __init__(self, app: ASGIApp, limits: Mapping[str, int], names: Collection[str] = ()) -> None:
         self._app, self._limits, self._names = app, limits, names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers 403 or 413, or passes the request to the app."""
+        """Answers 403 for another website and 413 for a large body, or passes the request to the app."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -45,7 +45,10 @@ class Guard:
 
 
 def foreign(method: str, headers: Headers, names: Collection[str] = ()) -> bool:
-    """Returns whether a browser marks a request as sent by another website."""
+    """Returns whether a browser marks a request as sent by another website.
+
+    `names` are further hosts, beside the request's own, that it may come from.
+    """
     if "origin" in headers:
         sender = headers["origin"].partition("://")[2].lower()  # "null", from a page that hides its origin, has none
         if not sender or sender not in (headers.get("host", "").lower(), *names):

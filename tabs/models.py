@@ -1,4 +1,4 @@
-"""The models on the settings page: what each is for, its licence, what of it is here, and its download."""
+"""The models on the Settings page: what each is for, its licence, what of it is here, and its download."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ _TONES: Final = {
 
 
 def lay_out(page: Page) -> list[Drawing]:
-    """Lays out the models with their downloads, connects them, and returns the drawings that follow a download."""
+    """Lays out the models with their downloads and connects them.
+
+    Returns the render functions to run with every step of a job.
+    """
     form = gr.Radio(list(FORMS), value="nf4", label="Keep the large parts of a download as", elem_id="pull-form")
     shown = html(looks.waiting(), elem_id="settings-models")
     with gr.Accordion("I have the files of a model already", open=False, elem_id="pull-given"):
@@ -46,14 +49,14 @@ def lay_out(page: Page) -> list[Drawing]:
 
 
 def draw_models(desk: Desk) -> Markup:
-    """Returns every model of the registry, role by role."""
+    """Returns every model of the registry as HTML, role by role."""
     found = models.models(desk.workplace)
     roles = [(words, [draw_model(each) for each in found if each.spec.role == role]) for role, words in ROLES]
     return view("models", "roles", roles=roles)
 
 
 def draw_model(found: models.Model) -> Markup:
-    """Returns one model: its licence and size, what is here, and its download or the progress of it."""
+    """Returns one model as HTML: its licence and size, what of it is here, and its download with the progress."""
     tone, state = _TONES[found.presence.here]
     return view(
         "models",
@@ -68,18 +71,27 @@ def draw_model(found: models.Model) -> Markup:
 
 
 def fill_models(desk: Desk, chosen: str | None) -> Any:
-    """Returns the choices of models that can be made of given files."""
+    """Returns an update with the models that can be made from files of this machine.
+
+    `chosen` is the model that was chosen, which stays chosen.
+    """
     rows = [each.spec for each in models.models(desk.workplace) if each.pullable]
     return gr.update(choices=[(spec.label, spec.name) for spec in rows], value=chosen or None)
 
 
 def models_act(desk: Desk, data: dict[str, Any], form: str) -> Said | None:
-    """Handles a click on a model: downloads it, stops or resumes its download. Raises: UserError."""
+    """Handles a click on a model: queues, stops or resumes its download; returns a notice.
+
+    `form` is the form that the weights are quantised to. Raises: UserError.
+    """
     return missing.act(desk, data, form)
 
 
 def take_files(desk: Desk, name: str | None, form: str, place: str) -> Said:
-    """Queues the making of a model from a folder or a file of this machine; empties the field. Raises: UserError."""
+    """Queues the making of a model from files of this machine; returns a notice, and "" for the field.
+
+    `place` is a folder or a file, `form` the form that the weights are quantised to. Raises: UserError.
+    """
     if not name:
         raise NotFound("No model is chosen.", "Choose which model these files are.")
     if not place.strip():

@@ -1,4 +1,4 @@
-"""The plan of edits on the Enrich tab: what it is made of, what a person changes in it, and its queueing."""
+"""The plan of edits on the Enrich tab: how it is made, what a person changes in it, and how it is queued."""
 
 from __future__ import annotations
 
@@ -44,7 +44,10 @@ PLAN_ROWS = 40
 
 
 def fill_editors(desk: Desk, chosen: str | None) -> Any:
-    """Returns the choices of an editor: the one in use, each version with what it is worth, each model alone."""
+    """Returns an update of the choice of editors: the one in use, each version, each model alone.
+
+    A version's label says its rate of accepted edits (see `worth`). `chosen` stays where it is still a choice.
+    """
     store, labels = desk.store, {spec.name: spec.label for spec in desk.workplace.registry.role("editor")}
     used = enrich.adopted(store, store.character.editor)
     name = labels.get(store.character.editor, store.character.editor)
@@ -66,7 +69,10 @@ def worth(store: Store, version: Version) -> str:
 
 
 def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
-    """Returns the model and the version of a choice; None is the adopted version, "" no version."""
+    """Returns the model and the version's id that a choice of the editor stands for.
+
+    None as the version is the adopted one, "" is none.
+    """
     if chosen in (None, "", IN_USE):
         return desk.store.character.editor, None
     version = desk.store.versions.peek(chosen)
@@ -74,12 +80,15 @@ def editor_of(desk: Desk, chosen: str | None) -> tuple[str, str | None]:
 
 
 def usable_sources(desk: Desk) -> list[ImageRecord]:
-    """Returns the originals that can be edited."""
+    """Returns the originals that can be edited: those that were not rejected."""
     return [each for each in desk.store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
 
 
 def draw_sources(desk: Desk, picked: str) -> Markup:
-    """Returns the originals as small pictures that can be chosen; none chosen means all."""
+    """Returns the originals as HTML, thumbnails that can be chosen as sources of the plan.
+
+    `picked` holds the chosen ids as a JSON list; an empty list means all.
+    """
     chosen = json.loads(picked)
     tiles = [
         (each.id, looks.thumb(desk.store, each.id, each.crop), each.name or looks.describe(each), each.id in chosen)
@@ -89,7 +98,10 @@ def draw_sources(desk: Desk, picked: str) -> Markup:
 
 
 def pick_source(desk: Desk, data: dict[str, Any], picked: str) -> str:
-    """Chooses an original for the plan or takes it out, or with `all` takes all out."""
+    """Returns the chosen sources as a JSON list, with the clicked one added or removed.
+
+    The act `all` empties the list, which means all.
+    """
     chosen = [each for each in json.loads(picked) if each in desk.store.images]
     image = str(data.get("id", ""))
     if data.get("act") == "all":
@@ -111,7 +123,11 @@ def make_plan(
     editor: str | None,
     *knobs: float | bool | None,
 ) -> EnrichPlan:
-    """Returns the plan for the widgets' values; `knobs` are the values of KNOBS for every row. Raises: BadInput."""
+    """Returns the plan for the widgets' values, without queueing it.
+
+    `limit` is the largest number of edits, `seeds` the number of seeds of each. `picked` are the chosen sources as a
+    JSON list. `knobs` are the values of KNOBS, for every row. Raises: BadInput.
+    """
     if not tasks:
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
     return enrich.plan(
@@ -128,14 +144,21 @@ def make_plan(
 
 
 def changed_plan(desk: Desk, changes: str, *knobs: Any) -> list[Planned]:
-    """Returns the plan's rows after the person's changes. Raises: BadInput."""
+    """Returns the plan's rows after the person's changes, with those that were unticked.
+
+    `changes` is a `Changes` as JSON, "{}" for none; `knobs` are the values of all of the plan's widgets. Raises:
+    BadInput.
+    """
     plan = make_plan(desk, *knobs)
     spec = desk.workplace.registry.spec(plan.model)
     return changed(desk, plan.rows, Changes.from_json(json.loads(changes)), spec, given(KNOBS, knobs[6:]))
 
 
 def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
-    """Returns the plan's cost and its rows, each with a tick and words that can be changed."""
+    """Returns the plan's cost and its rows as HTML; each row has a tick and an instruction that can be changed.
+
+    Arguments as in `changed_plan`. Raises: BadInput.
+    """
     store = desk.store
     if not store.select(Kind.SOURCE):
         add = looks.go("Add pictures in Curate", "Curate")
@@ -158,7 +181,10 @@ def draw_plan(desk: Desk, changes: str, *knobs: Any) -> tuple[Markup, Markup]:
 
 
 def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str:
-    """Handles a change of the plan: a row ticked or not, other words, an own row removed, or all as planned."""
+    """Handles a change of the plan and returns all changes as JSON.
+
+    It ticks or unticks a row, replaces its instruction, removes a row of the person's own, or drops all changes.
+    """
     now, act, row = Changes.from_json(json.loads(changes)), data.get("act"), str(data.get("row", ""))
     if act == "as-planned":
         return "{}"
@@ -174,7 +200,10 @@ def plan_act(desk: Desk, data: dict[str, Any], changes: str, *knobs: Any) -> str
 
 
 def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str]:
-    """Adds an instruction of the person's own to the plan, once for each chosen source. Raises: BadInput."""
+    """Adds an instruction of the person's own to the plan, once for each chosen source.
+
+    Returns "" for the field, and all changes as JSON. `picked` are the sources as a JSON list. Raises: BadInput.
+    """
     if not words.strip():
         raise BadInput("There are no words to add.", "Say what should change, and what should stay.")
     sources = json.loads(picked)
@@ -186,7 +215,10 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
 
 
 def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
-    """Queues the plan's edits. Raises: BadInput for an empty plan, or edits that are queued already."""
+    """Queues the plan's edits; returns a notice, and "{}" as the changes of the next plan.
+
+    Raises: BadInput for an empty plan, or for edits that are queued already.
+    """
     model, version = editor_of(desk, knobs[5])
     rows = kept_rows(desk, changes, *knobs)
     enrich.demand_new(desk, rows, model)
@@ -195,7 +227,10 @@ def run_plan(desk: Desk, changes: str, *knobs: Any) -> Said:
 
 
 def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
-    """Queues the plan's edits with seeds that are neither drawn nor queued yet. Raises: BadInput for an empty plan."""
+    """Queues the plan's edits with seeds that were neither drawn nor queued yet; returns as `run_plan` does.
+
+    Raises: BadInput for an empty plan.
+    """
     model, version = editor_of(desk, knobs[5])
     rows = repeats.once_more(desk, kept_rows(desk, changes, *knobs), model)
     enrich.submit(desk, rows, model=model, version=version)
@@ -203,7 +238,7 @@ def run_again(desk: Desk, changes: str, *knobs: Any) -> Said:
 
 
 def kept_rows(desk: Desk, changes: str, *knobs: Any) -> list[PlanRow]:
-    """Returns the rows of the plan that are ticked. Raises: BadInput where none is."""
+    """Returns the rows of the plan that are ticked; arguments as in `changed_plan`. Raises: BadInput where none is."""
     rows = [each.row for each in changed_plan(desk, changes, *knobs) if each.kept]
     if not rows:
         raise BadInput("The plan is empty.", "Choose more kinds of edits or more sources, or tick a row.")
@@ -211,5 +246,8 @@ def kept_rows(desk: Desk, changes: str, *knobs: Any) -> list[PlanRow]:
 
 
 def offer_more(desk: Desk) -> Any:
-    """Returns whether the plan can be drawn once more: while edits are queued or running."""
+    """Returns an update of the button that queues the plan once more, with other seeds.
+
+    It is visible while edits are queued or running.
+    """
     return gr.update(visible=active_job(desk, "enrich") is not None)

@@ -32,7 +32,7 @@ PAGE = 30
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Editor Refinement tab and connects its handlers."""
     shown, filled = gr.State(PAGE), gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=5):
@@ -78,7 +78,10 @@ def build(page: Page) -> None:
 
 
 def draw_counts(desk: Desk) -> Markup:
-    """Returns the numbers of triplets, and for each task how many edits reviewers accepted."""
+    """Returns as HTML the numbers of golden, positive and held-out triplets, and each task's share of accepted edits.
+
+    Buttons export the triplets for other training tools.
+    """
     lessons = refine.lessons(desk)
     figures = view(
         "refine",
@@ -94,7 +97,10 @@ def draw_counts(desk: Desk) -> Markup:
 
 
 def draw_standings(desk: Desk) -> Markup:
-    """Returns each task's accepted and reviewed edits, the weakest task first, and the button to practise it."""
+    """Returns as HTML how many of each task's reviewed edits were accepted, the weakest task first.
+
+    A button queues practice edits of the weak tasks.
+    """
     found = practice.standings(desk)
     if not found:
         return Markup()
@@ -113,7 +119,10 @@ def draw_standings(desk: Desk) -> Markup:
 
 
 def counts_act(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click: queues practice edits, or exports the triplets for another trainer; returns a note of it."""
+    """Handles a click: queues practice edits, or exports the triplets for another training tool.
+
+    Returns a note on it as HTML. Raises: BadInput.
+    """
     if data.get("act") != "practise":
         return exports.export_pictures(desk, data, Role.EDITOR, refine.dataset(desk))
     rows = practice.plan(desk).rows
@@ -123,7 +132,10 @@ def counts_act(desk: Desk, data: dict[str, Any]) -> str:
 
 
 def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
-    """Returns the triplets, newest first: the source, the wrong edit where there is one, and the right result."""
+    """Returns the triplets as HTML, newest first: the source, the wrong edit where there is one, the right result.
+
+    `kind` is one of SHOWN, `shown` the largest number of triplets.
+    """
     store = desk.store
     wanted = SHOWN[kind]
     found = [each for each in refine.triplets(desk) if wanted is None or each.golden is wanted]
@@ -135,7 +147,7 @@ def draw_triplets(desk: Desk, kind: str, shown: int) -> Markup:
 
 
 def triplet_card(store: Store, triplet: Triplet) -> Markup:
-    """Returns one triplet as pictures with its instruction."""
+    """Returns one triplet as HTML: its pictures and its instruction."""
     edited = store.images.get(triplet.result).source_crop
     shots = [
         (triplet.source, edited, "source"),
@@ -152,7 +164,7 @@ def triplet_card(store: Store, triplet: Triplet) -> Markup:
 
 
 def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
-    """Handles the button that shows more triplets; returns the number to show."""
+    """Handles the button that shows more triplets; returns the number of triplets to show."""
     return shown + PAGE if data.get("act") == "more" else shown
 
 
@@ -160,30 +172,42 @@ def more(desk: Desk, data: dict[str, Any], shown: int) -> int:
 
 
 def fill_knobs(desk: Desk, filled: str) -> list[Any]:
-    """Returns the defaults of the character's editor when the editor has changed; else the user's values stay."""
+    """Returns the editor's name, and updates that fill in its defaults where the editor has changed.
+
+    `filled` is the name of the editor that the fields were filled for; while it is the same, typed values stay.
+    """
     name = desk.store.character.editor
     fresh = FORM.shown(desk.workplace.registry.spec(name)) if filled != name else [gr.skip()] * len(FORM.names)
     return [name, *fresh]
 
 
 def chosen_act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the editor's own value; see `Form.act`."""
+    """Handles a click on a length of training, or on a reset to the editor's own value.
+
+    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    """
     return FORM.act(desk.workplace.registry.spec(desk.store.character.editor), data)
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns the sizes that can be trained beside a resolution."""
+    """Returns an update of the sizes that can be trained in addition to `resolution`; `chosen` ones stay."""
     return training.smaller_sizes(resolution, chosen)
 
 
 def settle(desk: Desk, *values: Any) -> tuple[str, TrainParams]:
-    """Returns the character's editor and its default training parameters with the user's values set on top."""
+    """Returns the name of the character's editor, and the training parameters that the fields ask for.
+
+    `values` are those of the fields in the order of FORM; empty ones leave the editor's default. Raises: BadInput.
+    """
     name = desk.store.character.editor
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
 
 def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, Any]:
-    """Returns the pre-flight, what differs from the editor's own values, the verdict, and the button that trains."""
+    """Returns the pre-flight, the settings that differ from the editor's own, and the verdict, all as HTML.
+
+    The last result is an update of the button that trains. `values` as in `settle`. Raises: BadInput.
+    """
     name, params = settle(desk, *values)
     found = refine.preflight(desk, params, name)
     golden = sum(entry.kind is Lesson.GOLDEN for entry in found.entries)
@@ -199,19 +223,19 @@ def draw_preflight(desk: Desk, *values: Any) -> tuple[Markup, Markup, Markup, An
 
 
 def start_training(desk: Desk, *values: Any) -> None:
-    """Queues the editor's training."""
+    """Queues the editor's training with the fields' values. Raises: BadInput."""
     name, params = settle(desk, *values)
     refine.submit(desk, params, name)
 
 
 def draw_live(desk: Desk) -> str:
-    """Returns the panel of the newest editor training, with its progress and loss; "" without one."""
+    """Returns the newest editor training as HTML, with its progress and loss; "" where there is none."""
     jobs = jobs_of(desk, "refine")
     return run.panel(desk.workplace, jobs[0], runs.progress(desk.workplace, jobs[0].id)) if jobs else ""
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the panel of the run; see `run.act`."""
+    """Handles a click in the panel of a training; see `run.act`."""
     return run.act(desk.workplace, data)
 
 
@@ -219,7 +243,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the editor's versions, newest first, each with its comparison of held-out edits."""
+    """Returns the editor's versions as HTML, newest first, each with its comparison on held-out edits."""
     panels = []
     for version in reversed(desk.store.kept_versions(Role.EDITOR)):
         compared, files = before_after(desk.store, version), Markup(exports.buttons(version.id))
@@ -232,7 +256,10 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def before_after(store: Store, version: Version) -> Markup:
-    """Returns the held-out edits, redone with and without the LoRA on the same seeds."""
+    """Returns the held-out edits as HTML, made with and without the version's LoRA on the same seeds.
+
+    Those that improved come first, then those that got worse, then the others.
+    """
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
         return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
@@ -243,7 +270,11 @@ def before_after(store: Store, version: Version) -> Markup:
 
 
 def pair_card(store: Store, pair: Pair, before: Outcome, after: Outcome) -> tuple[str, Markup]:
-    """Returns how a held-out edit changed, one of `TURNS`, and it as pictures: source, without and with the LoRA."""
+    """Returns how a held-out edit changed, one of TURNS, and the edit as HTML.
+
+    The pictures are the source, the result without the LoRA and the one with it; `before` and `after` are their
+    outcomes.
+    """
     turn = {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get((before, after), "")
     redone = store.images.peek(pair.after)
     shots = [
@@ -257,5 +288,8 @@ def pair_card(store: Store, pair: Pair, before: Outcome, after: Outcome) -> tupl
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopts or retires an editor version, or exports its LoRA; returns a notice, or the link to the file."""
+    """Adopts or retires an editor version, or exports its LoRA.
+
+    Returns a notice, or a link to the file as HTML. Raises: NotFound, BadInput.
+    """
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

@@ -1,4 +1,4 @@
-"""The Review tab: shows one picture at a time for a verdict by keyboard or button."""
+"""The Review tab: shows one picture at a time, for a verdict by keyboard or button."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ AHEAD = 200  # pictures whose order the page holds, so that no key waits for the
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Review tab and connects its handlers."""
     opened, skipped = gr.State(""), gr.State(())
     reasons, mending = gr.State(()), gr.State("")
     heard, said = gr.State(("", 0)), gr.State("")
@@ -69,11 +69,12 @@ def draw(
     said: str = "",
     mending: str = "",
 ) -> Markup:
-    """Returns the stage: the picture to decide with its source, instruction and verdicts, and the pictures after it.
+    """Returns as HTML the picture to decide, with its source, instruction and buttons, and the next pictures.
 
-    `heard` is the last message whose keys were handled, `said` the errors of its keys as text. While a picture is on
-    the workbench (`mending`), the browser shows the head of the workbench in place of the stage; a picture of another
-    character, which the page showed before, is not.
+    `opened` is the id of a picture that was opened again, "" for the first of the queue. `skipped` are ids of pictures,
+    `reasons` those for the next verdict. `heard` is the token and number of the page's last handled message, `said` the
+    errors of its keys as text. `mending` is the id of the picture on the workbench, which the browser then shows
+    instead; the id of another character's picture is ignored.
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -126,7 +127,8 @@ def _stage(desk: Desk, shown: ImageRecord, reasons: tuple[str, ...]) -> Markup:
 def _files(store: Store, pictures: list[ImageRecord]) -> str:
     """Returns pictures in order as JSON for the page's script.
 
-    Each is its id, its URL, "" for a file that cannot be read, and 1 where it can be mended on the workbench, else 0.
+    Each is a list: its id; its URL, "" for a file that cannot be read; and 1 for a picture that can be put on the
+    workbench, else 0.
     """
     files = [(each, looks.full(store, each.id, each.crop)) for each in pictures]
     return json.dumps([[each.id, looks.file_url(file) if file else "", int(can_mend(each))] for each, file in files])
@@ -140,12 +142,12 @@ def standing(store: Store) -> list[ImageRecord]:
 
 
 def verdict_words(name: str) -> str:
-    """Returns the label of a verdict's button."""
+    """Returns the label of a verdict's button as text."""
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
 def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures to review; skipped ones come last."""
+    """Returns the next pictures to review, skipped ones last; `skipped` holds the ids of these."""
     found = review.next(desk, count=AHEAD + 1 + len(skipped))
     fresh = [each for each in found if each.id not in skipped]
     later = sorted((each for each in found if each.id in skipped), key=lambda each: skipped.index(each.id))
@@ -153,7 +155,7 @@ def upcoming(desk: Desk, skipped: tuple[str, ...]) -> list[ImageRecord]:
 
 
 def tally(desk: Desk) -> Markup:
-    """Returns the number of pictures left, the pace of review, and the counts of verdicts."""
+    """Returns as HTML the number of pictures left, the pace of review, and the number of each verdict."""
     decisions = [each for each in desk.store.decisions.all() if not each.undone]
     said = Counter({each.image: each.verdict for each in decisions}.values())
     speed = per_minute([each for each in decisions if each.reviewer == review.OWNER])
@@ -170,7 +172,10 @@ def tally(desk: Desk) -> Markup:
 
 
 def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.0) -> float:
-    """Returns the decisions per minute of the last `window` ones, without pauses over `pause_s`; 0 for too few."""
+    """Returns the verdicts per minute over the last `window` of `decisions`; 0 for too few or old ones.
+
+    Pauses longer than `pause_s` seconds are left out.
+    """
     times = [datetime.fromisoformat(each.created) for each in decisions[-window:]]
     gaps = [(after - before).total_seconds() for before, after in pairwise(times)]
     gaps = [gap for gap in gaps if gap <= pause_s]
@@ -180,7 +185,10 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
 
 
 def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
-    """Returns the panel beside a picture: source, nearest original, instruction, similarity, the queue's reason."""
+    """Returns the panel beside a picture as HTML: source, nearest original, instruction and similarity.
+
+    `why` is the reason why the queue shows the picture now, which the panel tells.
+    """
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
     shots += [(looks.full(store, reference.id, reference.crop), "reference", "r", reference.id)] if reference else []
@@ -200,7 +208,10 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
 
 
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
-    """Returns the original to compare a picture with: the most similar one, or else one with most tags in common."""
+    """Returns the original to compare a picture with, None where there is none.
+
+    It is the most similar one, or else one that has the most of the picture's tags.
+    """
     known = _get(store, shown.nearest)
     if known and not known.trashed and known.id != shown.parent:
         return known
@@ -215,7 +226,7 @@ def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
 
 
 def history(store: Store) -> Markup:
-    """Returns the pictures that were decided last with their last verdicts; a click opens a picture again."""
+    """Returns as HTML the pictures that were decided last, with their verdicts; a click opens one again."""
     said: dict[str, Verdict] = {}
     for each in reversed(store.decisions.all()):
         if len(said) < HISTORY and not each.undone:
@@ -254,7 +265,10 @@ State = tuple[str, tuple[str, ...], tuple[str, ...], str]
 
 
 class Hearing:
-    """The messages of keys from the pages; a message that is sent twice, or again after a reload, is handled once."""
+    """Handles messages of keys from the pages.
+
+    A message that is sent twice, or again after a reload, is handled once.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, int] = {}  # token of a page -> number of its last message
@@ -272,7 +286,8 @@ class Hearing:
     ) -> tuple[Any, ...]:
         """Handles the keys of one message in their order, each on the picture that was shown when it was pressed.
 
-        A key that fails does not stop the others; its error is shown on the page.
+        `data` is the message; the other arguments are the state of the page, which is returned changed. A key that
+        fails does not stop the others; its error is the last result.
         """
         token, number = str(data.get("token", "")), int(data.get("n", 0))
         hand, refused = (opened, skipped, reasons, mending), []
@@ -295,7 +310,11 @@ def act(
     reasons: tuple[str, ...],
     mending: str,
 ) -> State:
-    """Handles a key or button of the stage; returns the open picture, the skipped, the reasons, the one to correct."""
+    """Handles one key or button and returns the page's changed state.
+
+    It is the id of the opened picture, the ids of skipped ones, the reasons for the next verdict, and the id of the
+    picture on the workbench, "" for none. Raises: BadInput, NotFound.
+    """
     name, image = str(data.get("act")), str(data.get("id", ""))
     if name in VERDICTS:
         verdict = VERDICTS[name][2]
@@ -323,7 +342,11 @@ def act(
 
 
 def undo(desk: Desk, meant: str) -> str:
-    """Undoes the owner's last verdict; returns its picture. Raises: NotFound, BadInput if it is not that of `meant`."""
+    """Undoes the owner's last verdict and returns the id of its picture.
+
+    `meant` is the id that the user saw as the last, "" for any. Raises: NotFound where there is no verdict, BadInput
+    where the last one is on another picture than `meant`.
+    """
     store = desk.store
     with store.transaction():
         last = standing(store)

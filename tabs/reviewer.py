@@ -42,7 +42,7 @@ Heard = tuple[str, int]  # the token of a page, and the number of its last messa
 
 @dataclass(frozen=True)
 class Hand:
-    """What a guest has done beside votes: the pictures that were skipped, and the reasons for the next vote."""
+    """Holds a guest's state beside the votes: the ids of skipped pictures, and the reasons for the next vote."""
 
     skipped: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
@@ -52,7 +52,10 @@ _QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_pro
 
 
 def build(desk: Desk, alive: Term) -> gr.Blocks:
-    """Returns the reviewer's page as a Blocks app; after the link has ended (`alive` is false) it shows only that."""
+    """Returns the reviewer's page as a Gradio app.
+
+    `alive` tells whether the link is open; once it has ended, the page shows only that.
+    """
     demo = gr.Blocks(title=TITLE, analytics_enabled=False, fill_width=True)
     with demo:
         hand, heard = gr.State(Hand()), gr.State(("", 0))
@@ -80,7 +83,7 @@ def build(desk: Desk, alive: Term) -> gr.Blocks:
 
 
 def is_call(body: bytes) -> bool:
-    """Returns whether a body is a call of the page: one of its two handlers, two inputs, and the click's data."""
+    """Returns whether a request's body is a call of one of the page's two handlers, with their two inputs."""
     try:
         asked = json.loads(body)
     except (ValueError, RecursionError):
@@ -93,12 +96,15 @@ def is_call(body: bytes) -> bool:
 
 
 def closed() -> str:
-    """Returns the page after the link has ended."""
+    """Returns as HTML what the page shows after the link has ended."""
     return looks.empty("This review link has ended. Thank you for your help.")
 
 
 def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Markup:
-    """Returns the page: pictures of the character, the next picture, its instruction, and the buttons."""
+    """Returns the page as HTML: pictures of the character, the next picture, its instruction, and the buttons.
+
+    `reviewer` is the guest's name in the records; `heard` is the token and number of the page's last handled message.
+    """
     return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, hand))
 
 
@@ -137,7 +143,7 @@ def _ids(ids: list[str]) -> str:
 
 
 def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
-    """Returns the source of an edit, and originals of the character, with what each of them is."""
+    """Returns as HTML the source of an edit and originals of the character, each with what it is."""
     source = _picture(store, shown.parent, shown.source_crop, "source")
     first = nearest(store, shown)
     originals = [each for each in store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
@@ -150,13 +156,16 @@ def _known(store: Store, shown: ImageRecord, subject: str) -> Markup:
 
 
 def waiting(desk: Desk, reviewer: str, skipped: tuple[str, ...]) -> list[ImageRecord]:
-    """Returns the next pictures of a reviewer; skipped ones only when no others are left."""
+    """Returns the next pictures for a reviewer; those in `skipped` only when no others are left."""
     found = review.next(desk, reviewer=reviewer, count=len(skipped) + 1)
     return [each for each in found if each.id not in skipped] or found
 
 
 def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
-    """Handles one key or button; a reason is kept for the next vote, and every other key forgets the reasons."""
+    """Handles one key or button and returns the guest's changed state.
+
+    A reason is kept for the next vote; every other key drops the reasons.
+    """
     given = str(data.get("reason", ""))
     if data.get("act") == "reason":
         kept = tuple(each for each in hand.reasons if each != given)
@@ -168,7 +177,10 @@ def press(desk: Desk, reviewer: str, data: dict[str, Any], hand: Hand) -> Hand:
 def vote(
     desk: Desk, reviewer: str, data: dict[str, Any], skipped: tuple[str, ...], reasons: tuple[str, ...] = ()
 ) -> tuple[str, ...]:
-    """Handles one vote, skip or undo and returns the skipped pictures; only a picture in the queue can be voted on."""
+    """Handles one vote, skip or undo and returns the ids of the skipped pictures.
+
+    Only a picture in the queue can be voted on; a vote on another one is ignored.
+    """
     act, image = str(data.get("act")), str(data.get("id", ""))
     try:
         if act == "undo":
@@ -185,7 +197,7 @@ def vote(
 
 
 def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = False) -> Markup:
-    """Returns a picture's crop as inline data without metadata, because a reviewer can request no file."""
+    """Returns a picture's crop as HTML with inline data without metadata, because a reviewer can request no file."""
     if not image_id:
         return Markup()
     try:
@@ -199,7 +211,7 @@ def _picture(store: Store, image_id: str, crop: Crop, alt: str, main: bool = Fal
 
 
 def _thumbnail(store: Store, original: ImageRecord) -> Markup:
-    """Returns the thumbnail of an original as cropped; nothing where its file cannot be read."""
+    """Returns the thumbnail of an original, cropped, as HTML; empty where its file cannot be read."""
     with suppress(UserError):
         return _inline(store.thumb(original.id, original.crop).read_bytes(), "the character")
     return Markup()

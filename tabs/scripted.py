@@ -1,4 +1,4 @@
-"""The registration of the scripted surface with Gradio: gradio_client calls the functions of `studio.api.api`."""
+"""The registration of the scripted API with Gradio: gradio_client calls the methods of `studio.api.api`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ _UPLOADS = {"image_import": "files", "correction_add": "file", "mask_set": "file
 
 
 def register(api: Api) -> None:
-    """Registers every function of `API_NAMES` with Gradio; files may be paths on this machine, or client uploads."""
+    """Registers every method of API_NAMES as an endpoint of the Gradio app that is being built.
+
+    Their files may be paths on this machine or uploads of the client.
+    """
     for name in API_NAMES:
         call: Call = getattr(api, name)
         published = _with_uploads(call, _UPLOADS[name]) if name in _UPLOADS else call
@@ -35,7 +38,7 @@ def register(api: Api) -> None:
 
 
 def _with_uploads(call: Call, argument: str) -> Call:
-    """Returns a call that accepts uploads, too, for the file or list of files in `argument`."""
+    """Returns the call with uploads accepted as well, for the file or list of files in `argument`."""
     place, many = list(signature(call).parameters).index(argument), argument == "files"
 
     @wraps(call)
@@ -52,14 +55,15 @@ def _with_uploads(call: Call, argument: str) -> Call:
 
 
 def _path(value: Any) -> Any:
-    """Returns the path of an upload; returns any other value unchanged, which the call then checks."""
+    """Returns the path of an upload; returns any other value unchanged, which the call itself then checks."""
     return local_path(value) if isinstance(value, dict) and isinstance(value.get("path"), str) else value
 
 
 def by_names(api: Api) -> Handler:
-    """Returns the handler of a TypeError for a request by names, which lacks an argument or has an unknown one.
+    """Returns a handler for the TypeError of a request by names that lacks an argument or has an unknown one.
 
-    The handler returns the call's own refusal with status 422."""
+    The handler returns the call's own refusal with status 422.
+    """
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         name = str(request.path_params.get("api_name", ""))
@@ -77,7 +81,7 @@ def by_names(api: Api) -> Handler:
 
 
 def local_path(file: Any) -> str:
-    """Returns the path of a file that a script named or uploaded.
+    """Returns the path of a file that a script named by path or uploaded.
 
     Raises: BadInput for a value that is no file, and for an upload outside the folder of uploads.
     """

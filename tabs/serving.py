@@ -1,4 +1,4 @@
-"""The server of the two apps: each listens on one address, by default of this machine alone, with its own folder."""
+"""The server of the two apps: each has its own port and folder, and by default listens on this machine alone."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _GRACE_S = 1.0  # for requests under way when an app ends
 
 @dataclass(frozen=True)
 class Running:
-    """A running app with its address, its server and its thread."""
+    """Holds a running app with its address, its server and its thread.
+
+    `ends` are called first when the app is closed.
+    """
 
     url: str
     demo: gr.Blocks
@@ -60,7 +63,10 @@ class Running:
 
 
 class Server(uvicorn.Server):
-    """A Uvicorn server for a thread; its shutdown drops requests that are unanswered in time or half received."""
+    """A Uvicorn server that runs in a thread.
+
+    Its shutdown drops requests that are not answered in time, and requests that are half received.
+    """
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stops listening, waits a second for responses under way, then closes every connection."""
@@ -77,7 +83,7 @@ class Server(uvicorn.Server):
 
 
 def listen(port: int, host: str = HERE) -> socket.socket:
-    """Returns a socket that listens on one of this machine's addresses, by default on this machine alone.
+    """Opens and returns a socket that listens on `host`, by default on this machine alone.
 
     Port 0 picks a free port. Raises: BadInput for a port that cannot be opened, Busy for one that another program uses.
     """
@@ -92,7 +98,7 @@ def listen(port: int, host: str = HERE) -> socket.socket:
 
 
 def network_address() -> str:
-    """Returns this machine's address in its local network, or "" where it has none."""
+    """Returns this machine's address in its local network; "" where it has none."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe, suppress(OSError):
         probe.connect((_ELSEWHERE, 9))  # sends nothing: the system only chooses the interface
         address = ipaddress.ip_address(probe.getsockname()[0])
@@ -111,11 +117,11 @@ def serve(
     handlers: Mapping[type[Exception], Handler] | None = None,
     **more: Any,
 ) -> Running:
-    """Serves an app in a thread, wrapped by `door`, with its files in `cache` and its last `sessions` pages in memory.
+    """Serves a Gradio app in a thread and returns it with its address.
 
-    `handlers` answer requests on which Gradio raises one of these errors. Gradio's own `launch` calls the app over
-    HTTP, which fails behind a proxy in the environment; this function makes no such call.
-    Raises: UserError when the server does not start.
+    `cache` is the folder for its files, `sessions` the number of pages whose state is kept in memory. `door` wraps the
+    ASGI app, for example in a login; `handlers` answer the errors that Gradio raises on a request. Gradio's own
+    `launch` calls the app over HTTP, which fails behind a proxy. Raises: UserError when the server does not start.
     """
     host, port = listener.getsockname()[:2]
     handlers = {KeyError: _unknown, FnIndexInferError: _unknown, **(handlers or {})}

@@ -1,4 +1,4 @@
-"""The server's session states of open pages: a bounded number, from which no session with a running call is dropped."""
+"""The server's session states of open pages: a bounded number of them, and none with a running call is dropped."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _REMEMBERED = 10_000  # ids of dropped pages, which are answered 410 when they r
 
 
 class Sessions(StateHolder):
-    """Gradio's sessions of pages and calls, at most `capacity`; the one used longest ago is dropped first.
+    """Holds Gradio's session states of pages and calls, at most `capacity`; the one used longest ago is dropped first.
 
-    A session takes about 0.7 MiB in the studio. A page that returns after its session was dropped is answered 410 and
-    reloads itself (`assets/ui/again.js`): its widgets would otherwise act on another character than it shows.
+    A page that returns after its session was dropped is answered 410 and reloads itself (`assets/ui/again.js`): its
+    widgets would otherwise act on another character than it shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:
@@ -31,7 +31,7 @@ class Sessions(StateHolder):
         return super().__getitem__(session_id)
 
     def update(self, session_id: str) -> None:
-        """Marks a session as the latest used and drops the excess ones: calls of scripts first, then pages.
+        """Marks a session as the latest used and drops those over the capacity, calls of scripts before pages.
 
         A session with a running call is not dropped.
         """

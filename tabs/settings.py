@@ -1,4 +1,4 @@
-"""The settings page: models, disk, backups, and what is kept for the whole studio; it works without a character."""
+"""The Settings page: models, disk, backups, and the settings of the whole studio; it works without a character."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tabs.common.shell import Page, Said, html
 
 
 def build(page: Page) -> None:
-    """Lays the page out and connects its handlers."""
+    """Lays out the Settings page and connects its handlers."""
     workplace = page.shell.workplace
     on_cpu = workplace.gpu.raw_device.name == "cpu"
     with gr.Row(elem_classes="fl-two"):
@@ -56,19 +56,22 @@ def build(page: Page) -> None:
 
 
 def draw_folders(desk: Desk) -> Markup:
-    """Returns where characters, models and the log lie."""
+    """Returns as HTML the paths of the characters, the models and the log."""
     settings = desk.workplace.settings
     rows = [("characters", settings.data_root), ("models", settings.models_dir), ("log", settings.log_file)]
     return looks.panel("Folders", view("settings", "folders", rows=rows))
 
 
 def read_kept(desk: Desk) -> list[Any]:
-    """Returns the values of the settings as their widgets show them."""
+    """Returns the memory budget in GiB and the identity filter's threshold, for their widgets."""
     return [round(kept.budget_gib(desk.workplace), 2), kept.identity_floor(desk.workplace)]
 
 
 def set_budget(desk: Desk, gib: float | None) -> Said | None:
-    """Sets the memory budget of the GPU; says so where it has changed. Raises: BadInput."""
+    """Sets the GPU memory in GiB that jobs may use; returns a notice, None where it is that already.
+
+    Raises: BadInput.
+    """
     if gib is not None and abs(gib - kept.budget_gib(desk.workplace)) < 0.01:
         return None
     kept.set_budget(desk.workplace, gib)
@@ -76,7 +79,10 @@ def set_budget(desk: Desk, gib: float | None) -> Said | None:
 
 
 def set_floor(desk: Desk, value: float | None) -> Said:
-    """Sets the likeness below which new pictures are set aside. Raises: BadInput."""
+    """Sets the likeness below which new pictures are set aside, and returns a notice.
+
+    0 or None leaves the threshold to each character's originals. Raises: BadInput.
+    """
     kept.set_identity_floor(desk.workplace, value)
     if not value:
         return Said("Each character's own originals decide what is set aside.")
@@ -84,6 +90,6 @@ def set_floor(desk: Desk, value: float | None) -> Said:
 
 
 def check_machine(desk: Desk) -> Markup:
-    """Returns what this machine has and lacks, with each remedy."""
+    """Returns as HTML what this machine has and lacks for the studio, each lack with its remedy."""
     found = machine.look(desk.workplace.settings, desk.workplace.registry)
     return looks.panel("This machine", view("settings", "findings", findings=found))

@@ -44,7 +44,7 @@ _NO_TUNNEL = (
 
 @dataclass(frozen=True)
 class _Open:
-    """The state of an open review link."""
+    """Holds the state of an open review link."""
 
     running: Running
     password: str
@@ -56,7 +56,7 @@ class _Open:
 
 
 class ReviewLink:
-    """The review link of the studio, which opens and closes the review-only app; at most one is open."""
+    """Opens and closes the review-only app for a guest; at most one link is open."""
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace
@@ -64,11 +64,11 @@ class ReviewLink:
         self._lock = threading.RLock()
 
     def start(self, character_id: str, hours: float = 24.0, network: bool = False) -> Json:
-        """Opens the link for one character's queue, closing an open one, and returns its state.
+        """Opens the link for the queue of one character, closing an open one, and returns its state.
 
-        With `network` it listens on this machine's address in the local network, and no tunnel is opened; otherwise it
-        listens on this machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same.
-        Raises: BadInput for a length that is not between a minute and three days, and without a local network.
+        With `network` it listens on this machine's address in the local network, without a tunnel; otherwise it listens
+        on this machine alone, behind a tunnel. The rules of login, paths, sizes and origins are the same. Raises:
+        BadInput for a length that is not between a minute and three days, or without a local network; NotFound.
         """
         if not 1 / 60 <= hours <= LONGEST_H:
             raise BadInput(f"A review link cannot be open for {hours:g} hours.", f"Choose up to {LONGEST_H:g} hours.")
@@ -94,7 +94,10 @@ class ReviewLink:
             return self.state()
 
     def stop(self) -> Json:
-        """Closes the tunnel and the app of an open link, refusing votes at once; returns whether one was open."""
+        """Closes the link, its tunnel and its app; votes are refused at once.
+
+        Returns `{"live": False, "was_live": whether a link was open}`.
+        """
         if opened := self._open:
             opened.term.end()
         with self._lock:
@@ -115,7 +118,10 @@ class ReviewLink:
         return self._open is not None
 
     def state(self) -> Json:
-        """Returns the address, user, password and expiry of the open link, or that none is open."""
+        """Returns the link's state as JSON: its addresses, user, password, expiry and texts to show.
+
+        `{"live": False}` where no link is open.
+        """
         with self._lock:
             if self._open is None:
                 return {"live": False}
@@ -180,9 +186,10 @@ _NETWORK = (
 
 
 def qr_code(state: Json) -> str:
-    """Returns the QR code of an open link as the data URL of an image; the password is in the address's fragment.
+    """Returns the QR code of an open link as the data URL of an SVG image.
 
-    A browser sends no fragment to the server; the login's page fills its field from it.
+    The password is in the address's fragment, which a browser does not send to the server; the login's page fills its
+    field from it. `state` is what `ReviewLink.state` returns.
     """
     return str(
         segno.make(f"{state['url']}/#{state['password']}", micro=False).svg_data_uri(scale=4, border=3, light="white")

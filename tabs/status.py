@@ -1,4 +1,4 @@
-"""The parts of the page that are always visible: the rail with the next step, and the strip with GPU and queue."""
+"""The parts of the page that are always visible: the rail of stages with the next step, and the status strip."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _ACTIVE = (JobState.RUNNING, JobState.QUEUED)
 
 
 def rail(desk: Desk, asked: str = "") -> Markup:
-    """Returns the rail of a character's stages, with the next step marked and its reason."""
+    """Returns the rail as HTML: the character's stages, the next step marked, and the reason for it.
+
+    `asked` is the id of the character in the page's address, "" for none.
+    """
     if not desk.id:
         return looks.empty("Create your first character with the button above.")
     if trouble := desk.workplace.library.trouble(desk.id):
@@ -31,7 +34,11 @@ def rail(desk: Desk, asked: str = "") -> Markup:
 
 
 def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
-    """Returns the status strip: GPU, running job, queue, a job that can be resumed, and an open review link."""
+    """Returns the status strip as HTML: GPU, memory, running job, queue, and an open review link.
+
+    It also offers the latest job that was interrupted or failed, to resume it. `sharing` is the review link, None for
+    an app without one.
+    """
     jobs = workplace.jobs.list()
     gone = set(workplace.library.setting(DISMISSED, list) or ())
     lost = [job for job in jobs if job.state in (JobState.INTERRUPTED, JobState.FAILED) and job.id not in gone]
@@ -102,9 +109,10 @@ def _offered(job: Job) -> Markup:
 
 
 def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the status strip; returns a notice where the effect takes a while, else None.
+    """Handles a click in the status strip: cancels, resumes or dismisses a job, or moves it up in the queue.
 
-    Raises: UserError for an unknown act, NotFound, BadInput.
+    Returns a notice where the effect takes a while, else None. Raises: UserError for an unknown act, NotFound,
+    BadInput.
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":

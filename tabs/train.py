@@ -1,4 +1,4 @@
-"""The Train tab: the settings and pre-flight of a training, its loss and samples while it runs, and the versions."""
+"""The Train tab: settings and pre-flight of a training, its loss and samples while it runs, and the versions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _DIGITS = 4
 
 
 def build(page: Page) -> None:
-    """Lays out the tab and connects its handlers."""
+    """Lays out the Train tab and connects its handlers."""
     opened = gr.State("")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
@@ -88,7 +88,10 @@ def build(page: Page) -> None:
 
 
 def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]:
-    """Returns the choices of trainable models, and at first the chosen model's default values."""
+    """Returns an update of the choice of trainable models, and updates of all settings.
+
+    While `steps` is None or 0, as on a new page, the settings are filled with the model's defaults; else they stay.
+    """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     chosen = model if model in [value for _, value in choices] else desk.store.character.generator
     values = [gr.skip()] * len(KNOBS) if steps else fill_own(desk, chosen)
@@ -96,39 +99,54 @@ def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]
 
 
 def fill_starts(desk: Desk, start: str | None) -> Any:
-    """Returns the choices of versions to continue from; the default is the version in use."""
+    """Returns an update of the choice of versions whose LoRA a training can continue.
+
+    `start` stays where it is still a choice; the default is the version in use.
+    """
     versions = desk.store.kept_versions(Role.CHARACTER)
     choices = [_USUAL, ("nothing", ""), *((each.name, each.id) for each in reversed(versions))]
     return gr.update(choices=choices, value=start if start in [value for _, value in choices] else USUAL)
 
 
 def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -> str:
-    """Returns the id of the version to continue from; "" for none."""
+    """Returns the id of the version that the training continues from; "" for a new LoRA.
+
+    The choice USUAL is the version in use where it fits the model and `params`.
+    """
     return train.usual_start(desk, model, params) if start == USUAL else start or ""
 
 
 def preset(desk: Desk, model: str | None) -> list[Any]:
-    """Returns a model's default training parameters as the widgets show them."""
+    """Returns the default training parameters of a model for the widgets; None is the character's generator."""
     return FORM.preset(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
 def fill_own(desk: Desk, model: str | None) -> list[Any]:
-    """Returns updates that put a model's default values into the widgets, and beside each its own value."""
+    """Returns updates that put a model's default values into the widgets, with a note under each.
+
+    None is the character's generator.
+    """
     return FORM.shown(desk.workplace.registry.spec(model or desk.store.character.generator))
 
 
 def chosen_act(desk: Desk, data: dict[str, Any], model: str | None) -> list[Any]:
-    """Handles a click on a length of training, or on a reset to the model's own value; see `Form.act`."""
+    """Handles a click on a length of training, or on a reset to the model's own value.
+
+    Returns an update for each widget of the settings; see `Form.act`. Raises: BadInput.
+    """
     return FORM.act(desk.workplace.registry.spec(model or desk.store.character.generator), data)
 
 
 def fill_sizes(desk: Desk, resolution: float | None, chosen: Sequence[int]) -> Any:
-    """Returns the sizes that can be trained beside a resolution."""
+    """Returns an update of the sizes that can be trained in addition to `resolution`; `chosen` ones stay."""
     return training.smaller_sizes(resolution, chosen)
 
 
 def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParams]:
-    """Returns the model and its default parameters with the user's `values`, in the order of `KNOBS`, set on top."""
+    """Returns the model's name, and the training parameters that the fields ask for.
+
+    `values` are those of the fields in the order of KNOBS; empty ones leave the model's default. Raises: BadInput.
+    """
     name = model or desk.store.character.generator
     return name, FORM.settle(desk.workplace.registry.spec(name), values)
 
@@ -136,7 +154,11 @@ def settle(desk: Desk, model: str | None, *values: Any) -> tuple[str, TrainParam
 def draw_preflight(
     desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any
 ) -> tuple[Markup, Markup, Markup, Any]:
-    """Returns the pre-flight, what differs from the model's own values, the verdict, and the button that trains."""
+    """Returns the pre-flight, the settings that differ from the model's own, and the verdict, all as HTML.
+
+    The last result is an update of the button that trains. `phase` is one of PHASES, `scenes` one of SCENES; `start` as
+    in `begin_with`, `values` as in `settle`. Raises: BadInput, NotFound.
+    """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     found = train.preflight(desk, params, name, phase=phase, start=begun, scenes=scenes)
@@ -152,7 +174,10 @@ def draw_preflight(
 
 
 def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model: str | None, *values: Any) -> str:
-    """Queues the training; returns "", so that the newest run is shown."""
+    """Queues the training; returns "" as the id of the opened run, so that the newest one is shown.
+
+    Arguments as in `draw_preflight`. Raises: BadInput, NotFound.
+    """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
     train.submit(desk, params, name, phase=phase, start=begun, scenes=scenes)
@@ -160,7 +185,7 @@ def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model
 
 
 def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
-    """Writes the zip for another trainer; returns its path with a link to download it."""
+    """Writes the training pictures as a zip for another training tool; returns a download link as HTML."""
     return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk))
 
 
@@ -168,7 +193,10 @@ def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
 
 
 def draw_live(desk: Desk, opened: str = "") -> tuple[Markup, Markup]:
-    """Returns the panel of a training, with its progress and loss, and that of its samples; else of the newest one."""
+    """Returns a training as HTML, with its progress and loss, and its samples by checkpoint.
+
+    `opened` is the id of its job; "" or an unknown id is the newest training.
+    """
     jobs = jobs_of(desk, "train")
     if not jobs:
         words = "No training yet. When the pre-flight says “ready”, “Train” makes the first version."
@@ -180,21 +208,25 @@ def draw_live(desk: Desk, opened: str = "") -> tuple[Markup, Markup]:
 
 
 def draw_runs(desk: Desk, opened: str) -> Markup:
-    """Returns the list of all trainings where there are several; each of them can be opened."""
+    """Returns the list of all trainings as HTML; empty where there are fewer than two.
+
+    `opened` is the id of the job that is shown, as in `draw_live`.
+    """
     known = [job.id for job in jobs_of(desk, "train")]
     shown = opened if opened in known else next(iter(known), "")
     return run.past(desk, ("train",), shown, "#train-live") if len(known) > 1 else Markup()
 
 
 def open_run(desk: Desk, data: dict[str, Any]) -> str:
-    """Handles a click in the list of trainings; returns the job whose run is shown."""
+    """Handles a click in the list of trainings; returns the id of the clicked one's job."""
     return str(data.get("job", ""))
 
 
 def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Sequence[Choice]) -> Markup:
-    """Returns the previews of each step in one row under their prompts, with the figures of that step's checkpoint.
+    """Returns the samples of a training as HTML: a column for each prompt, a row for each step.
 
-    A checkpoint without previews, as after a stop, has a row as well.
+    A row also has the figures of the step's checkpoint and a button that makes a version of it. A checkpoint without
+    samples, as after a stop, has a row as well.
     """
     if not (drawn or choices):
         return Markup()
@@ -214,13 +246,13 @@ def samples(store: Store, job: Job, drawn: Sequence[runs.Sample], choices: Seque
 
 
 def prompt(store: Store, image: str) -> str:
-    """Returns the prompt or instruction that a picture was made with; "" where it is not known."""
+    """Returns the prompt or instruction that the picture `image`, an id, was made with; "" where it is not known."""
     record = store.images.peek(image)
     return params_class(record.params_kind).kept(record.params).headline() if record and record.params_kind else ""
 
 
 def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
-    """Returns the figures of a checkpoint, and the button that makes a version of it."""
+    """Returns as HTML the figures of a checkpoint, and the button that makes a version of it; None has neither."""
     if choice is None:
         return view("train", "step", number=step)
     made = store.versions.get(choice.version).name if choice.version else ""
@@ -229,7 +261,7 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click in the panel of the run, or makes a version of the chosen checkpoint; returns a notice."""
+    """Handles a click on a running or ended training, or makes a version of a checkpoint; returns a notice."""
     if data.get("act") != "choose":
         return run.act(desk.workplace, data)
     made = choosing.keep_at(desk.workplace, str(data.get("job", "")), int(data.get("step", 0)))
@@ -241,7 +273,7 @@ def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
 
 
 def draw_versions(desk: Desk) -> Markup:
-    """Returns the panel of the character's versions, newest first; nothing without versions."""
+    """Returns the character's versions as HTML, newest first; empty where there is none."""
     store = desk.store
     versions = store.kept_versions(Role.CHARACTER)
     if not versions:
@@ -253,7 +285,10 @@ def draw_versions(desk: Desk) -> Markup:
 
 
 def version_table(store: Store, versions: Sequence[Version]) -> Markup:
-    """Returns a table of versions with the figures of their trainings, and buttons to export, adopt and retire them."""
+    """Returns a table of versions as HTML, with the figures of their trainings.
+
+    Buttons export, adopt and retire each version. `versions` are oldest first, the table newest first.
+    """
     rows = []
     for each in reversed(versions):
         known = each.metrics
@@ -274,7 +309,10 @@ def version_table(store: Store, versions: Sequence[Version]) -> Markup:
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:
-    """Adopts or retires a version, or exports its LoRA; returns a notice, or the link to the file. Raises: NotFound."""
+    """Adopts or retires a version, or exports its LoRA.
+
+    Returns a notice, or a download link as HTML. Raises: NotFound, BadInput.
+    """
     if not data.get("version"):
         raise NotFound("No version was named.", "Reload the page.")
     return exports.export(desk, data) if data.get("act") == exports.ACT else run.decide(desk, data)

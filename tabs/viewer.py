@@ -38,7 +38,7 @@ _TWIN = "twin"
 
 @dataclass(frozen=True)
 class Note:
-    """A sentence about what was just done, and the attributes of the button that undoes it."""
+    """Holds a sentence about what was just done, and the HTML attributes of the button that undoes it."""
 
     words: str = ""
     undo: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Other:
-    """A picture to lay beside the open one: its key, which stays chosen from picture to picture, its name and file."""
+    """Holds a picture to lay beside the open one: its key, its label, and the path of its file.
+
+    The key names its relation to the open picture, so that the choice holds for the next picture as well.
+    """
 
     key: str
     name: str
@@ -54,7 +57,10 @@ class Other:
 
 
 def build(shell: Shell, settings: Sequence[Any]) -> None:
-    """Lays out the viewer and connects its acts; `settings` are the widgets named by `generate.SETTINGS_WIDGETS`."""
+    """Lays out the viewer and connects its acts.
+
+    `settings` are the widgets named by `generate.SETTINGS_WIDGETS`, which “Use these settings” fills.
+    """
     gr.HTML(view("viewer", "frame"), elem_id="fl-viewer", apply_default_css=False)
     block = html(view("viewer", "nothing"), elem_id="fl-viewed")
     shell.act(block, act, [], [block, *settings])
@@ -64,7 +70,11 @@ def build(shell: Shell, settings: Sequence[Any]) -> None:
 
 
 def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
-    """Handles a click or key in the viewer; returns the picture as it now is, and updates of Generate's widgets."""
+    """Handles a click or key in the viewer.
+
+    Returns the picture with its changes as HTML, and updates of the widgets of the Generate tab. Raises: NotFound,
+    BadInput.
+    """
     name, image = str(data.get("act", "")), str(data.get("id", ""))
     done = ACTS.get(name)
     note = done(desk, image, data) if done else Note()
@@ -75,25 +85,25 @@ def act(desk: Desk, data: dict[str, Any]) -> list[Any]:
 
 
 def star(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Stars a picture, or removes its star."""
+    """Stars the picture `image`, an id, or removes its star."""
     desk.store.update_image(image, star=not desk.store.images.get(image).star)
     return Note()
 
 
 def trash(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Moves a picture into the trash."""
+    """Moves a picture into the trash; returns a note with an undo."""
     desk.store.trash([image])
     return Note("Put into the trash.", {"data-act": "restore"})
 
 
 def restore(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Takes a picture out of the trash."""
+    """Takes a picture out of the trash; returns a note."""
     desk.store.restore([image])
     return Note("Brought back.")
 
 
 def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Gives a picture a verdict, as Review does."""
+    """Gives a picture the verdict of the clicked button, as Review does; returns a note with an undo."""
     name = str(data.get("act"))
     review.decide(desk, image, VERDICTS[name][2])
     more = " Mend it in Review, and it teaches the editor." if name == "correct" else ""
@@ -101,13 +111,19 @@ def decide(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
 
 
 def undo(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Takes the owner's last verdict back. Raises: NotFound, BadInput where it was given to another picture."""
+    """Undoes the owner's last verdict; returns a note.
+
+    Raises: NotFound, BadInput where that verdict was given to another picture.
+    """
     undo_verdict(desk, image)
     return Note("The verdict is taken back.")
 
 
 def overrule(desk: Desk, image: str, data: Mapping[str, Any]) -> Note:
-    """Sets or removes a human's verdict on a cell of a model card."""
+    """Sets or removes the user's verdict on a cell of a model card; returns a note.
+
+    The note has an undo where the verdict has changed.
+    """
     run, cell, seed = str(data["card"]), str(data["cell"]), int(data["seed"])
     cells = {(each.card, each.cell.cell, each.cell.seed): each.cell for each in pictures.placed(desk.store, image)}
     was = cells[run, cell, seed].human if (run, cell, seed) in cells else None
@@ -132,9 +148,10 @@ ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
 
 
 def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
-    """Returns a picture for the viewer, and what is known of it.
+    """Returns a picture for the viewer as HTML, and what is known of it.
 
-    `beside` is the key of the picture to compare with, `number` that of the call, `go` a tab to open afterwards.
+    `beside` is the start of the key of the picture to compare with, "" for none; `number` is that of the browser's
+    call; `note` tells what was just done; `go` is a tab to open afterwards, "" for none.
     """
     store = desk.store
     try:
@@ -165,21 +182,31 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
 
 
 def title(known: About, names: Mapping[str, str]) -> str:
-    """Returns a picture's title: its cell on a model card, else the name of its file, else what it is."""
+    """Returns a picture's title: its cell on a model card, else its file's name, else its kind.
+
+    `names` are the versions' names by id.
+    """
     for each in known.cells:
         return f"{each.cell.cell}, model card of {names.get(each.version, BASE)}"
     return known.picture.name or looks.KIND_WORDS[known.picture.kind]
 
 
 def drawn_by(record: ImageRecord, names: Mapping[str, str]) -> str:
-    """Returns the name of the version that drew a picture; "" for a picture that no model drew."""
+    """Returns the name of the version that made a picture; "" for a picture that no model made.
+
+    `names` are the versions' names by id.
+    """
     if record.kind is Kind.PREVIEW and not record.parent:
         return "a training, on its way"
     return names.get(record.version, "a version that is gone" if record.version else BASE) if record.model else ""
 
 
 def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
-    """Returns the pictures to compare with: source, original, twins by other versions, and most similar original."""
+    """Returns the pictures that the open one can be compared with.
+
+    They are its source, its original, the pictures of the same prompt and seed by other versions, and the most similar
+    original.
+    """
     record, found = known.picture, []
     for parent in known.parents[:1]:
         name = _PARENTS.get(record.kind, "source")
@@ -197,7 +224,7 @@ def others(store: Store, known: About, names: Mapping[str, str]) -> list[Other]:
 
 
 def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Markup:
-    """Returns all that is known of a picture, and the buttons that change it."""
+    """Returns as HTML all that is known of a picture, and its buttons; `note` says what was just done."""
     store, record = desk.store, known.picture
     file = None if store.trouble(record.id) else store.path(record.id)
     likeness = Markup()
@@ -237,7 +264,10 @@ def told(desk: Desk, known: About, names: Mapping[str, str], note: Note) -> Mark
 
 
 def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
-    """Returns a cell of a model card as the switch shows it: its name, its outcomes, and who says so."""
+    """Returns a cell of a model card for its template: its version, its outcomes, and the choices of a verdict.
+
+    `says` holds a (name, label, chosen) for right, wrong, and as scored.
+    """
     mark, tone = _MARKS[placed.cell.headline]
     own, _ = _MARKS[placed.cell.verdict]
     labels = {"right": "right", "wrong": "wrong", "own": f"as scored {own}"}
@@ -252,7 +282,10 @@ def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
 
 
 def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tuple[str, object]]:
-    """Returns what is known of a picture as names and values; a value may be empty."""
+    """Returns what is known of a picture as (name, value) rows; a row without a value is not shown.
+
+    `likeness` is its similarity as HTML.
+    """
     record = known.picture
     return [
         ("likeness", likeness),
@@ -272,7 +305,7 @@ def facts(known: About, names: Mapping[str, str], likeness: Markup) -> list[tupl
 
 
 def _shot(store: Store, record: ImageRecord) -> tuple[str, str, str, Markup]:
-    """Returns a picture of the family: its id, its colour, its title and its thumbnail."""
+    """Returns a related picture: its id, its frame's colour, its tooltip, and its thumbnail as HTML."""
     title = f"{looks.KIND_WORDS[record.kind]}, {looks.WORDS[record.state]}"
     thumb = looks.picture(looks.thumb(store, record.id), looks.describe(record))
     return record.id, looks.TONES[record.state], title, thumb

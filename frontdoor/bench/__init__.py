@@ -1,4 +1,4 @@
-"""`launch.py bench`: measures, prints a table and writes its rows. Goals are those of the issues; none is a test."""
+"""`launch.py bench`: measures, prints a table and writes its rows as JSON. None of the benches is a test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one bench or all; returns 0 when every goal was met, 1 otherwise."""
+    """Runs one bench, or all, and with `--json` writes the rows to a file.
+
+    Returns the exit code: 0 when every goal was met, else 1. Raises: NotFound for an unknown bench.
+    """
     reports = [run(name, options) for name in ([options.name] if options.name else ENTRIES)]
     if options.json:
         written = [report.to_json() for report in reports]
@@ -38,7 +41,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def run(name: str, options: argparse.Namespace) -> Report:
-    """Runs one bench, prints its table and returns its report. Raises: NotFound."""
+    """Runs one bench by its name, prints its table and returns its report. Raises: NotFound."""
     if name not in ENTRIES:
         raise NotFound(f"There is no bench named {name}.", f"Known: {', '.join(ENTRIES)}.")
     rows: list[Row] = load_class(ENTRIES[name])(options)

@@ -1,4 +1,4 @@
-"""How a training's cost grows: with pictures until its first step, with and without caches, and with steps.
+"""How a training's cost grows: with the number of pictures until its first step, and with the number of steps.
 
 Times are processor seconds, so that other work on the machine does not count.
 """
@@ -34,23 +34,23 @@ SLACK = 1.25  # goal: the factor above linear growth that is noise
 
 @dataclass(frozen=True)
 class Cost:
-    """A training's processor seconds: until its first step was done, and of all later steps."""
+    """Holds a training's processor seconds: `start` until its first step was done, `steps` for all later steps."""
 
     start: float
     steps: float
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the start for each number of pictures, and a training beside one four times as long."""
+    """Measures the cost of the first step by number of pictures, and that of later steps by number of steps."""
     del options
     with tempfile.TemporaryDirectory() as folder:
         return [*starts(Path(folder), PICTURES), *lengths(Path(folder), STEPS, TIMES)]
 
 
 def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
-    """Yields the seconds to the first step, with nothing encoded before and with everything in caches.
+    """Yields the processor seconds to the first step, without and with filled caches, for each of `counts` pictures.
 
-    The ratio compares the seconds a picture with those of the smallest number of pictures.
+    The ratio compares the seconds per picture with those at the smallest number of pictures.
     """
     least: dict[str, float] = {}
     for count in counts:
@@ -76,7 +76,10 @@ def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
 
 
 def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
-    """Yields the seconds of a training and of one `times` as long, both with filled caches."""
+    """Yields the processor seconds of a training of `steps` steps, and of one with `times` as many.
+
+    Both run with filled caches.
+    """
     items, cache = _items(folder / "pictures", 16), folder / "cache"
     _train(folder / "warm", items, 2, cache)
     short, long = (_train(folder / f"{length}", items, length + 1, cache).steps for length in (steps, times * steps))
@@ -89,7 +92,7 @@ def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
 
 
 def _train(folder: Path, items: Sequence[TrainItem], steps: int, cache: Path) -> Cost:
-    """Trains the embedded FLUX and returns what it cost."""
+    """Trains the embedded FLUX for `steps` steps and returns what it cost; `cache` is the folder of its caches."""
     spec = next(spec for spec in MODELS if spec.name == MODEL)
     weights = Path(assets.__file__).parent / "mini" / "flux"
     params = spec.params(TrainParams, steps=steps, batch_size=1, save_every=0, sample_every=0)
@@ -105,7 +108,7 @@ def _train(folder: Path, items: Sequence[TrainItem], steps: int, cache: Path) ->
 
 
 def _items(folder: Path, count: int) -> list[TrainItem]:
-    """Writes random pictures of 64 × 64 pixels, each another, and returns them with captions."""
+    """Writes `count` different random pictures of 64 × 64 pixels, and returns them with captions."""
     folder.mkdir(parents=True)
     dice = random.Random(0)
     items = []

@@ -1,4 +1,4 @@
-"""Sixty edits of twelve sources through the studio's engine, beside a plain loop over diffusers' own pipeline."""
+"""Sixty edits of twelve sources through the studio's engine, and through a plain loop over diffusers' own pipeline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FASTER, GREY_LEVELS = 1.5, 2
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the seconds of an edit on either way, in alternating blocks, and the difference of their pictures."""
+    """Measures the seconds of an edit both ways, in alternating blocks, and how much the pictures differ."""
     del options
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
         spec = workplace.registry.spec(MODEL)
@@ -63,7 +63,11 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def _rows(seconds: Mapping[str, Sequence[float]], apart: np.ndarray) -> list[Row]:
-    """Returns the rows of the seconds of each block, by way, and of the pictures' differences (N, H, W, 3)."""
+    """Returns the report's rows.
+
+    `seconds` maps each way to its seconds an edit, one value for each block. `apart` is the absolute difference of the
+    pictures in grey levels, (N, H, W, 3).
+    """
     ratios = [plain / ours for plain, ours in zip(seconds["plain"], seconds["ours"], strict=True)]
     low, _, high = quantiles(ratios, n=4)
     ratio, furthest, count = median(ratios), float(apart.max()), len(apart)
@@ -92,7 +96,7 @@ def _rows(seconds: Mapping[str, Sequence[float]], apart: np.ndarray) -> list[Row
 
 
 def _block(spec: ModelSpec, number: int) -> list[EditItem]:
-    """Returns the edits of a few unseen people; those of one source follow each other, as in a plan."""
+    """Returns the edits of one block, of a few unseen people; edits of one source follow each other, as in a plan."""
     items = []
     for source in range(number * SOURCES, (number + 1) * SOURCES):
         scene = held_out_scene(90_000 + 8 * source, framing=("head", "bust")[source % 2])
@@ -104,7 +108,7 @@ def _block(spec: ModelSpec, number: int) -> list[EditItem]:
 
 
 class PlainLoop:
-    """Calls diffusers' pipeline once for each edit, over the same components and sizes as the studio's engine."""
+    """Calls diffusers' pipeline once for each edit, with the same components and sizes as the studio's engine."""
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
         parts = {name: components.load(spec, folder, name) for name in ("text_encoder", "vae", "transformer")}
@@ -114,12 +118,12 @@ class PlainLoop:
         self._pipe.set_progress_bar_config(disable=True)  # type: ignore[no-untyped-call]  # diffusers has no types here
 
     def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
-        """Returns the results in the order of the edits."""
+        """Returns the edited pictures in the order of `items`."""
         with self._reference_area():
             return [self._edit(item) for item in items]
 
     def _edit(self, item: EditItem) -> Image.Image:
-        """Returns the result of one edit."""
+        """Returns the edited picture of one edit."""
         shown, params = self._sizes.reference(item.source), item.params
         self._pipe.source = item.source
         result = self._pipe(
@@ -137,7 +141,10 @@ class PlainLoop:
 
     @contextmanager
     def _reference_area(self) -> Iterator[None]:
-        """Sets the reference area of the small model, which the pipeline keeps as a constant of its module."""
+        """Sets the pipeline's reference area to the small model's while the context is open.
+
+        The pipeline keeps that area as a constant of its module.
+        """
         module = pipeline_qwenimage_edit_plus
         area, module.VAE_IMAGE_SIZE = module.VAE_IMAGE_SIZE, self._sizes.reference_area
         try:
@@ -149,7 +156,7 @@ class PlainLoop:
 class _TokenTypesPipeline(QwenImageEditPlusPipeline):
     """Encodes an instruction with token types, and its picture at the size that the small model looks at.
 
-    As shipped the pipeline forwards no token types, so that transformers 5 gives image tokens flat positions.
+    diffusers' own pipeline passes no token types on, so that transformers 5 gives image tokens flat positions.
     """
 
     sizes: qwen.Sizes
@@ -158,7 +165,7 @@ class _TokenTypesPipeline(QwenImageEditPlusPipeline):
     def _get_qwen_prompt_embeds(
         self, prompt: str | list[str] | None = None, image: object = None, device: object = None, dtype: object = None
     ) -> tuple[Tensor, Tensor]:
-        """Returns the embeddings of an instruction and their mask."""
+        """Returns an instruction's embeddings (1, n, C) and mask (1, n), n being its tokens and the picture's."""
         del image, device, dtype
         words = prompt if isinstance(prompt, str) else (prompt or [""])[0]
         shown = [self.sizes.vision(self.source)]

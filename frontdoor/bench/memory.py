@@ -1,4 +1,4 @@
-"""The memory of the real models: computed from their published shapes, and measured where there is a card."""
+"""The memory of the real models: computed from their published shapes, and measured where there is a GPU."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ TRAINING: Mapping[tuple[str, str], Mapping[int, float]] = {
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Computes the memory of parts, stages, trainings and steps; measures it too where torch finds a card."""
+    """Computes the memory of parts, stages, trainings and steps; where torch finds a GPU, measures it as well.
+
+    `options.peer` is the path of diffusers' own training script, None to leave it out.
+    """
     rows = [*parts(), *stages(), *trainings(), *step_bytes()]
     if cuda_count():
         rows += load_class("frontdoor.bench.memory_on_card:measure")(options.peer)
@@ -43,7 +46,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def parts() -> Iterator[Row]:
-    """Yields the GiB of every part of every real model in every form."""
+    """Yields the GiB of every component of every real model, in every form: bf16, int8, nf4."""
     for spec in _real():
         for held, size in spec.component_bytes.items():
             name, _, form = held.partition(".")
@@ -51,7 +54,7 @@ def parts() -> Iterator[Row]:
 
 
 def stages() -> Iterator[Row]:
-    """Yields the GiB of every stage at 1024 px: its weights and declared working bytes, as the planner sums them."""
+    """Yields the GiB of every stage at 1024 px, as the planner adds them up: weights and declared working bytes."""
     for spec in _real():
         for form in ("nf4", "int8"):
             for job, plan in plans(load_class("engines.weights.components:in_form")(spec, form)):
@@ -59,7 +62,10 @@ def stages() -> Iterator[Row]:
 
 
 def trainings() -> Iterator[Row]:
-    """Yields the GiB of a training's own stage at each size that has a goal, and of modulation tables on the host."""
+    """Yields the GiB of a training's own stage, at each size that has a goal.
+
+    Then yields the GiB of each model's modulation table, which a training keeps in the host's memory.
+    """
     for (name, form), goals in TRAINING.items():
         spec = load_class("engines.weights.components:in_form")(_named(name), form)
         for side, goal in goals.items():
@@ -82,7 +88,10 @@ def trainings() -> Iterator[Row]:
 
 
 def step_bytes() -> Iterator[Row]:
-    """Yields the bytes of one step beside the weights, counted on tensors without contents, and those declared."""
+    """Yields the GiB that one training step takes beside the weights, compared with what the trainer declares.
+
+    They are counted on tensors without contents (see `step_bytes.count`).
+    """
     sizes = sorted({(name, side) for (name, _), goals in TRAINING.items() for side in goals})
     for name, side in sizes:
         spec = _named(name)
@@ -98,13 +107,13 @@ def step_bytes() -> Iterator[Row]:
 
 
 def plans(spec: ModelSpec, side: int = SIDE) -> list[tuple[str, Plan]]:
-    """Returns each job of a model and its plan, as the engines make it for pictures of side × side pixels."""
+    """Returns (job, memory plan) for each job of a model, with pictures of side × side pixels."""
     with tempfile.TemporaryDirectory() as folder:
         return list(_plans(spec, write_layout(LAYOUTS[spec.name], Path(folder)), side))
 
 
 def _plans(spec: ModelSpec, folder: Path, side: int) -> Iterator[tuple[str, Plan]]:
-    """Yields the plans of a model whose configurations lie in a folder."""
+    """Yields (job, memory plan) of a model whose configurations lie in `folder`."""
     if spec.role == "generator":
         generator: Generator = load_class(spec.engine)(spec, folder)
         yield "generate", generator.plan([spec.params(GenerateParams, width=side, height=side)])
@@ -119,12 +128,12 @@ def _plans(spec: ModelSpec, folder: Path, side: int) -> Iterator[tuple[str, Plan
 
 
 def _params(spec: ModelSpec, side: int) -> TrainParams:
-    """Returns the parameters of the trainings whose memory has goals."""
+    """Returns the parameters of the trainings that have memory goals."""
     return spec.params(TrainParams, resolution=side, rank=RANK, optimizer="adamw8bit")
 
 
 def _row(spec: ModelSpec, form: str, job: str, stage: Stage) -> Row:
-    """Returns the row of one stage, beside its goal where it has one."""
+    """Returns the row of one stage, with its goal where it has one."""
     total = _resident(stage) + stage.working_bytes
     goal = GOALS.get((spec.name, job, stage.name)) if form == "nf4" else None
     return Row(
@@ -138,17 +147,17 @@ def _row(spec: ModelSpec, form: str, job: str, stage: Stage) -> Row:
 
 
 def _resident(stage: Stage) -> int:
-    """Returns the bytes of the weights that are on the card together."""
+    """Returns the bytes of the weights that a stage holds on the GPU at the same time."""
     return sum(part.bytes for part in {part.key: part for part in stage.components}.values())
 
 
 def _named(name: str) -> ModelSpec:
-    """Returns the registry's row of a model."""
+    """Returns a model's row of the registry by its name."""
     return next(spec for spec in MODELS if spec.name == name)
 
 
 def _real() -> Iterator[ModelSpec]:
-    """Yields the models with known layouts, of those with equal sizes only the first."""
+    """Yields the models with published shapes; of several with equal sizes only the first."""
     seen: list[Mapping[str, int]] = []
     for spec in (spec for spec in MODELS if spec.name in LAYOUTS):
         if spec.component_bytes not in seen:

@@ -1,4 +1,4 @@
-"""The memory of the real models on a card: full size, random weights, the studio's manager, capped at 23 GiB."""
+"""The memory of the real models on a GPU: full size, random weights, the studio's manager, capped at 23 GiB."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ _DISK = 50 * GIB
 
 @dataclass(frozen=True)
 class Bench:
-    """A generator and an editor in folders, and a device with its manager.
+    """Holds a generator and an editor in folders, and a device with its manager.
 
-    `specs` and `folders` are by job, "generate" and "edit"; `side` is that of the pictures in pixels.
+    `specs` and `folders` map the jobs "generate" and "edit" to a model; `side` is the side of the pictures in pixels.
     """
 
     device: Device
@@ -59,7 +59,7 @@ class Bench:
     side: int
 
     def generate(self, steps: int) -> None:
-        """Draws one picture."""
+        """Generates one picture with `steps` denoising steps."""
         engine, params = self.generator(), self.specs["generate"].params
         size = {"width": self.side, "height": self.side}
         items = [params(GenerateParams, prompt="a person", steps=steps, **size)]
@@ -67,14 +67,14 @@ class Bench:
             list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, steps: int) -> None:
-        """Edits one picture with guidance: the transformer sees target and reference."""
+        """Edits one picture with `steps` denoising steps and guidance; the transformer sees target and reference."""
         engine, params = self.editor(), self.specs["edit"].params
         items = [EditItem(self._picture, params(EditParams, instruction="smiling", steps=steps))]
         with self.gpu.lease(engine.plan(items)) as lease:
             list(engine.edit(items, lease, progress.ignore))
 
     def caption(self) -> None:
-        """Captions one picture."""
+        """Captions one picture with the editor's text encoder."""
         spec = self.specs["edit"]
         captioner: Captioner = load_class(spec.captioner)(spec, self.folders["edit"])
         params = CaptionParams()
@@ -82,7 +82,7 @@ class Bench:
             list(captioner.caption([self._picture], params, lease, progress.ignore))
 
     def plan(self, job: str) -> Plan:
-        """Returns the plan of a job for one picture at the model's defaults."""
+        """Returns the memory plan of a job, "generate" or "edit", for one picture at the model's defaults."""
         params = self.specs[job].params
         if job == "generate":
             drawn = params(GenerateParams, prompt="a person", width=self.side, height=self.side)
@@ -90,25 +90,26 @@ class Bench:
         return self.editor().plan([EditItem(self._picture, params(EditParams, instruction="smiling"))])
 
     def generator(self) -> Generator:
-        """Returns a new engine of the generator."""
+        """Makes and returns a new engine of the generator."""
         engine: Generator = load_class(self.specs["generate"].engine)(self.specs["generate"], self.folders["generate"])
         return engine
 
     def editor(self) -> Editor:
-        """Returns a new engine of the editor."""
+        """Makes and returns a new engine of the editor."""
         engine: Editor = load_class(self.specs["edit"].engine)(self.specs["edit"], self.folders["edit"])
         return engine
 
     @property
     def _picture(self) -> Image.Image:
-        """Returns a grey-blue picture of the bench's size."""
+        """Returns a plain grey-blue picture of the bench's size."""
         return Image.new("RGB", (self.side, self.side), (90, 120, 150))
 
 
 def measure(peer: Path | None) -> list[Row]:
-    """Caps the process, builds both models in 4 and in 8 bits, and measures peaks, swaps and trainings.
+    """Caps the process's GPU memory, builds both models in 4 and in 8 bits, and measures peaks, swaps and trainings.
 
-    Needs about 45 GiB of temporary disk. Then measures diffusers' own FLUX script at the path `peer`, if given.
+    Needs about 45 GiB of temporary disk. `peer` is the path of diffusers' own FLUX script, which is then measured as
+    well; None leaves the script out.
     """
     import torch
 
@@ -133,7 +134,10 @@ def measure(peer: Path | None) -> list[Row]:
 def built(
     device: Device, specs: Mapping[str, ModelSpec], layouts: Mapping[str, Layout], home: Path, budget: int, side: int
 ) -> Bench:
-    """Writes each model into a folder, with random weights drawn on the device, and returns a bench over them."""
+    """Writes each model into a folder of `home`, with random weights, and returns a bench over them.
+
+    `specs` maps a job to its model, `layouts` a model's name to its layout. `budget` is in bytes, `side` in pixels.
+    """
     build = load_class("engines.weights.synthetic:build")
     folders = {job: build(spec, layouts[spec.name], home / job, device.torch_device) for job, spec in specs.items()}
     device.reclaim()
@@ -141,7 +145,10 @@ def built(
 
 
 def peaks(bench: Bench, form: str) -> Iterator[Row]:
-    """Yields the peak of each job in GiB, its seconds, and the memory in use after everything was unloaded."""
+    """Yields the peak memory of each job in GiB and its seconds; `form` is the weights' form, nf4 or int8.
+
+    Then yields the memory that is still in use after everything was unloaded.
+    """
     before = bench.device.free_bytes()
     jobs: Mapping[str, Callable[[], None]] = {
         "generate": lambda: bench.generate(STEPS),
@@ -168,7 +175,10 @@ def peaks(bench: Bench, form: str) -> Iterator[Row]:
 
 
 def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[int, float]]) -> Iterator[Row]:
-    """Yields the peak of a training's own stage and its seconds a step, at each size that has a goal."""
+    """Yields the peak memory of each training in GiB, and its seconds a step; `form` is nf4 or int8.
+
+    `goals` maps (model, form) to the largest peak in GiB by the side of the pictures in pixels.
+    """
     for job, spec in bench.specs.items():
         for side, most in goals.get((spec.name, form), {}).items():
             peak, seconds = _train(bench, job, side)
@@ -181,9 +191,9 @@ def trainings(bench: Bench, form: str, goals: Mapping[tuple[str, str], Mapping[i
 
 
 def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
-    """Returns the peak in bytes and the median step in seconds of a run whose cache another run has filled.
+    """Returns a training's peak memory in bytes and its median step in seconds.
 
-    No encoder is loaded then.
+    An earlier run has filled its cache, so that no encoder is loaded.
     """
     spec, folder = bench.specs[job], bench.folders[job]
     trainer: Trainer = load_class(spec.loop)(spec, folder)
@@ -203,9 +213,10 @@ def _train(bench: Bench, job: str, side: int) -> tuple[int, float]:
 
 
 def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[Row]:
-    """Generates and edits in turn; yields seconds a swap against bytes / bandwidth, and the growth of memory.
+    """Generates and edits in turn; yields the seconds that swapping a model in takes, and the growth of memory.
 
-    `bandwidth` is in bytes a second.
+    `count` is the number of turns. The seconds are compared with those of a plain copy to the GPU at `bandwidth` bytes
+    a second.
     """
     bench.generate(FEWEST)
     bench.edit(FEWEST)
@@ -234,7 +245,7 @@ def switches(bench: Bench, form: str, count: int, bandwidth: float) -> Iterator[
 
 
 def _swap(bench: Bench, job: str) -> float:
-    """Returns the seconds until a job's transformer is on the empty device; its copy on the host is there already."""
+    """Returns the seconds until a job's transformer is on the empty GPU, copied from the host's memory."""
     bench.gpu.unload_all()
     with bench.gpu.lease(bench.plan(job)) as lease:
         started = time.perf_counter()
@@ -247,7 +258,7 @@ def _swap(bench: Bench, job: str) -> float:
 
 
 def _host_to_card() -> float:
-    """Returns the bytes a second that pinned memory is copied to the card with, the best of three copies of 1 GiB."""
+    """Returns how many bytes a second are copied from pinned memory to the GPU, the best of three copies."""
     import torch
 
     source = torch.empty(GIB, dtype=torch.uint8, pin_memory=True)

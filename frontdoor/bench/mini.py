@@ -1,4 +1,4 @@
-"""Measures the embedded family as a user runs it: through the engines, at the defaults, on people held out."""
+"""The quality and speed of the embedded models: through the engines, at the defaults, on people held out."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ P = TypeVar("P", bound=Params)
 
 
 def measure_family(options: argparse.Namespace) -> list[Row]:
-    """Measures every figure of the embedded family beside its goal."""
+    """Measures every figure of the embedded models and compares it with its goal."""
     with tempfile.TemporaryDirectory() as folder, closing(open_studio(Path(folder) / "home")) as workplace:
         bench = Workbench(workplace, Path(folder))
         return [
@@ -61,7 +61,7 @@ def measure_family(options: argparse.Namespace) -> list[Row]:
 
 @dataclass(frozen=True)
 class EditFigures:
-    """The shares of one task's edits that were done as asked, and that kept the person."""
+    """Holds the shares of one task's edits that were done as asked, and that kept the person's identity."""
 
     done: float
     kept: float
@@ -69,23 +69,23 @@ class EditFigures:
 
 @dataclass(frozen=True)
 class Workbench:
-    """A workplace with the shipped models, the oracles that judge them, and a folder for what is trained."""
+    """Holds a workplace with the embedded models, the oracles that judge them, and a folder for trained LoRAs."""
 
     workplace: Workplace
     folder: Path
 
     @cached_property
     def assets(self) -> Path:
-        """Returns the folder of the shipped weights."""
+        """Returns the folder of the embedded models' weights."""
         return self.workplace.settings.assets / "mini"
 
     @cached_property
     def oracle(self) -> Oracle:
-        """Returns the readers and the identity encoder that judge drawings."""
+        """Returns the attribute readers and the identity encoder that judge the pictures."""
         return Oracle.load(self.assets / "oracle")
 
     def weights(self) -> Iterator[Row]:
-        """Yields the size of the files, and what the autoencoders lose."""
+        """Yields the size of the weights in MB, and the autoencoders' reconstruction error as PSNR in dB."""
         from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
         from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
 
@@ -98,7 +98,7 @@ class Workbench:
             yield at_least(f"{name} VAE, PSNR of 256 pictures", train_vae.psnr(vae, unseen), PSNR_DB, "dB")
 
     def encoders(self) -> Iterator[Row]:
-        """Yields how well both identity encoders tell unseen people apart."""
+        """Yields how well both identity encoders tell unseen people apart, as AUC."""
         from transformers import AutoModel
 
         unseen = measure.Unseen.draw(1600, FIRST)
@@ -107,14 +107,14 @@ class Workbench:
             yield at_least(f"{name}, AUC same or another person", measure.identity_figures(net, unseen)["auc"], AUC)
 
     def generator(self) -> Iterator[Row]:
-        """Yields how often each attribute of a caption is drawn, and the seconds of a picture."""
+        """Yields how often each attribute of a caption is drawn right, and the seconds of a picture."""
 
         def asked(captions: Sequence[str]) -> list[GenerateParams]:
-            """Returns one picture to draw for each caption."""
+            """Returns the parameters of one picture for each caption."""
             return [self.params("mini-flux", GenerateParams, prompt=c, seed=i) for i, c in enumerate(captions)]
 
         def draw(captions: list[str]) -> np.ndarray:
-            """Draws captions as (N, 64, 64, 3) uint8."""
+            """Returns the pictures of the captions as (N, 64, 64, 3) uint8."""
             return np.stack([np.asarray(picture) for picture in self.generate(asked(captions))])
 
         figures = measure.generator_figures(draw, self.oracle.reader, CAPTIONS, FIRST)
@@ -124,7 +124,7 @@ class Workbench:
         yield one_by_one("generator: a picture", self.generate, alone, SECONDS["generate"])
 
     def editor(self) -> Iterator[Row]:
-        """Yields how often each task is done and the person kept, and the seconds of an edit."""
+        """Yields how often each task is done and the person's identity kept, and the seconds of an edit."""
         figures = self.edits()
         for task in vocab.TASKS:
             yield Row(name=f"editor: {task} done, {EDITS_A_TASK} edits", value=figures[task].done, unit="")
@@ -136,7 +136,7 @@ class Workbench:
         yield one_by_one("editor: an edit", self.edit, self.single_edits(), SECONDS["edit"])
 
     def few_steps(self) -> Iterator[Row]:
-        """Yields the same for the few steps of the distilled adapter."""
+        """Yields the figures of `editor` for edits in few steps, with the distilled adapter."""
         figures = self.edits(few_steps=True)
         for task in vocab.TASKS:
             yield Row(name=f"few-step editor: {task} done", value=figures[task].done, unit="")
@@ -147,10 +147,10 @@ class Workbench:
         )
 
     def edits(self, **knobs: object) -> dict[str, EditFigures]:
-        """Returns for each task the figures of its unseen edits."""
+        """Returns by task the figures of edits of unseen people; `knobs` are changes to the editor's defaults."""
 
         def edit(pictures: np.ndarray, instructions: list[str]) -> np.ndarray:
-            """Edits pictures (N, 64, 64, 3) uint8."""
+            """Returns the edited pictures (N, 64, 64, 3) uint8."""
             given = zip(pictures, instructions, strict=True)
             items = [self.asked(Image.fromarray(image), words, i, **knobs) for i, (image, words) in enumerate(given)]
             return np.stack([np.asarray(result) for result in self.edit(items)])
@@ -160,16 +160,16 @@ class Workbench:
         return {task: EditFigures(figures[task]["done"], figures[task]["person_kept"]) for task in vocab.TASKS}
 
     def single_edits(self, **knobs: object) -> list[EditItem]:
-        """Returns edits of a few pictures, each to be done alone."""
+        """Returns a few edits, each to be done alone; `knobs` are changes to the editor's defaults."""
         pairs = [edit_pair(held_out_scene(310_000 + i), f"alone {i}") for i in range(ALONE)]
         return [self.asked(world.draw(pair.before), pair.instruction, i, **knobs) for i, pair in enumerate(pairs)]
 
     def asked(self, picture: Image.Image, words: str, seed: int, **knobs: object) -> EditItem:
-        """Returns one edit at the registry's defaults."""
+        """Returns one edit of a picture at the editor's defaults; `words` is the instruction."""
         return EditItem(picture, self.params("mini-qwen-edit", EditParams, instruction=words, seed=seed, **knobs))
 
     def captioner(self) -> Iterator[Row]:
-        """Yields how often captions name the attributes, and how many captions name who it is."""
+        """Yields the share of attributes that captions name right, and the number of captions that leak identity."""
         from transformers import Qwen2_5_VLForConditionalGeneration
 
         folder = self.assets / "qwen_edit" / "text_encoder"
@@ -179,7 +179,10 @@ class Workbench:
         yield at_most("captioner: captions that name who it is", figures["leaks"], 0)
 
     def character_lora(self) -> Iterator[Row]:
-        """Yields what a LoRA learns from twelve pictures: its likeness, as a share of that among the originals."""
+        """Trains LoRAs of unseen people on twelve pictures each and yields what they learned.
+
+        The likeness of their pictures to the originals is given as a share of the likeness among the originals.
+        """
         shares: list[float] = []
         right: dict[str, list[bool]] = {"angle": [], "expression": []}
         for stranger in STRANGERS:
@@ -210,7 +213,10 @@ class Workbench:
             yield at_least(f"character LoRA: {name} still obeyed, {people}", mean(hits), STILL_OBEYED)
 
     def train(self, stranger: int, originals: Sequence[Image.Image]) -> Path:
-        """Trains a LoRA of a stranger at the registry's defaults, and returns its file."""
+        """Trains a LoRA at the generator's defaults and returns the path of its file.
+
+        `stranger` is the number of a person whom no model has seen, `originals` are that person's pictures.
+        """
         folder = self.folder / str(stranger)
         folder.mkdir()
         items = []
@@ -226,24 +232,27 @@ class Workbench:
         return last.adapter
 
     def generate(self, items: Sequence[GenerateParams]) -> list[Image.Image]:
-        """Draws pictures through the engine."""
+        """Generates pictures through the engine and returns them."""
         engine: Generator = self.workplace.engine("mini-flux")
         with self.workplace.gpu.lease(engine.plan(items)) as lease:
             return list(engine.generate(items, lease, progress.ignore))
 
     def edit(self, items: Sequence[EditItem]) -> list[Image.Image]:
-        """Edits pictures through the engine."""
+        """Edits pictures through the engine and returns the results."""
         engine: Editor = self.workplace.engine("mini-qwen-edit")
         with self.workplace.gpu.lease(engine.plan(items)) as lease:
             return list(engine.edit(items, lease, progress.ignore))
 
     def params(self, model: str, kind: type[P], **changes: object) -> P:
-        """Returns a model's own defaults with some changes."""
+        """Returns a model's default parameters with some changes."""
         return self.workplace.registry.spec(model).params(kind, **changes)
 
 
 def one_by_one(name: str, work: Callable[[Sequence[T]], object], items: Sequence[T], goal: float) -> Row:
-    """Returns the median seconds of an item done alone, on two threads; the first item is done once more before."""
+    """Returns the row of the median seconds of an item that is done alone, on two threads.
+
+    The first item is also done once before, unmeasured.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(THREADS)
     seconds = []
@@ -264,10 +273,10 @@ def mean(values: Iterable[float]) -> float:
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure that should reach its goal."""
+    """Returns the row of a figure with its goal, which is met from `goal` upwards."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 
 def at_most(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure that should not exceed its goal."""
+    """Returns the row of a figure with its goal, which is met up to `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≤ {goal:g}", ok=value <= goal)

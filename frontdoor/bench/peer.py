@@ -15,7 +15,7 @@ REPLACEMENTS = Path(__file__).parent / "peers"
 
 
 def main(arguments: list[str]) -> None:
-    """Runs the script as if it had been called with these arguments, its own path the first of them."""
+    """Runs a script as if it had been called with `arguments`, the first of which is its own path."""
     if not find_spec("torchvision"):
         import diffusers.pipelines.flux
         import transformers.image_utils

@@ -1,6 +1,6 @@
-"""The progress of a measured job, which a bench shows to nobody."""
+"""The progress callback of a measured job, which shows nothing."""
 
 
 def ignore(step: int, total: int, message: str = "") -> None:
-    """Takes that `step` of `total` is done, and does nothing."""
+    """Does nothing; it takes a job's progress, that `step` of `total` is done."""
     del step, total, message

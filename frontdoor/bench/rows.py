@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One figure, its peer's in the same run, and its goal.
+    """Holds one measured figure, what it is compared with, and its goal.
 
-    `peer` names what the figure is compared with, `ratio` is value / peer, `spread` is half the interquartile range;
-    `ok` is None without a goal.
+    `peer` names what the figure is compared with, `ratio` is value / peer. `spread` is the scatter of the measurements,
+    half their range or half an interval, as each bench computes it. `goal` is text; `ok` is None without a goal.
     """
 
     name: str
@@ -25,13 +25,13 @@ class Row:
     ok: bool | None = None
 
     def to_json(self) -> dict[str, object]:
-        """Returns the object that `--json` writes for this row."""
+        """Returns the row as the JSON object that `--json` writes."""
         return dataclasses.asdict(self)
 
 
 @dataclass(frozen=True)
 class Report:
-    """All rows of one bench, with the commit and the machine that they were measured on."""
+    """Holds all rows of one bench, with the commit and the machine that they were measured on."""
 
     bench: str
     commit: str
@@ -39,7 +39,7 @@ class Report:
     rows: tuple[Row, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Returns the object that `--json` writes for this bench."""
+        """Returns the report as the JSON object that `--json` writes."""
         return dataclasses.asdict(self)
 
     def ok(self) -> bool:
@@ -48,7 +48,7 @@ class Report:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """Returns rows as a table in text, one line each."""
+    """Returns rows as a table in plain text, one line each."""
     cells = [("what", "value", "unit", "against", "ratio", "±", "goal", "")]
     for row in rows:
         cells.append(

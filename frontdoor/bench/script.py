@@ -1,7 +1,7 @@
 """Runs diffusers' own FLUX script, `train_dreambooth_lora_flux.py`, unchanged and with the inputs of our training.
 
-Only packages that it imports and this machine may lack are replaced (`peers/`: torchvision's transforms, which touch
-pictures before the first step alone).
+Only packages that it imports and this machine may lack are replaced (`peers/`: torchvision's transforms, which handle
+pictures before the first step only).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ STEPS = re.compile(rb"Steps:[^\r\n]*?\| (\d+)/\d+ \[")
 
 @dataclass(frozen=True)
 class Script:
-    """The script's path, and what it trains: a model in the hub's layout on a folder of pictures with one caption."""
+    """Holds the script's path and what it trains: a model in the hub's layout, on a folder of pictures.
+
+    All pictures have the same `caption`; `text_tokens` is the length that T5's prompts are padded to.
+    """
 
     path: Path
     model: Path
@@ -29,7 +32,10 @@ class Script:
     text_tokens: int
 
     def command(self, out: Path, params: TrainParams, *flags: str) -> list[str]:
-        """Returns the command that trains into `out` with our parameters by the script's names, and further flags."""
+        """Returns the command line that trains into `out` with our parameters under the script's names.
+
+        `flags` are further arguments.
+        """
         knobs = {
             "pretrained_model_name_or_path": self.model,
             "instance_data_dir": self.pictures,
@@ -53,7 +59,10 @@ class Script:
 
 
 def t5_tokenizer(folder: Path) -> None:
-    """Rewrites a tokenizer as one of T5's own class, the only one that the script opens; words keep their ids."""
+    """Rewrites the tokenizer in `folder` as one of T5's own class, the only class that the script opens.
+
+    The words keep their ids.
+    """
     from transformers import AutoTokenizer, T5Tokenizer
 
     short = AutoTokenizer.from_pretrained(folder)
@@ -66,7 +75,7 @@ def t5_tokenizer(folder: Path) -> None:
 
 
 def trained_modules(model: Path) -> list[str]:
-    """Returns the names of the modules that our adapter trains, which the script takes as suffixes."""
+    """Returns the names of the modules that our LoRA trains, which the script takes as suffixes."""
     import accelerate
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
 

@@ -1,6 +1,7 @@
-"""diffusers' own FLUX script at full size on a card: seconds a step at the sizes of our trainings there.
+"""diffusers' own FLUX script at full size on a GPU: seconds a step, at the sizes of our trainings there.
 
-It reads the base at full width and has no adapter over a quantised one, so that it needs a larger card than ours do.
+The script reads the base at full width and has no adapter over a quantised one, so that it needs a larger GPU than our
+trainings do.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ PICTURES, STEPS = 4, 6
 def measure(
     peer: Path | None, spec: ModelSpec, layout: Layout, device: Device, sides: Mapping[int, float]
 ) -> list[Row]:
-    """Measures the script at each size; without the script, or the memory or disk for it, returns a row that says so.
+    """Measures the script's seconds a step at each size; the keys of `sides` are the sizes in pixels.
 
-    The keys of `sides` are the sizes in pixels.
+    Without the script (`peer` None), or without the memory or disk for it, returns one row that says so.
     """
     needed = sum(spec.component_bytes[name] for name in layout)
     with tempfile.TemporaryDirectory() as home:
@@ -47,9 +48,10 @@ def steps(
     peer: Path, spec: ModelSpec, layout: Layout, home: Path, device: str, sides: Mapping[int, float],
     flags: tuple[str, ...] = FLAGS,
 ) -> Iterator[Row]:  # fmt: skip
-    """Trains on random weights at each size, in a process of its own whose memory nothing caps.
+    """Trains on random weights at each size and yields the seconds a step.
 
-    Yields seconds a step. Raises: RuntimeError when the script fails.
+    Each training runs in its own process, whose memory is not capped. The keys of `sides` are the sizes in pixels;
+    `flags` go to the script. Raises: RuntimeError when the script fails.
     """
     model: Path = load_class("engines.weights.synthetic:build_as_published")(spec, layout, home / "model", device)
     script.t5_tokenizer(model / "tokenizer_2")

@@ -1,4 +1,4 @@
-"""The memory that the server keeps of calls, pages and review links that have ended: it must stop growing."""
+"""The memory that the server keeps of ended calls, pages and review links, which must stop growing."""
 
 from __future__ import annotations
 
@@ -24,14 +24,18 @@ _CALL = "/gradio_api/call"
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the KiB that each call, page and review link leaves in a served studio on stand-in models."""
+    """Measures the KiB that each call, page and review link leaves in a studio that runs on stand-in models."""
     del options
     with tempfile.TemporaryDirectory() as home, served(Path(home)) as (client, process):
         return list(rows(client, process, CALLS, PAGES, LINKS))
 
 
 def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, links: int) -> Iterator[Row]:
-    """Yields for each kind of visit: memory afterwards, its growth in all and in the last half, and open files."""
+    """Yields four rows for each of calls, pages and review links.
+
+    They are the memory afterwards, its growth in all, its growth for each one of the last half, and the open files.
+    `calls`, `pages` and `links` are how many of each are made; `process` is the server.
+    """
     events = client.get("/config").raise_for_status().json()["dependencies"]
     at_load = next(each for each in events if any(event == "load" for _, event in each["targets"]))
     characters = call(client, "character_list")
@@ -73,7 +77,7 @@ def rows(client: httpx.Client, process: psutil.Process, calls: int, pages: int, 
 
 
 def call(client: httpx.Client, name: str, *values: object) -> str:
-    """Makes a call as curl makes it, in a session of its own, and returns its events as text.
+    """Calls an endpoint as curl does, in a session of its own, and returns the call's events as text.
 
     Raises: httpx.HTTPStatusError.
     """
@@ -83,7 +87,7 @@ def call(client: httpx.Client, name: str, *values: object) -> str:
 
 @contextmanager
 def served(home: Path) -> Iterator[tuple[httpx.Client, psutil.Process]]:
-    """Serves a studio in a process of its own, and yields an HTTP client for it and the process.
+    """Serves a studio in its own process while the context is open; yields an HTTP client for it, and the process.
 
     Raises: UserError when the studio does not start.
     """

@@ -1,7 +1,7 @@
 """Compares each faster way to a picture with the plain way: the gain in speed, and the difference of the pictures.
 
-The embedded family on one thread of this machine's CPU, in CPU seconds, so that other work does not count. Some of
-these ways are for cards and large models (compiling, tiles, batches); their gain or cost here is reported as it is.
+The embedded models run on one CPU thread, timed in CPU seconds, so that other work does not count. Some of these ways
+are for GPUs and large models (compiling, tiles, batches); their gain or cost here is reported as it is.
 """
 
 from __future__ import annotations
@@ -42,17 +42,21 @@ Draw = Callable[[], Sequence[Image.Image]]
 
 
 def compiler_backend() -> str:
-    """Returns torch's compiler where a C++ compiler and Python's headers are here, else "eager", its tracing alone."""
+    """Returns the name of torch's compiler backend for this machine.
+
+    It is `inductor` where a C++ compiler and Python's headers are installed, else `eager`, which only traces.
+    """
     headers = Path(sysconfig.get_path("include")) / "Python.h"
     return "inductor" if headers.is_file() and (which("g++") or which("clang++")) else "eager"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """The size of the bench.
+    """Holds the size of the bench.
 
-    `rounds` of either way, `pictures` a round, `batch` pictures in a batch, steps of a `long` schedule, side in pixels
-    of what is `tiled`, and `steps` of all other schedules, 0 for the models' own.
+    `rounds` is how often each way is timed, `pictures` how many are made in each round, `batch` the size of a batch.
+    `long` is the number of steps of a long schedule, `tiled` the side in pixels of pictures in tiles, and `steps` the
+    number of steps of all other schedules, 0 for the models' own.
     """
 
     rounds: int = 3
@@ -66,7 +70,10 @@ class Scale:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two ways to the same pictures; `most_apart` is the goal of their difference in grey levels, None for no goal."""
+    """Holds two ways to make the same pictures.
+
+    `most_apart` is the goal of the pictures' largest difference in grey levels, None for no goal.
+    """
 
     name: str
     plain: Draw
@@ -75,22 +82,23 @@ class Comparison:
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures every faster way of the embedded family."""
+    """Measures every faster way of the embedded models at the usual scale."""
     del options
     return list(rows(Scale()))
 
 
 def rows(scale: Scale) -> Iterator[Row]:
-    """Yields three rows for each comparison."""
+    """Yields the three rows of each comparison (see `compare`)."""
     with _one_thread():
         for comparison in comparisons(EmbeddedModels(), scale):
             yield from compare(comparison, scale.rounds)
 
 
 def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = time.process_time) -> Iterator[Row]:
-    """Yields the ratio of median CPU seconds, plain over quick, and largest and mean difference of the pictures.
+    """Yields three rows: the speed-up, and the largest and the mean difference of the pictures.
 
-    Either way draws once before it is timed, and they take turns in being first.
+    The speed-up is the ratio of median CPU seconds, plain over quick. Each way runs once before it is timed, and the
+    two take turns in being first. `clock` returns seconds.
     """
     ways = {"plain": comparison.plain, "quick": comparison.quick}
     drawn = {name: list(way()) for name, way in ways.items()}  # imports, loads and compiles
@@ -124,7 +132,10 @@ def compare(comparison: Comparison, rounds: int, clock: Callable[[], float] = ti
 
 
 def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
-    """Yields few steps, caches, batches, compiled blocks, tiles and first-block cache, each beside the plain way."""
+    """Yields each faster way with the plain way.
+
+    They are few steps, caches, batches, compiled blocks, VAE tiles and the first-block cache.
+    """
     steps = {"steps": scale.steps} if scale.steps else {}
     edits, scenes = models.edits(scale.pictures, **steps), models.scenes(scale.pictures, **steps)
     short = models.edits(scale.pictures, few_steps=True)
@@ -171,7 +182,7 @@ def comparisons(models: EmbeddedModels, scale: Scale) -> Iterator[Comparison]:
 
 
 class EmbeddedModels:
-    """Makes edits and prompts of people whom the embedded models have never seen, and the ways to draw them."""
+    """Makes edits and prompts of people whom the embedded models have never seen, and the ways to run them."""
 
     def __init__(self) -> None:
         self._registry = Registry(Path(assets.__file__).parent, Path("models"))
@@ -179,7 +190,7 @@ class EmbeddedModels:
         self._gpu = GpuManager(device, device.total_bytes(), {})
 
     def edits(self, count: int, **knobs: object) -> list[EditItem]:
-        """Returns `count` edits of one size, each of another person."""
+        """Returns `count` edits of one size, each of another person; `knobs` are changes to the defaults."""
         spec, items = self._registry.spec(EDITOR), []
         for index in range(count):
             scene = held_out_scene(91_000 + 8 * index, framing="bust")
@@ -189,13 +200,16 @@ class EmbeddedModels:
         return items
 
     def scenes(self, count: int, **knobs: object) -> list[GenerateParams]:
-        """Returns `count` prompts, each of another person."""
+        """Returns `count` prompts, each of another person; `knobs` are changes to the defaults."""
         spec = self._registry.spec(GENERATOR)
         words = [world.caption(held_out_scene(92_000 + 8 * index)) for index in range(count)]
         return [spec.params(GenerateParams, prompt=each, seed=at, **knobs) for at, each in enumerate(words)]
 
     def edit(self, items: Sequence[EditItem], options: Mapping[str, object]) -> Draw:
-        """Returns the way that edits with a new engine, the options of its row changed."""
+        """Returns a function that edits `items` with a new engine and returns the pictures.
+
+        `options` are changes to the options of the model's row in the registry.
+        """
         spec = self._row(EDITOR, options)
         engine: Editor = load_class(spec.engine)(spec, self._registry.folder(spec))
 
@@ -206,7 +220,10 @@ class EmbeddedModels:
         return draw
 
     def generate(self, items: Sequence[GenerateParams], options: Mapping[str, object]) -> Draw:
-        """Returns the way that generates with a new engine, the options of its row changed."""
+        """Returns a function that generates `items` with a new engine and returns the pictures.
+
+        `options` are changes to the options of the model's row in the registry.
+        """
         spec = self._row(GENERATOR, options)
         engine: Generator = load_class(spec.engine)(spec, self._registry.folder(spec))
 
@@ -217,12 +234,18 @@ class EmbeddedModels:
         return draw
 
     def latents(self, count: int, side: int) -> Tensor:
-        """Returns the latents of `count` drawings of side × side pixels, as the generator's VAE encodes them."""
+        """Returns the latents of `count` pictures of side × side pixels.
+
+        The generator's VAE has encoded them.
+        """
         drawings = [world.draw(held_out_scene(93_000 + 8 * index), side) for index in range(count)]
         return flux.to_latents(self._vae(), drawings, sample=False)
 
     def decode(self, latents: Tensor, side: int) -> Draw:
-        """Returns the way that decodes latents in tiles of side × side pixels, or whole where `side` is 0."""
+        """Returns a function that decodes latents and returns the pictures.
+
+        It decodes in tiles of side × side pixels, or in one piece where `side` is 0.
+        """
         vae = self._vae()
 
         def draw() -> list[Image.Image]:
@@ -234,12 +257,12 @@ class EmbeddedModels:
         return draw
 
     def _row(self, model: str, options: Mapping[str, object]) -> ModelSpec:
-        """Returns a model's row with some of its options changed."""
+        """Returns a model's row of the registry with some of its options changed."""
         row = self._registry.spec(model)
         return replace(row, options={**row.options, **options})
 
     def _vae(self) -> nn.Module:
-        """Loads the generator's VAE."""
+        """Loads and returns the generator's VAE."""
         spec = self._registry.spec(GENERATOR)
         vae: nn.Module = components.load(spec, self._registry.folder(spec), "vae")
         return vae
@@ -247,7 +270,7 @@ class EmbeddedModels:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Limits torch to one thread: the CPU seconds of several would be added up."""
+    """Limits torch to one thread while the context is open: CPU seconds of several would be added up."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

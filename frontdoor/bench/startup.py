@@ -1,4 +1,4 @@
-"""The time from the start of the process to the first served page, beside that of an empty Gradio app."""
+"""The time from the start of the process to the first served page, compared with an empty Gradio app."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ threading.Event().wait()
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures the seconds to the first page of either app, medians of alternating starts."""
+    """Measures the seconds to the first page of both apps, as medians of alternating runs."""
     del options
     ours, empty = [], []
     with tempfile.TemporaryDirectory() as home:
@@ -55,9 +55,9 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def _seconds_to_page(code: str) -> float:
-    """Runs an app on a free port in a process of its own, and returns the seconds until its page is read.
+    """Runs an app on a free port in its own process; returns the seconds until its page has been read.
 
-    `code`: the app, with `{port}` where its port belongs. Raises: TimeoutError after a minute.
+    `code` is the app's source, with `{port}` where its port belongs. Raises: TimeoutError after a minute.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,8 +1,8 @@
 """Counts the bytes that one training step takes at a model's real size, without computing a number.
 
 The transformer of the published shapes, its LoRA and the family's own loss run forward and backward on tensors that
-have shapes and no contents; every storage is counted while it lives. Where a card computes otherwise than a CPU, the
-card's way is counted: attention in one kernel, and norms in float32 under autocast.
+have shapes and no contents; every storage is counted while it lives. Where a GPU computes otherwise than a CPU, the
+GPU's way is counted: attention in one kernel, and norms in float32 under autocast.
 """
 
 from __future__ import annotations
@@ -41,16 +41,20 @@ _FLASH = torch.ops.aten._scaled_dot_product_flash_attention.default
 
 
 def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
-    """Returns the most bytes at once beside the frozen weights: adapter, gradients, optimiser, average, activations.
+    """Returns the peak bytes of one training step beside the frozen weights.
 
-    `folder` needs configurations alone. The editor is shown one reference.
+    They are those of adapter, gradients, optimiser, average and activations. `folder` holds the model's configurations;
+    weights are not read. The editor is shown one reference.
     """
     family: Family = load_class(spec.trainer)(spec, folder)
     dtype = components.weight_dtype(spec)
     live, transformer = LiveBytes(), _meta_transformer(spec, folder, dtype)
 
     def checkpointed(block: nn.Module, *args: object) -> Any:  # what the block returns
-        """Checkpoints a block as diffusers does; function modes are not active by themselves in the backward pass."""
+        """Checkpoints a block as diffusers does, and counts the GPU's way in the backward pass as well.
+
+        Function modes are not active by themselves there.
+        """
         return checkpoint(
             block.__call__, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _CardKernels())
         )
@@ -74,7 +78,10 @@ def count(spec: ModelSpec, folder: Path, params: TrainParams) -> int:
 
 
 class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages that are alive: `now`, and `peak`, the most since the last `restart`."""
+    """Counts the bytes of all storages that are alive.
+
+    `now` is their present sum, `peak` the largest one since the last `restart`.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # the same
@@ -93,7 +100,7 @@ class LiveBytes(TorchDispatchMode):
         return out
 
     def restart(self) -> int:
-        """Starts a new peak at the bytes that are alive now, and returns them."""
+        """Sets the peak to the bytes that are alive now, and returns them."""
         self.peak = self.now
         return self.now
 
@@ -112,7 +119,7 @@ class LiveBytes(TorchDispatchMode):
 
 
 class _CardKernels(TorchFunctionMode):
-    """Computes attention without the square of the sequence, and norms in float32 as CUDA's autocast does."""
+    """Computes attention without a matrix of sequence × sequence, and norms in float32, as CUDA's autocast does."""
 
     def __torch_function__(  # `Any`: every function of torch, and what it takes and returns
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -127,7 +134,10 @@ class _CardKernels(TorchFunctionMode):
 
 
 def _meta_transformer(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Any:  # a class of diffusers
-    """Returns the transformer as a plan leases it, on the meta device; its modulation is a table where the row asks."""
+    """Returns the transformer on the meta device, quantised as a training holds it.
+
+    Where the model's row asks for it, its modulation layers are a table.
+    """
     bare = components.bare(folder, "transformer", folder / "transformer")
     model = skeleton(bare, _FORM, dtype, spec.options.get("full_width", ()))
     if not modulation.wanted(spec):
@@ -144,9 +154,9 @@ def _meta_transformer(spec: ModelSpec, folder: Path, dtype: torch.dtype) -> Any:
 
 
 def _materialise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Gives a module on the meta device tensors that are counted, and returns it.
+    """Replaces a module's meta tensors by tensors that are counted, and returns the module.
 
-    Trained weights are float32, frozen ones that hold fractions `dtype`.
+    Trained weights become float32, frozen ones `dtype` where they hold fractions.
     """
     for module in model.modules():
         for name, weight in module._parameters.items():
@@ -160,7 +170,7 @@ def _materialise(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 def _batch(spec: ModelSpec, folder: Path, family: Family, params: TrainParams) -> dict[str, Tensor]:
-    """Returns one batch of square pictures, with the shapes that the cache holds."""
+    """Returns one batch of square pictures as the cache holds it: tensors by name, with shapes and no contents."""
     config = components.config(folder, "transformer")
     side = params.resolution // _PIXELS
     latents = (params.batch_size, config["in_channels"] // 4, side, side)

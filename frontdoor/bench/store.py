@@ -1,4 +1,4 @@
-"""The time of a decision and of a page of the review queue, with growing numbers of records."""
+"""The time of a verdict and of a page of the review queue, by the number of pictures in the store."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _DECISIONS = 30
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures a durable decision and a queue page in milliseconds; the ratio is to the smallest store's time."""
+    """Measures in milliseconds a verdict, which is written to disk, and a page of the review queue.
+
+    The ratio compares each with the smallest store.
+    """
     del options
     rows: list[Row] = []
     first: dict[str, float] = {}
@@ -39,7 +42,7 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def _times(count: int) -> dict[str, list[float]]:
-    """Fills a store with `count` records, and returns the seconds of each decision and of each queue page."""
+    """Fills a store with `count` pictures; returns the seconds of each verdict and of each page, by name."""
     with tempfile.TemporaryDirectory() as root:
         library = Library(Path(root))
         store = library.open(library.create("bench").id)

@@ -1,4 +1,4 @@
-"""Our LoRA training beside diffusers' own FLUX script: the same weights, pictures, modules, batch and threads."""
+"""Our LoRA training compared with diffusers' own FLUX script: same weights, pictures, modules, batch and threads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ _OURS = re.compile(rb"step (\d+) of \d+")
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Measures step time, time to the first step and peak memory against the peer; without `--peer` no goal is met."""
+    """Measures a step's time, the time to the first step and peak memory, ours and the script's.
+
+    `options.peer` is the script's path; without it no goal counts as met.
+    """
     with tempfile.TemporaryDirectory() as folder:
         bench = Workbench(Path(folder), options.peer)
         runs: dict[str, list[WatchedRun]] = {name: [] for name in bench.contestants()}
@@ -46,7 +49,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
-    """Yields the medians of our runs, and their ratios to those of each peer."""
+    """Yields the medians of our runs and their ratios to the script's.
+
+    `runs` maps each of the names in `contestants` to its measured runs.
+    """
     ours = runs["ours"]
     for what, unit, scale in (("step", "s", 1.0), ("first", "s", 1.0), ("memory", "GiB", 1 / (1 << 30))):
         figures = {name: [getattr(run, what) * scale for run in measured] for name, measured in runs.items()}
@@ -67,7 +73,7 @@ def rows(runs: Mapping[str, list[WatchedRun]]) -> Iterator[Row]:
 
 
 class Workbench:
-    """Prepares a model's folder and pictures, and trains on them with our loop or with the peer's script."""
+    """Prepares a model's folder and pictures, and trains on them with our loop or with diffusers' script."""
 
     def __init__(self, folder: Path, peer: Path | None) -> None:
         self._folder = folder
@@ -80,11 +86,17 @@ class Workbench:
         self._peer = script.Script(peer, *given) if peer else None
 
     def contestants(self) -> list[str]:
-        """Returns the names for `run`: ours, and the peer's with its best flags and its defaults where it is given."""
+        """Returns the names of the trainings that `run` knows.
+
+        They are ours and, where the script is given, the script with its best flags and with its defaults.
+        """
         return ["ours", *(GOALS if self._peer else ())]
 
     def run(self, name: str, number: int) -> WatchedRun:
-        """Trains from nothing in a process of its own and measures it; `number` keeps the rounds' folders apart."""
+        """Trains a new LoRA in its own process and returns what was measured.
+
+        `name` is one of `contestants`; `number` is that of the round, which has its own folder.
+        """
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours" or not self._peer:
             items = tuple(TrainItem(file, self._caption) for file in sorted(self._pictures.iterdir()))
@@ -101,9 +113,10 @@ class Workbench:
 
 
 def _model_folder(folder: Path) -> Path:
-    """Copies the embedded weights to a folder that the peer can read, and returns it.
+    """Copies the embedded weights to a folder that diffusers' script can read, and returns it.
 
-    CLIP's positions are lengthened by zeros, which its causal sums never see; T5's tokenizer is rewritten.
+    CLIP's table of positions is padded with zeros, which do not change its causal attention's result; T5's tokenizer is
+    rewritten.
     """
     import torch
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -123,7 +136,7 @@ def _model_folder(folder: Path) -> Path:
 
 
 def _pictures(folder: Path) -> Path:
-    """Draws pictures of one person whom no model has seen into a new folder, and returns the folder."""
+    """Writes pictures of one person whom no model has seen into a new folder, and returns the folder."""
     folder.mkdir()
     scenes: Iterable[object] = load_class("engines.mini.world:sample_scenes")(STRANGER, PICTURES)
     for number, scene in enumerate(scenes):

@@ -1,7 +1,7 @@
-"""Whether a turn of the flywheels helps: several characters, each compared with itself, judged by the stand-in.
+"""Whether a turn of both flywheels helps: several characters, each before and after its turn, judged by a stand-in.
 
-And whether the turn helps, or only the longer training: v2 goes on from v1, so "v1 longer" goes on from v1 too, for as
-many steps on v1's own pictures.
+It also tells the turn from mere longer training. v2 continues v1 on new pictures; as a control, “v1 longer” continues
+v1 for as many steps on v1's own pictures.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FIRST_SEED = 200  # by none of these people were weights or ways of training cho
 
 
 def measure(options: argparse.Namespace) -> list[Row]:
-    """Runs the demo once for each of `--characters` drawn people whom no model has seen, and compares the reports.
+    """Runs `launch.py demo` for each of `--characters` characters whom no model has seen, and compares the reports.
 
-    As many run at a time as there are cores, one thread each. With `--out` the reports stay in that folder, and a
-    character whose report is there already is not run again. Raises: UserError when a demo fails.
+    As many run at the same time as there are cores, with one thread each. With `--out` the reports stay in that folder,
+    and a character that has a report there is not run again. Raises: UserError when a run fails.
     """
     seeds = range(FIRST_SEED, FIRST_SEED + options.characters)
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -36,7 +36,10 @@ def measure(options: argparse.Namespace) -> list[Row]:
 
 
 def _run_demo(out: Path, seed: int) -> Report:
-    """Returns the report of `demo --seed`, from the folder or from a new run. Raises: UserError when it fails."""
+    """Returns the report of `launch.py demo --seed`, read from the folder `out` or from a new run.
+
+    Raises: UserError when the run fails, BadInput for a report that cannot be read.
+    """
     file = out / str(seed) / "report.json"
     if not file.exists():
         command = [sys.executable, "-m", "frontdoor.cli", "demo", "--control"]
@@ -48,7 +51,11 @@ def _run_demo(out: Path, seed: int) -> Report:
 
 
 def compare(turns: Sequence[Report]) -> Iterator[Row]:
-    """Yields the mean rates over all characters, and the differences per character with the interval of their mean."""
+    """Yields the mean rates over all characters, before and after the turn.
+
+    Differences are taken character by character, and their mean has a 95 % interval. `turns` are the characters'
+    reports.
+    """
     among = f"{len(turns)} characters"
     cards = [name for name in turns[0].card if all(name in turn.card for turn in turns)]
     first = {name: [turn.card[name].first_try_rate for turn in turns] for name in cards}
@@ -75,9 +82,9 @@ def compare(turns: Sequence[Report]) -> Iterator[Row]:
 
 
 def difference(name: str, before: Sequence[float], after: Sequence[float]) -> Iterator[Row]:
-    """Yields the mean difference of pairs and both ends of its 95 % interval.
+    """Yields three rows: the mean difference of pairs, and both ends of its 95 % interval.
 
-    The goal is met when the whole interval lies above zero.
+    `before` and `after` have one value for each character. The goal is met when the whole interval lies above zero.
     """
     middle, low, high = bootstrap([late - early for early, late in zip(before, after, strict=True)], of=mean)
     yield Row(name=name, value=middle, unit="", spread=(high - low) / 2, goal="interval > 0", ok=low > 0)

@@ -1,4 +1,4 @@
-"""A training in a process of its own, measured from outside: by what it prints, and by the kernel's figures."""
+"""A training in its own process, measured from outside: by what it prints, and by the kernel's figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class WatchedRun:
-    """The figures of one run: seconds to its first step, seconds a step after it, peak memory in bytes."""
+    """Holds the figures of one training.
+
+    `first` is the seconds until its first step, `step` the seconds of each step after it, `memory` its peak memory in
+    bytes.
+    """
 
     first: float
     step: float
@@ -21,10 +25,10 @@ class WatchedRun:
 
 
 def watch(command: list[str], steps: re.Pattern[bytes], until: int | None = None) -> WatchedRun:
-    """Runs a training and measures it by the steps that it prints on its standard error.
+    """Runs the training `command` and measures it by the steps that it prints on its standard error.
 
-    `steps` matches a step's number; at step `until` the process is ended. Raises: RuntimeError with the end of its
-    output when it fails.
+    `steps` matches a step's number. At step `until` the process is ended; None lets it finish. Raises: RuntimeError
+    with the end of the output when the training fails.
     """
     began, seen, said = time.perf_counter(), dict[int, float](), b""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}

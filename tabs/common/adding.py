@@ -1,4 +1,4 @@
-"""The import of pictures that were dropped or named by path, its report, and the line about the sample."""
+"""The import of pictures that were dropped or named by path, its report, and the note on the sample character."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AFTER, _TOLD = "captions_after_import", "sample_told"
 
 
 class Widgets:
-    """The folded panel with the drop zone, a folder, a path; its constructor lays it out at the present place."""
+    """Holds the widgets of the import panel: drop zone, folder, path; its constructor lays them out."""
 
     def __init__(self) -> None:
         with gr.Accordion("Add pictures", open=True, elem_id="curate-add") as self.fold, gr.Row(equal_height=True):
@@ -43,7 +43,7 @@ class Widgets:
         self.remembered: Drawing = (writes, [], [self._after])
 
     def wire(self, page: Page, report: gr.HTML) -> None:
-        """Connects the panel with the block that shows its report."""
+        """Connects the panel with its handlers; `report` is the block that shows the import's report."""
         page.on(self._files.upload, import_files, [self._files], [report, self._files])
         page.on(self._pick.upload, import_files, [self._pick], [report, self._pick])
         page.on(self._take.click, import_folder, [self._folder], [report])
@@ -61,7 +61,10 @@ def remember(desk: Desk, on: bool) -> None:
 
 
 def draw_sample(desk: Desk) -> Markup:
-    """Returns the line that tells the sample character from one's own, until it is closed."""
+    """Returns as HTML the note that this is the sample character and not the user's own.
+
+    It is empty for any other character, and once the note was closed.
+    """
     if not is_sample(desk) or desk.workplace.library.setting(_TOLD, bool):
         return Markup()
     toys = desk.workplace.registry.spec(desk.store.character.generator).toy
@@ -69,20 +72,23 @@ def draw_sample(desk: Desk) -> Markup:
 
 
 def close_sample(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Closes that line for good."""
+    """Closes the note on the sample character for good; returns an empty text in its place."""
     desk.workplace.library.set_setting(_TOLD, True)
     return Markup()
 
 
 def import_files(desk: Desk, files: Sequence[str] | None) -> tuple[str, None]:
-    """Imports the dropped files; returns the report and an empty value for the drop zone. Raises: BadInput."""
+    """Imports the dropped files; returns the report as HTML, and None, which empties the drop zone.
+
+    Raises: BadInput where nothing was dropped.
+    """
     if not files:
         raise BadInput("Nothing was dropped.", "Drop pictures, a folder or a zip.")
     return _import(desk, [Path(each) for each in files]), None
 
 
 def import_folder(desk: Desk, folder: str) -> str:
-    """Imports a folder or zip of this machine; returns the report. Raises: NotFound."""
+    """Imports a folder or zip of this machine and returns the report as HTML. Raises: NotFound."""
     path = inbox.typed_path(folder)
     if not os.path.lexists(path):
         raise NotFound(f"There is nothing at {path}.", "Type the path of a folder or zip.")
@@ -90,7 +96,10 @@ def import_folder(desk: Desk, folder: str) -> str:
 
 
 def _import(desk: Desk, paths: Sequence[Path]) -> Markup:
-    """Imports and returns the report; queues the captions of what came in without, where this is wanted."""
+    """Imports pictures and returns the report as HTML.
+
+    Queues captions for those that came without one, where the user wants that.
+    """
     job = importing.submit_import(desk.workplace.desk(desk.id), paths)
     bare = [desk.store.images.get(image) for image in job.artifacts.imported or ()]
     todo = [image.id for image in bare if not image.caption]
@@ -104,14 +113,14 @@ def _import(desk: Desk, paths: Sequence[Path]) -> Markup:
 
 
 def dismiss(desk: Desk, data: dict[str, Any]) -> str:
-    """Closes the report by returning an empty text for it."""
+    """Handles the × of the import's report; returns "" in its place."""
     return ""
 
 
 def import_report(job: Job, silent: str = "") -> Markup:
-    """Returns the report of an import: the imported pictures, and the refused files with reason and remedy.
+    """Returns an import's report as HTML: the imported pictures, and the refused files with reason and remedy.
 
-    `silent` is why the pictures have no captions yet.
+    `silent` is the reason why no captions are being written, "" for none.
     """
     if job.error:
         return view("common", "import_failed", error=job.error)

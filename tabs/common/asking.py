@@ -1,4 +1,4 @@
-"""What the fields of the Generate tab hold and ask for: their choices, what is kept of them, and the drawings."""
+"""The fields of the Generate tab: their choices, the values kept for each character, and the pictures they ask for."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SIZE = re.compile(r"(\d{1,6})\s*[×xX*]\s*(\d{1,6})\D*$")
 
 @dataclass(frozen=True)
 class Asked:
-    """The values of the settings' widgets, in their order on the page."""
+    """Holds the values of the Generate tab's fields, in their order on the page."""
 
     what: str = OWN
     prompt: str = ""
@@ -66,7 +66,7 @@ class Asked:
     extra_weight: float | None = 1.0
 
     def values(self) -> tuple[Any, ...]:
-        """Returns the values in the order of the widgets."""
+        """Returns the values in the order of the fields on the page."""
         return tuple(getattr(self, name) for name in FIELDS)
 
 
@@ -78,9 +78,10 @@ KEPT = (*(name for name in FIELDS if name != "plan"), *GALLERY)  # what the fiel
 
 
 def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
-    """Returns the id of the character, and for each kept field its choices as they are now.
+    """Returns the character's id, then for each kept field an update of its choices and value.
 
-    Where the page shows another character's fields, or none yet, the values are those that were kept for this one.
+    `whose` is the character whose values the page shows, "" for none; `values` are these values. Where that is another
+    character, the values kept for this one are filled in; else what was typed stays.
     """
     fresh = whose != desk.id
     held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
@@ -90,9 +91,10 @@ def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
 
 
 def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
-    """Keeps recalled values as those of the fields, and returns updates of the fields; those in `untouched` stay.
+    """Stores recalled values as those of the fields; returns an update for each field.
 
-    They are kept, because a tab that was never opened fills its fields from what is kept when it opens.
+    Fields named in `untouched` stay as they are. The values are stored as well, because a tab that was never opened
+    fills its fields from the stored values when it opens.
     """
     values = dataclasses.asdict(asked)
     told = {name: values[name] for name in KEPT if name in values and name not in untouched}
@@ -102,7 +104,10 @@ def put_back(desk: Desk, asked: Asked, untouched: Sequence[str]) -> list[Any]:
 
 
 def field_choices(desk: Desk, version: str | None) -> Mapping[str, list[tuple[str, str]]]:
-    """Returns the choices of each field that has some; the sizes are those of the model that `version` draws with."""
+    """Returns by field name the (label, value) choices of each drop-down.
+
+    The sizes are those of the model of `version`, which is a choice of the version's field.
+    """
     store, usual = desk.store, version_choices(desk)
     known = version in [value for _, value in usual]
     named = [(each.name, each.id) for each in versions(store)]
@@ -116,7 +121,10 @@ def field_choices(desk: Desk, version: str | None) -> Mapping[str, list[tuple[st
 
 
 def _choice(choices: Mapping[str, list[tuple[str, str]]], name: str, value: Any, otherwise: Any) -> Any:
-    """Returns the update of a field with choices; its default where the value is none of them. Else `otherwise`."""
+    """Returns the update of a drop-down: its choices, and `value`, or its default where they lack that value.
+
+    For a field without choices returns `otherwise`.
+    """
     if name not in choices:
         return otherwise
     there = name in _FREE or value in [each for _, each in choices[name]]
@@ -124,7 +132,7 @@ def _choice(choices: Mapping[str, list[tuple[str, str]]], name: str, value: Any,
 
 
 def kept_fields(desk: Desk) -> dict[str, Any]:
-    """Returns the values that the fields had when this character's were last changed; at first a prompt and a seed."""
+    """Returns by field name the values last kept for this character; at first a sample prompt and a random seed."""
     character = desk.store.character
     words = f"{character.trigger} {character.subject}, smiling, front view"
     first = {**dataclasses.asdict(Asked(prompt=words, seed=generate.random_seed())), **GALLERY}
@@ -133,20 +141,23 @@ def kept_fields(desk: Desk) -> dict[str, Any]:
 
 
 def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
-    """Keeps the values of the fields, unless they are still another character's."""
+    """Stores the values of the fields for the character.
+
+    Nothing is stored where `whose`, the id of the character that the values belong to, is another one.
+    """
     if whose == desk.id:
         generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))
 
 
 def size_choices(spec: ModelSpec) -> list[tuple[str, str]]:
-    """Returns the usual shapes of a model's pictures as choices; "" is its own size."""
+    """Returns a model's usual picture sizes as (label, value) choices; the value "" is its own size."""
     own = spec.params(GenerateParams)
     shapes = [(f"{name} · {width} × {height}", f"{width} × {height}") for name, width, height in generate.sizes(spec)]
     return [(f"its own · {own.width} × {own.height}", ""), *shapes]
 
 
 def read_size(text: str | None) -> dict[str, int]:
-    """Returns the width and height in a text such as `832 × 1216`; nothing for an empty one. Raises: BadInput."""
+    """Returns the width and height in a text such as `832 × 1216`; no entries for "" or None. Raises: BadInput."""
     if not (text or "").strip():
         return {}
     found = _SIZE.search(str(text))
@@ -156,9 +167,10 @@ def read_size(text: str | None) -> dict[str, int]:
 
 
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
-    """Returns which words are shown, and the prompts of scenes before they are drawn, all of them ticked.
+    """Returns updates: a key of the listed scenes, the visibility of three columns, and the list of scenes.
 
-    `planned` tells what the list was made for: while that stays the same, so do the ticks.
+    The columns are the prompt, the negative prompt and the list. `planned` is the key that the last call returned:
+    while it fits the fields, the list and its ticks stay; else all scenes are listed anew, and all are ticked.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)
@@ -180,12 +192,15 @@ def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
 
 
 def take_new_seed(desk: Desk) -> tuple[int, bool]:
-    """Returns a random seed, which changes again with the next drawing."""
+    """Returns a random seed, and False for “Keep this seed”: each job takes another one."""
     return generate.random_seed(), False
 
 
 def take_last_seed(desk: Desk) -> tuple[int, bool]:
-    """Returns the first seed of the newest drawing, to be kept. Raises: BadInput where nothing was drawn."""
+    """Returns the first seed of the newest job, and True for “Keep this seed”.
+
+    Raises: BadInput where no picture was drawn yet.
+    """
     jobs = jobs_of(desk, "generate")
     if not jobs:
         raise BadInput("Nothing was drawn yet, so there is no seed to draw again.", "Generate pictures first.")
@@ -193,7 +208,10 @@ def take_last_seed(desk: Desk) -> tuple[int, bool]:
 
 
 def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
-    """Returns the scenes to choose from, one per picture asked for. Raises: BadInput."""
+    """Returns the parameters of as many scenes as pictures are asked for; the user ticks some of them.
+
+    `knobs` are changes to the model's defaults. Raises: BadInput.
+    """
     chosen = version_id(desk.store, asked.version)
     aims = card.missed(desk, chosen) if asked.what == GAPS else ()
     return generate.scene_items(desk, _count(asked), chosen, seed=int(asked.seed or 0), aims=aims, **knobs)
@@ -204,9 +222,9 @@ def _count(asked: Asked) -> int:
 
 
 def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
-    """Returns what to draw: the pictures of the chosen version, and the same with what it is compared with.
+    """Returns the pictures to generate: those of the chosen version and, with `asked.against`, those of another.
 
-    Raises: BadInput, NotFound.
+    Both have the same prompts and seeds. Raises: BadInput, NotFound.
     """
     store, chosen = desk.store, version_id(desk.store, asked.version)
     values = [getattr(asked, knob.name) for row in KNOBS for knob in row]

@@ -8,6 +8,6 @@ SIDE = 768
 
 
 def enlarged(image: Image.Image) -> Image.Image:
-    """Returns a picture large enough to paint on: small pictures are enlarged by a whole factor."""
+    """Returns a picture that is large enough to paint on: a small one is enlarged by a whole factor."""
     factor = max(1, SIDE // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""Two versions side by side on the same cells and seeds, and the drift over all versions as small charts."""
+"""Two versions side by side on the same cells and seeds of the model card, and charts of all versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 
 
 def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
-    """Lays out the drift and the comparison; returns their drawings, and the two choices of versions."""
+    """Lays out the charts and the comparison.
+
+    Returns their render functions, and the two drop-downs of the versions to compare.
+    """
     drift = html(elem_id="story-drift")
     with gr.Row(equal_height=True, elem_id="story-pick") as pick:
         before = gr.Dropdown([], label="Compare", elem_id="compare-before", scale=2)
@@ -40,7 +43,11 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
 
 
 def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
-    """Shows the choices once two versions have a card; at first they are the version in use, and the one before it."""
+    """Returns updates of the comparison's row of fields and of its two choices of versions.
+
+    The row is visible once two versions have a model card. The older version is `before`, the newer `after`. None, or
+    one without a model card, is replaced: `after` by the version in use, `before` by the next older one.
+    """
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]
     ids = [value for _, value in choices]
@@ -54,7 +61,11 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
 
 
 def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
-    """Returns two faces for each cell, gained and lost ones framed, with the counts and the paired test in words."""
+    """Returns two versions' pictures of each cell side by side as HTML, with counts and the paired test in words.
+
+    `before` and `after` are ids of versions, `base` for the base model. `which` is CHANGED for the cells that differ,
+    FIRST for those of the first seed, or ALL for those of all seeds. Cells that differ are framed.
+    """
     found = {each.id or BASE: each for each in history.story(desk)}
     was, now = found.get(before or ""), found.get(after or "")
     if len(found) < 2:
@@ -93,7 +104,10 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
 
 
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
-    """Returns what the paired test says, in plain words, and why its numbers differ from the figure in the rows."""
+    """Returns one or two sentences: what the paired test says, and why its counts differ from the first-try rate.
+
+    The second sentence is left out where both model cards have only one seed.
+    """
     pair, many = seen.paired, len(seen.twins)
     better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)
     winner = now if pair.only_b > pair.only_a else was
@@ -129,7 +143,7 @@ def _odds(p: float) -> str:
 
 @dataclass(frozen=True)
 class Dot:
-    """One value of a chart, placed: its version, its text, and the ends of its interval."""
+    """Holds one point of a chart: its version, its value as text, and its place and interval's ends in SVG units."""
 
     name: str
     told: str
@@ -141,7 +155,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Value:
-    """One value of a chart with its interval; without one the ends are the value itself."""
+    """Holds one value of a chart and the ends of its interval; without an interval both ends are the value."""
 
     name: str
     value: float
@@ -150,7 +164,10 @@ class Value:
 
 
 def draw_drift(desk: Desk) -> Markup:
-    """Returns four small charts over the versions, and what changed in plain words; nothing before two versions."""
+    """Returns as HTML four small charts over the versions, and what changed in plain words.
+
+    It is empty while there are fewer than two versions.
+    """
     chapters = history.story(desk)
     if sum(each.version is not None for each in chapters) < 2:
         return Markup()
@@ -176,7 +193,10 @@ def _rates(chapters: Sequence[Chapter], rates: Sequence[Rate | None]) -> list[Va
 
 
 def _placed(values: Sequence[Value], shares: bool) -> tuple[list[Dot], str, tuple[str, str]]:
-    """Returns the dots of a chart, its line, and the labels of its lowest and highest value."""
+    """Returns a chart's points, its line as an SVG path, and the labels of the scale's lower and upper end.
+
+    `shares`: the values are shares, shown in percent on a scale of 0 to 1.
+    """
     low = 0.0 if shares else min(0.0, *(each.low for each in values))
     high = 1.0 if shares else max(1.0, *(each.high for each in values))
     wide = (_WIDTH - _LEFT - 44) / max(1, len(values) - 1)

@@ -1,4 +1,4 @@
-"""The crop panel: a box that is dragged over the picture, or four numbers, select the part that is trained."""
+"""The crop panel: the part of a picture that is trained, set by dragging a box or by four numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HEIGHT = 46  # of the preview, in percent of the window's height
 
 
 class Widgets:
-    """The folded crop panel; its constructor lays it out at the present place of the page."""
+    """Holds the widgets of the crop panel; its constructor lays them out at the present place of the page."""
 
     def __init__(self) -> None:
         with gr.Accordion("Crop: the part that is trained", open=False, elem_id="curate-crop-fold"):
@@ -39,11 +39,17 @@ class Widgets:
                 self._undo = gr.Button("Undo", size="sm", min_width=80, elem_id="curate-crop-undo")
 
     def filled(self, chosen: gr.State) -> Drawing:
-        """Returns the drawing that fills the panel with the crop of the chosen picture."""
+        """Returns the render function that fills the panel with the chosen picture's crop.
+
+        `chosen` holds the id of the picture, "" for none.
+        """
         return (fill, [chosen], [*self._edges, self._preview])
 
     def wire(self, page: Page, chosen: Component, then: list[Drawing]) -> None:
-        """Connects the panel with the chosen picture; `then` are the drawings after each change."""
+        """Connects the panel with its handlers.
+
+        `chosen` holds the id of the picture to crop; `then` are the render functions to run after a crop was stored.
+        """
         page.redraw([edge.input for edge in self._edges], (draw, [chosen, *self._edges], [self._preview]))
         page.act(self._preview, drag, [chosen], [*self._edges, self._preview])
         page.on(self._keep.click, save, [chosen, *self._edges], then=then)
@@ -52,7 +58,7 @@ class Widgets:
 
 
 def fill(desk: Desk, chosen: str) -> list[object]:
-    """Returns the edges of the chosen picture's crop, in percent, and their preview."""
+    """Returns the four edges of the chosen picture's crop in percent, and the preview as HTML."""
     image = desk.store.images.peek(chosen) if chosen else None
     if image is None:
         return [*_WHOLE, ""]
@@ -61,7 +67,10 @@ def fill(desk: Desk, chosen: str) -> list[object]:
 
 
 def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
-    """Returns the edges of the box as it was dragged, in percent, and their preview."""
+    """Returns the four edges of the dragged box in percent, and the preview as HTML.
+
+    `data` holds them as the browser sent them.
+    """
     given = list(data.get("edges") or ())
     if len(given) != len(_WHOLE):
         return [*(gr.skip() for _ in _WHOLE), gr.skip()]
@@ -70,7 +79,10 @@ def drag(desk: Desk, data: dict[str, Any], chosen: str) -> list[object]:
 
 
 def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
-    """Returns the preview: the picture, dark outside the edges, and the size in pixels of the part inside."""
+    """Returns the preview as HTML: the picture, dark outside the edges, and the size of the part inside in pixels.
+
+    `edges` are left, top, right and bottom in percent; None is the picture's own edge.
+    """
     store = desk.store
     image = store.images.peek(chosen) if chosen else None
     if image is None:
@@ -95,22 +107,25 @@ def draw(desk: Desk, chosen: str, *edges: float | None) -> Markup:
 
 
 def save(desk: Desk, chosen: str, *edges: float | None) -> None:
-    """Stores the edges as the picture's crop; edges around the whole picture store none."""
+    """Stores the edges as the crop of the picture `chosen`, an id; edges around the whole picture remove the crop.
+
+    `edges` are left, top, right and bottom in percent. Raises: BadInput.
+    """
     curate.crop(desk, chosen, _crop(desk.store.images.get(chosen), edges))
 
 
 def clear(desk: Desk, chosen: str) -> None:
-    """Removes the picture's crop."""
+    """Removes the crop of the picture `chosen`, an id."""
     curate.crop(desk, chosen, ())
 
 
 def undo(desk: Desk, chosen: str) -> None:
-    """Undoes the last change of the picture's crop."""
+    """Undoes the last change of the crop of the picture `chosen`, an id."""
     curate.undo_crop(desk, chosen)
 
 
 def _crop(image: ImageRecord, edges: tuple[float | None, ...]) -> Crop:
-    """Returns the edges as shares instead of percent; an empty field is the picture's own edge. Raises: BadInput."""
+    """Returns edges in percent as shares of the picture; None is the picture's own edge. Raises: BadInput."""
     left, top, right, bottom = (whole if edge is None else edge for edge, whole in zip(edges, _WHOLE, strict=True))
     shares = [edge / 100 for edge in (left, top, right, bottom)]
     return checked(shares, (image.width, image.height), image.name or "the picture")

@@ -26,7 +26,11 @@ _ROWS = 12  # of the table of figures
 
 
 def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
-    """Returns a plot of the loss over steps: each step's, the running mean, and that of each band of noise levels."""
+    """Returns as HTML a plot of the loss over steps, the last step's figures, and the same curve as a table.
+
+    The lines are each step's loss, its running mean, and the running mean of each band of noise levels. `total` is the
+    number of steps that the training will have; 0 ends the axis at the last step so far.
+    """
     if len(points) < 2:
         return looks.empty("The loss curve starts with the first steps.")
     bands = [_line(points, index) for index in range(max(len(point.bands) for point in points))]
@@ -50,13 +54,16 @@ def loss_plot(points: Sequence[Point], total: int = 0) -> Markup:
 
 
 def _line(points: Sequence[Point], band: int) -> list[tuple[int, float]]:
-    """Returns a band's running mean, from its first example on."""
+    """Returns the (step, running mean) points of one band of noise levels, from its first example on."""
     found = ((point.step, point.bands[band]) for point in points if band < len(point.bands))
     return [(step, value) for step, value in found if value is not None]
 
 
 def _figures(point: Point, slower: float | None) -> Markup:
-    """Returns the figures of the last step in a line, each band with its colour, and a warning after a slowdown."""
+    """Returns as HTML the figures of the last step in one line, each band in the colour of its curve.
+
+    `slower` is by what factor the steps have become slower, which is warned of; None for no slowdown.
+    """
     bands = [
         (name, colour, about, f"{value:.4f}")
         for (name, colour, about), value in zip(BANDS, point.bands, strict=False)
@@ -68,7 +75,7 @@ def _figures(point: Point, slower: float | None) -> Markup:
 
 
 def figures(points: Sequence[Point]) -> Markup:
-    """Returns the curve as a folded table of about a dozen steps, for those who cannot see the plot."""
+    """Returns the curve as HTML for screen readers: a folded table of about a dozen steps."""
     every = max(1, -(-len(points) // _ROWS))
     shown = [*points[every - 1 :: every]]
     shown = shown if shown[-1:] == [points[-1]] else [*shown, points[-1]]
@@ -88,18 +95,18 @@ def figures(points: Sequence[Point]) -> Markup:
 
 @dataclass(frozen=True)
 class _Frame:
-    """The scale of the plot, which converts a step and a loss to a place in the picture."""
+    """Holds the scale of the plot: the last step, the lowest loss, and the range of losses."""
 
     last: int
     low: float
     span: float
 
     def place(self, part: float) -> float:
-        """Returns the y coordinate of a share of the height, 0 at the bottom."""
+        """Returns the y coordinate of a share of the plot's height, 0 at the bottom, 1 at the top."""
         return _TOP + (_HEIGHT - _FOOT) * (1 - part)
 
     def path(self, spots: Iterable[tuple[int, float]]) -> str:
-        """Returns (step, loss) pairs as an SVG path; values outside the range are drawn at its edge."""
+        """Returns (step, loss) points as an SVG path; losses outside the range are put on its edge."""
         placed = (
             f"{_LEFT + (_WIDTH - _LEFT) * step / self.last:.1f},"
             f"{self.place(min(max((value - self.low) / self.span, 0.0), 1.0)):.1f}"
@@ -118,7 +125,10 @@ class _Frame:
 
 
 def elsewhere(commands: Sequence[str]) -> Markup:
-    """Returns the commands that train a run without the studio; resuming the job afterwards makes its version."""
+    """Returns as HTML two shell commands that train a run without the studio, on one GPU or on several.
+
+    Resuming the job in the studio afterwards makes the version. It is empty without `commands`.
+    """
     if not commands:
         return Markup()
     about = ("this run, alone or in a terminal elsewhere", "the same on all cards of the machine")

@@ -25,12 +25,12 @@ ACT, PICTURES = "export", "export-pictures"
 
 
 def buttons(version_id: str) -> Markup:
-    """Returns one export button for each LoRA format."""
+    """Returns as HTML one button for each format that a version's LoRA can be exported in."""
     return view("common", "forms", act=ACT, version=version_id, forms=FORMS)
 
 
 def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
-    """Writes a version's LoRA in the format of the clicked button; returns its path with a link to download it.
+    """Writes a version's LoRA in the format of the clicked button; returns a download link as HTML.
 
     Raises: NotFound, BadInput, LoraMismatch.
     """
@@ -39,23 +39,29 @@ def export(desk: Desk, data: Mapping[str, Any]) -> Markup:
 
 
 def elsewhere(role: Role) -> Markup:
-    """Returns one export button for each other training tool that can train a dataset of this role."""
+    """Returns as HTML one button for each other training tool that a dataset can be exported for.
+
+    `role` tells a character's dataset from an editor's, which needs references.
+    """
     names = [name for name, layout in LAYOUTS.items() if role is Role.CHARACTER or layout.references]
     return view("common", "layouts", act=PICTURES, names=names)
 
 
 def export_pictures(desk: Desk, data: Mapping[str, Any], role: Role, entries: Sequence[Entry]) -> Markup:
-    """Writes a zip in the layout of the clicked button; returns its path with a link. Raises: BadInput."""
+    """Writes the pictures of a dataset as a zip in the layout of the clicked button; returns a link as HTML.
+
+    `entries` is the dataset. Raises: BadInput.
+    """
     layout = str(data.get("layout", ""))
     return written(layout, export_dataset(desk, layout, role, entries))
 
 
 def put_away(desk: Desk, data: Mapping[str, Any]) -> Markup:
-    """Handles the × of the note on a written file; returns nothing in its place."""
+    """Handles the × of the note on a written file; returns an empty text in its place."""
     return Markup()
 
 
 def written(tool: str, file: Path) -> Markup:
-    """Returns the path and size of a written file, with a link to download it."""
+    """Returns as HTML the path and size of a written file, with a link to download it; `tool` is what it is for."""
     size = looks.amount(file.stat().st_size)
     return view("common", "written", tool=tool, file=file, name=file.name, url=looks.file_url(file), size=size)

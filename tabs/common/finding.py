@@ -1,4 +1,4 @@
-"""The choice of pictures that the gallery shows: their kind, what they have in common, the words in them, the order."""
+"""The search of the Curate gallery: by kind, by words, by filters, and in an order."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _sharpness(image: ImageRecord) -> float:
 
 
 def by_name(image: ImageRecord) -> tuple[bool, list[tuple[bool, int, str]]]:
-    """Returns a key in which `a_2` comes before `a_10`, and pictures without a name come last."""
+    """Returns a sort key by which `a_2` comes before `a_10`, and pictures without a name come last."""
     parts = _PARTS.split(image.name.lower())
     return not image.name, [(not part.isdigit(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
@@ -80,7 +80,7 @@ SORTS = tuple(_ORDERS)
 
 
 class Widgets:
-    """The fields of the search; their constructor lays them out at the present place of the page."""
+    """Holds the fields of the search; its constructor lays them out at the present place of the page."""
 
     def __init__(self) -> None:
         with gr.Row():
@@ -99,7 +99,11 @@ class Widgets:
 def find(
     store: Store, kind: str, words: str, order: str = SORTS[0], only: Sequence[str] | None = None
 ) -> list[ImageRecord]:
-    """Returns the pictures of a kind that hold all words of a search and pass the filters, in an order of `SORTS`."""
+    """Returns the pictures of a kind that match all `words` and pass the filters, sorted.
+
+    `kind` is one of SHOWN, `order` one of SORTS, `only` are names of FILTERS; filters of one group widen the search,
+    those of different groups narrow it. None is no filter.
+    """
     found = of_kind(store, kind)
     wanted = words.lower().split()
     tests = [list(same) for _, same in groupby(sorted(only or ()), key=lambda label: label.split(":")[0])]
@@ -115,6 +119,6 @@ def find(
 
 
 def of_kind(store: Store, kind: str) -> list[ImageRecord]:
-    """Returns all pictures of one of `SHOWN`, oldest first."""
+    """Returns all pictures of a `kind`, one of SHOWN, oldest first."""
     kinds = SHOWN[kind]
     return store.select(trashed=True) if kinds == () else store.select(kinds or USABLE)

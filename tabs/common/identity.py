@@ -1,4 +1,4 @@
-"""The character itself: its name, trigger word and models changed later, with what follows, and its deletion."""
+"""The form that changes a character's name, trigger word and models, shows what follows, and deletes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ FIELDS = ("name", "trigger", "subject", "generator", "editor", "scorer", "notes"
 
 
 def build(page: Page, back: gr.HTML) -> list[Drawing]:
-    """Lays out the character's fields and its deletion; `back` shows the way back from one. Returns the drawings."""
+    """Lays out the form and the deletion, connects them and returns their render functions.
+
+    `back` is the block that offers to undo a deletion.
+    """
     filled, gone = gr.State(""), gr.Textbox(visible="hidden")
     with gr.Accordion("Name, trigger word, models, deletion", open=False, elem_id="character-settings"):
         with gr.Row():
@@ -52,7 +55,11 @@ def build(page: Page, back: gr.HTML) -> list[Drawing]:
 
 
 def fill_fields(desk: Desk, filled: str) -> list[Any]:
-    """Returns the character's values where the record differs from what was filled in; else typed values stay."""
+    """Returns updates that fill the form with the character's values.
+
+    `filled` is the record that was filled in last, as JSON, and the first result is the new one. While it stays the
+    same, what was typed stays as well.
+    """
     character = desk.store.character
     stamp = json.dumps(character.to_json())
     if stamp == filled:
@@ -63,12 +70,15 @@ def fill_fields(desk: Desk, filled: str) -> list[Any]:
 
 
 def asked(values: Sequence[str | None]) -> Asked:
-    """Returns the fields' values as what the character should be."""
+    """Returns the form's values, in the order of FIELDS, as a request to change the character."""
     return Asked(**dict(zip(FIELDS, values, strict=True)))
 
 
 def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
-    """Returns what follows from the values in the fields before they are saved, and the choice for the captions."""
+    """Returns as HTML what follows from the form's values before they are saved, and an update of a checkbox.
+
+    The checkbox decides whether captions with the old trigger word are changed too.
+    """
     try:
         wanted = asked(values)
         words = changes.effects(desk, wanted)
@@ -84,7 +94,10 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
 
 
 def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
-    """Changes the character. Raises: BadInput, NotFound, Busy."""
+    """Changes the character to the form's values and returns a notice.
+
+    With `captions`, also replaces the old trigger word in the captions. Raises: BadInput, NotFound, Busy.
+    """
     wanted = asked(values)
     if not wanted.differing(desk.store.character):
         return Said("Nothing differs from what is saved.")
@@ -94,7 +107,7 @@ def save_fields(desk: Desk, captions: bool, *values: str | None) -> Said:
 
 
 def draw_danger(desk: Desk) -> Markup:
-    """Returns the button that deletes the character, behind the sentence that says what goes."""
+    """Returns the button that deletes the character as HTML, with a sentence that says how much is deleted."""
     store = desk.store
     return view(
         "character",
@@ -106,14 +119,21 @@ def draw_danger(desk: Desk) -> Markup:
 
 
 def delete(desk: Desk, data: dict[str, Any]) -> Said:
-    """Moves the character into the trash, and shows the next one with the way back. Raises: Busy, UserError."""
+    """Moves the character into the trash; returns the next character's id, and an offer to undo it as HTML.
+
+    Raises: Busy, UserError.
+    """
     gone = changes.delete(desk.workplace, desk.id)
     words = f"{gone.name} is in the trash. You can take it back at the top of this page."
     return Said(words, (current(desk.workplace, ""), view("character", "deleted", who=gone)))
 
 
 def restore(desk: Desk, data: dict[str, Any]) -> Any:
-    """Takes a character out of the trash and shows it. Raises: NotFound, UserError."""
+    """Takes a character out of the trash, or only closes the offer to do so.
+
+    Returns the id of the restored character, to which the page switches, and an empty text for the offer. Raises:
+    NotFound, UserError.
+    """
     if data.get("act") == "quiet":
         return gr.skip(), Markup()
     there = changes.restore(desk.workplace, str(data.get("character", "")))
@@ -121,6 +141,9 @@ def restore(desk: Desk, data: dict[str, Any]) -> Any:
 
 
 def draw_thrown(desk: Desk) -> Markup:
-    """Returns the characters in the trash, each with its way back, and where there is no other one, that sentence."""
+    """Returns the characters in the trash as HTML, each with a button that restores it.
+
+    Where there is no other character, a sentence says so.
+    """
     thrown = desk.workplace.library.trashed()
     return view("character", "trash", thrown=thrown, alone=not desk.id)

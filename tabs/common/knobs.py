@@ -1,4 +1,4 @@
-"""The settings of an engine as data: lists of knobs, from which tabs make widgets and read parameters."""
+"""The settings of an engine as data: each field of its parameters with the widget that sets it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ MISSING = "not on this machine"
 
 @dataclass(frozen=True)
 class Knob:
-    """A field of an engine's parameters with its widget; 0, an empty value and off mean the model's own value."""
+    """Holds a field of an engine's parameters by `name`, and the function that makes its widget.
+
+    The widget's values 0, "" and False mean the model's own value.
+    """
 
     name: str
     widget: Callable[..., Any]
@@ -29,12 +32,15 @@ Rows = Sequence[Sequence[Knob]]
 
 
 def number(label: str, **more: Any) -> Callable[..., Any]:
-    """Returns a function that makes a number widget; 0 means the model's own value."""
+    """Returns a function that makes a number field; its value 0 means the model's own value."""
     return partial(gr.Number, 0, label=label, **more)
 
 
 def lay_out(rows: Rows, tab: str) -> list[Any]:
-    """Lays out the widgets of knobs, row by row, and returns them in that order."""
+    """Lays out the widgets of settings, row by row, and returns them in that order.
+
+    `tab` is the prefix of the widgets' element ids.
+    """
     made = []
     for row in rows:
         with gr.Row() if len(row) > 1 else nullcontext():
@@ -43,13 +49,16 @@ def lay_out(rows: Rows, tab: str) -> list[Any]:
 
 
 def given(rows: Rows, values: Sequence[Any]) -> dict[str, Any]:
-    """Returns the values that the user set, by the names of their knobs."""
+    """Returns by name the values that the user set; `values` are those of all widgets, row by row."""
     names = [knob.name for row in rows for knob in row]
     return {name: value for name, value in zip(names, values, strict=False) if value}
 
 
 def first_block_cache(elem_id: str) -> gr.Slider:
-    """Returns the slider of the first-block cache: the change below which a step is skipped; 0 is off."""
+    """Returns the slider of the first-block cache.
+
+    Its value is the change of the first block below which a step's other blocks are skipped; 0 switches it off.
+    """
     least, most = GenerateParams.bounds("first_block_cache")
     return gr.Slider(
         least,
@@ -66,12 +75,15 @@ def first_block_cache(elem_id: str) -> gr.Slider:
 def models(
     workplace: Workplace, role: str, fitting: Callable[[ModelSpec], object] = lambda spec: True
 ) -> list[tuple[str, str]]:
-    """Returns the models of a role as choices of a drop-down; a label says where the weights are missing."""
+    """Returns the models of a role as (label, name) choices; a label says where the weights are missing.
+
+    `fitting` returns whether a model is offered.
+    """
     return [
         (marked(workplace, spec.name, spec.label), spec.name) for spec in workplace.registry.role(role) if fitting(spec)
     ]
 
 
 def marked(workplace: Workplace, model: str, label: str) -> str:
-    """Returns a label, with the note `not on this machine` where the model's weights are missing."""
+    """Returns a model's label, with the note `not on this machine` where its weights are missing."""
     return label if workplace.registry.here(model) else f"{label} · {MISSING}"

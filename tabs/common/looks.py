@@ -1,7 +1,7 @@
-"""The markup of the page: pure functions that turn values into markup which is safe to show.
+"""The HTML of the page: pure functions that turn values into markup that is safe to show.
 
-Views are autoescaped Jinja templates in tabs/views; Python passes values to them and writes no markup itself. The
-name `looks` in a template is this module.
+Views are autoescaped Jinja templates in tabs/views; Python passes values to them and writes no markup itself. The name
+`looks` in a template is this module.
 """
 
 from __future__ import annotations
@@ -53,7 +53,10 @@ GONE = "The file of this picture is missing or damaged. Put it back from a backu
 
 
 def view(template: str, name: str, /, **values: Any) -> Markup:
-    """Renders a macro of a template with the given values."""
+    """Returns a template's macro as HTML, with `values` as the macro's arguments.
+
+    `template` is the name of a file in tabs/views without `.html`, `name` that of the macro.
+    """
     macro = getattr(_environment().get_template(f"{template}.html").module, name)
     return Markup(macro(**values))
 
@@ -80,17 +83,17 @@ def _shown(value: Any) -> Any:
 
 
 def esc(value: object) -> Markup:
-    """Returns any value as text that cannot become markup."""
+    """Returns any value as escaped text, which cannot become markup."""
     return escape(mended(str(value)))
 
 
 def attributes(values: Mapping[str, object]) -> Markup:
-    """Returns `{"data-act": "open"}` as attributes; empty values are left out."""
+    """Returns a mapping such as `{"data-act": "open"}` as HTML attributes; empty values are left out."""
     return view("looks", "attributes", values=values)
 
 
 def file_url(path: Path) -> str:
-    """Returns the URL of a file in an allowed folder."""
+    """Returns the URL under which Gradio serves a file of an allowed folder."""
     return f"/gradio_api/file={quote(path.as_posix())}"
 
 
@@ -114,20 +117,20 @@ def amount(nbytes: float) -> str:
 
 
 def why(spec: ModelSpec, kind: type[Params]) -> Markup:
-    """Returns the source of a model's default values; nothing where its registry row has none."""
+    """Returns as HTML the source of a model's default values for a job; empty where the registry names none."""
     words = spec.why.get(kind.__name__, "")
     return view("looks", "why", words=words) if words else Markup()
 
 
 def counted(job: Job) -> str:
-    """Returns how far a job is: `17/60`, or `1.2 GiB of 23.8 GiB`."""
+    """Returns how far a job is as text: `17/60`, or `1.2 GiB of 23.8 GiB` for a download."""
     if job.unit == BYTES:
         return f"{amount(job.step)} of {amount(job.total)}"
     return f"{job.step}/{job.total or '?'}"
 
 
 def pace(job: Job) -> str:
-    """Returns how fast a job is: `1.9 s each`, or `12 MiB a second`; "" where it is not known."""
+    """Returns how fast a job is as text: `1.9 s each`, or `12 MiB a second`; "" where it is not known."""
     if not job.rate:
         return ""
     if job.unit == BYTES:
@@ -136,7 +139,7 @@ def pace(job: Job) -> str:
 
 
 def share(part: float | None) -> str:
-    """Returns a rate as text in percent; `?` for None, an unknown rate."""
+    """Returns a rate of 0…1 as text in percent; `?` for None, an unknown rate."""
     return "?" if part is None else f"{part:.0%}"
 
 
@@ -151,19 +154,28 @@ def plural(count: int, one: str, many: str = "") -> str:
 
 
 def chip(text: object, tone: str = "", title: str = "") -> Markup:
-    """Returns a small rounded label."""
+    """Returns a small rounded label as HTML.
+
+    `tone` is its colour (good, warn, bad, accent, "" for grey), `title` its tooltip.
+    """
     return view("looks", "chip", text=text, tone=tone, title=title)
 
 
 def fit(found: Fit) -> Markup:
-    """Returns whether a job fits in memory, the need of each stage, and the models that are unloaded for it."""
+    """Returns a memory check as HTML: whether the job fits, and each stage's need in GiB.
+
+    It also names the models that will be unloaded for the job.
+    """
     return view("looks", "fit", found=found, tone={"fits": "good", "tight": "warn"}.get(found.level, "bad"))
 
 
 def button(
     text: str, act: str = "", *, tone: str = "", key: str = "", hint: str = "", off: bool = False, **data: object
 ) -> Markup:
-    """Returns a button whose click is sent to Python as an act; `key` is its keyboard key, `off` disables it."""
+    """Returns a button as HTML; a click sends `act` and `data` to Python.
+
+    `key` is its keyboard key, `hint` its tooltip, `off` disables it.
+    """
     values: dict[str, object] = {
         "data-act": act,
         "data-key": key,
@@ -175,43 +187,47 @@ def button(
 
 
 def close() -> Markup:
-    """Returns a small × that closes the panel around it."""
+    """Returns as HTML a small × that closes the panel around it."""
     return button("✕", "quiet", tone="small fl-x", hint="close")
 
 
 def go(text: str, tab: str, accent: bool = True) -> Markup:
-    """Returns a button that opens a tab; with the accent it is the next step."""
+    """Returns as HTML a button that opens a tab by its name; `accent` is for the next step."""
     return view("looks", "go", text=text, tab=tab, accent=accent)
 
 
 def empty(sentence: str, extra: str = "") -> Markup:
-    """Returns the placeholder of an empty place: the next step in one sentence."""
+    """Returns the placeholder of an empty block as HTML: a sentence on the next step, and `extra`, HTML below it."""
     return view("looks", "empty", sentence=sentence, extra=extra)
 
 
 def waiting() -> Markup:
-    """Returns the placeholder of a block that is still being drawn, while models are looked up for the first time."""
+    """Returns as HTML the placeholder “One moment …” of a block that was not rendered yet."""
     return view("looks", "waiting")
 
 
 def trouble(error: UserError) -> Markup:
-    """Returns an expected failure: its cause and what to do about it."""
+    """Returns an expected failure as HTML: its cause and what to do about it."""
     return view("looks", "trouble", error=error)
 
 
 def bar(part: float, whole: float, tone: str = "accent", title: str = "") -> Markup:
-    """Returns a bar that is filled by `part` of `whole`."""
+    """Returns as HTML a bar that is filled by `part` of `whole`; `tone` is its colour, `title` its tooltip."""
     width = 0.0 if whole <= 0 else min(max(part / whole, 0.0), 1.0) * 100
     return view("looks", "bar", width=f"{width:.1f}", tone=tone, title=title)
 
 
 def check(label: str, ok: bool, hint: str = "") -> Markup:
-    """Returns one line of a checklist."""
+    """Returns one line of a checklist as HTML; `hint` is what to do where it is not `ok`."""
     return view("looks", "check", label=label, ok=ok, hint=hint)
 
 
 def score(value: float | None, floor: float | None = None, ceiling: float | None = None) -> Markup:
-    """Returns a similarity as a bar, with marks at the gallery's floor and ceiling; a label when no face was found."""
+    """Returns a similarity as HTML: a bar with marks at the floor and at the copy ceiling.
+
+    The floor is the least similarity that counts as the character, the ceiling that from which a picture counts as a
+    copy; None draws no mark. For a `value` of None, where no face was found, returns a label instead.
+    """
     if value is None:
         return chip("no face", "warn", "The scorer found nothing to compare.")
     tone = "" if floor is None else ("good" if value >= floor else "bad")
@@ -225,18 +241,24 @@ def score(value: float | None, floor: float | None = None, ceiling: float | None
 
 
 def latest_score(record: ImageRecord) -> tuple[bool, float | None]:
-    """Returns whether a picture was scored, and its similarity (None: no face was found)."""
+    """Returns whether a picture was scored, and its similarity to the originals.
+
+    A similarity of None means that no face was found.
+    """
     return bool(record.scores), record.likeness
 
 
 def describe(record: ImageRecord) -> str:
-    """Returns a description of a picture for readers who cannot see it: its caption, tags, name or kind."""
+    """Returns a picture's description as text, for screen readers: its caption, else its tags, its name or its kind."""
     tags = ", ".join(str(value) for value in record.tags.values() if value)
     return record.caption or tags or record.name or f"{KIND_WORDS[record.kind]} picture"
 
 
 def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """Returns the path of a picture in full size, or of its crop; None where it cannot be read."""
+    """Returns the path of a picture in full size; None where it cannot be read.
+
+    `crop` selects a part of it (left, top, right, bottom, 0…1); empty for the whole picture.
+    """
     try:
         return store.view(image_id, crop)
     except UserError:
@@ -244,7 +266,10 @@ def full(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None
 
 
 def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | None:
-    """Returns the path of a picture's thumbnail, or of its crop's; None where the picture cannot be read."""
+    """Returns the path of a picture's thumbnail; None where the picture cannot be read.
+
+    `crop` selects a part of it (left, top, right, bottom, 0…1); empty for the whole picture.
+    """
     try:
         if store.images.get(image_id).emptied:  # of some the thumbnail is kept
             return store.thumb(image_id)
@@ -254,7 +279,11 @@ def thumb(store: Store, image_id: str, crop: Sequence[float] = ()) -> Path | Non
 
 
 def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True, enlarge: str = "") -> Markup:
-    """Returns an image element; a note where there is no file to show. A click opens the picture `enlarge`, an id."""
+    """Returns a picture as HTML; for a `path` of None a note that the file is missing.
+
+    `lazy` loads it only when it scrolls into view. `enlarge` is the id of the picture that a click opens in the viewer,
+    "" for none.
+    """
     if path is None:
         shown = view("looks", "gone", alt=alt, classes=classes, words=GONE)
     else:
@@ -263,7 +292,10 @@ def picture(path: Path | None, alt: str, *, classes: str = "", lazy: bool = True
 
 
 def compare(before: Path | None, after: Path | None, alt: str, names: tuple[str, str] = ("source", "result")) -> Markup:
-    """Returns two pictures in one frame, the first left and the second right of a handle, each with its name."""
+    """Returns two pictures in one frame as HTML, with a handle that uncovers one or the other.
+
+    `alt` describes the second one; `names` are the words under both.
+    """
     shown = picture(before, names[0], lazy=False), picture(after, alt, lazy=False)
     return view("looks", "compare", before=shown[0], after=shown[1], names=names)
 
@@ -277,9 +309,10 @@ def tile(
     chosen: bool = False,
     pick: bool = True,
 ) -> Markup:
-    """Returns a picture in a gallery: a click enlarges it, or is the act; a click on its corner selects it.
+    """Returns a picture of a gallery as HTML.
 
-    Where a click is an act, a double click, Enter and a second corner enlarge.
+    `badges` is the HTML under it, `chosen` marks it as open. A click sends `act`, and a double click, Enter or a corner
+    enlarges; without `act` a click enlarges. With `pick` another corner selects it for changes of many pictures.
     """
     classes = f"fl-tile {TONES[record.state]}{' chosen' if chosen else ''}{' dim' if record.filtered else ''}"
     shown = picture(thumb, describe(record))
@@ -297,15 +330,15 @@ def tile(
 
 
 def grid(tiles: Iterable[str], size: str = "") -> Markup:
-    """Returns a grid of tiles in as many columns as fit."""
+    """Returns tiles as HTML in a grid with as many columns as fit; `size` is `small`, `large` or ""."""
     return view("looks", "grid", tiles=list(tiles), size=size)
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """Returns a table; cells that are markup are not escaped."""
+    """Returns a table as HTML; cells that are markup are not escaped."""
     return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
-    """Returns a titled block."""
+    """Returns a titled block as HTML; `aside` is the HTML beside the title."""
     return view("looks", "panel", title=title, body=body, aside=aside)

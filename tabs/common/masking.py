@@ -20,7 +20,7 @@ from tabs.common.shell import Drawing, Page
 
 
 class Widgets:
-    """The folded mask panel; its constructor lays it out at the present place of the page."""
+    """Holds the widgets of the mask panel; its constructor lays them out at the present place of the page."""
 
     def __init__(self) -> None:
         with gr.Accordion("Mask: what counts in training", open=False):
@@ -45,7 +45,10 @@ class Widgets:
                 self._keep = gr.Button("Save the painted mask", size="sm", elem_id="curate-mask-save")
 
     def wire(self, page: Page, chosen: Component, then: Sequence[Drawing]) -> None:
-        """Connects the panel with the chosen picture; `then` are the drawings after each change."""
+        """Connects the panel with its handlers.
+
+        `chosen` holds the id of the open picture; `then` are the render functions to run after a mask was stored.
+        """
         page.on(self._file.upload, upload, [chosen, self._file], [self._file], then=then)
         page.on(self._begin.click, begin, [chosen], [self._painting, self._easel, self._paint])
         painted = [self._painting, self._paint]
@@ -54,19 +57,28 @@ class Widgets:
 
 
 def upload(desk: Desk, chosen: str, file: str | None) -> None:
-    """Stores an uploaded mask and empties the upload button. Raises: BadInput."""
+    """Stores an uploaded file as the mask of the picture `chosen`, an id, and empties the upload button.
+
+    Raises: BadInput.
+    """
     if not file:
         raise BadInput("No mask was given.", "Choose a grey picture of the same size.")
     desk.store.set_mask(chosen, open_upload(Path(file)))
 
 
 def begin(desk: Desk, chosen: str) -> tuple[str, Any, Any]:
-    """Shows the canvas with the open picture."""
+    """Returns the id of the open picture, an update that shows the canvas, and the picture to paint on.
+
+    The id stays with the canvas, because another picture may be opened while the user paints.
+    """
     return chosen, gr.update(visible=True), canvas.enlarged(desk.store.open_whole(chosen))
 
 
 def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[Any, None]:
-    """Stores the painted area as the mask, at the picture's own size, and hides the canvas. Raises: BadInput."""
+    """Stores the painted area as the mask, at the picture's own size; returns updates that hide and empty the canvas.
+
+    `painting` is the id of the picture on the canvas, `painted` the canvas's value. Raises: BadInput.
+    """
     store = desk.store
     strokes = [layer.convert("RGBA").getchannel("A") for layer in (painted or {}).get("layers", ())]
     covered = reduce(ImageChops.lighter, strokes) if strokes else None
@@ -77,5 +89,5 @@ def paint(desk: Desk, painting: str, painted: dict[str, Any] | None) -> tuple[An
 
 
 def remove(desk: Desk, chosen: str) -> None:
-    """Removes the picture's mask."""
+    """Removes the mask of the picture `chosen`, an id."""
     desk.store.set_mask(chosen, None)

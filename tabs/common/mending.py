@@ -1,4 +1,4 @@
-"""The workbench of Review: a wrong edit beside its source, to be mended by other words, by paint, or by an upload."""
+"""The workbench of Review, where a wrong edit is corrected: by a new instruction, by paint, or by an upload."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ _TRIES = {"good": Verdict.GOOD, "reject": Verdict.REJECT, "correct": Verdict.NEE
 
 
 class Bench:
-    """The widgets of the workbench; its constructor lays them out at the present place of the page.
+    """Holds the widgets of the workbench; its constructor lays them out at the present place of the page.
 
-    The browser shows them while the stage is marked with the picture that is mended.
+    The browser shows them while Review names a picture that is on the workbench.
     """
 
     def __init__(self) -> None:
@@ -65,13 +65,16 @@ class Bench:
                 )
 
     def drawings(self, mending: gr.State) -> tuple[list[Drawing], list[Drawing]]:
-        """Returns the drawings after a change of the store or the picture, and those after a step of a job."""
+        """Returns the render functions after a change of the store, and those after each step of a job.
+
+        `mending` holds the id of the picture on the workbench, "" for none.
+        """
         words: Drawing = (fill_words, [mending, self._filled, self._words], [self._filled, self._words])
         easel: Drawing = (draw_easel, [mending], [self._easel])
         return [words, easel], [(draw_busy, [mending], [self._busy])]
 
     def wire(self, page: Page, mending: gr.State, scene: Drawing) -> None:
-        """Connects the widgets with their handlers; `scene` draws the stage."""
+        """Connects the widgets with their handlers; `scene` is the render function of Review's picture and buttons."""
         usual, live = self.drawings(mending)
         then = [scene, *usual, *live]
         page.act(self._easel, easel_act, [mending, self._words], [mending], then=then)
@@ -82,12 +85,12 @@ class Bench:
 
 
 def can_mend(record: ImageRecord) -> bool:
-    """Returns whether a picture can be mended on the workbench: it was made from another one by an edit."""
+    """Returns whether a picture can be put on the workbench, which is for edits alone."""
     return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
 def words_of(record: ImageRecord) -> str:
-    """Returns the instruction or prompt that a picture was made with."""
+    """Returns the instruction or prompt that a picture was made with; "" where it has none."""
     params = record.params
     return str(params.get("instruction") or params.get("prompt") or "")
 
@@ -96,12 +99,18 @@ def words_of(record: ImageRecord) -> str:
 
 
 def golden(desk: Desk) -> str:
-    """Returns the progress of golden lessons as text."""
+    """Returns the number of golden lessons and how many are enough, as text: `golden 3 of 20`.
+
+    A golden lesson is a wrong edit with its correction; it teaches the editor most.
+    """
     return f"golden {sum(each.golden for each in desk.store.triplets.all())} of {ENOUGH_GOLDEN}"
 
 
 def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
-    """Returns the head of the workbench: golden lessons, and thumbnails of the edits that wait to be mended."""
+    """Returns the head of the workbench as HTML: the number of golden lessons, and thumbnails of the wrong edits.
+
+    `mending` is the id of the picture on the workbench, `waiting` are the edits to correct.
+    """
     store = desk.store
     made = sum(each.golden for each in store.triplets.all())
     shots = [(each.id, looks.describe(each), looks.thumb(store, each.id), each.id == mending) for each in waiting]
@@ -109,7 +118,10 @@ def draw_bar(desk: Desk, mending: str, waiting: list[ImageRecord]) -> Markup:
 
 
 def draw_easel(desk: Desk, mending: str) -> Markup:
-    """Returns the wrong edit as a canvas, its source to the left, and its newest try to the right."""
+    """Returns the wrong edit `mending` as HTML: a canvas with it, its source on the left, its new tries on the right.
+
+    It is empty where no picture is on the workbench.
+    """
     store = desk.store
     wrong = store.images.peek(mending) if mending else None
     if wrong is None or wrong.trashed:
@@ -134,7 +146,10 @@ def draw_easel(desk: Desk, mending: str) -> Markup:
 
 
 def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, str]:
-    """Returns the words of a picture when it comes onto the workbench; words that were typed for it stay."""
+    """Returns the id of the picture on the workbench, and its instruction for the field.
+
+    `filled` is the id that the field was filled for, `words` its text; while the picture stays, so does the text.
+    """
     if mending == filled:
         return filled, words
     record = desk.store.images.peek(mending) if mending else None
@@ -142,18 +157,18 @@ def fill_words(desk: Desk, mending: str, filled: str, words: str) -> tuple[str, 
 
 
 def draw_busy(desk: Desk, mending: str) -> Markup:
-    """Returns the progress of the newest try at a picture, nothing when none is under way."""
+    """Returns as HTML the progress of the newest try at the picture `mending`; empty when none runs or waits."""
     return progress_line(trying(desk, mending)) if mending else Markup()
 
 
 def trying(desk: Desk, mending: str) -> Job | None:
-    """Returns the newest running or queued job that tries a picture again, or None."""
+    """Returns the newest running or queued job that tries the picture `mending` again, or None."""
     busy = [job for job in jobs_of(desk, "enrich") if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return next((job for job in busy if any(row.mends == mending for row in EnrichPayload.of(job).rows)), None)
 
 
 def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancels the try whose button was clicked."""
+    """Cancels the job whose button was clicked."""
     desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
@@ -161,9 +176,10 @@ def cancel(desk: Desk, data: dict[str, Any]) -> None:
 
 
 def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Said | str:
-    """Handles a click on the workbench: a verdict on a try, the painted correction, or an area to redo.
+    """Handles a click on the workbench: a verdict on a new try, a painted correction, or an area to edit anew.
 
-    Returns the picture that is then on the workbench, "" for none. Raises: BadInput, NotFound.
+    Returns the id of the picture that is then on the workbench, "" for none, in most cases with a notice. Raises:
+    BadInput, NotFound.
     """
     act, layer = str(data.get("act")), str(data.get("layer", ""))
     if act == "paint":
@@ -180,7 +196,10 @@ def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Sai
 
 
 def mend_words(desk: Desk, mending: str, words: str) -> Said:
-    """Queues a new try at the picture with other words, or with another seed. Raises: BadInput."""
+    """Queues a new try at the picture `mending`, an id, with the instruction `words`; returns a notice.
+
+    The same instruction again is tried with another seed. Raises: BadInput.
+    """
     changed = _instruction(desk, mending, words)
     how = (
         " with the same words and another seed"
@@ -192,7 +211,10 @@ def mend_words(desk: Desk, mending: str, words: str) -> Said:
 
 
 def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
-    """Queues a new try that changes only the marked area of the picture. Raises: BadInput."""
+    """Queues a new try that changes only a marked area of the picture `mending`, an id; returns a notice.
+
+    `words` is the instruction, `layer` the area as the browser painted it, a PNG in a data URL. Raises: BadInput.
+    """
     said = _instruction(desk, mending, words)
     record = desk.store.images.get(mending)
     marked = _painted(layer, "Mark what should be redone first.").getchannel("A")
@@ -204,7 +226,7 @@ def mend_area(desk: Desk, mending: str, words: str, layer: str) -> Said:
 
 
 def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
-    """Returns the changed parameters of a new try. Raises: BadInput without words, or for a picture of no edit."""
+    """Returns the changed parameters of a new try. Raises: BadInput without words, or where the picture is no edit."""
     if desk.store.images.get(mending).params_kind != EditParams.__name__:
         raise BadInput("Only edits can be tried again with words.", "Upload or paint the picture as it should be.")
     if not words.strip():
@@ -213,14 +235,21 @@ def _instruction(desk: Desk, mending: str, words: str) -> dict[str, str]:
 
 
 def mend_upload(desk: Desk, mending: str, file: str | None) -> Said:
-    """Stores an uploaded picture as the correction. Raises: BadInput."""
+    """Stores an uploaded picture as the correction of the wrong edit `mending`, an id.
+
+    Returns a notice, with updates that empty the workbench and the upload button. Raises: BadInput.
+    """
     if not file:
         raise BadInput("No picture was given.", "Drop the mended picture.")
     return Said(_mended(desk, mending, open_upload(Path(file))), ("", None))
 
 
 def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
-    """Stores the picture with the paint over it as the correction. Raises: BadInput."""
+    """Stores the wrong edit `mending`, an id, with the paint over it as its correction.
+
+    `layer` is the paint as a PNG in a data URL. Returns a notice, with an update that empties the workbench. Raises:
+    BadInput.
+    """
     wrong = desk.store.open_whole(mending)
     paint = _painted(layer, "Paint over what is wrong first.").resize(wrong.size, Image.Resampling.LANCZOS)
     mended = to_rgb(Image.alpha_composite(wrong.convert("RGBA"), paint))
@@ -228,13 +257,13 @@ def mend_paint(desk: Desk, mending: str, layer: str) -> Said:
 
 
 def _mended(desk: Desk, mending: str, picture: Image.Image) -> str:
-    """Stores a correction with the reasons of the verdict on the wrong picture; returns what is said of it."""
+    """Stores a correction, with the reasons of the wrong edit's verdict; returns the text of the notice."""
     review.correct(desk, mending, picture, reason=", ".join(desk.store.images.get(mending).reasons))
     return f"Kept as a golden lesson: {golden(desk)}."
 
 
 def _painted(layer: str, hint: str) -> Image.Image:
-    """Returns the transparent layer that the browser painted, from its data URL. Raises: BadInput for an empty one."""
+    """Returns the layer that the browser painted, from its data URL. Raises: BadInput for one without paint."""
     try:
         painted = decode(base64.b64decode(layer.partition("base64,")[2], validate=True)).convert("RGBA")
     except (binascii.Error, BadInput):

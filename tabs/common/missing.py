@@ -1,4 +1,4 @@
-"""The card of a model that is not on this machine, with its licence, its size and its download; any tab can show it."""
+"""The panel of a model that is not on this machine, with its licence, its size and its download; for any tab."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PULL, RESUME, CANCEL = "pull", "pull-resume", "cancel"
 
 
 def card(workplace: Workplace, *names: str) -> Markup:
-    """Returns a compact card for each of these models that is not on this machine; nothing where all are."""
+    """Returns as HTML a small panel for each of these models that is not on this machine; empty where all are."""
     gone = [name for name in dict.fromkeys(names) if name and not workplace.registry.here(name)]
     return Markup("").join(
         view("missing", "card", model=found, size=models.download_bytes(found.spec), download=download(found))
@@ -28,12 +28,15 @@ def card(workplace: Workplace, *names: str) -> Markup:
 
 
 def wire(page: Page, block: gr.HTML) -> None:
-    """Connects the buttons of the cards in a block of markup that has no other buttons."""
+    """Connects the buttons of the panels in `block`, a block of HTML that has no other buttons."""
     page.act(block, act, anywhere=True)
 
 
 def download(found: Model) -> Markup:
-    """Returns the download of a model: its button with licence, size and gate; its progress; or why it stopped."""
+    """Returns a model's download as HTML: its button with licence and size, its progress, or why it stopped.
+
+    It is empty for a model that is ready on this machine, and for one that the hub does not offer.
+    """
     if not found.pullable or (found.presence.here is Here.READY and not found.running):
         return Markup()
     if found.running:
@@ -54,7 +57,10 @@ def download(found: Model) -> Markup:
 
 
 def act(desk: Desk, data: dict[str, Any], form: str = pulling.FORMS[0]) -> Said | None:
-    """Handles a click in a card: queues the download, resumes it or stops it. Raises: UserError."""
+    """Handles a click in a panel: queues the download, resumes it or stops it; returns a notice.
+
+    `form` is the form that the weights are quantised to. Raises: UserError.
+    """
     jobs, name = desk.workplace.jobs, str(data.get("act"))
     if name == PULL:
         job = pulling.submit(desk.workplace, str(data.get("model", "")), form)

@@ -1,4 +1,4 @@
-"""The bar for selected pictures: words, tags, stars and the trash of many at once, each with one undo."""
+"""The bar for selected pictures: captions, tags, stars and the trash of many at once, each with one undo."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ from tabs.common.looks import view
 
 
 def bar() -> Markup:
-    """Returns the bar; the browser shows it while pictures are selected."""
+    """Returns the bar as HTML; the browser shows it while pictures are selected."""
     fixed = dict(wording.TAGS)
     return view("picking", "bar", fixed=fixed, free=[axis for axis in AXES if axis not in fixed])
 
 
 def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
-    """Handles a click in the bar for the selected pictures; returns what was done, and the picture that stays open."""
+    """Handles a click in the bar: changes the selected pictures, or queues their captions.
+
+    `chosen` is the id of the open picture. Returns a line on what was done, as HTML, and the id of the picture that
+    stays open, "" for none. Raises: BadInput, NotFound.
+    """
     picks = [str(each) for each in data.get("picks", ())]
     name, fields = str(data.get("act", "")), data.get("fields") or {}
     if name in ("trash", "restore"):
@@ -41,7 +45,7 @@ def act(desk: Desk, data: dict[str, Any], chosen: str) -> tuple[Markup, str]:
 
 
 def _change(desk: Desk, name: str, picks: Sequence[str], fields: Mapping[str, Any]) -> int:
-    """Changes captions, tags or stars of the pictures and returns how many differ now. Raises: BadInput, NotFound."""
+    """Changes captions, tags or stars of `picks`; returns how many pictures changed. Raises: BadInput, NotFound."""
     if name == "replace":
         return len(bulk.replace(desk, _asked(fields), picks))
     if name == "surround":
@@ -62,7 +66,10 @@ def _asked(fields: Mapping[str, Any]) -> Find:
 
 
 def tell(desk: Desk, data: dict[str, Any]) -> Markup:
-    """Handles what is below the bar: the count of captions that a replacement would change, an undo, or its ×."""
+    """Handles a click below the bar; returns the HTML that then stands there.
+
+    It is the number of captions that a replacement would change, what an undo did, or nothing after the ×.
+    """
     name = data.get("act")
     if name == "count":
         asked = _asked(data.get("fields") or {})
@@ -80,12 +87,18 @@ def tell(desk: Desk, data: dict[str, Any]) -> Markup:
 
 
 def done(words: str, undo: str = "") -> Markup:
-    """Returns a line about what was done; `undo` names the undo beside it: of the trash (throw), or of many."""
+    """Returns a line on what was done as HTML.
+
+    `undo` is the act of its undo button: `throw` for the trash, `many` for a change of many pictures, "" for no button.
+    """
     return view("picking", "done", words=words, undo=undo)
 
 
 def undoable(desk: Desk) -> tuple[str, str]:
-    """Returns what the last undo is, of the trash or of many, and its words; two empty texts where there is none."""
+    """Returns the act that undoes the latest change of many pictures (see `done`), and its button's label.
+
+    Both are "" where nothing can be undone.
+    """
     batch, (thrown_at, thrown) = desk.store.batches.last(), desk.store.last_thrown()
     if thrown and (batch is None or thrown_at > batch.created):
         return "throw", f"Undo trash ({len(thrown)})"

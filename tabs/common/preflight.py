@@ -1,4 +1,4 @@
-"""The pre-flight panel of a training and the verdict beside its button, the same in every tab that trains."""
+"""The pre-flight panel of a training and the verdict beside its button, for both tabs that train."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from tabs.common.shell import active_job
 
 
 def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str], knobs: str) -> Markup:
-    """Returns the pre-flight panel.
+    """Returns the pre-flight panel as HTML: its checks, the memory check, time, disk and settings.
 
-    `learned` is the number of examples as text, `facts` are further notes, `knobs` the settings in one line."""
+    `learned` is the number of examples as text, `facts` are further notes, `knobs` is the settings as one line of text.
+    """
     disk = f"{looks.amount(found.disk)} of {looks.amount(found.free)} free disk"
     said = view(
         "common",
@@ -41,9 +42,10 @@ def panel(found: Preflight, spec: ModelSpec, learned: str, facts: Sequence[str],
 
 
 def launch(desk: Desk, found: Preflight, role: Role, kind: str) -> tuple[Markup, Any]:
-    """Returns the verdict beside the button that trains, and an update of the button.
+    """Returns the pre-flight's verdict as HTML, and an update of the button that trains.
 
-    The button is disabled while a must fails, and has the accent only where the training is the next step.
+    The button is disabled while a check fails that has to pass. It is the primary button only where this training is
+    the next step. `kind` is that of the training's job.
     """
     job = active_job(desk, kind)
     verdict = view("common", "verdict", musts=found.blocking, advice=len(found.advice), job=job)
@@ -52,7 +54,10 @@ def launch(desk: Desk, found: Preflight, role: Role, kind: str) -> tuple[Markup,
 
 
 def _time(found: Preflight) -> str:
-    """Returns the training time as text; an estimate from the drawing speed is in whole minutes and says so."""
+    """Returns the predicted training time as text.
+
+    A prediction from the speed of generating pictures is given in whole minutes, and says so.
+    """
     if not found.seconds:
         return "time not measured yet"
     if found.timed_by != timing.DRAWING:

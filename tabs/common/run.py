@@ -31,7 +31,10 @@ _WAITS = (JobState.RUNNING, JobState.QUEUED)
 
 
 def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
-    """Returns the panel of a run: progress, curve, the buttons for the job's state, and the command that repeats it."""
+    """Returns a training run as HTML: progress, loss curve, and the buttons for the job's state.
+
+    Below them stand the commands that train the same run without the studio.
+    """
     buttons = []
     if job.state is JobState.RUNNING:
         hint = "make a version of the last checkpoint"
@@ -56,14 +59,17 @@ def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def kept_as(workplace: Workplace, job: Job, seen: Progress) -> Version | None:
-    """Returns the version that was made of a run's last checkpoint; None without one."""
+    """Returns the version that was made of a run's last checkpoint; None where none was made."""
     last = seen.checkpoints[-1].step if seen.checkpoints else None
     made = workplace.store(job.character).versions.find(job=job.id)
     return next((each for each in made if each.checkpoints[-1].step == last), None)
 
 
 def _stage(job: Job, seen: Progress) -> str:
-    """Returns the name of the stage after the last training step, in which the result is judged; "" before it."""
+    """Returns as text the stage after the last training step, in which the result is judged.
+
+    It is "" before that stage and after it.
+    """
     trained = bool(seen.points) and seen.points[-1].step >= seen.total
     if job.state is not JobState.RUNNING or not trained or not job.artifacts.version:
         return ""
@@ -75,7 +81,10 @@ def _stage(job: Job, seen: Progress) -> str:
 
 
 def _ended(workplace: Workplace, job: Job, seen: Progress) -> Markup:
-    """Returns the state of an ended training with its own steps; an editor's job also counts its evaluation edits."""
+    """Returns as HTML how a training ended, after how many of its own steps, and what it was kept as.
+
+    The job's own counter is not used: an editor's job also counts its evaluation edits.
+    """
     kept = kept_as(workplace, job, seen)
     words = {JobState.CANCELLED: "stopped", JobState.INTERRUPTED: "interrupted"}.get(job.state, job.state.value)
     made = "" if kept is None else f", kept as {kept.name}" if job.state is not JobState.DONE else f": {kept.name}"
@@ -90,7 +99,7 @@ def _ended(workplace: Workplace, job: Job, seen: Progress) -> Markup:
 
 
 def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep; returns a notice of the effect, None for another act."""
+    """Handles a click on cancel, resume, or stop and keep; returns a notice, None for any other act."""
     acts: Mapping[str, tuple[Callable[[str], object], str]] = {
         "cancel": (workplace.jobs.cancel, "The training stops after its present step."),
         "resume": (workplace.jobs.resume, "The training is in the queue again; it goes on from its last checkpoint."),
@@ -107,9 +116,9 @@ def act(workplace: Workplace, data: dict[str, Any]) -> Said | None:
 
 
 def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
-    """Returns the trainings of some kinds, newest first, cancelled and failed ones too; nothing where there is none.
+    """Returns the trainings of some kinds as HTML, newest first, cancelled and failed ones too; empty without any.
 
-    `shown` is the job whose run is open, `scroll` the selector of the place where another one opens.
+    `shown` is the id of the job whose run is open; `scroll` is the CSS selector of the block in which a run opens.
     """
     rows = []
     for job in jobs_of(desk, *kinds):
@@ -121,7 +130,10 @@ def past(desk: Desk, kinds: Sequence[str], shown: str, scroll: str) -> Markup:
 
 
 def ended_as(store: Store, job: Job) -> tuple[str, str]:
-    """Returns how a training ended and its tone; one that was kept names its versions."""
+    """Returns a training's state as text, and the colour of its label.
+
+    The text names the versions that were made of it.
+    """
     made = ", ".join(each.name for each in store.versions.find(job=job.id) if not each.trashed)
     if job.state is JobState.DONE:
         return (f"done: {made}" if made else "done"), "good"
@@ -134,7 +146,7 @@ def ended_as(store: Store, job: Job) -> tuple[str, str]:
 
 
 def decisions(store: Store, version: Version) -> Markup:
-    """Returns the buttons that adopt a version, leave it, or go back to the one before it."""
+    """Returns as HTML the buttons that adopt a version, retire it, or go back to the version before it."""
     parent = store.versions.peek(version.parent)
     while parent is not None and parent.trashed:
         parent = store.versions.peek(parent.parent)
@@ -142,9 +154,9 @@ def decisions(store: Store, version: Version) -> Markup:
 
 
 def decide(desk: Desk, data: dict[str, Any]) -> Said:
-    """Adopts a version, retires it, or goes back to its parent; returns a notice of the version in use.
+    """Adopts a version or retires it, by the clicked button; returns a notice that names the version in use.
 
-    Raises: NotFound, BadInput.
+    Where the version in use is retired, its parent is adopted. Raises: NotFound, BadInput.
     """
     on = {"adopt": True, "roll_back": False}.get(str(data.get("act")))
     if on is None:
@@ -160,7 +172,10 @@ def decide(desk: Desk, data: dict[str, Any]) -> Said:
 
 
 def longer(page: Page, kind: str) -> Drawing:
-    """Lays out the widgets that train the newest run of a kind for longer; returns their drawing."""
+    """Lays out the widgets that train the newest run of a kind for longer.
+
+    Returns the render function that shows them when they apply.
+    """
     with gr.Row(visible=False, elem_classes="fl-longer") as row:
         more = gr.Number(
             label="Steps more",
@@ -175,14 +190,20 @@ def longer(page: Page, kind: str) -> Drawing:
 
 
 def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
-    """Shows the widgets for longer training after a finished run, with half of its steps as the default."""
+    """Returns an update that shows the widgets after a finished run, and the default number of further steps.
+
+    The default is half of the run's steps; a number that was typed stays.
+    """
     job = finished_run(desk, kind)
     half = max(1, runs.asked_steps(job) // 2) if job else 0
     return gr.update(visible=job is not None), half if job and not more else gr.skip()
 
 
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
-    """Continues the newest run, which must have finished, for `more` steps. Raises: Busy."""
+    """Queues the newest run again for `more` further steps.
+
+    Raises: Busy where the newest run has not finished, BadInput.
+    """
     job = finished_run(desk, kind)
     if job is None:
         raise Busy("The newest training has not ended well.", "Resume it, or wait; then train it longer.")

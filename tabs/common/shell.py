@@ -1,4 +1,4 @@
-"""The wiring of a page: events and clicks call plain handlers, and tabs are drawn again when the store changes.
+"""The wiring of a page: events and clicks call plain handlers, and tabs render again when the store changes.
 
 The character and the tab that a page shows are held in its address alone. The browser sends both with every call, so
 that no handler depends on the order in which listeners of the page run.
@@ -28,18 +28,22 @@ _SAY = "watch('value', () => window.flen.say(props.value))"
 
 Handler = Callable[..., Any]
 Inputs = Sequence[Any]
-Drawing = tuple[Handler, Inputs, Inputs]  # the function that draws, its inputs, its outputs
+Drawing = tuple[Handler, Inputs, Inputs]  # a render function, the widgets that it reads, those that it fills
 
 
 def html(value: str = "", elem_id: str | None = None, **more: Any) -> gr.HTML:
-    """Returns a block of markup; clicks on elements with `data-act` in it are sent to the handlers of `Page.act`."""
+    """Returns a block of HTML.
+
+    Clicks on elements with `data-act` in it are sent to the handlers of `Page.act`. `more` goes to `gr.HTML`.
+    """
     return gr.HTML(value, elem_id=elem_id, js_on_load=_HANDS, apply_default_css=False, **more)
 
 
 def current(workplace: Workplace, asked: str) -> str:
-    """Returns the id of the character of a page: the one in `asked`, else the last one chosen, else the first; or "".
+    """Returns the id of the character that a page shows, "" where there is none.
 
-    A damaged character is returned only where it is asked for, or where there is no other.
+    It is `asked`, the id in the page's address; else the one chosen last; else the first. A damaged character is
+    returned only where it is asked for, or where there is no other.
     """
     known = [character.id for character in workplace.library.characters()]
     if asked in known:
@@ -50,7 +54,7 @@ def current(workplace: Workplace, asked: str) -> str:
 
 
 def fingerprint(desk: Desk) -> str:
-    """Returns a text that changes whenever a page of this character should be drawn again."""
+    """Returns a text that changes whenever a page of this character should render again."""
     library = desk.workplace.library
     jobs = ",".join(f"{job.id}{job.state}" for job in desk.workplace.jobs.list())
     names = ",".join(f"{each.id}{each.name}" for each in library.characters())
@@ -71,14 +75,17 @@ def jobs_of(desk: Desk, *kinds: str) -> list[Job]:
 
 
 def active_job(desk: Desk, *kinds: str) -> Job | None:
-    """Returns the character's running job of some kinds, else the one that is queued first, or None."""
+    """Returns the character's running job of some kinds, or else the oldest queued one, or None."""
     jobs = list(reversed(jobs_of(desk, *kinds)))
     states = (JobState.RUNNING, JobState.QUEUED)
     return next((job for state in states for job in jobs if job.state is state), None)
 
 
 def progress_line(job: Job | None, stage: str = "") -> Markup:
-    """Returns the progress of a job, in one line with a bar, `stage` instead of its title; nothing without a job."""
+    """Returns a job's progress as HTML, in one line with a bar and a cancel button; empty for None.
+
+    `stage` replaces the job's title.
+    """
     if job is None:
         return Markup()
     return view(
@@ -96,7 +103,10 @@ def progress_line(job: Job | None, stage: str = "") -> Markup:
 
 @dataclass(frozen=True)
 class Said:
-    """A handler's result with a notice to show beside the clicked element; `values` are the values of its outputs."""
+    """Holds a handler's result together with a notice, which the browser shows beside the clicked element.
+
+    `words` is the notice; `values` are the values of the handler's outputs.
+    """
 
     words: str
     values: Any = None
@@ -108,7 +118,7 @@ def notices() -> gr.HTML:
 
 
 def refusal(error: UserError) -> dict[str, str]:
-    """Returns the notice of an expected failure: its cause, and what to do next."""
+    """Returns the notice of an expected failure, as the page's script reads it: its cause, and what to do next."""
     return _notice("bad", error.cause, error.hint)
 
 
@@ -123,22 +133,27 @@ QUIET: dict[str, Any] = {"api_visibility": "private", "queue": False, "show_prog
 
 
 def _from_address(how: str, count: int) -> str:
-    """Returns the JavaScript of a call with `count` inputs, the first of which come from the page's address."""
+    """Returns the JavaScript of a call with `count` inputs, the first of which come from the page's address.
+
+    `how` names the function of the page's script that fills them in.
+    """
     return f"(...values) => window.flen.{how}(values.slice(0, {count}))"
 
 
 def ticking(trigger: Any, tick: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> Any:
-    """Connects a check of the store to an event and returns the dependency.
+    """Connects the handler `tick`, which checks the store for changes, to an event; returns Gradio's dependency.
 
-    The first inputs of the check are the page's character and tab."""
+    The first inputs are the page's character and tab, which the browser reads from its address.
+    """
     return trigger(tick, list(inputs), list(outputs), js=_from_address("whole", len(inputs)), **QUIET)
 
 
 @dataclass(frozen=True)
 class Shell:
-    """The parts that all pages share: the workplace, the block for notices, and the check of the store after an event.
+    """Holds what all tabs share: the workplace, the block for notices, and the check for changes after each event.
 
-    Handlers are plain functions `(desk, *inputs)`; with `anywhere` a handler runs also without a character.
+    `tick` takes an event and makes the page check the store for changes after it. Handlers are plain functions `(desk,
+    *inputs)`. With `anywhere` a handler also runs where there is no character; else the call is refused.
     """
 
     workplace: Workplace
@@ -156,7 +171,10 @@ class Shell:
         then: Sequence[Drawing] = (),
         anywhere: bool = False,
     ) -> None:
-        """Connects a handler to an event; the drawings in `then` run in the same call, then the store is checked."""
+        """Connects a handler to an event.
+
+        The render functions in `then` run after it in the same call; then the page checks the store for changes.
+        """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
         def handle(cid: str, *values: Any) -> Any:
@@ -175,9 +193,10 @@ class Shell:
         anywhere: bool = False,
         mode: str = "multiple",
     ) -> None:
-        """Connects a handler to clicks inside a block of markup; the handler is `(desk, data, *inputs)`.
+        """Connects a handler `(desk, data, *inputs)` to clicks inside a block of HTML.
 
-        `mode` is Gradio's trigger mode: a second click while the first is handled is ignored only with "once".
+        `data` is what the clicked element sends, `then` as for `on`. `mode` is Gradio's trigger mode: with "once" a
+        second click is ignored while the first is handled.
         """
         call = self._composed(fn, inputs, outputs, then, anywhere)
 
@@ -189,10 +208,10 @@ class Shell:
     def redraw(
         self, triggers: Sequence[Any], *drawings: Drawing, anywhere: bool = False, nobody: Markup = _NOTHING
     ) -> None:
-        """Draws parts of the page again whenever one of `triggers` fires, for example a widget's change.
+        """Runs render functions whenever one of `triggers` fires, for example the change of a widget.
 
-        `anywhere`: also where there is no character; else `nobody` is shown there. A `gr.State` cannot be a trigger:
-        its events come only through Gradio's queue.
+        Where there is no character, the first block shows `nobody`, or with `anywhere` the functions run all the same.
+        A `gr.State` cannot be a trigger: its events come only through Gradio's queue.
         """
         call = replace(self._composed(lambda desk: (), (), (), drawings, anywhere), nobody=nobody)
 
@@ -217,10 +236,10 @@ class Shell:
 
 @dataclass(frozen=True)
 class Page:
-    """The wiring of one tab.
+    """Holds the wiring of one tab.
 
-    `pulse` changes when the store has changed while the tab is open, `beat` with every step of the running job;
-    `drawn` holds the fingerprint of the store that the tab shows.
+    `pulse` changes when the store has changed while the tab is open, and `beat` with every step of the running job.
+    `drawn` holds the fingerprint of the store's state that the tab shows.
     """
 
     shell: Shell
@@ -235,17 +254,17 @@ class Page:
         self.shell.on(trigger, fn, inputs, outputs, **more)
 
     def act(self, block: gr.HTML, fn: Handler, inputs: Inputs = (), outputs: Inputs = (), **more: Any) -> None:
-        """Connects a handler to clicks inside a block of markup; see `Shell.act`."""
+        """Connects a handler to clicks inside a block of HTML; see `Shell.act`."""
         self.shell.act(block, fn, inputs, outputs, **more)
 
     def redraw(self, triggers: Sequence[Any], *drawings: Drawing, **more: Any) -> None:
-        """Connects drawings to events; see `Shell.redraw`."""
+        """Runs render functions after events; see `Shell.redraw`."""
         self.shell.redraw(triggers, *drawings, **more)
 
     def show(self, drawings: Sequence[Drawing], live: Sequence[Drawing] = (), *, anywhere: bool = False) -> None:
-        """Draws when the tab opens and when the store changes; the `live` drawings also with every step of a job.
+        """Runs render functions when the tab opens and when the store changes.
 
-        With `anywhere` it draws also without a character.
+        Those in `live` also run with every step of a job. With `anywhere` they run where there is no character, too.
         """
         whole = [(fingerprint, [], [self.drawn]), *drawings, *live]  # the store's fingerprint before drawing
         note = looks.empty("There is no character yet. Create one with “New character” at the top.")
@@ -255,7 +274,7 @@ class Page:
 
 
 class Logged:
-    """A context manager that writes the traceback of a bug to the studio's log and lets the exception pass."""
+    """A context manager that writes the traceback of an exception to the studio's log and lets the exception pass."""
 
     def __enter__(self) -> None:
         return None
@@ -267,9 +286,9 @@ class Logged:
 
 @dataclass(frozen=True)
 class _Call:
-    """A handler and the drawings that follow it, combined into one function of all their inputs.
+    """Combines a handler and the render functions after it into one function of all their inputs.
 
-    `nobody` is what the first block of markup shows where there is no character; None refuses the call instead.
+    `nobody` is what the first block of HTML shows where there is no character; None refuses the call instead.
     """
 
     workplace: Workplace

@@ -1,4 +1,4 @@
-"""The look of the page: Gradio's theme in the studio's colours, its style sheet and its scripts, from this machine."""
+"""The look of the page: Gradio's theme in the studio's colours, its style sheet and scripts, from this machine."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def theme() -> gr.themes.Base:
 
 
 def head(assets: Path, *more: str) -> str:
-    """Returns the studio's styles and scripts, and those in `more`, as inline elements for the page's head."""
+    """Returns the studio's styles and scripts as inline HTML for the page's head.
+
+    The files lie in the folder `ui` of `assets`; `more` are the names of further ones there.
+    """
     parts = []
     for name in ("flen.css", *more, *_SCRIPTS):
         tag = "style" if name.endswith(".css") else "script"

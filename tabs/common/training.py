@@ -36,9 +36,10 @@ BASES = [("as it draws", ""), ("8 bits: closer to the original, more memory", "i
 
 @dataclass(frozen=True)
 class Knob:
-    """A field of `TrainParams`: its widget, and the function that turns its value into text for the pre-flight.
+    """Holds a field of `TrainParams`: its widget, and the function `told` that turns its value into text.
 
-    `off` is a value that the text leaves out; with `zero` a 0 is a value, else it is an empty field.
+    `off` is the value that the text leaves out, None for no such value. With `zero` a 0 counts as a value, else as an
+    empty field.
     """
 
     name: str
@@ -48,11 +49,11 @@ class Knob:
     zero: bool = False
 
     def given(self, value: Any) -> bool:
-        """Returns whether a widget's value is set; an empty one leaves the model's own."""
+        """Returns whether a widget's value is set; where it is not, the model's own value is used."""
         return value not in (None, "") and bool(value or self.zero)
 
     def beside(self, own: Any) -> str:
-        """Returns the note under the widget: what the setting does, and the model's own value."""
+        """Returns the note under the widget as text: what the setting does, and `own`, the model's own value."""
         widget = self.widget
         assert isinstance(widget, partial)
         names = {value: name for name, value in widget.args[0]} if widget.func is gr.Dropdown else {}
@@ -69,7 +70,7 @@ class Knob:
 
 @dataclass(frozen=True)
 class Group:
-    """Settings that belong together, under a title; they are laid out in two columns."""
+    """Holds settings that belong together, under a title; they are laid out in two columns."""
 
     title: str
     knobs: tuple[Knob, ...]
@@ -260,7 +261,10 @@ _PACED = ("steps", "save_every", "sample_every")
 
 
 def paced(spec: ModelSpec, length: str) -> dict[str, int]:
-    """Returns the steps and intervals of one of the `LENGTHS`. Raises: BadInput."""
+    """Returns the steps of a training, and the intervals of its checkpoints and samples, by field of `TrainParams`.
+
+    `length` is one of LENGTHS. Raises: BadInput.
+    """
     if length not in LENGTHS:
         raise BadInput(f"There is no training called {length!r}.", f"Choose one of: {', '.join(LENGTHS)}.")
     own = spec.params(TrainParams)
@@ -270,19 +274,22 @@ def paced(spec: ModelSpec, length: str) -> dict[str, int]:
 
 @dataclass(frozen=True)
 class Form:
-    """The training settings of a tab, in the order of its handlers' inputs: the steps, then those of the fold."""
+    """Holds the training settings of a tab: the steps, which are always visible, and groups for a folded panel.
+
+    `tab` is the prefix of the widgets' element ids. Values are passed in the order of `knobs`.
+    """
 
     tab: str
     groups: Sequence[Group]
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
-        """Returns the steps and the settings in the fold."""
+        """Returns the settings in the order of the handlers' inputs: the steps, then those of the folded panel."""
         return (STEPS, *(knob for group in self.groups for knob in group.knobs))
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Returns the names of the settings in `TrainParams`."""
+        """Returns the names of the settings in `TrainParams`, in the order of `knobs`."""
         return tuple(knob.name for knob in self.knobs)
 
     def steps(self) -> Any:
@@ -301,7 +308,10 @@ class Form:
         return made
 
     def shown(self, spec: ModelSpec) -> list[Any]:
-        """Returns updates that put a model's default values into the widgets, and beside each its own value."""
+        """Returns updates that put a model's default values into the widgets.
+
+        The note under each widget then says the model's own value.
+        """
         own = spec.params(TrainParams)
         values = zip(self.knobs, self.preset(spec), strict=True)
         return [
@@ -315,13 +325,13 @@ class Form:
         ]
 
     def put(self, values: Mapping[str, Any]) -> list[Any]:
-        """Returns updates that set some of the widgets by the names of their settings, and leave the others."""
+        """Returns an update for each widget: `values` sets some of them by name, the others stay as they are."""
         return [gr.update(value=values[name]) if name in values else gr.skip() for name in self.names]
 
     def act(self, spec: ModelSpec, data: Mapping[str, Any]) -> list[Any]:
-        """Handles a click in `chosen`: sets the length of a training, or resets one setting or all to the model's own.
+        """Handles a click in the HTML of `chosen`; returns an update for each widget.
 
-        Raises: BadInput.
+        It sets the length of the training, or resets one setting or all of them to the model's own. Raises: BadInput.
         """
         if data.get("act") == "length":
             return self.put(paced(spec, str(data.get("length"))))
@@ -331,7 +341,10 @@ class Form:
         return self.put({each: list(value) if isinstance(value, tuple) else value for each, value in values.items()})
 
     def chosen(self, spec: ModelSpec, params: TrainParams) -> Markup:
-        """Returns the choice of how long to train, and what differs from the model's own values, with resets."""
+        """Returns as HTML the choice of a training's length, and the settings that differ from the model's own.
+
+        Each of these has a button that resets it.
+        """
         own = spec.params(TrainParams)
         pairs = [(knob, getattr(params, knob.name), getattr(own, knob.name)) for knob in self.knobs]
         changed = [(knob.name, knob.told(value), knob.told(before)) for knob, value, before in pairs if value != before]
@@ -345,13 +358,16 @@ class Form:
         )
 
     def preset(self, spec: ModelSpec) -> list[Any]:
-        """Returns a model's default values as the widgets show them."""
+        """Returns a model's default values for the widgets, in the order of `knobs`; sizes come with their choices."""
         params = spec.params(TrainParams)
         shown = {"resolutions": smaller_sizes(params.resolution, params.resolutions)}
         return [shown.get(name, getattr(params, name)) for name in self.names]
 
     def settle(self, spec: ModelSpec, values: Sequence[Any]) -> TrainParams:
-        """Returns the model's default parameters with the user's values set on top. Raises: BadInput."""
+        """Returns a model's default parameters with the values of the widgets set on top.
+
+        Empty values leave the default. Raises: BadInput.
+        """
         own = spec.params(TrainParams)
         given = {
             knob.name: type(getattr(own, knob.name))(value)
@@ -361,13 +377,16 @@ class Form:
         return spec.params(TrainParams, **given)
 
     def told(self, params: TrainParams) -> str:
-        """Returns the settings that will be used as one line of text."""
+        """Returns the settings in `params` as one line of text; a setting at its `off` value is left out."""
         values = [(knob, getattr(params, knob.name)) for knob in self.knobs]
         return " · ".join(knob.told(value) for knob, value in values if knob.off is None or value != knob.off)
 
 
 def smaller_sizes(resolution: float | None, chosen: Sequence[int] = ()) -> Any:
-    """Returns an update with the sizes that can be trained beside a resolution; chosen sizes below it stay chosen."""
+    """Returns an update of the sizes that can be trained in addition to `resolution`, all of them smaller.
+
+    Those of `chosen` that are smaller stay chosen.
+    """
     whole = int(resolution or 0)
     kept = [size for size in chosen if size < whole]
     sizes = sorted({*kept, *(size for size in (whole // 2, whole * 3 // 4) if size)})

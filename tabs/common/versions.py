@@ -1,4 +1,4 @@
-"""The choice of what draws: the version in use, another version, a checkpoint of a training, or the base model."""
+"""The choice of what generates pictures: the version in use, another version, a checkpoint, or the base model."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _STEP = "@"  # between a version's id and the step of a checkpoint of its traini
 
 
 def versions(store: Store) -> list[Version]:
-    """Returns the versions of the character, newest first."""
+    """Returns the versions of the character that are not in the trash, newest first."""
     return list(reversed(store.kept_versions(Role.CHARACTER)))
 
 
 def version_choices(desk: Desk) -> list[tuple[str, str]]:
-    """Returns the version in use, every version and the base model as choices; the first follows each adoption."""
+    """Returns (label, value) choices: the version in use, every version by its id, and the base model.
+
+    The choice “in use” keeps its value when another version is adopted.
+    """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
     in_use = f"in use: {adopted.name}" if adopted else "in use: the base model"
@@ -36,7 +39,10 @@ def version_choices(desk: Desk) -> list[tuple[str, str]]:
 
 
 def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
-    """Returns the checkpoints that are still on disk as choices, for the versions of the character's own model."""
+    """Returns (label, value) choices of all checkpoints that are still on disk.
+
+    Only versions of the character's present generator are included.
+    """
     store = desk.store
     return [
         (f"{version.name} at step {each.step}", f"{version.id}{_STEP}{each.step}")
@@ -48,7 +54,10 @@ def checkpoint_choices(desk: Desk) -> list[tuple[str, str]]:
 
 
 def version_id(store: Store, choice: str | None) -> str:
-    """Returns the id of a chosen version, "" for the base model, with which a checkpoint draws, too."""
+    """Returns the id of the version that a choice stands for; "" is the base model.
+
+    It is "" for a checkpoint, too, whose LoRA is added to the base model (see `checkpoint_lora`).
+    """
     if choice in (None, "", IN_USE):
         adopted = store.adopted(Role.CHARACTER)
         return adopted.id if adopted else ""
@@ -56,7 +65,7 @@ def version_id(store: Store, choice: str | None) -> str:
 
 
 def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[LoraUse, ...]:
-    """Returns the LoRA of a chosen checkpoint; nothing for any other choice. Raises: NotFound."""
+    """Returns the LoRA of a chosen checkpoint, with its weight; empty for any other choice. Raises: NotFound."""
     version, _, step = str(choice or "").partition(_STEP)
     if not step:
         return ()
@@ -65,7 +74,10 @@ def checkpoint_lora(store: Store, choice: str | None, weight: float) -> tuple[Lo
 
 
 def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]:
-    """Returns a second LoRA, a version of the character or a file by its path; nothing for "". Raises: NotFound."""
+    """Returns the second LoRA that was chosen, with its weight; empty for "".
+
+    `choice` is the id of a version or the path of a file. Raises: NotFound.
+    """
     if not choice.strip():
         return ()
     version = store.versions.peek(choice)
@@ -74,5 +86,5 @@ def chosen_lora(store: Store, choice: str, weight: float) -> tuple[LoraUse, ...]
 
 
 def version_name(version: Version) -> str:
-    """Returns a version's name, that of an editor's version with the word."""
+    """Returns a version's name as text; `editor` stands before that of an editor's version."""
     return f"editor {version.name}" if version.role is Role.EDITOR else version.name

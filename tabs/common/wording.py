@@ -21,17 +21,24 @@ Filled = tuple[str, ...]  # the picture's id, its caption and its tags, as the f
 
 
 def values(record: ImageRecord) -> Filled:
-    """Returns the form's values for a picture: its id, its caption and its tags."""
+    """Returns the form's values for a picture: its id, its caption and its tags in the order of TAGS."""
     return (record.id, record.caption, *(str(record.tags.get(name, "")) for name, _ in TAGS))
 
 
 def sign(words: str = "", number: object = 0, undo: str = "", tone: str = "good") -> Markup:
-    """Returns the confirmation beside the field, with the undo button; `number` is that of the browser's message."""
+    """Returns the confirmation beside the caption field as HTML.
+
+    `number` is that of the browser's message which it answers; `undo` is the HTML of an undo button, `tone` the colour.
+    """
     return view("common", "sign", words=words, number=number, undo=undo, tone=tone)
 
 
 def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[Any]:
-    """Handles a typed caption or the undo of a tag; returns the confirmation, the form's values and the tags."""
+    """Handles a typed caption or the undo of a tag; returns the confirmation, the form's values, and each tag.
+
+    `about` is the id of the picture in the form, `filled` its values as last filled in. The tags are updates of their
+    widgets.
+    """
     if data.get("act") == "untag":
         image, name = str(data["id"]), str(data["tag"])
         captions.set_tags(desk, image, {name: str(data["was"])})
@@ -47,8 +54,8 @@ def act(desk: Desk, data: dict[str, Any], about: str, filled: Filled) -> list[An
 def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecord | None]:
     """Stores a caption for the picture that it was typed for, which may no longer be the open one.
 
-    `by` in `data` undoes a change and restores the caption's author. Returns the confirmation and the record; when the
-    picture is gone, the confirmation shows the text, so that it is not lost, and the record is None.
+    With `by` in `data` it undoes a change and restores the caption's author. Returns the confirmation as HTML and the
+    record. When the picture is gone, the confirmation shows the text, so that it is not lost, and the record is None.
     """
     image, words, number = str(data["id"]), " ".join(str(data["caption"]).split()), data.get("n", 0)
     try:
@@ -66,7 +73,10 @@ def keep(workplace: Workplace, data: dict[str, Any]) -> tuple[Markup, ImageRecor
 
 
 def tagging(name: str) -> Callable[..., tuple[Any, Filled]]:
-    """Returns the handler that stores one tag of a picture."""
+    """Returns the handler that stores the tag `name` of a picture.
+
+    The handler returns the confirmation as HTML and the form's values.
+    """
 
     def tag(desk: Desk, about: str, value: str | None, filled: Filled) -> tuple[Any, Filled]:
         was = str(desk.store.images.get(about).tags.get(name, ""))

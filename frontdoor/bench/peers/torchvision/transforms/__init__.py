@@ -16,7 +16,7 @@ from .functional import crop
 
 
 class InterpolationMode(Enum):
-    """Names Pillow's filters as torchvision does."""
+    """Holds Pillow's filters under torchvision's names."""
 
     NEAREST = Image.Resampling.NEAREST
     BILINEAR = Image.Resampling.BILINEAR
@@ -31,7 +31,7 @@ class Compose:
         self._transforms = transforms
 
     def __call__(self, image: Any) -> Any:
-        """Returns what the last transform returns."""
+        """Returns what the last transform returns for the picture."""
         for transform in self._transforms:
             image = transform(image)
         return image
@@ -54,7 +54,7 @@ class Resize:
 
 
 class _Crop:
-    """Keeps the size of a crop."""
+    """Holds the size of a crop, (height, width), or one number for both."""
 
     def __init__(self, size: int | Sequence[int]) -> None:
         self._height, self._width = (size, size) if isinstance(size, int) else size
@@ -70,7 +70,7 @@ class CenterCrop(_Crop):
 
 
 class RandomCrop(_Crop):
-    """Crops any place of a picture."""
+    """Crops a picture at a random place."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         """Returns the cropped picture."""
@@ -78,7 +78,7 @@ class RandomCrop(_Crop):
 
     @staticmethod
     def get_params(image: Image.Image, size: Sequence[int]) -> tuple[int, int, int, int]:
-        """Returns a random (top, left, height, width) for a crop of `size`, (height, width)."""
+        """Returns a random (top, left, height, width) for a crop of `size`, which is (height, width)."""
         height, width = size
         top, left = random.randint(0, image.height - height), random.randint(0, image.width - width)
         return top, left, height, width
@@ -96,7 +96,7 @@ class RandomHorizontalFlip:
 
 
 class ToTensor:
-    """Turns a picture of bytes (H, W, 3) into a tensor (3, H, W) in 0…1."""
+    """Turns an RGB picture into a float tensor (3, H, W) with values 0…1."""
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns the tensor."""
@@ -110,5 +110,5 @@ class Normalize:
         self._mean, self._std = (torch.tensor(values).view(-1, 1, 1) for values in (mean, std))
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Returns the normalised tensor."""
+        """Returns the normalised tensor, of the same shape (C, H, W)."""
         return (image - self._mean) / self._std
