@@ -22,7 +22,7 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """One stop of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
+    """Holds one stage of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
 
     label: str
     figure: str
@@ -32,7 +32,7 @@ class Stop(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """The next step: its name, the reason in `words`, the index of its stop in `stops`, and all the stops."""
+    """Holds the next step: its name, the reason in `words`, the index of its stage in `stops`, and all the stages."""
 
     step: str
     words: str
@@ -41,7 +41,7 @@ class NextStep(Part):
 
 
 def next_step(desk: Desk) -> NextStep:
-    """Returns the character's next step; the card's figures are those of the version in use. Raises: NotFound."""
+    """Returns the character's next step; it depends on the model card of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
     step, words = next((step, words) for wanted, step, words in wants if wanted)
@@ -49,7 +49,7 @@ def next_step(desk: Desk) -> NextStep:
 
 
 def trains_next(desk: Desk, role: Role) -> bool:
-    """Returns whether the next step is a training of this role, and not the choice between two of its versions."""
+    """Returns whether the next step is to train a LoRA of this role, and no new version of it waits for a decision."""
     seen = _look(desk.store)
     step, candidate = (TRAIN, seen.candidate) if role is Role.CHARACTER else (REFINE, seen.editor_candidate)
     return candidate is None and next_step(desk).step == step.name
