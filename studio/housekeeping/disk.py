@@ -32,7 +32,7 @@ _BUSY = (JobState.RUNNING, JobState.QUEUED)
 
 @dataclass(frozen=True)
 class Use:
-    """The bytes that a character takes on the disk, by kind, and those that each kind of cleaning frees."""
+    """Holds the bytes that a character takes on the disk, by kind, and those that each kind of cleaning would free."""
 
     kinds: dict[str, int]
     emptying: trash.Emptying
@@ -49,7 +49,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Prunable:
-    """A checkpoint that no rule keeps: its job, its step, its folder."""
+    """Holds a checkpoint that no rule keeps: its job's id, its step, its folder."""
 
     job: str
     step: int
@@ -57,7 +57,7 @@ class Prunable:
 
 
 def use(desk: Desk) -> Use:
-    """Returns the disk use of a character. Raises: NotFound, BadInput for a damaged store."""
+    """Returns the disk use of a character in bytes. Raises: NotFound, BadInput for a damaged store."""
     store = desk.store
     kinds = dict.fromkeys(KINDS, 0)
     for path in store.folder.rglob("*"):
@@ -97,10 +97,10 @@ def prunable(desk: Desk) -> list[Prunable]:
 
 
 def prune(desk: Desk) -> int:
-    """Deletes the checkpoints that `prunable` names and returns the bytes freed.
+    """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
-    A job's record forgets a checkpoint before its folder goes, so that a crash between the two loses nothing that is
-    named. Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no record names a
+    missing one. Raises: Busy while a job of the character runs, UserError when the disk refuses.
     """
     demand_idle(desk.workplace, desk.id)
     freed = 0
@@ -117,7 +117,7 @@ def prune(desk: Desk) -> int:
 
 
 def clear_cache(desk: Desk) -> int:
-    """Deletes the encodings that trainings made and make again, and returns the bytes freed.
+    """Deletes the cached encodings of a character's trainings, which are computed again, and returns the bytes freed.
 
     Raises: Busy while a job of the character runs, UserError when the disk refuses.
     """
@@ -126,7 +126,7 @@ def clear_cache(desk: Desk) -> int:
 
 
 def clear_exports(desk: Desk) -> int:
-    """Deletes the files that were written for other tools, and backups, and returns the bytes freed.
+    """Deletes a character's backups and the files written for other tools, and returns the bytes freed.
 
     Raises: Busy while a job of the character runs, UserError when the disk refuses.
     """
@@ -135,7 +135,7 @@ def clear_exports(desk: Desk) -> int:
 
 
 def empty_trash(desk: Desk) -> int:
-    """Empties the trash of a character and returns the bytes freed; see `trash.empty`.
+    """Deletes the pictures in a character's trash that nothing needs (see `trash.empty`), and returns the bytes freed.
 
     Raises: Busy while a job of the character runs, UserError when the disk refuses.
     """
@@ -144,7 +144,7 @@ def empty_trash(desk: Desk) -> int:
 
 
 def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
-    """Returns the characters in the trash, each with the bytes that it takes, the newest deletion first."""
+    """Returns the characters in the trash, each with the bytes of its folder, the newest deletion first."""
     library = workplace.library
     return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
 

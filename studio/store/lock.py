@@ -15,10 +15,10 @@ from studio.store.durable import disk_error
 
 
 class FolderLock:
-    """Locks a folder from construction to `release`; the system releases the lock when the process ends.
+    """Locks a folder for this process from construction to `release`, or to the end of the process.
 
-    Where the system can lock the folder itself, the lock holds even when its file is deleted.
-    Raises: Busy with the other process's id; UserError where the disk refuses the lock.
+    Where the system can lock the folder itself, the lock holds even when its file is deleted. Raises: Busy with the
+    other process's id; UserError where the disk refuses the lock.
     """
 
     def __init__(self, folder: Path) -> None:

@@ -67,7 +67,8 @@ def named(store: Store, image: str) -> str:
 def demand_class(character: Character, params: TrainParams, entries: Sequence[Entry]) -> None:
     """Raises BadInput where prior preservation is on and no caption contains the trigger word.
 
-    The class to preserve is the caption without the trigger word, so it would be unknown.
+    The class is drawn from captions in which the class word replaces the trigger, so there would be nothing to draw it
+    from.
     """
     if params.prior_weight and not any(says(entry.caption, character.trigger) for entry in entries):
         raise BadInput(
