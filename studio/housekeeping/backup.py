@@ -161,7 +161,7 @@ def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job
 
 
 def run_import(ctx: Context) -> None:
-    """Runs the job of a restoring: copies every file to a draft folder, checks its hash, then moves the draft to its place.
+    """Runs the job of a restoring: copies every file to a draft folder, checks its hash, then puts the folder in place.
 
     A character or a job whose id is taken gets a new one. Raises: Cancelled; NotFound, BadInput for a damaged file;
     DiskFull, UserError when the disk refuses. Nothing is restored then.

@@ -57,7 +57,7 @@ class ModelPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PullPayload(Payload):
-    """Holds a model to download, the form of its large parts, and the folder or file to take it from, "" for the hub."""
+    """Holds a model to download, the form of its large parts, and the folder or file to take it from; "" is the hub."""
 
     model: str
     form: str
