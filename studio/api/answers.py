@@ -77,7 +77,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
 
 
 def refusal(error: UserError) -> Json:
-    """Returns an expected failure as a script receives it."""
+    """Returns an expected failure in the JSON form in which a script receives it (see `answers`)."""
     return {"ok": False, "error": mended(error.to_json())}
 
 

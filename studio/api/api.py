@@ -87,7 +87,7 @@ API_NAMES: tuple[str, ...] = (
 
 
 class Sharing(Protocol):
-    """The protocol of the review link, whose server is passed in from outside the studio package."""
+    """The protocol of the review link; its server is passed in from outside the studio package."""
 
     def start(self, character_id: str, hours: float) -> Answer:
         """Starts the review-only app for one character and returns its address, password and expiry."""
@@ -181,7 +181,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt, or else `count` scenes; `gaps`: of cells that the model card failed."""
+        """Queues `count` pictures per prompt, or `count` scenes without prompts; `gaps`: of failed model card cells."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -260,7 +260,7 @@ class Api(PictureApi):
 
     @answers
     def version_note(self, character_id: Id, version_id: Id, text: Words) -> Answer:
-        """Replaces the notes of a version."""
+        """Replaces the notes of a version and returns the version."""
         return {"version": keeping.note(self._studio.desk(character_id), version_id, text).to_json()}
 
     @answers
@@ -280,7 +280,7 @@ class Api(PictureApi):
 
     @answers
     def checkpoint_keep(self, job_id: Id, step: Count) -> Answer:
-        """Makes a version of one checkpoint of a training that has ended."""
+        """Makes a version of the checkpoint at `step` of a training that has ended, and returns the version."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
@@ -301,7 +301,7 @@ class Api(PictureApi):
 
     @answers
     def job_list(self, character_id: Id = "") -> Answer:
-        """Returns the running job, then the queued jobs in order, then the ended jobs, newest first."""
+        """Returns the running job, the queued jobs in order, the ended jobs, newest first; "" takes all characters."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}

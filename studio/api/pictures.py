@@ -61,7 +61,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Creates a character; `params` may hold scorer, generator, editor and notes."""
+        """Creates a character; `params` may name its models (scorer, generator, editor) and hold notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -247,12 +247,12 @@ class PictureApi(Answering):
 
     @answers
     def crop_undo(self, character_id: Id, image_id: Id) -> Answer:
-        """Undoes the last change of a picture's crop."""
+        """Undoes the last change of a picture's crop and returns the picture's record."""
         return {"image": curate.undo_crop(self._studio.desk(character_id), image_id).to_json()}
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Returns counts of pictures per angle and expression, the pairs without any, and what is missing."""
+        """Returns counts of pictures per angle and expression, framing and pose; what is missing; and a checklist."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),

@@ -289,9 +289,10 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
 
 
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:
-    """Compares two model cards on the cells and seeds that both have and both could be judged on.
+    """Compares two model cards on the cells and seeds that both have and that could be judged on both.
 
-    Returns the two rates, the cells that only one passed, and the p-value. Raises: BadInput where no seed is shared.
+    Returns the two rates, the numbers of cells that only one passed, and the p-value. Raises: BadInput where they share
+    no seed.
     """
     before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
     after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}

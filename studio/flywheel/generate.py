@@ -1,4 +1,4 @@
-"""Flywheel 1, step 4: draws new scenes with a version; the identity filter hides those that show somebody else."""
+"""Flywheel 1, step 4: draws new scenes with a version; the identity filter sets aside those of somebody else."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Returns the likeness below which the identity filter hides a picture of the character.
+    """Returns the likeness below which the identity filter sets a picture aside, so that it is not reviewed.
 
     It is the one set for the character, else the one set for all characters, else the gallery's floor, which comes from
     the similarity of the originals to each other. `reference` is the gallery where the caller has it already.

@@ -68,7 +68,8 @@ class Chapter(Part):
     `faces` are the model card's cells named in FACES, drawn with `seed`, or training samples where `card` is None.
     `likeness` is measured on the model card by `scorer`; `copies` is the rate of its pictures that are closer to an
     original than the originals are to one another. `real` is the share of originals in what the version was trained on.
-    `parent` and `start` are names of versions: the one in use at that time, and the one that training started from.
+    `parent` is the name of the version that was in use when this one was made, `start` of the one that its training
+    started from.
     """
 
     version: Version | None
@@ -167,7 +168,7 @@ def groups(store: Store, version: Version) -> tuple[Group, ...]:
 
 
 def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tuple[str, float]]:
-    """Returns the newest scorer and its similarity of each picture, as (cell, seed) -> (scorer, similarity).
+    """Returns the newest score of each picture in the cells, as (cell, seed) -> (scorer, similarity).
 
     Pictures without a similarity are left out.
     """

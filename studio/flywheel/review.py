@@ -72,7 +72,7 @@ def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]
 
 
 def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
-    """Returns the reason why a picture is shown to a reviewer. Raises: NotFound."""
+    """Returns the reason why a picture is shown to a reviewer at this place of the queue. Raises: NotFound."""
     image, queue = desk.store.images.get(image_id), _Queue(desk)
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
@@ -123,9 +123,9 @@ def decide(
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Undoes the last verdict of a reviewer that is not undone yet, or with None of anyone, and returns it.
+    """Undoes the last verdict that is not undone yet and returns its decision.
 
-    Raises: NotFound.
+    `reviewer` None takes the last verdict of anyone. Raises: NotFound.
     """
     return desk.store.undo(reviewer)
 

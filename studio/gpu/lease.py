@@ -35,12 +35,12 @@ class Active:
 
 
 def never() -> bool:
-    """Returns False: the lease is never cancelled."""
+    """Returns False; the default of a lease's `cancelled`, for a lease that is never cancelled."""
     return False
 
 
 def silent(words: str) -> None:
-    """Ignores the report of what a lease waits for."""
+    """Does nothing; the default of a lease's `waiting`, for a caller that shows no wait."""
     del words
 
 
@@ -61,7 +61,7 @@ class CardLease:
 
     @property
     def device(self) -> Any:
-        """Returns torch's name of the device."""
+        """Returns torch's name of the device, such as cuda."""
         return self.manager.torch_device
 
     @contextmanager

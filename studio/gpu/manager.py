@@ -78,7 +78,7 @@ class GpuManager:
 
     @property
     def torch_device(self) -> str:
-        """Returns torch's name of the device."""
+        """Returns torch's name of the device, such as cuda."""
         return self.raw_device.torch_device
 
     @property
@@ -91,7 +91,7 @@ class GpuManager:
         self._budget = budget_bytes
 
     def status(self) -> GpuStatus:
-        """Returns the present state without waiting for a load that is under way."""
+        """Returns the present state of the GPU without waiting for a load that is under way."""
         residents = tuple(self._residents.table().items())
         holders, active = self._holders.copy(), self._active.copy()
         return GpuStatus(
@@ -201,9 +201,10 @@ class GpuManager:
     # ── stages ──────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, lease: CardLease, name: str) -> Active:
-        """Admits and loads a stage of a lease's plan; only `CardLease.stage` calls it.
+        """Loads a stage of a lease's plan in a form that fits, and returns it; only `CardLease.stage` calls this.
 
-        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have."""
+        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have.
+        """
         if lease.closed:
             raise RuntimeError(f"stage {name!r} was entered after its lease had ended")
         stage = next((stage for stage in lease.plan.stages if stage.name == name), None)
@@ -238,7 +239,7 @@ class GpuManager:
         raise refusal
 
     def leave(self, active: Active) -> None:
-        """Releases a stage's components and stores its measured peak; a second call does nothing."""
+        """Releases a stage's components and stores its measured memory peak; a second call does nothing."""
         with self._turn:
             if active not in self._active:
                 return
@@ -253,7 +254,7 @@ class GpuManager:
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:
-        """Records in the ladder that a stage ran to its end without running out of memory."""
+        """Records on the out-of-memory ladder that a stage ran to its end without running out of memory."""
         self._ladder.worked(slot(active.asked, active.lease.key), active.rung)
 
     def ran_out(self, active: Active) -> OutOfMemory:

@@ -1,4 +1,4 @@
-"""The resident components: host masters in RAM, copies on the device, and the order of eviction. Imports no torch."""
+"""The resident components: their masters in RAM, their copies on the device, and the order of eviction. No torch."""
 
 from __future__ import annotations
 

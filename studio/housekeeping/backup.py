@@ -62,7 +62,7 @@ class Manifest(Part):
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of all files."""
+        """Returns the bytes of all files together."""
         return sum(each.nbytes for each in self.files)
 
 

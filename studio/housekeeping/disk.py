@@ -99,7 +99,7 @@ def prunable(desk: Desk) -> list[Prunable]:
 def prune(desk: Desk) -> int:
     """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
-    A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no record names a
+    A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no job names a
     missing one. Raises: Busy while a job of the character runs, UserError when the disk refuses.
     """
     demand_idle(desk.workplace, desk.id)

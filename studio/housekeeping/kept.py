@@ -31,12 +31,12 @@ def set_budget(workplace: Workplace, gib: float | None) -> None:
 
 
 def identity_floor(workplace: Workplace) -> float:
-    """Returns the likeness below which the identity filter hides pictures; 0: each character's originals decide."""
+    """Returns the likeness below which pictures of any character are set aside; 0: each one's originals decide."""
     return workplace.library.setting(FLOOR_SETTING, float) or 0.0
 
 
 def set_identity_floor(workplace: Workplace, value: float | None) -> None:
-    """Sets the likeness below which the identity filter hides new pictures; 0 lets each character's originals decide.
+    """Sets the likeness below which new pictures of any character are set aside; 0 lets each one's originals decide.
 
     Raises: BadInput for None and outside 0…1.
     """

@@ -1,4 +1,4 @@
-"""The models of the registry as this machine has them: what each is for, its licence, its gate, and what is here."""
+"""The models of the registry with their state on this machine: what each is for, its licence, its gate, its weights."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def _ancestors(store: Store, image: ImageRecord) -> Iterator[str]:
 
 
 def size(path: Path) -> int:
-    """Returns the bytes of a file; 0 where it is missing."""
+    """Returns the size of a file in bytes; 0 where it is missing."""
     try:
         return path.stat().st_size
     except OSError:

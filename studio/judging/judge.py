@@ -28,7 +28,7 @@ Scores = Mapping[str, float | None]  # scorer version -> similarity
 class Judge:
     """Scores pictures of a job against the gallery of originals, which is made once.
 
-    Without the scorer's weights no picture is scored or hidden, and the job's events hold a warning.
+    Without the scorer's weights no picture is scored or set aside, and the job's events hold a warning.
     """
 
     def __init__(self, ctx: Context) -> None:
@@ -74,7 +74,7 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether the identity filter hides a picture: its score is below `floor`. Without a score it stays."""
+        """Returns whether the identity filter sets a picture aside: a score below `floor`; never without a score."""
         value = self.identity(scores)
         return value is not None and value < floor
 

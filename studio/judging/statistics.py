@@ -46,7 +46,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Returns the q-th percentile, linear between neighbours. Raises: ValueError when there is no value."""
+    """Returns the q-th percentile, q in 0…100, linear between neighbours. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a percentile needs at least one value")
     return float(np.percentile(values, q))

@@ -33,8 +33,9 @@ class Cell(Part):
 class Summary(Part):
     """Holds the figures of a model card; the first seed alone counts as first try.
 
-    A rate is None where no cell could be judged. `machine` is the rate by the machine's verdicts alone. `human` is the
-    number of cells with a human's verdict, `agreement` the share of them on which the machine agrees.
+    A rate is None where no cell could be judged. `machine` is the first-try rate by the machine's verdicts alone.
+    `human` is the number of cells with a human's verdict, `agreement` the share of them, where the machine could judge,
+    on which both agree.
     """
 
     first_try_rate: float | None

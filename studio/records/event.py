@@ -18,21 +18,21 @@ class Event(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """Says that a job warns the user."""
+    """Holds a warning of a job for the user."""
 
     warning: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """Says that a job stored a picture; `image` is its id."""
+    """Holds the id of a picture that a job has stored."""
 
     image: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """Says that a training stored a fixed-seed preview: the step, the index of the prompt, and the picture's id."""
+    """Holds a fixed-seed preview that a training has stored: the step, the index of the prompt, the picture's id."""
 
     step: int
     sample: int
@@ -41,7 +41,7 @@ class PreviewKept(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """Says that a training did one optimiser step, with the fields of engines.api.protocols.StepDone."""
+    """Holds one optimiser step of a training, with the fields of engines.api.protocols.StepDone."""
 
     step: int
     total: int = 0
@@ -56,7 +56,7 @@ class StepTrained(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """Says that a job ran out of GPU memory, and what was done so that it can go on."""
+    """Holds why a job ran out of GPU memory, and what was done so that it can go on."""
 
     ran_out: str
     remedy: str

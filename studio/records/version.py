@@ -74,7 +74,7 @@ class Comparison(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Part):
-    """Holds the figures of a version's training; `edits` is the comparison of an editor's version."""
+    """Holds the figures of a version's training; `edits` compares held-out edits, for a version of the editor only."""
 
     steps: int | None = None
     loss: float | None = None

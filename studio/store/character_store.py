@@ -175,7 +175,7 @@ class Store:
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
-        """Returns the path of a file that a record or a dataset names. Raises: NotFound."""
+        """Returns the path of a file that a record or a dataset names, such as a mask. Raises: NotFound."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
@@ -220,7 +220,7 @@ class Store:
         ]
 
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
-        """Returns the review queue: pictures without a verdict that the identity filter did not set aside."""
+        """Returns the review queue: pictures without a verdict, except those that the identity filter set aside."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:

@@ -1,4 +1,4 @@
-"""Typed collections of records over the tables of documents."""
+"""Typed collections of records over the tables of a database."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Collection(Generic[R]):
         return self._table.read(record_id) is not None
 
     def all(self) -> list[R]:
-        """Returns all records."""
+        """Returns all records, in the order in which they were first stored."""
         with self._journal.lock:
             return [self._revive(key, doc) for key, doc in self._journal.documents(self._name).items()]
 

@@ -43,10 +43,10 @@ _NEEDED: Final = {
 
 
 class Library:
-    """The data folder: characters, the job queue, settings and measured peaks; held by one process.
+    """Holds the data folder: characters, the job queue, settings and measured peaks; only one process can open it.
 
-    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot
-    be read or written to.
+    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot be
+    read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:

@@ -41,7 +41,7 @@ class FolderLock:
             self._undo = undo.pop_all()
 
     def release(self) -> None:
-        """Releases the folder for other processes."""
+        """Releases the folder, so that other processes can lock it."""
         self._undo.close()
 
     def _read_owner(self) -> str:

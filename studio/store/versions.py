@@ -54,7 +54,7 @@ class Versions:
             return version if version.trashed else self._versions.put(version.replace(trashed=now()))
 
     def restore(self, version_id: str) -> Version:
-        """Takes a version out of the trash. Raises: NotFound."""
+        """Takes a version out of the trash and returns it. Raises: NotFound."""
         with self._database.transaction():
             version = self._versions.get(version_id)
             return self._versions.put(version.replace(trashed="")) if version.trashed else version

@@ -49,7 +49,7 @@ class Workplace:
         self._ends.close()
 
     def desk(self, character_id: str) -> Desk:
-        """Returns the desk of a character; the character's store is opened at its first use."""
+        """Returns the desk of a character, its `Desk`; the character's store is opened at its first use."""
         return Desk(self, character_id)
 
     def store(self, character_id: str) -> Store:
@@ -71,7 +71,7 @@ class Workplace:
         return trainer
 
     def scorer(self, name: str) -> Scorer:
-        """Returns an identity scorer. Raises: ModelMissing."""
+        """Returns an identity scorer, made once. Raises: ModelMissing."""
         scorer: Scorer = self._make("engine", name)
         return scorer
 

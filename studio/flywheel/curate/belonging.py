@@ -70,8 +70,8 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
 class Families:
     """Holds the grouped files of an import.
 
-    `pictures` are in their order; `words` holds the caption file of each, `masks` the files that may be its mask.
-    `refused` are the files that are not imported.
+    `pictures` are in the order in which they were dropped; `words` holds the caption file of each, `masks` the files
+    that may be its mask. `refused` are the files that are not imported.
     """
 
     pictures: list[Member] = field(default_factory=list)

@@ -285,5 +285,5 @@ def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) 
 
 
 def missing_words(images: Iterable[ImageRecord]) -> list[str]:
-    """Returns the ids of the pictures without a caption."""
+    """Returns the ids of those pictures that have no caption."""
     return [image.id for image in images if not image.caption.strip()]

@@ -59,7 +59,7 @@ def refusal(file: str, error: BadInput) -> Refused:
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an import; `label` is its path as users see it, `group` the folder that it came from.
+    """Holds one file of an import; `label` is its path as users see it, `group` the folder that it came from.
 
     `read` returns its bytes. `loose` is true for a file that was uploaded by itself, whose folder is unknown.
     """

@@ -202,6 +202,6 @@ def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:
 def seed_of(source: str, words: str, number: int) -> int:
     """Returns the seed of an edit, which is the same in every plan.
 
-    `words` is the instruction; `number` counts the seeds of the same edit from 0, and gives each another seed.
+    `words` is the instruction; `number` counts the seeds that one plan gives the same edit, from 0.
     """
     return (zlib.crc32(f"{source} {words}".encode()) + number) % (1 << 31)

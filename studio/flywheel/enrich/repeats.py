@@ -49,7 +49,10 @@ def drawn(store: Store) -> set[tuple[str, str]]:
 
 
 def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
-    """Returns the rows with new seeds where the same edit is drawn or queued already; `model` None is the editor's."""
+    """Returns the rows, with a new seed in each whose edit is drawn or queued already.
+
+    `model` None is the character's editor.
+    """
     known = drawn(desk.store) | waiting(desk, model or desk.store.character.editor)
     fresh = []
     for row in rows:

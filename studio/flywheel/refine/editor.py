@@ -190,7 +190,7 @@ def _held_out(desk: Desk) -> list[Triplet]:
 
 
 def adopt(desk: Desk, version_id: str) -> Version:
-    """Adopts a version of the editor, which makes the next edits then, and returns it.
+    """Adopts a version of the editor, so that it makes the next edits, and returns it.
 
     Raises: NotFound, BadInput for a version of the character.
     """

@@ -74,8 +74,8 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
     """Returns the id of the version that a training starts from by default: the adopted one, "" where it does not fit.
 
-    So the phase of the whole body starts from the adopted head, and a new version keeps what an earlier one learned.
-    Trained from nothing on more pictures in as many steps, it would forget some of that.
+    So a training of the full body starts from the version that knows the head, and a new version keeps what an earlier
+    one learned. Trained from nothing on more pictures in as many steps, it would forget some of that.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -123,9 +123,9 @@ def submit(
     """Freezes the dataset and queues the training; `start` is the version to start from, "" for an untrained LoRA.
 
     `params` None are the model's defaults, `model` None is the character's generator; `entries` None takes those of
-    `dataset`. Raises: BadInput without pictures, with missing captions, for parameters that no training can have, an
-    unknown phase or choice of scenes, for a model that is no generator or a start version of another model; NotFound
-    for an unknown model or version; ModelMissing.
+    `dataset` with `phase` and `scenes`. Raises: BadInput without pictures, with missing captions, for parameters that
+    no training can have, an unknown phase or choice of scenes, for a model that is no generator or a start version of
+    another model; NotFound for an unknown model or version; ModelMissing.
     """
     store = desk.store
     name = model or store.character.generator

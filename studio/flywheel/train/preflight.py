@@ -35,7 +35,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """The result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
+    """Holds the result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
 
     `seconds` is the predicted time, 0 while nothing of the model has been measured; `timed_by` is the kind of
     measurement behind it (see `timing.Pace`). `disk` and `free` are the bytes needed and free. `musts` are those of the
@@ -241,7 +241,7 @@ def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
 def here(workplace: Workplace, model: str) -> Iterable[Check]:
     """Yields a failed check where the model's weights are missing, else nothing.
 
-    The check holds the command that downloads them.
+    The check's hint holds the command that downloads them.
     """
     try:
         workplace.registry.folder(workplace.registry.spec(model))

@@ -49,7 +49,7 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 
 
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
-    """Writes a job's training run to the job's folder, and returns it; the folder holds all that the training needs.
+    """Writes a job's training run to the job's folder, and returns it; `commands` can then train it without the studio.
 
     Raises: NotFound for a missing picture, mask or start version, BadInput.
     """
