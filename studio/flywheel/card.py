@@ -164,9 +164,9 @@ def newest(store: Store, version: str | None = None) -> CardRun | None:
 
 
 def _as_judged(store: Store, run: CardRun) -> CardRun:
-    """Returns a card judged by the current rule.
+    """Returns a model card judged by the current rule.
 
-    A card made before the number of originals was recorded may have passed every identity for want of originals.
+    A model card made before the number of originals was recorded may have passed every identity for want of originals.
     """
     if run.originals is not None:
         return run
@@ -207,7 +207,7 @@ def to_show(desk: Desk) -> list[Tags]:
 
 
 def _newest(store: Store, version: str) -> CardRun | None:
-    """Returns the newest card of a version, or else the newest card of any version; None without a card."""
+    """Returns the newest model card of a version, or else of any version; None where there is none."""
     cards = store.cards.all()
     found = [run for run in reversed(cards) if run.version == version] or cards[-1:]
     return _as_judged(store, found[0]) if found else None
@@ -273,7 +273,7 @@ def summary(card: CardRun) -> Summary:
 
 
 def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
-    """Yields remarks on a card's figures, each with what to do about it."""
+    """Yields remarks on a model card's figures, each with what to do about it."""
     likened = [cell.axes.get(IDENTITY) for cell in card.cells if cell.identity is not None]
     if Outcome.UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
         yield (

@@ -57,7 +57,7 @@ def trains_next(desk: Desk, role: Role) -> bool:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The counts, versions and cards of a character from which the next step is chosen."""
+    """Holds the counts, versions and model cards of a character from which the next step is chosen."""
 
     sources: int
     bare: int  # sources without a caption
@@ -163,7 +163,7 @@ Want = tuple[bool, _Step, str]  # whether it applies, the step, the reason in wo
 
 
 def _first_turn(seen: _Seen) -> list[Want]:
-    """Returns the wants, most urgent first, of a character that has no version yet."""
+    """Returns the wants up to a first version, most urgent first; most apply to later turns, too."""
     edits = _count(seen.left_edits, "edit waits", "edits wait")
     pictures = _count(seen.sources, "picture", "pictures")
     few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
@@ -256,7 +256,7 @@ def _tally(run: CardRun) -> str:
 
 
 def _unmet(now: str, run: CardRun | None) -> str:
-    """Returns the advice for a card that does not meet the goal; an empty string without a card."""
+    """Returns the advice for a model card that does not meet the goal; "" without a model card."""
     if run is None:
         return ""
     found = card.summary(run)
