@@ -89,7 +89,7 @@ def written_file(desk: Desk, job: Job) -> Path:
 def run_export(ctx: Context) -> None:
     """Runs the job of a backup: writes records and files to a zip, which appears when it is complete.
 
-    Caches, exports and temporary files are left out. Raises: Cancelled, DiskFull, UserError when the disk refuses.
+    Caches, exports and temporary files are left out. Raises: Cancelled, DiskFull, UserError when writing fails.
     """
     store, target = ctx.store, written_file(ctx.desk, ctx.job)
     records = store.packed()
@@ -164,7 +164,7 @@ def run_import(ctx: Context) -> None:
     """Runs the job of a restoring: copies every file to a draft folder, checks its hash, then puts the folder in place.
 
     A character or a job whose id is taken gets a new one. Raises: Cancelled; NotFound, BadInput for a damaged file;
-    DiskFull, UserError when the disk refuses. Nothing is restored then.
+    DiskFull, UserError when writing fails. Nothing is restored then.
     """
     if ctx.job.artifacts.character:  # a crash came after the character and before the job's end
         return

@@ -100,7 +100,7 @@ def prune(desk: Desk) -> int:
     """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
     A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no job names a
-    missing one. Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    missing one. Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     freed = 0
@@ -119,7 +119,7 @@ def prune(desk: Desk) -> int:
 def clear_cache(desk: Desk) -> int:
     """Deletes the cached encodings of a character's trainings, which are computed again, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "cache")
@@ -128,7 +128,7 @@ def clear_cache(desk: Desk) -> int:
 def clear_exports(desk: Desk) -> int:
     """Deletes a character's backups and the files written for other tools, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "runs" / "exports")
@@ -137,7 +137,7 @@ def clear_exports(desk: Desk) -> int:
 def empty_trash(desk: Desk) -> int:
     """Deletes the pictures in a character's trash that nothing needs (see `trash.empty`), and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return trash.empty(desk.store)
@@ -152,7 +152,7 @@ def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
 def discard(workplace: Workplace, character_id: str) -> int:
     """Deletes a character in the trash with all its files for good and returns the bytes freed.
 
-    Raises: NotFound for a character that is not in the trash, UserError when the disk refuses.
+    Raises: NotFound for a character that is not in the trash, UserError when deleting fails.
     """
     freed = folder_bytes(workplace.library.trash_folder(character_id))
     workplace.library.discard(character_id)

@@ -51,7 +51,7 @@ def look(store: Store) -> Emptying:
 def empty(store: Store) -> int:
     """Deletes the pictures in the trash that nothing needs, for good, and returns the bytes freed.
 
-    Raises: UserError when the disk refuses; a repeated call deletes what was left.
+    Raises: UserError when deleting fails; a repeated call deletes what was left.
     """
     found = look(store)
     return store.discard(found.ids, found.shown)

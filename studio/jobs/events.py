@@ -23,7 +23,7 @@ class EventLog:
     """Stores the events of all jobs, each job's in a file of its run folder, one JSON line per event.
 
     `folder` returns the path of a job's run folder, which need not exist, or None for a job without one. Events that
-    the disk refuses stay in memory and are written with the next event.
+    cannot be written stay in memory and are written with the next event.
     """
 
     def __init__(self, folder: Callable[[Job], Path | None]) -> None:

@@ -220,7 +220,7 @@ def _read_cache(cache: Path) -> dict[str, list[float] | None]:
 
 
 def _write_cache(cache: Path, cached: Mapping[str, list[float] | None]) -> None:
-    """Writes the cached vectors; when the disk refuses, they are computed again next time."""
+    """Writes the cached vectors; when writing fails, they are computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         part.write_text(json.dumps(cached), encoding="utf-8")

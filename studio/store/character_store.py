@@ -94,9 +94,8 @@ class Store:
     def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
         """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
-        Known content returns its existing record; `fields` are those of ImageRecord.
-        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
-        """
+        Known content returns its existing record; `fields` are those of ImageRecord. Raises: BadInput for bytes that
+        are no picture, UserError when writing fails."""
         if isinstance(image, bytes):
             keep = partial(self._pictures.keep, image)
         else:
@@ -248,7 +247,7 @@ class Store:
         """Deletes the files of pictures in the trash for good and returns the bytes freed; their records stay.
 
         The thumbnails of those in `shown` stay. A picture is marked before its files are deleted, so that a call after
-        a crash deletes what was left. Raises: NotFound, UserError when the disk refuses."""
+        a crash deletes what was left. Raises: NotFound, UserError when deleting fails."""
         wanted = list(ids)
         for image_id in shown:
             with suppress(UserError):  # a picture that cannot be read has no thumbnail to keep

@@ -73,7 +73,7 @@ def make_folder(folder: Path, disk: Disk = DISK) -> Path:
 def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
     """Yields a temporary file to write to, which replaces `path` once it is complete and on the disk.
 
-    Raises: UserError when the disk refuses.
+    Raises: UserError when writing fails.
     """
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:

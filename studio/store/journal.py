@@ -101,7 +101,7 @@ class Journal:
         """Returns the tables after the last commit, and their schema's number.
 
         Nothing is written before all data has been read and found valid. Raises: BadInput for a damaged file or one of
-        a newer FLENwheel, UserError where the disk refuses.
+        a newer FLENwheel, UserError where the disk fails.
         """
         make_folder(self.path.parent, self._disk)
         try:
@@ -134,7 +134,7 @@ class Journal:
     def append(self, ops: Sequence[Op]) -> list[Op]:
         """Appends a commit durably and returns its operations as a replay would read them.
 
-        Raises: UserError when the disk refuses or the database is closed; the commit then has not happened.
+        Raises: UserError when writing fails or the database is closed; the commit then has not happened.
         """
         line = encode(self.sequence + 1, ops)
         file = self._writable()

@@ -100,8 +100,8 @@ class Library:
         """Moves a character with all its files into the folder `trash` and returns its record.
 
         A second call changes nothing. The record is written first; after a crash before the move, the next start of the
-        studio makes the move. Raises: NotFound, also for files on a disk that is not mounted; UserError where the disk
-        refuses, and then the character stays.
+        studio makes the move. Raises: NotFound, also for files on a disk that is not mounted; UserError where writing
+        fails, and then the character stays.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -128,7 +128,7 @@ class Library:
         """Takes a character out of the trash and returns its record; does nothing where it is not in the trash.
 
         The folder is moved first: after a crash before the record is written, the character is still in the trash.
-        Raises: NotFound for an unknown character and for one whose files are gone; UserError where the disk refuses.
+        Raises: NotFound for an unknown character and for one whose files are gone; UserError where writing fails.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -147,7 +147,7 @@ class Library:
 
         The folder is renamed first, and the next start of the studio deletes what a crash left of it. So after a crash
         the character is in the trash whole, or not at all. Raises: NotFound for a character that is not in the trash,
-        UserError where the disk refuses.
+        UserError where writing fails.
         """
         with self._opening:
             known, folder = self._characters.get(character_id), self.trash_folder(character_id)
@@ -183,7 +183,7 @@ class Library:
         """Moves a complete folder into place as a new character, records it with its jobs, and returns its record.
 
         An id or a name that is taken gets a number. Until the record is stored the folder holds the file `IMPORTING`,
-        by which `sweep_imports` finds it after a crash. Raises: UserError when the disk refuses.
+        by which `sweep_imports` finds it after a crash. Raises: UserError when writing fails.
         """
         place = folder
         try:
@@ -305,7 +305,7 @@ class Library:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a folder durably; does nothing where it is not there. Raises: UserError where the disk refuses."""
+    """Moves a folder durably; does nothing where it is not there. Raises: UserError where writing fails."""
     if source.is_dir():
         make_folder(target.parent)
         try:

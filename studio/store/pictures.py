@@ -62,7 +62,7 @@ class Pictures:
     def keep(self, data: bytes) -> Kept:
         """Stores a picture file's bytes: JPEG, PNG and WebP unchanged, any other format as an upright RGB PNG.
 
-        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
+        Raises: BadInput for bytes that are no picture, UserError when writing fails.
         """
         picture = decode(data)
         suffix = _SUFFIX.get(picture.format or "")
@@ -79,8 +79,8 @@ class Pictures:
     def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
         """Stores a mask as a grey PNG and returns its path relative to the character's folder.
 
-        `size` is the upright size of the mask's picture.
-        Raises: BadInput for a mask of another size or a black one; UserError when the disk refuses.
+        `size` is the upright size of the mask's picture. Raises: BadInput for a mask of another size or a black one;
+        UserError when writing fails.
         """
         grey = to_grey(mask)
         if grey.size != size:
@@ -158,8 +158,7 @@ class Pictures:
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
         """Returns the path of a thumbnail of a picture, or of its crop, and makes the thumbnail when it is missing.
 
-        When the disk refuses to store it, returns the path of the picture itself. Raises: NotFound, NotAllowed,
-        BadInput.
+        When storing it fails, returns the path of the picture itself. Raises: NotFound, NotAllowed, BadInput.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
@@ -179,14 +178,14 @@ class Pictures:
     def delete(self, picture_id: str, file: str, *, keep_thumb: bool) -> int:
         """Deletes a picture's file, thumbnails and views, and returns the bytes freed; repeating it does no harm.
 
-        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when the disk refuses.
+        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when deleting fails.
         """
         thumb = self._thumb_path(picture_id)
         paths = [self._folder / file, *thumb.parent.glob(f"{picture_id}*.webp")]
         return sum(remove(path) for path in paths if not (keep_thumb and path == thumb))
 
     def delete_mask(self, file: str) -> int:
-        """Deletes a mask's file and returns the bytes freed. Raises: UserError when the disk refuses."""
+        """Deletes a mask's file and returns the bytes freed. Raises: UserError when deleting fails."""
         return remove(self._folder / file)
 
     def _small(self, name: str, file: str, crop: Crop, side: int) -> Path:

@@ -105,7 +105,7 @@ class JournalStorage(Storage):
     def transaction(self) -> Iterator[None]:
         """Groups changes into one journal line; when the body raises, none of them happens.
 
-        An inner transaction that raises undoes only its own changes. Raises: UserError when the disk refuses.
+        An inner transaction that raises undoes only its own changes. Raises: UserError when writing fails.
         """
         with self.lock:
             touched: dict[tuple[str, str], Any] = {}

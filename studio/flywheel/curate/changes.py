@@ -159,14 +159,14 @@ def _names(versions: Sequence[Version]) -> str:
 def delete(workplace: Workplace, character_id: str) -> Character:
     """Moves a character with all its files into the trash, and returns its record.
 
-    Raises: NotFound; Busy while a job of the character runs or waits; UserError where the disk refuses.
+    Raises: NotFound; Busy while a job of the character runs or waits; UserError where writing fails.
     """
     demand_idle(workplace, character_id, "The character can be deleted")
     return workplace.library.trash(character_id)
 
 
 def restore(workplace: Workplace, character_id: str) -> Character:
-    """Takes a character out of the trash and returns its record. Raises: NotFound, UserError where the disk refuses."""
+    """Takes a character out of the trash and returns its record. Raises: NotFound, UserError where writing fails."""
     return workplace.library.restore(character_id)
 
 
