@@ -55,9 +55,10 @@ def open_workplace(
     device: Device | None = None,
     runners: Mapping[str, Runner] = RUNNERS,
 ) -> Workplace:
-    """Opens a data folder with its device and its queue, and adds the sample character to a new folder.
+    """Opens a data folder and returns the workplace on it; adds the sample character to a new folder.
 
-    Raises: Busy when another process holds the folder, NotFound when the device in the settings is not there.
+    `registry` and `device` are made from the settings when None; `runners` maps each kind of job to its runner. No job
+    runs yet. Raises: Busy when another process holds the folder, NotFound when the device in the settings is not there.
     """
     card_device = device or open_device(settings.device, settings.fake_bytes)
     ends = ExitStack()
@@ -91,7 +92,7 @@ def open_workplace(
 
 
 class LibraryPeaks:
-    """Gives the GPU manager access to the measured memory peaks that the library stores."""
+    """Reads and stores the GPU manager's measured memory peaks in the library."""
 
     def __init__(self, library: Library) -> None:
         self._library = library

@@ -14,7 +14,7 @@ _MODELS = "~/.cache/flenwheel/models"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of one studio; `data_root` is the data folder, `assets` the folder of the program's own files."""
+    """Holds a studio's settings; `data_root` is the data folder, `assets` the folder of the program's own files."""
 
     data_root: Path
     assets: Path
@@ -30,8 +30,8 @@ class Settings:
     def from_env(cls, assets: Path, home: Path | None = None) -> Settings:
         """Returns settings from the environment variables `FLENWHEEL_HOME` and `FLENWHEEL_DEVICE`.
 
-        `home` is used instead of `FLENWHEEL_HOME` when it is given.
-        Raises: NotFound when neither names a folder and the user has no home folder.
+        `home` is the data folder to use instead of `FLENWHEEL_HOME`. Raises: NotFound when neither names a folder and
+        the user has no home folder.
         """
         wanted = home or Path(os.environ.get("FLENWHEEL_HOME") or "~/FLENwheel")
         found = _of_user(wanted)

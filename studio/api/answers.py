@@ -77,7 +77,7 @@ def answers(function: Callable[P, Json]) -> Callable[P, Json]:
 
 
 def refusal(error: UserError) -> Json:
-    """Returns an expected failure as a script receives it."""
+    """Returns an expected failure in the JSON form in which a script receives it (see `answers`)."""
     return {"ok": False, "error": mended(error.to_json())}
 
 
@@ -97,18 +97,26 @@ def _misfit(found: ErrorDetails, names: Sequence[str], kinds: Mapping[str, Any])
 def knobs(spec: ModelSpec, kind: type[K], given: Mapping[str, Any] | None) -> K:
     """Returns a model's default parameters with the caller's values set on top.
 
-    Raises: BadInput when a name is unknown, or a value has the wrong type or is out of bounds."""
+    `kind` is the class of the parameters. Raises: BadInput when a name is unknown, or a value has the wrong type or is
+    out of bounds.
+    """
     return spec.params(kind, **(given or {}))
 
 
 def demand_known(what: str, given: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raises BadInput, which lists the known names, when `given` holds a name that is not in `known`."""
+    """Raises BadInput when `given` holds a name that is not in `known`.
+
+    The error says that `what`, such as "A character", lacks the unknown names, and lists the known ones.
+    """
     if unknown := sorted(map(shortened, set(given) - set(known))):
         raise BadInput(f"{what} has no {', '.join(unknown[:_FEW])}.", f"It knows: {', '.join(sorted(known))}.")
 
 
 def member(name: str, kind: type[E], value: str) -> E:
-    """Returns an enum's member by its value. Raises: BadInput that names the argument and lists the known values."""
+    """Returns the member of an enum that has the given value.
+
+    `name` is the argument's name for the error. Raises: BadInput that lists the known values.
+    """
     try:
         return kind(value)
     except ValueError:
@@ -145,7 +153,7 @@ def queue_position(jobs: list[Job], job_id: str) -> int:
 
 
 class Answering:
-    """The base class of the scripted surface, which holds the workplace."""
+    """The base class of the scripted surface: holds the workplace that its functions work on."""
 
     def __init__(self, workplace: Workplace) -> None:
         self._studio = workplace

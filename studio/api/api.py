@@ -87,7 +87,7 @@ API_NAMES: tuple[str, ...] = (
 
 
 class Sharing(Protocol):
-    """The protocol of the review link, whose server is passed in from outside the studio package."""
+    """The protocol of the review link; its server is passed in from outside the studio package."""
 
     def start(self, character_id: str, hours: float) -> Answer:
         """Starts the review-only app for one character and returns its address, password and expiry."""
@@ -99,7 +99,7 @@ class Sharing(Protocol):
 
 
 class Api(PictureApi):
-    """The functions named in `API_NAMES`, each a plain typed method over one workplace."""
+    """Holds the functions named in `API_NAMES`: typed methods over one workplace that return JSON."""
 
     def __init__(self, workplace: Workplace, sharing: Sharing | None = None) -> None:
         super().__init__(workplace)
@@ -112,7 +112,7 @@ class Api(PictureApi):
 
     @answers
     def next_step(self, character_id: Id) -> Answer:
-        """Returns the next step on the two flywheels, the reason in words, and every stage with its progress."""
+        """Returns the character's next step, the reason for it in words, and every stage with its progress."""
         return flywheels.next_step(self._studio.desk(character_id)).to_json()
 
     # ── train, generate, card, refine ───────────────────────────────────────────────────────────
@@ -127,7 +127,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Returns the needs of train_submit with these arguments and each problem with its remedy; starts nothing."""
+        """Returns what train_submit needs with these arguments, and each problem with its remedy; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -143,7 +143,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a character LoRA training; `params` are TrainParams, `start` a version, `scenes` best, all or none."""
+        """Queues a character LoRA training; `start`: the version to go on from, "" for none; `params`: TrainParams."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -152,20 +152,20 @@ class Api(PictureApi):
 
     @answers
     def train_extend(self, job_id: Id, steps: Whole) -> Answer:
-        """Queues an ended training of a character or editor LoRA again until it has done `steps` steps in total."""
+        """Queues an ended training of a character or editor LoRA again, until `steps` steps are done in all."""
         job = runs.training(self._studio, job_id)
         settled = knobs(self._studio.registry.spec(TrainPayload.of(job).model), TrainParams, {"steps": steps})
         return self._queued(runs.extend(self._studio, job_id, settled.steps))
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Stops a training and makes a version of its last checkpoint; a running job makes it when it has stopped."""
+        """Makes a version of a training's last checkpoint; a running training is stopped and makes it at its end."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
     @answers
     def train_command(self, job_id: Id) -> Answer:
-        """Returns the commands that repeat a training without the studio: in one process, and on all GPUs."""
+        """Returns the shell commands that run a training without the studio: in one process, and on all GPUs."""
         commands = run_folder.commands(self._studio, runs.training(self._studio, job_id))
         return dict(zip(("alone", "all_cards"), commands, strict=False))
 
@@ -181,7 +181,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt, or else `count` scenes, with `gaps` of what the version's card missed."""
+        """Queues `count` pictures per prompt, or `count` scenes without prompts; `gaps`: of failed model card cells."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -202,7 +202,7 @@ class Api(PictureApi):
         params: Knobs | None = None,
         key: Id = "",
     ) -> Answer:
-        """Queues a model card: 23 cells × seeds, the first one as first try; without `version` of the base model."""
+        """Queues a model card of a version, "" being the base model; the first of `seeds` counts as the first try."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         knobs(spec, GenerateParams, params)
         return self._queued(
@@ -217,7 +217,7 @@ class Api(PictureApi):
 
     @answers
     def card_get(self, character_id: Id, card_id: Id = "", against: Id = "") -> Answer:
-        """Returns a card, the newest if none is named, and its comparison on the same seeds with the card `against`."""
+        """Returns a model card, "" the newest; with `against`, compares it with that model card on shared seeds."""
         store = self._studio.store(character_id)
         found = card.get(store, card_id) if card_id else card.newest(store)
         if found is None:
@@ -228,13 +228,13 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """Returns the needs of refine_submit with these arguments and each problem with its remedy; starts nothing."""
+        """Returns what refine_submit needs with these arguments, and each problem with its remedy; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
     @answers
     def refine_submit(self, character_id: Id, params: Knobs | None = None, model: Id = "", key: Id = "") -> Answer:
-        """Queues an editor LoRA training on the triplets that reviews produced; `params` are TrainParams."""
+        """Queues an editor LoRA training on the triplets that reviews have produced; `params` are TrainParams."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return self._queued(refine.submit(self._studio.desk(character_id), settled, model=name, key=key))
 
@@ -242,7 +242,7 @@ class Api(PictureApi):
 
     @answers
     def version_list(self, character_id: Id, role: Id = "") -> Answer:
-        """Returns the LoRA versions of the character and of its editor, or those of one role."""
+        """Returns the LoRA versions outside the trash; `role` is character or editor, "" both."""
         wanted = member("role", Role, role) if role else None
         store = self._studio.store(character_id)
         versions = [v for v in store.versions.all() if not v.trashed and wanted in (None, v.role)]
@@ -250,17 +250,17 @@ class Api(PictureApi):
 
     @answers
     def version_trashed(self, character_id: Id) -> Answer:
-        """Returns the versions in the trash, of the character and of its editor."""
+        """Returns the LoRA versions in the trash, of the character and of its editor."""
         return {"versions": [v.to_json() for v in self._studio.store(character_id).versions.all() if v.trashed]}
 
     @answers
     def version_adopt(self, character_id: Id, version_id: Id, on: bool = True) -> Answer:
-        """Adopts a version; with `on` false retires a candidate, or replaces the adopted version by its parent."""
+        """Adopts a version; `on` false retires a candidate, or retires the adopted version and adopts its parent."""
         return {"version": self._studio.store(character_id).adopt(version_id, on=on).to_json()}
 
     @answers
     def version_note(self, character_id: Id, version_id: Id, text: Words) -> Answer:
-        """Replaces the notes of a version."""
+        """Replaces the notes of a version and returns the version."""
         return {"version": keeping.note(self._studio.desk(character_id), version_id, text).to_json()}
 
     @answers
@@ -275,23 +275,23 @@ class Api(PictureApi):
 
     @answers
     def checkpoint_list(self, job_id: Id) -> Answer:
-        """Returns a training's checkpoints with the figures of their previews; the earliest good one is proposed."""
+        """Returns a training's checkpoints with their previews' figures; `proposed` marks the earliest good one."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers
     def checkpoint_keep(self, job_id: Id, step: Count) -> Answer:
-        """Makes a version of one checkpoint of a training that has ended."""
+        """Makes a version of the checkpoint at `step` of a training that has ended, and returns the version."""
         return {"version": choosing.keep_at(self._studio, job_id, step).to_json()}
 
     @answers
     def lora_export(self, character_id: Id, version_id: Id, format: Id = "diffusers") -> Answer:
-        """Writes a version's LoRA as diffusers, kohya, comfyui or hub (a repository as zip) and returns its path."""
+        """Writes a version's LoRA as diffusers, kohya, comfyui or hub (a zip to upload), and returns its path."""
         path = export_version(self._studio.desk(character_id), version_id, format)
         return {"version_id": version_id, "format": format, "file_path": str(path)}
 
     @answers
     def dataset_export(self, character_id: Id, layout: Id, role: Id = "character") -> Answer:
-        """Writes a training's pictures and captions as a zip in another trainer's layout and returns its path."""
+        """Writes the pictures and captions of a role's training as a zip in a trainer's `layout`; returns the path."""
         wanted = member("role", Role, role)
         entries = (train if wanted is Role.CHARACTER else refine).dataset(self._studio.desk(character_id))
         path = export_dataset(self._studio.desk(character_id), layout, wanted, entries)
@@ -301,7 +301,7 @@ class Api(PictureApi):
 
     @answers
     def job_list(self, character_id: Id = "") -> Answer:
-        """Returns the running job, then the queued jobs in order, then the ended jobs, newest first."""
+        """Returns the running job, the queued jobs in order, the ended jobs, newest first; "" takes all characters."""
         if character_id:
             self._character(character_id)
         return {"jobs": [row(job) for job in self._studio.jobs.list(character_id or None)]}
@@ -326,14 +326,14 @@ class Api(PictureApi):
 
     @answers
     def gpu_status(self) -> Answer:
-        """Returns the models on the GPU, in RAM and on disk, the used and budget bytes, and the holder of the GPU."""
+        """Returns the models on the GPU, in RAM and on disk, the used and budgeted bytes, and who holds the GPU."""
         status = dataclasses.asdict(self._studio.gpu.status())
         where = {name: status[name] for name in ("residents", "masters", "on_disk")}
         return {**status, **{name: [{"key": key, "bytes": size} for key, size in here] for name, here in where.items()}}
 
     @answers
     def share_start(self, character_id: Id, hours: Number = 24.0) -> Answer:
-        """Opens a review-only link to one character's queue and returns its address, password and expiry."""
+        """Opens a review-only link to one character for `hours`; returns its address, password and expiry."""
         self._character(character_id)
         return self._link().start(character_id, hours)
 

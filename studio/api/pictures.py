@@ -42,13 +42,13 @@ _NO_VERSION = "base"  # edits with the editor's own weights, also while a versio
 
 
 class PictureApi(Answering):
-    """The functions of the scripted surface for pictures, from an upload to a verdict."""
+    """Holds the functions of the scripted surface for characters and pictures, from an import to a verdict."""
 
     # ── characters ──────────────────────────────────────────────────────────────────────────────
 
     @answers
     def character_list(self) -> Answer:
-        """Returns every character that is not in the trash; `trouble` is why one cannot be opened, or ""."""
+        """Returns every character outside the trash; `trouble` says why one cannot be opened, and is "" otherwise."""
         library = self._studio.library
         return {
             "characters": [
@@ -61,7 +61,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Creates a character; `params` may hold scorer, generator, editor and notes."""
+        """Creates a character; `params` may name its models (scorer, generator, editor) and hold notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -79,7 +79,7 @@ class PictureApi(Answering):
         notes: Words | None = None,
         captions: bool = True,
     ) -> Answer:
-        """Changes a character; with `captions` those that say the old trigger word say the new one afterwards."""
+        """Changes the given fields, None leaves one; `captions`: also replaces the old trigger in the captions."""
         asked = changes.Asked(
             name=name,
             trigger=trigger,
@@ -123,7 +123,7 @@ class PictureApi(Answering):
 
     @answers
     def image_import(self, character_id: Id, files: Files, key: Id = "") -> Answer:
-        """Imports uploaded pictures and zips now; returns the imported pictures and the refused files with reasons."""
+        """Imports pictures, folders and zips at once; returns the imported ids and the refused files with reasons."""
         job = importing.submit_import(
             self._studio.desk(character_id), [inbox.typed_path(file) for file in files], key=key
         )
@@ -139,7 +139,7 @@ class PictureApi(Answering):
         offset: Count = 0,
         limit: Count = 100,
     ) -> Answer:
-        """Returns pictures of a kind and state, oldest first, `limit` of them from `offset` on, and their number."""
+        """Returns `limit` pictures of a kind and state, "" for any, oldest first from `offset`, and their total."""
         store = self._studio.store(character_id)
         found = store.select(
             member("kind", Kind, kind) if kind else None,
@@ -151,7 +151,7 @@ class PictureApi(Answering):
 
     @answers
     def image_get(self, character_id: Id, image_id: Id) -> Answer:
-        """Returns a picture's record, its file and thumbnail, the ids of its lineage and of the versions it taught."""
+        """Returns a picture's record and files; and the ids of parents, children, twins and versions trained on it."""
         known = pictures.about(self._studio.desk(character_id), image_id)
         lineage = {"parents": known.parents, "children": known.children, "twins": known.twins, "taught": known.taught}
         return {
@@ -168,14 +168,14 @@ class PictureApi(Answering):
 
     @answers
     def image_restore(self, character_id: Id, image_ids: Ids) -> Answer:
-        """Takes pictures out of the trash; their records are as they were before, but for the advice on duplicates."""
+        """Takes pictures out of the trash; their records are unchanged except for the advice on duplicates."""
         desk = self._studio.desk(character_id)
         bulk.restore(desk, image_ids)
         return {"images": [desk.store.images.get(image).to_json() for image in image_ids]}
 
     @answers
     def caption_set(self, character_id: Id, image_id: Id, text: str) -> Answer:
-        """Sets a caption written by hand; returns its `leaks`, words for traits that the trigger should stand for."""
+        """Sets a caption as written by hand; returns its `leaks`, words for traits the trigger should stand for."""
         image = captions.set_caption(self._studio.desk(character_id), image_id, text)
         return {"image": image.to_json(), "leaks": captions.leaks(text, self._character(character_id).trigger)}
 
@@ -190,7 +190,7 @@ class PictureApi(Answering):
         match_case: bool = False,
         preview: bool = False,
     ) -> Answer:
-        """Replaces a text in these captions, or in all, in one change; `preview` only returns what would change."""
+        """Replaces a text in captions, `image_ids` None: in all; `preview` returns the new captions without saving."""
         desk, asked = self._studio.desk(character_id), Find(find, replacement, whole_words, match_case)
         if preview:
             return {"captions": dict(bulk.replaced(desk, asked, image_ids))}
@@ -198,13 +198,13 @@ class PictureApi(Answering):
 
     @answers
     def tags_set(self, character_id: Id, image_ids: Ids, tags: dict[Id, Line]) -> Answer:
-        """Sets tags of these pictures in one change, an empty value removes one; returns the pictures that differ."""
+        """Sets tags of the given pictures, an empty value removes a tag; returns the pictures that have changed."""
         changed = bulk.tag(self._studio.desk(character_id), image_ids, tags)
         return {"images": [image.to_json() for image in changed]}
 
     @answers
     def changes_undo(self, character_id: Id) -> Answer:
-        """Undoes the last change of many pictures (captions_replace, tags_set); what changed since stays."""
+        """Undoes the last captions_replace or tags_set; a caption or tag that was edited since stays."""
         words, count = bulk.undo(self._studio.desk(character_id))
         return {"undone": words, "count": count}
 
@@ -217,7 +217,7 @@ class PictureApi(Answering):
         overwrite_human: bool = False,
         key: Id = "",
     ) -> Answer:
-        """Queues captions and tags for these pictures, or for all that no person or captioner has captioned."""
+        """Queues captions and tags for the given pictures; None: for all not captioned by a person or captioner."""
         return self._queued(
             captions.submit_caption(
                 self._studio.desk(character_id), image_ids, model or None, overwrite_human=overwrite_human, key=key
@@ -226,7 +226,7 @@ class PictureApi(Answering):
 
     @answers
     def mask_set(self, character_id: Id, image_id: Id, file: File) -> Answer:
-        """Sets a picture's mask of its own size: white counts in training, black hardly; the file is not changed."""
+        """Sets a picture's training mask, a picture of the same size: white counts fully, black hardly or not."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
@@ -247,12 +247,12 @@ class PictureApi(Answering):
 
     @answers
     def crop_undo(self, character_id: Id, image_id: Id) -> Answer:
-        """Undoes the last change of a picture's crop."""
+        """Undoes the last change of a picture's crop and returns the picture's record."""
         return {"image": curate.undo_crop(self._studio.desk(character_id), image_id).to_json()}
 
     @answers
     def coverage(self, character_id: Id) -> Answer:
-        """Returns counts of pictures per angle and expression, the pairs without any, and what is missing."""
+        """Returns counts of pictures per angle and expression, framing and pose; what is missing; and a checklist."""
         seen = curate.coverage(self._studio.desk(character_id))
         return {
             **dataclasses.asdict(dataclasses.replace(seen, cells={})),
@@ -274,7 +274,7 @@ class PictureApi(Answering):
         params: Knobs | None = None,
         missed: bool = False,
     ) -> Answer:
-        """Returns edits (`params`: EditParams) that fill coverage gaps or show what the card `missed`, with cost."""
+        """Plans edits that fill coverage gaps or, if `missed`, failed model card cells; returns rows and cost."""
         return enrich.plan(
             self._studio.desk(character_id),
             sources=sources,
@@ -289,14 +289,14 @@ class PictureApi(Answering):
 
     @answers
     def practice_plan(self, character_id: Id, limit: Whole = practice.EDITS) -> Answer:
-        """Returns how often each task's edits were accepted, and new edits for refused tasks; starts nothing."""
+        """Returns each task's counts of accepted edits, and a plan of edits for the refused tasks; starts nothing."""
         standings = practice.standings(self._studio.desk(character_id))
         planned = practice.plan(self._studio.desk(character_id), limit)
         return {**planned.to_json(), "standings": [dataclasses.asdict(each) for each in standings]}
 
     @answers
     def enrich_submit(self, character_id: Id, rows: Rows, model: Id = "", key: Id = "", version: Id = "") -> Answer:
-        """Queues a plan's rows, unchanged or edited; `version`: the editor's, "" the adopted one, "base" none."""
+        """Queues the rows of a plan; `version` is the editor LoRA to use, "" the adopted one, "base" none."""
         for given in rows:
             demand_known("A plan's row", given, {field.name for field in dataclasses.fields(PlanRow)})
             if missing := sorted({"source", "params"} - set(given)):
@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns the pictures to review next, the least certain first, and the number that are left."""
+        """Returns the next `count` pictures to review, the least certain first, and the number of pictures left."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}
@@ -330,7 +330,7 @@ class PictureApi(Answering):
         reviewer: Line = "owner",
         reasons: Lines | None = None,
     ) -> Answer:
-        """Sets a picture's verdict: good, needs_correction or reject."""
+        """Gives a picture a verdict: good, needs_correction or reject; returns the decision and the number left."""
         decision = review.decide(
             self._studio.desk(character_id),
             image_id,
@@ -342,14 +342,14 @@ class PictureApi(Answering):
 
     @answers
     def review_undo(self, character_id: Id, reviewer: Line = "owner") -> Answer:
-        """Undoes the reviewer's last verdict."""
+        """Undoes the reviewer's last verdict and returns the undone decision."""
         return {"decision": review.undo(self._studio.desk(character_id), reviewer=reviewer).to_json()}
 
     @answers
     def correction_add(
         self, character_id: Id, image_id: Id, file: File, reason: Line = "", reviewer: Line = "owner"
     ) -> Answer:
-        """Stores the corrected picture of a wrong edit and makes a golden training triplet for the editor of both."""
+        """Stores `file` as the corrected picture of a wrong edit, and makes a golden triplet that trains the editor."""
         mended = open_upload(Path(file))
         triplet = review.correct(self._studio.desk(character_id), image_id, mended, reviewer=reviewer, reason=reason)
         return {"triplet": triplet.to_json(), "image_id": triplet.result}

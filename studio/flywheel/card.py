@@ -1,4 +1,4 @@
-"""The model card: draws 23 standard cells with fixed seeds, and judges each picture axis by axis."""
+"""The model card: draws standard cells with fixed seeds, and judges each picture axis by axis."""
 
 from __future__ import annotations
 
@@ -47,10 +47,11 @@ def submit(
     key: str = "",
     knobs: Mapping[str, object] | None = None,
 ) -> Job:
-    """Queues a card of a version, "" being the base model; the first seed is the one of the first try.
+    """Queues a model card of a version, "" being the base model.
 
-    Raises: BadInput without seeds, for parameters that no picture can have or a version of the editor; NotFound;
-    ModelMissing; LoraMismatch for a LoRA that does not fit.
+    `seeds`: every cell is drawn once with each; the first is that of the first try. `knobs` are GenerateParams by name,
+    for every picture. A second call with the same `key` returns the first job. Raises: BadInput without seeds, for
+    invalid parameters or a version of the editor; NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
     """
     spec, drawn_by = generate.model_spec(desk, version), generate.character_version(desk.store, version)
     items = card_items(desk, version, seeds, knobs)
@@ -78,7 +79,10 @@ def submit(
 def card_items(
     desk: Desk, version: str = "", seeds: Sequence[int] = SEEDS, knobs: Mapping[str, object] | None = None
 ) -> list[GenerateParams]:
-    """Returns the parameters of a card's pictures, seed by seed. Raises: BadInput, NotFound."""
+    """Returns the parameters of a model card's pictures: all cells with the first seed, then with the next one.
+
+    `knobs` are GenerateParams by name, for every picture. Raises: BadInput, NotFound.
+    """
     if not seeds:
         raise BadInput("A card needs at least one seed.", "Three are usual: 0, 1, 2.")
     taken("seeds", list(seeds), _SEEDS)
@@ -94,7 +98,7 @@ def card_items(
 
 
 def run(ctx: Context) -> None:
-    """Draws every cell with every seed, judges each picture on the axes of its cell, and saves the card."""
+    """Runs the job: draws every cell with every seed, judges each on the axes of its cell, and saves the model card."""
     asked = DrawPayload.of(ctx.job)
     seeds = asked.seeds or ()
     places = [(cell, seed) for seed in seeds for cell in CARD_CELLS]
@@ -130,9 +134,9 @@ def run(ctx: Context) -> None:
 
 
 def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | None) -> CardRun:
-    """Sets a human's verdict on one cell, beside the machine's; None removes it. Returns the changed card.
+    """Sets a human's verdict on one cell of a model card, beside the machine's, and returns the changed model card.
 
-    Raises: NotFound.
+    `passed` None removes the verdict. Raises: NotFound.
     """
     store = desk.store
     found = store.cards.get(card_id)
@@ -146,20 +150,23 @@ def set_human(desk: Desk, card_id: str, cell: str, seed: int, passed: bool | Non
 
 
 def get(store: Store, card_id: str) -> CardRun:
-    """Returns a card by its id. Raises: NotFound."""
+    """Returns a model card by its id, judged by the current rule. Raises: NotFound."""
     return _as_judged(store, store.cards.get(card_id))
 
 
 def newest(store: Store, version: str | None = None) -> CardRun | None:
-    """Returns the newest card of a version, "" being the base model, or of all versions; None without one."""
+    """Returns the newest model card of a version, or None without one.
+
+    `version` "" is the base model; None takes the model cards of all versions.
+    """
     found = [run for run in store.cards.all() if version in (None, run.version)]
     return _as_judged(store, found[-1]) if found else None
 
 
 def _as_judged(store: Store, run: CardRun) -> CardRun:
-    """Returns a card judged by the current rule.
+    """Returns a model card judged by the current rule.
 
-    A card made before the number of originals was recorded may have passed every identity for want of originals.
+    A model card made before the number of originals was recorded may have passed every identity for want of originals.
     """
     if run.originals is not None:
         return run
@@ -172,19 +179,20 @@ def _as_judged(store: Store, run: CardRun) -> CardRun:
 
 
 def missed(desk: Desk, version: str = "") -> list[Tags]:
-    """Returns the tags of the cells that failed on a version's newest card, the worst first; "" is the base model.
+    """Returns the tags of the cells that failed on a version's newest model card, the worst cell first.
 
-    Where the version has no card, the newest card of any version is used. Without a card, or without a failed cell, the
-    tags of all cells are returned.
+    `version` "" is the base model. Where the version has no model card, the newest one of any version is used. Without
+    a model card, or without a failed cell, the tags of all cells are returned.
     """
     newest = _newest(desk.store, version)
     return (misses(newest) if newest else []) or [cell.asked for cell in CARD_CELLS]
 
 
 def to_show(desk: Desk) -> list[Tags]:
-    """Returns the tags of edits that can teach the next version what the version in use failed at (see `lessons`).
+    """Returns the tags that new edits should show, so that they teach the next version what the one in use failed at.
 
-    The newest card of the version in use is taken. Raises: BadInput without a card, or where no cell failed.
+    They are the `lessons` of the newest model card of the version in use or, without one, of any version. Raises:
+    BadInput without a model card, or where no cell failed.
     """
     store = desk.store
     adopted = store.adopted(Role.CHARACTER)
@@ -199,14 +207,14 @@ def to_show(desk: Desk) -> list[Tags]:
 
 
 def _newest(store: Store, version: str) -> CardRun | None:
-    """Returns the newest card of a version, or else the newest card of any version; None without a card."""
+    """Returns the newest model card of a version, or else of any version; None where there is none."""
     cards = store.cards.all()
     found = [run for run in reversed(cards) if run.version == version] or cards[-1:]
     return _as_judged(store, found[0]) if found else None
 
 
 def misses(run: CardRun) -> list[Tags]:
-    """Returns the tags of the cells that failed on a card, most failed seeds first, then most unknown ones.
+    """Returns the tags of the cells that failed on a model card, most failed seeds first, then most unknown ones.
 
     A cell that could not be judged with any seed has not failed.
     """
@@ -218,10 +226,10 @@ def misses(run: CardRun) -> list[Tags]:
 
 
 def lessons(run: CardRun) -> list[Tags]:
-    """Returns the tags of the failed cells, then for each a passed cell that differs on one axis only.
+    """Returns the tags of the failed cells of a model card, then for each a passed cell that differs on one axis only.
 
-    That axis is one on which the failed cell did not pass. A version that learns T-poses alone draws them for standing
-    people as well; the passed cell shows the contrast.
+    That axis is one on which the failed cell did not pass. A version trained on T-poses alone also draws T-poses where
+    the prompt says standing; the passed cell shows the contrast.
     """
     lost, right = misses(run), {cell.cell for cell in run.cells if cell.headline is Outcome.PASS}
     passed = [cell.asked for cell in CARD_CELLS if cell.name in right and cell.asked not in lost]
@@ -236,7 +244,7 @@ def lessons(run: CardRun) -> list[Tags]:
 
 
 def summary(card: CardRun) -> Summary:
-    """Returns a card's figures: rates over the cells that could be judged.
+    """Returns a model card's figures: rates over the cells that could be judged.
 
     The rates are those of the first seed, of all seeds, of the machine's verdicts, and of each axis.
     """
@@ -265,7 +273,7 @@ def summary(card: CardRun) -> Summary:
 
 
 def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
-    """Yields remarks on a card's figures, each with what to do about it."""
+    """Yields remarks on a model card's figures, each with what to do about it."""
     likened = [cell.axes.get(IDENTITY) for cell in card.cells if cell.identity is not None]
     if Outcome.UNKNOWN in likened or (card.originals is not None and card.originals < ENOUGH):
         yield (
@@ -281,9 +289,10 @@ def _notes(card: CardRun, first_try: Rate, reached: Goal) -> Iterator[str]:
 
 
 def compare(card_a: CardRun, card_b: CardRun) -> Paired:
-    """Compares two cards on the cells and seeds that both have and in which both could be judged.
+    """Compares two model cards on the cells and seeds that both have and that could be judged on both.
 
-    Raises: BadInput where they share no seed.
+    Returns the two rates, the numbers of cells that only one passed, and the p-value. Raises: BadInput where they share
+    no seed.
     """
     before = {(cell.cell, cell.seed): cell.headline for cell in card_a.cells}
     after = {(cell.cell, cell.seed): cell.headline for cell in card_b.cells}

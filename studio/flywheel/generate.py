@@ -1,4 +1,4 @@
-"""Flywheel 1, step 4: draws new scenes with a version; the identity filter hides those that show somebody else."""
+"""Flywheel 1, step 4: draws new scenes with a version; the identity filter sets aside those of somebody else."""
 
 from __future__ import annotations
 
@@ -48,23 +48,28 @@ SEEDS: Final = 1 << 32  # random seeds are below it, so that every program can r
 
 @dataclass(frozen=True)
 class Drawing:
-    """Pictures to draw with one version's adapter; an empty `version` is the base model."""
+    """Holds pictures to draw with one version's adapter; `version` "" is the base model."""
 
     items: Sequence[GenerateParams]
     version: str = ""
 
 
 def submit(desk: Desk, items: Sequence[GenerateParams], version: str = "", key: str = "") -> Job:
-    """Queues pictures to draw with a version's adapter; an empty `version` is the base model.
+    """Queues pictures to draw with a version's adapter; `version` "" is the base model.
 
-    Raises: BadInput without items or prompts, for parameters that no picture can have or a version of the editor;
-    NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
+    A second call with the same `key` returns the first job. Raises: BadInput without items or prompts, for parameters
+    that no picture can have or a version of the editor; NotFound; ModelMissing; LoraMismatch for a LoRA that does not
+    fit.
     """
     return submit_all(desk, [Drawing(items, version)], key)[0]
 
 
 def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[Job]:
-    """Queues a job for each drawing, once all of them are checked; a `key` fits one drawing. Raises: as `submit`."""
+    """Queues one job for each drawing, after all of them have been checked, and returns the jobs.
+
+    With a `key` there must be only one drawing, because a second job with it would be the first one. Raises: as
+    `submit`.
+    """
     payloads = [checked(desk, each) for each in drawings]
     jobs = []
     for payload in payloads:
@@ -75,7 +80,10 @@ def submit_all(desk: Desk, drawings: Sequence[Drawing], key: str = "") -> list[J
 
 
 def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
-    """Returns the payload of a drawing's job once everything is checked. Raises: as `submit`."""
+    """Returns the payload of a drawing's job after checking its model, version, parameters and LoRAs.
+
+    Raises: as `submit`.
+    """
     items, version = drawing.items, drawing.version
     if not items:
         raise BadInput("There is nothing to draw.", "Give at least one prompt.")
@@ -92,7 +100,7 @@ def checked(desk: Desk, drawing: Drawing) -> DrawPayload:
 
 
 def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
-    """Refuses a size that the model cannot draw, and a negative prompt that it would not read. Raises: BadInput."""
+    """Raises BadInput for a size that the model cannot draw, and for a negative prompt that it would not read."""
     width, height = nearest_size(spec, item.width, item.height)
     if (width, height) != (item.width, item.height):
         raise BadInput(
@@ -106,7 +114,7 @@ def demand_fitting(spec: ModelSpec, item: GenerateParams) -> None:
 
 
 def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
-    """Returns the nearest width and height that a model draws: multiples of its unit, within the bounds of a side."""
+    """Returns the nearest (width, height) that a model draws: multiples of its unit, within the bounds of a side."""
     least, most = GenerateParams.bounds("width")
     unit = spec.multiple
     fit = [min(max(round(side / unit), -(-least // unit)), most // unit) * unit for side in (width, height)]
@@ -114,14 +122,14 @@ def nearest_size(spec: ModelSpec, width: int, height: int) -> tuple[int, int]:
 
 
 def sizes(spec: ModelSpec) -> list[tuple[str, int, int]]:
-    """Returns a name, the width and the height of each usual shape, all of about the area that the model draws best."""
+    """Returns (name, width, height) of each usual shape, all of about the area that the model draws best."""
     own = spec.params(GenerateParams)
     area = own.width * own.height
     return [(name, *nearest_size(spec, round(sqrt(area * a / b)), round(sqrt(area * b / a)))) for name, a, b in SHAPES]
 
 
 def preflight(desk: Desk, items: Sequence[GenerateParams], version: str = "") -> tuple[Fit, float | None]:
-    """Returns the memory of each stage and the predicted seconds of drawing the items.
+    """Returns the memory check of drawing the items, and the predicted seconds.
 
     The seconds follow from the model's newest finished drawing job; they are None without one. Raises: NotFound,
     BadInput for a version of the editor.
@@ -151,7 +159,7 @@ def _peak_key(model: str, items: Sequence[GenerateParams]) -> str:
 
 
 def run(ctx: Context) -> None:
-    """Draws the pictures that are not drawn yet; each is scored, and filtered by its score, before it is saved."""
+    """Runs the job: draws the pictures that are missing; scores, filters by identity and saves each of them."""
     judge, asked = Judge(ctx), DrawPayload.of(ctx.job)
     floor = threshold(ctx.desk, judge.gallery)
 
@@ -179,9 +187,9 @@ def run(ctx: Context) -> None:
 
 
 def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]) -> list[str]:
-    """Draws the items that have no picture yet, and returns the ids of all pictures in item order.
+    """Draws the items of a job that have no picture yet, and returns the ids of all its pictures in item order.
 
-    `keep` saves a picture, given (index, picture, item), and returns its record.
+    `keep` is called with (index, picture, item) for each new picture; it saves the picture and returns its record.
     """
     asked = DrawPayload.of(ctx.job)
     items = [GenerateParams.from_json(item) for item in asked.items]
@@ -206,7 +214,7 @@ def draw(ctx: Context, keep: Callable[[int, Image, GenerateParams], ImageRecord]
 
 
 def with_adapter(store: Store, item: GenerateParams, version: str) -> GenerateParams:
-    """Returns the item with a version's adapter added after its own LoRAs; unchanged for an empty `version`."""
+    """Returns the item with a version's adapter added after its own LoRAs; unchanged for "", the base model."""
     if not version:
         return item
     adapter = LoraUse(file=str(store.adapter_path(version)), weight=item.strength)
@@ -214,7 +222,7 @@ def with_adapter(store: Store, item: GenerateParams, version: str) -> GeneratePa
 
 
 def character_version(store: Store, version: str) -> Version | None:
-    """Returns a character version by its id; None for an empty id, the base model.
+    """Returns a character version by its id; None for "", the base model.
 
     Raises: NotFound, BadInput for a version of the editor.
     """
@@ -227,24 +235,29 @@ def character_version(store: Store, version: str) -> Version | None:
 
 
 def threshold(desk: Desk, reference: Gallery | None = None) -> float:
-    """Returns the score below which the filter hides a picture: set for the character, else for all, else the floor.
+    """Returns the likeness below which the identity filter sets a picture aside, so that it is not reviewed.
 
-    The gallery's floor comes from each original's similarity to the other originals.
+    It is the one set for the character, else the one set for all characters, else the gallery's floor, which comes from
+    the similarity of the originals to each other. `reference` is the gallery where the caller has it already.
     """
     chosen = chosen_threshold(desk)
     return (reference or gallery_if_any(desk)).floor if chosen is None else chosen
 
 
 def chosen_threshold(desk: Desk) -> float | None:
-    """Returns the threshold that the user has set, for the character or for all; None: the gallery's floor holds."""
+    """Returns the threshold that the user has set, for the character or else for all characters.
+
+    Returns None where none is set; then the gallery's floor is used.
+    """
     chosen = desk.workplace.library.setting(_setting(desk.id), float)
     return desk.workplace.library.setting(FLOOR_SETTING, float) or None if chosen is None else chosen
 
 
 def set_threshold(desk: Desk, value: float | None) -> list[str]:
-    """Sets the filter's threshold, None for the gallery's floor, and filters the undecided pictures anew.
+    """Sets the identity filter's threshold for the character, and filters its undecided pictures again.
 
-    Returns the ids of all synthetic pictures whose score is below the threshold, decided ones included.
+    `value` None removes the threshold. Returns the ids of all synthetic pictures whose score is below the resulting
+    threshold, including decided ones.
     """
     store = desk.store
     scorer = desk.workplace.scorer(store.character.scorer).version
@@ -264,9 +277,9 @@ def set_threshold(desk: Desk, value: float | None) -> list[str]:
 
 
 def demand_drawable(desk: Desk, version: str) -> None:
-    """Refuses to draw where the weights of the model or the version's adapter are missing.
+    """Raises where a version cannot draw: ModelMissing for missing weights, NotFound for a missing adapter.
 
-    Raises: ModelMissing, NotFound, BadInput.
+    Raises BadInput for a version in the trash or of the editor. `version` "" is the base model.
     """
     desk.workplace.demand_model(model_spec(desk, version).name, "generator")
     if version:
@@ -283,9 +296,10 @@ def prompt_items(
     seed: int = 0,
     **knobs: object,
 ) -> list[GenerateParams]:
-    """Returns the parameters of `n` pictures of each prompt, with consecutive seeds and the model's defaults.
+    """Returns the parameters of `n` pictures for each prompt, with the model's defaults.
 
-    The seeds of each prompt begin with the same one. Raises: BadInput.
+    The seeds count up from `seed`, and start there again for each prompt. `knobs` are GenerateParams by name. Raises:
+    BadInput.
     """
     taken("count", n, Many)
     taken("the number of pictures", n * len(prompts), Many)
@@ -305,10 +319,10 @@ def scene_items(
     aims: Sequence[Mapping[str, str]] = (),
     **knobs: object,
 ) -> list[GenerateParams]:
-    """Returns the parameters of `n` different scenes of the character, with consecutive seeds and the model's defaults.
+    """Returns the parameters of `n` different scenes of the character, with the model's defaults.
 
-    With `aims`, tags such as those of a card's missed cells, each scene shows one of the aims, all of them in turn.
-    Raises: BadInput.
+    The seeds count up from `seed`. With `aims`, tags such as those of a model card's failed cells, each scene shows one
+    of the aims, all of them in turn. `knobs` are GenerateParams by name. Raises: BadInput.
     """
     taken("count", n, Many)
     store = desk.store
@@ -320,7 +334,7 @@ def scene_items(
 
 
 def model_spec(desk: Desk, version: str) -> ModelSpec:
-    """Returns the registry row of the model that a version belongs to, or of the character's generator for the base.
+    """Returns the registry row of the model that a version was trained for, or of the character's generator for "".
 
     Raises: NotFound, BadInput for a version of the editor.
     """
@@ -329,17 +343,17 @@ def model_spec(desk: Desk, version: str) -> ModelSpec:
 
 
 def random_seed() -> int:
-    """Returns a seed that nobody chose."""
+    """Returns a random seed in 0…2³²-1."""
     return secrets.randbelow(SEEDS)
 
 
 def fields(desk: Desk) -> str:
-    """Returns what the fields of Generate hold for this character, as the text that `keep_fields` kept; "" at first."""
+    """Returns what `keep_fields` stored for this character: the contents of Generate's fields as text, "" at first."""
     return desk.workplace.library.setting(f"generate:{desk.id}", str) or ""
 
 
 def keep_fields(desk: Desk, text: str) -> None:
-    """Keeps what the fields of Generate hold, so that they hold it again after a reload or a restart."""
+    """Stores the contents of Generate's fields for this character, so that a reload or a restart can restore them."""
     desk.workplace.library.set_setting(f"generate:{desk.id}", text)
 
 

@@ -1,4 +1,4 @@
-"""A character's story of versions: what each learned from, how each draws the same cells, and how they differ."""
+"""Compares a character's versions: what each was trained on, how each draws the same cells, and how they differ."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ GROUPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(Part):
-    """A mean over pictures with its 95 % interval; `n` is the number of pictures."""
+    """Holds a mean over `n` pictures with its 95 % interval."""
 
     middle: float
     low: float
@@ -47,7 +47,7 @@ class Spread(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Face(Part):
-    """One picture of a version's strip: its label and its id, "" where there is none."""
+    """Holds one picture that represents a version: its label and its id, "" where there is no picture."""
 
     label: str
     image: str
@@ -55,7 +55,7 @@ class Face(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Group(Part):
-    """The pictures of one origin that a version learned from, in the order of its dataset."""
+    """Holds the pictures of one origin that a version was trained on, in the order of its dataset."""
 
     name: str
     images: tuple[str, ...]
@@ -63,11 +63,13 @@ class Group(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Chapter(Part):
-    """One version of the story, or the base model where `version` is None.
+    """Holds what is known of one version, or of the base model where `version` is None.
 
-    `faces` are the card's cells named in FACES, or training samples where `card` is None. `likeness` is measured on
-    the card by `scorer`; `copies` is the rate of its pictures that are closer to an original than the originals are to
-    one another; `real` is the share of originals in what the version learned from.
+    `faces` are the model card's cells named in FACES, drawn with `seed`, or training samples where `card` is None.
+    `likeness` is measured on the model card by `scorer`; `copies` is the rate of its pictures that are closer to an
+    original than the originals are to one another. `real` is the share of originals in what the version was trained on.
+    `parent` is the name of the version that was in use when this one was made, `start` of the one that its training
+    started from.
     """
 
     version: Version | None
@@ -95,7 +97,7 @@ class Chapter(Part):
 
 
 def story(desk: Desk) -> list[Chapter]:
-    """Returns the character's versions that are not in the trash, newest first, and the base model last."""
+    """Returns a chapter for each character version outside the trash, newest first, and for the base model last."""
     store = desk.store
     versions: list[Version | None] = [None, *store.kept_versions(Role.CHARACTER)]
     cards = [newest_card(store, version) for version in versions]
@@ -107,7 +109,10 @@ def story(desk: Desk) -> list[Chapter]:
 
 
 def newest_card(store: Store, version: Version | None) -> CardRun | None:
-    """Returns the newest model card of a version; of the base model one that the present generator drew."""
+    """Returns the newest model card of a version, None without one.
+
+    For the base model, `version` None, only model cards that the present generator drew are considered.
+    """
     for run in reversed(store.cards.all()):
         drawn = store.images.peek(run.cells[0].image) if run.cells else None
         other = version is None and drawn is not None and drawn.model not in ("", store.character.generator)
@@ -155,7 +160,7 @@ def _of_training(desk: Desk, version: Version) -> tuple[Face, ...]:
 
 
 def groups(store: Store, version: Version) -> tuple[Group, ...]:
-    """Returns the pictures that a version learned from, by where they came from; groups without one are left out."""
+    """Returns the pictures that a version was trained on, grouped by origin; empty groups are left out."""
     frozen = store.datasets.peek(version.dataset)
     kinds = {entry.image: entry.kind for entry in frozen.entries} if frozen else {}
     found = [Group(name=name, images=tuple(i for i, kind in kinds.items() if kind is of)) for name, of in GROUPS]
@@ -163,7 +168,10 @@ def groups(store: Store, version: Version) -> tuple[Group, ...]:
 
 
 def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tuple[str, float]]:
-    """Returns by cell and seed the newest scorer of a card's picture and its similarity; only where there is one."""
+    """Returns the newest score of each picture in the cells, as (cell, seed) -> (scorer, similarity).
+
+    Pictures without a similarity are left out.
+    """
     found: dict[tuple[str, int], tuple[str, float]] = {}
     for cell in cells:
         record = store.images.peek(cell.image)
@@ -175,7 +183,7 @@ def likenesses(store: Store, cells: Iterable[Cell]) -> dict[tuple[str, int], tup
 
 @cache
 def spread(values: tuple[float, ...]) -> Spread:
-    """Returns the mean of values with its bootstrap interval. Raises: ValueError without a value."""
+    """Returns the mean of values with its 95 % bootstrap interval. Raises: ValueError without a value."""
     middle, low, high = bootstrap(values, mean)
     return Spread(middle=middle, low=low, high=high, n=len(values))
 
@@ -185,7 +193,7 @@ def spread(values: tuple[float, ...]) -> Spread:
 
 @dataclass(frozen=True, kw_only=True)
 class Twin(Part):
-    """One cell and seed as two versions drew it."""
+    """Holds one cell and seed as two versions drew it."""
 
     cell: str
     seed: int
@@ -194,7 +202,7 @@ class Twin(Part):
 
     @property
     def turn(self) -> str:
-        """Returns "gained", "lost", "right" in both, "wrong" in both, or "unknown" where one could not be judged."""
+        """Returns how the outcome changed: "gained", "lost", "right" in both, "wrong" in both, or "unknown"."""
         pair = (self.before.headline, self.after.headline)
         if Outcome.UNKNOWN in pair:
             return "unknown"
@@ -208,9 +216,10 @@ class Twin(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Difference(Part):
-    """The comparison of two cards: their pairs, the paired test, and the paired change of likeness where both have one.
+    """Holds the comparison of two model cards: their pairs of cells, and the paired test.
 
-    `first` is the seed of the first try of the second card; `seeds` are those that both cards have.
+    `likeness` is the change of likeness over the pairs that the same scorer measured, None without such a pair. `first`
+    is the first-try seed of the second model card; `seeds` are those that both have.
     """
 
     twins: tuple[Twin, ...]
@@ -221,7 +230,10 @@ class Difference(Part):
 
 
 def difference(store: Store, before: CardRun, after: CardRun) -> Difference:
-    """Compares two cards on the cells and seeds that both have. Raises: BadInput where they share no seed."""
+    """Returns the comparison of two model cards on the cells and seeds that both have.
+
+    Raises: BadInput where they share no seed.
+    """
     paired = card.compare(before, after)
     had = {(cell.cell, cell.seed): cell for cell in before.cells}
     has = {(cell.cell, cell.seed): cell for cell in after.cells}
@@ -246,16 +258,17 @@ SURE = 0.05  # the p-value below which two cards differ
 
 @dataclass(frozen=True, kw_only=True)
 class Sign(Part):
-    """A sentence on how the versions change; `alarm` where one got worse by more than chance explains."""
+    """Holds a sentence on how the versions change; `alarm` is true where one got worse by more than chance explains."""
 
     words: str
     alarm: bool = False
 
 
 def drift(store: Store, chapters: Sequence[Chapter]) -> list[Sign]:
-    """Returns what changed between each two successive versions with a card, in plain words, the newest pair first.
+    """Returns sentences on what changed between each two successive versions with a model card, the newest pair first.
 
-    Of earlier pairs only the alarms are told. `chapters` are those of `story`.
+    Of earlier pairs only the alarms are returned. The last sentence may warn that the newest version was trained on too
+    few originals. `chapters` are those of `story`.
     """
     measured = [each for each in chapters if each.version and each.card]
     found: list[Sign] = []
@@ -305,7 +318,10 @@ def _changes(store: Store, before: Chapter, after: Chapter) -> list[Sign]:
 
 @dataclass(frozen=True, kw_only=True)
 class Redone(Part):
-    """One held-out edit without and with a version of the editor: pictures and outcomes; `words` are its params."""
+    """Holds one held-out edit without and with a version of the editor: ids of pictures, and outcomes.
+
+    `triplet` is the id of the held-out edit; `before` and `was` are without the version, `after` and `now` with it.
+    """
 
     triplet: str
     task: str
@@ -317,14 +333,14 @@ class Redone(Part):
 
     @property
     def rank(self) -> int:
-        """Returns the place of its group: improved edits first, then worse ones, then those that came out alike."""
+        """Returns the edit's place when sorted: 0 improved, 1 worse, 2 changed from or to unknown, 3 unchanged."""
         order = ((Outcome.FAIL, Outcome.PASS), (Outcome.PASS, Outcome.FAIL))
         pair = (self.was, self.now)
         return order.index(pair) if pair in order else 2 + (self.was is self.now)
 
 
 def judged(store: Store, version: Version) -> Comparison | None:
-    """Returns the comparison of an editor's version, judged by the present rule; None where none was made."""
+    """Returns the comparison of an editor's version, judged by the current rule; None where none was made."""
     return editor.as_judged(store, version).metrics.edits
 
 

@@ -22,7 +22,7 @@ _TAUGHT_BY = frozenset({Kind.ENRICHED, Kind.CORRECTION, Kind.SYNTHETIC})
 
 @dataclass(frozen=True)
 class Stop(Part):
-    """One stop of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
+    """Holds one stage of the flywheels, named as its tab: a figure of its progress, and the part of the tab to open."""
 
     label: str
     figure: str
@@ -32,7 +32,7 @@ class Stop(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class NextStep(Part):
-    """The next step: its name, the reason in `words`, the index of its stop in `stops`, and all the stops.
+    """Holds the next step: its name, the reason in `words`, the index of its stage in `stops`, and all the stages.
 
     `version` is the id of the version whose model card is to be run next, "" in every other step.
     """
@@ -45,7 +45,7 @@ class NextStep(Part):
 
 
 def next_step(desk: Desk) -> NextStep:
-    """Returns the character's next step; the card's figures are those of the version in use. Raises: NotFound."""
+    """Returns the character's next step; it depends on the model card of the version in use. Raises: NotFound."""
     seen = _look(desk.store)
     wants = [*_first_turn(seen), *_judging(seen), *_next_turn(seen)]  # most urgent first; the last always applies
     step, words = next((step, words) for wanted, step, words in wants if wanted)
@@ -60,7 +60,7 @@ def is_next(desk: Desk, step: str) -> bool:
 
 
 def trains_next(desk: Desk, role: Role) -> bool:
-    """Returns whether the next step is a training of this role, and not the choice between two of its versions."""
+    """Returns whether the next step is to train a LoRA of this role, and no new version of it waits for a decision."""
     seen = _look(desk.store)
     step, candidate = (TRAIN, seen.candidate) if role is Role.CHARACTER else (REFINE, seen.editor_candidate)
     return candidate is None and next_step(desk).step == step.name
@@ -68,7 +68,7 @@ def trains_next(desk: Desk, role: Role) -> bool:
 
 @dataclass(frozen=True)
 class _Seen:
-    """The counts, versions and cards of a character from which the next step is chosen."""
+    """Holds the counts, versions and model cards of a character from which the next step is chosen."""
 
     sources: int
     bare: int  # sources without a caption
@@ -174,7 +174,7 @@ Want = tuple[bool, _Step, str]  # whether it applies, the step, the reason in wo
 
 
 def _first_turn(seen: _Seen) -> list[Want]:
-    """Returns the wants, most urgent first, of a character that has no version yet."""
+    """Returns the wants up to a first version, most urgent first; most apply to later turns, too."""
     edits = _count(seen.left_edits, "edit waits", "edits wait")
     pictures = _count(seen.sources, "picture", "pictures")
     few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
@@ -267,7 +267,7 @@ def _tally(run: CardRun) -> str:
 
 
 def _unmet(now: str, run: CardRun | None) -> str:
-    """Returns the advice for a card that does not meet the goal; an empty string without a card."""
+    """Returns the advice for a model card that does not meet the goal; "" without a model card."""
     if run is None:
         return ""
     found = card.summary(run)

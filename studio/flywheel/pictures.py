@@ -1,4 +1,4 @@
-"""One picture: what it was made from, how it was made, what was made from it, and which versions it taught."""
+"""Finds what one picture was made from and how, what was made from it, and which versions were trained on it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from studio.workplace.desk import Desk
 
 @dataclass(frozen=True)
 class Placed:
-    """A place of a picture on a model card: the card's id, the version that it judges ("" for the base), the cell."""
+    """Holds a picture's place on a model card: the card's id, the judged version's id ("" for the base), the cell."""
 
     card: str
     version: str
@@ -27,12 +27,12 @@ class Placed:
 
 @dataclass(frozen=True)
 class About:
-    """What is known of one picture beyond its own record.
+    """Holds what is known of one picture beyond its own record.
 
     `version` drew it. `parents` are the pictures that it was made from, its own source first, the original last;
-    `children` were made from it and are not in the trash. `taught` are the versions whose frozen dataset holds it.
-    `twins` have the same words, seed and source, drawn by other versions or models, one of each. `words` are its
-    prompt or instruction, `params` its other parameters as names and values.
+    `children` were made from it and are not in the trash. `taught` are the versions that were trained on it. `twins`
+    have the same words, seed and source, drawn by other versions or models, one of each. `words` are its prompt or
+    instruction, `params` its other parameters as names and values.
     """
 
     picture: ImageRecord
@@ -68,7 +68,7 @@ def about(desk: Desk, image_id: str) -> About:
 
 
 def settings(picture: ImageRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Returns a picture's prompt or instruction, and its other parameters as names and values.
+    """Returns a picture's prompt or instruction, and its other parameters as (name, value) texts.
 
     A parameter without a value is left out; a LoRA is named by its file.
     """
@@ -84,8 +84,8 @@ def settings(picture: ImageRecord) -> tuple[str, tuple[tuple[str, str], ...]]:
 def twins(store: Store, picture: ImageRecord, among: Sequence[ImageRecord]) -> tuple[ImageRecord, ...]:
     """Returns the pictures of the same words, seed and source that other versions or models drew, one of each.
 
-    Their order is that of the versions, the base model first; of several pictures the newest one is taken. The samples
-    of a running training have no version yet and are nobody's twins.
+    `among` are the pictures to search. The result is in the order of the versions, the base model first; of several
+    pictures of one version the newest is taken. Samples of a training are left out.
     """
     words, _ = settings(picture)
     if not words or picture.kind is Kind.CORRECTION:
@@ -117,7 +117,7 @@ def _told(value: object) -> str:
 
 
 def parents(store: Store, picture: ImageRecord) -> tuple[ImageRecord, ...]:
-    """Returns the pictures that a picture was made from: its source, the source's source, up to the original."""
+    """Returns the pictures that a picture was made from: its source, then the source's source, up to the original."""
     found: dict[str, ImageRecord] = {}
     step = store.images.peek(picture.parent)
     while step is not None and step.id not in {*found, picture.id}:
@@ -127,7 +127,7 @@ def parents(store: Store, picture: ImageRecord) -> tuple[ImageRecord, ...]:
 
 
 def taught(store: Store, image_id: str) -> tuple[Version, ...]:
-    """Returns the versions whose dataset holds a picture, as an example or as the source of one."""
+    """Returns the versions that were trained on a picture, as a target or as the source of an edit."""
     found = []
     for version in store.versions.all():
         dataset = store.datasets.peek(version.dataset)

@@ -1,4 +1,4 @@
-"""Recalls earlier drawings: their prompts, the settings that a picture was drawn with, and pictures to compare.
+"""Recalls what was drawn earlier: prompts, the settings that a picture was drawn with, and pictures to compare.
 
 Two pictures are comparable where only the LoRAs differ: the words, the seed, the size and all other settings are equal.
 """
@@ -42,7 +42,10 @@ _EULER: Final = "euler"
 
 @dataclass(frozen=True)
 class Recalled:
-    """The settings that a picture was drawn with: `version` is "" for the base model, `lost` tells what is missing."""
+    """Holds the settings that a picture was drawn with; `version` is "" for the base model.
+
+    `lost` names, one text each, what of its settings is not available here or was replaced.
+    """
 
     params: GenerateParams
     version: str = ""
@@ -51,7 +54,7 @@ class Recalled:
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier prompt: its newest picture, and the number of pictures that were drawn with it."""
+    """Holds an earlier prompt: its newest picture, and the number of pictures that were drawn with it."""
 
     prompt: str
     image: ImageRecord
@@ -60,7 +63,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Shot:
-    """One side of a comparison: what drew it, and the picture, None while it is not drawn yet."""
+    """Holds one side of a comparison: the name of what draws it, and the picture; None while it is not drawn yet."""
 
     drawn_by: str
     image: ImageRecord | None
@@ -68,7 +71,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class SideBySide:
-    """Pictures of the same words, seed and settings, which differ in their LoRAs alone."""
+    """Holds pictures of the same words, seed and settings, whose LoRAs alone differ."""
 
     prompt: str
     seed: int
@@ -89,7 +92,10 @@ class _Said:
 
 
 def of_picture(desk: Desk, image_id: str) -> Recalled:
-    """Returns the settings of a picture of this character. Raises: NotFound, BadInput for one that was not drawn."""
+    """Returns the settings that a picture of this character was drawn with.
+
+    Raises: NotFound; BadInput for an edit, or a picture whose file carries no settings.
+    """
     store = desk.store
     record = store.images.get(image_id)
     if record.params_kind == _EDITED:
@@ -105,7 +111,7 @@ def of_picture(desk: Desk, image_id: str) -> Recalled:
 
 
 def of_file(desk: Desk, file: Path) -> Recalled:
-    """Returns the settings that a PNG carries: ours, or the text that AUTOMATIC1111 and Forge write.
+    """Returns the settings in a PNG's text chunks, as FLENwheel or AUTOMATIC1111 and Forge write them.
 
     Raises: BadInput for a file that is no picture or carries no settings, NotFound.
     """
@@ -237,7 +243,7 @@ def _found_loras(store: Store, stack: object, lost: list[str]) -> Iterator[LoraU
 
 
 def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
-    """Returns the distinct prompts of the drawn pictures, newest first."""
+    """Returns at most `most` distinct prompts of the drawn pictures, newest first."""
     found: dict[str, Earlier] = {}
     for image in reversed(store.select(Kind.SYNTHETIC)):
         words = str(image.params.get("prompt", "")).strip()
@@ -248,7 +254,7 @@ def prompts(store: Store, most: int = _ENOUGH) -> list[Earlier]:
 
 
 def side_by_side(desk: Desk) -> list[SideBySide]:
-    """Returns the comparable pictures, newest first, those included that queued jobs are going to draw."""
+    """Returns the groups of comparable pictures, newest first; a picture that a queued job will draw is None."""
     store = desk.store
     found: list[tuple[str, GenerateParams, ImageRecord | None]] = [
         (image.version, GenerateParams.kept(image.params), image)
@@ -272,7 +278,7 @@ def side_by_side(desk: Desk) -> list[SideBySide]:
 
 
 def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
-    """Returns what drew a picture, as text: `v2`, `v2 × 0.8`, `base model`, `v1 step 80`, `v2 + film.safetensors`."""
+    """Returns the name of what drew a picture, such as `v2 × 0.8`, `base model` or `v2 + film.safetensors`."""
     found = store.versions.peek(version)
     strong = f" × {params.strength:g}" if version and params.strength != 1 else ""
     names = [f"{found.name if found else 'a former version'}{strong}"] if version else []
@@ -282,7 +288,7 @@ def drawn_by(store: Store, version: str, params: GenerateParams) -> str:
 
 
 def lora_name(store: Store, file: str) -> str:
-    """Returns a LoRA file's name: that of its version or checkpoint where it is one of this character's."""
+    """Returns the name of a LoRA file: that of the character's version or checkpoint it belongs to, else the file's."""
     path = Path(file)
     for each in _versions(store):
         if path.name == Path(each.adapter).name:

@@ -1,4 +1,4 @@
-"""Review: the order of the pictures to decide, the verdicts, and the reason why a picture is shown."""
+"""Review: the order in which pictures are shown, the verdicts, and the reason why a picture is shown."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _REVIEWED = (Kind.ENRICHED, Kind.SYNTHETIC, Kind.CORRECTION)
 
 @dataclass(frozen=True)
 class Reason:
-    """The reason why a picture is shown, in figures and in `words`.
+    """Holds the reason why a picture is shown, in figures and in `words`.
 
-    `floor` and `ceiling` are the gallery's bounds of `score`; both are None with too few originals. `p_good` is the
-    predicted probability that a human approves the picture; it is None before there are enough labels to calibrate.
-    `audit` marks a picture that was drawn at random.
+    `score` is its similarity to the originals; `floor` and `ceiling` are the gallery's bounds of it, None with too few
+    originals. `p_good` is the predicted probability that a human approves the picture, None before there are enough
+    verdicts to fit it. `audit` marks a picture that was drawn at random.
     """
 
     score: float | None
@@ -44,7 +44,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class Tally:
-    """The number of pictures left to review, and the number of pictures with each verdict."""
+    """Holds the number of pictures left to review, and the number of pictures with each verdict."""
 
     left: int
     good: int
@@ -58,9 +58,9 @@ class Tally:
 
 
 def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]:
-    """Returns the pictures to decide next: the least certain first, and every tenth one drawn at random.
+    """Returns the next `count` pictures to review: the least certain first, and every tenth one drawn at random.
 
-    The random ones keep the labels unbiased. The same queue and decisions always give the same order.
+    The random ones keep the verdicts an unbiased sample. The same queue and decisions always give the same order.
     """
     queue = _Queue(desk)
     wanted = min(max(0, count), len(queue.waiting))
@@ -72,7 +72,7 @@ def next(desk: Desk, reviewer: str = OWNER, count: int = 1) -> list[ImageRecord]
 
 
 def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
-    """Returns the reason why a picture is shown to a reviewer. Raises: NotFound."""
+    """Returns the reason why a picture is shown to a reviewer at this place of the queue. Raises: NotFound."""
     image, queue = desk.store.images.get(image_id), _Queue(desk)
     score, p_good = queue.score(image), queue.p_good(image)
     drawn = min(queue.waiting, key=lambda other: _lot(other, reviewer), default=None)
@@ -90,7 +90,10 @@ def explain(desk: Desk, image_id: str, reviewer: str = OWNER) -> Reason:
 
 
 def tally(desk: Desk, reviewer: str | None = None) -> Tally:
-    """Returns how many pictures are left to review, and how many were decided by one reviewer, or by all."""
+    """Returns how many pictures are left to review, and how many have each verdict.
+
+    `reviewer` None counts the verdicts of all reviewers.
+    """
     store = desk.store
     states = [
         image.state
@@ -112,7 +115,7 @@ def decide(
     reviewer: str = OWNER,
     reasons: Sequence[str] = (),
 ) -> Decision:
-    """Gives a picture a verdict; an approved edit becomes a lesson for the editor in the same transaction.
+    """Gives a picture a verdict and returns the decision; an approved edit becomes a triplet in the same transaction.
 
     Raises: NotFound, BadInput.
     """
@@ -120,7 +123,10 @@ def decide(
 
 
 def undo(desk: Desk, reviewer: str | None = None) -> Decision:
-    """Undoes the last verdict that is not undone yet, of one reviewer or of anyone. Raises: NotFound."""
+    """Undoes the last verdict that is not undone yet and returns its decision.
+
+    `reviewer` None takes the last verdict of anyone. Raises: NotFound.
+    """
     return desk.store.undo(reviewer)
 
 
@@ -132,18 +138,18 @@ def correct(
     params: Mapping[str, Any] | None = None,
     reason: str = "",
 ) -> Triplet:
-    """Adds the corrected version of a wrong picture, and returns the golden triplet that the two make.
+    """Stores the corrected version of a wrong edit, and returns the golden triplet made of the two.
 
-    Golden triplets weigh most in the editor's training. Raises: NotFound, BadInput.
+    `params` replace the edit's parameters in the triplet; None keeps them. Raises: NotFound, BadInput.
     """
     return desk.store.correct(image_id, corrected, reviewer=reviewer, params=params, reason=reason)
 
 
 def to_mend(desk: Desk) -> list[ImageRecord]:
-    """Returns the wrong edits that wait to be mended, one a case, the latest last.
+    """Returns the wrong edits that wait for a correction, one for each case, the latest verdict last.
 
-    A case is a wrong edit with all new tries at it. It is closed by a correction or by an approved new try, and until
-    then it is returned as the last of its edits that needs correction.
+    A case is a wrong edit with all new tries at it. It is closed by a correction or by an approved new try; until then
+    the case is represented by the last of its edits that needs correction.
     """
     store = desk.store
     lessons = [store.images.peek(each.wrong) for each in store.triplets.all() if each.wrong]

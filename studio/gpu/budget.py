@@ -24,9 +24,10 @@ class Peaks(Protocol):
 
 @dataclass(frozen=True)
 class StageFit:
-    """The memory that one stage of a plan needs, in bytes.
+    """Holds the memory that one stage of a plan needs, in bytes; `working` is the memory beside its weights.
 
-    `how` names the leaner form in which the stage runs; it is empty for the plain form."""
+    `how` names the leaner form in which the stage runs; it is empty for the plain form.
+    """
 
     name: str
     needed: int
@@ -37,7 +38,7 @@ class StageFit:
 
 @dataclass(frozen=True)
 class Fit:
-    """The memory check that a user sees before a job starts; sizes in bytes."""
+    """Holds the result of a memory check: whether a job fits, its sizes in bytes, and a sentence for the user."""
 
     ok: bool
     needed: int
@@ -49,7 +50,10 @@ class Fit:
 
     @classmethod
     def refused(cls, error: UserError, budget: int) -> Fit:
-        """Returns the check of a job that cannot be measured; of a missing model it tells the cause alone."""
+        """Returns the failed check of a job whose memory cannot be computed because of `error`, with its text.
+
+        For a missing model the text is the cause alone, and `missing` is true.
+        """
         gone = isinstance(error, ModelMissing)
         return cls(False, 0, budget, error.cause if gone else str(error), missing=gone)
 
@@ -62,7 +66,7 @@ class Fit:
 
     @property
     def details(self) -> str:
-        """Returns a line of text with the memory of each stage and the components that will be unloaded."""
+        """Returns the memory of each stage, and the components that will be unloaded, as one line of text."""
         stages = [f"{stage.name} {in_gib(stage.needed)}{stage.how and f' ({stage.how})'}" for stage in self.stages]
         gone = [f"{key} {in_gib(size)}" for key, size in self.evicts]
         return " · ".join(stages) + (f"; unloads {', '.join(gone)}" if gone else "")
@@ -72,7 +76,9 @@ class Fit:
 class Arithmetic:
     """Computes the memory that stages need and compares it with the budget, which `limit` returns.
 
-    A stage needs Σ weights + max(working bytes, measured peak) + reserve."""
+    A stage needs Σ weights + max(working bytes, measured peak) + reserve. `key` in each method selects the measured
+    peak (see `slot`).
+    """
 
     peaks: Peaks
     reserve: int
@@ -104,9 +110,10 @@ class Arithmetic:
         return self.weights(stage) + self.working(stage, key) + self.reserve
 
     def remember(self, stage: Stage, key: str, working: int) -> None:
-        """Stores a measured working set when it is a new maximum.
+        """Stores `working`, the measured bytes of a stage beside its weights, when it is a new maximum.
 
-        The value is capped so that a stage which ran under the present budget is not refused by it afterwards."""
+        The value is capped so that a stage which ran under the present budget is not refused by it afterwards.
+        """
         working = min(working, self.limit() - self.weights(stage) - self.reserve)
         if working > self.peaks.get(slot(stage, key), 0):
             self.peaks[slot(stage, key)] = working
@@ -129,7 +136,7 @@ class Arithmetic:
         return Fit(True, needed, limit, f"needs {in_gib(needed)} of {in_gib(limit)}{how and f', {how}'}", stages)
 
     def words(self, stage: Stage, key: str) -> str:
-        """Returns the memory sum of a stage term by term as text, and what its leanest form would need."""
+        """Returns as text the memory that a stage needs, term by term, and what its leanest form would need."""
         parts = [f"{part.key} {in_gib(stage.size(part))}" for part in stage.components]
         parts += [f"working set {in_gib(self.working(stage, key))}", f"reserve {in_gib(self.reserve)}"]
         total, limit = in_gib(self.needs(stage, key)), in_gib(self.limit())
@@ -147,7 +154,7 @@ class Arithmetic:
         )
 
     def crowded(self, stage: Stage, key: str, free: int) -> OutOfMemory:
-        """Returns the error for a stage that fits the budget but not the memory that other programs leave free."""
+        """Returns the error for a stage that fits the budget, but not the `free` bytes that other programs leave."""
         return OutOfMemory(
             f"The device has {in_gib(free)} free: {self.words(stage, key)}.",
             "Close other programs that use the device's memory, then resume the job.",
@@ -157,7 +164,9 @@ class Arithmetic:
 def slot(stage: Stage, key: str) -> str:
     """Returns the key under which a stage's measured peak is stored.
 
-    Without a `key` of the caller it holds the component keys and the declared bytes, which differ by size and batch."""
+    It is made from `key`, or where that is "" from the component keys and the declared bytes, which differ by size and
+    batch.
+    """
     parts = "+".join(sorted(part.key for part in stage.components))
     how = f"|{stage.how}" if stage.how else ""
     return f"{key or f'{parts}@{stage.working_bytes}'}|{stage.name}{how}"

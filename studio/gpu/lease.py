@@ -19,10 +19,10 @@ Parts = dict[str, Any]  # component name -> its module on the device
 
 @dataclass(eq=False)
 class Active:
-    """A stage in use: its loaded modules, and its memory beside the weights in bytes.
+    """Holds a stage in use: its loaded modules, and its memory beside the weights in bytes.
 
     `base` is that memory when the stage began, `high` the peak since. `asked` is the stage as its plan holds it,
-    `stage` the form in which it was admitted, from rung `rung` of its ladder.
+    `stage` the form in which it was admitted, and `rung` the number of that form's rung on the out-of-memory ladder.
     """
 
     asked: Stage
@@ -35,18 +35,21 @@ class Active:
 
 
 def never() -> bool:
-    """Returns False: the lease is never cancelled."""
+    """Returns False; the default of a lease's `cancelled`, for a lease that is never cancelled."""
     return False
 
 
 def silent(words: str) -> None:
-    """Ignores the report of what a lease waits for."""
+    """Does nothing; the default of a lease's `waiting`, for a caller that shows no wait."""
     del words
 
 
 @dataclass(eq=False)
 class CardLease:
-    """The exclusive use of the GPU for the length of a job; it implements engines.api.protocols.Lease."""
+    """The exclusive use of the GPU for the length of a job; its fields are the arguments of `GpuManager.lease`.
+
+    It implements engines.api.protocols.Lease.
+    """
 
     manager: GpuManager
     plan: Plan
@@ -58,15 +61,15 @@ class CardLease:
 
     @property
     def device(self) -> Any:
-        """Returns torch's name of the device."""
+        """Returns torch's name of the device, such as cuda."""
         return self.manager.torch_device
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
         """Loads a stage's components and yields them by name; the caller must not keep them after the block.
 
-        Raises: OutOfMemory when the stage cannot fit, RanOut when the block runs out of memory and may be tried
-        again, Cancelled, BadInput for a name that the plan does not have.
+        Raises: OutOfMemory when the stage cannot fit, RanOut when the block runs out of memory and a next try may
+        succeed, Cancelled, BadInput for a name that the plan does not have.
         """
         active = self.manager.enter(self, name)
         try:

@@ -25,10 +25,11 @@ _POLL_S = 0.05
 
 @dataclass(frozen=True)
 class GpuStatus:
-    """The state of the GPU that the status strip shows; sizes and `peak` in bytes.
+    """Holds the state of the GPU; sizes and `peak` in bytes.
 
     `residents` are (component key, bytes) on the device, `masters` those in RAM, `on_disk` those that were used and
-    would be read from disk again. `holder` and `stage` are empty when the device is not leased.
+    would be read from disk again. `holder` is what the GPU is leased for, `stage` the stage that runs; both are empty
+    when the GPU is not leased.
     """
 
     device: str
@@ -77,7 +78,7 @@ class GpuManager:
 
     @property
     def torch_device(self) -> str:
-        """Returns torch's name of the device."""
+        """Returns torch's name of the device, such as cuda."""
         return self.raw_device.torch_device
 
     @property
@@ -86,11 +87,11 @@ class GpuManager:
         return min(self._budget, self.raw_device.total_bytes())
 
     def set_budget(self, budget_bytes: int) -> None:
-        """Sets the memory budget; stages that run keep what they have."""
+        """Sets the memory budget in bytes; stages that are running keep the memory that they have."""
         self._budget = budget_bytes
 
     def status(self) -> GpuStatus:
-        """Returns the present state without waiting for a load that is under way."""
+        """Returns the present state of the GPU without waiting for a load that is under way."""
         residents = tuple(self._residents.table().items())
         holders, active = self._holders.copy(), self._active.copy()
         return GpuStatus(
@@ -106,7 +107,10 @@ class GpuManager:
         )
 
     def check(self, plan: Plan, *, key: str = "") -> Fit:
-        """Returns whether a plan's stages fit on an empty device, and which idle components would be evicted for it."""
+        """Returns whether a plan's stages fit on an empty device, and which idle components would be evicted for it.
+
+        `key` selects the measured peaks, as in `lease`.
+        """
         fit = self._sums.check(plan, key)
         return dataclasses.replace(fit, evicts=self._foreseen(plan, key)) if fit.ok else fit
 
@@ -126,7 +130,7 @@ class GpuManager:
         return tuple(strangers[:gone])
 
     def unload_all(self) -> None:
-        """Drops every component from the device and from RAM that no running stage uses."""
+        """Drops every component that no running stage uses, from the device and from RAM."""
         with self._moves, self._moving():
             self._residents.clear(keep=self._pinned())
             self.raw_device.reclaim()
@@ -145,9 +149,9 @@ class GpuManager:
     ) -> Iterator[CardLease]:
         """Yields exclusive use of the device in order of request; the thread that holds it may lease again inside.
 
-        `waiting` is called with a text about what the lease waits for, and with "" when the wait is over. Measured
-        peaks are stored under `key`; by default under each stage's own components and declared bytes.
-        Raises: OutOfMemory before any wait when a stage can never fit, Cancelled.
+        The wait ends when `cancelled` returns True. `waiting` is called with a text about what the lease waits for, and
+        with "" when the wait is over. Measured peaks are stored under `key`; by default under each stage's own
+        components and declared bytes. Raises: OutOfMemory before any wait when a stage can never fit, Cancelled.
         """
         for stage in plan.stages:
             if self._sums.fitting(stage, key) is None:
@@ -197,9 +201,10 @@ class GpuManager:
     # ── stages ──────────────────────────────────────────────────────────────────────────────────
 
     def enter(self, lease: CardLease, name: str) -> Active:
-        """Admits and loads a stage of a lease's plan; only `CardLease.stage` calls it.
+        """Loads a stage of a lease's plan in a form that fits, and returns it; only `CardLease.stage` calls this.
 
-        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have."""
+        Raises: OutOfMemory, Cancelled, BadInput for a name that the plan does not have.
+        """
         if lease.closed:
             raise RuntimeError(f"stage {name!r} was entered after its lease had ended")
         stage = next((stage for stage in lease.plan.stages if stage.name == name), None)
@@ -234,7 +239,7 @@ class GpuManager:
         raise refusal
 
     def leave(self, active: Active) -> None:
-        """Releases a stage's components and stores its measured peak; a second call does nothing."""
+        """Releases a stage's components and stores its measured memory peak; a second call does nothing."""
         with self._turn:
             if active not in self._active:
                 return
@@ -249,14 +254,15 @@ class GpuManager:
         self._sums.remember(active.stage, active.lease.key, active.high - active.base)
 
     def worked(self, active: Active) -> None:
-        """Records in the ladder that a stage ran to its end without running out of memory."""
+        """Records on the out-of-memory ladder that a stage ran to its end without running out of memory."""
         self._ladder.worked(slot(active.asked, active.lease.key), active.rung)
 
     def ran_out(self, active: Active) -> OutOfMemory:
-        """Frees memory after a stage ran out of it and returns the error to raise.
+        """Frees memory after a stage ran out of memory, and returns the error to raise.
 
-        Evicts the idle components and moves the stage to the next rung of its ladder. The error is a RanOut when a
-        next try may succeed, and an OutOfMemory when no rung is left; it states the sizes."""
+        Evicts the idle components and moves the stage to the next rung of the ladder. The error is a RanOut when a next
+        try may succeed, and an OutOfMemory when no rung is left.
+        """
         form, lease = active.stage, active.lease
         with self._moves:
             self.raw_device.reclaim()

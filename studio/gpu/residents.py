@@ -1,4 +1,4 @@
-"""The resident components: host masters in RAM, copies on the device, and the order of eviction. Imports no torch."""
+"""The resident components: their masters in RAM, their copies on the device, and the order of eviction. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Placed:
 
 
 class MemoryErrors:
-    """A context manager that turns a device's out-of-memory errors into MemoryError and clears their frames."""
+    """A context manager that raises MemoryError in place of a device's out-of-memory errors, and frees their frames."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -56,11 +56,11 @@ class MemoryErrors:
 
 
 class Residents:
-    """The table of host masters and device copies; its owner serialises all calls except `table`, `masters`, `on_disk`.
+    """The table of the components in RAM (masters) and of their copies on the device.
 
-    A copy is registered once it is complete, so no component is ever half-loaded. Weights are never copied back:
-    evicting drops the copy. Where the device is the host itself, the placed object is the only one, and no master
-    is counted beside it.
+    Its owner serialises all calls except `table`, `masters` and `on_disk`. A copy is registered once it is complete, so
+    no component is ever half-loaded. Weights are never copied back: evicting drops the copy. Where the device is the
+    host itself, the placed object is the only one, and no master is counted beside it.
     """
 
     def __init__(self, device: Device, host_bytes: int | None, clock: Callable[[], float]) -> None:
@@ -78,25 +78,26 @@ class Residents:
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 
     def table(self) -> dict[str, int]:
-        """Returns the bytes of each resident by key, oldest first; safe from any thread."""
+        """Returns the bytes of each copy on the device, as key -> bytes, oldest first; safe from any thread."""
         placed = self._placed.copy()
         if self._device.in_place:  # RAM beside the weights is the device's memory, too
             return {key: each.bytes + each.beside() for key, each in placed.items()}
         return {key: each.bytes for key, each in placed.items()}
 
     def masters(self) -> dict[str, int]:
-        """Returns the bytes of the weights of each host master by key; safe from any thread."""
+        """Returns the bytes of the weights of each master in RAM, as key -> bytes; safe from any thread."""
         return {key: master.weights for key, master in self._masters.copy().items()}
 
     def on_disk(self) -> dict[str, int]:
-        """Returns the size in bytes, by key, of each component that was used earlier and is now on the disk alone.
+        """Returns the bytes of each component that was used earlier and is now on the disk alone, as key -> bytes.
 
-        Safe from any thread."""
+        Safe from any thread.
+        """
         here = {*self._placed.copy(), *self._masters.copy()}
         return {key: size for key, size in self._weights.copy().items() if key not in here}
 
     def used(self) -> int:
-        """Returns the bytes of all residents together."""
+        """Returns the bytes of all copies on the device together."""
         return sum(self.table().values())
 
     def fits(self, component: Component, stage: Stage) -> bool:
@@ -156,10 +157,10 @@ class Residents:
     # ── evicting ─────────────────────────────────────────────────────────────────────────────────
 
     def victims(self, keep: Iterable[str], later: Iterable[str] = ()) -> list[str]:
-        """Returns the keys of the copies that may be evicted, in the order of eviction; none of `keep`.
+        """Returns the keys of the copies that may be evicted, in the order of eviction; those in `keep` are left out.
 
-        Components outside `later` come first, then the cheapest, then the longest unused. The price is the seconds
-        to reload per byte, times the rate of use.
+        `later` are components that the running plan needs again; they come last. Among the others the cheapest comes
+        first, then the longest unused. The price is the seconds to reload per byte, times the rate of use.
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}
@@ -184,7 +185,7 @@ class Residents:
             self._release(key)
 
     def settle(self) -> None:
-        """Drops masters until the host budget holds; the RAM beside the weights grows while components are used."""
+        """Drops masters until the budget of RAM holds, because components take more RAM beside their weights in use."""
         self._trim()
 
     def _held(self) -> int:

@@ -8,7 +8,7 @@ _HALF_LIFE_S = 1200.0
 
 
 class Demand:
-    """A count of uses per key that halves every twenty minutes; it predicts which component is needed next."""
+    """Counts the uses of each key with a half-life, as a prediction of which component is needed next."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -1,1 +1,1 @@
-"""What keeps a studio in order: models that come, the machine's findings, disk use, cleaning up, and backups."""
+"""Keeps a studio in order: downloads of models, checks of the machine, disk use, cleaning up, and backups."""

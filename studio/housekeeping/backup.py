@@ -1,4 +1,4 @@
-"""A whole character as one zip file: written with a hash of every file, and restored completely or not at all."""
+"""Backs up a whole character as one zip file with a hash of every file, and restores it completely or not at all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _REMEDY = "Copy the file again from where it was made, or make a new backup ther
 
 @dataclass(frozen=True, kw_only=True)
 class FileNote(Part):
-    """A file of a backup: its path in the character's folder, its size and its hash."""
+    """Holds what a backup records of a file: its path in the character's folder, its size and its hash."""
 
     path: str
     nbytes: int
@@ -53,7 +53,7 @@ class FileNote(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Part):
-    """What a backup holds: the character's record, the records of its ended jobs, and its files."""
+    """Holds the contents of a backup: the character's record, the records of its ended jobs, and its files."""
 
     format: int = _FORMAT
     character: Character
@@ -62,7 +62,7 @@ class Manifest(Part):
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of all files."""
+        """Returns the bytes of all files together."""
         return sum(each.nbytes for each in self.files)
 
 
@@ -70,7 +70,7 @@ class Manifest(Part):
 
 
 def submit_export(desk: Desk, *, here: bool = False) -> Job:
-    """Queues the backup of a character and returns its job; with `here` it runs at once in the calling thread.
+    """Queues the backup of a character and returns the job; with `here` it runs at once in the calling thread.
 
     Raises: Busy while a job of the character runs, NotFound, BadInput for a damaged character.
     """
@@ -82,14 +82,14 @@ def submit_export(desk: Desk, *, here: bool = False) -> Job:
 
 
 def written_file(desk: Desk, job: Job) -> Path:
-    """Returns the path of the file that a backup job writes."""
+    """Returns the path of the zip that a backup job writes."""
     return desk.store.folder / "runs" / "exports" / PurePosixPath(BackupPayload.of(job).file).name
 
 
 def run_export(ctx: Context) -> None:
-    """Runs a backup: writes records and files to a zip, which appears when it is complete.
+    """Runs the job of a backup: writes records and files to a zip, which appears when it is complete.
 
-    Caches, exports and what is under way are left out. Raises: Cancelled, DiskFull, UserError when the disk refuses.
+    Caches, exports and temporary files are left out. Raises: Cancelled, DiskFull, UserError when writing fails.
     """
     store, target = ctx.store, written_file(ctx.desk, ctx.job)
     records = store.packed()
@@ -150,9 +150,9 @@ def _copied(reader: IO[bytes], write: Callable[[bytes], object], name: str, tell
 
 
 def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job:
-    """Queues the restoring of a character from a backup and returns its job; with `here` it runs at once.
+    """Queues the restoring of a character from a backup and returns the job; with `here` it runs at once.
 
-    Raises: NotFound, BadInput for a file that is no backup.
+    `file` is the path of the zip as a user types it. Raises: NotFound, BadInput for a file that is no backup.
     """
     path = typed_path(file)
     with opened(path) as (_, found):
@@ -161,10 +161,10 @@ def submit_import(workplace: Workplace, file: str, *, here: bool = False) -> Job
 
 
 def run_import(ctx: Context) -> None:
-    """Runs a restoring: copies every file to a draft, checks each by its hash, then moves the draft into place.
+    """Runs the job of a restoring: copies every file to a draft folder, checks its hash, then puts the folder in place.
 
     A character or a job whose id is taken gets a new one. Raises: Cancelled; NotFound, BadInput for a damaged file;
-    DiskFull, UserError when the disk refuses. Nothing is restored then.
+    DiskFull, UserError when writing fails. Nothing is restored then.
     """
     if ctx.job.artifacts.character:  # a crash came after the character and before the job's end
         return
@@ -233,7 +233,7 @@ def _with_new_ids(workplace: Workplace, found: Manifest, draft: Path) -> list[Jo
 
 @contextmanager
 def opened(path: Path) -> Iterator[tuple[ZipFile, Manifest]]:
-    """Yields a backup and its manifest, whose paths all lie in the character's folder.
+    """Opens a backup and yields its zip and its manifest, after checking that all paths lie in the character's folder.
 
     Raises: NotFound; BadInput for a file that is no backup, a damaged one, or one of a newer FLENwheel.
     """

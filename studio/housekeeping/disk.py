@@ -32,7 +32,7 @@ _BUSY = (JobState.RUNNING, JobState.QUEUED)
 
 @dataclass(frozen=True)
 class Use:
-    """The bytes that a character takes on the disk, by kind, and those that each kind of cleaning frees."""
+    """Holds the bytes that a character takes on the disk, by kind, and those that each kind of cleaning would free."""
 
     kinds: dict[str, int]
     emptying: trash.Emptying
@@ -49,7 +49,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Prunable:
-    """A checkpoint that no rule keeps: its job, its step, its folder."""
+    """Holds a checkpoint that no rule keeps: its job's id, its step, its folder."""
 
     job: str
     step: int
@@ -57,7 +57,7 @@ class Prunable:
 
 
 def use(desk: Desk) -> Use:
-    """Returns the disk use of a character. Raises: NotFound, BadInput for a damaged store."""
+    """Returns the disk use of a character in bytes. Raises: NotFound, BadInput for a damaged store."""
     store = desk.store
     kinds = dict.fromkeys(KINDS, 0)
     for path in store.folder.rglob("*"):
@@ -97,10 +97,10 @@ def prunable(desk: Desk) -> list[Prunable]:
 
 
 def prune(desk: Desk) -> int:
-    """Deletes the checkpoints that `prunable` names and returns the bytes freed.
+    """Deletes the checkpoints that `prunable` returns, and returns the bytes freed.
 
-    A job's record forgets a checkpoint before its folder goes, so that a crash between the two loses nothing that is
-    named. Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    A checkpoint is removed from its job's record before its folder is deleted, so that after a crash no job names a
+    missing one. Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     freed = 0
@@ -117,34 +117,34 @@ def prune(desk: Desk) -> int:
 
 
 def clear_cache(desk: Desk) -> int:
-    """Deletes the encodings that trainings made and make again, and returns the bytes freed.
+    """Deletes the cached encodings of a character's trainings, which are computed again, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "cache")
 
 
 def clear_exports(desk: Desk) -> int:
-    """Deletes the files that were written for other tools, and backups, and returns the bytes freed.
+    """Deletes a character's backups and the files written for other tools, and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return _delete(desk.store.folder / "runs" / "exports")
 
 
 def empty_trash(desk: Desk) -> int:
-    """Empties the trash of a character and returns the bytes freed; see `trash.empty`.
+    """Deletes the pictures in a character's trash that nothing needs (see `trash.empty`), and returns the bytes freed.
 
-    Raises: Busy while a job of the character runs, UserError when the disk refuses.
+    Raises: Busy while a job of the character runs, UserError when deleting fails.
     """
     demand_idle(desk.workplace, desk.id)
     return trash.empty(desk.store)
 
 
 def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
-    """Returns the characters in the trash, each with the bytes that it takes, the newest deletion first."""
+    """Returns the characters in the trash, each with the bytes of its folder, the newest deletion first."""
     library = workplace.library
     return [(each, folder_bytes(library.trash_folder(each.id))) for each in library.trashed()]
 
@@ -152,7 +152,7 @@ def thrown(workplace: Workplace) -> list[tuple[Character, int]]:
 def discard(workplace: Workplace, character_id: str) -> int:
     """Deletes a character in the trash with all its files for good and returns the bytes freed.
 
-    Raises: NotFound for a character that is not in the trash, UserError when the disk refuses.
+    Raises: NotFound for a character that is not in the trash, UserError when deleting fails.
     """
     freed = folder_bytes(workplace.library.trash_folder(character_id))
     workplace.library.discard(character_id)

@@ -1,4 +1,4 @@
-"""The settings that a user changes while the studio runs; the data folder keeps them."""
+"""Reads and changes the settings that a user sets while the studio runs, and that the data folder keeps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ def budget_gib(workplace: Workplace) -> float:
 
 
 def set_budget(workplace: Workplace, gib: float | None) -> None:
-    """Sets the memory budget of the GPU, at once and for later starts. Raises: BadInput out of its bounds."""
+    """Sets the memory budget of the GPU in GiB and stores it for later sessions.
+
+    Raises: BadInput for None and outside its bounds.
+    """
     most = workplace.gpu.raw_device.total_bytes() / _GIB
     if gib is None or not LEAST_BUDGET_GIB <= gib <= most:
         raise BadInput(
@@ -28,12 +31,15 @@ def set_budget(workplace: Workplace, gib: float | None) -> None:
 
 
 def identity_floor(workplace: Workplace) -> float:
-    """Returns the likeness below which pictures of any character are set aside; 0 for each character's own."""
+    """Returns the likeness below which pictures of any character are set aside; 0: each one's originals decide."""
     return workplace.library.setting(FLOOR_SETTING, float) or 0.0
 
 
 def set_identity_floor(workplace: Workplace, value: float | None) -> None:
-    """Sets the likeness below which new pictures are set aside, 0 for each character's own. Raises: BadInput."""
+    """Sets the likeness below which new pictures of any character are set aside; 0 lets each one's originals decide.
+
+    Raises: BadInput for None and outside 0…1.
+    """
     if value is None or not 0 <= value <= 1:
         raise BadInput("The likeness is a number from 0 to 1.", "0 lets each character's originals decide.")
     workplace.library.set_setting(FLOOR_SETTING, float(value))

@@ -1,4 +1,4 @@
-"""What a machine has and lacks for the studio: system, GPU, memory, disk, packages, the embedded models."""
+"""Checks what a machine has and lacks for the studio: system, GPU, memory, disk, packages, the embedded models."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ _GPU_QUERY = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--f
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report: what was checked, what was found, the remedy and its command; `ok` is None for a
-    plain fact."""
+    """Holds one line of the report: what was checked, what was found, the remedy and its command.
+
+    `ok` is None for a plain fact.
+    """
 
     what: str
     found: str
@@ -34,12 +36,12 @@ class Finding:
 
 
 def look(settings: Settings, registry: Registry) -> list[Finding]:
-    """Returns every finding on this machine; it takes seconds, because pip compares all packages."""
+    """Returns every finding on this machine; takes seconds, because pip compares all packages."""
     return [*check_machine(settings), *check_packages(), *check_embedded_models(registry)]
 
 
 def check_machine(settings: Settings) -> Iterator[Finding]:
-    """Reports system, GPU, memory, free disk, and the size of the encoded pictures that trainings keep."""
+    """Yields findings on the system, GPU, memory, free disk, and the size of the encodings that trainings cache."""
     yield Finding("system", f"{platform.system()} {platform.machine()}, Python {platform.python_version()}")
 
     gpu = ""
@@ -79,7 +81,7 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
 
 
 def check_packages() -> Iterator[Finding]:
-    """Reports the versions of the large packages, and whether pip finds conflicts among all installed ones."""
+    """Yields the versions of the large packages, and whether pip finds conflicts among all installed ones."""
     for name in _PACKAGES:
         try:
             yield Finding(name, metadata.version(name), ok=True)
@@ -92,7 +94,7 @@ def check_packages() -> Iterator[Finding]:
 
 
 def check_embedded_models(registry: Registry) -> Iterator[Finding]:
-    """Reports each embedded model, and whether its weights came with the clone."""
+    """Yields for each embedded model whether its weights are there."""
     for spec in (spec for role in ROLES for spec in registry.role(role) if spec.toy):
         folder = registry.folder(spec)
         remedy = "" if folder.is_dir() else f"Its weights belong in {folder}; clone the project again."

@@ -1,4 +1,4 @@
-"""The models of the registry as this machine has them: what each is for, its licence, its gate, and what is here."""
+"""The models of the registry with their state on this machine: what each is for, its licence, its gate, its weights."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _GIB = 1 << 30
 
 
 class Here(StrEnum):
-    """How much of a model is on this machine; `raw` has all weights, but none in a quantised form yet."""
+    """How much of a model is on this machine; with `raw` all weights, but none in a quantised form yet."""
 
     EMBEDDED = "embedded"
     READY = "ready"
@@ -37,7 +37,7 @@ class Here(StrEnum):
 
 @dataclass(frozen=True)
 class Presence:
-    """How much of a model is on this machine: in words, its quantised forms, and the remedy, "" for none."""
+    """Holds how much of a model is on this machine: in words, its quantised forms, and the remedy, "" for none."""
 
     state: str
     forms: tuple[str, ...] = ()
@@ -88,16 +88,17 @@ def _in_cache(spec: ModelSpec, pull: str) -> Presence:
 
 
 def download_bytes(spec: ModelSpec) -> int:
-    """Returns the size of a model's weights at full width, which a pull downloads; 0 where it is not known."""
+    """Returns the bytes of a model's weights at full width, which a download takes; 0 where they are not known."""
     return sum(size for name, size in spec.component_bytes.items() if "." not in name)
 
 
 @dataclass(frozen=True)
 class Model:
-    """A row of the registry as this machine has it; `job` is its newest download, unless that one is done.
+    """Holds a model of the registry with its state on this machine.
 
-    `gate` holds the steps to a token where the model is gated and this machine has none; `link` is its page, "" for a
-    model without one; `held` counts the bytes of its folder, `free` those of the disk that it would come to.
+    `job` is its newest download that is not done, None without one. `gate` tells how to get a token, where the model is
+    gated and this machine has none. `link` is its page, "" without one. `held` are the bytes of its folder, `free` the
+    free bytes of the disk that it would be on.
     """
 
     spec: ModelSpec
@@ -116,19 +117,19 @@ class Model:
 
     @property
     def running(self) -> bool:
-        """Returns whether a download of it runs or waits in the queue."""
+        """Returns whether a download of the model runs or waits in the queue."""
         return self.job is not None and self.job.state in (JobState.RUNNING, JobState.QUEUED)
 
 
 def page_of(spec: ModelSpec) -> str:
-    """Returns the address of a model's page on the hub, with its licence; "" where it has none."""
+    """Returns the URL of a model's page on the hub, which tells its licence; "" for a model that is not on the hub."""
     if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
         return ""
     return f"https://huggingface.co/{spec.source}"
 
 
 def model(workplace: Workplace, name: str) -> Model:
-    """Returns a model as this machine has it. Raises: NotFound."""
+    """Returns a model of the registry with its state on this machine. Raises: NotFound."""
     registry = workplace.registry
     spec = registry.spec(name)
     found, home, link = presence(registry, spec), registry.home(spec), page_of(spec)
@@ -147,17 +148,17 @@ def model(workplace: Workplace, name: str) -> Model:
 
 
 def models(workplace: Workplace) -> list[Model]:
-    """Returns every model of the registry, role by role in the order in which users see them."""
+    """Returns every model of the registry with its state on this machine, in the order of ROLES."""
     return [model(workplace, spec.name) for role in ROLES for spec in workplace.registry.role(role)]
 
 
 def gate(spec: ModelSpec, hub: Hub) -> str:
-    """Returns the steps to a token where the model is gated and this machine has none; else ""."""
+    """Returns as text how to get a token, where the model is gated and this machine has none; else ""."""
     return "" if not spec.gated or hub.has_token() else gate_steps(spec.source)
 
 
 def pulls(workplace: Workplace, name: str) -> Iterator[Job]:
-    """Yields the downloads of a model, the running one first, then the queued ones, then the newest ended one."""
+    """Yields the jobs that download a model: the running one, the queued ones, then the ended ones, newest first."""
     found = (job for job in workplace.jobs.list("") if job.kind == PULL)
     return (job for job in found if PullPayload.of(job).model == name)
 

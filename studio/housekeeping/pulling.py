@@ -1,4 +1,4 @@
-"""The job that brings a model: checks licence, gate and room first, then downloads, verifies and quantises."""
+"""The job that downloads a model: checks licence, gate and disk space first, then downloads, verifies and quantises."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SHARE = 0.27  # the size of the smallest quantised form, as a share of the full
 
 
 def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None = None) -> Pull:
-    """Returns the pull of a model from the hub, or from a folder or one file of this machine.
+    """Returns the download of a model, which `Pull.run` starts, from the hub or from given files.
 
-    Raises: BadInput for a model that is not on a hub, or for given files that do not fit it; NotFound when nothing is
-    at the path given.
+    `source` is a folder or one file of this machine, None for the hub. Raises: BadInput for a model that is not on a
+    hub, or for given files that do not fit it; NotFound when nothing is at the path given.
     """
     if spec.source.startswith((EMBEDDED, GIVEN, OWN)):
         raise BadInput(
@@ -52,12 +52,12 @@ def prepare(registry: Registry, spec: ModelSpec, hub: Hub, source: Path | None =
 
 
 def submit(workplace: Workplace, name: str, form: str = QUANTISED[0], source: str = "") -> Job:
-    """Queues the download of a model and returns its job; one that runs or waits already is returned as it is.
+    """Queues the download of a model and returns its job; where one runs or waits already, returns that job.
 
-    A download of the same model that was stopped goes on where it stopped. `source` is a folder or file of this
-    machine to take the weights from, "" for the hub.
-    Raises: NotFound; BadInput for a form or a source that cannot be used, and for a model that is here already;
-    ModelGated without a token; DiskFull.
+    A download of the same model that was stopped goes on where it stopped. `form` is one of FORMS: how the large parts
+    are stored. `source` is a folder or file of this machine to take the weights from, "" for the hub. Raises: NotFound;
+    BadInput for a form or a source that cannot be used, and for a model that is here already; ModelGated without a
+    token; DiskFull.
     """
     spec = workplace.registry.spec(name)
     if form not in FORMS:

@@ -1,4 +1,4 @@
-"""Emptying the trash: which pictures can go for good, which must stay, and why (docs/decisions/0017)."""
+"""Empties the trash: finds which pictures can be deleted, which must stay, and why (docs/decisions/0017)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ TRAINED, LESSON, CELL, MADE_FROM = (
 
 @dataclass(frozen=True)
 class Emptying:
-    """The trash of a character: the pictures that can go and their bytes; those that stay, each with its reason.
+    """Holds what emptying a character's trash would do, by ids of pictures.
 
-    Of the pictures in `shown`, which go, the thumbnail stays, because they are ancestors of pictures that stay.
+    `ids` are deleted, which frees `nbytes`; `stay` are kept, each with the reason. Of the pictures in `shown` the
+    thumbnail is kept, because pictures that stay were made from them or are most like them.
     """
 
     ids: tuple[str, ...]
@@ -31,7 +32,7 @@ class Emptying:
 
 
 def look(store: Store) -> Emptying:
-    """Returns what emptying the trash of a character would do."""
+    """Returns what emptying the trash of a character would do; deletes nothing."""
     thrown = store.select(trashed=True)
     needed = dict(_needed(store))
     going = [image for image in thrown if image.id not in needed]
@@ -48,9 +49,9 @@ def look(store: Store) -> Emptying:
 
 
 def empty(store: Store) -> int:
-    """Deletes the pictures of the trash that nothing needs, for good, and returns the bytes freed.
+    """Deletes the pictures in the trash that nothing needs, for good, and returns the bytes freed.
 
-    Raises: UserError when the disk refuses; a repeated call deletes what was left.
+    Raises: UserError when deleting fails; a repeated call deletes what was left.
     """
     found = look(store)
     return store.discard(found.ids, found.shown)
@@ -88,7 +89,7 @@ def _ancestors(store: Store, image: ImageRecord) -> Iterator[str]:
 
 
 def size(path: Path) -> int:
-    """Returns the bytes of a file; 0 where it is missing."""
+    """Returns the size of a file in bytes; 0 where it is missing."""
     try:
         return path.stat().st_size
     except OSError:

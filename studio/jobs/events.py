@@ -20,10 +20,10 @@ _LOG = logging.getLogger(__name__)
 
 
 class EventLog:
-    """The events of all jobs, one JSON line per event.
+    """Stores the events of all jobs, each job's in a file of its run folder, one JSON line per event.
 
     `folder` returns the path of a job's run folder, which need not exist, or None for a job without one. Events that
-    the disk refuses stay in memory and are written with the next event.
+    cannot be written stay in memory and are written with the next event.
     """
 
     def __init__(self, folder: Callable[[Job], Path | None]) -> None:
@@ -51,7 +51,7 @@ class EventLog:
                 waiting.clear()
 
     def since(self, job: Job, start: int) -> tuple[list[Event], int]:
-        """Returns the events from number `start` (0 = the first) on, and the number to pass as the next `start`."""
+        """Returns a job's events from number `start` on, 0 being the first, and the number to pass as next `start`."""
         with self._lock:
             events = self._read(job)
             return events[max(0, start) :], len(events)

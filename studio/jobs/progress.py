@@ -10,16 +10,17 @@ _RECENT = 20  # spans, the least over which a rate is averaged where there are a
 
 @dataclass(frozen=True)
 class Breaks:
-    """The regular interruptions of a job, such as previews of a training: one after every `every` steps and at the end.
+    """Holds the regular interruptions of a job, such as the previews of a training.
 
-    Each reports its progress `reports` times, without a further step.
+    One comes after every `every` steps and one at the end. Each reports its progress `reports` times, without a further
+    step.
     """
 
     every: int = 0
     reports: int = 0
 
     def left(self, step: int, total: int) -> int:
-        """Returns the number of interruptions after the steps from `step` + 1 to `total`."""
+        """Returns the number of interruptions that follow the steps from `step` + 1 to `total`."""
         if not self.reports or step >= total:
             return 0
         between = (total - 1) // self.every - step // self.every if self.every else 0
@@ -32,17 +33,18 @@ class Breaks:
 
 @dataclass(frozen=True)
 class Work:
-    """The progress within a job's remaining items in finer units: forward passes done, of all of them."""
+    """Holds the progress within a job's remaining items in finer units: forward passes done, of all of them."""
 
     done: int
     total: int
 
 
 class Meter:
-    """Measures seconds per step from reported step numbers; another total, or a lower step, starts it anew.
+    """Measures seconds per step from reported step numbers; starts anew at another total, or at a lower step.
 
     A rate is the average over the later half of the spans between reports, at least over the latest 20. The first span
-    from 0 holds the loading of models, so it is dropped as soon as there is another; a time left is known from then on.
+    from 0 includes loading models, so it is dropped as soon as there is another; a time left is known from then on.
+    `breaks` are the interruptions whose time is added to the time left.
     """
 
     def __init__(self, clock: Callable[[], float], breaks: Breaks | None = None) -> None:
@@ -63,12 +65,12 @@ class Meter:
         self._break_s = 0.0  # seconds of the latest whole interruption
 
     def pause(self) -> None:
-        """Stops the time while the job waits for the GPU or for a model to load."""
+        """Stops the clock while the job waits for the GPU or for a model to load."""
         if self._paused_at is None:
             self._paused_at = self._clock()
 
     def resume(self) -> None:
-        """Starts the time again after a wait, which is not counted."""
+        """Starts the clock again after a wait, which is not counted."""
         if self._paused_at is not None:
             self._at += self._clock() - self._paused_at
             self._paused_at = None

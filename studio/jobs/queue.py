@@ -34,11 +34,9 @@ _RETRY_S = 2.0
 class Jobs:
     """The job queue: jobs are submitted from any thread, run one at a time in order, and survive a crash.
 
-    States and artifacts are durable before the call returns; progress is stored at most once a second. When a full
-    disk refuses a job's end, a cancel or progress, the change holds in memory at once and is stored when there is
-    room, which is tried every `retry_s` seconds; until then no new job starts. `log` is the path of the log that
-    holds the traceback of a bug.
-    """
+    States and artifacts are stored before the call returns; progress is stored at most once a second. When a full disk
+    refuses a job's end, a cancel or progress, the change holds in memory and is stored when there is space, which is
+    tried every `retry_s` seconds; until then no new job starts. `log` is the path of the log for tracebacks of bugs."""
 
     def __init__(
         self,
@@ -78,7 +76,9 @@ class Jobs:
             raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
 
     def list(self, character: str | None = None) -> Rows:
-        """Returns the running job, the queued ones in order, the ended ones from the newest; all, or of a character."""
+        """Returns the running job, the queued jobs in order, then the ended jobs, newest first.
+
+        `character` None returns the jobs of all characters, "" those that belong to none."""
         with self._wake:
             jobs = [job for job in self._jobs.values() if character in (None, job.character)]
         running = [job for job in jobs if job.state is JobState.RUNNING]
@@ -110,11 +110,10 @@ class Jobs:
         key: str = "",
         here: bool = False,
     ) -> Job:
-        """Queues a job and returns it; when one of the same kind, character and non-empty key exists, returns that one.
+        """Queues a job and returns it; where one of the same kind, character and non-empty `key` exists, returns that.
 
-        With `here` the job runs at once in the calling thread, with the same records.
-        Raises: NotFound for an unknown kind, BadInput for text that no page can show.
-        """
+        With `here` the job runs at once in the calling thread. `total` is its number of items or steps. Raises:
+        NotFound for an unknown kind, BadInput for text that no page can show."""
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
         asked = json.loads(json.dumps(payload.to_json()))
@@ -150,7 +149,7 @@ class Jobs:
         return self.get(job.id)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancels a job: at once when it is queued or interrupted, within a step when it runs. Raises: NotFound."""
+        """Cancels a queued or interrupted job at once, and a running one within a step. Raises: NotFound."""
         with self._wake:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
@@ -193,7 +192,7 @@ class Jobs:
         return job.replace(**again, error=JobError(), artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
-        """Moves a queued job before another queued one, or to the end of the queue. Raises: NotFound, BadInput."""
+        """Moves a queued job before another queued one; `before_id` None is the end. Raises: NotFound, BadInput."""
         with self._wake:
             job = self.get(job_id)
             queue = [other for other in self.list() if other.state is JobState.QUEUED and other.id != job_id]
@@ -210,7 +209,7 @@ class Jobs:
     # ── the worker ───────────────────────────────────────────────────────────────────────────────
 
     def take_in(self, stored: Rows) -> None:
-        """Takes in jobs as the library has stored them, such as those of an imported character."""
+        """Adds jobs that the library has stored already, such as those of an imported character."""
         with self._wake:
             self._jobs.update({job.id: job for job in stored})
 
@@ -333,12 +332,12 @@ class Jobs:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
-        """Sets the text of what a job waits for, "" when the wait is over; it is not stored on disk."""
+        """Sets the text of what a job waits for, "" when the wait is over; the text is not stored on disk."""
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
     def keep_artifacts(self, job_id: str, **found: Any) -> None:
-        """Stores results with a job durably; their names are fields of Artifacts."""
+        """Sets fields of a job's Artifacts and stores them durably."""
         with self._wake:
             job = self.get(job_id)
             kept = mended(job.artifacts.replace(**found).to_json())

@@ -47,12 +47,12 @@ def _quietly(image: object, error: UserError) -> None:
 
 @dataclass(frozen=True)
 class Gallery:
-    """The scorer's embeddings of the originals, with the thresholds that follow from them.
+    """Holds the scorer's embeddings of the originals, with the thresholds that follow from them.
 
-    `floor` is the 10th percentile and `ceiling` the maximum of each original's similarity to the others. The floor is
-    never above the scorer's own threshold, because originals can be more alike than one person's pictures need be.
-    With fewer than three originals `calibrated` is False: floor and ceiling then exclude no picture and decide no
-    identity.
+    `floor` is the 10th percentile, `middle` the median and `ceiling` the maximum of each original's similarity to the
+    others. The floor is never above the scorer's own threshold, because originals can be more alike than one person's
+    pictures need be. With fewer than three originals `calibrated` is False: floor and ceiling then exclude no picture
+    and decide no identity.
     """
 
     version: str
@@ -73,8 +73,8 @@ class Gallery:
 def gallery(desk: Desk, leave_out: LeaveOut = _quietly) -> Gallery:
     """Returns the character's gallery, made of source pictures only, so that drawn pictures never judge drawn pictures.
 
-    Embeddings are cached in the store by scorer version; only new originals are embedded. An original that cannot be
-    opened is left out, and `leave_out` is called with its id and the error.
+    The embeddings are cached in the store; only new originals are embedded. An original that cannot be opened is left
+    out, and `leave_out` is called with its id and the error. Raises: ModelMissing.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     known = embeddings(desk.store, scorer, [image.id for image in originals(desk.store)], leave_out)
@@ -96,7 +96,10 @@ def originals(store: Store) -> list[ImageRecord]:
 
 
 def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: float | None = None) -> Gallery:
-    """Returns a gallery of unit vectors by picture id, calibrated by leaving out each vector in turn."""
+    """Returns a gallery made of the unit vectors in `found`, as picture id -> vector.
+
+    Floor and ceiling come from each vector's similarity to the others. `version` and `threshold` are the scorer's.
+    """
     vectors = np.asarray(list(found.values()), dtype=np.float64)
     ids = tuple(found)
     if len(ids) < ENOUGH:
@@ -116,14 +119,14 @@ def make_gallery(version: str, found: dict[str, tuple[float, ...]], threshold: f
 
 
 def similarity(embedding: Embedding, reference: Gallery) -> float | None:
-    """Returns the mean of the three highest cosines with the originals; None where there is no original."""
+    """Returns the mean of an embedding's three highest cosines with the originals; None where there is no original."""
     if not reference.ids:
         return None
     return _top_mean(reference.vectors @ np.asarray(embedding.vector, dtype=np.float64))
 
 
 def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]) -> list[Likeness]:
-    """Returns each picture's similarity to the originals, to four digits, and its nearest original."""
+    """Returns each picture's likeness: its similarity to the originals, to four digits, and its nearest original."""
     found = []
     for outcome in scorer.embed(pictures):
         value = None if isinstance(outcome, NoFace) else similarity(outcome, reference)
@@ -133,9 +136,10 @@ def score_pictures(scorer: Scorer, reference: Gallery, pictures: Sequence[Image]
 
 
 def score_images(desk: Desk, ids: Iterable[str]) -> dict[str, float | None]:
-    """Scores stored pictures against the gallery, stores the scores on their records and returns them by id.
+    """Scores stored pictures against the gallery, writes the scores to their records, and returns id -> score.
 
-    Scores of other scorer versions stay. Pictures that cannot be opened are left out.
+    A score is None where no face was found. Scores of other scorer versions stay. Pictures that cannot be opened are
+    left out.
     """
     scorer = desk.workplace.scorer(desk.store.character.scorer)
     reference = gallery(desk)
@@ -162,9 +166,10 @@ def score_of(image: ImageRecord, version: str) -> float | None:
 def open_each(
     ids: Iterable[_Part], read: Callable[[_Part], Image], leave_out: Callable[[_Part, UserError], object] = _quietly
 ) -> dict[_Part, Image]:
-    """Opens pictures, or parts of them, with `read` and returns them by id.
+    """Opens pictures, or parts of them, with `read` and returns them as id -> picture.
 
-    Pictures that cannot be opened are left out, and `leave_out` is called for each."""
+    Pictures that cannot be opened are left out, and `leave_out` is called with the id and the error.
+    """
     opened: dict[_Part, Image] = {}
     for image in ids:
         try:
@@ -179,8 +184,8 @@ def embeddings(
 ) -> dict[str, tuple[float, ...] | None]:
     """Returns the unit vectors of stored pictures, as cropped, by id; None for a picture without a face.
 
-    Vectors are computed once per crop and scorer version, then cached. Pictures that cannot be opened are left out,
-    and `leave_out` is called for each.
+    Vectors are computed once per crop and scorer version, then cached. Pictures that cannot be opened are left out, and
+    `leave_out` is called for each.
     """
     cache = store.run_dir(_CACHE) / f"{hashlib.sha256(scorer.version.encode()).hexdigest()[:16]}.json"
     cached = _read_cache(cache)
@@ -215,7 +220,7 @@ def _read_cache(cache: Path) -> dict[str, list[float] | None]:
 
 
 def _write_cache(cache: Path, cached: Mapping[str, list[float] | None]) -> None:
-    """Writes the cached vectors; when the disk refuses, they are computed again next time."""
+    """Writes the cached vectors; when writing fails, they are computed again next time."""
     part = cache.with_name(f"{cache.stem}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         part.write_text(json.dumps(cached), encoding="utf-8")

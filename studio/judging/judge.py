@@ -26,7 +26,7 @@ Scores = Mapping[str, float | None]  # scorer version -> similarity
 
 
 class Judge:
-    """The character's scorer with the gallery of originals, made once for many pictures of a job.
+    """Scores pictures of a job against the gallery of originals, which is made once.
 
     Without the scorer's weights no picture is scored or set aside, and the job's events hold a warning.
     """
@@ -61,11 +61,11 @@ class Judge:
         return self.gallery.floor if self.gallery.calibrated else None
 
     def identity(self, scores: Scores) -> float | None:
-        """Returns the similarity by the present scorer version; None where there is none."""
+        """Returns the similarity in `scores` by the present scorer version; None where there is none."""
         return scores.get(self.gallery.version)
 
     def advice(self, scores: Scores) -> dict[str, str]:
-        """Returns advice for the reviewer, name -> text: no face was found, or the picture is nearly an original."""
+        """Returns advice for the reviewer, as name -> text: no face was found, or the picture is nearly an original."""
         value = self.identity(scores)
         if scores and value is None and self.gallery.ids:
             return {"no_face": "nothing to compare with the originals was found"}
@@ -74,13 +74,13 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether the identity filter sets a picture aside; one without a score is not set aside."""
+        """Returns whether the identity filter sets a picture aside: a score below `floor`; never without a score."""
         value = self.identity(scores)
         return value is not None and value < floor
 
 
 def too_few(count: int) -> str:
-    """Returns the warning that identity is not judged, for the number of originals that can be compared."""
+    """Returns the warning that identity is not judged; `count` is the number of originals that can be compared with."""
     return (
         f"Identity is not judged: {count} of the original pictures can be compared with, and it takes {ENOUGH} to know "
         "how alike they are. Import more originals to have what is made from then on judged."
@@ -88,10 +88,10 @@ def too_few(count: int) -> str:
 
 
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
-    """Returns outcomes from before the number of originals was recorded, with identity unknown where they were too few.
+    """Returns older outcomes, with identity unknown where there were too few originals at the time `made` (ISO 8601).
 
-    With too few originals identity always passed in those versions, so one failure shows that there were enough.
-    `made` is the time of the outcomes, ISO 8601.
+    Earlier versions did not record the number of originals, and with too few of them identity always passed. So one
+    failure shows that there were enough.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):

@@ -13,7 +13,11 @@ IDENTITY = "identity"  # the axis of the character's identity; the other axes ha
 def axes_outcomes(
     asked: Mapping[str, str], tags: Mapping[str, str], identity: float | None, floor: float | None
 ) -> Axes:
-    """Returns the outcome of identity and of each axis in `asked`; without a floor identity is unknown."""
+    """Returns the outcome of identity, and of each axis in `asked`, by comparing it with the picture's `tags`.
+
+    `identity` is the picture's similarity to the originals, `floor` the lowest that passes; identity is unknown where
+    either is None. An axis without a tag is unknown.
+    """
     outcomes = {IDENTITY: Outcome.UNKNOWN if identity is None or floor is None else _passed(identity >= floor)}
     for axis, value in asked.items():
         outcomes[axis] = _passed(tags[axis] == value) if axis in tags else Outcome.UNKNOWN
@@ -25,7 +29,7 @@ def _passed(yes: bool) -> Outcome:
 
 
 def overall(outcomes: Iterable[Outcome]) -> Outcome:
-    """Returns pass when all outcomes pass, fail when one fails, else unknown."""
+    """Returns fail when one outcome is a fail, else unknown when one is unknown, else pass."""
     said = set(outcomes)
     return next((each for each in (Outcome.FAIL, Outcome.UNKNOWN) if each in said), Outcome.PASS)
 
@@ -50,7 +54,9 @@ def rate(outcomes: Sequence[Outcome]) -> Rate:
 def goal(found: Rate, target: float) -> Goal:
     """Returns whether a rate reaches a target, considering the unknown outcomes.
 
-    Met when it does with every unknown outcome a fail, missed when it does not with every one a pass, else open."""
+    It is met when the rate reaches the target with every unknown outcome counted as a fail, missed when it does not
+    with every one counted as a pass, else open.
+    """
     if not found.n:
         return Goal.OPEN
     worst, best = found.k / found.n, (found.k + found.unknown) / found.n
@@ -58,7 +64,10 @@ def goal(found: Rate, target: float) -> Goal:
 
 
 def paired(before: Sequence[Outcome], after: Sequence[Outcome]) -> Paired:
-    """Compares two lists of outcomes of the same items, pair by pair, where both outcomes were judged."""
+    """Compares two lists of outcomes of the same items, pair by pair, where both outcomes were judged.
+
+    Returns both rates, the number of pairs that only one list passed, and the p-value of McNemar's test.
+    """
     judged = [pair for pair in zip(before, after, strict=True) if Outcome.UNKNOWN not in pair]
     only_a = judged.count((Outcome.PASS, Outcome.FAIL))
     only_b = judged.count((Outcome.FAIL, Outcome.PASS))

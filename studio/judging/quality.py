@@ -37,11 +37,11 @@ _SMALL_SHARE = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class Measures(Part):
-    """The measures of one picture, stored on its record so that it is measured only once.
+    """Holds the measures of one picture, which its record stores so that it is measured only once.
 
-    `sharpness` is the variance of the Laplacian at 256 pixels; `brightness` a mean grey of 0…255; `dark` and
-    `bright` the shares of pixels below 5 and above 250; these four are of the middle of the picture. `phash` and
-    `mirrored` are 64-bit perceptual hashes in hex, of the picture and of its mirror image.
+    `sharpness` is the variance of the Laplacian at 256 pixels, `brightness` a mean grey of 0…255, `dark` and `bright`
+    the shares of pixels below 5 and above 250. These four are of the middle of the picture. `phash` and `mirrored` are
+    64-bit perceptual hashes in hex, of the picture and of its mirror image.
     """
 
     width: int
@@ -60,7 +60,7 @@ class Measures(Part):
 
 
 def measure(image: Image) -> Measures:
-    """Measures one picture, in a few milliseconds."""
+    """Returns the measures of one picture, in a few milliseconds."""
     grey = image.convert("L")
     small = _shrunk(grey, _SIDE)
     top, left = int(small.height * 0.15), int(small.width * 0.15)  # of the middle: a background may be soft on purpose
@@ -79,10 +79,10 @@ def measure(image: Image) -> Measures:
 
 
 def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) -> dict[str, str]:
-    """Returns advice on training on a picture: name of a quality gate -> text; empty when the picture passes all.
+    """Returns advice on training on a picture, as name of a quality gate -> text; empty when the picture passes all.
 
-    `peers` are the character's other pictures, whose median sharpness is the reference; `wanted` is the model's side
-    in pixels.
+    `peers` are the character's other pictures, whose median sharpness is the reference; `wanted` is the model's side in
+    pixels.
     """
     advice: dict[str, str] = {}
     usual = float(np.median([peer.sharpness for peer in peers])) if len(peers) >= 3 else 0.0
@@ -99,9 +99,10 @@ def advise(measures: Measures, peers: Sequence[Measures] = (), wanted: int = 0) 
 
 
 def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | None = None) -> float:
-    """Returns the share of a picture, 0…1, that a generator's training cuts away: the most of its resolutions' buckets.
+    """Returns the largest share of a picture, 0…1, that a generator's training cuts away at one of its resolutions.
 
-    A resolution that is no whole number is skipped here; the check of the parameters refuses it.
+    `params` None are the model's defaults. A resolution that is no whole number is skipped here; the check of the
+    parameters refuses it.
     """
     knobs = params or spec.params(TrainParams)
     sides = [side for side in (knobs.resolution, *knobs.resolutions) if isinstance(side, int)]
@@ -109,7 +110,7 @@ def share_lost(spec: ModelSpec, size: tuple[int, int], params: TrainParams | Non
 
 
 def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[str, str]:
-    """Returns advice on a picture that training cuts at its ends: name of the gate -> text; empty for a small share."""
+    """Returns advice on a picture of whose ends training cuts much away, as gate -> text; else an empty dict."""
     try:
         share = share_lost(registry.spec(model), size)
     except NotFound:
@@ -120,7 +121,7 @@ def advise_cut(registry: Registry, model: str, size: tuple[int, int]) -> dict[st
 
 
 class LookAlikes:
-    """An index of pictures by perceptual hash; finds the closest of tens of thousands in under a millisecond."""
+    """An index of pictures by perceptual hash, which finds the one that looks most like a given picture."""
 
     def __init__(self, known: Mapping[str, Measures] | None = None) -> None:
         self._ids: list[str] = []
@@ -136,7 +137,7 @@ class LookAlikes:
         self._ids.append(image)
 
     def closest(self, measures: Measures) -> tuple[str, str]:
-        """Returns the id of the most similar picture and how it is similar in words; ("", "") when none is."""
+        """Returns the id of the most similar picture, and in words how it is similar; ("", "") when none is."""
         if not self._ids:
             return ("", "")
         bits = np.bitwise_count(self._hashes[: len(self._ids)] ^ np.uint64(int(measures.phash, 16)))

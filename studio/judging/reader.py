@@ -14,7 +14,10 @@ _IN_MEMORY = 8  # the number of pictures that are opened at once
 
 
 def read_pictures(ctx: Context, images: Sequence[ImageRecord]) -> list[Mapping[str, str]]:
-    """Returns the captioner's tags of each picture; empty where its weights are missing or a file cannot be read."""
+    """Returns the tags that the captioner reads from each picture, in order, such as angle -> front.
+
+    A picture has no tags where the captioner's weights are missing or its file cannot be read.
+    """
     character = ctx.store.character
     try:
         captioner = ctx.workplace.captioner(character.editor)

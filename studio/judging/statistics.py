@@ -15,8 +15,8 @@ _Z95 = 1.959963984540054
 def wilson(k: int, n: int, z: float = _Z95) -> tuple[float, float]:
     """Returns Wilson's score interval of k successes of n, which is valid also for small n and near 0 and 1.
 
-    The result is (low, high) as shares in 0…1; (0, 1) when n is 0.
-    Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209–212.
+    The result is (low, high) as shares in 0…1; (0, 1) when n is 0. `z` is the normal quantile of the level, by default
+    95 %. Source: Wilson, J. Am. Stat. Assoc. 22 (1927), 209–212.
     """
     if n <= 0:
         return (0.0, 1.0)
@@ -46,7 +46,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """Returns the q-th percentile, linear between neighbours. Raises: ValueError when there is no value."""
+    """Returns the q-th percentile, q in 0…100, linear between neighbours. Raises: ValueError when there is no value."""
     if not values:
         raise ValueError("a percentile needs at least one value")
     return float(np.percentile(values, q))
@@ -66,9 +66,10 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
-    """Returns a statistic with its percentile-bootstrap interval as (statistic, low, high).
+    """Returns a statistic `of` the values with its percentile-bootstrap interval, as (statistic, low, high).
 
-    The same seed gives the same interval. Raises: ValueError when there is no value.
+    `rounds` is the number of resamples, `level` the confidence level. The same seed gives the same interval. Raises:
+    ValueError when there is no value.
     """
     middle = of(values)
     rng = random.Random(seed)
@@ -99,7 +100,7 @@ def auc(positives: Sequence[float], negatives: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Logistic:
-    """The calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
+    """Holds the calibrated probability p(good | score) = 1 / (1 + exp(-(slope × score + intercept)))."""
 
     slope: float
     intercept: float
@@ -110,10 +111,10 @@ class Logistic:
 
 
 def fit_logistic(scores: Sequence[float], labels: Sequence[bool], rounds: int = 50) -> Logistic | None:
-    """Fits Platt scaling by Newton steps; returns None when all labels are the same, so that it cannot be fitted.
+    """Returns Platt's logistic fit of `labels` to `scores`, found by Newton steps; None when all labels are the same.
 
-    Targets are smoothed as in Platt's paper, which keeps separable data finite.
-    Source: Platt 1999; Lin, Lin, Weng, Machine Learning 68 (2007), 267–276.
+    Targets are smoothed as in Platt's paper, which keeps separable data finite. Source: Platt 1999; Lin, Lin, Weng,
+    Machine Learning 68 (2007), 267–276.
     """
     positives = sum(labels)
     negatives = len(labels) - positives

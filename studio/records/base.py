@@ -24,7 +24,7 @@ def now() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A value that a record holds, or that a function of the studio returns."""
+    """The base class of values that convert to JSON and back: parts of records, and results of functions."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
@@ -38,7 +38,7 @@ class Part:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Builds a value from the result of `to_json`. Raises: ValueError that names the field which does not fit."""
+        """Returns the value that `to_json` converted. Raises: ValueError that names the field which does not fit."""
         try:
             found: Self = _adapter(cls).validate_python(dict(data))
         except ValidationError as error:
@@ -54,14 +54,14 @@ class Part:
 
 @dataclass(frozen=True, kw_only=True)
 class Record(Part):
-    """A part with an id and a creation time, which the store keeps in a collection."""
+    """The base class of what a collection stores: a part with an id and its creation time."""
 
     id: str
     created: str = field(default_factory=now)
 
 
 def plain(value: Any) -> Any:
-    """Returns a value as JSON can hold it: parts become dicts, mappings and sequences are copied."""
+    """Returns a value as JSON can hold it: dataclasses become dicts, mappings and sequences are copied."""
     if isinstance(value, Part):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -11,7 +11,7 @@ from studio.records.outcome import Axes, Goal, Outcome, Rate
 
 @dataclass(frozen=True, kw_only=True)
 class Cell(Part):
-    """One picture of a card: its cell and seed, the outcome of each axis, and a human's verdict or None."""
+    """Holds one picture of a model card: its cell and seed, the outcome of each axis, and a human's verdict or None."""
 
     cell: str
     seed: int
@@ -23,7 +23,7 @@ class Cell(Part):
 
     @property
     def headline(self) -> Outcome:
-        """Returns the human's verdict where there is one, else the judge's."""
+        """Returns the outcome that counts: the human's verdict where there is one, else the machine's."""
         if self.human is None:
             return self.verdict
         return Outcome.PASS if self.human else Outcome.FAIL
@@ -31,9 +31,11 @@ class Cell(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Summary(Part):
-    """The figures of a card; the first seed alone counts as first try. Rates are None where no cell could be judged.
+    """Holds the figures of a model card; the first seed alone counts as first try.
 
-    `human` is the number of cells with a human's verdict, `agreement` the share of them on which the judge agrees.
+    A rate is None where no cell could be judged. `machine` is the first-try rate by the machine's verdicts alone.
+    `human` is the number of cells with a human's verdict, `agreement` the share of them, where the machine could judge,
+    on which both agree.
     """
 
     first_try_rate: float | None
@@ -52,7 +54,7 @@ class Summary(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class CardRun(Record):
-    """One run of the model card."""
+    """Holds one run of the model card: its version, seeds and judged cells."""
 
     version: str  # "" = the base model
     job: str

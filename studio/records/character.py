@@ -11,7 +11,10 @@ CHARACTER_SETTING = "character"  # the library's setting that holds the id of th
 
 @dataclass(frozen=True, kw_only=True)
 class Character(Record):
-    """A character; `trigger` is the word that stands for it in a prompt, `subject` the word for its kind."""
+    """Holds a character; `trigger` is the word that stands for it in a prompt, `subject` the word for its kind.
+
+    `scorer`, `generator` and `editor` are names of models.
+    """
 
     name: str
     trigger: str = "ohwx"

@@ -13,14 +13,14 @@ from studio.records.image import Kind
 
 
 class Role(StrEnum):
-    """The flywheel that a version or dataset belongs to."""
+    """What a LoRA version or dataset is for: drawing the character, or editing pictures."""
 
     CHARACTER = "character"
     EDITOR = "editor"
 
 
 class Lesson(StrEnum):
-    """The kind of a training example of the editor: `golden` where a human corrected the result."""
+    """The kind of a training example of the editor: golden where a human corrected the result, else positive."""
 
     GOLDEN = "golden"
     POSITIVE = "positive"
@@ -28,10 +28,10 @@ class Lesson(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Part):
-    """One picture to train on, by its id, with its caption; for an edit also the ids of its source pictures.
+    """Holds one picture to train on, by its id, with its caption; for an edit also the ids of its source pictures.
 
-    `repeats` is how often an epoch shows it. `mask` is a file in the character's folder, `crop` the part that is
-    trained, `source_crop` the part of the first reference that was edited; an empty one is the whole picture.
+    `repeats` is how often an epoch shows it. `mask` is a file in the character's folder. `crop` is the part that is
+    trained, `source_crop` the part of the first source picture that was edited; an empty crop is the whole picture.
     """
 
     image: str
@@ -51,7 +51,10 @@ class Entry(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Dataset(Record):
-    """A frozen list of training entries; `hash` is the SHA-256 of its role and entries."""
+    """Holds a frozen list of training entries; `hash` is the SHA-256 of its role and entries.
+
+    `real_share` is the share of originals among its entries, counted with their repeats.
+    """
 
     role: Role
     entries: tuple[Entry, ...]
@@ -60,14 +63,14 @@ class Dataset(Record):
 
 
 def real_share(entries: Sequence[Entry]) -> float:
-    """Returns the share of source pictures among a training's entries, counted with their repeats."""
+    """Returns the share of originals among a training's entries, 0…1, counted with their repeats."""
     seen = sum(entry.repeats for entry in entries)
     real = sum(entry.repeats for entry in entries if entry.kind is Kind.SOURCE)
     return real / seen if seen else 0.0
 
 
 def frozen(role: Role, entries: Sequence[Entry]) -> Dataset:
-    """Returns a dataset whose id is part of its hash, so that the same entries give the same id."""
+    """Returns a dataset of the entries; its id is part of its hash, so that the same entries give the same id."""
     text = json.dumps([role, [entry.to_json() for entry in entries]], sort_keys=True, separators=(",", ":"))
     digest = hashlib.sha256(text.encode()).hexdigest()
     return Dataset(id=digest[:32], role=role, entries=tuple(entries), hash=digest, real_share=real_share(entries))

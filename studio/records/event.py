@@ -18,21 +18,21 @@ class Event(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Warned(Event):
-    """A warning for the user."""
+    """Holds a warning of a job for the user."""
 
     warning: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureKept(Event):
-    """A stored picture, by its id."""
+    """Holds the id of a picture that a job has stored."""
 
     image: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewKept(Event):
-    """A stored fixed-seed preview: the step, the index of the prompt, and the id of the picture."""
+    """Holds a fixed-seed preview that a training has stored: the step, the index of the prompt, the picture's id."""
 
     step: int
     sample: int
@@ -41,7 +41,7 @@ class PreviewKept(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class StepTrained(Event):
-    """One optimiser step, with the fields of engines.api.protocols.StepDone."""
+    """Holds one optimiser step of a training, with the fields of engines.api.protocols.StepDone."""
 
     step: int
     total: int = 0
@@ -56,7 +56,7 @@ class StepTrained(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class RanShort(Event):
-    """A run out of GPU memory, after which the job goes on with less."""
+    """Holds why a job ran out of GPU memory, and what was done so that it can go on."""
 
     ran_out: str
     remedy: str
@@ -64,7 +64,7 @@ class RanShort(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Unknown(Event):
-    """An event of a kind that this FLENwheel does not know, kept as another version wrote it."""
+    """Holds an event of a kind that this version of FLENwheel does not know, as another version wrote it."""
 
     at: str = field(default="", metadata=UNLESS_DEFAULT)
     told: Json = field(default_factory=dict)
@@ -84,7 +84,7 @@ _BY_FIELD: Final[Mapping[str, type[Event]]] = {  # field that one kind alone has
 
 
 def read_event(line: Mapping[str, Any]) -> Event:
-    """Returns the event that a parsed line of a log holds; an Unknown where no kind fits."""
+    """Returns the event that a parsed line of a job's log holds; an Unknown where no kind fits."""
     kind = next((kind for name, kind in _BY_FIELD.items() if name in line), Unknown)
     if kind is not Unknown:
         try:

@@ -12,7 +12,11 @@ CUT = "cut"  # the name of the advice that training cuts a picture's ends away
 
 
 class Kind(StrEnum):
-    """The origin of a picture."""
+    """The origin of a picture.
+
+    A source was imported, an enriched picture made by the editor, a synthetic one drawn by a version, a correction made
+    by a human. A card picture is part of a model card, a preview part of a training.
+    """
 
     SOURCE = "source"
     ENRICHED = "enriched"
@@ -23,7 +27,7 @@ class Kind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """A human's verdict on a picture; `pending` before there is one."""
+    """A human's verdict on a picture; pending before there is one."""
 
     PENDING = "pending"
     GOOD = "good"
@@ -33,7 +37,10 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Likeness:
-    """A picture's similarity to the originals by scorer version, None for no face, and its nearest original."""
+    """Holds a picture's similarity to the originals, as scorer version -> similarity, and its nearest original's id.
+
+    A similarity is None where no face was found.
+    """
 
     scores: Mapping[str, float | None]
     nearest: str = ""
@@ -41,7 +48,7 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord(Record):
-    """The record of a picture; its id is taken from the hash of the file's bytes."""
+    """Holds what is stored of a picture; its id is taken from the hash of the file's bytes."""
 
     kind: Kind
     file: str  # relative to the character's folder

@@ -14,7 +14,7 @@ BYTES: Final = "bytes"  # the unit of a job that counts bytes; "" counts items o
 
 
 class JobState(StrEnum):
-    """The state of a job; `interrupted` after a crash or when the studio was closed during the run."""
+    """The state of a job; interrupted after a crash, or when the studio was closed while the job ran."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -26,7 +26,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class JobError(Part):
-    """The error of a job: its cause and what to do next; `code` is empty without an error."""
+    """Holds the error of a job: its cause and what to do next; `code` is empty without an error."""
 
     code: str = field(default="", metadata=UNLESS_DEFAULT)
     message: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -38,7 +38,10 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """A picture that a job could not use, or made again, and why; `items` of the job's items are affected."""
+    """Holds a picture that a job could not use or drew a second time, and why.
+
+    `items` is the number of the job's items that it affects.
+    """
 
     image: str
     name: str
@@ -48,7 +51,7 @@ class Omission(Part):
 
 @dataclass(frozen=True)
 class Refused(Part):
-    """A file that an import refused: its name, the reason, and what to do."""
+    """Holds a file that an import refused: its name, the reason, and what to do."""
 
     file: str
     reason: str
@@ -57,7 +60,7 @@ class Refused(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Duplicate(Part):
-    """A file whose picture the character already has, under `id`."""
+    """Holds a file whose picture the character already has; `id` is that picture's."""
 
     file: str
     id: str
@@ -66,7 +69,7 @@ class Duplicate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Advised(Part):
-    """The advice on an imported picture."""
+    """Holds the advice on an imported picture: its file, its id and the text."""
 
     file: str
     id: str
@@ -75,7 +78,7 @@ class Advised(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Artifacts(Part):
-    """The results of a job so far, each stored durably; None where its kind of job makes no such result, or not yet."""
+    """Holds the results of a job so far; a field is None where its kind of job makes no such result, or not yet."""
 
     images: tuple[str, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
     # of a captioning: picture -> words that were removed from its caption
@@ -106,7 +109,7 @@ class Artifacts(Part):
 
 
 class Without(StrEnum):
-    """The kinds of omission, by the names of their artifacts."""
+    """The kinds of omission; each is named like the field of Artifacts that lists it."""
 
     LEFT_OUT = "left_out"
     NOT_COMPARED = "not_compared"
@@ -123,7 +126,7 @@ _NAMED = 3  # the number of pictures that a summary names
 
 @dataclass(frozen=True, kw_only=True)
 class Job(Record):
-    """A job of the queue; `payload` holds its parameters verbatim and is read by records.payload."""
+    """Holds a job of the queue; `payload` holds its parameters verbatim and is read by records.payload."""
 
     kind: str
     character: str
@@ -155,7 +158,7 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns a sentence on the omissions of a finished job with their reasons; "" without omissions."""
+        """Returns as text what a finished job left out or drew a second time, with reasons; "" where nothing was."""
         words = []
         for what, done in WITHOUT_WORDS.items():
             if found := self.omissions(what):

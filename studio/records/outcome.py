@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Goal(StrEnum):
-    """The state of a goal: whether a rate reaches its target; `open` where unknown outcomes could change that."""
+    """Whether a rate reaches its target: met, missed, or open where unknown outcomes could change that."""
 
     MET = "met"
     MISSED = "missed"
@@ -34,9 +34,9 @@ Axes = Mapping[str, Outcome]  # the name of an axis, such as identity or angle -
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Part):
-    """Counts of `n` outcomes: `k` passed, `fail` failed, `unknown` could not be judged, `judged` is `k` + `fail`.
+    """Holds counts of `n` outcomes: `k` passed, `fail` failed, `unknown` could not be judged, `judged` is `k` + `fail`.
 
-    `rate` is k / judged, None where none could be judged; `low` and `high` are its Wilson interval.
+    `rate` is k / judged, None where none could be judged; `low` and `high` are its 95 % Wilson interval.
     """
 
     k: int = 0
@@ -51,7 +51,7 @@ class Rate(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Paired(Part):
-    """The comparison of two lists of outcomes of the same items; rates are over the pairs with both outcomes judged.
+    """Holds the comparison of two lists of outcomes of the same items; rates are over the pairs with both judged.
 
     `only_a` pairs passed in the first list alone, `only_b` in the second alone; `p` is McNemar's p-value.
     """

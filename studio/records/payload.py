@@ -21,13 +21,13 @@ class Payload(Part):
 
     @classmethod
     def of(cls, job: Job) -> Self:
-        """Reads the payload of a job. Raises: ValueError for a job of another kind."""
+        """Returns the payload of a job. Raises: ValueError where it does not fit this class."""
         return cls.from_json(job.payload)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImportPayload(Payload):
-    """The files to import, and the limits of their sizes and numbers."""
+    """Holds the paths to import, and the limits of the import by name."""
 
     paths: tuple[str, ...]
     limits: Mapping[str, int]
@@ -35,7 +35,7 @@ class ImportPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPayload(Payload):
-    """The pictures to caption; `params` are CaptionParams."""
+    """Holds the ids of the pictures to caption; `params` are CaptionParams."""
 
     ids: tuple[str, ...]
     model: str
@@ -45,7 +45,10 @@ class CaptionPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPayload(Payload):
-    """The payload of all jobs that draw or train: a model, a LoRA version, and notes on unused parts of LoRA files."""
+    """Holds what all jobs that draw or train have: a model, a LoRA version, and notes on unused parts of LoRA files.
+
+    `version` "" is the base model.
+    """
 
     model: str = field(default="", metadata=UNLESS_DEFAULT)
     version: str | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -54,7 +57,7 @@ class ModelPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class PullPayload(Payload):
-    """The model to download, the form of its large parts, and the folder or file to take it from, "" for the hub."""
+    """Holds a model to download, the form of its large parts, and the folder or file to take it from; "" is the hub."""
 
     model: str
     form: str
@@ -63,16 +66,17 @@ class PullPayload(Payload):
 
 @dataclass(frozen=True, kw_only=True)
 class BackupPayload(Payload):
-    """The zip file that a character is written to, by its name, or restored from, by its path."""
+    """Holds the zip file of a backup: its name where a character is written to it, its path where one is restored."""
 
     file: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow(Part):
-    """One planned edit: the source picture, its EditParams verbatim, and the tags that the result should have.
+    """Holds one planned edit: the source's id, its EditParams verbatim, and the tags that the result should have.
 
-    `mends` is the wrong result that it is a new try at; with `area`, a mask's file, only that part of it is redone.
+    `mends` is the id of the wrong result that the edit is a new try at, "" for none. With `area`, the file of a mask,
+    only that part of the wrong result is redone.
     """
 
     source: str
@@ -85,14 +89,14 @@ class PlanRow(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPayload(ModelPayload):
-    """The edits to do."""
+    """Holds the edits to make."""
 
     rows: tuple[PlanRow, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawPayload(ModelPayload):
-    """The pictures to draw, as GenerateParams; for a model card also its seeds."""
+    """Holds the pictures to draw, as GenerateParams; for a model card also its seeds."""
 
     items: tuple[Json, ...] = ()
     seeds: tuple[int, ...] | None = field(default=None, metadata=UNLESS_DEFAULT)
@@ -100,9 +104,9 @@ class DrawPayload(ModelPayload):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainPayload(ModelPayload):
-    """A training on a frozen dataset; `params` are TrainParams, `start` the version to continue from.
+    """Holds a training on a frozen dataset; `params` are TrainParams, `start` the version to start from, "" for none.
 
-    `held_out` are the triplets that an editor's training is evaluated on.
+    `held_out` are the triplets that an editor's training is measured by.
     """
 
     params: Json = field(default_factory=dict)

@@ -13,7 +13,7 @@ from studio.records.base import UNLESS_DEFAULT, Json, Part
 
 @dataclass(frozen=True, kw_only=True)
 class LoraName(Part):
-    """A LoRA by its name, its weight, and the hash that Civitai calls AutoV3; "" where the hash is unknown."""
+    """Holds a LoRA by its name, its weight, and the hash that Civitai calls AutoV3; "" where the hash is unknown."""
 
     name: str
     weight: float
@@ -22,7 +22,7 @@ class LoraName(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance(Part):
-    """The origin of a picture: its kind, its parent picture, the model, the parameters verbatim and the LoRAs."""
+    """Holds how a picture was made: its kind, parent picture, model, parameters verbatim, requested tags and LoRAs."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="ignore")
 

@@ -11,7 +11,10 @@ from studio.records.image import Verdict
 
 @dataclass(frozen=True, kw_only=True)
 class Triplet(Record):
-    """One training example of the editor: source, instruction, result; golden where a human corrected the result."""
+    """Holds a training example of the editor: source, instruction, result; golden where a human corrected the result.
+
+    A `held_out` triplet is not trained on, but measures the training.
+    """
 
     source: str
     result: str  # the approved or corrected picture, the training target
@@ -24,7 +27,7 @@ class Triplet(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Before(Part):
-    """The values that a decision replaced, from which an undo restores them exactly."""
+    """Holds the values that a decision replaced, from which an undo restores them exactly."""
 
     state: Verdict = Verdict.PENDING
     reasons: tuple[str, ...] = ()
@@ -36,7 +39,7 @@ class Before(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Decision(Record):
-    """One verdict as it was given, and the values that it replaced."""
+    """Holds one verdict as it was given, and in `was` the values that it replaced."""
 
     image: str
     verdict: Verdict
@@ -49,7 +52,7 @@ class Decision(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Throw(Record):
-    """The pictures that were moved into the trash together, and their triplets."""
+    """Holds the ids of pictures that were moved into the trash together, and the triplets that this removed."""
 
     images: tuple[str, ...]
     triplets: tuple[Triplet, ...]
@@ -57,7 +60,7 @@ class Throw(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Recrop(Record):
-    """A change of a picture's crop; `before` is the crop that it replaced."""
+    """Holds a change of a picture's crop; `before` is the crop that it replaced."""
 
     image: str
     before: tuple[float, ...]
@@ -65,7 +68,7 @@ class Recrop(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Notes(Part):
-    """What people write beside a picture: its caption and who wrote it, its tags, its star."""
+    """Holds what people write on a picture: its caption and who wrote it, its tags, its star."""
 
     caption: str = ""
     caption_by: str = ""
@@ -75,7 +78,7 @@ class Notes(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Noted(Part):
-    """A picture's notes before and after a change."""
+    """Holds a picture's notes before and after a change."""
 
     image: str
     before: Notes
@@ -84,7 +87,7 @@ class Noted(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Batch(Record):
-    """A change of the notes of many pictures at once; `words` tells what was done."""
+    """Holds one change of the notes of many pictures; `words` describes it."""
 
     words: str
     pictures: tuple[Noted, ...]

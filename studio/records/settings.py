@@ -1,4 +1,4 @@
-"""The names of settings that the data folder keeps and several rooms read."""
+"""The names of settings that the data folder keeps and several packages read."""
 
 from __future__ import annotations
 

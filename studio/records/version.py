@@ -11,7 +11,7 @@ from studio.records.outcome import Axes
 
 
 class VersionState(StrEnum):
-    """The state of a LoRA version."""
+    """The state of a LoRA version: not decided on yet, in use, or retired."""
 
     CANDIDATE = "candidate"
     ADOPTED = "adopted"
@@ -20,7 +20,7 @@ class VersionState(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Part):
-    """An adapter after `step` training steps; `adapter` is its path relative to the character's folder."""
+    """Holds an adapter saved after `step` training steps; `adapter` is its path relative to the character's folder."""
 
     step: int
     adapter: str
@@ -28,7 +28,10 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """The outcomes of the held-out edits on one side of a comparison; `accepted` is the rate of the judged ones."""
+    """Holds the outcomes of the held-out edits without, or with, a new LoRA.
+
+    `accepted` is the rate of passed edits among the `judged` ones, `low` and `high` its interval.
+    """
 
     identity_median: float | None = None
     outcomes: tuple[Axes, ...] = ()
@@ -41,7 +44,7 @@ class Side(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
-    """One held-out edit, redone without and with the new LoRA; `before` and `after` are ids of pictures."""
+    """Holds one held-out edit, redone without and with the new LoRA; `before` and `after` are ids of pictures."""
 
     triplet: str
     task: str
@@ -51,10 +54,10 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """The comparison of `n` held-out edits before and after a training of the editor, pair by pair.
+    """Holds the comparison of `n` held-out edits before and after a training of the editor, pair by pair.
 
-    `better` edits were accepted only after, `worse` only before; `p` is McNemar's p-value. `originals` is the number
-    of originals that identity was judged by, None in older comparisons.
+    `better` edits were accepted only after, `worse` only before; `p` is McNemar's p-value. `originals` is the number of
+    originals that identity was judged by, None in older comparisons.
     """
 
     n: int = 0
@@ -71,7 +74,7 @@ class Comparison(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics(Part):
-    """The figures of a version's training; `edits` is the comparison of an editor's version."""
+    """Holds the figures of a version's training; `edits` compares held-out edits, for a version of the editor only."""
 
     steps: int | None = None
     loss: float | None = None
@@ -83,7 +86,10 @@ class Metrics(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Version(Record):
-    """A trained LoRA version; `adapter` is its path relative to the character's folder."""
+    """Holds a trained LoRA version; `adapter` is the path of its file relative to the character's folder.
+
+    `parent` is the version that was in use when it was made, "" for the base model.
+    """
 
     role: Role
     name: str

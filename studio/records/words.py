@@ -20,8 +20,8 @@ _UNFIT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")  # co
 def demand_text(what: str, value: Any, room: int = DEEPEST) -> None:
     """Raises BadInput when a JSON value holds text that no page can show, or is nested too deep.
 
-    `what` is the value's name, `room` the number of lists and objects that may still open below it.
-    The error names the place in the value.
+    `what` is the value's name for the error, which names the place in the value. `room` is how many levels of lists and
+    objects are still allowed.
     """
     if isinstance(value, str):
         if not value.isprintable() and (found := _UNFIT.search(value)):

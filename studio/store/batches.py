@@ -19,7 +19,7 @@ _TOGETHER: Final = (("caption", "caption_by"), ("tags",), ("star",))  # fields t
 
 
 class Batches:
-    """The rules of changes of many pictures over one character's records; every method is one transaction."""
+    """Changes captions, tags and stars of many pictures of one character; every method is one transaction."""
 
     def __init__(self, database: Database, images: Collection[ImageRecord]) -> None:
         self._database = database
@@ -27,7 +27,11 @@ class Batches:
         self._batches = Collection(database, "batches", Batch)
 
     def change(self, words: str, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes the notes of pictures and returns those that differ now. Raises: NotFound, BadInput."""
+        """Changes the notes of pictures and returns the records that differ now.
+
+        `words` describes the change for the undo; `changes` are the new values by picture and field. Raises: NotFound,
+        BadInput.
+        """
         with self._database.transaction():
             before = {image: self._images.get(image) for image in changes}
             after = {image: changed(before[image], values) for image, values in changes.items()}
@@ -45,9 +49,9 @@ class Batches:
         return self._batches.last(lambda batch: True)
 
     def undo(self) -> tuple[Batch, list[str]]:
-        """Undoes the last change; returns it and the ids of the restored pictures. Raises: NotFound without one.
+        """Undoes the last change of many pictures; returns that change, and the ids of the restored pictures.
 
-        What was changed again since then stays as it is.
+        A caption, tags or a star that were changed again since then stay. Raises: NotFound without a change.
         """
         with self._database.transaction():
             last = self.last()

@@ -45,7 +45,7 @@ _PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "a
 
 
 class Store:
-    """The records and files of one character; made by `Library.open`, safe to use from several threads."""
+    """Holds the records and files of one character; made by `Library.open`, safe to use from several threads."""
 
     def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.folder = make_folder(folder)
@@ -74,19 +74,19 @@ class Store:
 
     @property
     def revision(self) -> int:
-        """Returns a number that grows with every change, also across restarts; a page redraws when it has changed."""
+        """Returns a number that grows with every change, also across restarts, so that a page sees when to redraw."""
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Returns a context manager that groups changes into one; when its body raises, none of them happens."""
+        """Returns a context manager that groups changes into one; when its body raises, all of them are undone."""
         return self._database.transaction()
 
     def packed(self) -> bytes:
-        """Returns all records as the file `flenwheel.json` of a copy of this character."""
+        """Returns all records as the bytes of a `flenwheel.json`, from which a copy of this character can be opened."""
         return self._database.journal.packed()
 
     def close(self) -> None:
-        """Closes the files; `Library.close` calls it."""
+        """Closes the records' files; `Library.close` calls it."""
         self._database.close()
 
     # ── pictures ────────────────────────────────────────────────────────────────────────────────
@@ -94,9 +94,8 @@ class Store:
     def add_image(self, image: Image.Image | bytes, *, kind: Kind, **fields: Any) -> ImageRecord:
         """Stores a picture, given as a file's bytes or as pixels, and returns its record.
 
-        Known content returns its existing record; `fields` are those of ImageRecord.
-        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
-        """
+        Known content returns its existing record; `fields` are those of ImageRecord. Raises: BadInput for bytes that
+        are no picture, UserError when writing fails."""
         if isinstance(image, bytes):
             keep = partial(self._pictures.keep, image)
         else:
@@ -144,8 +143,7 @@ class Store:
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a large file that a browser shows like `open_whole`, of the crop or the whole picture.
 
-        Raises: NotFound, BadInput.
-        """
+        Raises: NotFound, BadInput."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
@@ -176,11 +174,11 @@ class Store:
         return self._crops.undo(image_id)
 
     def file(self, name: str) -> Path:
-        """Returns the path of a file that a record or a dataset names. Raises: NotFound."""
+        """Returns the path of a file that a record or a dataset names, such as a mask. Raises: NotFound."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
-        """Returns the mean of a mask over a crop, 0…1. Raises: NotFound, BadInput."""
+        """Returns the mean of a mask over a crop, 0…1, 1 being white everywhere. Raises: NotFound, BadInput."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
@@ -211,7 +209,7 @@ class Store:
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
-        """Returns the pictures of some kinds and a state, oldest first; with `trashed` those in the trash."""
+        """Returns pictures by kind and state, None for any, oldest first: outside the trash, or if `trashed` in it."""
         kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
         return [
             image
@@ -221,7 +219,7 @@ class Store:
         ]
 
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
-        """Returns the review queue: pictures without a verdict that the identity filter did not set aside."""
+        """Returns the review queue: pictures without a verdict, except those that the identity filter set aside."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
@@ -229,7 +227,7 @@ class Store:
         return self.update_images({image_id: changes})[0]
 
     def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
-        """Changes the records of several pictures in one transaction. Raises: NotFound, BadInput."""
+        """Changes the records of several pictures in one transaction and returns them. Raises: NotFound, BadInput."""
         updated = []
         with self.transaction():
             for image_id, values in changes.items():
@@ -238,19 +236,18 @@ class Store:
         return updated
 
     def trash(self, ids: Iterable[str]) -> None:
-        """Moves pictures into the trash, from which `restore` takes them out. Raises: NotFound."""
+        """Moves pictures into the trash as one move, which `undo_trash` reverses. Raises: NotFound."""
         self._trash.throw(ids)
 
     def restore(self, ids: Iterable[str]) -> None:
-        """Takes pictures out of the trash. Raises: NotFound."""
+        """Takes pictures out of the trash, except those whose file has been deleted. Raises: NotFound."""
         self._trash.restore(ids)
 
     def discard(self, ids: Iterable[str], shown: Among[str] = ()) -> int:
         """Deletes the files of pictures in the trash for good and returns the bytes freed; their records stay.
 
-        The thumbnails of those in `shown` stay. A picture is marked before its files go, so that a call after a crash
-        deletes what was left. Raises: NotFound, UserError when the disk refuses.
-        """
+        The thumbnails of those in `shown` stay. A picture is marked before its files are deleted, so that a call after
+        a crash deletes what was left. Raises: NotFound, UserError when deleting fails."""
         wanted = list(ids)
         for image_id in shown:
             with suppress(UserError):  # a picture that cannot be read has no thumbnail to keep
@@ -267,7 +264,7 @@ class Store:
         return freed + sum(map(self._pictures.delete_mask, gone))
 
     def last_thrown(self) -> tuple[str, list[str]]:
-        """Returns the time of the throw that `undo_trash` would undo and its pictures' ids; "" and none without one."""
+        """Returns the time of the move into the trash that `undo_trash` would undo, and its ids; "" and [] without."""
         return self._trash.last()
 
     def undo_trash(self) -> list[str]:
@@ -279,11 +276,11 @@ class Store:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str = "owner", reasons: Sequence[str] = ()
     ) -> Decision:
-        """Records a verdict: state, decision and triplet change in one transaction. Raises: NotFound, BadInput."""
+        """Records a verdict, with the picture's state and triplet, in one transaction. Raises: NotFound, BadInput."""
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:
-        """Undoes the last decision that was not undone, of one reviewer or, with None, of anyone. Raises: NotFound."""
+        """Undoes a reviewer's last decision that was not undone, None: anyone's, and returns it. Raises: NotFound."""
         return self._verdicts.undo(reviewer)
 
     def correct(
@@ -295,12 +292,11 @@ class Store:
         params: Mapping[str, Any] | None = None,
         reason: str = "",
     ) -> Triplet:
-        """Stores the corrected picture of a wrong edit, and returns the golden triplet that is made of it.
+        """Stores the corrected picture of a wrong edit, and returns the golden triplet that is made of the two.
 
-        `params` replace the edit's own parameters in the triplet.
-        Raises: NotFound; BadInput for a picture that no edit made, for a corrected one of another size, and for one
-        that changes neither pixels nor parameters, because it would train the editor on the wrong result.
-        """
+        `params` replace the edit's own parameters in the triplet, None keeps them. Raises: NotFound; BadInput for a
+        picture that no edit made, for a corrected one of another size, and for one that changes neither pixels nor
+        parameters, because it would train the editor on the wrong result."""
         wrong = self.images.get(image_id)
         if self._verdicts.source_of(wrong) is None:
             raise BadInput(
@@ -346,7 +342,7 @@ class Store:
             return self.triplets.get(mended.id)
 
     def case_of(self, image: ImageRecord) -> str:
-        """Returns the id of the first wrong result that a picture is a new try at, or mends; its own id without one."""
+        """Returns the id of the first wrong result that a picture is a new try at or corrects; else its own id."""
         return self._verdicts.tried(image)[-1].id
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
@@ -358,7 +354,7 @@ class Store:
         return make_folder(self.folder / "runs" / job_id)
 
     def cache_dir(self) -> Path:
-        """Returns the folder of the encodings that trainings share; it may be deleted while no training runs."""
+        """Returns the folder of the encodings that all trainings use; it may be deleted while no training runs."""
         return make_folder(self.folder / "cache")
 
     def adapter_path(self, version_id: str) -> Path:
@@ -392,9 +388,9 @@ class Store:
         return self._versions.restore(version_id)
 
     def adopted(self, role: Role) -> Version | None:
-        """Returns the adopted version of a role; None means the base model."""
+        """Returns the adopted version of a role; None where the base model is in use."""
         return self._versions.adopted(role)
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores entries as a dataset that no longer changes; the same entries return the same dataset."""
+        """Stores entries as a dataset that never changes, and returns it; the same entries return the same dataset."""
         return self._versions.freeze(role, entries)

@@ -1,4 +1,4 @@
-"""Typed collections of records over the tables of documents."""
+"""Typed collections of records over the tables of a database."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def changed(record: R, changes: Mapping[str, Any]) -> R:
 
 
 class Collection(Generic[R]):
-    """The records of one class, in the order in which they were first stored.
+    """Stores the records of one class, in the order in which they were first stored.
 
     Returned records are shared among callers, so their contents must not be changed.
     """
@@ -48,7 +48,7 @@ class Collection(Generic[R]):
         return self._table.read(record_id) is not None
 
     def all(self) -> list[R]:
-        """Returns all records."""
+        """Returns all records, in the order in which they were first stored."""
         with self._journal.lock:
             return [self._revive(key, doc) for key, doc in self._journal.documents(self._name).items()]
 
@@ -60,17 +60,17 @@ class Collection(Generic[R]):
         return found
 
     def peek(self, record_id: str) -> R | None:
-        """Returns a record by its id, or None."""
+        """Returns a record by its id; None where there is none."""
         with self._journal.lock:
             doc = self._table.read(record_id)
             return None if doc is None else self._revive(record_id, doc)
 
     def find(self, **equal: Any) -> list[R]:
-        """Returns the records whose fields equal the given values."""
+        """Returns the records whose fields equal the given values, such as `find(job="train-1")`."""
         return [r for r in self.all() if all(getattr(r, name) == value for name, value in equal.items())]
 
     def last(self, where: Callable[[R], bool]) -> R | None:
-        """Returns the newest record for which `where` is true, or None."""
+        """Returns the last stored record for which `where` is true; None where there is none."""
         with self._journal.lock:
             for key, doc in reversed(self._journal.documents(self._name).items()):
                 record = self._revive(key, doc)

@@ -14,7 +14,7 @@ from studio.store.tables import Database
 
 
 class Crops:
-    """The rules of crops over one character's records; every method is one transaction."""
+    """Sets and undoes the crops of one character's pictures; every method is one transaction."""
 
     def __init__(self, database: Database, images: Collection[ImageRecord]) -> None:
         self._database = database
@@ -22,7 +22,10 @@ class Crops:
         self._changes = Collection(database, "crops", Recrop)
 
     def set(self, image_id: str, crop: Sequence[float]) -> ImageRecord:
-        """Sets a picture's crop; an empty one is the whole picture. Raises: NotFound, BadInput."""
+        """Sets a picture's crop and returns its record; an empty crop is the whole picture.
+
+        Raises: NotFound, BadInput for a box that is no part of the picture.
+        """
         with self._database.transaction():
             image = self._images.get(image_id)
             kept = checked(crop, (image.width, image.height), image.name or f"the picture {image_id}")
@@ -32,7 +35,7 @@ class Crops:
             return self._images.put(_recropped(image, kept))
 
     def undo(self, image_id: str) -> ImageRecord:
-        """Undoes the last change of a picture's crop. Raises: NotFound when there is none."""
+        """Undoes the last change of a picture's crop and returns its record. Raises: NotFound without a change."""
         with self._database.transaction():
             image = self._images.get(image_id)
             last = self._changes.last(lambda change: change.image == image_id)

@@ -28,7 +28,7 @@ def sweep(folder: Path) -> None:
 
 
 class Disk:
-    """The system calls that durable writes use; tests replace them to observe their order."""
+    """The system calls that durable writes make; tests replace them to observe their order."""
 
     def sync(self, handle: int) -> None:
         """Flushes an open file's or folder's contents to the disk."""
@@ -47,7 +47,7 @@ DISK: Final = Disk()
 
 
 def sync_folder(folder: Path, disk: Disk = DISK) -> None:
-    """Makes renames and new files in a folder durable; Windows does so by itself."""
+    """Makes renames and new files in a folder durable; does nothing on Windows, which does so by itself."""
     if os.name == "nt":
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -73,7 +73,7 @@ def make_folder(folder: Path, disk: Disk = DISK) -> Path:
 def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
     """Yields a temporary file to write to, which replaces `path` once it is complete and on the disk.
 
-    Raises: UserError when the disk refuses.
+    Raises: UserError when writing fails.
     """
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.tmp")
     try:
@@ -92,7 +92,7 @@ def written_aside(path: Path, disk: Disk = DISK) -> Iterator[BinaryIO]:
 
 
 def disk_error(path: Path, error: OSError, need: int = 0) -> UserError:
-    """Returns the error for a user when the disk refuses a write of `need` bytes."""
+    """Returns the user's error for a write that the disk refused; `need` is the number of bytes to write."""
     return from_disk(error, path, need) or UserError(
         f"{path} could not be written: {error.strerror or error}.",
         "Free some space on that disk, check that the folder may be written to, and try again.",
@@ -117,13 +117,13 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replaces a file's contents atomically. Raises: UserError."""
+    """Replaces a file's contents atomically and durably. Raises: UserError."""
     with written_aside(path, disk) as file:
         file.write(data)
 
 
 def remove(path: Path) -> int:
-    """Deletes a file, if it exists, and returns its bytes. Raises: UserError."""
+    """Deletes a file and returns its size in bytes; 0 where it does not exist. Raises: UserError."""
     try:
         size = path.stat().st_size
         path.unlink()

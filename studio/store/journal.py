@@ -38,13 +38,13 @@ class CorruptLine(ValueError):
 
 
 def encode(sequence: int, ops: Sequence[Op]) -> bytes:
-    """Returns a commit as one line, with its newline."""
+    """Returns a commit as one line of a journal, with its newline; `sequence` is the commit's number."""
     body = json.dumps([sequence, ops], separators=(",", ":")).encode("ascii")
     return b"%08x %b\n" % (crc32(body), body)
 
 
 def decode(line: bytes) -> tuple[int, list[Op]] | None:
-    """Returns the commit of a line (without its newline); None when the line does not match its checksum."""
+    """Returns a commit's number and operations from its line without newline; None where the checksum differs."""
     head, _, body = line.partition(b" ")
     if head != b"%08x" % crc32(body):
         return None
@@ -55,7 +55,7 @@ def decode(line: bytes) -> tuple[int, list[Op]] | None:
 def read_lines(data: bytes) -> tuple[list[tuple[int, list[Op]]], int]:
     """Returns the commits in a journal, and the number of bytes of its valid lines.
 
-    An incomplete last line was never acknowledged and is left out. Raises: CorruptLine.
+    An incomplete last line is left out: its commit was never reported as done. Raises: CorruptLine.
     """
     *whole, rest = data.split(b"\n")
     commits: list[tuple[int, list[Op]]] = []
@@ -98,10 +98,10 @@ class Journal:
         self._file: FileIO | None = None
 
     def load(self) -> tuple[Tables, int]:
-        """Returns the tables after the last commit, and their schema.
+        """Returns the tables after the last commit, and their schema's number.
 
-        Nothing is written before all data has been read and found valid.
-        Raises: BadInput for a damaged file or one of a newer FLENwheel, UserError where the disk refuses.
+        Nothing is written before all data has been read and found valid. Raises: BadInput for a damaged file or one of
+        a newer FLENwheel, UserError where the disk fails.
         """
         make_folder(self.path.parent, self._disk)
         try:
@@ -134,7 +134,7 @@ class Journal:
     def append(self, ops: Sequence[Op]) -> list[Op]:
         """Appends a commit durably and returns its operations as a replay would read them.
 
-        Raises: UserError when the disk refuses or the database is closed; the commit then has not happened.
+        Raises: UserError when writing fails or the database is closed; the commit then has not happened.
         """
         line = encode(self.sequence + 1, ops)
         file = self._writable()
@@ -175,7 +175,7 @@ class Journal:
         self.size = 0
 
     def packed(self, tables: Tables) -> bytes:
-        """Returns a snapshot of all tables, as its file holds it."""
+        """Returns the bytes of a snapshot file with all tables."""
         meta = {"1": {"schema": self._schema, "sequence": self.sequence}}
         return json.dumps({_META: meta, **tables}, separators=(",", ":")).encode("ascii")
 

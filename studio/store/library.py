@@ -43,10 +43,10 @@ _NEEDED: Final = {
 
 
 class Library:
-    """The data folder: characters, the job queue, settings and measured peaks; held by one process.
+    """Holds the data folder: characters, the job queue, settings and measured peaks; only one process can open it.
 
-    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot
-    be read or written to.
+    Raises: Busy when another process holds it, BadInput for a damaged database, UserError for a folder that cannot be
+    read or written to.
     """
 
     def __init__(self, root: Path, *, compact_bytes: int = COMPACT_BYTES) -> None:
@@ -97,11 +97,11 @@ class Library:
         return sorted(here, key=lambda each: each.trashed, reverse=True)
 
     def trash(self, character_id: str) -> Character:
-        """Moves a character with all its files into the folder `trash`; a second call changes nothing.
+        """Moves a character with all its files into the folder `trash` and returns its record.
 
-        The record is written first, and a crash before the move is made good at the next start.
-        Raises: NotFound, also for files on a disk that is not mounted; UserError where the disk refuses, and then the
-        character stays.
+        A second call changes nothing. The record is written first; after a crash before the move, the next start of the
+        studio makes the move. Raises: NotFound, also for files on a disk that is not mounted; UserError where writing
+        fails, and then the character stays.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -125,10 +125,10 @@ class Library:
             return gone
 
     def restore(self, character_id: str) -> Character:
-        """Takes a character out of the trash; one that is not in it is returned as it is.
+        """Takes a character out of the trash and returns its record; does nothing where it is not in the trash.
 
-        The folder is moved first: after a crash before the record is written, the character is in the trash.
-        Raises: NotFound for an unknown character and for one whose files are gone; UserError where the disk refuses.
+        The folder is moved first: after a crash before the record is written, the character is still in the trash.
+        Raises: NotFound for an unknown character and for one whose files are gone; UserError where writing fails.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -145,9 +145,9 @@ class Library:
     def discard(self, character_id: str) -> None:
         """Deletes all files of a character in the trash for good; its record stays, so that its id is not given again.
 
-        The folder first gets a name whose rest the next start deletes: after a crash the character is in the trash
-        whole, or not at all. Raises: NotFound for a character that is not in the trash, UserError where the disk
-        refuses.
+        The folder is renamed first, and the next start of the studio deletes what a crash left of it. So after a crash
+        the character is in the trash whole, or not at all. Raises: NotFound for a character that is not in the trash,
+        UserError where writing fails.
         """
         with self._opening:
             known, folder = self._characters.get(character_id), self.trash_folder(character_id)
@@ -169,9 +169,9 @@ class Library:
         return self.root / "trash" / character_id
 
     def create(self, name: str, trigger: str = "ohwx", subject: str = "person", **fields: Any) -> Character:
-        """Creates a character; its id is made from its name so that it can name a folder.
+        """Creates a character and returns its record; its id is made from its name, so that the id can name a folder.
 
-        `fields` are those of Character. Raises: BadInput without a name or a trigger word.
+        `fields` are the other fields of Character. Raises: BadInput without a name or a trigger word.
         """
         who = named({"name": name, "trigger": trigger, "subject": subject})
         plain = unicodedata.normalize("NFKD", who["name"]).encode("ascii", "ignore").decode().lower()
@@ -182,8 +182,8 @@ class Library:
     def take_in(self, character: Character, folder: Path, jobs: Sequence[Job] = ()) -> Character:
         """Moves a complete folder into place as a new character, records it with its jobs, and returns its record.
 
-        An id or a name that is taken gets a number. The folder holds the file `IMPORTING` until its record is stored,
-        by which `sweep_imports` knows what a crash between the two left. Raises: UserError when the disk refuses.
+        An id or a name that is taken gets a number. Until the record is stored the folder holds the file `IMPORTING`,
+        by which `sweep_imports` finds it after a crash. Raises: UserError when writing fails.
         """
         place = folder
         try:
@@ -207,7 +207,7 @@ class Library:
         return made
 
     def sweep_imports(self) -> None:
-        """Deletes what imports that a crash ended have left: drafts, and folders whose record was never stored."""
+        """Deletes what crashed imports have left: draft folders, and folders whose record was never stored."""
         known = {character.id for character in self._characters.all()}
         for folder in (self.root / "characters").glob("*"):
             if folder.name.startswith(DRAFT) or ((folder / IMPORTING).exists() and folder.name not in known):
@@ -237,9 +237,9 @@ class Library:
         return self.root / "characters" / character_id
 
     def open(self, character_id: str) -> Store:
-        """Returns a character's store, the same object every time.
+        """Returns a character's store, opened at the first call and the same object every time.
 
-        Raises: NotFound for an unknown character, BadInput for a damaged store; NotFound also when a store that
+        Raises: NotFound for an unknown character; BadInput for a damaged store. Raises NotFound also when a store that
         existed before has no files, so that an unmounted disk does not become an empty character.
         """
         with self._opening:
@@ -288,12 +288,12 @@ class Library:
         self._set_value("peaks", key, peak)
 
     def setting(self, key: str, kind: type[V]) -> V | None:
-        """Returns the setting under a key; None where there is none, or one of another type."""
+        """Returns the setting under a key; None where there is none, or where its value is not of type `kind`."""
         value = self._values("settings").get(key)
         return value if isinstance(value, kind) else None
 
     def set_setting(self, key: str, value: Setting) -> None:
-        """Stores a setting."""
+        """Stores a setting under a key; None as the value is stored, too, and reads like a missing setting."""
         self._set_value("settings", key, value)
 
     def _values(self, table: str) -> Mapping[str, Any]:
@@ -305,7 +305,7 @@ class Library:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Moves a folder durably; does nothing where it is not there. Raises: UserError where the disk refuses."""
+    """Moves a folder durably; does nothing where it is not there. Raises: UserError where writing fails."""
     if source.is_dir():
         make_folder(target.parent)
         try:
@@ -317,9 +317,10 @@ def _move(source: Path, target: Path) -> None:
 
 
 def named(given: Mapping[str, Any]) -> dict[str, str]:
-    """Returns the given name, trigger and subject, stripped and checked.
+    """Returns those of name, trigger and subject that are given, stripped and checked; an empty subject becomes person.
 
-    Raises: BadInput for an empty name or trigger, and for text of several lines or with control characters."""
+    Raises: BadInput for an empty name or trigger, and for text of several lines or with control characters.
+    """
     values = {field: str(given[field]).strip() for field in _NEEDED if field in given}
     if values.get("subject") == "":
         values["subject"] = "person"

@@ -15,10 +15,10 @@ from studio.store.durable import disk_error
 
 
 class FolderLock:
-    """Locks a folder from construction to `release`; the system releases the lock when the process ends.
+    """Locks a folder for this process from construction to `release`, or to the end of the process.
 
-    Where the system can lock the folder itself, the lock holds even when its file is deleted.
-    Raises: Busy with the other process's id; UserError where the disk refuses the lock.
+    Where the system can lock the folder itself, the lock holds even when its file is deleted. Raises: Busy with the
+    other process's id; UserError where the disk refuses the lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,7 +41,7 @@ class FolderLock:
             self._undo = undo.pop_all()
 
     def release(self) -> None:
-        """Releases the folder for other processes."""
+        """Releases the folder, so that other processes can lock it."""
         self._undo.close()
 
     def _read_owner(self) -> str:

@@ -35,7 +35,7 @@ def version_lora_name(trigger: str, version: Version) -> str:
 
 
 def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Provenance:
-    """Returns a provenance with every LoRA file reduced to its name, and with `loras` as the LoRAs used."""
+    """Returns a provenance that can be published: each LoRA file reduced to its name, and `loras` as the LoRAs used."""
     named = tuple(LoraName(**asdict(lora)) for lora in loras)
     uses = stack_of(provenance)
     files = [{"file": _name(use.file), "weight": use.weight} for use in uses]
@@ -44,14 +44,15 @@ def without_places(provenance: Provenance, loras: Sequence[NamedLora]) -> Proven
 
 
 def stack_of(provenance: Provenance) -> tuple[LoraUse, ...]:
-    """Returns the LoRA files in a picture's own parameters. Raises: BadInput."""
+    """Returns the LoRAs in the parameters of a picture. Raises: BadInput."""
     return LoraUse.stack(provenance.params.get("loras"))
 
 
 def as_it_leaves(file: Path) -> bytes:
-    """Returns a picture's bytes without the paths of LoRA files that earlier versions wrote into them.
+    """Returns the bytes of a picture's file as they may be published: without paths of LoRA files in its metadata.
 
-    A `flenwheel` chunk that cannot be read may hold anything, so it is removed. Raises: BadInput.
+    Earlier versions wrote such paths. A `flenwheel` chunk that cannot be read may hold anything, so it is removed.
+    Raises: BadInput.
     """
     data = file.read_bytes()
     if file.suffix != ".png" or not (text := provenance_text(data, str(file))):  # only drawn PNGs have the chunk
@@ -74,13 +75,13 @@ def _name(file: str) -> str:
 
 
 class LoraNames:
-    """Names LoRAs and computes their hashes; a file is read again only when it has changed."""
+    """Finds the public names and hashes of LoRA files; a file is read again only when it has changed."""
 
     def __init__(self) -> None:
         self._hashes: dict[tuple[str, int, int], str] = {}
 
     def named(self, uses: Iterable[tuple[str, LoraUse]]) -> list[NamedLora]:
-        """Returns each LoRA with its given name, or its file's stem where the name is empty, its weight and hash."""
+        """Returns each LoRA with its public name, weight and hash; "" as a given name stands for the file's stem."""
         return [
             NamedLora(name or Path(_name(use.file)).stem, use.weight, self._hash(Path(use.file))) for name, use in uses
         ]

@@ -34,7 +34,7 @@ _REMEDY: Final = "Put it back from a backup, or trash its record."
 
 @dataclass(frozen=True)
 class Kept:
-    """A stored picture file: its id, its path relative to the character's folder, and its upright size."""
+    """Holds a stored picture file: its id, its path relative to the character's folder, and its upright size."""
 
     id: str
     file: str
@@ -48,7 +48,10 @@ def content_id(data: bytes) -> str:
 
 
 class Pictures:
-    """The files `images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp` of a character's folder."""
+    """Stores the picture, mask and thumbnail files of a character's folder, named by their content.
+
+    They are `images/ab/abcd….png`, `masks/ab/abcd….png` and `thumbs/ab/abcd….webp`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -57,9 +60,9 @@ class Pictures:
         self._shares: dict[tuple[str, Crop], float] = {}  # (mask, crop) -> the share
 
     def keep(self, data: bytes) -> Kept:
-        """Stores a file: JPEG, PNG and WebP byte for byte, any other format as an upright RGB PNG.
+        """Stores a picture file's bytes: JPEG, PNG and WebP unchanged, any other format as an upright RGB PNG.
 
-        Raises: BadInput for bytes that are no picture, UserError when the disk refuses.
+        Raises: BadInput for bytes that are no picture, UserError when writing fails.
         """
         picture = decode(data)
         suffix = _SUFFIX.get(picture.format or "")
@@ -69,15 +72,15 @@ class Pictures:
         return self._place(data, suffix, upright)
 
     def keep_result(self, picture: Image.Image, provenance: Provenance) -> Kept:
-        """Stores pixels as a PNG with their provenance (see `png_info`). Raises: BadInput, UserError."""
+        """Stores a picture as a PNG that holds its provenance (see `png_info`). Raises: BadInput, UserError."""
         upright = to_rgb(picture)
         return self._place(to_png(upright, png_info(provenance, upright.size)), ".png", upright)
 
     def keep_mask(self, mask: Image.Image, size: tuple[int, int]) -> str:
         """Stores a mask as a grey PNG and returns its path relative to the character's folder.
 
-        `size` is the upright size of the mask's picture.
-        Raises: BadInput for a mask of another size or a black one; UserError when the disk refuses.
+        `size` is the upright size of the mask's picture. Raises: BadInput for a mask of another size or a black one;
+        UserError when writing fails.
         """
         grey = to_grey(mask)
         if grey.size != size:
@@ -109,7 +112,7 @@ class Pictures:
         return path
 
     def mask_share(self, mask: str, crop: Crop) -> float:
-        """Returns the mean of a mask over a crop, 0…1, computed once. Raises: NotFound, BadInput."""
+        """Returns the mean of a mask over a crop, 0…1, 1 being white everywhere. Raises: NotFound, BadInput."""
         known = (mask, crop)
         if known not in self._shares:
             self._shares[known] = ImageStat.Stat(cut(to_grey(self.open(mask)), crop)).mean[0] / 255
@@ -127,7 +130,7 @@ class Pictures:
         return path
 
     def read(self, file: str) -> bytes:
-        """Returns a stored file's bytes. Raises: NotFound, NotAllowed; BadInput when they have changed."""
+        """Returns a stored file's bytes. Raises: NotFound, NotAllowed; BadInput when the bytes are not those stored."""
         path = self.path(file)
         try:
             data = path.read_bytes()
@@ -138,7 +141,10 @@ class Pictures:
         return data
 
     def trouble(self, file: str) -> UserError | None:
-        """Returns the error when a stored file cannot be used, else None; reads the bytes only of a changed file."""
+        """Returns the error when a stored file cannot be used, else None.
+
+        The bytes are read only where the file has changed since the last call.
+        """
         try:
             told = self.path(file).stat()
             seen = (told.st_mtime_ns, told.st_size, told.st_mode)
@@ -150,19 +156,17 @@ class Pictures:
         return None
 
     def thumb(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a picture's thumbnail, or its crop's; makes it when missing.
+        """Returns the path of a thumbnail of a picture, or of its crop, and makes the thumbnail when it is missing.
 
-        When the disk refuses to store it, returns the picture's own path.
-        Raises: NotFound, NotAllowed, BadInput.
+        When storing it fails, returns the path of the picture itself. Raises: NotFound, NotAllowed, BadInput.
         """
         return self._small(_part_name(picture_id, crop), file, crop, THUMB_SIDE)
 
     def view(self, picture_id: str, file: str, crop: Crop = ()) -> Path:
-        """Returns the path of a file that a browser shows like `open`: the picture's own, or a large WebP made from it.
+        """Returns the path of a large file that a browser shows like `open`: the picture's own, or a WebP made from it.
 
         The WebP is made for a crop and for a transparent picture: browsers rotate pictures and apply profiles like
-        `open`, but they show the page through transparency.
-        Raises: NotFound, NotAllowed, BadInput.
+        `open`, but they show the page through transparency. Raises: NotFound, NotAllowed, BadInput.
         """
         own = self.path(file)
         if file not in self._clear:
@@ -172,16 +176,16 @@ class Pictures:
         return self._small(f"{_part_name(picture_id, crop)}-view", file, crop, _VIEW_SIDE)
 
     def delete(self, picture_id: str, file: str, *, keep_thumb: bool) -> int:
-        """Deletes a picture's file and what was made of it, and returns the bytes freed; repeating it does no harm.
+        """Deletes a picture's file, thumbnails and views, and returns the bytes freed; repeating it does no harm.
 
-        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when the disk refuses.
+        With `keep_thumb` the thumbnail of the whole picture stays. Raises: UserError when deleting fails.
         """
         thumb = self._thumb_path(picture_id)
         paths = [self._folder / file, *thumb.parent.glob(f"{picture_id}*.webp")]
         return sum(remove(path) for path in paths if not (keep_thumb and path == thumb))
 
     def delete_mask(self, file: str) -> int:
-        """Deletes a mask's file and returns the bytes freed. Raises: UserError when the disk refuses."""
+        """Deletes a mask's file and returns the bytes freed. Raises: UserError when deleting fails."""
         return remove(self._folder / file)
 
     def _small(self, name: str, file: str, crop: Crop, side: int) -> Path:
@@ -195,7 +199,7 @@ class Pictures:
         return path
 
     def open(self, file: str) -> Image.Image:
-        """Returns a stored file's pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
+        """Returns a stored picture or mask as pixels, upright and RGB. Raises: NotFound, NotAllowed, BadInput."""
         return to_rgb(decode(self.read(file), str(self._folder / file)))
 
     def _place(self, data: bytes, suffix: str, upright: Image.Image) -> Kept:
@@ -250,16 +254,17 @@ def open_upload(file: Path) -> Image.Image:
 
 
 def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
-    """Returns the bytes of a PNG; the same pixels and text give the same bytes."""
+    """Returns a picture as the bytes of a PNG, with the text chunks in `info`; equal input gives equal bytes."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", pnginfo=info)
     return buffer.getvalue()
 
 
 def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
-    """Returns the PNG chunks `parameters` (the text that other tools read) and `flenwheel` (the provenance as JSON).
+    """Returns the text chunks of a PNG: `parameters`, which other tools read, and `flenwheel`, the provenance as JSON.
 
     `provenance` is published with the picture, so it must hold no path of this machine (`lora_names.without_places`).
+    `size` is the picture's width and height.
 
     Raises: BadInput when `params_kind` names no parameters, or `params` do not fit it.
     """
@@ -281,6 +286,9 @@ def read_provenance(path: Path) -> Provenance:
 
 
 def provenance_text(data: bytes, name: str = "The file") -> str:
-    """Returns the text of the chunk `flenwheel` of a picture's bytes; "" where there is none. Raises: BadInput."""
+    """Returns the text of the chunk `flenwheel` in a picture file's bytes; "" where there is none.
+
+    `name` is the file's name for the error. Raises: BadInput for bytes that are no picture.
+    """
     picture = decode(data, name)
     return str(picture.text.get("flenwheel", "")) if isinstance(picture, PngImageFile) else ""

@@ -28,7 +28,7 @@ _ABSENT: Final[Any] = object()
 
 
 class JournalStorage(Storage):
-    """The tables in memory, and the journal that makes each change durable before the call returns.
+    """Holds the tables in memory, and makes each change durable in the journal before the call returns.
 
     Inside a transaction a removed document leaves None in its place, so that a rollback keeps the order.
     """
@@ -71,7 +71,7 @@ class JournalStorage(Storage):
                     self.stage(name, key, doc)
 
     def packed(self) -> bytes:
-        """Returns all tables after the last commit as one snapshot file, from which a database can be opened."""
+        """Returns all tables after the last commit as the bytes of a snapshot, from which a database can be opened."""
         with self.lock:
             return self._journal.packed(self._tables)
 
@@ -93,7 +93,7 @@ class JournalStorage(Storage):
         return docs
 
     def stage(self, table: str, key: str, doc: Doc | None) -> None:
-        """Sets a document, or removes it (None), in the open transaction."""
+        """Sets a document in the open transaction; None removes it."""
         docs = cast("dict[str, Any]", self._tables.setdefault(table, {}))
         before = docs.get(key, _ABSENT)
         if doc is None and before is _ABSENT:
@@ -105,7 +105,7 @@ class JournalStorage(Storage):
     def transaction(self) -> Iterator[None]:
         """Groups changes into one journal line; when the body raises, none of them happens.
 
-        An inner transaction that raises undoes only its own changes. Raises: UserError when the disk refuses.
+        An inner transaction that raises undoes only its own changes. Raises: UserError when writing fails.
         """
         with self.lock:
             touched: dict[tuple[str, str], Any] = {}
@@ -192,11 +192,11 @@ class JournalTable(Table):
 
     @property
     def journal(self) -> JournalStorage:
-        """Returns the storage by its own type."""
+        """Returns the storage of the table, typed as JournalStorage."""
         return cast(JournalStorage, self._storage)
 
     def put(self, key: str, doc: Doc) -> None:
-        """Sets a document in constant time."""
+        """Inserts or replaces a document in constant time."""
         with self.journal.transaction():
             self.journal.stage(self.name, key, doc)
 
@@ -230,7 +230,7 @@ class Database(TinyDB):
 
     @property
     def journal(self) -> JournalStorage:
-        """Returns the storage by its own type."""
+        """Returns the storage of the database, typed as JournalStorage."""
         return cast(JournalStorage, self.storage)
 
     def transaction(self) -> AbstractContextManager[None]:

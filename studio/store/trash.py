@@ -14,7 +14,7 @@ from studio.store.verdicts import Verdicts
 
 
 class Trash:
-    """The rules of the trash over one character's records; every method is one transaction."""
+    """Moves one character's pictures into and out of the trash; every method is one transaction."""
 
     def __init__(
         self,
@@ -30,7 +30,10 @@ class Trash:
         self._throws = Collection(database, "throws", Throw)
 
     def throw(self, ids: Iterable[str]) -> None:
-        """Moves pictures into the trash; those that are already in it stay. Raises: NotFound."""
+        """Moves pictures into the trash as one move, which `undo` reverses; those that are already in it stay.
+
+        Raises: NotFound.
+        """
         with self._database.transaction():
             images = [image for image in map(self._images.get, dict.fromkeys(ids)) if not image.trashed]
             if not images:
@@ -46,9 +49,9 @@ class Trash:
                 self._verdicts.follow(self._images.put(image.replace(trashed=throw.created)))
 
     def restore(self, ids: Iterable[str]) -> list[str]:
-        """Takes pictures out of the trash, with their triplets, and returns their ids; emptied ones stay.
+        """Takes pictures out of the trash, with their triplets, and returns the ids of those taken out.
 
-        Raises: NotFound.
+        Pictures whose file has been deleted stay in the trash. Raises: NotFound.
         """
         with self._database.transaction():
             found = map(self._images.get, dict.fromkeys(ids))
@@ -61,14 +64,14 @@ class Trash:
             return [image.id for image in images]
 
     def empty(self, ids: Iterable[str]) -> None:
-        """Marks pictures of the trash as emptied: none of them can be restored any more. Raises: NotFound."""
+        """Marks pictures in the trash as emptied, so that they can no longer be restored. Raises: NotFound."""
         with self._database.transaction():
             for image in map(self._images.get, dict.fromkeys(ids)):
                 if image.trashed and not image.emptied:
                     self._images.put(image.replace(emptied=now()))
 
     def last(self) -> tuple[str, list[str]]:
-        """Returns the time of the throw that `undo` would undo, and its pictures that are still in the trash."""
+        """Returns the time of the move that `undo` would undo, and the ids of its pictures; ("", []) without a move."""
         for throw in reversed(self._throws.all()):
             known = [self._images.peek(image) for image in throw.images]
             if still := [image.id for image in known if image is not None and image.trashed and not image.emptied]:
@@ -76,7 +79,7 @@ class Trash:
         return "", []
 
     def undo(self) -> Sequence[str]:
-        """Undoes the last throw with pictures that are still in the trash; returns the ids of the restored ones."""
+        """Undoes the last move whose pictures are still in the trash, and returns the ids of the restored pictures."""
         with self._database.transaction():
             while (last := self._throws.last(lambda throw: True)) is not None:
                 self._throws.remove(last.id)

@@ -22,7 +22,7 @@ HOLD_OUT_EVERY = 6
 
 
 class Verdicts:
-    """The rules of review over one character's records; every method is one transaction."""
+    """Records verdicts on one character's pictures and updates their triplets; every method is one transaction."""
 
     def __init__(
         self,
@@ -39,7 +39,10 @@ class Verdicts:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
-        """Records a verdict; `correction` is the id of its corrected picture. Raises: NotFound, BadInput."""
+        """Records a verdict on a picture and returns the decision.
+
+        `correction` is the id of the corrected picture that came with it, "" for none. Raises: NotFound, BadInput.
+        """
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:
             raise BadInput(f"{str(verdict)!r} is not a verdict.", f"Give one of: {', '.join(given)}.")
@@ -71,7 +74,10 @@ class Verdicts:
         return decision
 
     def undo(self, reviewer: str | None) -> Decision:
-        """Undoes the last decision that was not undone, of one reviewer or of anyone. Raises: NotFound."""
+        """Undoes the last decision that was not undone, and returns it; `reviewer` None takes anyone's.
+
+        Raises: NotFound.
+        """
         with self._database.transaction():
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
             if last is None:
@@ -91,7 +97,7 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Creates a picture's triplet when it should exist, else removes it; an existing one is not changed."""
+        """Creates a picture's triplet when it should exist, else removes it; an existing triplet is not changed."""
         wanted = self._triplet_of(image)
         if wanted is None:
             self._triplets.remove(image.id)
@@ -130,7 +136,7 @@ class Verdicts:
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
-        """Returns a picture and the wrong results that led to it, the first one last."""
+        """Returns a picture, then the wrong results that it is a new try at or a correction of, the first one last."""
         chain = [image]
         while True:
             last = chain[-1]

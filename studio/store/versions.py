@@ -1,4 +1,4 @@
-"""Trained versions with their adapters, one of them adopted per role, and the datasets of their trainings."""
+"""Stores trained versions with their adapters, one of them adopted per role, and the datasets of their trainings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from studio.store.tables import Database
 
 
 class Versions:
-    """The rules of versions and datasets over one character's records."""
+    """Changes the versions and datasets of one character."""
 
     def __init__(
         self, folder: Path, database: Database, versions: Collection[Version], datasets: Collection[Dataset]
@@ -28,7 +28,10 @@ class Versions:
         self._datasets = datasets
 
     def add(self, adapter_file: Path, role: Role, **fields: Any) -> Version:
-        """Copies an adapter into the character's folder, then records it. Raises: NotFound, UserError."""
+        """Copies an adapter into the character's folder and records it as a version, which it returns.
+
+        `fields` are those of Version; the name is by default `v` and its number. Raises: NotFound, UserError.
+        """
         if not adapter_file.is_file():
             raise NotFound(f"The adapter {adapter_file} is not there.", "Train again, or choose another checkpoint.")
         version_id = uuid4().hex
@@ -43,7 +46,7 @@ class Versions:
         return [each for each in self._versions.find(role=Role(role)) if not each.trashed]
 
     def throw(self, version_id: str) -> Version:
-        """Moves a version into the trash; its file stays where it is. Raises: NotFound, Busy for the one in use."""
+        """Moves a version into the trash and returns it; its file stays. Raises: NotFound, Busy for the one in use."""
         with self._database.transaction():
             version = self._versions.get(version_id)
             if version.state is VersionState.ADOPTED:
@@ -51,7 +54,7 @@ class Versions:
             return version if version.trashed else self._versions.put(version.replace(trashed=now()))
 
     def restore(self, version_id: str) -> Version:
-        """Takes a version out of the trash. Raises: NotFound."""
+        """Takes a version out of the trash and returns it. Raises: NotFound."""
         with self._database.transaction():
             version = self._versions.get(version_id)
             return self._versions.put(version.replace(trashed="")) if version.trashed else version
@@ -69,9 +72,10 @@ class Versions:
         return found[0] if found else None
 
     def adopt(self, version_id: str, on: bool) -> Version:
-        """Adopts a version; `on=False` retires a candidate, or retires the adopted version and adopts its parent.
+        """Adopts a version and retires the one in use; returns the given version.
 
-        Raises: NotFound, BadInput for a version in the trash and for `on=False` on a retired version.
+        With `on` false it retires a candidate, or retires the adopted version and adopts its parent. Raises: NotFound,
+        BadInput for a version in the trash and for `on` false on a retired version.
         """
         with self._database.transaction():
             version = self._versions.get(version_id)
@@ -85,7 +89,7 @@ class Versions:
             return self._versions.put(version.replace(state=VersionState.ADOPTED))
 
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
-        """Stores entries as a dataset that no longer changes; the same entries return the same dataset."""
+        """Stores entries as a dataset that never changes, and returns it; the same entries return the same dataset."""
         dataset = frozen(role, entries)
         with self._database.transaction():
             return self._datasets.peek(dataset.id) or self._datasets.put(dataset)

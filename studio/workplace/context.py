@@ -27,7 +27,10 @@ Runner = Callable[["Context"], None]
 
 
 class Context:
-    """The context of one run of a job, made for each run and used only by the thread of its runner."""
+    """The context of one run of a job: what its runner uses to report, to save pictures and to lease the GPU.
+
+    It is made for each run, and used only by the thread of its runner.
+    """
 
     def __init__(self, job: Job, workplace: Workplace) -> None:
         self._id = job.id
@@ -60,8 +63,8 @@ class Context:
     ) -> None:
         """Reports progress; engines receive this method as their OnStep. Raises: Cancelled when the job should stop.
 
-        `work`: the progress within the items that are left, in finer units. Without `repeats_count` the time between
-        two reports of the same step is not counted in the rate. `unit`: what the steps count, "" for items.
+        `work` is the progress within the items that are left, in finer units. With `repeats_count` false, the time
+        between two reports of the same step is not counted in the rate. `unit` is what the steps count, "" for items.
         """
         if self.cancelled():
             raise Cancelled
@@ -77,7 +80,7 @@ class Context:
         self._jobs.progress(self._id, message=message)
 
     def cancelled(self) -> bool:
-        """Returns whether this run should stop; `step` and a wait for the GPU check it."""
+        """Returns whether this run should stop; `step`, and each wait for the GPU, then raise Cancelled."""
         return self._jobs.stopping(self._id)
 
     def tell(self, event: Event) -> None:
@@ -89,19 +92,19 @@ class Context:
         self.tell(Warned(warning=words))
 
     def keep(self, **artifacts: Any) -> None:
-        """Stores results with the job durably; their names are fields of Artifacts."""
+        """Sets fields of the job's Artifacts and stores them durably."""
         self._jobs.keep_artifacts(self._id, **artifacts)
 
     def leave_out(self, image_id: str, error: UserError, *, what: Without = Without.LEFT_OUT, items: int = 1) -> None:
-        """Records in the job's events and artifacts that a picture cannot be used and is left out.
+        """Records in the job's events and artifacts that a picture cannot be used.
 
-        `items` is the number of the job's items that are not done because of it.
+        `what` is the kind of omission; `items` is the number of the job's items that are not done because of it.
         """
         named = self._named(what, image_id, error.cause, items)
         self.warn(f"{named.name} was {WITHOUT_WORDS[what]}: {error}")
 
     def demand_some(self, done: Collection[object]) -> None:
-        """Raises BadInput, with the first reason, when pictures were left out and `done` is empty."""
+        """Raises BadInput when pictures were left out and `done`, the results, is empty; it gives the first reason."""
         bad = list(self._without[Without.LEFT_OUT].values())
         if bad and not done:
             raise BadInput(
@@ -127,9 +130,11 @@ class Context:
         likeness: Likeness | None = None,
         **fields: Any,
     ) -> ImageRecord:
-        """Stores a picture with its provenance: the job, the model, the version and the parameters verbatim.
+        """Stores a picture with its provenance (job, model, version, parameters) and returns its record.
 
-        Content that is already stored returns its existing record, which the job's artifacts list under `again`."""
+        `item` holds the parameters that it was drawn with; `fields` are other fields of ImageRecord. Content that is
+        stored already returns its existing record, which the job's artifacts list under `again`.
+        """
         job = self.job
         asked = ModelPayload.of(job)
         made: dict[str, Any] = {"job": job.id, "parent": parent, "model": asked.model, "version": asked.version or ""}
@@ -153,7 +158,7 @@ class Context:
     def lease(self, plan: Plan, key: str = "") -> Iterator[CardLease]:
         """Yields exclusive use of the GPU; the job's record shows what it waits for, and a cancel ends the wait.
 
-        Raises: OutOfMemory, Cancelled.
+        Measured memory peaks are stored under `key` (see `GpuManager.lease`). Raises: OutOfMemory, Cancelled.
         """
         with self.workplace.gpu.lease(plan, cancelled=self.cancelled, key=key, waiting=self._waiting) as lease:
             yield lease

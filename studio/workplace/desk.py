@@ -18,7 +18,7 @@ from studio.store import Library, Store
 
 
 class Workplace:
-    """One data folder, one GPU, one queue, and the engines made so far; no job runs until `jobs.start()` is called."""
+    """Holds one data folder, one GPU, one queue, and the engines made so far; no job runs before `jobs.start()`."""
 
     def __init__(
         self, settings: Settings, registry: Registry, library: Library, gpu: GpuManager, jobs: Jobs, ends: ExitStack
@@ -40,13 +40,16 @@ class Workplace:
         self.close()
 
     def close(self) -> None:
-        """Stops the queue within a step, empties the GPU and closes the data folder. Raises: Busy."""
+        """Stops the queue within a step, empties the GPU and closes the data folder.
+
+        Raises: Busy when the running job does not stop in time.
+        """
         self.jobs.close()
         self.gpu.unload_all()
         self._ends.close()
 
     def desk(self, character_id: str) -> Desk:
-        """Returns the desk of a character; the character's store is opened at its first use."""
+        """Returns the desk of a character, its `Desk`; the character's store is opened at its first use."""
         return Desk(self, character_id)
 
     def store(self, character_id: str) -> Store:
@@ -68,12 +71,12 @@ class Workplace:
         return trainer
 
     def scorer(self, name: str) -> Scorer:
-        """Returns an identity scorer. Raises: ModelMissing."""
+        """Returns an identity scorer, made once. Raises: ModelMissing."""
         scorer: Scorer = self._make("engine", name)
         return scorer
 
     def spec(self, name: str, role: str) -> ModelSpec:
-        """Returns the registry row of a model of a role, whether its weights are on this machine or not.
+        """Returns the registry row of a model, after checking that it has the role; its weights may be missing.
 
         Raises: NotFound, and BadInput for a model of another role.
         """
@@ -93,7 +96,7 @@ class Workplace:
         return spec
 
     def warm_up(self) -> None:
-        """Makes the engines of all characters' models, so that no user waits for an import; safe in a thread."""
+        """Makes the engines of all characters' models, so that no user waits for their imports; safe in a thread."""
         characters = self.library.characters()
         for name in dict.fromkeys(name for each in characters for name in (each.scorer, each.editor, each.generator)):
             with suppress(UserError):  # missing weights are reported where they are needed
@@ -108,7 +111,7 @@ class Workplace:
 
 @dataclass(frozen=True)
 class Desk:
-    """A character's place in the workplace: the workplace, the character's id and its store."""
+    """Gives access to one character: the workplace, the character's id and its store."""
 
     workplace: Workplace
     id: str

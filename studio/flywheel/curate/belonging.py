@@ -1,6 +1,6 @@
-"""Groups dropped files: finds each picture's caption file and mask, and the pictures that are left out.
+"""Groups dropped files: finds each picture's caption file and mask, and the pictures that are not to be imported.
 
-Control and regularisation pictures are left out. A name alone is not enough: two folders may hold an `01.png` each,
+Control and regularisation pictures are not imported. A name alone is not enough: two folders may hold an `01.png` each,
 uploads lose their folder, and systems spell one name in several ways. A file that could belong to more than one picture
 is assigned to none, and is reported.
 """
@@ -68,7 +68,11 @@ _WHY: Final[Mapping[str, tuple[str, str]]] = {
 
 @dataclass
 class Families:
-    """The pictures in their order, the caption file of each, the files that may be its mask, and the refused files."""
+    """Holds the grouped files of an import.
+
+    `pictures` are in the order in which they were dropped; `words` holds the caption file of each, `masks` the files
+    that may be its mask. `refused` are the files that are not imported.
+    """
 
     pictures: list[Member] = field(default_factory=list)
     words: Pairs = field(default_factory=dict)
@@ -77,12 +81,12 @@ class Families:
 
     @property
     def candidates(self) -> list[Member]:
-        """Returns all files that may be masks; those whose pixels show no mask are imported as pictures."""
+        """Returns all files that may be masks; a file whose pixels show no mask is imported as a picture instead."""
         return list(dict.fromkeys(mask for masks in self.masks.values() for mask in masks))
 
 
 def families(files: Sequence[Member]) -> Families:
-    """Groups dropped files into pictures, caption files, possible masks and refused files."""
+    """Returns dropped files grouped into pictures, caption files, possible masks and refused files."""
     found = Families()
     rest = _without_unread(_without_left_out(files, found), found)
     pictures = [file for file in rest if not file.is_caption]
@@ -242,7 +246,7 @@ def _is_mask_folder(part: str) -> bool:
 
 
 class _Partners:
-    """An index from a file to the pictures whose mask it could be.
+    """An index that finds the pictures whose mask a file could be.
 
     They lie beside a file whose name has a mask's suffix or prefix, or above or beside a folder of masks.
     """
@@ -257,7 +261,7 @@ class _Partners:
                     self._beside[at, _without(parts, at)].add(group)
 
     def of(self, file: Member) -> list[Member]:
-        """Returns the pictures of one name in one folder whose mask the file could be; none where it is ambiguous."""
+        """Returns the pictures, all of one name in one folder, that a file could be the mask of; [] where ambiguous."""
         bare, stem, parts = _bare(file.stem), alike(file.stem), PurePosixPath(alike(file.group)).parts
         places = {(alike(file.group), bare)} if bare else set()
         for at, part in enumerate(PurePosixPath(file.group).parts):

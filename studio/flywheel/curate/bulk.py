@@ -18,7 +18,10 @@ _TOLD = 24  # letters of a found text that a change's name shows
 
 @dataclass(frozen=True)
 class Find:
-    """A text to find in captions and its replacement; letters of both cases match unless `match_case`."""
+    """Holds a text to find in captions, its replacement, and how it is compared.
+
+    Letters match in either case unless `match_case`; `whole_words` finds no part of a longer word.
+    """
 
     text: str
     replacement: str = ""
@@ -27,9 +30,10 @@ class Find:
 
 
 def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mapping[str, str]:
-    """Returns the new captions that a replacement would give, by picture; pictures that keep theirs are left out.
+    """Returns the captions that a replacement would give, as picture id -> caption, without changing any.
 
-    Without `ids` it looks at all pictures outside the trash. Raises: BadInput for an empty text, NotFound.
+    Pictures whose caption would stay are left out. `ids` None looks at all pictures outside the trash. Raises: BadInput
+    for an empty text, NotFound.
     """
     demand_text("The text to find", find.text)
     demand_text("The replacement", find.replacement)
@@ -51,9 +55,10 @@ def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mappin
 
 
 def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Replaces a text in captions, which are a person's then; returns the pictures whose caption has changed.
+    """Replaces a text in captions and marks them as written by a human; returns the pictures whose caption has changed.
 
-    Raises: BadInput for an empty text and where no caption holds it, NotFound.
+    `ids` None looks at all pictures outside the trash. Raises: BadInput for an empty text and where no caption changes,
+    NotFound.
     """
     words = replaced(desk, find, ids)
     if not words:
@@ -65,9 +70,10 @@ def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[Im
 
 
 def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") -> list[ImageRecord]:
-    """Puts words before and after captions, set apart by a comma; returns the pictures whose caption has changed.
+    """Puts words before and after captions, separated by a comma; returns the pictures whose caption has changed.
 
-    A caption that has them there already keeps its own. Raises: BadInput without words, NotFound.
+    A caption that begins or ends with the words already does not get them twice. Raises: BadInput without words,
+    NotFound.
     """
     demand_text("The words before", before)
     demand_text("The words after", after)
@@ -88,9 +94,9 @@ def surround(desk: Desk, ids: Sequence[str], before: str = "", after: str = "") 
 
 
 def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
-    """Sets tags of pictures, an empty value removes one; returns the pictures that differ now.
+    """Sets tags of pictures and returns the pictures whose tags have changed.
 
-    Raises: BadInput, NotFound.
+    `tags` maps a tag to its value; an empty value removes the tag. Raises: BadInput, NotFound.
     """
     demand_tags(tags)
     changes = {image.id: {"tags": merged(image.tags, tags)} for image in _chosen(desk, ids)}
@@ -99,7 +105,7 @@ def tag(desk: Desk, ids: Sequence[str], tags: Mapping[str, str]) -> list[ImageRe
 
 
 def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
-    """Stars the pictures, or takes the stars away where all of them have one. Raises: NotFound."""
+    """Stars the pictures; where all of them have a star, removes the stars. Returns those changed. Raises: NotFound."""
     images = _chosen(desk, ids)
     on = not all(image.star for image in images)
     return desk.store.batches.change(
@@ -108,13 +114,19 @@ def star(desk: Desk, ids: Sequence[str]) -> list[ImageRecord]:
 
 
 def undo(desk: Desk) -> tuple[str, int]:
-    """Undoes the last change of many pictures; returns what it was and how many are as before. Raises: NotFound."""
+    """Undoes the last change of many pictures.
+
+    Returns the description of that change, and the number of pictures that were restored. Raises: NotFound.
+    """
     batch, restored = desk.store.batches.undo()
     return batch.words, len(restored)
 
 
 def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
-    """Moves pictures into the trash and returns those that were not in it; twins are named anew. Raises: NotFound."""
+    """Moves pictures into the trash and returns the ids of those that were not in it before.
+
+    The advice on duplicates is renewed for the pictures that stay. Raises: NotFound.
+    """
     with desk.store.transaction():
         here = [image for image in dict.fromkeys(ids) if not desk.store.images.get(image).trashed]
         desk.store.trash(here)
@@ -123,7 +135,10 @@ def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
 
 
 def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
-    """Takes pictures out of the trash and returns those; emptied ones stay, twins are named anew. Raises: NotFound."""
+    """Takes pictures out of the trash and returns the ids of those taken out.
+
+    Pictures whose file has been deleted stay. The advice on duplicates is renewed. Raises: NotFound.
+    """
     with desk.store.transaction():
         thrown = [image for image in dict.fromkeys(ids) if desk.store.images.get(image).trashed]
         desk.store.restore(thrown)
@@ -132,7 +147,7 @@ def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
 
 
 def undo_throw(desk: Desk) -> list[str]:
-    """Undoes the last move into the trash and returns the restored ids; twins are named again."""
+    """Undoes the last move into the trash and returns the restored ids; the advice on duplicates is renewed."""
     with desk.store.transaction():
         back = desk.store.undo_trash()
         twins.renew(desk.store)

@@ -83,7 +83,7 @@ _OPENING = (
 
 
 def leaks(text: str, trigger: str = "") -> list[str]:
-    """Returns the words of a caption that name what is constant: hair, eyes, skin, face, build, age, ethnicity.
+    """Returns the parts of a caption that name a constant trait: hair, eyes, skin, face, build, age or ethnicity.
 
     Words of the trigger are never returned, because they are the character's name.
     """
@@ -92,7 +92,7 @@ def leaks(text: str, trigger: str = "") -> list[str]:
 
 
 def without_leaks(text: str, trigger: str = "") -> str:
-    """Returns the caption without its leaks (see `leaks`) and without the words that connected them to the rest."""
+    """Returns the caption without its leaks (see `leaks`) and without the words that joined them to the rest."""
     text = composed(text)
     told = _spans(text, trigger)
     for start, end in reversed(told):
@@ -157,9 +157,9 @@ def _features(low: str) -> Iterator[tuple[int, int]]:
 
 
 def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
-    """Sets a caption written by a human, which the captioner does not overwrite; an empty one may be overwritten.
+    """Sets a caption as written by a human and returns the picture's record; the captioner does not overwrite it.
 
-    Raises: NotFound, BadInput for a caption that is too long.
+    An empty caption counts as none, and may be overwritten. Raises: NotFound, BadInput for a caption that is too long.
     """
     demand_text("text", text)
     words = " ".join(text.split())
@@ -168,7 +168,10 @@ def set_caption(desk: Desk, image_id: str, text: str) -> ImageRecord:
 
 
 def set_tags(desk: Desk, ids: str | Sequence[str], tags: Mapping[str, str]) -> list[ImageRecord]:
-    """Sets tags of one or several pictures; an empty value removes a tag. Raises: BadInput, NotFound."""
+    """Sets tags of one or several pictures and returns their records; an empty value removes a tag.
+
+    `ids` is one id or a list. Raises: BadInput, NotFound.
+    """
     demand_tags(tags)
     store = desk.store
     wanted = [ids] if isinstance(ids, str) else list(ids)
@@ -186,7 +189,7 @@ def demand_tags(tags: Mapping[str, str]) -> None:
 
 
 def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """Returns the tags with the new ones set on top; those with an empty value are left out."""
+    """Returns the tags `old` with those of `new` set on top; tags with an empty value are left out."""
     return {name: value for name, value in {**old, **new}.items() if value}
 
 
@@ -194,7 +197,7 @@ def merged(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
 
 
 def demand_trigger(character: Character) -> None:
-    """Refuses a character without a trigger word, which scripts could create in earlier versions. Raises: BadInput."""
+    """Raises BadInput for a character without a trigger word, which scripts could create in earlier versions."""
     if not character.trigger.strip():
         raise BadInput(
             f"{character.name} has no trigger word, so no caption and no prompt can name the character.",
@@ -215,11 +218,11 @@ def submit_caption(
     overwrite_human: bool = False,
     key: str = "",
 ) -> Job:
-    """Queues a job that captions and tags the given pictures.
+    """Queues a job that captions and tags the given pictures, or with `ids` None those of `uncaptioned`.
 
-    Without `ids` it takes those of `uncaptioned`.
-    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. Raises: NotFound, ModelMissing, and
-    BadInput where every caption would stay or the character has no trigger word.
+    Captions by people, typed or from a sidecar, stay unless `overwrite_human`. `model` None takes the character's
+    editor. A second call with the same `key` returns the first job. Raises: NotFound, ModelMissing, and BadInput where
+    every caption would stay or the character has no trigger word.
     """
     store = desk.store
     demand_trigger(store.character)
@@ -243,7 +246,7 @@ def submit_caption(
 
 
 def run_caption(ctx: Context) -> None:
-    """Captions the pictures that have no result yet, eight at a time, and saves each result at once."""
+    """Runs the job: captions the pictures that have no result yet, in batches, and saves each result at once."""
     asked = CaptionPayload.of(ctx.job)
     done = {image: tuple(words) for image, words in (ctx.job.artifacts.captioned or {}).items()}
     todo = [image for image in asked.ids if image not in done]
@@ -282,5 +285,5 @@ def _keep(ctx: Context, asked: CaptionPayload, image_id: str, caption: Caption) 
 
 
 def missing_words(images: Iterable[ImageRecord]) -> list[str]:
-    """Returns the ids of the pictures without a caption."""
+    """Returns the ids of those pictures that have no caption."""
     return [image.id for image in images if not image.caption.strip()]

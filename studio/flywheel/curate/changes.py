@@ -1,4 +1,4 @@
-"""Changes a character later: its name, its words and its models, with what follows from each; and its deletion."""
+"""Changes an existing character: its name, words and models, with what follows from each change; and deletes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FREE = ("name", "notes")  # what no job reads
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """The values that a character should have; None leaves a value as it is."""
+    """Holds the values that a character should have; None leaves a value as it is."""
 
     name: Line | None = None
     trigger: Line | None = None
@@ -39,7 +39,7 @@ class Asked:
     notes: Words | None = None
 
     def differing(self, character: Character) -> dict[str, str]:
-        """Returns the values that differ from the character's, by field. Raises: BadInput for what cannot be."""
+        """Returns the requested values that differ from the character's, by field name. Raises: BadInput."""
         given = {field: value for field, value in vars(self).items() if value is not None}
         for field, value in given.items():
             demand_text(field, value)
@@ -51,19 +51,18 @@ class Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Changed(Part):
-    """A changed character, and the number of captions that were changed with it."""
+    """Holds a changed character, and the number of captions that were changed with it."""
 
     character: Character
     captions: int
 
 
 def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
-    """Changes a character; with `captions`, captions that say the old trigger and subject say the new ones.
+    """Changes a character to the requested values; with `captions`, also its captions.
 
-    The captions are changed first, so that a call that was killed half-way can be repeated.
-
-    Raises: NotFound; BadInput for values that no character can have; Busy while a job runs or waits that reads the
-    character's words or models.
+    In captions the new trigger and subject replace the old ones. The captions are changed first, so that a call that
+    was killed half-way can be repeated. Raises: NotFound; BadInput for values that no character can have; Busy while a
+    job of the character runs or waits and more than name and notes would change.
     """
     before = desk.store.character
     differing = asked.differing(before)
@@ -82,7 +81,7 @@ def update(desk: Desk, asked: Asked, *, captions: bool = True) -> Changed:
 
 
 def recaptioned(store: Store, after: Character) -> dict[str, str]:
-    """Returns by picture the captions that change when the character's trigger and subject become those of `after`."""
+    """Returns the captions that change, by picture id, when the trigger and subject become those of `after`."""
     before = store.character
     was, now = (before.trigger, before.subject), (after.trigger, after.subject)
     if was == now or not before.trigger.strip():
@@ -98,15 +97,15 @@ def recaptioned(store: Store, after: Character) -> dict[str, str]:
 
 
 def saying(store: Store) -> list[ImageRecord]:
-    """Returns the pictures whose caption says the character's trigger, those in the trash included."""
+    """Returns the pictures whose caption contains the character's trigger, including those in the trash."""
     trigger = store.character.trigger
     return [image for image in store.images.all() if image.caption and says(image.caption, trigger)]
 
 
 def effects(desk: Desk, asked: Asked) -> list[str]:
-    """Returns what follows from a change, one sentence each, before it is made; captions are not counted here.
+    """Returns the consequences that a change would have, one sentence each, without making it.
 
-    Raises: BadInput, NotFound as `update` does.
+    Changed captions are not among them. Raises: BadInput, NotFound as `update` does.
     """
     before = desk.store.character
     differing = asked.differing(before)
@@ -158,21 +157,24 @@ def _names(versions: Sequence[Version]) -> str:
 
 
 def delete(workplace: Workplace, character_id: str) -> Character:
-    """Moves a character with all its files into the trash; nothing is lost until the trash is emptied.
+    """Moves a character with all its files into the trash, and returns its record.
 
-    Raises: NotFound; Busy while a job of the character runs or waits; UserError where the disk refuses.
+    Raises: NotFound; Busy while a job of the character runs or waits; UserError where writing fails.
     """
     demand_idle(workplace, character_id, "The character can be deleted")
     return workplace.library.trash(character_id)
 
 
 def restore(workplace: Workplace, character_id: str) -> Character:
-    """Takes a character out of the trash. Raises: NotFound, UserError where the disk refuses."""
+    """Takes a character out of the trash and returns its record. Raises: NotFound, UserError where writing fails."""
     return workplace.library.restore(character_id)
 
 
 def demand_idle(workplace: Workplace, character_id: str, what: str) -> None:
-    """Raises Busy while a job of a character runs or waits; `what` begins the sentence on what is possible after it."""
+    """Raises Busy while a job of a character runs or waits.
+
+    `what` begins the error's hint, such as "The character can be deleted"; the hint goes on with "when it has ended".
+    """
     waiting = (JobState.RUNNING, JobState.QUEUED)
     busy = [job for job in workplace.jobs.list(character_id) if job.state in waiting]
     if busy:

@@ -15,7 +15,7 @@ ROLES = ("generator", "editor", "scorer")
 
 @dataclass(frozen=True, kw_only=True)
 class NewCharacter:
-    """The values of a new character; an empty model name stands for the first model of its role in the registry."""
+    """Holds the values of a new character; "" as a model takes the registry's first model of that role."""
 
     name: Line
     trigger: Line = "ohwx"

@@ -29,7 +29,10 @@ _SAMPLE, _SAMPLE_DONE = "sample_character", "sample_done"
 
 @dataclass(frozen=True)
 class Check:
-    """One rule of a checklist: its label, whether it is met, and, where it is not, what to do in which tab."""
+    """Holds one rule of a checklist: its label and whether it is met.
+
+    `hint` says what to do where it is not met, `tab` in which tab of the page.
+    """
 
     label: str
     ok: bool
@@ -39,9 +42,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How many usable pictures show each angle with each expression, each framing and each pose.
+    """Holds how many usable pictures show each (angle, expression) pair, each framing and each pose.
 
-    `missing` are the (angle, expression) cells and `missing_poses` the poses without a picture.
+    `missing` are the pairs and `missing_poses` the poses that no picture shows. `checklist` holds the checks of the
+    number of pictures, of their head angles and of their captions.
     """
 
     cells: dict[tuple[str, str], int]
@@ -62,9 +66,10 @@ def usable(store: Store) -> list[ImageRecord]:
 
 
 def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
-    """Sets the part of a picture that training learns, and renews the advice on what training cuts off of it.
+    """Sets a picture's crop, the part that is trained, and returns its record with renewed advice on its shape.
 
-    An empty box sets the whole picture. Raises: NotFound, BadInput for a box that is not inside the picture.
+    `box` is left, top, right, bottom in 0…1; an empty box is the whole picture. Raises: NotFound, BadInput for a box
+    that is not inside the picture.
     """
     store = desk.store
     with store.transaction():
@@ -72,7 +77,10 @@ def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
 
 
 def undo_crop(desk: Desk, image_id: str) -> ImageRecord:
-    """Undoes the last change of a picture's crop, and renews the advice. Raises: NotFound without a change."""
+    """Undoes the last change of a picture's crop, and renews the advice on its shape.
+
+    Raises: NotFound where there is no change to undo.
+    """
     store = desk.store
     with store.transaction():
         return _advised(desk, store.undo_crop(image_id))
@@ -117,10 +125,10 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
 
 
 def ensure_sample(workplace: Workplace) -> Character | None:
-    """Makes the sample character at the first start of the studio, and returns it; returns None where there is none.
+    """Creates the sample character at the studio's first start, and returns it; None where there is no sample.
 
-    It is made once: where other characters exist, or the user removed it, it is not made again. A start that was killed
-    half-way is completed by the next one.
+    It is not created where other characters exist, nor again after the user removed it. A start that was killed
+    half-way is completed by the next start.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.setting(_SAMPLE, str)

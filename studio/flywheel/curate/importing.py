@@ -34,11 +34,11 @@ _TWO_TONED = 0.8  # the least share of almost black and almost white pixels of a
 
 
 def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limits | None = None) -> Job:
-    """Imports pictures, folders and zips at once, in the calling thread, and returns the job.
+    """Imports pictures, folders and zips at once, in the calling thread, and returns the ended job.
 
     Its artifacts report each file: `imported` and `masked` (ids), `duplicates` ({file, id, hint}), `refused` ({file,
-    reason, hint}) and `advice` ({file, id, words}). Raises: BadInput where there is nothing to import, more than the
-    limits or the disk allow, or the studio's own data folder.
+    reason, hint}) and `advice` ({file, id, words}). A second call with the same `key` returns the first job. Raises:
+    BadInput where there is nothing to import, more than the limits or the disk allow, or the studio's own data folder.
     """
     if not paths:
         raise BadInput("There is nothing to import.", "Choose pictures, a folder or a zip.")
@@ -54,7 +54,7 @@ def submit_import(desk: Desk, paths: Sequence[Path], key: str = "", limits: Limi
 
 
 def run_import(ctx: Context) -> None:
-    """Copies the dropped files into the job's folder, then imports the pictures one by one, each durably."""
+    """Runs the job: copies the dropped files into the job's folder, then imports and stores the pictures one by one."""
     asked = ImportPayload.of(ctx.job)
     limits = Limits(**asked.limits)
     folder = ctx.store.run_dir(ctx.job.id) / "inbox"
@@ -72,7 +72,7 @@ def run_import(ctx: Context) -> None:
 
 @dataclass(frozen=True)
 class Wording:
-    """The caption in a picture's sidecar, and the tags read from it."""
+    """Holds the caption from a picture's sidecar, and the tags that were read from the caption."""
 
     caption: str
     tags: Mapping[str, str]
@@ -80,7 +80,7 @@ class Wording:
 
 @dataclass
 class Report:
-    """The result of each file of an import."""
+    """Holds the result of each file of an import: ids of pictures, duplicates, refused files and advice."""
 
     imported: list[str] = field(default_factory=list)
     masked: list[str] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Report:
     advice: list[Advised] = field(default_factory=list)
 
     def publish(self, ctx: Context) -> None:
-        """Writes the report to the job's artifacts, which callers and pages read."""
+        """Writes the results so far to the job's artifacts."""
         ctx.keep(
             imported=tuple(self.imported),
             masked=tuple(self.masked),
@@ -139,7 +139,7 @@ def _take_in(ctx: Context, files: Sequence[Member], limits: Limits, report: Repo
 
 
 class Intake:
-    """Imports one file at a time: checks that it is a picture, that it is new, and what to advise on it."""
+    """Imports one file at a time: checks that it is a picture and new, and adds the advice on it to the report."""
 
     def __init__(self, ctx: Context, limits: Limits, families: belonging.Families, report: Report) -> None:
         self._ctx = ctx
@@ -157,9 +157,9 @@ class Intake:
         self._peers = list(known.values())
 
     def take(self, file: Member) -> ImageRecord | None:
-        """Imports a file as a picture and returns its record; adds it to the duplicates where it is known.
+        """Imports a file as a picture and returns its record; reports a picture that is stored already as a duplicate.
 
-        Returns None for a file that is refused.
+        Returns None for a file that is refused, which is reported too.
         """
         told: list[str] = []
         try:
@@ -197,10 +197,10 @@ class Intake:
         return image
 
     def take_mask(self, mask: Member, image_id: str) -> bool:
-        """Saves a file as the mask of an imported picture, or refuses it; returns False for a picture that is no mask.
+        """Saves a file as the mask of an imported picture; returns False where the file is no mask but a picture.
 
-        A mask is grey and has the size of its picture, upright. An entirely white mask is not saved, because it masks
-        nothing: some trainers want one beside every picture. A mask that the picture has already stays.
+        A mask is grey and has the size of its picture, upright. Returns True also for a mask that is refused, and for
+        an entirely white one, which is not saved because it masks nothing. A mask that the picture has already stays.
         """
         image, certain = self._store.images.get(image_id), belonging.can_only_be_mask(mask)
         try:
@@ -224,13 +224,13 @@ class Intake:
         return True
 
     def name_lost_words(self) -> None:
-        """Refuses each caption file whose picture was not imported."""
+        """Reports as refused each caption file whose picture was not imported."""
         for words in dict.fromkeys(self._words.values()):
             if words not in self._told_of:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def name_twins(self) -> None:
-        """Advises on originals that look alike, whichever of them came last."""
+        """Renews the advice on originals that look alike, and adds it to the report."""
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))

@@ -31,7 +31,7 @@ _KINDS: Final[Mapping[int, str]] = {
 
 
 def typed_path(words: str) -> Path:
-    """Parses a path as users type, paste or drag it: with `~`, in quotes, or as a `file://` address.
+    """Returns the path in a text as users type, paste or drag it: with `~`, in quotes, or as a `file://` address.
 
     Raises: BadInput.
     """
@@ -51,9 +51,9 @@ def typed_path(words: str) -> Path:
 
 
 def demand_outside(paths: Sequence[Path], home: Path) -> None:
-    """Refuses the studio's own data folder and folders inside it; single files from it may be imported.
+    """Raises BadInput where a path is the studio's data folder `home`, or a folder inside it.
 
-    Raises: BadInput.
+    Single files inside it may be imported.
     """
     for path in paths:
         if not _is_folder(path):
@@ -67,9 +67,9 @@ def demand_outside(paths: Sequence[Path], home: Path) -> None:
 
 
 def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path) -> None:
-    """Refuses an import of more bytes or files than the limits allow, or without free space for twice its bytes.
+    """Raises BadInput for an import above the limits, or without free space for twice its bytes.
 
-    `folder` is a folder on the disk that is checked. Raises: BadInput.
+    `home` is the studio's data folder, which is not counted; `folder` is a folder on the disk that is checked.
     """
     total, count = 0, 0
     for path in paths:
@@ -94,10 +94,12 @@ def demand_room(paths: Sequence[Path], home: Path, limits: Limits, folder: Path)
 def fill(
     paths: Sequence[Path], inbox: Path, home: Path, limits: Limits, refused: list[Refused]
 ) -> dict[Path, str | None]:
-    """Copies each dropped path into a folder of its own in the inbox; adds the files left out to `refused`.
+    """Copies each dropped path into a folder of its own in the inbox, and returns these folders.
 
-    Returns these folders, each with the folder that its path came from (see `members`). A folder that exists already is
-    complete, because a copy is renamed to its final name last. Raises: UserError where the disk is full or read-only.
+    Each folder is returned with the folder that its path came from, None for an upload (see `members`). `home` is the
+    studio's data folder, which is not copied. Files that cannot be copied are added to `refused`. A folder that exists
+    already is complete, because a copy is renamed to its final name last. Raises: UserError where the disk is full or
+    read-only.
     """
     whole = [Path(os.path.normpath(path.absolute())) for path in paths]
     lay = _where(whole, home / "cache")

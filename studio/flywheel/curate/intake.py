@@ -1,4 +1,4 @@
-"""Reads the dropped folders, zips, pictures and captions safely, and names each file that is refused."""
+"""Reads dropped folders, zips, pictures and captions safely, and reports each file that is refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ _BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The limits of an import, so that no file can exhaust the machine; sizes in bytes, `side` in pixels."""
+    """Holds the limits of an import, so that no file can exhaust the machine; sizes in bytes, `side` in pixels.
+
+    A file in a zip that unpacks to more than `zip_ratio_from` bytes may be at most `zip_ratio` times its packed size.
+    """
 
     pixels: int = MOST_PIXELS
     side: int = 50_000
@@ -50,15 +53,15 @@ class Limits:
 
 
 def refusal(file: str, error: BadInput) -> Refused:
-    """Returns the refusal of a file, made from the error that reading it raised."""
+    """Returns the report of a refused file, made from the error that reading the file raised."""
     return Refused(file=file, reason=error.cause, hint=error.hint)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an import; `label` is its path as users see it, `group` the folder that it came from.
+    """Holds one file of an import; `label` is its path as users see it, `group` the folder that it came from.
 
-    `loose` is true for a file that was uploaded by itself, whose folder is unknown.
+    `read` returns its bytes. `loose` is true for a file that was uploaded by itself, whose folder is unknown.
     """
 
     label: str
@@ -84,7 +87,7 @@ class Member:
 
     @property
     def key(self) -> tuple[str, str]:
-        """Returns what a picture and its caption have in common: folder and stem, in the form of `alike`."""
+        """Returns (folder, stem) in the form of `alike`; a picture and its caption file have the same key."""
         return (alike(self.group), alike(self.stem))
 
     @property
@@ -104,10 +107,10 @@ def alike(name: str) -> str:
 def members(
     slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
 ) -> Iterator[Member | Refused]:
-    """Yields every file in the slots, each of which is a folder with one dropped file, folder or zip.
+    """Yields every file in the slots, and a refusal for a zip, or a file in it, that cannot be imported.
 
-    `folders` gives the folder that each slot's content came from, None for an upload without one. Zips are opened on
-    `stack`, whose owner closes them. Yields a refusal for a zip, or a file in it, that cannot be imported.
+    Each slot is a folder with one dropped file, folder or zip. `folders` gives the folder that each slot's content came
+    from, None for an upload without one. Zips are opened on `stack`, whose owner closes them.
     """
     zips = Counter[str]()
     for slot in slots:
@@ -128,7 +131,7 @@ def members(
 
 
 def is_junk(name: str) -> bool:
-    """Returns whether a path is a hidden file, or one that systems leave in folders without users seeing it."""
+    """Returns whether a path names a hidden file, or one that operating systems add to folders, as thumbs.db."""
     parts = PurePosixPath(name).parts
     return any((part[0] == "." and part not in (".", "..")) or part.lower() in _JUNK for part in parts)
 
@@ -197,7 +200,7 @@ def _too_large(size: int, limits: Limits) -> str:
 
 
 def read_picture(data: bytes, limits: Limits) -> Image.Image:
-    """Returns a file's decoded picture, upright and RGB; its header is checked against the limits before decoding.
+    """Returns a file's decoded picture, upright and RGB; its size is checked against the limits before decoding.
 
     Raises: BadInput with the reason and the remedy.
     """
@@ -219,9 +222,10 @@ def read_picture(data: bytes, limits: Limits) -> Image.Image:
 
 
 def read_caption(data: bytes, limits: Limits, trigger: str = "", told: MutableSequence[str] | None = None) -> str:
-    """Returns the caption in a sidecar, on one line; adds a note to `told` for each decision made in reading it.
+    """Returns the caption in a sidecar file's bytes, on one line.
 
-    Raises: BadInput.
+    `trigger` replaces a placeholder in it. Each decision made in reading it, such as a guessed encoding, adds a note to
+    `told`. Raises: BadInput.
     """
     if len(data) > limits.caption_bytes:
         raise BadInput(f"A caption of {len(data) // 1024} KiB is no caption.", "Keep it to a sentence or two.")

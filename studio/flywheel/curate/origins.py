@@ -1,4 +1,4 @@
-"""Finds how an imported picture was made: one that the studio drew is not imported as an original."""
+"""Finds how an imported picture was made, so that a picture the studio drew is not imported as an original."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MADE_WITH: Final[Mapping[Kind, type[Params]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Origin(Part):
-    """The fields of an imported picture's record that describe how it was made; for an original only `kind`."""
+    """Holds the fields of an imported picture's record that describe how it was made; for an original only `kind`."""
 
     kind: Kind
     model: str = field(default="", metadata=UNLESS_DEFAULT)
@@ -42,10 +42,10 @@ class Origin(Part):
 
 
 def origin(data: bytes, store: Store) -> Origin:
-    """Reads from a picture's file how the studio made it; a picture without this information is an original.
+    """Returns how the studio made a picture, read from its file; a picture without this information is an original.
 
     Ids of a parent or version that this character does not have are left out, and so are parameters that do not fit the
-    kind of picture. Without valid parameters an edit gets no parent either, because it cannot be a lesson.
+    kind of picture. An edit without valid parameters gets no parent either, because the editor cannot be trained on it.
     """
     text = provenance_text(data)
     said = _parsed(text)

@@ -29,18 +29,17 @@ _PLACEHOLDER = re.compile(r"\[(?:trigger|name)\]|\{(?:trigger|name)\}", re.IGNOR
 
 @dataclass(frozen=True)
 class Text:
-    """The decoded text of a file; `guessed` is true where the bytes alone did not determine the encoding."""
+    """Holds the decoded text of a file; `guessed` is true where the bytes alone did not determine the encoding."""
 
     text: str
     guessed: bool = False
 
 
 def decoded(data: bytes) -> Text:
-    """Decodes the bytes of a text file; refuses bytes whose letters cannot be determined.
+    """Returns the text of a file's bytes; raises BadInput where their letters cannot be determined.
 
     UTF-8, and UTF-16 and UTF-32 with a byte order mark, are certain. Bytes of an older code page are read where all
-    Latin code pages agree on them (é, ä, ö, ü, ß, ó) and the letters stand inside words. Raises: BadInput for anything
-    else.
+    Latin code pages agree on them (é, ä, ö, ü, ß, ó) and the letters stand inside words.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8")
     try:

@@ -1,4 +1,4 @@
-"""Finds originals that are almost the same picture; the best of them is kept free of the advice."""
+"""Advises on originals that are almost the same picture; the best of them gets no advice."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ TWIN = "duplicate"  # the name of the advice
 
 
 def renew(store: Store) -> list[ImageRecord]:
-    """Writes the advice on duplicates anew for all originals outside the trash; returns those whose advice changed.
+    """Writes the advice on duplicates anew for all originals outside the trash; returns the records that changed.
 
-    Of pictures that look alike the best one has no advice: one that is large enough, then the sharpest, then the
-    largest, then the oldest. Each of the others names it.
+    Of pictures that look alike the best one gets no advice: one that is large enough, then the sharpest, then the
+    largest, then the oldest. The advice of each other names that picture.
     """
     sources = store.select(Kind.SOURCE)
     measured = [(image, quality.Measures.kept(image.measures)) for image in sources]

@@ -1,4 +1,4 @@
-"""A new try in a painted area alone: outside the area the picture stays as it was, to the bit."""
+"""Edits again only a painted area of a result: outside the area the pixels stay identical."""
 
 from __future__ import annotations
 
@@ -19,25 +19,31 @@ _STORED = re.compile(r"masks/[0-9a-f]{2}/[0-9a-f]+\.png")
 
 
 def demand_stored(row: PlanRow) -> None:
-    """Raises BadInput where a row's area is no stored mask, or the row names no result whose area it would be."""
+    """Raises BadInput where a row's area is no stored mask, or the row names no result that the area belongs to."""
     if row.area and not (row.mends and _STORED.fullmatch(row.area)):
         raise BadInput("An area is a stored mask of the result that the row mends.", "Paint it in Review.")
 
 
 def crop_of(store: Store, row: PlanRow) -> Crop:
-    """Returns the crop of the source that a row edits: the present one, or that of the result whose area is redone."""
+    """Returns the crop of the source picture that a row edits.
+
+    It is the source's present crop; for a row with an area, that of the result whose area is redone.
+    """
     return store.images.get(row.mends).source_crop if row.area else store.images.get(row.source).crop
 
 
 def kept(store: Store, row: PlanRow, result: Image.Image) -> Image.Image:
-    """Returns a row's result; with an area, the result that the row mends, with the new one inside the area."""
+    """Returns the picture to store for a row, given the editor's `result`.
+
+    For a row with an area it is the picture that the row mends, with `result` inside the area.
+    """
     if not row.area:
         return result
     return within(store.open_whole(row.mends), result, to_grey(open_picture(store.file(row.area))))
 
 
 def within(wrong: Image.Image, redone: Image.Image, area: Image.Image) -> Image.Image:
-    """Returns the wrong picture with the redone one inside an area, which is grey and white where it counts.
+    """Returns the `wrong` picture with the `redone` one inside an area; `area` is a grey mask, white where it counts.
 
     The edge is soft towards the inside, so that no pixel outside the area changes; a narrow stroke counts fully along
     its middle. A redone picture of another size is scaled to the wrong one's.

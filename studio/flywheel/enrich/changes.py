@@ -1,4 +1,4 @@
-"""What a person changes in a plan of edits before it is queued: rows left out, other words, rows of their own."""
+"""Applies a person's changes to a plan of edits before it is queued: rows left out, other words, rows of their own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OWN = "own words"
 
 @dataclass(frozen=True, kw_only=True)
 class Own(Part):
-    """A row that a person added: an instruction for one picture."""
+    """Holds a row that a person added: the id of its picture, and its instruction."""
 
     source: str
     words: str
@@ -31,9 +31,10 @@ class Own(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Changes(Part):
-    """The changes to a plan; rows are named by `row_key`, so that a change stays with its row when the plan is redone.
+    """Holds a person's changes to a plan; rows are named by `row_key`, so that a change survives a new plan.
 
-    `words`: row -> the instruction that replaces its own.
+    `skipped` are the rows to leave out, `words` maps a row to the instruction that replaces its own, and `own` are
+    added rows.
     """
 
     skipped: tuple[str, ...] = ()
@@ -43,7 +44,10 @@ class Changes(Part):
 
 @dataclass(frozen=True)
 class Planned:
-    """One row of a plan after the changes; a row that is not `kept` is shown, but not queued."""
+    """Holds one row of a plan after the changes; a row that is not `kept` is shown, but not queued.
+
+    `own` marks a row that a person added.
+    """
 
     key: str
     row: PlanRow
@@ -52,7 +56,7 @@ class Planned:
 
 
 def row_key(row: PlanRow) -> str:
-    """Returns a short text that names a row by its picture and parameters."""
+    """Returns a short hash that names a row by its picture and parameters."""
     told = json.dumps([row.source, row.params], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:12]
 
@@ -60,9 +64,10 @@ def row_key(row: PlanRow) -> str:
 def changed(
     desk: Desk, rows: Sequence[PlanRow], changes: Changes, spec: ModelSpec, knobs: Mapping[str, Any]
 ) -> list[Planned]:
-    """Returns a plan's rows with the changes: a person's own rows first, rows with other words without asked tags.
+    """Returns a plan's rows with the changes applied, the person's own rows first.
 
-    Raises: BadInput for an own row without words or with a picture that is not there.
+    A row with other words has no requested tags. `knobs` are EditParams by name, for the own rows. Raises: BadInput for
+    an own row without words, NotFound for one with an unknown picture.
     """
     found, known = [], repeats.drawn(desk.store)
     for at, own in enumerate(changes.own):

@@ -53,7 +53,7 @@ _PNG_SHARE = 0.6  # bytes of a photo's PNG and thumbnail, as a share of its raw 
 
 @dataclass(frozen=True, kw_only=True)
 class EnrichPlan(Part):
-    """The plan of an enrichment: one row per picture to draw, and the time, disk and memory that it takes.
+    """Holds a plan of edits: one row per picture to draw, and the seconds, disk bytes and memory that it takes.
 
     `seconds` is None until the model has drawn for a finished job.
     """
@@ -78,12 +78,13 @@ def plan(
     knobs: Mapping[str, Any] | None = None,
     aims: Sequence[Tags] = (),
 ) -> EnrichPlan:
-    """Plans edits for the empty coverage cells first, then for variety; starts no job.
+    """Returns a plan of edits for the empty coverage cells first, then for variety; starts no job.
 
-    By default about 54 edits are planned for 12 sources. With `aims`, such as the tags of a card's failed cells, only
-    edits that lead to one of them are planned. `tasks` restricts the plan to some of background, lighting, outfit,
-    style, angle, expression, pose. `knobs` are EditParams that replace the model's defaults in every row. All LoRAs are
-    applied together: those in `knobs`, then `loras`, then the adopted version of the editor.
+    `sources` None takes all undecided and approved originals. `tasks` restricts the edits to some of background,
+    lighting, outfit, style, angle, expression, pose. `aims`, such as the tags of a model card's failed cells, restricts
+    them to edits that lead to one of these. `limit` None plans a few edits per source. `knobs` are EditParams that
+    replace the model's defaults in every row. All LoRAs are applied together: those in `knobs`, then `loras`, then the
+    adopted version of the editor.
 
     Raises: BadInput, NotFound.
     """
@@ -117,7 +118,10 @@ def plan(
 
 
 def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> EnrichPlan:
-    """Returns a plan of the given rows with their count, time, disk and memory. Raises: NotFound, BadInput."""
+    """Returns a plan of the given rows with their number, time, disk bytes and memory; starts no job.
+
+    `model` None is the character's editor. Raises: NotFound, BadInput.
+    """
     store = desk.store
     spec = desk.workplace.spec(model or store.character.editor, "editor")
     walked = sum(timing.edited(desk.workplace, spec.name, EditParams.from_json(row.params)) for row in rows)
@@ -135,10 +139,12 @@ def estimate(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> E
 def submit(
     desk: Desk, rows: Sequence[PlanRow], model: str | None = None, key: str = "", version: str | None = None
 ) -> Job:
-    """Queues the rows of a plan, unchanged or edited, for an editor version: None is the model's adopted one, "" none.
+    """Queues the rows of a plan, unchanged or edited.
 
-    Raises: BadInput without rows, for an invalid row, a model that edits nothing, or a version of another model;
-    NotFound; ModelMissing; LoraMismatch for a LoRA that does not fit.
+    `model` None is the character's editor. `version` is the editor's LoRA version to use: None the adopted one, ""
+    none. A second call with the same `key` returns the first job. Raises: BadInput without rows, for an invalid row, a
+    model that edits nothing, or a version of another model; NotFound; ModelMissing; LoraMismatch for a LoRA that does
+    not fit.
     """
     if not rows:
         raise BadInput("There is nothing to edit.", "Make a plan with at least one row.")
@@ -160,10 +166,9 @@ def submit(
 
 
 def demand_new(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> None:
-    """Refuses edits that are queued or running already.
+    """Raises BadInput where some of the rows are queued or running already.
 
-    The page calls this, because a user may click twice; a script may queue the same edits again. Raises: BadInput,
-    NotFound.
+    The page calls this, because a user may click twice; a script may queue the same edits again.
     """
     queued = waiting(desk, model or desk.store.character.editor)
     twice = sum(fingerprint(row.source, row.params) in queued for row in rows)
@@ -192,10 +197,10 @@ def _checked(store: Store, row: PlanRow, place: str) -> PlanRow:
 
 
 def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], painted: Image.Image | None = None) -> Job:
-    """Queues one result's edit again with the changed parameters, and with the next seed that was not used for it.
+    """Queues the edit that made a result again, with the changed parameters and the next seed not yet used for it.
 
     With a `painted` area, white where it counts, only that part of the result is redone. A retry of an edit that needs
-    correction is a new try at it: once it is approved, the wrong one no longer waits to be mended.
+    correction is recorded as a new try at it; when the new try is approved, the edit no longer waits to be corrected.
 
     Raises: NotFound; BadInput for a picture that was not made by an edit, a parameter that the editor does not have, or
     an area of another size.
@@ -224,7 +229,7 @@ def retry(desk: Desk, image_id: str, params_changes: Mapping[str, object], paint
 
 
 def run(ctx: Context) -> None:
-    """Makes the edits that have no result yet; each result is scored, then saved as pending with its parameters."""
+    """Runs the job: makes the edits that have no result yet; scores each result, and saves it as a pending picture."""
     asked = EnrichPayload.of(ctx.job)
     rows = asked.rows
     done = _done(ctx, rows)
@@ -334,7 +339,7 @@ def _sources(store: Store, ids: Sequence[str] | None) -> list[ImageRecord]:
 
 
 def adopted(store: Store, model: str) -> Version | None:
-    """Returns the adopted editor version if it belongs to the model; None where the model draws without one."""
+    """Returns the adopted version of the editor if it was trained for this model, else None."""
     version = store.adopted(Role.EDITOR)
     return version if version is not None and version.model == model else None
 

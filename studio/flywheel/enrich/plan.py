@@ -1,4 +1,4 @@
-"""Chooses which edits to request: those that fill empty cells of the coverage grid, then variety; or those of an aim.
+"""Chooses which edits to request: those that fill empty coverage cells, then variety; or those that reach given tags.
 
 An edit that was requested of the same picture before is chosen last, and is given another seed.
 """
@@ -21,7 +21,7 @@ VARIETY = ("background", "expression", "lighting", "outfit", "angle", "pose", "s
 
 @dataclass(frozen=True)
 class Ask:
-    """One edit of one source picture, by the picture's id."""
+    """Holds one edit to request: the id of its source picture, and the edit."""
 
     source: str
     edit: EditTask
@@ -29,7 +29,7 @@ class Ask:
 
 @dataclass
 class Round:
-    """Distributes edits over the source pictures, so that no original is used more often than another.
+    """Distributes edits over the source pictures, so that no source is used more often than another.
 
     `asked` holds the pairs (source id, instruction) that were requested before.
     """
@@ -39,7 +39,7 @@ class Round:
     _used: Counter[str] = field(default_factory=Counter)
 
     def pick(self, candidates: Iterable[ImageRecord], edit: EditTask) -> Ask | None:
-        """Returns the edit of the least used candidate; None without candidates.
+        """Returns the edit of the least used candidate and counts the use; None without candidates.
 
         A candidate of which this edit was not requested before is preferred.
         """
@@ -65,9 +65,9 @@ def asks(
 ) -> list[Ask]:
     """Returns at most `limit` edits of the sources, each pair of source and instruction at most once.
 
-    With `fill_gaps` the edits that fill empty coverage cells come first. Edits for variety follow; those of them that
-    were requested before, the pairs (source id, instruction) in `asked`, come last. `existing` are all pictures that
-    count towards coverage, pending results included.
+    With `fill_gaps` the edits that fill empty coverage cells come first; edits for variety follow. Among these, edits
+    that were requested before come last: `asked` holds their pairs (source id, instruction). `existing` are all
+    pictures that count towards coverage, including results without a verdict.
     """
     turn = Round(sources, asked)
     gaps = list(_gap_asks(turn, existing, edits, wording)) if fill_gaps else []
@@ -82,10 +82,11 @@ def aimed(
     wording: Vocabulary,
     asked: Collection[tuple[str, str]] = (),
 ) -> list[Ask]:
-    """Returns at most `limit` edits, each of which brings a source to one of the aims.
+    """Returns at most `limit` edits, each of which brings a source picture to one of the aims.
 
-    An aim is the tags that a cell of the model card requests. The aims alternate; for each aim, the source that differs
-    least comes first. Edits that were requested before, the pairs (source id, instruction) in `asked`, come last.
+    An aim is the tags that the result should have, such as those of a model card cell. The aims alternate; for each
+    aim, the source that differs least comes first. Edits that were requested before come last: `asked` holds their
+    pairs (source id, instruction).
     """
     columns = [_ways([*sources[at:], *sources[:at]], aim, edits, wording) for at, aim in enumerate(aims)]
     found = [ask for row in zip_longest(*columns) for ask in row if ask is not None]
@@ -199,5 +200,8 @@ def _unique(found: Iterable[Ask], limit: int) -> list[Ask]:
 
 
 def seed_of(source: str, words: str, number: int) -> int:
-    """Returns a seed that depends on the edit and on `number`, the plan's round, and is the same in every plan."""
+    """Returns the seed of an edit, which is the same in every plan.
+
+    `words` is the instruction; `number` counts the seeds that one plan gives the same edit, from 0.
+    """
     return (zlib.crc32(f"{source} {words}".encode()) + number) % (1 << 31)

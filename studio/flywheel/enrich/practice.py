@@ -1,4 +1,4 @@
-"""Finds the tasks at which the editor fails, by reviewers' verdicts, and plans more edits of just these tasks."""
+"""Finds the tasks at which the editor fails, by reviewers' verdicts, and plans more edits of these tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EDITS = 24
 
 @dataclass(frozen=True)
 class Standing:
-    """The review results of one task: how many of its edits were reviewed, and how many of these were accepted."""
+    """Holds the review results of one task: how many of its edits were reviewed, and how many of them accepted."""
 
     task: str
     accepted: int
@@ -34,7 +34,8 @@ class Standing:
 def standings(desk: Desk) -> list[Standing]:
     """Returns the standing of each reviewed task, the largest share of refused edits first.
 
-    Only edits by the editor version in use are included; edits by all versions where none of its edits was reviewed.
+    Counts the edits by the editor version in use. Where none of these was reviewed, it counts the edits by all
+    versions.
     """
     store = desk.store
     spec = desk.workplace.registry.spec(store.character.editor)
@@ -54,10 +55,10 @@ def standings(desk: Desk) -> list[Standing]:
 
 
 def plan(desk: Desk, limit: int = EDITS) -> EnrichPlan:
-    """Plans edits of the tasks that had edits refused, in proportion to each task's refused share; starts no job.
+    """Returns a plan of at most `limit` new edits of the tasks that had edits refused; starts no job.
 
-    Edits that were requested before are planned only after all others. Raises: BadInput where no edit was refused or
-    `limit` is out of range, NotFound.
+    Each task gets a number in proportion to its share of refused edits. Edits that were requested before are planned
+    only after all others. Raises: BadInput where no edit was refused or `limit` is out of range, NotFound.
     """
     taken("limit", limit, Many)
     weak = [each for each in standings(desk) if each.refused]

@@ -1,4 +1,4 @@
-"""Which edits are drawn or queued already, and seeds with which the same edit is another picture."""
+"""Finds which edits are drawn or queued already, and gives repeated edits new seeds, which draw other pictures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WAITS = (JobState.QUEUED, JobState.RUNNING)
 
 
 def fingerprint(source: str, params: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns what names an edit: its source and its parameters as text."""
+    """Returns the key by which equal edits are found: the source's id, and the parameters as text."""
     return source, repr(EditParams.kept(params))
 
 
@@ -29,7 +29,11 @@ def asked(store: Store) -> set[tuple[str, str]]:
 
 
 def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], taken: set[tuple[str, str]]) -> PlanRow:
-    """Returns a plan row whose seed was never used for the same edit of the same picture; adds the row to `taken`."""
+    """Returns a plan row with a seed that is new for this edit of this picture, and adds its fingerprint to `taken`.
+
+    `number` is the plan's round of seeds, from 0. `knobs` are EditParams by name. `taken` holds the fingerprints of the
+    edits that exist.
+    """
     words = ask.edit.words
     params = spec.worded(EditParams, words, **{"seed": seed_of(ask.source, words, number), **knobs})
     while fingerprint(ask.source, params.to_json()) in taken:
@@ -39,13 +43,16 @@ def new_row(spec: ModelSpec, ask: Ask, number: int, knobs: Mapping[str, Any], ta
 
 
 def drawn(store: Store) -> set[tuple[str, str]]:
-    """Returns what names each edit that was drawn, by its picture and parameters, as `new_row` takes it."""
+    """Returns the fingerprints of all edits that were drawn."""
     edits = (image for image in store.images.all() if image.params_kind == EditParams.__name__)
     return {fingerprint(image.parent, image.params) for image in edits}
 
 
 def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> list[PlanRow]:
-    """Returns the rows with seeds that are neither drawn nor queued for the same edit."""
+    """Returns the rows, with a new seed in each whose edit is drawn or queued already.
+
+    `model` None is the character's editor.
+    """
     known = drawn(desk.store) | waiting(desk, model or desk.store.character.editor)
     fresh = []
     for row in rows:
@@ -58,7 +65,7 @@ def once_more(desk: Desk, rows: Sequence[PlanRow], model: str | None = None) -> 
 
 
 def waiting(desk: Desk, model: str) -> set[tuple[str, str]]:
-    """Returns what names each edit that is queued or running for a model."""
+    """Returns the fingerprints of the edits that are queued or running for a model."""
     return {
         fingerprint(row.source, row.params)
         for job in desk.workplace.jobs.list(desk.id)

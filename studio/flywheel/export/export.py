@@ -85,11 +85,12 @@ _FACES = {
 
 
 def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]) -> Path:
-    """Writes a zip of pictures, captions, masks and the trainer's description files, and returns its path.
+    """Writes a training's entries as a zip that another trainer reads, and returns its path.
 
-    The zip replaces an older one only once it is complete. Where one picture has a mask, all get one, an entirely white
-    one if need be, because some trainers refuse a folder with a missing mask. Raises: BadInput for an unknown layout,
-    an empty dataset, or edits in a layout without a place for references.
+    `layout` is a name in LAYOUTS; `role` is the training that the entries are of. The zip holds pictures, captions,
+    masks and the trainer's description files, and replaces an older one only once it is complete. Where one picture has
+    a mask, all get one, an entirely white one if need be, because some trainers refuse a folder with a missing mask.
+    Raises: BadInput for an unknown layout, an empty dataset, or edits in a layout without a place for references.
     """
     if layout not in LAYOUTS:
         raise BadInput(f"There is no layout named {layout}.", f"Known: {', '.join(LAYOUTS)}.")
@@ -111,7 +112,7 @@ def export_dataset(desk: Desk, layout: str, role: Role, entries: Sequence[Entry]
 
 
 def export_version(desk: Desk, version_id: str, form: str) -> Path:
-    """Writes a version's LoRA in the format of another tool, or as a repository for the hub, and returns its path.
+    """Writes a version's LoRA in one of FORMS, another tool's format or a zip for the hub, and returns the file's path.
 
     Raises: NotFound, BadInput for an unknown format, LoraMismatch.
     """
@@ -122,9 +123,10 @@ def export_version(desk: Desk, version_id: str, form: str) -> Path:
 
 
 def export_hub(desk: Desk, version_id: str) -> Path:
-    """Writes a zip to upload as a Hugging Face repository: LoRA, model card, previews with prompts. Returns its path.
+    """Writes a version as a zip to upload as a Hugging Face repository, and returns the zip's path.
 
-    The zip replaces an older one only once it is complete. Raises: NotFound, LoraMismatch.
+    The zip holds the LoRA, the hub's model card, and previews with their prompts. It replaces an older one only once it
+    is complete. Raises: NotFound, LoraMismatch.
     """
     store = desk.store
     version = store.versions.get(version_id)
@@ -241,10 +243,11 @@ def _figures(version: Version) -> str:
 
 
 def snippet(spec: ModelSpec, role: Role, drawn: Mapping[str, Any], said: str, picture: str) -> str:
-    """Returns Python code that uses the published LoRA with every parameter of a preview; it runs in the LoRA's folder.
+    """Returns Python code that loads the published LoRA and draws with the parameters of a preview.
 
-    `drawn` are a preview's parameters, empty without one; `said` is the prompt to use then; `picture` is the file that
-    an editor starts from. A parameter that diffusers' pipelines do not take is named in a comment where it was used.
+    The code runs in the LoRA's folder. `drawn` are the preview's parameters, empty without a preview; `said` is the
+    prompt to use then; `picture` is the file that an editor starts from. A parameter that diffusers' pipelines do not
+    take is named in a comment where it was used.
     """
     face = _FACES[role]
     params = face.params.kept(drawn) if drawn else spec.params(face.params)

@@ -18,7 +18,7 @@ _UNMASKED = "musubi-tuner has no masked loss: what the pictures in masks/ leave 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of pictures with equal repeats: its name, its folders of references, and its folder of masks."""
+    """Holds one folder of pictures with equal `repeats`: its name, and its folders of references and masks."""
 
     name: str
     references: tuple[str, ...]  # the folder of the first references, of the second ones, ...; () without references
@@ -28,10 +28,11 @@ class Folder:
 
 @dataclass(frozen=True)
 class Layout:
-    """The layout of one trainer's datasets.
+    """Holds the layout of one trainer's datasets, as functions that return names and texts.
 
     `folder` returns a folder's name from (repeats, trigger). `describe` returns the description files' texts by name.
-    `references` returns the path of a reference picture, without its suffix, from (folder, stem, index, count).
+    `references` returns the path of a reference picture, without its suffix, from (folder, stem, index, count). `mask`
+    is the pattern of a mask's path.
     """
 
     folder: Callable[[int, str], str]
@@ -138,9 +139,9 @@ def _kohya_name(repeats: int, trigger: str) -> str:
 
 
 def plain_name(words: str) -> str:
-    """Returns words as a part of a file name that is valid on every system: at most 60 letters, digits, _ and -.
+    """Returns text as a part of a file name that is valid on every system: at most 60 letters, digits, _ and -.
 
-    The caller adds a prefix or suffix, so that the whole is no name that Windows reserves, such as con.
+    The caller adds a prefix or suffix, because the name alone may be one that Windows reserves, such as con.
     """
     return re.sub(r"[^\w-]+", "_", words)[:_LONGEST_NAME].strip("_") or "character"
 

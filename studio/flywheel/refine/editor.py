@@ -42,7 +42,7 @@ _SIDE_WORDS: Mapping[str, str] = {"before": "without", "after": "with"}
 
 @dataclass(frozen=True)
 class Lessons:
-    """The triplets of a character: golden (corrected by hand), positive (approved), and held out from training."""
+    """Holds a character's triplets: golden (corrected by hand), positive (approved), and held out from training."""
 
     golden: tuple[Triplet, ...]
     positive: tuple[Triplet, ...]
@@ -60,7 +60,7 @@ def triplets(desk: Desk) -> list[Triplet]:
 
 
 def lessons(desk: Desk) -> Lessons:
-    """Returns all triplets, divided into those that are learned and those held out for the comparison."""
+    """Returns the character's triplets, divided into those to train on and those held out for the comparison."""
     known = triplets(desk)
     return Lessons(
         golden=tuple(t for t in known if t.golden and not t.held_out),
@@ -72,7 +72,7 @@ def lessons(desk: Desk) -> Lessons:
 def dataset(desk: Desk) -> list[Entry]:
     """Returns the entries of an editor's training: instruction as caption, result as image, source as reference.
 
-    Golden triplets repeat 3 times. A triplet of which a file cannot be read is left out; the pre-flight names it.
+    Golden triplets are repeated. A triplet of which a file cannot be read is left out; the pre-flight names it.
     """
     store = desk.store
     entries = []
@@ -95,9 +95,10 @@ def dataset(desk: Desk) -> list[Entry]:
 
 
 def preflight(desk: Desk, params: TrainParams | None = None, model: str | None = None) -> Preflight:
-    """Returns the pre-flight of an editor's training: memory, disk, time, lessons, and the edits that measure it.
+    """Returns the pre-flight of an editor's training: memory, disk, time, and checks of triplets and held-out edits.
 
-    Each failed check has its remedy. Raises: NotFound for an unknown model.
+    Each failed check has its remedy. `params` None are the model's defaults, `model` None is the character's editor.
+    Raises: NotFound for an unknown model.
     """
     name = model or desk.store.character.editor
     settled = params or desk.workplace.registry.spec(name).params(TrainParams)
@@ -113,10 +114,11 @@ def submit(
     model: str | None = None,
     key: str = "",
 ) -> Job:
-    """Freezes the triplets and queues the editor's training.
+    """Freezes the triplets as a dataset and queues the editor's training on it.
 
-    Raises: BadInput without triplets, for parameters that no training can have or a model that edits nothing; NotFound
-    for an unknown model or a missing picture; ModelMissing.
+    `params` None are the model's defaults, `model` None is the character's editor. A second call with the same `key`
+    returns the first job. Raises: BadInput without triplets, for parameters that no training can have or a model that
+    edits nothing; NotFound for an unknown model or a missing picture; ModelMissing.
     """
     store = desk.store
     name = model or store.character.editor
@@ -146,7 +148,7 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Trains, redoes the held-out edits without and with the new LoRA, and stores the comparison in the version.
+    """Runs the job: trains, redoes the held-out edits without and with the new LoRA, and stores how they compare.
 
     A held-out edit whose source has become unreadable since the job was queued is left out, and a job event reports it.
     """
@@ -188,14 +190,18 @@ def _held_out(desk: Desk) -> list[Triplet]:
 
 
 def adopt(desk: Desk, version_id: str) -> Version:
-    """Makes this version draw the next edits. Raises: NotFound, BadInput for a version of the character."""
+    """Adopts a version of the editor, so that it makes the next edits, and returns it.
+
+    Raises: NotFound, BadInput for a version of the character.
+    """
     return desk.store.adopt(_editor_version(desk, version_id).id)
 
 
 def roll_back(desk: Desk, version_id: str) -> Version:
-    """Puts back into use the version that was used before this one.
+    """Retires the adopted version of the editor and adopts its parent, the version in use when it was made.
 
-    Raises: NotFound, BadInput for a version of the character.
+    A candidate is only retired. Raises: NotFound, BadInput for a version of the character or one that is retired
+    already.
     """
     return desk.store.adopt(_editor_version(desk, version_id).id, on=False)
 
@@ -309,7 +315,7 @@ def _figures(before: Side, after: Side) -> Comparison:
 
 
 def as_judged(store: Store, version: Version) -> Version:
-    """Returns a version with its comparison judged by the current rule.
+    """Returns an editor's version with its comparison judged by the current rule.
 
     An older comparison counted unknown edits as refused, and passed every identity where there were too few originals.
     """

@@ -1,4 +1,4 @@
-"""The pre-flight of an editor's training: the checks of its lessons and of the edits that it is measured by."""
+"""The pre-flight of an editor's training: checks its triplets and the held-out edits that it is measured by."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def look(
     entries: Sequence[Entry],
     held_out: Sequence[Triplet],
 ) -> preflight.Preflight:
-    """Returns the pre-flight of an editor's training, without loading the model.
+    """Returns the pre-flight of an editor's training on `entries`, without loading the model.
 
-    `held_out` are the edits that the training is measured by; they are redone before and after it, and the predicted
+    `held_out` are the edits that measure the training; they are redone without and with the new LoRA, and the predicted
     time includes that. Raises: NotFound for an unknown model.
     """
     store = desk.store

@@ -45,13 +45,13 @@ _TAUGHT = ((Kind.ENRICHED, Kind.CORRECTION), (Kind.SYNTHETIC,))  # made by an ed
 def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]:
     """Returns the entries of a training: the originals, then the pictures that a human approved.
 
-    The originals repeat until they are at least 30 % of what the training sees. A phase takes the pictures whose
-    framing tag it shows, and those without such a tag; `body` takes every original, so that the face is not forgotten.
+    The originals repeat until they are at least 30 % of what the training sees. `phase` all takes every framing; head
+    and body take the pictures with a fitting framing tag or none, and body also every original, so that the face is not
+    forgotten.
 
-    `scenes` limits the pictures that an earlier version drew, because errors in them would be learned, too: `best`
-    takes no more of them than there are originals, first those that a human starred, then those most similar to the
-    originals; `all` and `none` take all and none. A picture whose file cannot be read is left out; the pre-flight names
-    it.
+    `scenes` limits the pictures that an earlier version drew, because errors in them would be learned, too: best takes
+    no more of them than there are originals, first those that a human starred, then those most similar to the
+    originals; all and none take all and none. A picture whose file cannot be read is left out; the pre-flight names it.
 
     Raises: BadInput for an unknown phase or an unknown choice of scenes.
     """
@@ -74,8 +74,8 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
     """Returns the id of the version that a training starts from by default: the adopted one, "" where it does not fit.
 
-    So the phase of the whole body starts from the adopted head, and a later version keeps what an earlier one learned:
-    trained from nothing on more pictures in as many steps, a version forgets some of it.
+    So a training of the full body starts from the version that knows the head, and a new version keeps what an earlier
+    one learned. Trained from nothing on more pictures in as many steps, it would forget some of that.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -92,7 +92,9 @@ def preflight(
 ) -> Preflight:
     """Returns the pre-flight of a training: memory, disk, time, and checks of pictures, captions and start version.
 
-    Each failed check has its remedy. Raises: BadInput for an unknown phase or choice of scenes, NotFound.
+    Each failed check has its remedy. `params` None are the model's defaults, `model` None is the character's generator;
+    `entries` None takes those of `dataset`; `start` is the version to start from, "" for none. Raises: BadInput for an
+    unknown phase or choice of scenes, NotFound.
     """
     chosen = list(entries) if entries is not None else dataset(desk, phase, scenes)
     name = model or desk.store.character.generator
@@ -120,9 +122,10 @@ def submit(
 ) -> Job:
     """Freezes the dataset and queues the training; `start` is the version to start from, "" for an untrained LoRA.
 
-    Raises: BadInput without pictures, with missing captions, for parameters that no training can have, an unknown phase
-    or choice of scenes, for a model that draws nothing from words or a start version of another model; NotFound for an
-    unknown model or version; ModelMissing.
+    `params` None are the model's defaults, `model` None is the character's generator; `entries` None takes those of
+    `dataset` with `phase` and `scenes`. Raises: BadInput without pictures, with missing captions, for parameters that
+    no training can have, an unknown phase or choice of scenes, for a model that is no generator or a start version of
+    another model; NotFound for an unknown model or version; ModelMissing.
     """
     store = desk.store
     name = model or store.character.generator
@@ -157,7 +160,7 @@ def submit(
 
 
 def run(ctx: Context) -> None:
-    """Trains, draws fixed-seed previews during the training, makes the version, and reads the previews' tags."""
+    """Runs the job: trains, draws fixed-seed previews meanwhile, makes the version, and reads the previews' tags."""
     version = runs.follow(ctx, _previews(ctx.desk, TrainPayload.of(ctx.job).model))
     ctx.keep(version=version.id)
     choosing.read(ctx)
@@ -172,7 +175,7 @@ def _previews(desk: Desk, model: str) -> list[GenerateParams]:
 
 
 def demand_words(character: Character, entries: Sequence[Entry]) -> None:
-    """Refuses a training without pictures, or with a picture that has no caption. Raises: BadInput."""
+    """Raises BadInput for a training without pictures, or with a picture that has no caption."""
     if not entries:
         raise BadInput(
             f"{character.name} has no pictures to learn from.",

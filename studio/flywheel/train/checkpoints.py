@@ -1,4 +1,4 @@
-"""Compares the checkpoints of a run by their fixed-seed previews, and proposes the earliest good one."""
+"""Compares the checkpoints of a training by their fixed-seed previews, and proposes the earliest good one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SLACK = 0.03  # by how much an earlier checkpoint's identity may be lower than t
 
 @dataclass(frozen=True)
 class Choice(Part):
-    """One checkpoint of a run with the figures of its previews; a figure is None where no preview could be judged.
+    """Holds one checkpoint of a training with the figures of its previews; a figure is None where none could be judged.
 
     `identity` is the median similarity to the originals, `obeyed` the share of requested attributes that the previews
     show, and `copies` the share of previews that are closer to an original than the originals are to each other.
@@ -43,9 +43,9 @@ class Choice(Part):
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
-    """Returns the checkpoints of a run, oldest first, at most one of them proposed.
+    """Returns the checkpoints of a training, oldest first, at most one of them proposed.
 
-    `seen` is the run's progress where the caller has read it already. Raises: NotFound.
+    `seen` is the training's progress where the caller has read it already. Raises: NotFound.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)
@@ -64,9 +64,9 @@ def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> 
 
 
 def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
-    """Makes a version of the checkpoint at one step of an ended run; a repeated call returns the same version.
+    """Makes a version of the checkpoint at one step of an ended training; a repeated call returns the same version.
 
-    Raises: NotFound, BadInput for a step without a checkpoint, Busy while the run has not ended.
+    Raises: NotFound, BadInput for a step without a checkpoint, Busy while the training has not ended.
     """
     job = workplace.jobs.get(job_id)
     checkpoints = runs.ended_checkpoints(workplace, job)
@@ -78,7 +78,7 @@ def keep_at(workplace: Workplace, job_id: str, step: int) -> Version:
 
 
 def read(ctx: Context) -> None:
-    """Reads the tags of those previews of the job's run that have none yet, and writes them to their records."""
+    """Reads the tags of the job's previews that have none yet, and writes them to the records of these pictures."""
     samples = runs.progress(ctx.workplace, ctx.job.id).samples
     previews = [ctx.store.images.get(sample.image) for sample in samples]
     unread = [each for each in previews if each.asked and not each.tags]

@@ -1,4 +1,4 @@
-"""Checks the entries of a training before it starts: captions cut off, originals in the trash, a missing class."""
+"""Checks the entries of a training before it starts: captions too long, originals in the trash, a missing class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FEW = 5  # the most pictures that a hint lists by name
 
 
 def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields one check: whether the model's text encoders read every caption to its end.
+    """Yields one check: whether every caption is short enough for the model's text encoders to read it to its end.
 
     Text after the encoder's limit is not learned. The check also fails, with the reason, where the limit is not known
     yet, as without the model's tokenizer.
@@ -36,7 +36,7 @@ def read_whole(desk: Desk, model: str, entries: Sequence[Entry]) -> Iterable[Che
 
 
 def thrown_away(store: Store, entries: Sequence[Entry], held_out: Sequence[Triplet] = ()) -> Iterable[Check]:
-    """Yields a failed check where an entry or a held-out edit was made from an original in the trash; else nothing."""
+    """Yields a failed check where an entry or a held-out edit comes from a picture in the trash, else nothing."""
     sources = [[entry.image, *entry.references] for entry in entries]
     found = sum(any(_in_trash(store, image) for image in images) for images in sources)
     measured = sum(_in_trash(store, each.source) or _in_trash(store, each.result) for each in held_out)
@@ -65,9 +65,10 @@ def named(store: Store, image: str) -> str:
 
 
 def demand_class(character: Character, params: TrainParams, entries: Sequence[Entry]) -> None:
-    """Refuses prior preservation where no caption holds the trigger word: the class to preserve is then unknown.
+    """Raises BadInput where prior preservation is on and no caption contains the trigger word.
 
-    Raises: BadInput.
+    The class is drawn from captions in which the class word replaces the trigger, so there would be nothing to draw it
+    from.
     """
     if params.prior_weight and not any(says(entry.caption, character.trigger) for entry in entries):
         raise BadInput(

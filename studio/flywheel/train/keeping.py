@@ -1,4 +1,4 @@
-"""What a person does with versions after their training: notes, the trash, and the way back out of it."""
+"""Changes versions after their training: their notes, and moves into and out of the trash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from studio.workplace.desk import Desk
 
 
 def note(desk: Desk, version_id: str, text: str) -> Version:
-    """Replaces a version's notes and returns it. Raises: NotFound; BadInput for what is no text, or too much of it."""
+    """Replaces a version's notes and returns the version.
+
+    Raises: NotFound; BadInput for a value that is no text, or too long.
+    """
     demand_text("notes", text)
     words = str(taken("text", text, Words)).strip()
     versions = desk.store.versions
@@ -22,7 +25,7 @@ def note(desk: Desk, version_id: str, text: str) -> Version:
 
 
 def trash(desk: Desk, version_id: str) -> Version:
-    """Moves a version into the trash; its LoRA file stays, and `restore` brings it back.
+    """Moves a version into the trash and returns it; its LoRA file stays, and `restore` takes it out.
 
     Raises: NotFound; Busy for the version in use, and while a job that draws or trains with it runs or waits.
     """
@@ -37,5 +40,5 @@ def trash(desk: Desk, version_id: str) -> Version:
 
 
 def restore(desk: Desk, version_id: str) -> Version:
-    """Takes a version out of the trash. Raises: NotFound."""
+    """Takes a version out of the trash and returns it. Raises: NotFound."""
     return desk.store.restore_version(version_id)

@@ -1,4 +1,4 @@
-"""Detects a training that has become slower, the only visible sign that the card's memory spills over."""
+"""Detects a training that has become slower, the only visible sign that the GPU's memory spills over."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ _SLOWER = 1.5
 
 
 def slowdown(points: Sequence[Point]) -> float | None:
-    """Returns how many times longer the latest steps take than the quickest stretch; None for a factor below 1.5.
+    """Returns how many times longer the latest steps take than the quickest stretch of the training.
 
-    The seconds per step are compared by the medians of stretches of 20 steps, so that one slow step, such as the one
-    after a checkpoint, has no effect. Returns None as well for fewer than two stretches. The factor is rounded to 2
-    decimals.
+    Compared are the medians of the seconds per step over stretches of 20 steps, so that one slow step, such as the one
+    after a checkpoint, has no effect. Returns None for a factor below 1.5, and for fewer than two stretches.
     """
     seconds = [point.seconds for point in points]
     stretches = [median(seconds[end - _WINDOW : end]) for end in range(len(seconds), _WINDOW - 1, -_WINDOW)]

@@ -1,4 +1,4 @@
-"""The pre-flight of a training: checks made before it takes the card, each failed one with its remedy."""
+"""The pre-flight of a training: checks made before it takes the GPU, each failed one with its remedy."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Preflight(Part):
-    """The result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
+    """Holds the result of a training's pre-flight: its checks, memory `fit`, predicted time and disk use.
 
     `seconds` is the predicted time, 0 while nothing of the model has been measured; `timed_by` is the kind of
     measurement behind it (see `timing.Pace`). `disk` and `free` are the bytes needed and free. `musts` are those of the
@@ -73,9 +73,9 @@ class Preflight(Part):
 
 
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
-    """Returns the pre-flight of a character's training, without loading the model.
+    """Returns the pre-flight of a character's training on `entries`, without loading the model.
 
-    Raises: NotFound for an unknown model or start version.
+    `start` is the version to start from, "" for none. Raises: NotFound for an unknown model or start version.
     """
     store, begun = desk.store, list[Check]()
     if start:
@@ -106,7 +106,10 @@ def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], 
 
 
 def something(entries: Sequence[Entry], what: str, hint: str, tab: str) -> Iterable[Check]:
-    """Yields a failed check where there is nothing to learn from, else nothing."""
+    """Yields a failed check where there are no entries to train on, else nothing.
+
+    `what` names the entries in the check's label; `hint` and `tab` are its remedy.
+    """
     if not entries:
         yield Check(f"there are {what} to learn from", False, hint, tab)
 
@@ -120,7 +123,11 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns a pre-flight of the given checks, with those of memory and disk and the predicted time added."""
+    """Returns a pre-flight of the given checks, to which it adds the checks of memory and disk, and the predicted time.
+
+    `advice` are checks that a training may start without, `musts` those that have to pass. `trigger` is the character's
+    word, "" for an editor's training.
+    """
     fit, use = _needs(desk, model, params, entries, trigger)
     disk, free = disk_bytes(use, params, entries), shutil.disk_usage(desk.store.folder).free
     pace = timing.expected(desk.workplace, model, params)
@@ -144,7 +151,7 @@ def weighed(
 
 
 def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | None:
-    """Returns why a model cannot be trained for a role; None where it can.
+    """Returns the error when a model cannot be trained for a role; None where it can.
 
     Raises: NotFound for an unknown model.
     """
@@ -158,7 +165,7 @@ def model_trouble(workplace: Workplace, model: str, role: Role) -> BadInput | No
 
 
 def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput | None:
-    """Returns why a training with these parameters cannot start from a version; None where it can."""
+    """Returns the error when a training of `model` cannot start from the version `begun`; None where it can."""
     if begun.trashed:
         return BadInput(f"{begun.name} is in the trash.", "Restore it, or start from another version or from nothing.")
     if begun.role is not Role.CHARACTER or begun.model != model:
@@ -199,7 +206,7 @@ def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry]
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
-    """Yields a failed check where a picture's file cannot be read, else nothing.
+    """Yields a failed check where the file of one of the pictures cannot be read, else nothing.
 
     The training leaves such pictures out.
     """
@@ -211,7 +218,7 @@ def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
 
 
 def mask_files(store: Store, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields a failed check where a mask's file is missing, else nothing.
+    """Yields a failed check where the file of a mask is missing, else nothing.
 
     The training may not start then, because without the mask the whole picture would be learned.
     """
@@ -234,7 +241,7 @@ def role(workplace: Workplace, model: str, role: Role) -> Iterable[Check]:
 def here(workplace: Workplace, model: str) -> Iterable[Check]:
     """Yields a failed check where the model's weights are missing, else nothing.
 
-    The check holds the command that downloads them.
+    The check's hint holds the command that downloads them.
     """
     try:
         workplace.registry.folder(workplace.registry.spec(model))
@@ -271,7 +278,7 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields, with `flip` on, the check that no caption contains left or right; else nothing.
+    """Yields, if the training mirrors pictures, the check that no caption says left or right; else nothing.
 
     Such a caption is wrong for a mirrored picture.
     """
@@ -284,7 +291,7 @@ def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
 
 
 def masks(store: Store, params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields how many pictures have a mask, and the check that each mask leaves enough of its picture to learn.
+    """Yields a check that tells how many pictures have a mask, and the check that each mask leaves enough to learn.
 
     Yields nothing where no picture has a mask.
     """

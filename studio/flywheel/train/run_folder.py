@@ -1,4 +1,4 @@
-"""Writes a job's run as a folder, from which the studio or a command on any machine can train it."""
+"""Writes a training run as a folder, from which the studio, or a command on any machine, can train it."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def usable(store: Store, ids: Iterable[str]) -> list[str]:
 def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[TrainItem, ...]:
     """Returns a frozen dataset as items with file paths; an entry is included as many times as its `repeats`.
 
-    Without `masked` no item has a mask. Raises: BadInput for an entry without a caption, NotFound for a missing picture
-    or mask.
+    With `masked` false no item has a mask. Raises: BadInput for an entry without a caption, NotFound for a missing
+    picture or mask.
     """
     items: list[TrainItem] = []
     for entry in frozen.entries:
@@ -49,7 +49,7 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 
 
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
-    """Returns the run of a job and writes it to the job's folder, from which alone it can then be trained.
+    """Writes a job's training run to the job's folder, and returns it; `commands` can then train it without the studio.
 
     Raises: NotFound for a missing picture, mask or start version, BadInput.
     """
@@ -75,7 +75,7 @@ def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | 
 
 
 def ask_for(folder: Path, params: TrainParams) -> None:
-    """Replaces the parameters in the folder of a written run.
+    """Replaces the parameters of the training run that is written in a folder.
 
     A run that is missing or cannot be read is left as it is, because its job writes it anew when it starts.
     """
@@ -85,7 +85,7 @@ def ask_for(folder: Path, params: TrainParams) -> None:
 
 
 def commands(workplace: Workplace, job: Job) -> tuple[str, ...]:
-    """Returns the shell commands that train a job's run without the studio: in one process, and on all cards.
+    """Returns the shell commands that train a job's run without the studio: in one process, and on all GPUs.
 
     Returns () where the run has not been written yet.
     """

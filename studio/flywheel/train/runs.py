@@ -1,4 +1,4 @@
-"""The runs of both kinds of training: turns a run's events into a curve, previews, checkpoints and a version."""
+"""The runs of both kinds of training: turns the events of a run into a curve, previews, checkpoints and a version."""
 
 from __future__ import annotations
 
@@ -38,9 +38,10 @@ _CHECKPOINT = re.compile(r"(?:step-)?(\d+)")
 
 @dataclass(frozen=True)
 class Point:
-    """One step of the training curve; `smooth` is the running mean of the loss, corrected for its start at zero.
+    """Holds one step of the training curve; `smooth` is the running mean of the loss, corrected for its start at zero.
 
-    `bands` are the running means at low, middle and high noise levels, None until an example had such a level.
+    `bands` are the running means at low, middle and high noise levels, None until an example had such a level. `sigma`
+    is the noise level, `seconds` the time of the step.
     """
 
     step: int
@@ -56,7 +57,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Sample:
-    """A fixed-seed preview: its step, the index of its prompt, and the id of its picture."""
+    """Holds a fixed-seed preview: its step, the index of its prompt, and the id of its picture."""
 
     step: int
     index: int
@@ -65,7 +66,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Progress(Part):
-    """The progress of a run, finished or not: its total steps, curve, previews and checkpoints."""
+    """Holds the progress of a run, finished or not: its total steps, curve, previews and checkpoints."""
 
     total: int
     points: tuple[Point, ...]
@@ -84,9 +85,9 @@ def peak_key(model: str, params: TrainParams, items: Sequence[TrainItem] = ()) -
 def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Version:
     """Runs the job's training from its last checkpoint, or from the start, and returns the version made of it.
 
-    A finished run, wherever it was trained, is only made a version; a run that was stopped during its last previews
-    draws them first, because a checkpoint is chosen by them. A cancelled run keeps its checkpoint for `resume`; if the
-    user chose to keep it, it becomes a version as well.
+    `previews` are drawn at intervals. A run that is finished already, wherever it was trained, is not trained again; if
+    it was stopped during its last previews, it draws these first, because a checkpoint is chosen by them. A cancelled
+    run keeps its checkpoint for `resume`; if the user chose to keep it, it becomes a version as well.
 
     Raises: Cancelled, OutOfMemory, BadInput where the run left no checkpoint, NotFound.
     """
@@ -127,7 +128,7 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
 
 
 def resume_words(job: Job) -> str:
-    """Returns the text of the button that resumes an ended job; for a training it names the step."""
+    """Returns the label of the button that resumes an ended job; for a training it names the step."""
     if not TrainPayload.of(job).dataset:
         return "Resume"
     saved = job.artifacts.checkpoints
@@ -135,9 +136,9 @@ def resume_words(job: Job) -> str:
 
 
 def keep(workplace: Workplace, job_id: str) -> Version | None:
-    """Stops a training and makes a version of its last checkpoint.
+    """Makes a version of a training's last checkpoint and returns it; stops the training first if it runs.
 
-    Returns None for a running job; the version is made when the job ends. Raises: NotFound, BadInput without a
+    For a running job it returns None, and the version is made when the job ends. Raises: NotFound, BadInput without a
     checkpoint, Busy while the job is queued.
     """
     job = workplace.jobs.get(job_id)
@@ -154,9 +155,9 @@ def keep(workplace: Workplace, job_id: str) -> Version | None:
 def extend(workplace: Workplace, job_id: str, steps: int) -> Job:
     """Queues an ended training again, from its newest checkpoint up to `steps` steps in total.
 
-    The job's record is changed before the run's folder, which is written from it, so that a crash between the two does
-    no harm. Raises: NotFound, Busy while the job has not ended, BadInput for a job that is no training, one without a
-    checkpoint, or too few steps.
+    The job's record is changed before the folder of the run, which is written from the record, so that a crash between
+    the two does no harm. Raises: NotFound, Busy while the job has not ended, BadInput for a job that is no training,
+    one without a checkpoint, or too few steps.
     """
     job = training(workplace, job_id)
     checkpoints = ended_checkpoints(workplace, job)
@@ -185,7 +186,10 @@ def training(workplace: Workplace, job_id: str) -> Job:
 
 
 def progress(workplace: Workplace, job_id: str) -> Progress:
-    """Returns the curve and previews of a run so far; a step that was repeated after a stop is included once."""
+    """Returns the progress of a run so far: its curve, previews and checkpoints.
+
+    A step that was trained again after a stop is included once.
+    """
     job = workplace.jobs.get(job_id)
     steps: dict[int, StepTrained] = {}
     samples: dict[tuple[int, int], Sample] = {}
@@ -203,18 +207,18 @@ def progress(workplace: Workplace, job_id: str) -> Progress:
 
 
 def asked_steps(job: Job) -> int:
-    """Returns the requested steps of a training; the job's own total may count later work as well."""
+    """Returns how many steps a training was asked to do; the job's own total may count later work as well."""
     params = TrainPayload.of(job).params
     return TrainParams.kept(params).steps if "steps" in params else job.total
 
 
 def losses(workplace: Workplace, job_id: str) -> list[tuple[int, float]]:
-    """Returns the smoothed curve as (step, loss) pairs."""
+    """Returns the smoothed training curve as (step, loss) pairs."""
     return [(point.step, point.smooth) for point in progress(workplace, job_id).points]
 
 
 def export(desk: Desk, version_id: str, form: str = OUR_FORM) -> Path:
-    """Writes a version's LoRA to a file with the key names of another tool, and returns its path.
+    """Writes a version's LoRA to a file in the format `form` of another tool, and returns its path.
 
     Raises: NotFound, BadInput for an unknown format, LoraMismatch.
     """
@@ -294,9 +298,10 @@ def ended_checkpoints(workplace: Workplace, job: Job) -> list[Checkpoint]:
 
 
 def make_version(workplace: Workplace, job_id: str, checkpoints: Sequence[Checkpoint]) -> Version:
-    """Returns the version of the last of the checkpoints, made where there is none yet.
+    """Returns the version of the last of the checkpoints, and makes it where there is none yet.
 
-    The first version of a character is adopted at once. Raises: NotFound, BadInput without a checkpoint.
+    A version in the trash is taken out. The first version of a character is adopted at once. Raises: NotFound, BadInput
+    without a checkpoint.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)

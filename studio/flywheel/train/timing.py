@@ -18,7 +18,7 @@ _ENOUGH = 10  # the least steps of an unfinished training that are used as a mea
 
 @dataclass(frozen=True)
 class Pace:
-    """A predicted time per step in seconds, and `by`, the measurement behind it: `training` or `drawing`.
+    """Holds a predicted time per step in seconds, and the measurement that it comes from: `by` is training or drawing.
 
     Where nothing was measured, `seconds` is 0 and `by` is empty.
     """
@@ -30,8 +30,8 @@ class Pace:
 def expected(workplace: Workplace, model: str, params: TrainParams) -> Pace:
     """Returns the predicted pace of a training, from the model's latest training, else from its latest drawing job.
 
-    A training with the same work per step is preferred. The time of another one is scaled by the work per step: pixels
-    × examples × passes over each example.
+    A training with the same work per step is preferred. The time of another training is scaled by the work per step:
+    pixels × examples × passes over each example.
     """
     if rate := _trained(workplace, _measured(workplace, model), params):
         return Pace(rate, TRAINING)
@@ -57,9 +57,9 @@ def _trained(workplace: Workplace, jobs: list[Job], params: TrainParams) -> floa
 
 
 def drawn(workplace: Workplace, model: str) -> float:
-    """Returns the seconds per pixel of one forward pass of the transformer, measured in the newest drawing job.
+    """Returns the seconds per pixel of one forward pass, measured in the model's newest finished drawing job.
 
-    Returns 0 without a finished job that drew with the model.
+    Returns 0 without such a job.
     """
     done = [job for job in _measured(workplace, model) if job.kind in _DRAWINGS and job.state is JobState.DONE]
     if not done:
@@ -73,7 +73,7 @@ def drawn(workplace: Workplace, model: str) -> float:
 
 
 def generated(item: GenerateParams) -> int:
-    """Returns the work of drawing a picture: its pixels times its steps, as one forward pass per step."""
+    """Returns the work of drawing a picture: its pixels times its steps, each being one forward pass."""
     return item.steps * item.width * item.height
 
 
