@@ -39,7 +39,8 @@ def spans(text: str, trigger: str) -> list[tuple[int, int]]:
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
     """Returns the text, in Unicode's NFC form, with each trigger replaced.
 
-    `told` gets the text after a trigger; it returns the words to put in the trigger's place and the text that follows.
+    `told`: a function that gets the text after a trigger. It returns two texts: the words to put in the trigger's
+    place, and the text that shall follow them.
     """
     head, rest = "", composed(text)
     while found := spans(rest, trigger):
