@@ -54,7 +54,7 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """Returns the similarity above which two pictures show the same person, by the encoder's settings, or None."""
+        """Returns the cosine above which two pictures show the same person; None where the encoder's files lack it."""
         threshold = self._settings.get("verification_threshold")
         return None if threshold is None else float(threshold)
 

@@ -26,7 +26,7 @@ _NEGATIVE: Final = "Negative prompt:"
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Describes a LoRA to other programs: name, strength, and the hash that Civitai calls AutoV3, "" if unknown."""
+    """Holds a LoRA as other programs name it: name, strength, and Civitai's AutoV3 hash ("" if unknown)."""
 
     name: str
     weight: float

@@ -131,7 +131,7 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """Returns the least and the greatest value of the parameter called `name`, None where it has no such bound."""
+        """Returns the (least, greatest) value of the parameter called `name`; None where it has no such bound."""
         return limits(kinds(cls)[name])
 
     def checked(self) -> Self:

@@ -100,7 +100,7 @@ class Component:
     key: str
     bytes: int
     load: Callable[[], Loaded] = field(compare=False, repr=False)
-    streamed_bytes: int = 0  # size on the card while its blocks are copied in one by one; 0: it only runs whole
+    streamed_bytes: int = 0  # size on the GPU while its blocks are copied in one by one; 0: it only runs whole
     beside: Callable[[Loaded], int] = field(default=lambda loaded: 0, compare=False, repr=False)
 
 
@@ -117,7 +117,7 @@ class Stage:
     components: tuple[Component, ...]
     working_bytes: int = 0
     how: str = ""
-    streams: bool = False  # blocks are copied to the card one by one, of the components that allow it
+    streams: bool = False  # blocks are copied to the GPU one by one, of the components that allow it
     around: Callable[[Mapping[str, Loaded]], AbstractContextManager[object]] = field(
         default=lambda parts: nullcontext(), compare=False, repr=False
     )
@@ -144,7 +144,10 @@ class Lease(Protocol):
     """Grants exclusive use of the GPU for the length of a job."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
-        """Places a stage's components on the card; yields each module by its component's name (its key after `/`)."""
+        """Puts a stage's components on the GPU inside a `with` block; yields the modules by component name.
+
+        A component's name is the part of its key after `/`.
+        """
 
     @property
     def device(self) -> str:
@@ -152,7 +155,7 @@ class Lease(Protocol):
 
 
 class Device(Protocol):
-    """Represents the graphics card, or this machine's RAM, to the GPU manager; a fake one has any size."""
+    """Represents the GPU, or this machine's RAM, to the GPU manager; a fake one has any size."""
 
     name: str
     torch_device: str  # torch's name of the device: "cpu", "cuda:0"

@@ -22,7 +22,7 @@ def says(text: str, trigger: str) -> bool:
 
 
 def spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Returns the (start, end) of each place where a text in Unicode's NFC form holds the trigger, in order."""
+    """Returns the (start, end) positions of each trigger in a text, in order; the text must be in Unicode NFC."""
     words = composed(trigger).split()
     if not words:
         return []

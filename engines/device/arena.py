@@ -130,7 +130,7 @@ class Streamed:
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:
-        """Copies the outer weights to the device, and each block's when its forward pass begins."""
+        """Copies the weights outside the blocks to the device; adds hooks that copy each block while it computes."""
         self._outer.place(device)
         for block, arena in zip(self._blocks, self._arenas, strict=True):
             arena.vacate(device)

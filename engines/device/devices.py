@@ -53,7 +53,7 @@ def open_device(name: str, fake_bytes: int = 0) -> Device:
     raise BadInput(f"There is no device named {name}.", "Known: auto, cpu, cuda, fake.")
 
 
-# ── the cards, by the driver, without torch ─────────────────────────────────────────────────────
+# ── the GPUs, by the driver, without torch ──────────────────────────────────────────────────────
 
 
 def cuda_count() -> int:
