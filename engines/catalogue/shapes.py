@@ -104,7 +104,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "Qwen-Image-Edit": _qwen_edit(),
 }
 
-# Bytes on the card, by the folder of a part: bfloat16 without an ending, then the quantised forms.
+# Bytes on the GPU, by the folder of a part: bfloat16 without an ending, then the quantised forms.
 FLUX_BYTES: Mapping[str, int] = {
     "transformer": 23_802_816_640, "transformer.int8": 11_974_658_176, "transformer.nf4": 6_239_812_024,
     "text_encoder": 246_120_960,
