@@ -106,7 +106,7 @@ class FakeDevice:
         self.used -= nbytes
 
     def _allocate(self, nbytes: int) -> None:
-        """Takes memory for a copy; fails where it is full, and at the calls of `fail_at`. Raises: MemoryError."""
+        """Takes memory for a copy; fails if the device is full, and at the calls of `fail_at`. Raises: MemoryError."""
         self.puts += 1
         if self.puts in self.fail_at or nbytes > self.free_bytes():
             self.litter += min(nbytes // 2, self.free_bytes())
