@@ -69,7 +69,7 @@ class CaptionedFamily(Family):
         return self.class_params(words, resolution, seed)
 
     def class_params(self, words: str, resolution: int, seed: int) -> GenerateParams:
-        """Returns the model's default parameters with this prompt, a square of this resolution, and this seed."""
+        """Returns the model's default parameters with `words` as the prompt and `resolution` pixels as both sides."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:

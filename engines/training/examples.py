@@ -74,6 +74,6 @@ class Examples:
         return any(example.mask for example in self.examples)
 
     def _example(self, index: int, mirrored: bool) -> Example:
-        """Returns an example; with `mirrored` the flipped one, unless there is none: class pictures have none."""
+        """Returns an example, or with `mirrored` its flipped one; class pictures have none and stay unflipped."""
         example = self.examples[index]
         return example.mirrored or example if mirrored else example

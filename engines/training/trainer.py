@@ -67,9 +67,9 @@ class LoraTrainer:
         self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
-        """Checks a run and plans its two stages: the encoders, then the transformer with the small VAE for previews.
+        """Checks a run and returns its two stages: encode (encoders) and train (transformer, and the VAE for previews).
 
-        Raises: BadInput for knobs or previews that could only fail later.
+        Raises: BadInput for parameters or previews that would fail later.
         """
         self._check(run)
         family, params = self.family, run.params
@@ -292,7 +292,7 @@ class _Session:
         self._average = Average(self._weights, self._params.ema_decay)
 
     def _resume(self, last: Checkpoint) -> None:
-        """Loads a checkpoint: its LoRA as the averages, the trained weights, the optimiser's state, and the step."""
+        """Loads a checkpoint: the averages (its LoRA file), the trained weights, the optimiser's state and the step."""
         state, _ = read_adapter(last.adapter)
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
