@@ -222,7 +222,7 @@ class Caption:
 
 
 class TakesLoras(Protocol):
-    """Interface of the engines that can draw with LoRA files."""
+    """Interface of the engines that can apply LoRA files."""
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
         """Checks LoRA files against the model; returns a message for each file with tensors that will not be used.

@@ -39,7 +39,7 @@ def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Wa
     """Returns a function that changes a stage so that the VAE runs on overlapping quarters of a picture.
 
     The blended seams may show faintly. `width`, `height`: the picture's size in pixels; `bytes_per_pixel`: the VAE's
-    working memory; `batch`: pictures at a time.
+    working memory for each pixel of a picture; `batch`: pictures at a time.
     """
     side = -(-max(width, height) // (2 * _TILE_UNIT)) * _TILE_UNIT
 

@@ -89,7 +89,7 @@ class Build:
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the path of a file of tensors computed from the pictures; its name holds the pictures' hash."""
+        """Returns the cache's path for tensors made from the training pictures; its name has the pictures' hash."""
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
@@ -172,7 +172,7 @@ class Build:
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Loads the editor's training data; the first call computes the captioner's encodings of the instructions."""
+        """Loads the editor's training data; the first call encodes the instructions with the captioner."""
         path, size = self.cached("edits"), self.size
         if not path.exists():
             text = self.text_encoder().to(self.device)

@@ -128,7 +128,10 @@ class Outcomes(nn.Module):
         self._labels = _labels(scenes)
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Computes the loss of instructions' last states (B, 192) against the scenes after the edits `rows`."""
+        """Returns the loss of instructions' last states (B, 192) against the scenes after the edits numbered `rows`.
+
+        It is the sum of the attributes' cross entropies.
+        """
         return _attribute_loss(self.heads, self._labels, states, rows)
 
 

@@ -68,7 +68,7 @@ def velocity(
 
 
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
-    """Returns loss weights of tokens (B, 64) by how much the edit changes them, so that a small mouth counts enough."""
+    """Returns loss weights of tokens (B, 64), larger where the edit changes more, so that a small mouth counts."""
     return emphasis((clean - reference).norm(dim=-1))
 
 

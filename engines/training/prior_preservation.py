@@ -38,8 +38,8 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 class ClassPicture:
     """Describes a class picture to generate.
 
-    `words`: its caption; `source`: the item whose caption it is and whose references an editor gets; `drawing`,
-    `example`: cache keys.
+    `words`: its caption; `source`: the item whose caption it is, and whose references an editor gets; `drawing`: cache
+    key of the encoded preview that generates it; `example`: the cache keys of its latents and its caption.
     """
 
     words: str

@@ -50,8 +50,8 @@ class Form(Protocol):
 def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """Replaces a model's linear layers by empty quantised ones, and returns the model; `bf16` leaves it as it is.
 
-    `form`: bf16, nf4 or int8; `dtype`: the compute dtype; `keep`: names of top modules that stay at full width beside
-    those that always do.
+    `form`: bf16, nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width
+    beside those that always do.
     """
     if form in FORMS:
         for path in quantisable(model, keep):
@@ -106,7 +106,8 @@ def check_whole(model: nn.Module, where: str) -> None:
 def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
     """Quantises the linear layers of a loaded model in place, one after another, and returns the model.
 
-    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top modules that stay at full width.
+    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width beside
+    those that always do.
     """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
@@ -139,7 +140,7 @@ def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
 def quantisable(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
     """Returns the paths of the linear layers that are quantised.
 
-    `keep`: names of top modules that stay at full width beside those that always do.
+    `keep`: names of top-level modules that stay at full width beside those that always do.
     """
     kept_at_the_top = {*_KEPT_AT_THE_TOP, *keep}
     paths = []
