@@ -79,7 +79,7 @@ class LoraUse:
         return tuple(cls.from_json(each, f"{where}[{at}]") for at, each in enumerate(data))
 
     def demand_usable(self) -> None:
-        """Checks that the strength is at most `STRONGEST` either way; beyond it every picture comes out black.
+        """Checks that the strength lies within ±`STRONGEST`; beyond that every picture comes out black.
 
         Raises: BadInput.
         """
@@ -94,7 +94,7 @@ class LoraUse:
 class Params:
     """Base class of a job's parameters.
 
-    They are stored verbatim and read back strictly, so that no name or value changes on the way.
+    Parameters are stored verbatim and read back strictly, so that no name or value changes on the way.
     """
 
     worded: ClassVar[str] = ""  # the field that holds the prompt or instruction, "" where there is none
@@ -229,7 +229,7 @@ class EditParams(Params):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionParams(Params):
-    """Holds the parameters of captioning: the trigger word that captions begin with, and a caption's most tokens."""
+    """Holds the parameters of captioning: the trigger word that captions begin with, and a caption's token limit."""
 
     trigger: Word = "ohwx"
     max_tokens: Annotated[int, Ge(1), Le(2048)] = 96

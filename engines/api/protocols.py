@@ -39,7 +39,7 @@ class LoraFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class FewSteps:
-    """Names an adapter that was distilled to draw in few steps, and the settings that it needs."""
+    """Describes an adapter that was distilled to few denoising steps, and the settings that it needs."""
 
     file: str  # path below the model's folder
     source: str = ""  # repository and path on the hub; "" for a file that ships with the model
@@ -201,7 +201,7 @@ class OnStep(Protocol):
     """Callback that receives a job's progress, at least once a step; raises Cancelled when the user stops the job."""
 
     def __call__(self, step: int, total: int, message: str = "") -> None:
-        """Reports that `step` of `total` steps are done."""
+        """Reports that `step` of `total` steps are done; `message` tells the user what the job does now."""
 
 
 @dataclass(frozen=True)
@@ -315,7 +315,7 @@ class TrainItem:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Describes a training run; its folder holds everything that is needed to start it or to go on with it."""
+    """Describes a training run; its folder holds everything that is needed to start or to resume it."""
 
     folder: Path
     items: tuple[TrainItem, ...]
@@ -358,7 +358,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SampleDrawn:
-    """Reports a preview that a training drew with a fixed seed; `index` is its place among the run's previews."""
+    """Holds a preview that a training generated with a fixed seed; `index` is its place among the run's previews."""
 
     step: int
     index: int
@@ -391,4 +391,7 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the run's last checkpoint, or from the start; saves a checkpoint before it is cancelled."""
+        """Trains from the run's last checkpoint, or from the start; yields the events.
+
+        A cancelled training saves a checkpoint first.
+        """

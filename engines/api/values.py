@@ -42,7 +42,7 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 def later_seed(seed: int, places: int) -> int:
-    """Returns the seed that comes `places` after another one; after the last seed they start again at 0."""
+    """Returns the seed that is `places` after `seed`; after the greatest seed comes 0."""
     return (seed + places) % SEEDS
 
 

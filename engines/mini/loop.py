@@ -39,7 +39,10 @@ class Schedule:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Creates the optimisers of the modules' parameters; Muon's steps are scaled to the size of AdamW's."""
+        """Creates the optimisers of the modules' weights: AdamW, and Muon where some match `muon`.
+
+        Muon's steps are scaled to the size of AdamW's.
+        """
         named = [(name, p) for m in modules.values() for name, p in m.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if self.muon and self.muon in name and p.ndim == 2]
         ours = {id(p) for p in matrices}

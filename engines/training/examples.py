@@ -38,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Reads the encoded tensors of a training's examples from the cache."""
+    """Reads the tensors of a training's examples from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]

@@ -132,7 +132,7 @@ class Family(ABC):
         return components.scheduler(self.folder)
 
     def check_preview(self, preview: Preview) -> None:
-        """Checks that a preview has enough steps to be drawn. Raises: BadInput."""
+        """Checks that a preview has enough steps for the model's noise schedule. Raises: BadInput."""
         drawn = preview.params if isinstance(preview, EditItem) else preview
         demand_steps(self.schedule, drawn.steps)
 

@@ -76,7 +76,7 @@ class SingleWorker:
         return nullcontext()
 
     def check(self, examples: int) -> None:
-        """Accepts any number of examples: one process needs at least none."""
+        """Does nothing: a single process computes a step of any size."""
 
 
 class DistributedWorkers:

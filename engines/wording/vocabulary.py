@@ -63,7 +63,7 @@ class Vocabulary:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
 
     def edit_tasks(self) -> tuple[EditTask, ...]:
-        """Returns all single edits, task by task."""
+        """Returns all single edits, task by task, each with its instruction."""
         return tuple(
             EditTask(
                 task,
