@@ -103,7 +103,7 @@ class OutOfMemory(UserError):
 
 
 class RanOut(OutOfMemory):
-    """Reports that a stage ran out of memory, and that memory was freed: the items left can be tried again at once."""
+    """Reports that a stage ran out of memory, which was then freed; the remaining items can be tried again at once."""
 
 
 class Cancelled(BaseException):

@@ -161,7 +161,7 @@ class Params:
         return str(getattr(self, self.worded)) if self.worded else ""
 
     def to_text(self) -> str:
-        """Returns the `parameters` text that other tools read from a PNG: the headline, then `Key: value` pairs."""
+        """Returns the text of a PNG's `parameters` chunk for other tools: the headline, then `Key: value` pairs."""
         rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()

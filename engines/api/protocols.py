@@ -391,7 +391,4 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the run's last checkpoint, or from the start; yields the events.
-
-        A cancelled training saves a checkpoint first.
-        """
+        """Trains from the last checkpoint, or from the start, and yields the events; a cancel saves a checkpoint."""

@@ -66,7 +66,8 @@ def held_forms(folder: Path) -> list[str]:
 def is_whole(folder: Path) -> bool:
     """Returns whether a folder holds every component of its model_index.json, with every shard of the index files.
 
-    A folder without a model_index.json is whole where it holds a safetensors file.
+    Components without an index file are not checked for weights. A folder without a model_index.json is whole where it
+    holds a safetensors file.
     """
     index = folder / "model_index.json"
     if not index.is_file():
