@@ -76,7 +76,7 @@ class Pull:
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
     ) -> None:
-        """`home`: the model's folder; `hub`: where the files come from.
+        """Takes the model's registry row, its folder (`home`) and the place from which its files come (`hub`).
 
         `transformer`: a single safetensors file from which the transformer is taken, instead of the repository's files.
         `check`: called with the folder once all files but the weights are there; raises where the given weights do not

@@ -29,7 +29,7 @@ class Registry:
     def __init__(
         self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS, *, compile_with: str = ""
     ) -> None:
-        """`assets`: the folder of the embedded models; `models_dir`: the folder of the downloaded ones.
+        """Takes the folders of the embedded (`assets`) and downloaded models (`models_dir`), and the rows (`models`).
 
         `compile_with`: torch's compiler backend for each row that names none itself; "" compiles nothing.
         """

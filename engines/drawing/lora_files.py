@@ -84,8 +84,9 @@ def touches_modulation(use: LoraUse) -> bool:
 def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
     """Loads LoRA files onto a transformer and sets the strength of each; after an error none is loaded.
 
-    The base weights do not change, whatever their precision: adapters compute beside its layers. Every module that a
-    file names is then checked to have an adapter. `family`: the model's; `read`: how a file is read.
+    The base weights do not change, whatever their precision: LoRA layers compute beside them. Afterwards every module
+    that a file names is checked to have a LoRA layer. `family`: the model's family; `read`: reads a file as
+    `read_adapter` does.
 
     Raises: NotFound, LoraMismatch, BadInput.
     """

@@ -77,7 +77,7 @@ class Pen:
             self._draw.ellipse((px - thick / 2, py - thick / 2, px + thick / 2, py + thick / 2), fill=fill)
 
     def limb(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draws an arm or a leg: a thick line, with an outline where there is ink."""
+        """Draws an arm or a leg: a thick line, outlined where the pen has ink; `width` is in the present units."""
         if self._ink:
             self.line(points, INK, width + 1.5 / self.r)
         self.line(points, fill, width)

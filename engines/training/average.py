@@ -21,8 +21,8 @@ class Average:
     def update(self, step: int) -> None:
         """Moves the averages towards the weights as they are after step `step` (from 1).
 
-        The decay is at most (1 + step) / (10 + step), so that the first steps move the averages further. Source:
-        `EMAModel.get_decay` in diffusers' training_utils.py.
+        The decay is at most (1 + step) / (10 + step), so that the first steps move the averages further.
+        Source: `EMAModel.get_decay` in diffusers' training_utils.py.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, weight in zip(self._averages, self._weights, strict=True):

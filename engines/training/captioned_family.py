@@ -73,7 +73,7 @@ class CaptionedFamily(Family):
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options on which cached encodings depend: those of every family, and the tokens of a prompt."""
+        """Returns all options on which cached encodings depend: those of every family, and the prompt's token limit."""
         return (*super().encoding_options(), self.text_tokens())
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:

@@ -174,15 +174,14 @@ def dataset_hash(sources: Iterable[Source]) -> str:
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
     """Returns a hash of some components of a model: of the names, sizes, and first and last MiB of their files.
 
-    So different models have different hashes, and no 40 GB are read. `folder`: the model's; `names`: the components'
-    folders in it.
+    It tells models apart without reading 40 GB. `folder`: the model's; `names`: the components' folders in it.
     """
     files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
     return _content_hash("weights", [(str(file.relative_to(folder)), *_size_and_ends(file)) for file in files])
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Opens a mask file as a grey picture. Raises: BadInput where it has not the size of its picture, `size`."""
+    """Opens a mask file as a grey picture. Raises: BadInput where its size differs from `size`, its picture's."""
     mask = to_grey(open_picture(path))
     if mask.size != size:
         raise BadInput(
