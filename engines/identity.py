@@ -1,4 +1,4 @@
-"""Turns the person in a picture into a unit vector, to compare people; runs on the CPU and never waits for the card."""
+"""Turns the person in a picture into a unit vector, to compare people; runs on the CPU and never waits for the GPU."""
 
 from __future__ import annotations
 
@@ -41,7 +41,10 @@ class ImageScorer:
 
     @cached_property
     def version(self) -> str:
-        """Returns the model's name and the hash of its weights, to store beside each score. Raises: ModelMissing."""
+        """Returns the model's name and the first 12 hex digits of its weights' SHA-256, to store beside each score.
+
+        Raises: ModelMissing.
+        """
         digest = hashlib.sha256()
         for file in self._weights():
             with file.open("rb") as stream:
@@ -51,12 +54,12 @@ class ImageScorer:
 
     @property
     def threshold(self) -> float | None:
-        """Returns the similarity above which two pictures show the same person, by the encoder's settings, or None."""
+        """Returns the cosine above which two pictures show the same person; None where the encoder's files lack it."""
         threshold = self._settings.get("verification_threshold")
         return None if threshold is None else float(threshold)
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Computes one unit vector for each picture. Raises: ModelMissing."""
+        """Returns one unit vector for each picture, in order. Raises: ModelMissing."""
         mean, std = (np.array(self._settings.get(key, _IMAGENET[key]), np.float32) for key in _IMAGENET)
         border = tuple((mean * 255).round().astype(int).tolist())
         found: list[Embedding | NoFace] = []
@@ -71,7 +74,7 @@ class ImageScorer:
         return found
 
     def _forward(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Runs the encoder, (B, 3, H, W) to (B, width): its pooled output where it has one, else its class token."""
+        """Runs the encoder on pixels (B, 3, H, W); returns (B, width): its pooled output, or else its class token."""
         import torch
 
         with self._lock, torch.inference_mode():
@@ -124,10 +127,10 @@ _deepface_lock = threading.Lock()  # deepface's model cache and OpenCV's detecto
 
 
 class DeepFaceScorer:
-    """Embeds the faces in photographs with a recogniser of deepface's; a picture without a face gives NoFace.
+    """Embeds the faces in photographs with one of deepface's recognition models; a picture without a face gives NoFace.
 
     The option `detector` of the registry row is yunet, which needs its file, or opencv, which is built in and misses
-    many faces. Thread-safe; runs on ONNX Runtime's CPU provider, so it never uses the card.
+    many faces. Thread-safe; runs on ONNX Runtime's CPU provider, so it never uses the GPU.
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -142,13 +145,13 @@ class DeepFaceScorer:
 
     @cached_property
     def version(self) -> str:
-        """Returns the model's name, deepface's version and the detector, on which accuracy depends, for each score."""
+        """Returns the model's name, deepface's version and the face detector, to store beside each score."""
         from importlib.metadata import version
 
         return f"{self.spec.name}:deepface-{version('deepface')}-{self._detector}"
 
     def embed(self, images: Sequence[Picture]) -> list[Embedding | NoFace]:
-        """Computes the unit vector of the largest face in each picture, or NoFace. Raises: ModelMissing."""
+        """Returns for each picture the unit vector of its largest face, or NoFace. Raises: ModelMissing."""
         self._require_weights()
         return [self._embed(image) for image in images]
 
@@ -206,7 +209,7 @@ class DeepFaceScorer:
 def _deepface(home: Path) -> tuple[DeepFace, tuple[type[Exception], ...]]:
     """Imports deepface; returns its class and its errors for pictures without a face that can be cut out.
 
-    deepface chooses its back end at import, for the whole process: ONNX here, or it would take TensorFlow or the card.
+    deepface chooses its back end at import, for the whole process: ONNX here, or it would use TensorFlow or the GPU.
     The import also turns all warnings off, so the caller must hold `warnings.catch_warnings()`.
     """
     os.environ["DEEPFACE_BACKEND_ENGINE"] = "onnx"

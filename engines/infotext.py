@@ -26,7 +26,7 @@ _NEGATIVE: Final = "Negative prompt:"
 
 @dataclass(frozen=True)
 class NamedLora:
-    """Describes a LoRA to other programs: name, strength, and the hash that Civitai calls AutoV3, "" if unknown."""
+    """Holds a LoRA as other programs name it: name, strength, and Civitai's AutoV3 hash ("" if unknown)."""
 
     name: str
     weight: float
@@ -35,7 +35,7 @@ class NamedLora:
 
 @dataclass(frozen=True)
 class Told:
-    """Holds what a chunk `parameters` says: the prompt, the negative prompt, the LoRAs' tags, and the pairs."""
+    """Holds what a PNG's `parameters` chunk says: both prompts, the LoRAs of the tags, and the `Key: value` pairs."""
 
     prompt: str
     negative: str
@@ -43,14 +43,15 @@ class Told:
     pairs: Mapping[str, str]
 
     def words(self) -> Mapping[str, str]:
-        """Returns the prompt and the negative prompt by their names in GenerateParams."""
+        """Returns the prompt and the negative prompt under the names of their fields in GenerateParams."""
         return {"prompt": self.prompt, "negative": self.negative}
 
 
 def read_parameters(text: str) -> Told:
-    """Reads the text of a chunk `parameters`, as AUTOMATIC1111, Forge and this program write it.
+    """Parses the text of a PNG's `parameters` chunk, as AUTOMATIC1111, Forge and this program write it.
 
-    The last line is read as pairs only if it has at least three; LoRA tags are taken out of the prompt.
+    The last line is read as `Key: value` pairs only if it has at least three. LoRA tags are removed from the prompt and
+    returned as `loras`.
     """
     lines = text.strip().split("\n")
     found = {
@@ -69,7 +70,8 @@ def read_parameters(text: str) -> Told:
 def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[int, int]) -> str:
     """Returns the text for a PNG's `parameters` chunk: the prompt, the negative prompt, and a line of `Key: value`.
 
-    `provenance`: the picture's record of its `model` and `loras`; `size`: its width and height in pixels.
+    `provenance`: the picture's record, of which `model` (a name) and `loras` are used; `size`: the picture's (width,
+    height) in pixels.
     """
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()

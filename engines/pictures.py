@@ -40,7 +40,7 @@ _ROUNDING = 1  # difference of two colours of 0…255 that rounding makes
 
 
 def open_picture(path: Path) -> Image.Image:
-    """Reads a picture file and converts it as `to_rgb` does. Raises: BadInput."""
+    """Reads a picture file and returns it as `to_rgb` converts it: RGB, upright, sRGB. Raises: BadInput."""
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -51,8 +51,8 @@ def open_picture(path: Path) -> Image.Image:
 def decode(data: bytes, name: str = "The file") -> Image.Image:
     """Decodes the first frame of a picture file's bytes, every pixel, so that a truncated file is found now.
 
-    `name`: the file's name in errors. Raises: BadInput for what is no picture, and for more than 100 megapixels, before
-    they take memory.
+    `name`: the file's name in errors. Raises: BadInput for bytes that are no picture, and for more than 100 megapixels
+    before they are decoded.
     """
     try:
         picture = Image.open(io.BytesIO(data), formats=READABLE)
@@ -69,7 +69,7 @@ def decode(data: bytes, name: str = "The file") -> Image.Image:
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
-    """Converts a picture as every engine takes it: upright, sRGB, 8 bits a channel, white under transparency."""
+    """Returns a copy of a picture as every engine takes it: 8-bit RGB, upright, sRGB, white under transparency."""
     try:
         upright = ImageOps.exif_transpose(picture) or picture
     except BROKEN:
@@ -96,12 +96,12 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 def to_grey(mask: Image.Image) -> Image.Image:
-    """Converts a mask to grey, as every engine takes it: white where the picture counts."""
+    """Returns a mask as every engine takes it: 8-bit grey, white where the picture counts."""
     return to_rgb(mask).convert("L")
 
 
 def is_transparent(path: Path) -> bool:
-    """Returns whether a picture's header declares transparency, False where it cannot be read; reads no pixel."""
+    """Returns whether a picture file's header declares transparency; False where it cannot be read. Reads no pixel."""
     try:
         with Image.open(path, formats=READABLE) as picture:
             return _see_through(picture)
@@ -110,7 +110,7 @@ def is_transparent(path: Path) -> bool:
 
 
 def is_plain(picture: Image.Image) -> bool:
-    """Returns whether a program that ignores orientation, profile, transparency and depth reads the same pixels."""
+    """Returns whether a program that ignores orientation, profile, transparency and bit depth sees the same pixels."""
     if picture.mode not in ("RGB", "L") or _see_through(picture):
         return False
     if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:

@@ -20,7 +20,10 @@ _ORDER = "Left must be less than right, top less than bottom, and all four share
 
 
 def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Converts a crop in shares of the sides to left, top, right and bottom in pixels of a picture of that size."""
+    """Converts a crop from shares of the sides to pixels: returns (left, top, right, bottom).
+
+    `size`: the picture's (width, height) in pixels. An empty crop gives the whole picture.
+    """
     left, top, right, bottom = crop or (0, 0, 1, 1)
     return round(left * size[0]), round(top * size[1]), round(right * size[0]), round(bottom * size[1])
 
@@ -28,7 +31,8 @@ def pixels(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int, int,
 def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
     """Checks a crop and returns it as it is stored: rounded to six decimals, and empty where it is the whole picture.
 
-    `name`: the picture's name in errors. Raises: BadInput.
+    `size`: the picture's (width, height) in pixels; `name`: its name in errors. Raises: BadInput for a crop outside the
+    picture or smaller than `LEAST` pixels a side.
     """
     if not crop:
         return ()
@@ -48,22 +52,26 @@ def checked(crop: Sequence[float], size: tuple[int, int], name: str) -> Crop:
 
 
 def cut(image: Image.Image, crop: Sequence[float], name: str = "the picture") -> Image.Image:
-    """Crops a picture; returns the picture itself where the crop is empty. Raises: BadInput."""
+    """Returns the part of a picture that lies inside a crop; an empty crop returns the picture itself.
+
+    `name`: the picture's name in errors. Raises: BadInput.
+    """
     kept = checked(crop, image.size, name)
     return image.crop(pixels(kept, image.size)) if kept else image
 
 
 def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
-    """Returns the width and height in pixels that a crop leaves of a picture of that size."""
+    """Returns the (width, height) in pixels that a crop leaves of a picture of `size` (width, height)."""
     left, top, right, bottom = pixels(crop, size)
     return right - left, bottom - top
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """Returns the width and height at which a picture is trained: about `area` pixels, its own aspect within 1:2…2:1.
+    """Returns the (width, height) in pixels at which a picture of `size` (width, height) is trained.
 
-    Both are multiples of a grid, which is a sixteenth of the side and a multiple of `multiple` pixels, so that pictures
-    of nearly the same shape share a batch.
+    The result has about `area` pixels and the picture's aspect, limited to 1:2…2:1. Both sides are multiples of a grid
+    step, so that pictures of nearly the same shape share a batch; the step is about √area / 16 and a multiple of
+    `multiple` pixels.
     """
     side = math.sqrt(area)
     grid = max(multiple, round(side / 16 / multiple) * multiple)
@@ -72,7 +80,10 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 
 
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
-    """Returns the share of a picture, 0…1, that is cut away at its edges to give it the shape of its training size."""
+    """Returns the share (0…1) of a picture's area that is cropped away to give it the shape of its training size.
+
+    The parameters are those of `bucket`.
+    """
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)
     return 1 - min(ratio, 1 / ratio)

@@ -38,7 +38,7 @@ class UserError(Exception):
         return f"{self.cause} {self.hint}".strip()
 
     def to_json(self) -> dict[str, str]:
-        """Returns the code, the message and the hint that scripts receive."""
+        """Returns the error as scripts receive it: its code, its cause as the message, and its hint."""
         return {"code": self.code, "message": self.cause, "hint": self.hint}
 
 
@@ -103,7 +103,7 @@ class OutOfMemory(UserError):
 
 
 class RanOut(OutOfMemory):
-    """Reports that a stage ran out of memory, and that memory was freed: the items left can be tried again at once."""
+    """Reports that a stage ran out of memory, which was then freed; the remaining items can be tried again at once."""
 
 
 class Cancelled(BaseException):
@@ -123,9 +123,10 @@ _CLOSED = {
 
 
 def from_disk(error: OSError, file: Path, need: int = 0) -> DiskFull | NotAllowed | None:
-    """Converts the error of a failed read or write to a UserError: the disk is full, or the system denies access.
+    """Converts the OSError of a failed read or write to a UserError: the disk is full, or the system denies access.
 
-    Returns None for any other failure. `need`: the bytes that were to be written.
+    Returns None for any other failure. `file`: the file that was read or written; `need`: how many more bytes were to
+    be written, for the message; 0 leaves them out.
     """
     number = error.errno or 0
     try:

@@ -45,16 +45,16 @@ _FEW = 5  # unknown names that an error lists
 
 @dataclass(frozen=True, kw_only=True)
 class LoraUse:
-    """Names a LoRA file and the strength at which it is applied."""
+    """Holds the path of a LoRA file and the strength (`weight`) at which it is applied; 1 is as it was trained."""
 
     file: Annotated[str, MinLen(1), MaxLen(4096)]
     weight: Annotated[float, Ge(-STRONGEST), Le(STRONGEST)] = 1.0
 
     @classmethod
     def from_json(cls, data: object, where: str = "loras") -> LoraUse:
-        """Reads an object with `file` and `weight` (1 if left out); `where` names the object in errors.
+        """Creates a LoraUse from a mapping with `file` and `weight` (1 if left out), or from another LoraUse.
 
-        Raises: BadInput.
+        `where`: the name of the value in errors. Raises: BadInput.
         """
         given = dataclasses.asdict(data) if isinstance(data, cls) else data
         if not isinstance(given, Mapping):
@@ -68,7 +68,10 @@ class LoraUse:
 
     @classmethod
     def stack(cls, data: object, where: str = "loras") -> tuple[LoraUse, ...]:
-        """Reads a list of objects with `file` and `weight`; returns an empty tuple for None. Raises: BadInput."""
+        """Creates a tuple of LoraUse from a list of mappings with `file` and `weight`; None gives an empty tuple.
+
+        `where`: the name of the list in errors. Raises: BadInput.
+        """
         if data is None:
             return ()
         if not isinstance(data, list | tuple):
@@ -76,7 +79,7 @@ class LoraUse:
         return tuple(cls.from_json(each, f"{where}[{at}]") for at, each in enumerate(data))
 
     def demand_usable(self) -> None:
-        """Checks that the strength is at most `STRONGEST` either way; beyond it every picture comes out black.
+        """Checks that the strength lies within ±`STRONGEST`; beyond that every picture comes out black.
 
         Raises: BadInput.
         """
@@ -91,7 +94,7 @@ class LoraUse:
 class Params:
     """Base class of a job's parameters.
 
-    They are stored verbatim and read back strictly, so that no name or value changes on the way.
+    Parameters are stored verbatim and read back strictly, so that no name or value changes on the way.
     """
 
     worded: ClassVar[str] = ""  # the field that holds the prompt or instruction, "" where there is none
@@ -102,9 +105,10 @@ class Params:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Checks and reads parameters that a user or a script gives; an unknown key is an error.
+        """Creates parameters from the names and values that a user or a script gives; checks types and bounds.
 
-        Raises: BadInput that names the parameter, the value given and the values allowed.
+        Raises: BadInput for an unknown name or a value that is not allowed; it names the parameter, the value and the
+        allowed values.
         """
         _demand_known(cls.__name__, data, cls)
         allowed, values = kinds(cls), {}
@@ -115,9 +119,9 @@ class Params:
 
     @classmethod
     def kept(cls, data: Mapping[str, Any]) -> Self:
-        """Reads parameters that are stored with a picture or a job; accepts values that are no longer allowed.
+        """Creates parameters from those stored with a picture or a job; accepts values that are no longer allowed.
 
-        Raises: BadInput for an unknown key.
+        Raises: BadInput for an unknown name.
         """
         _demand_known(cls.__name__, data, cls)
         values = dict(data)
@@ -127,7 +131,7 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """Returns the least and the greatest value of the parameter called `name`, None where it has no such bound."""
+        """Returns the (least, greatest) value of the parameter called `name`; None where it has no such bound."""
         return limits(kinds(cls)[name])
 
     def checked(self) -> Self:
@@ -136,9 +140,9 @@ class Params:
 
     @classmethod
     def demand_no_words(cls, given: Mapping[str, Any], whose: str) -> None:
-        """Checks that a caller does not set the prompt or instruction of a job whose items bring their own.
+        """Checks that `given` does not set the prompt or instruction of a job whose items each have their own.
 
-        `whose` names in the error what has its own words. Raises: BadInput.
+        `whose`: what such an item is called in the error. Raises: BadInput.
         """
         if cls.worded in given:
             raise BadInput(f"{cls.worded} cannot be set: {whose} has its own.", "Leave it out of the parameters.")
@@ -157,7 +161,7 @@ class Params:
         return str(getattr(self, self.worded)) if self.worded else ""
 
     def to_text(self) -> str:
-        """Returns the `parameters` text that other tools read from a PNG: the headline, then `Key: value` pairs."""
+        """Returns the text of a PNG's `parameters` chunk for other tools: the headline, then `Key: value` pairs."""
         rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()
@@ -165,11 +169,13 @@ class Params:
 
 @dataclass(frozen=True, kw_only=True)
 class GenerateParams(Params):
-    """Holds the parameters of one picture drawn from text.
+    """Holds the parameters of one picture generated from text.
 
-    `negative`: what guidance points away from, where the model's guidance is true guidance.
-    `first_block_cache`: the change of the first block below which a step skips the other blocks; 0 turns it off.
-    `strength`: the weight of the version's LoRA; the studio adds that LoRA to `loras`, which is all that engines read.
+    `negative`: the negative prompt, for models with true classifier-free guidance.
+    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
+    last result; 0 turns the cache off.
+    `strength`: the weight of the LoRA of the character's version. The studio adds that LoRA to `loras`; engines read
+    `loras` alone.
     """
 
     worded: ClassVar[str] = "prompt"
@@ -199,8 +205,10 @@ class GenerateParams(Params):
 class EditParams(Params):
     """Holds the parameters of one edit of a picture by an instruction.
 
-    `true_cfg`: the guidance; 1 turns it off. `few_steps`: draw with the adapter that was distilled to few steps.
-    `first_block_cache`: the change of the first block below which a step skips the other blocks; 0 turns it off.
+    `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
+    distilled to few steps.
+    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
+    last result; 0 turns the cache off.
     """
 
     worded: ClassVar[str] = "instruction"
@@ -215,13 +223,13 @@ class EditParams(Params):
     loras: tuple[LoraUse, ...] = ()
 
     def passes(self) -> int:
-        """Returns the number of the transformer's forward passes: two a step with guidance."""
+        """Returns the number of the transformer's forward passes for one edit: one a step, or two with guidance."""
         return self.steps * (2 if self.true_cfg > 1 else 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionParams(Params):
-    """Holds the parameters of captions: the character's trigger word, and the most tokens of a caption."""
+    """Holds the parameters of captioning: the trigger word that captions begin with, and a caption's token limit."""
 
     trigger: Word = "ohwx"
     max_tokens: Annotated[int, Ge(1), Le(2048)] = 96
@@ -231,15 +239,18 @@ class CaptionParams(Params):
 class TrainParams(Params):
     """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
-    `resolutions`: sizes to learn at beside `resolution`, none larger; each adds every picture once an epoch.
-    `targets`: the layers that are trained, `all` (attention and MLP) or `attention` alone.
-    `base`: the precision of the transformer's frozen weights, `nf4`, `int8`, or "" for that of the model's registry
+    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller sizes of the same
+    kind; for each of them every picture is trained once more an epoch.
+    `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
+    `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the model's registry
     row.
-    `flip`: mirror half of the examples, with their references and masks. It is off by default: no face is its own
+    `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
-    `class_word`: the word that replaces the trigger where the base model draws any subject of the class: `prior_weight`
-    and `prior_pictures` for prior preservation, `dop_weight` for differential output preservation.
+    `class_word`: the word that replaces the trigger in captions of any subject of the class. `prior_weight` and
+    `prior_pictures` are the loss weight and the number of pictures of prior preservation; `dop_weight` is the loss
+    weight of differential output preservation. A weight of 0 turns either off.
+    `save_every`, `sample_every`: steps between checkpoints and between previews; 0 leaves only those of the last step.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
@@ -270,9 +281,9 @@ class TrainParams(Params):
     seed: Seed = 0
 
     def demand_sense(self, trigger: str = "") -> None:
-        """Checks that the values do not contradict each other; `trigger` is the character's trigger word, "" for none.
+        """Checks that the values do not contradict each other. Raises: BadInput.
 
-        Raises: BadInput.
+        `trigger`: the character's trigger word, which preserving the class needs; "" where there is none.
         """
         if any(size >= self.resolution for size in self.resolutions):
             sizes = ", ".join(map(str, self.resolutions))
@@ -294,7 +305,7 @@ class TrainParams(Params):
 
 
 def params_class(name: str) -> type[Params]:
-    """Returns the subclass of Params that has this name, which stored records keep. Raises: BadInput."""
+    """Returns the subclass of Params with this class name, by which stored records name it. Raises: BadInput."""
     classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
     if name not in classes:
         raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")
@@ -302,7 +313,7 @@ def params_class(name: str) -> type[Params]:
 
 
 def kinds(owner: type[Any]) -> Mapping[str, Any]:
-    """Returns the annotation (type and bounds) of each field of a dataclass by the field's name."""
+    """Returns the annotation (type and bounds) of each field of the dataclass `owner`, by the field's name."""
     return _kinds(cast(Hashable, owner))
 
 

@@ -39,7 +39,7 @@ class LoraFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class FewSteps:
-    """Names an adapter that was distilled to draw in few steps, and the settings that it needs."""
+    """Describes an adapter that was distilled to few denoising steps, and the settings that it needs."""
 
     file: str  # path below the model's folder
     source: str = ""  # repository and path on the hub; "" for a file that ships with the model
@@ -80,36 +80,36 @@ class ModelSpec:
     why: Mapping[str, str] = field(default_factory=dict)  # Params class name -> where its defaults come from
 
     def params(self, kind: type[P], /, **changes: Any) -> P:
-        """Returns the model's default parameters of one kind, with `changes` applied."""
+        """Creates parameters of class `kind` from the model's defaults, with `changes` applied. Raises: BadInput."""
         few = self.few_steps.knobs if self.few_steps and changes.get("few_steps") else {}
         return kind.from_json({**self.defaults.get(kind.__name__, {}), **few, **changes})
 
     def worded(self, kind: type[P], words: str, /, **changes: Any) -> P:
-        """Returns the model's default parameters of one kind with `words` as their prompt or instruction."""
+        """Creates parameters of class `kind` from the model's defaults, with `words` as their prompt or instruction."""
         return self.params(kind, **{kind.worded: words}, **changes)
 
 
 @dataclass(frozen=True)
 class Component:
-    """Describes a part of a model, such as its VAE: loaded to RAM once, and copied to the card when a job needs it.
+    """Describes a part of a model, such as its VAE: loaded to RAM once, and copied to the GPU when a job needs it.
 
-    `key` is the same for the same weights, whichever engine uses them; `bytes` is the part's size on the card.
-    `beside` returns the bytes of RAM that the loaded part holds now beside its weights; any thread may call it.
+    `key` is the same for the same weights, whichever engine uses them; `bytes` is the part's size on the GPU.
+    `beside` returns the bytes of RAM that the loaded part uses now in addition to its weights; any thread may call it.
     """
 
     key: str
     bytes: int
     load: Callable[[], Loaded] = field(compare=False, repr=False)
-    streamed_bytes: int = 0  # size on the card while its blocks are copied in one by one; 0: it only runs whole
+    streamed_bytes: int = 0  # size on the GPU while its blocks are copied in one by one; 0: it only runs whole
     beside: Callable[[Loaded], int] = field(default=lambda loaded: 0, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Describes a step of a job: the components that must be on the card together, and the working memory beside them.
+    """Describes a step of a job: the components that must be on the GPU together, and the bytes that computing takes.
 
-    `leaner` is the same stage with less memory, and with more time or slightly less quality: it is used where this one
-    does not fit or has run out of memory. `how` describes to the user what changes then, `around` is a context for the
+    `leaner` is the same stage with less memory, at the cost of time or slightly of quality; it is used where this one
+    does not fit or ran out of memory. `how` names that cost to the user. `around` returns a context manager for the
     work.
     """
 
@@ -117,18 +117,18 @@ class Stage:
     components: tuple[Component, ...]
     working_bytes: int = 0
     how: str = ""
-    streams: bool = False  # blocks are copied to the card one by one, of the components that allow it
+    streams: bool = False  # blocks are copied to the GPU one by one, of the components that allow it
     around: Callable[[Mapping[str, Loaded]], AbstractContextManager[object]] = field(
         default=lambda parts: nullcontext(), compare=False, repr=False
     )
     leaner: Stage | None = None
 
     def streamed(self, component: Component) -> bool:
-        """Returns whether a component is copied to the card block by block."""
+        """Returns whether a component is copied to the GPU block by block."""
         return self.streams and component.streamed_bytes > 0
 
     def size(self, component: Component) -> int:
-        """Returns the bytes that a component takes on the card."""
+        """Returns the bytes that a component takes on the GPU in this stage."""
         return component.streamed_bytes if self.streamed(component) else component.bytes
 
 
@@ -141,10 +141,13 @@ class Plan:
 
 
 class Lease(Protocol):
-    """Grants exclusive use of the card for the length of a job."""
+    """Grants exclusive use of the GPU for the length of a job."""
 
     def stage(self, name: str) -> AbstractContextManager[Mapping[str, Loaded]]:
-        """Places a stage's components on the card; yields each module by its component's name (its key after `/`)."""
+        """Puts a stage's components on the GPU inside a `with` block; yields the modules by component name.
+
+        A component's name is the part of its key after `/`.
+        """
 
     @property
     def device(self) -> str:
@@ -152,7 +155,7 @@ class Lease(Protocol):
 
 
 class Device(Protocol):
-    """Represents the graphics card, or this machine's RAM, to the GPU manager; a fake one has any size."""
+    """Represents the GPU, or this machine's RAM, to the GPU manager; a fake one has any size."""
 
     name: str
     torch_device: str  # torch's name of the device: "cpu", "cuda:0"
@@ -191,14 +194,14 @@ class Device(Protocol):
         """Collects garbage and returns the memory that the allocator caches to the device."""
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes of the device's memory that were in use since the last reset."""
+        """Returns the most bytes of the device's memory in use since the last reset; `reset` starts the count again."""
 
 
 class OnStep(Protocol):
-    """Receives the progress of a job, at least once a step; raises Cancelled when the user stops the job."""
+    """Callback that receives a job's progress, at least once a step; raises Cancelled when the user stops the job."""
 
     def __call__(self, step: int, total: int, message: str = "") -> None:
-        """Reports that `step` of `total` steps are done."""
+        """Reports that `step` of `total` steps are done; `message` tells the user what the job does now."""
 
 
 @dataclass(frozen=True)
@@ -219,29 +222,29 @@ class Caption:
 
 
 class TakesLoras(Protocol):
-    """Interface of the engines that can draw with LoRA files."""
+    """Interface of the engines that can apply LoRA files."""
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Checks LoRA files and describes in words the tensors that will not be used, if any.
+        """Checks LoRA files against the model; returns a message for each file with tensors that will not be used.
 
         Raises: NotFound, LoraMismatch, BadInput.
         """
 
 
 class Generator(TakesLoras, Protocol):
-    """Interface of the engines that draw pictures from text."""
+    """Interface of the engines that generate pictures from text."""
 
     spec: ModelSpec
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Returns the stages, with their memory, that drawing these pictures takes."""
+        """Returns the stages, with their memory, that generating these pictures takes."""
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Draws the pictures and yields them in the order of `items`, each as soon as it is decoded."""
+        """Generates the pictures and yields them in the order of `items`, each as soon as it is decoded."""
 
 
 class Editor(TakesLoras, Protocol):
-    """Interface of the engines that draw pictures from pictures and instructions."""
+    """Interface of the engines that edit pictures by instructions."""
 
     spec: ModelSpec
 
@@ -263,7 +266,7 @@ class Captioner(Protocol):
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Captions each picture: the trigger first, and nothing that all pictures of the character share."""
+        """Yields a caption for each picture, in order: the trigger, then what differs from picture to picture."""
 
 
 @dataclass(frozen=True)
@@ -282,23 +285,24 @@ class NoFace:
 
 
 class Scorer(Protocol):
-    """Interface of the models that tell people apart in pictures; they run on the CPU and never wait for the card."""
+    """Interface of the models that compare the people in pictures; they run on the CPU and never wait for the GPU."""
 
     spec: ModelSpec
     version: str  # stored beside every score
     threshold: float | None  # cosine above which two pictures show the same person, where its makers publish one
 
     def embed(self, images: Sequence[Image]) -> list[Embedding | NoFace]:
-        """Computes for each picture the vector that it is compared by, or NoFace where it shows no face."""
+        """Returns for each picture the unit vector that it is compared by, or NoFace where it shows no face."""
 
 
 @dataclass(frozen=True)
 class TrainItem:
-    """Holds a picture and the caption that it is trained with; `references` are the pictures that an editor gets.
+    """Holds a picture, its caption, and for an editor the reference pictures from which the picture was made.
 
-    `mask`: a picture of the same size, white where it counts, black where it counts less.
+    `mask`: a grey picture of the same size, white where the loss counts fully and black where it counts less.
     `crop`: the part that is learned, as left, top, right, bottom in shares of the picture; empty for all of it.
-    `source_crop`: the part of the first reference that was edited to make the picture; `crop` is applied to it, too.
+    `source_crop`: the part of the first reference that was edited to make the picture; `crop` is applied to that part,
+    too.
     """
 
     image: Path
@@ -311,7 +315,7 @@ class TrainItem:
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Describes a training run; its folder holds everything that is needed to start it or to go on with it."""
+    """Describes a training run; its folder holds everything that is needed to start or to resume it."""
 
     folder: Path
     items: tuple[TrainItem, ...]
@@ -327,10 +331,10 @@ BANDS = (1 / 3, 2 / 3)  # sigmas that separate low, middle and high noise levels
 
 @dataclass(frozen=True)
 class StepDone:
-    """Reports one optimiser step: the loss of its batch, and the mean noise level `sigma`.
+    """Reports one optimiser step: the mean loss of its batch, and the mean noise level `sigma`.
 
-    `bands`: the losses of the examples with a low, a middle and a high noise level, None where no example had one.
-    `memory`: the most bytes that were in use so far, 0 where they are not measured.
+    `bands`: the mean losses of the examples with a low, a middle and a high noise level, None where no example had one.
+    `memory`: on a GPU the most bytes in use so far, on a CPU the RAM that the process uses now; 0 where not measured.
     """
 
     step: int
@@ -354,7 +358,7 @@ class CheckpointSaved:
 
 @dataclass(frozen=True)
 class SampleDrawn:
-    """Reports a preview that a training drew with a fixed seed; `index` is its place among the run's previews."""
+    """Holds a preview that a training generated with a fixed seed; `index` is its place among the run's previews."""
 
     step: int
     index: int
@@ -366,7 +370,7 @@ TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Holds the bytes that a training writes to disk: for each full checkpoint, and for each encoded picture."""
+    """Holds the bytes that a training writes: for each full checkpoint, and for each picture encoded at one size."""
 
     checkpoint: int
     item: int
@@ -384,7 +388,7 @@ class Trainer(Protocol):
         """Estimates the bytes that a training with these parameters writes to disk."""
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions that are too long for the text encoders to read; loads no weights."""
+        """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the run's last checkpoint, or from the start; saves a checkpoint before it is cancelled."""
+        """Trains from the last checkpoint, or from the start, and yields the events; a cancel saves a checkpoint."""

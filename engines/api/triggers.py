@@ -22,7 +22,7 @@ def says(text: str, trigger: str) -> bool:
 
 
 def spans(text: str, trigger: str) -> list[tuple[int, int]]:
-    """Returns the (start, end) of each place where a text in Unicode's NFC form holds the trigger, in order."""
+    """Returns the (start, end) positions of each trigger in a text, in order; the text must be in Unicode NFC."""
     words = composed(trigger).split()
     if not words:
         return []
@@ -39,7 +39,8 @@ def spans(text: str, trigger: str) -> list[tuple[int, int]]:
 def replaced(text: str, trigger: str, told: Callable[[str], tuple[str, str]]) -> str:
     """Returns the text, in Unicode's NFC form, with each trigger replaced.
 
-    `told` gets the text after a trigger; it returns the words to put in the trigger's place and the text that follows.
+    `told`: a function that gets the text after a trigger. It returns two texts: the words to put in the trigger's
+    place, and the text that shall follow them.
     """
     head, rest = "", composed(text)
     while found := spans(rest, trigger):

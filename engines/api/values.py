@@ -42,16 +42,15 @@ _SHOWN.maxstring = _SHOWN.maxother = _SHOWN.maxlong = 80
 
 
 def later_seed(seed: int, places: int) -> int:
-    """Returns the seed that comes `places` after another one; after the last seed they start again at 0."""
+    """Returns the seed that is `places` after `seed`; after the greatest seed comes 0."""
     return (seed + places) % SEEDS
 
 
 def taken(name: str, value: object, kind: Any) -> Any:
-    """Checks the type and the bounds of a value, and returns it.
+    """Checks a value against the type and the bounds of an annotation, and returns the value.
 
-    `kind` is an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number is accepted where a float is
-    wanted; true, false, nan and infinity are not accepted as numbers.
-
+    `name`: the value's name in errors; `kind`: an annotation such as `Annotated[int, Ge(1), Le(1000)]`. A whole number
+    is accepted where a float is wanted; true, false, nan and infinity are not accepted as numbers.
     Raises: BadInput that names the field, the value given and the values allowed.
     """
     try:
@@ -61,10 +60,10 @@ def taken(name: str, value: object, kind: Any) -> Any:
 
 
 def misfit(name: str, kind: Any, found: ErrorDetails) -> BadInput:
-    """Converts a validation error of pydantic's to a BadInput.
+    """Converts one of pydantic's validation errors to a BadInput and returns it.
 
-    `kind`: the annotation that the value called `name` failed; `loc` in `found`: the place of the error inside the
-    value.
+    `name`, `kind`: the name of the value that was checked, and its annotation. `found`: pydantic's error; its `loc` is
+    the place of the error inside the value.
     """
     places = found["loc"]
     is_name = places[-1:] == (_NAME,)
@@ -86,14 +85,14 @@ def shown(value: object) -> str:
 
 
 def shortened(name: str) -> str:
-    """Returns the name, with its middle left out where it is long, and in quotes where it is blank."""
+    """Returns a name for an error message: the middle of a long one is left out, a blank one is put in quotes."""
     half = _SHOWN.maxstring // 2
     short = name if len(name) <= 2 * half else f"{name[:half]}...{name[-half:]}"
     return short if short.strip() else shown(short)
 
 
 def allowed(kind: Any) -> str:
-    """Describes in words the values that an annotation allows."""
+    """Returns a description in words of the values that an annotation allows, for error messages."""
     bare, marks = _parted(kind)
     if get_origin(bare) is Literal:
         return f"one of: {', '.join(str(each) or '(nothing)' for each in get_args(bare))}"
@@ -107,7 +106,7 @@ def allowed(kind: Any) -> str:
 
 
 def limits(kind: Any) -> tuple[Any, Any]:
-    """Returns the least and the greatest number that an annotation allows, None where it sets no such bound."""
+    """Returns the (least, greatest) number that an annotation allows; None stands for a bound that it does not set."""
     marks = _parted(kind)[1]
     low = next((mark.ge if isinstance(mark, Ge) else mark.gt for mark in marks if isinstance(mark, Ge | Gt)), None)
     return low, next((mark.le for mark in marks if isinstance(mark, Le)), None)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 
 def write_file(file: Path, data: bytes) -> None:
-    """Replaces a file's contents, completely or not at all; two processes may write the same file at a time."""
+    """Replaces a file's contents with `data`, completely or not at all; two processes may write the file at once."""
     draft = file.with_name(f".{file.name}.{uuid4().hex[:8]}.tmp")
     try:
         with draft.open("wb") as stream:

@@ -47,9 +47,9 @@ Header = Mapping[str, Any]  # a safetensors header: tensor -> dtype, shape, data
 
 
 def demand_readable(spec: ModelSpec, source: Path) -> None:
-    """Checks by headers and configurations that a file or folder holds this model in a format that is read here.
+    """Checks that a file or folder holds the weights of this model in a format that is supported; reads headers only.
 
-    Raises: BadInput.
+    `source`: the transformer's safetensors file, or a model's folder in diffusers layout. Raises: BadInput.
     """
     if source.is_file():
         _demand_readable_file(spec, source)
@@ -83,7 +83,10 @@ def _demand_readable_file(spec: ModelSpec, file: Path) -> None:
 
 
 def header(file: Path) -> Header:
-    """Reads a safetensors file's header, and checks that it fits the file's length. Raises: BadInput."""
+    """Reads a safetensors file's header, and checks that it fits the file's length. Raises: BadInput.
+
+    Returns tensor name -> its dtype, shape and data_offsets, and the file's own metadata under `__metadata__`.
+    """
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(len(_POINTER))
@@ -105,7 +108,7 @@ def header(file: Path) -> Header:
 
 
 def quantised(found: Header) -> str:
-    """Returns the first sign in a header that the weights are quantised: a tensor's name, and the tool that writes it.
+    """Returns the first sign in a header that the weights are quantised, as text: the tool and the tensor's name.
 
     Returns "" where there is no such sign.
     """
@@ -166,9 +169,9 @@ def _demand_readable_folder(spec: ModelSpec, folder: Path) -> None:
 
 
 def _weights(part: Path) -> Iterator[Path]:
-    """Yields the safetensors files of a model's part: those of its index, else those without a variant in their name.
+    """Yields the safetensors files of a model's component: those of its index, else all but the variants (.fp16. …).
 
-    Raises: BadInput.
+    Raises: BadInput for a file of the index that is missing, and for a component that has only variants.
     """
     for index in part.glob("*.safetensors.index.json"):
         if not any(variant in index.name for variant in _VARIANTS):

@@ -18,7 +18,10 @@ OnBytes = Callable[[int], None]
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """Describes a file as the hub lists it; the hash of a large one is `sha256`, else `git_id` (SHA-1 of a blob)."""
+    """Describes a file as the hub lists it: path, size in bytes, and hash.
+
+    The hash of a large file (LFS) is `sha256`, that of a small one is `git_id`, git's SHA-1 of a blob.
+    """
 
     path: str
     size: int
@@ -37,7 +40,7 @@ class Listing:
 
 
 class Hub(Protocol):
-    """Interface of the places from which `pull` fetches weights."""
+    """Interface of the places from which the command `pull` fetches weights."""
 
     def listing(self, repo: str) -> Listing:
         """Lists all files of a repository with sizes and hashes. Raises: NotFound, ModelGated, Unreachable."""
@@ -46,17 +49,18 @@ class Hub(Protocol):
         """Returns whether this machine has a token, without which gated files cannot be fetched."""
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Looks for the file on this machine; returns its path, or None where it must be fetched."""
+        """Returns the path of a file that is on this machine already; None where it must be downloaded."""
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Downloads a file, or the rest of it, to the end of `into`; calls `on_bytes` with the size of each piece.
+        """Appends to `into` what it lacks of a file; calls `on_bytes` with the bytes of each piece.
 
-        Raises: ModelGated, Unreachable.
+        `into`: a file open for appending, which may hold the beginning of the download. Raises: ModelGated,
+        Unreachable.
         """
 
 
 def gate_steps(repo: str) -> str:
-    """Describes in three steps how a user gets access to a gated model."""
+    """Returns three steps, as one text for the user, by which one gets access to a gated model."""
     return (
         f"1. Accept the licence at https://huggingface.co/{repo} (sign in first). "
         "2. Create a token with read access at https://huggingface.co/settings/tokens. "
@@ -65,7 +69,7 @@ def gate_steps(repo: str) -> str:
 
 
 def is_intact(path: Path, file: RemoteFile) -> bool:
-    """Returns whether a file on disk has the size and the hash that the hub lists."""
+    """Returns whether a file on disk has the size and the hash that the hub lists; compares only what is listed."""
     if path.stat().st_size != file.size:
         return False
     if file.sha256:
@@ -81,9 +85,10 @@ def is_intact(path: Path, file: RemoteFile) -> bool:
 
 
 def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
-    """Returns the folder of a repository's main branch in the hub's own cache, None where it was never downloaded.
+    """Returns the folder of a repository's main branch in the hub's own cache; None where it was never downloaded.
 
-    `cache`: the cache's folder; None for the environment's, as in huggingface_hub/constants.py, which is not imported.
+    `cache`: the cache's folder. None takes the environment's, found as in huggingface_hub/constants.py, which is not
+    imported because it is slow.
     """
     if cache is None:
         home = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
@@ -98,15 +103,19 @@ def cached_snapshot(repo: str, cache: Path | None = None) -> Path | None:
 class HuggingFace:
     """Fetches weights from Hugging Face's hub through the library huggingface_hub.
 
-    Its `http_get` fetches the files, because it goes on where a file ends; its `snapshot_download` deletes unfinished
-    files since 2.x (huggingface/huggingface_hub, file_download.py, `_download_to_tmp_and_move`).
+    Files are fetched by the library's `http_get`, because that can continue an unfinished file. The library's
+    `snapshot_download` deletes unfinished files since 2.x (huggingface/huggingface_hub, file_download.py,
+    `_download_to_tmp_and_move`).
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
 
     def listing(self, repo: str) -> Listing:
-        """Lists the files of a repository's main branch. Raises: NotFound, ModelGated, Unreachable."""
+        """Lists the files of a repository's main branch with sizes and hashes.
+
+        Raises: NotFound, ModelGated, Unreachable.
+        """
         from huggingface_hub import HfApi
 
         with _user_errors(repo):
@@ -129,14 +138,14 @@ class HuggingFace:
         return bool(get_token())
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Looks for the file in the hub's own cache; returns its path, or None where it is not there."""
+        """Returns the path of a file in the hub's own cache; None where it is not there."""
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(listing.repo, file.path, revision=listing.commit)
         return Path(found).resolve() if isinstance(found, str) else None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Downloads a file, or the rest of it, by HTTP range; the library itself retries a few times.
+        """Appends to `into` what it lacks of a file, by HTTP range; the library itself retries a few times.
 
         Raises: ModelGated, Unreachable.
         """
@@ -208,7 +217,7 @@ def _user_errors(repo: str) -> Iterator[None]:
 
 
 class FolderHub:
-    """Serves a folder of this machine, laid out as a repository, in place of the hub; it links or copies the files."""
+    """Serves the files of a folder on this machine, laid out as a repository, in place of the hub."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -227,11 +236,11 @@ class FolderHub:
         return True
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
-        """Returns the file's path: every file is on this machine."""
+        """Returns the path of a file; every file of the folder is on this machine."""
         return (self._folder / file.path).resolve()
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Copies a file, or the rest of it, to the end of `into`; calls `on_bytes` with the size of each piece."""
+        """Appends to `into` what it lacks of a file; calls `on_bytes` with the bytes of each piece."""
         with (self._folder / file.path).open("rb") as stream:
             stream.seek(into.tell())
             while block := stream.read(_BLOCK):

@@ -1,4 +1,4 @@
-"""Imports libraries without the garbage collector, which would free nothing, and without their log messages."""
+"""Imports libraries with the garbage collector turned off, which would free nothing, and without their log messages."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _HUSHED = ("bitsandbytes.backends.cpu.ops",)  # warns that an optional kernel is
 
 @contextmanager
 def bringing_in() -> Iterator[None]:
-    """Disables the garbage collector while libraries are imported, and exempts torch's objects from it for good.
+    """Turns the garbage collector off inside a `with` block, for imports of heavy libraries.
 
-    They are frozen only with torch's first import: later there may be models in memory, and a frozen object is never
-    collected. Hugging Face's progress bars are turned off, because they would break up our own progress lines.
+    Until torch has been imported, all objects that exist at the end of the block are exempted from collection for good.
+    Later none are: there may be models in memory, which would then never be collected. Hugging Face's progress bars are
+    turned off, because they would break up our own progress lines.
     """
     collecting, first = gc.isenabled(), "torch" not in sys.modules
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -99,7 +99,10 @@ def _flux(name: str, source: str) -> ModelSpec:
 
 
 def _qwen_edit(name: str, source: str, lightning: str, pipeline: str = _QWEN_PIPELINE, **options: Any) -> ModelSpec:
-    """Returns the registry row of an editor; `lightning`: repository and path of the four-step adapter, by lightx2v."""
+    """Returns the registry row of an editor; `options` add to those that all Qwen editors share.
+
+    `lightning`: repository and path on the hub of the four-step adapter by lightx2v.
+    """
     return ModelSpec(
         name=name,
         label=name,

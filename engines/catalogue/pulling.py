@@ -1,4 +1,4 @@
-"""Brings a model's weights into a folder that the engines can read: survey, download, verify, quantise."""
+"""Downloads a model's weights into a folder that the engines can read: survey, download, verify, quantise."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Tell = Callable[[str, int, int], None]  # what is done, how much of it, of how m
 
 @dataclass(frozen=True)
 class Wanted:
-    """Names a file that a pull needs: the repository it comes from, and its path below the model's folder."""
+    """Describes a file that a pull needs: its repository, the file there, and its path below the model's folder."""
 
     listing: Listing
     file: RemoteFile
@@ -35,10 +35,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Survey:
-    """Describes what a pull would download and quantise, before it does anything; sizes in bytes.
+    """Describes what a pull would download and quantise, before it does anything; sizes are in bytes.
 
-    `form`: the precision of the weights, bf16, nf4 or int8; `to_quantise`: names of parts; `room`: what the pull takes
-    on disk; `free`: what the disk has.
+    `form`: the precision of the weights, bf16, nf4 or int8. `files`: all files of the model; `missing`: those to fetch.
+    `download`: the bytes to download; `to_quantise`: names of components; `room`: the bytes that the pull takes on
+    disk; `free`: those that the disk has.
     """
 
     form: str
@@ -52,17 +53,17 @@ class Survey:
 
     @property
     def nothing_to_do(self) -> bool:
-        """Returns whether the model's folder already holds every file and every quantised part."""
+        """Returns whether the model's folder already holds every file and every quantised component."""
         return not self.missing and not self.to_quantise
 
     @property
     def gated(self) -> bool:
-        """Returns whether a repository asks for an accepted licence before it is read."""
+        """Returns whether a repository of the model requires an accepted licence."""
         return any(listing.gated for listing in self.sources)
 
 
 class Pull:
-    """Downloads one model into one folder and quantises it; a pull that stopped anywhere goes on where it stopped."""
+    """Downloads one model into one folder and quantises it; an interrupted pull continues where it stopped."""
 
     def __init__(
         self,
@@ -75,10 +76,11 @@ class Pull:
         write: Callable[..., None] | None = None,
         free: Callable[[Path], int] | None = None,
     ) -> None:
-        """`transformer`: a single safetensors file to take the transformer from, instead of the repository's own.
+        """Takes the model's registry row, its folder (`home`) and the place from which its files come (`hub`).
 
-        `check` is called with the folder as soon as everything but the weights is there; it raises where the given
-        weights do not fit. `write` quantises a part as `components.write` does; `free` returns a disk's free bytes.
+        `transformer`: a single safetensors file from which the transformer is taken, instead of the repository's files.
+        `check`: called with the folder once all files but the weights are there; raises where the given weights do not
+        fit. `write`: quantises a component as `components.write` does; `free`: returns a disk's free bytes.
         """
         self._check = check
         self._spec, self._home, self._hub, self._transformer = spec, home, hub, transformer
@@ -87,9 +89,9 @@ class Pull:
         self._quantisable = tuple(name for form in QUANTISED for name in spec.options.get(form, ()))
 
     def survey(self, form: str) -> Survey:
-        """Lists what the folder lacks of a model in the precision `form` (bf16, nf4, int8), and computes the sizes.
+        """Lists the files and quantised components that the folder lacks, and computes the bytes that they take.
 
-        Raises: NotFound, ModelGated, Unreachable, BadInput.
+        `form`: the precision of the weights, bf16, nf4 or int8. Raises: NotFound, ModelGated, Unreachable, BadInput.
         """
         if form not in (FULL_WIDTH, *QUANTISED):
             raise BadInput(f"There is no form named {form}.", f"Known: {', '.join((*QUANTISED, FULL_WIDTH))}.")
@@ -113,9 +115,10 @@ class Pull:
         return Survey(form, sources, files, missing, download, to_quantise, room, self._free(self._home))
 
     def run(self, survey: Survey, tell: Tell) -> Path:
-        """Fetches and quantises what the survey found missing, and reports to `tell`; returns the model's folder.
+        """Fetches and quantises what the survey found missing; returns the model's folder.
 
-        Raises: DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
+        `tell` receives the progress: what is done, how much of it, and of how much (bytes or tensors). Raises:
+        DiskFull, ModelGated, ModelMissing, Unreachable, BadInput.
         """
         if survey.room and survey.room + _SPARE > survey.free:
             raise DiskFull(
@@ -147,7 +150,10 @@ class Pull:
         return self._home
 
     def forget_originals(self, form: str) -> int:
-        """Deletes the full-width weights of the parts that the folder also holds in `form`; returns the bytes freed."""
+        """Deletes the bf16 weights of the components that the folder also holds in the precision `form` (nf4 or int8).
+
+        Returns the bytes freed.
+        """
         freed = 0
         for name in self._quantisable:
             if form != FULL_WIDTH and self._is_held(name, form):
@@ -251,7 +257,10 @@ class Pull:
 
 
 def missing_bytes(home: Path) -> int:
-    """Returns the bytes that an unfinished pull into the folder still has to fetch, by the record in that folder."""
+    """Returns the bytes that an unfinished pull into the folder still has to fetch, by the record in that folder.
+
+    `home`: the model's folder. Quantising still to be done does not count.
+    """
     left = 0
     for path, size in record(home).files.items():
         file = home / path
@@ -260,9 +269,10 @@ def missing_bytes(home: Path) -> int:
 
 
 def wanted_files(files: Sequence[RemoteFile]) -> list[RemoteFile]:
-    """Selects the files of a repository that the engines read.
+    """Returns those files of a repository that the engines read.
 
-    These are the parts in diffusers layout, or the files at the top of a plain model.
+    They are the files of the components in diffusers layout, or, without a model_index.json, the files at the top.
+    Half-precision variants (.fp16. …) are left out.
     """
     in_parts = any(file.path == "model_index.json" for file in files)
     wanted = []

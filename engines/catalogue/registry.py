@@ -1,6 +1,6 @@
-"""Looks up models by name, finds their weights on this machine and makes their engines.
+"""Looks up models by name, finds their weights on this machine and creates their engines.
 
-Imports nothing heavy before an engine is made.
+Imports nothing heavy before an engine is created.
 """
 
 from __future__ import annotations
@@ -24,36 +24,41 @@ Engine: TypeAlias = Any
 
 
 class Registry:
-    """Holds a row of data for each known model; finds the models' weights and makes their engines."""
+    """Holds a row of data for each known model; finds the models' weights and creates their engines."""
 
     def __init__(
         self, assets: Path, models_dir: Path, models: Iterable[ModelSpec] = MODELS, *, compile_with: str = ""
     ) -> None:
-        """`compile_with`: torch's compiler backend for every row that names none itself."""
+        """Takes the folders of the embedded (`assets`) and downloaded models (`models_dir`), and the rows (`models`).
+
+        `compile_with`: torch's compiler backend for each row that names none itself; "" compiles nothing.
+        """
         self._assets = assets
         self._models_dir = models_dir
         rows = [replace(spec, options={"compile": compile_with, **spec.options}) for spec in models]
         self._by_name = {spec.name: spec for spec in (rows if compile_with else models)}
 
     def spec(self, name: str) -> ModelSpec:
-        """Returns the row that describes the model with this name. Raises: NotFound."""
+        """Returns the registry row of the model called `name`. Raises: NotFound."""
         try:
             return self._by_name[name]
         except KeyError:
             raise NotFound(f"There is no model named {name}.", f"Known: {', '.join(self._by_name)}.") from None
 
     def role(self, role: str) -> list[ModelSpec]:
-        """Lists the models of one role (generator, editor or scorer), in the order in which users see them."""
+        """Returns the rows of one role (generator, editor or scorer), in the order in which users see them."""
         return [spec for spec in self._by_name.values() if spec.role == role]
 
     def first(self) -> dict[str, str]:
-        """Returns by role the names of the models that a new character begins with: the first row of each role."""
+        """Returns, by role, the name of the model that a new character uses: that of the role's first row."""
         return {role: self.role(role)[0].name for role in ("generator", "editor", "scorer")}
 
     def folder(self, spec: ModelSpec) -> Path:
-        """Finds the folder of a model's weights, in diffusers layout: the pulled one, a given one, or the hub's cache.
+        """Returns the folder of a model's weights in diffusers layout.
 
-        Raises: ModelMissing, ModelGated.
+        That of an embedded model lies in the assets. For any other it is `home`, where no pull into that is unfinished;
+        else the folder that the row names, or the snapshot in the hub's own cache, where these are complete. Raises:
+        ModelMissing, ModelGated.
         """
         scheme, _, rest = spec.source.partition(":")
         if scheme == "assets":
@@ -82,11 +87,11 @@ class Registry:
         return True
 
     def home(self, spec: ModelSpec) -> Path:
-        """Returns the folder into which `pull` writes a model's weights, whether it exists or not."""
+        """Returns the folder into which `pull` writes a model's weights, whether that folder exists or not."""
         return self._models_dir / spec.source.replace("/", "--").replace(":", "")
 
     def engine(self, name: str) -> Engine:
-        """Creates the engine of a model; the weights are read when a job first needs them.
+        """Creates the engine of the model called `name`; its weights are read when a job first needs them.
 
         Raises: NotFound, ModelMissing.
         """
@@ -94,7 +99,7 @@ class Registry:
         return self._load(spec.engine, spec)
 
     def captioner(self, name: str) -> Captioner:
-        """Creates a captioner that uses the vision-language text encoder of an editor.
+        """Creates a captioner that uses the vision-language text encoder of the editor called `name`.
 
         Raises: NotFound, ModelMissing.
         """
@@ -103,7 +108,7 @@ class Registry:
         return captioner
 
     def trainer(self, name: str) -> Trainer:
-        """Creates the training loop for a model, with the adapter of its family. Raises: NotFound, ModelMissing."""
+        """Creates the LoRA trainer of the model called `name`. Raises: NotFound, ModelMissing."""
         spec = self.spec(name)
         if not spec.trainer:
             raise NotFound(f"{name} cannot be trained.", "Choose a generator or an editor.")
@@ -115,30 +120,35 @@ class Registry:
         return load_class(path)(spec, folder)
 
     def export(self, adapter: Path, target: Path, form: str) -> None:
-        """Writes one of our adapters in the names of another tool. Raises: BadInput, LoraMismatch."""
+        """Writes a copy of one of our LoRA files in the names of another tool. Raises: BadInput, LoraMismatch.
+
+        `adapter`: the file to convert; `target`: the file to write; `form`: whose names it gets, diffusers, kohya or
+        comfyui.
+        """
         load_class("engines.training.export:export")(adapter, target, form)
 
 
 def lora_files(family: str) -> LoraFiles:
-    """Returns how tools write the LoRA files of a family; for an unknown family, as diffusers writes them."""
+    """Returns how tools write the LoRA files of a model family; an empty description for an unknown family."""
     return next((spec.lora for spec in MODELS if spec.family == family), LoraFiles())
 
 
 def guides_truly(model: str) -> bool:
-    """Returns whether a generator's guidance is classifier-free, and not a number that it was distilled to read."""
+    """Returns whether a model's guidance is classifier-free, and not a number that it was distilled to read."""
     return any(spec.true_guidance for spec in MODELS if spec.name == model)
 
 
 def declared_family(architecture: str) -> str:
-    """Returns the family to which the architecture in a LoRA file's metadata belongs; "" where no model declares it."""
+    """Returns the family of the architecture that a LoRA file's metadata declares; "" where no model here has it."""
     lower = architecture.lower()
     return next((spec.family for spec in MODELS if spec.lora.declared and lower.startswith(spec.lora.declared)), "")
 
 
 def is_strange(architecture: str) -> bool:
-    """Returns whether the architecture in a LoRA file's metadata begins with the name of no maker of a known model.
+    """Returns whether a LoRA file's metadata declares an architecture that belongs to no maker of a model known here.
 
-    The maker's name is the first word of a declared architecture: "flux" alone may be any FLUX.
+    Makers are compared by the first word of an architecture: "flux" alone may be any FLUX. An empty `architecture` is
+    not strange.
     """
     lower = architecture.lower()
     makers = {re.split(r"[^a-z]", prefix)[0] for spec in MODELS for prefix in spec.lora.declared}
@@ -146,7 +156,7 @@ def is_strange(architecture: str) -> bool:
 
 
 def load_class(path: str) -> Any:
-    """Imports and returns the object that "module:Name" names; this is where torch is imported."""
+    """Imports a module and returns the object in it that `path` ("module:Name") names; torch is imported here."""
     module, _, name = path.partition(":")
     with bringing_in():
         return getattr(import_module(module), name)

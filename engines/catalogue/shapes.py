@@ -1,8 +1,8 @@
 """Lists the configurations of the full-size models as their makers publish them, and their sizes in bytes.
 
-Both are known so before a download. Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on
+So both are known before a download. Configurations: black-forest-labs/FLUX.1-dev and Qwen/Qwen-Image-Edit on
 huggingface.co; values that are left out are the defaults of the classes. `launch.py bench memory` computes the sizes
-from them, and a test compares the two.
+from the configurations, and a test compares them with the sizes listed here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Config: TypeAlias = Mapping[str, Any]  # a configuration as diffusers or transfo
 
 
 class Part(NamedTuple):
-    """Describes a part of a model: the library and the class that load it, and its configuration."""
+    """Describes a component of a model: the library and the class that load it, and its configuration."""
 
     library: str
     class_name: str
@@ -104,7 +104,7 @@ LAYOUTS: Mapping[str, Layout] = {
     "Qwen-Image-Edit": _qwen_edit(),
 }
 
-# Bytes on the card, by the folder of a part: bfloat16 without an ending, then the quantised forms.
+# Bytes on the GPU, by the folder of a part: bfloat16 without an ending, then the quantised forms.
 FLUX_BYTES: Mapping[str, int] = {
     "transformer": 23_802_816_640, "transformer.int8": 11_974_658_176, "transformer.nf4": 6_239_812_024,
     "text_encoder": 246_120_960,
@@ -119,7 +119,10 @@ QWEN_EDIT_BYTES: Mapping[str, int] = {
 
 
 def write_layout(layout: Layout, folder: Path) -> Path:
-    """Writes a model's folder without weights: model_index.json and a config.json for each part; returns the folder."""
+    """Writes a model's folder without weights: model_index.json, and a config.json for each component.
+
+    Returns the folder.
+    """
     index = {name: [library, class_name] for name, (library, class_name, _) in layout.items()}
     for name, (library, class_name, config) in layout.items():
         (folder / name).mkdir(parents=True, exist_ok=True)

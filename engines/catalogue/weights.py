@@ -32,7 +32,10 @@ class PullRecord:
 
 
 def held_name(name: str, form: str) -> str:
-    """Returns the folder's name of a model's part in a precision: `transformer.nf4`, the part's own name for bf16."""
+    """Returns the name of the folder of a component: `transformer.nf4`, or without an ending for bf16.
+
+    `name`: the component; `form`: its precision, bf16, nf4 or int8.
+    """
     return name if form == FULL_WIDTH else f"{name}.{form}"
 
 
@@ -42,7 +45,7 @@ def pulled_form(folder: Path) -> str:
 
 
 def record(folder: Path) -> PullRecord:
-    """Reads the record of the pull into a folder, finished or not; returns an empty one where there was no pull."""
+    """Reads the record of the pull into a folder, finished or not; returns an empty record where there was no pull."""
     for name in (PULLING, PULLED):
         if (folder / name).is_file():
             told = json.loads((folder / name).read_text(encoding="utf-8"))
@@ -56,12 +59,16 @@ def is_pulling(folder: Path) -> bool:
 
 
 def held_forms(folder: Path) -> list[str]:
-    """Lists the quantised precisions (nf4, int8) in which the folder holds at least one part of the model."""
+    """Returns the quantised precisions (nf4, int8) in which the folder holds at least one component."""
     return [form for form in QUANTISED if any(folder.glob(f"*.{form}/{_MANIFEST}"))]
 
 
 def is_whole(folder: Path) -> bool:
-    """Returns whether the folder holds every part that its model_index.json names, with every shard of its index."""
+    """Returns whether a folder holds every component of its model_index.json, with every shard of the index files.
+
+    Components without an index file are not checked for weights. A folder without a model_index.json is whole where it
+    holds a safetensors file.
+    """
     index = folder / "model_index.json"
     if not index.is_file():
         return any(folder.glob("*.safetensors"))
@@ -69,7 +76,7 @@ def is_whole(folder: Path) -> bool:
 
 
 def parts_of(index: Mapping[str, object]) -> list[str]:
-    """Lists the parts that a model_index.json names, with weights or without; leaves out those declared absent."""
+    """Returns the names of the components that a model_index.json lists; leaves out those declared absent."""
     return [name for name, entry in index.items() if isinstance(entry, list) and len(entry) == 2 and None not in entry]
 
 

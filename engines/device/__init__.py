@@ -1,1 +1,1 @@
-"""Moves weights between the host's memory and the card, and measures both."""
+"""Moves weights between the host's memory and the GPU, and measures both."""

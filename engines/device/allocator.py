@@ -1,4 +1,4 @@
-"""Sets how much freed memory the C library keeps: by default the kernel gets it back, and must hand it out anew."""
+"""Sets how much freed memory the C library keeps for reuse; by default it returns large blocks to the kernel."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _KEPT = 256 << 20
 
 
 def keep_small_blocks() -> bool:
-    """Makes the C library keep freed blocks, so that each step of a training reuses the memory of the last one.
+    """Makes the C library keep freed blocks, so that each step of a training reuses the memory of the step before.
 
-    Otherwise each step gets pages that the kernel clears anew. All threads share one heap, because heaps of their own
-    ignore the setting. At most 256 MiB are held back, and no block as large as a model's weights. Returns whether the C
-    library has such a setting: glibc has it.
+    By default the kernel must clear new pages for each step. All threads share one heap, because further heaps would
+    ignore the setting. The library keeps at most 256 MiB, and no block above 32 MiB.
+    Returns whether the C library accepted the setting; only glibc has it.
     """
     mallopt = _of_libc("mallopt")
     wanted = ((_MMAP_THRESHOLD, _LARGEST_KEPT), (_TRIM_THRESHOLD, _KEPT), (_ARENA_MAX, 1))
@@ -27,7 +27,7 @@ def keep_small_blocks() -> bool:
 
 
 def give_back() -> None:
-    """Returns all memory that the C library holds unused to the system."""
+    """Returns all unused memory that the C library holds to the system; does nothing where it has no such function."""
     trim = _of_libc("malloc_trim")
     if trim:
         trim(0)

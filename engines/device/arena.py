@@ -1,4 +1,4 @@
-"""Holds a module's weights as one block of bytes: one allocation on the card, one copy to it, none back."""
+"""Holds a module's weights as one block of bytes: one allocation on the GPU, one copy to it, none back."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class _Weight:
 class Arena:
     """Moves all weights of a module to a device and back, inside the module; quantised weights move with their state.
 
-    Forward passes use the device's tensors from `place` to `drop`, and the host's otherwise; the host's are never
-    written. Raises torch's own errors when the device is full; the module is then unchanged.
+    Between `place` and `drop` the module computes with tensors on the device, otherwise with those in RAM, which are
+    never written. Where the device is full, `place` raises torch's own error and leaves the module unchanged.
     """
 
     def __init__(self, module: nn.Module, without: Collection[nn.Module] = ()) -> None:
@@ -59,18 +59,24 @@ class Arena:
             weight.bind(own)
 
     def drop(self) -> None:
-        """Makes the module compute with the host's weights again, which frees the block on the device."""
+        """Makes the module compute with the weights in RAM again, which frees the block on the device."""
         for weight in self._weights:
             weight.bind(weight.homes)
 
     def vacate(self, device: str) -> None:
-        """Replaces the weights by empty tensors on the device, from which adapters beside a weight learn the device."""
+        """Replaces the weights by empty tensors on `device`, so that LoRA layers beside them still find their device.
+
+        The scales of quantised weights are bound to their tensors in RAM instead.
+        """
         for weight in self._weights:
             blanks = [home.new_empty(0, device=device) for home in weight.homes]
             weight.bind(blanks if weight.plain else weight.homes)
 
     def pack(self) -> Tensor:
-        """Gathers the host's weights in one buffer and returns that, so that `place` is a single copy."""
+        """Copies the weights in RAM into one buffer (uint8) that replaces them there, and returns the buffer.
+
+        With it, `place` is a single copy.
+        """
         run = torch.empty(self.nbytes, dtype=torch.uint8)
         offsets = iter(self._offsets)
         for index, weight in enumerate(self._weights):  # one by one, so that only one weight is in memory twice
@@ -83,7 +89,7 @@ class Arena:
         return run
 
     def forget(self) -> None:
-        """Frees the host's weights; a later `drop` leaves the module without weights."""
+        """Frees the weights in RAM; a later `drop` leaves the module without weights."""
         for index, weight in enumerate(self._weights):
             blanks = tuple(home.new_empty(0) for home in weight.homes)
             self._weights[index] = _Weight(blanks, weight.bind, weight.plain)
@@ -110,7 +116,7 @@ class Arena:
 
 
 class Streamed:
-    """Moves a module's blocks to the device one by one as they compute; the weights outside the blocks stay there."""
+    """Copies a module's blocks to the device one by one, each while it computes; other weights stay on the device."""
 
     def __init__(self, module: nn.Module) -> None:
         self._blocks = list(blocks(module))
@@ -120,11 +126,11 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Returns the most bytes that are on the device at a time."""
+        """Returns the most bytes on the device at a time: all weights outside the blocks, and the largest block."""
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:
-        """Copies the outer weights to the device, and each block's when its forward pass begins."""
+        """Copies the weights outside the blocks to the device; adds hooks that copy each block while it computes."""
         self._outer.place(device)
         for block, arena in zip(self._blocks, self._arenas, strict=True):
             arena.vacate(device)
@@ -134,7 +140,7 @@ class Streamed:
             ]
 
     def drop(self) -> None:
-        """Makes the module compute with the host's weights again."""
+        """Makes the module compute with the weights in RAM again, and removes the hooks."""
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

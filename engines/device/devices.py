@@ -1,4 +1,4 @@
-"""Gives access to this machine's RAM and to a CUDA card as devices; imports torch when a card is first used."""
+"""Gives access to this machine's RAM and to a CUDA GPU as devices; imports torch when a GPU is first used."""
 
 from __future__ import annotations
 
@@ -31,9 +31,10 @@ _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 
 
 def open_device(name: str, fake_bytes: int = 0) -> Device:
-    """Opens the device that a setting names: auto, cpu, cuda or fake; imports nothing heavy.
+    """Creates the device that a setting names (auto, cpu, cuda or fake); imports nothing heavy.
 
-    `fake_bytes`: the size of the fake one. Raises: NotFound for a card where none is found, BadInput.
+    `fake_bytes`: the memory of the fake device in bytes. Raises: NotFound where `cuda` finds no GPU, BadInput for
+    another name.
     """
     if name == "auto":
         name = "cuda" if _torch_has_cuda() and cuda_count() else "cpu"
@@ -52,11 +53,11 @@ def open_device(name: str, fake_bytes: int = 0) -> Device:
     raise BadInput(f"There is no device named {name}.", "Known: auto, cpu, cuda, fake.")
 
 
-# ── the cards, by the driver, without torch ─────────────────────────────────────────────────────
+# ── the GPUs, by the driver, without torch ──────────────────────────────────────────────────────
 
 
 def cuda_count() -> int:
-    """Returns the number of cards that the CUDA driver shows; 0 without a driver."""
+    """Returns the number of GPUs that the CUDA driver shows; 0 without a driver."""
     driver = _driver()
     if driver is None:
         return 0
@@ -65,7 +66,7 @@ def cuda_count() -> int:
 
 
 def cuda_total_bytes(index: int) -> int:
-    """Returns the memory in bytes of the card at `index`, by its driver; 0 where the driver does not respond."""
+    """Returns the memory in bytes of the GPU at `index`, by its driver; 0 where the driver does not respond."""
     driver = _driver()
     handle, total = ctypes.c_int(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -106,21 +107,21 @@ class CpuDevice:
         allocator.keep_small_blocks()
 
     def total_bytes(self) -> int:
-        """Returns the machine's RAM, or the container's share of it."""
+        """Returns the machine's RAM in bytes, or its container's limit."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether an error is a MemoryError, or torch's own for memory in RAM."""
+        """Returns whether an error is a MemoryError, or torch's error for a failed allocation in RAM."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _HOST_OOM)
         )
 
     def free_bytes(self) -> int:
-        """Returns the RAM that can still be allocated."""
+        """Returns the bytes of RAM that can still be allocated."""
         return host_free_bytes()
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns 0, the bytes of RAM for a second copy: on the CPU the module that runs is the only one."""
+        """Returns 0, the bytes of a second copy in RAM: on the CPU the loaded module is the one that computes."""
         del host, nbytes, room
         return 0
 
@@ -141,12 +142,15 @@ class CpuDevice:
         """Does nothing: the module is freed with the last reference to it."""
 
     def reclaim(self) -> None:
-        """Collects garbage and returns the allocator's free memory to the system."""
+        """Collects garbage and returns the C library's unused memory to the system."""
         gc.collect()
         allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the process's peak memory where the kernel can reset it, else the memory that it uses now."""
+        """Returns the most bytes of RAM that the process used since the last reset.
+
+        Outside Linux, where the peak cannot be reset, it returns the bytes in use now.
+        """
         status, clear = Path("/proc/self/status"), Path("/proc/self/clear_refs")
         if not clear.exists():
             return int(psutil.Process().memory_info().rss)
@@ -158,7 +162,7 @@ class CpuDevice:
 
 
 class CudaDevice:
-    """Represents one CUDA card as a device; memory that torch's allocator caches counts as free."""
+    """Represents one CUDA GPU as a device; memory that torch's allocator caches counts as free."""
 
     in_place = False
 
@@ -191,22 +195,22 @@ class CudaDevice:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Returns the card's memory in bytes, by the driver, so that a status needs no torch."""
+        """Returns the GPU's memory in bytes, by the driver, so that a status needs no torch."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether an error is MemoryError, torch's OutOfMemoryError, or a library's own."""
+        """Returns whether an error is a MemoryError, or one of torch, cuBLAS or cuDNN for a failed allocation."""
         return isinstance(error, MemoryError) or (
             isinstance(error, RuntimeError) and any(words in str(error) for words in _CUDA_OOM)
         )
 
     def free_bytes(self) -> int:
-        """Returns the driver's free bytes plus those that the allocator holds unused."""
+        """Returns the bytes that the driver has free plus those that torch's allocator holds unused."""
         cached = self._cuda.memory_reserved(self._index) - self._cuda.memory_allocated(self._index)
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Packs a module's weights in one page-locked buffer in RAM, where `room` and free RAM allow.
+        """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
         Returns the bytes of RAM that the weights take and that the system cannot reclaim by itself.
         """
@@ -214,28 +218,31 @@ class CudaDevice:
         return self._movers.keep(host, room)
 
     def release(self, host: Loaded) -> None:
-        """Unlocks and frees the weights that a module holds in RAM; a copy on the card stays."""
+        """Unlocks and frees the weights that a module holds in RAM; a copy on the GPU stays."""
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Moves a module's weights to the card; anything that is no module stays as it is. Raises: MemoryError."""
+        """Copies a module's weights to the GPU and returns the module; returns anything that is no module as it is.
+
+        `streamed`: copy each block only while it computes. Raises: MemoryError.
+        """
         del nbytes
         placed = self._movers.put(host, streamed=streamed)
         self._cuda.synchronize(self._index)  # so that the manager measures the copy and not its start
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the card at once, even while others still hold the module."""
+        """Frees a module's weights on the GPU at once, even while others still hold the module."""
         del nbytes
         self._movers.drop(placed)
 
     def reclaim(self) -> None:
-        """Collects garbage and returns cached blocks to the driver."""
+        """Collects garbage and returns the blocks that torch's allocator caches to the driver."""
         gc.collect()
         self._cuda.empty_cache()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes that torch had allocated on the card since the last reset."""
+        """Returns the most bytes that torch had allocated on the GPU since the last reset; `reset` starts anew."""
         peak = int(self._cuda.max_memory_allocated(self._index))
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)

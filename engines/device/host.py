@@ -1,4 +1,4 @@
-"""Measures this machine's RAM, and page-locks parts of it for fast copies to a card."""
+"""Measures this machine's RAM, and page-locks parts of it for fast copies to a GPU."""
 
 from __future__ import annotations
 
@@ -57,9 +57,10 @@ def _cgroup() -> list[tuple[int, int]]:
 
 
 def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
-    """Returns how many bytes of the (address, length) spans are not pages of a file.
+    """Returns how many bytes of the (address, length) spans are not pages of a mapped file.
 
-    The kernel can drop a file's pages and read them again. Without a map of the process all bytes are counted.
+    The kernel can drop a file's pages and read them again. A span counts as a whole. Where the process has no memory
+    map (outside Linux), all bytes are counted.
     """
     spans = list(spans)
     lines = _MAPS.read_text().splitlines() if _MAPS.is_file() else []
@@ -78,10 +79,10 @@ def anonymous_bytes(spans: Iterable[tuple[int, int]]) -> int:
 
 
 class Pins:
-    """Page-locks buffers in RAM, so that a card reads them at full speed.
+    """Page-locks buffers in RAM, so that copies to a GPU run at full speed.
 
-    They are ordinary buffers that CUDA registers: torch's own pinned allocator rounds each up to a power of two.
-    `settle` is called after CUDA has refused a buffer.
+    CUDA registers ordinary buffers, because torch's own pinned allocator rounds each size up to a power of two.
+    `settle`: called after CUDA has refused a buffer.
     """
 
     def __init__(self, cudart: Cudart, settle: Callable[[], None]) -> None:

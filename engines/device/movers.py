@@ -13,9 +13,9 @@ from engines.device.host import Pins, anonymous_bytes, host_free_bytes
 
 
 class Movers:
-    """Moves the weights of modules between this machine's RAM and a device; leaves anything that is no module as it is.
+    """Moves the weights of modules between this machine's RAM and a device; ignores anything that is no module.
 
-    `pins` page-locks the packed weights in RAM, where the device gains by that.
+    `pins`: page-locks the packed weights in RAM, for a GPU; None packs and locks nothing.
     """
 
     def __init__(self, torch_device: str, pins: Pins | None = None) -> None:
@@ -25,9 +25,10 @@ class Movers:
         self._placed: weakref.WeakKeyDictionary[nn.Module, Arena | Streamed] = weakref.WeakKeyDictionary()
 
     def keep(self, host: Loaded, room: int) -> int:
-        """Packs and page-locks a module's weights in RAM where `room` allows; else they stay in their file's pages.
+        """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
-        Returns the bytes of RAM that they take and that the system cannot reclaim by itself.
+        Otherwise they stay where they are, such as in the pages of their file. Returns the bytes of RAM that they take
+        and that the system cannot reclaim by itself.
         """
         arena = self._arena(host)
         if arena is None:
@@ -38,7 +39,7 @@ class Movers:
         return anonymous_bytes((home.data_ptr(), home.nbytes) for home in arena.homes())
 
     def release(self, host: Loaded) -> None:
-        """Frees the weights that a module holds in RAM; a copy on the device still computes."""
+        """Frees the weights that a module holds in RAM; with a copy on the device it can still compute."""
         arena = self._arenas.pop(host, None) if isinstance(host, nn.Module) else None
         if arena is not None:
             arena.forget()
@@ -46,9 +47,9 @@ class Movers:
                 self._pins.unpin(host)
 
     def put(self, host: Loaded, *, streamed: bool) -> Loaded:
-        """Moves a module's weights to the device and returns the module.
+        """Copies a module's weights to the device and returns the module, which then computes with the copy.
 
-        Raises: MemoryError; the module then stays where it was.
+        `streamed`: copy each block only while it computes. Raises: MemoryError; the module is then unchanged.
         """
         arena = self._arena(host)
         if arena is None:
@@ -64,7 +65,7 @@ class Movers:
         raise MemoryError(cause)
 
     def drop(self, placed: Loaded) -> None:
-        """Frees a module's weights on the device; it computes with those in RAM again, if they were not freed too."""
+        """Frees a module's weights on the device; it computes with those in RAM again, unless these were released."""
         mover = self._placed.pop(placed, None) if isinstance(placed, nn.Module) else None
         if mover is not None:
             mover.drop()

@@ -1,1 +1,1 @@
-"""Draws with every family: stages, batches, sampling, shortcuts, LoRA files."""
+"""Generates pictures with every model family: stages, batches, sampling, speed-ups, LoRA files."""

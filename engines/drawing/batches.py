@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Iterator[list[T]]:
-    """Divides items into batches of at most `size` neighbours for which `alike` is equal; keeps the items' order."""
+    """Yields batches of at most `size` neighbours for which `alike` returns equal values; keeps the items' order."""
     for _, group in groupby(items, key=alike):
         run = list(group)
         for start in range(0, len(run), size):
@@ -21,9 +21,9 @@ def chunks(items: Sequence[T], alike: Callable[[T], Hashable], size: int) -> Ite
 
 
 class Progress:
-    """Reports the progress of a job that draws in batches; one step is the forward pass of one picture.
+    """Reports the progress of a job that generates in batches, in denoising steps summed over all pictures.
 
-    `total`: the steps of the whole job; `pictures`: how many it draws.
+    `on_step`: receives the reports; `total`: the steps of the whole job; `pictures`: the number of its pictures.
     """
 
     def __init__(self, on_step: OnStep, total: int, pictures: int) -> None:
@@ -34,11 +34,11 @@ class Progress:
         self._drawn = 0
 
     def say(self, message: str) -> None:
-        """Reports a message between steps; raises Cancelled when the user stops the job."""
+        """Reports a message between steps. Raises: Cancelled when the user stops the job."""
         self._on_step(self._steps, self._total, message)
 
     def chunk(self, count: int) -> Tick:
-        """Returns the callback for the denoising steps of the next `count` pictures, which are drawn together."""
+        """Returns the callback for the denoising steps of the next `count` pictures, which are denoised together."""
         base, first = self._steps, self._drawn + 1
         self._drawn += count
         which = f"{first}" if count == 1 else f"{first}–{self._drawn}"

@@ -1,4 +1,4 @@
-"""Draws pictures from text, for every model family whose only input is text."""
+"""Generates pictures from text, for every model family whose only input is text."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ENCODING_CACHE_BYTES = 256 << 20  # sixty encoded prompts of FLUX.1, thirty of 
 
 
 class Words(Protocol):
-    """Interface of a prompt that the text encoders have encoded, held in RAM."""
+    """Interface of a prompt that the text encoders have encoded; it is held in RAM."""
 
     @property
     def nbytes(self) -> int:
@@ -38,20 +38,20 @@ class Words(Protocol):
 
 
 class Maths(Protocol):
-    """Interface of the module that holds the maths of a model family."""
+    """Interface of the module with the computations of a model family."""
 
     def latent_factor(self, vae_config: Config, /) -> int:
-        """Returns the number of pixels a side that one latent represents."""
+        """Returns the side, in pixels, of the square that one latent represents."""
 
     def to_images(self, vae: Loaded, latents: Tensor, /) -> list[Image]:
-        """Decodes normalised latents to pictures."""
+        """Decodes normalised latents (B, C, h, w) to pictures."""
 
 
 class TextToPicture(ABC):
-    """Base class of the engines that draw pictures from text with a model in diffusers layout.
+    """Base class of the engines that generate pictures from text with a model in diffusers layout.
 
-    Encodes all prompts, then denoises and decodes batch by batch. A family defines its parts, how it encodes prompts
-    and how it samples.
+    Encodes all prompts, then denoises and decodes batch by batch. A family's subclass defines the text encoders, how
+    prompts are encoded and how latents are denoised.
     """
 
     maths: ClassVar[Maths]
@@ -71,25 +71,25 @@ class TextToPicture(ABC):
 
     @abstractmethod
     def read(self, parts: Mapping[str, Loaded], prompts: Sequence[str]) -> Sequence[Any]:
-        """Encodes the prompts and returns an encoded prompt for each; `parts` are the text encoders."""
+        """Encodes the prompts with the text encoders in `parts`; returns one encoded prompt for each, in RAM."""
 
     @abstractmethod
     def sample(
         self, transformer: Loaded, words: Mapping[str, Any], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Denoises the latents of pictures that share a batch, and returns them normalised.
+        """Denoises the pictures of one batch and returns their normalised latents (B, C, h, w).
 
-        `words`: the encoded prompts, as `read` returned them, by prompt; `tick` is called after each step.
+        `words`: prompt -> the encoded prompt that `read` returned; `tick`: called after each step.
         """
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the prompts to encode for a picture: its own, then those that it shares with other pictures."""
+        """Returns the prompts to encode for a picture: its own, then those that all pictures of a batch must share."""
         return (item.prompt,)
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Checks the pictures and plans encode (text encoders) → denoise (transformer with LoRAs) → decode (VAE).
+        """Checks the parameters; returns the stages encode (text encoders), denoise (transformer, LoRAs), decode (VAE).
 
-        Raises: ModelMissing, NotFound, BadInput for what cannot be drawn.
+        Raises: ModelMissing, NotFound for a LoRA file, BadInput for parameters that are impossible.
         """
         for item in items:
             self._check(item)
@@ -122,9 +122,10 @@ class TextToPicture(ABC):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Draws the pictures in order and yields each batch once decoded; neighbours of equal settings share a batch.
+        """Generates the pictures in order and yields those of a batch once it is decoded.
 
-        Equal are the size, the steps, the cache and the LoRAs. Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        Neighbours share a batch where their sizes, steps, first-block caches and LoRAs are equal. Raises: BadInput,
+        NotFound, LoraMismatch, Cancelled.
         """
         if not items:
             return
@@ -144,7 +145,7 @@ class TextToPicture(ABC):
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Checks that LoRA files fit the model, as `generate` does; describes the tensors that would be left out.
+        """Checks that LoRA files fit the model; returns a message for each file with tensors that will not be used.
 
         Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
         """
@@ -152,11 +153,11 @@ class TextToPicture(ABC):
 
     @cached_property
     def _skeleton(self) -> Loaded:
-        """Builds the transformer without its weights."""
+        """Returns the transformer without its weights."""
         return components.bare(self.folder, "transformer", self.folder / "transformer")
 
     def _encode(self, lease: Lease, items: Sequence[GenerateParams], progress: Progress) -> Mapping[str, Words]:
-        """Encodes each prompt once and returns the results by prompt; leases no encoder where all are cached."""
+        """Encodes each prompt once and returns prompt -> encoded prompt; leases no encoder where all are cached."""
         prompts = list(dict.fromkeys(prompt for item in items for prompt in self.prompts(item)))
         new = [prompt for prompt in prompts if prompt not in self._words]
         words = {prompt: self._words[prompt] for prompt in prompts if prompt in self._words}
@@ -195,5 +196,5 @@ class TextToPicture(ABC):
 
     @cached_property
     def factor(self) -> int:
-        """Returns the number of pixels a side that one latent represents."""
+        """Returns the side, in pixels, of the square that one latent represents."""
         return self.maths.latent_factor(components.config(self.folder, "vae"))

@@ -14,37 +14,37 @@ from engines.pictures import to_rgb
 
 
 def pack(latents: Tensor) -> Tensor:
-    """Packs latents (B, C, H, W) into transformer tokens (B, (H/2)(W/2), 4C)."""
+    """Packs latents (B, C, H, W) in 2×2 patches into transformer tokens (B, (H/2)(W/2), 4C)."""
     batch, channels, height, width = latents.shape
     patches = latents.reshape(batch, channels, height // 2, 2, width // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return patches.reshape(batch, (height // 2) * (width // 2), channels * 4)
 
 
 def unpack(packed: Tensor, h: int, w: int) -> Tensor:
-    """Unpacks transformer tokens into latents (B, C, h, w); `h` and `w` are those of the latents."""
+    """Unpacks transformer tokens (B, (h/2)(w/2), 4C) into latents (B, C, h, w)."""
     batch, _, channels = packed.shape
     patches = packed.reshape(batch, h // 2, w // 2, channels // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return patches.reshape(batch, channels // 4, h, w)
 
 
 def to_pixels(images: Sequence[Image.Image]) -> Tensor:
-    """Converts pictures of one size to (B, 3, H, W) float32 in −1…1."""
+    """Converts pictures of one size to a tensor (B, 3, H, W), float32 in −1…1."""
     stack = np.stack([np.asarray(to_rgb(image), dtype=np.float32) for image in images])
     return torch.from_numpy(stack / 255.0).permute(0, 3, 1, 2) * 2.0 - 1.0
 
 
 def from_pixels(pixels: Tensor) -> list[Image.Image]:
-    """Converts (B, 3, H, W) in −1…1 to pictures; values outside are clipped."""
+    """Converts a tensor (B, 3, H, W) in −1…1 to pictures; values outside that range are clipped."""
     unit = (pixels.float() * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(picture) for picture in (unit * 255).round().astype("uint8")]
 
 
 def resized(image: Image.Image, width: int, height: int) -> Image.Image:
-    """Converts a picture to RGB and resizes it to `width` × `height`; keeps the pixels where it has that size."""
+    """Returns a picture as RGB (see `to_rgb`), resized to `width` × `height` pixels."""
     image = to_rgb(image)
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def latent_factor(vae_config: Config) -> int:
-    """Returns the number of pixels a side that one latent represents."""
+    """Returns the side, in pixels, of the square that one latent of this VAE represents."""
     return int(2 ** (len(vae_config["block_out_channels"]) - 1))

@@ -1,4 +1,4 @@
-"""Makes variants of a stage that need less memory: the VAE in tiles, blocks copied to the card one by one."""
+"""Makes variants of a stage that need less memory: the VAE in tiles, or blocks copied to the GPU one by one."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ _TILE_UNIT = 32  # pixels: a tile, and three quarters of one, are a whole number
 
 
 def leaner(stage: Stage, *ways: Way) -> Stage:
-    """Adds to a stage its variants that need less memory, as a chain through `leaner`.
+    """Returns a stage with its variants that need less memory, as a chain through the field `leaner`.
 
-    Each of `ways` changes the variant that the ways before it made; one that saves nothing is left out.
+    `ways`: functions that make such a variant of a stage, each applied to the result of the one before it. A variant
+    that needs no fewer bytes is left out.
     """
     if not ways:
         return stage
@@ -30,14 +31,15 @@ def leaner(stage: Stage, *ways: Way) -> Stage:
 
 
 def streamed(stage: Stage) -> Stage:
-    """Returns a stage with each block on the card only while it computes; the result is the same to the bit."""
+    """Returns a stage that copies each block to the GPU only while it computes; the result is the same to the bit."""
     return replace(stage, streams=True, how=_and(stage.how, "blocks streamed"))
 
 
 def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Way:
-    """Returns a function that changes a stage to run the VAE on quarters of a picture.
+    """Returns a function that changes a stage so that the VAE runs on overlapping quarters of a picture.
 
-    The quarters overlap; their blended seams may show faintly.
+    The blended seams may show faintly. `width`, `height`: the picture's size in pixels; `bytes_per_pixel`: the VAE's
+    working memory for each pixel of a picture; `batch`: pictures at a time.
     """
     side = -(-max(width, height) // (2 * _TILE_UNIT)) * _TILE_UNIT
 
@@ -52,9 +54,10 @@ def tiled(width: int, height: int, bytes_per_pixel: float, batch: int = 1) -> Wa
 
 @contextmanager
 def tiles(parts: Mapping[str, Loaded], side: int) -> Iterator[None]:
-    """Makes the VAE work in tiles of side × side pixels, which overlap by a quarter, inside a `with` block.
+    """Makes the VAE in `parts` work in tiles of side × side pixels inside a `with` block; they overlap by a quarter.
 
-    All of its sizes are set, and restored, because jobs share it; a tile shorter than its stride would drop bands.
+    All of the VAE's tile sizes are set, and restored afterwards, because jobs share the VAE; a tile shorter than its
+    stride would leave bands out.
     """
     vae = parts["vae"]
     factor = latent_factor(vae.config) if "block_out_channels" in vae.config else 1

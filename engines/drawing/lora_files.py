@@ -1,4 +1,4 @@
-"""Loads LoRA files onto a transformer and unloads them; a file that does not fit raises, and is never ignored."""
+"""Loads LoRA files onto a transformer and unloads them; a file that does not fit raises and is never ignored."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ _NOT_SAID = ("sd_1.5",)  # versions that some trainers (old ai-toolkit) write wh
 
 
 def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[str, str]]:
-    """Reads the tensors of a LoRA file, named as peft names them relative to the transformer, and the file's metadata.
+    """Reads a LoRA file: returns its tensors, named as peft names them relative to the transformer, and its metadata.
 
     It reads diffusers' ("transformer.…lora_A.weight"), kohya's ("lora_unet_…lora_down.weight") and ComfyUI's
-    ("diffusion_model.…") names, with and without alphas, which are folded into the tensors; peft's own scale stays in
-    the metadata, even where it is in a file of its own. Flat module names ("lora_transformer_…") stay flat. Black
-    Forest Labs' names are the same for FLUX.1 and FLUX.2: the metadata decides between them, or else `family`. Tensors
-    of a text encoder are left out, and the metadata describes them; any other tensor that is not understood raises.
+    ("diffusion_model.…") names. Alphas are multiplied into the tensors. peft's own scale stays in the metadata, also
+    where it comes from an adapter_config.json beside the file. Flat module names ("lora_transformer_…") stay flat.
+    `family`: decides between FLUX.1 and FLUX.2, which share Black Forest Labs' names, where the metadata does not.
+    Tensors of a text encoder are left out, and the metadata entry `LEFT_OUT` describes them. Any other tensor that is
+    not understood raises.
 
     Raises: NotFound, LoraMismatch.
     """
@@ -53,7 +54,7 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
 
 
 class AdapterFiles:
-    """Caches the LoRA files that `read_adapter` read, up to a limit of bytes; reads a changed file again."""
+    """Caches what `read_adapter` returned, up to `limit_bytes` of tensors; reads a file again when it has changed."""
 
     def __init__(self, limit_bytes: int = 1 << 30) -> None:
         self._memo: Memo[tuple[State, dict[str, str]]] = Memo(
@@ -62,14 +63,17 @@ class AdapterFiles:
         self._reading = Lock()  # a request may check one file while the worker draws with another
 
     def __call__(self, path: str, family: str = "flux") -> tuple[State, dict[str, str]]:
-        """Reads a file as `read_adapter` does. Raises: NotFound, LoraMismatch."""
+        """Returns what `read_adapter` returns for a file, from the cache if possible.
+
+        Raises: NotFound, LoraMismatch.
+        """
         stat = _existing(path).stat()
         with self._reading:
             return self._memo.get((path, family, stat.st_mtime_ns, stat.st_size), lambda: read_adapter(path, family))
 
 
 def touches_modulation(use: LoraUse) -> bool:
-    """Returns whether a LoRA file changes modulation layers, in whose place a transformer may have a computed table.
+    """Returns whether a LoRA file has tensors for modulation layers, which some transformers replace by a table.
 
     Raises: NotFound, LoraMismatch.
     """
@@ -78,12 +82,13 @@ def touches_modulation(use: LoraUse) -> bool:
 
 
 def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> None:
-    """Loads LoRA files onto a transformer and sets each one's strength, completely or not at all.
+    """Loads LoRA files onto a transformer and sets the strength of each; after an error none is loaded.
 
-    The base weights do not change, whatever their precision: adapters act beside its layers. Afterwards the
-    transformer's adapters are counted: every module that a file names must have one.
+    The base weights do not change, whatever their precision: LoRA layers compute beside them. Afterwards every module
+    that a file names is checked to have a LoRA layer. `family`: the model's family; `read`: reads a file as
+    `read_adapter` does.
 
-    Raises: NotFound, LoraMismatch.
+    Raises: NotFound, LoraMismatch, BadInput.
     """
     adapters = {f"stack_{index}": _fitting(transformer, use, family, read) for index, use in enumerate(uses)}
     if not adapters:
@@ -100,16 +105,17 @@ def attach(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read
 
 
 def check(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> list[str]:
-    """Checks on a transformer without weights that `attach` would load these files; describes what it would leave out.
+    """Checks that `attach` would load these files; returns a message for each file with tensors that will not be used.
 
-    Raises: NotFound, LoraMismatch, BadInput.
+    `transformer`: may be without weights; the other parameters are those of `attach`. Raises: NotFound, LoraMismatch,
+    BadInput.
     """
     notes = (_fitting(transformer, use, family, read)[1] for use in uses)
     return [note for note in notes if note]
 
 
 def stack_bytes(uses: Sequence[LoraUse]) -> int:
-    """Returns the most bytes that LoRA files take on the card: twice their size, as they may be in float32 there.
+    """Returns the most bytes that LoRA files take on the GPU: twice their sizes, as they may be in float32 there.
 
     Raises: NotFound.
     """
@@ -117,14 +123,17 @@ def stack_bytes(uses: Sequence[LoraUse]) -> int:
 
 
 def detach(transformer: Loaded) -> None:
-    """Unloads all LoRAs from the transformer, which is then as before `attach`, to the bit."""
+    """Unloads all LoRAs from a transformer, which then computes as before `attach`, to the bit."""
     if getattr(transformer, "peft_config", None):
         transformer.unload_lora()
 
 
 @contextmanager
 def attached(transformer: Loaded, uses: Sequence[LoraUse], family: str, read: Read = read_adapter) -> Iterator[Loaded]:
-    """Loads LoRA files onto a transformer inside a `with` block, and unloads them even after an error."""
+    """Loads LoRA files onto a transformer inside a `with` block, and unloads them even after an error.
+
+    The parameters and errors are those of `attach`; yields the transformer.
+    """
     try:
         attach(transformer, uses, family, read)
         yield transformer
@@ -209,7 +218,7 @@ def _count(transformer: Loaded, name: str, state: State) -> None:
 
 
 def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
-    """Describes why no layer of the transformer takes the tensor `key`; "" where one does."""
+    """Returns why no layer of the transformer takes the tensor `key`; "" where one does."""
     path, _, kind = key.partition(".lora_")
     module = modules.get(path)
     if module is None or kind not in ("A.weight", "B.weight"):
@@ -219,7 +228,7 @@ def _misfit(modules: Mapping[str, Loaded], key: str, value: Tensor) -> str:
 
 
 def _declared_family(path: Path, metadata: Mapping[str, str]) -> str:
-    """Returns the family that a LoRA file's metadata declares, in our own key or in others'; "" where it declares none.
+    """Returns the family that a LoRA file's metadata declares, by our own entry or others'; "" where it declares none.
 
     Raises: LoraMismatch for a family to which no model here belongs.
     """

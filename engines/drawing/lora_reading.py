@@ -1,7 +1,7 @@
-"""Reads LoRA files as tools write them, and refuses files with a tensor that is not understood.
+"""Reads LoRA files as other tools write them; raises for files with a tensor that is not understood.
 
-A tensor is a factor, an alpha, or belongs to a text encoder. Alphas are folded into the factors first; then the pairs
-of factors are renamed to diffusers' names by diffusers' own converters.
+A tensor is a factor (down or up), an alpha, or belongs to a text encoder. Alphas are multiplied into the factors first;
+then the pairs of factors are renamed to diffusers' names by diffusers' own converters.
 """
 
 from __future__ import annotations
@@ -61,9 +61,11 @@ _ASK_FOR_PLAIN = "Use a plain LoRA: some tools extract one (ComfyUI: Extract and
 
 
 def plain_state(path: Path, state: State, family: str) -> tuple[State, str]:
-    """Converts a LoRA file's tensors to lora_A and lora_B under diffusers' names; describes those left out.
+    """Converts a LoRA file's tensors to lora_A and lora_B under diffusers' names, with alphas multiplied in.
 
-    Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds numbers that are not usable.
+    Returns the tensors, and a message about those of text encoders, which are left out; "" where there are none.
+    `path`: named in errors; `family`: the model family whose names are expected.
+    Raises: LoraMismatch where a tensor is not understood, has no counterpart, or holds unusable numbers.
     """
     own = {key: value for key, value in state.items() if not _TEXT_ENCODER.match(_bare(key))}
     left = len(state) - len(own)
@@ -89,7 +91,7 @@ def _bare(key: str) -> str:
 
 
 def _pairs(path: Path, state: State) -> Pairs:
-    """Sorts all tensors into pairs of factors by module, with alphas folded in. Raises: LoraMismatch."""
+    """Returns module -> (down, up), with alphas multiplied in. Raises: LoraMismatch."""
     sides: dict[str, dict[str, Tensor]] = {}
     for key, value in state.items():
         module, side = _side(key)
@@ -256,7 +258,7 @@ def _converted(reader: Reader, state: State) -> State:
 
 @dataclass(frozen=True)
 class PeftScales:
-    """Holds the fields of peft's LoraConfig that scale the product of each module's factors."""
+    """Holds those fields of peft's LoraConfig that determine the scale of each module's update."""
 
     alpha: float | None = None  # None where the settings have none: the scale is 1
     rank: int | None = None
@@ -266,7 +268,7 @@ class PeftScales:
 
     @classmethod
     def of(cls, text: str, name: str) -> PeftScales:
-        """Reads peft's settings from the JSON that diffusers and peft write; with no text every scale is 1.
+        """Reads a LoraConfig from the JSON that diffusers and peft write; with no text every scale is 1.
 
         `name`: the LoRA file's name in errors. Raises: LoraMismatch.
         """
@@ -289,9 +291,9 @@ class PeftScales:
             ) from error
 
     def applied(self, path: Path, state: State) -> State:
-        """Multiplies each module's scale into its up factor (lora_B), and returns all tensors.
+        """Returns all tensors, with each module's scale multiplied into its up factor (lora_B).
 
-        Raises: LoraMismatch where the tensors contradict the settings.
+        Raises: LoraMismatch where the tensors contradict the LoraConfig.
         """
         modules = {key.partition(".lora_")[0] for key in state}
         for named in {*(self.ranks or ()), *(self.alphas or ())}:
@@ -327,5 +329,5 @@ def _of(pattern: Mapping[str, Number], module: str, otherwise: Number | None) ->
 
 
 def _is_end(named: str, module: str) -> bool:
-    """Returns whether one of peft's patterns names a module, by its path or its end; regular ones do not match."""
+    """Returns whether a key of peft's patterns is a module's path or its end; regular expressions never match."""
     return f".{module}".endswith(f".{named.removeprefix('transformer.')}")

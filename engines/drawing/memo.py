@@ -10,7 +10,10 @@ T = TypeVar("T")
 
 
 class Memo(Generic[T]):
-    """A least-recently-used cache of results: above a limit of bytes it drops those unused the longest."""
+    """Caches results by key; while they take more than a limit of bytes, those unused the longest are dropped.
+
+    `limit_bytes`: the limit; `size`: returns the bytes of a result.
+    """
 
     def __init__(self, limit_bytes: int, size: Callable[[T], int]) -> None:
         self._limit = limit_bytes

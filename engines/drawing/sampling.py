@@ -20,9 +20,9 @@ ENOUGH_STEPS = 2  # for any schedule
 
 
 def dynamic_shift(config: Config, image_tokens: int) -> float:
-    """Returns the μ of resolution-dependent shifting, linear in the packed tokens of the picture.
+    """Returns the μ of resolution-dependent shifting, linear in the number of the picture's packed tokens.
 
-    Source: `calculate_shift` in diffusers' pipeline_flux.py.
+    `config`: the scheduler's. Source: `calculate_shift` in diffusers' pipeline_flux.py.
     """
     base_tokens, max_tokens = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base_shift, max_shift = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
@@ -31,9 +31,10 @@ def dynamic_shift(config: Config, image_tokens: int) -> float:
 
 
 def demand_steps(scheduler_config: Config, steps: int) -> None:
-    """Checks that the steps suffice for a noise schedule: one that is stretched to end at a given level needs two.
+    """Checks that a noise schedule can be computed for this number of steps. Raises: BadInput.
 
-    Raises: BadInput.
+    A schedule with `shift_terminal`, which is stretched to end at a given noise level, needs two steps; any other needs
+    one.
     """
     least = 2 if scheduler_config.get("shift_terminal") else 1
     if steps < least:
@@ -43,15 +44,18 @@ def demand_steps(scheduler_config: Config, steps: int) -> None:
 
 
 def sigmas(scheduler_config: Config, steps: int, image_tokens: int) -> Tensor:
-    """Returns the noise levels from 1 to 0, one more than the steps, shifted as in the model's training.
+    """Returns the noise levels from 1 to 0, (steps + 1,) float32, shifted as the model's scheduler shifts them.
 
-    `image_tokens`: packed tokens of the picture to draw, references not counted. Returns (steps + 1,) float32.
+    `image_tokens`: packed tokens of the picture to generate, references not counted.
     """
     return shifted_sigmas(scheduler_config, steps, dynamic_shift(scheduler_config, image_tokens))
 
 
 def shifted_sigmas(scheduler_config: Config, steps: int, mu: float) -> Tensor:
-    """Returns even noise levels shifted by μ, (steps + 1,) float32, for a family that computes μ itself."""
+    """Returns the noise levels from 1 to 0, (steps + 1,) float32: even ones that are shifted by `mu`.
+
+    It is for a family that computes μ itself.
+    """
     scheduler: Loaded = FlowMatchEulerDiscreteScheduler.from_config(dict(scheduler_config))
     even = np.linspace(1.0, 1 / steps, steps)
     scheduler.set_timesteps(sigmas=even.tolist(), mu=mu)
@@ -60,17 +64,18 @@ def shifted_sigmas(scheduler_config: Config, steps: int, mu: float) -> Tensor:
 
 
 def noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Tensor:
-    """Draws standard normal noise (len(seeds), *shape) float32; each picture's depends only on its own seed.
+    """Returns standard normal noise (len(seeds), *shape) float32; each picture's noise depends only on its own seed.
 
-    The noise is drawn on the CPU, so that a picture is the same on every device and in every batch.
+    It is drawn on the CPU, so that a picture is the same on every device and in every batch.
     """
     return torch.stack([torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)) for seed in seeds])
 
 
 def euler(velocity: Velocity, latents: Tensor, levels: Tensor, tick: Tick) -> Tensor:
-    """Integrates the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32.
+    """Integrates the velocity from noise to picture: x ← x + (σ′ − σ)·v, in float32; returns the last latents.
 
-    `velocity(latents, sigma)` returns dx/dσ = noise − picture; `tick(done, total)` may raise Cancelled.
+    `velocity(latents, sigma)` returns dx/dσ = noise − picture; `levels`: the noise levels, falling, one more than the
+    steps; `tick(done, total)` may raise Cancelled.
     """
     steps = [float(level) for level in levels]
     for index, (sigma, following) in enumerate(pairwise(steps)):

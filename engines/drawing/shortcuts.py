@@ -21,11 +21,11 @@ BlockArgument: TypeAlias = Any  # whatever a transformer's block takes and retur
 
 @contextmanager
 def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
-    """Skips a step's blocks after the first where the first changed less than `threshold`, inside a `with` block.
+    """Skips transformer blocks in steps in which the first block hardly changed, inside a `with` block; 0 turns it off.
 
-    0 turns it off. The first block's residual is compared with the last step's, relative to its mean size; the other
-    blocks' sum is then that of the last step. It saves time on long schedules only: with few steps each step changes
-    too much.
+    The residual of the first block is compared with that of the step before. Where its relative change is below
+    `threshold`, the summed residual of all other blocks is taken from the step before instead of being computed. This
+    saves time on long schedules only: with few steps each step changes too much.
     Source: first-block cache of chengzeyi/ParaAttention, as in diffusers' hooks.
     """
     if threshold <= 0:
@@ -40,13 +40,14 @@ def first_block_cache(transformer: Loaded, threshold: float) -> Iterator[None]:
 
 
 class _JoinedTail(FBCBlockHook):
-    """Lets the cache work where the last block takes words and picture as one sequence, and the first as a pair.
+    """Hook of the last block for the first-block cache, where only the first block returns text and picture as a pair.
 
-    The words come first in the sequence. diffusers 0.42 subtracts the pair from the sequence here and fails.
+    The last block then takes and returns one sequence, in which the text comes first. diffusers 0.42 subtracts the pair
+    from the sequence here and fails.
     """
 
     def new_forward(self, module: nn.Module, *args: BlockArgument, **kwargs: BlockArgument) -> BlockArgument:
-        """Runs the block, and splits the residual of all blocks after the first into picture and words again."""
+        """Runs the block, and splits the residual of all blocks after the first into those of picture and text."""
         state = self.state_manager.get_state()
         if not state.should_compute:
             return super().new_forward(module, *args, **kwargs)
@@ -59,7 +60,7 @@ class _JoinedTail(FBCBlockHook):
 
 
 def _join_the_tail(transformer: Loaded) -> None:
-    """Replaces the last block's hook where the first block also returns the words and the last one does not."""
+    """Replaces the last block's hook where the first block also returns the text and the last one does not."""
     stack = [block for child in transformer.children() if isinstance(child, nn.ModuleList) for block in child]
     head, tail = (TransformerBlockRegistry.get(type(block)) for block in (stack[0], stack[-1]))
     if head.return_encoder_hidden_states_index is None or tail.return_encoder_hidden_states_index is not None:
@@ -71,7 +72,10 @@ def _join_the_tail(transformer: Loaded) -> None:
 
 
 def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
-    """Marks a forward pass as the guided or the unguided one, so that the cache compares each with its own history."""
+    """Returns a context for a forward pass; `name` says whether it is the guided or the unguided one.
+
+    The first-block cache compares the passes of each name only with each other.
+    """
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)
         return context
@@ -80,10 +84,11 @@ def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere: bool = False) -> Iterator[None]:
-    """Compiles the transformer's repeated blocks inside a `with` block; an empty `backend` turns it off.
+    """Compiles the transformer's repeated blocks inside a `with` block.
 
-    It compiles on a card only, unless `anywhere`: on a CPU compiling takes longer than it saves. The transformer is
-    uncompiled afterwards, for a training perhaps; torch keeps the compiled code and reuses it for the next picture.
+    `backend`: torch's compiler backend; "" turns compiling off. `anywhere`: compile on a CPU, too; otherwise only on a
+    GPU, because on a CPU compiling takes longer than it saves. Afterwards the blocks run uncompiled, as a training
+    needs them; torch keeps the compiled code for the next picture.
     Source: `compile_repeated_blocks` in diffusers.
     """
     if not backend or not (anywhere or transformer.device.type == "cuda"):
@@ -99,10 +104,10 @@ def regionally_compiled(transformer: Loaded, backend: str | Backend, *, anywhere
 
 @contextmanager
 def taken(transformer: Loaded, options: Mapping[str, Any], threshold: float) -> Iterator[None]:
-    """Applies the first-block cache and the compilation inside a `with` block.
+    """Applies compilation and the first-block cache to a transformer inside a `with` block.
 
-    `options`: those of the model's registry row, `compile` (torch's backend) and `compile_anywhere`; `threshold`: that
-    of the cache, 0 for none.
+    `options`: those of the model's registry row; read are `compile` (torch's backend, "" for none) and
+    `compile_anywhere` (on a CPU, too). `threshold`: that of the cache; 0 turns the cache off.
     """
     compiled = regionally_compiled(
         transformer, options.get("compile", ""), anywhere=bool(options.get("compile_anywhere", False))

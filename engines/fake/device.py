@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class FakeWeights:
-    """Stands for the weights of a fake component; `device` shows whether they are the original in RAM or a copy."""
+    """Stands for the weights of a fake component; `device` is "host", the device's name for a copy, or "dropped"."""
 
     key: str
     device: str = "host"
@@ -27,11 +27,10 @@ class FakeWeights:
 
 
 class FakeDevice:
-    """Imitates a card of any size by adding up bytes, for tests of the GPU manager.
+    """Imitates a GPU with `total_bytes` of memory by adding up bytes, for tests of the GPU manager.
 
-    `fail_at` numbers the calls of `put` (from 1) that run out of memory. A failed `put` leaves litter that only
-    `reclaim` frees, as a real allocator does. `work` uses memory as a forward pass does. `held` is the RAM of all
-    components that were loaded and not released.
+    `fail_at`: numbers of the calls of `put` (from 1) that run out of memory. A failed `put` leaves `litter` bytes that
+    only `reclaim` frees, as a real allocator does. `work` uses memory as a forward pass does.
     """
 
     name = "fake"
@@ -65,7 +64,7 @@ class FakeDevice:
         return self._total - self.used - self.litter
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Adds a loaded component to those held in RAM, and returns its bytes."""
+        """Adds a loaded component to those held in RAM, and returns the bytes of RAM that it takes."""
         del room
         self._masters[id(host)] = nbytes
         return nbytes
@@ -75,7 +74,7 @@ class FakeDevice:
         self._masters.pop(id(host), None)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Takes memory for a component and returns a copy of it. Raises: MemoryError."""
+        """Takes `nbytes` of memory for a component and returns a copy of it. Raises: MemoryError."""
         self._allocate(nbytes)
         placed = copy.copy(host)
         if isinstance(placed, FakeWeights):
@@ -83,7 +82,7 @@ class FakeDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees the memory of a copy."""
+        """Frees the `nbytes` of memory of a copy."""
         if isinstance(placed, FakeWeights):
             placed.device = "dropped"
         self.used -= nbytes
@@ -100,14 +99,14 @@ class FakeDevice:
         return peak
 
     def work(self, nbytes: int) -> None:
-        """Takes memory and frees it at once, as a forward pass does. Raises: MemoryError."""
+        """Takes `nbytes` of memory and frees them at once, as a forward pass does. Raises: MemoryError."""
         if nbytes > self.free_bytes():
             raise MemoryError(f"fake device: {nbytes} bytes of work, {self.free_bytes()} free")
         self._take(nbytes)
         self.used -= nbytes
 
     def _allocate(self, nbytes: int) -> None:
-        """Takes memory for a copy; fails where it is full, and at the calls of `fail_at`. Raises: MemoryError."""
+        """Takes memory for a copy; fails if the device is full, and at the calls of `fail_at`. Raises: MemoryError."""
         self.puts += 1
         if self.puts in self.fail_at or nbytes > self.free_bytes():
             self.litter += min(nbytes // 2, self.free_bytes())
@@ -120,10 +119,10 @@ class FakeDevice:
 
 
 class FakeCard(FakeDevice):
-    """Uses a part of this machine's RAM as a card's memory; real modules move there as they move to a real card.
+    """Uses a part of this machine's RAM as a GPU's memory; real modules move there as they move to a real GPU.
 
-    `fail_at` also numbers the forward passes of modules and of their blocks, which fail as torch's allocator does;
-    `asked` records the allocations in order: what for, and the id of the object.
+    `fail_at` also numbers the forward passes of modules and of their blocks, which fail as torch's allocator does.
+    `asked`: the allocations in order, each as ("put" or "forward", id of the module).
     """
 
     def __init__(self, total_bytes: int, fail_at: Iterable[int] = ()) -> None:
@@ -141,13 +140,13 @@ class FakeCard(FakeDevice):
         return {}
 
     def out_of_memory(self, error: BaseException) -> bool:
-        """Returns whether an error is MemoryError, or torch's own."""
+        """Returns whether an error is a MemoryError or torch's OutOfMemoryError."""
         import torch
 
         return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns the bytes of a component in RAM that are not pages of a file, and adds them to `held`."""
+        """Returns the bytes of RAM of a component that are not pages of a mapped file, and adds them to `held`."""
         return super().keep(host, self._movers.keep(host, room), room)
 
     def release(self, host: Loaded) -> None:
@@ -156,7 +155,7 @@ class FakeCard(FakeDevice):
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Copies a module's weights to the card and returns the module. Raises: MemoryError."""
+        """Copies a module's weights to the imitated GPU and returns the module. Raises: MemoryError."""
         import torch
 
         from engines.device.arena import blocks
@@ -176,7 +175,7 @@ class FakeCard(FakeDevice):
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the card."""
+        """Frees a module's weights on the imitated GPU."""
         for watch in self._watches.pop(id(placed), []):
             watch.remove()
         self._movers.drop(placed)

@@ -13,8 +13,9 @@ from engines.catalogue.hub import FolderHub, Listing, OnBytes, RemoteFile, gate_
 class FakeHub(FolderHub):
     """Serves a folder in place of the hub, with the failures that a test asks for.
 
-    `cut`: files whose download breaks off once after so many bytes; `spoilt`: files that arrive once with a wrong byte;
-    `refused`: the hub forbids every download.
+    `cut`: file -> the bytes after which its first download breaks off; `spoilt`: files that arrive with a wrong byte,
+    once; `token`: what `has_token` returns; `gated`: the listing says that a licence must be accepted; `refused`: every
+    download is forbidden; `offline`: the listing fails. `asked`: the downloads so far, each as (file, first byte).
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class FakeHub(FolderHub):
         return Listing(repo, "c0ffee", tuple(files), self._gated)
 
     def has_token(self) -> bool:
-        """Returns the `token` that the test gave to the constructor."""
+        """Returns the constructor's `token`."""
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:
@@ -53,7 +54,7 @@ class FakeHub(FolderHub):
         return None
 
     def fetch(self, listing: Listing, file: RemoteFile, into: BinaryIO, on_bytes: OnBytes) -> None:
-        """Copies the rest of a file to the end of `into`, or fails as the test asked.
+        """Appends to `into` what it lacks of a file, or fails as the test asked.
 
         Raises: ModelGated, Unreachable.
         """

@@ -69,7 +69,7 @@ def _grid(*seeds: object) -> Image.Image:
 
 
 def _look(params: Params) -> Image.Image:
-    """Returns a fake picture's 4×4 colours: those of its words, a little of its seed's, and its LoRAs' by weight."""
+    """Returns a fake picture's 4×4 colours: a hash of its prompt and seed, blended with the means of its LoRAs."""
     seed = params.to_json().get("seed", 0)
     grid = Image.blend(_grid(params.headline()), _grid(params.headline(), seed, "noise"), 0.2)
     uses: tuple[LoraUse, ...] = getattr(params, "loras", ())
@@ -101,7 +101,7 @@ class _Fake:
         self.folder = folder
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Reads each LoRA file and returns an empty list: no tensor is ever left out.
+        """Checks that FakeTrainer wrote each LoRA file; returns an empty list, because no tensor is ever left out.
 
         Raises: LoraMismatch, BadInput.
         """
@@ -112,10 +112,10 @@ class _Fake:
 
 
 class FakeGenerator(_Fake):
-    """Draws colour fields from text; equal parameters give equal pixels."""
+    """Generates pictures of 4×4 blended colours from text; equal parameters give equal pixels."""
 
     def plan(self, items: Sequence[GenerateParams]) -> Plan:
-        """Plans encode, denoise and decode."""
+        """Returns a plan of the stages encode, denoise and decode."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} pictures",
@@ -125,7 +125,7 @@ class FakeGenerator(_Fake):
         )
 
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Draws the pictures in order and yields each as soon as it is decoded. Raises: LoraMismatch."""
+        """Generates the pictures in order and yields each as soon as it is decoded. Raises: LoraMismatch, BadInput."""
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item) for item in items]
@@ -141,10 +141,10 @@ class FakeGenerator(_Fake):
 
 
 class FakeEditor(_Fake):
-    """Tints a picture by the words of an instruction."""
+    """Tints a picture with colours from a hash of the instruction."""
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Plans encode, denoise and decode; both encode and decode need the VAE."""
+        """Returns a plan of the stages encode, denoise and decode; both encode and decode need the VAE."""
         return _plan(
             self.spec,
             f"{self.spec.name}: {len(items)} edits",
@@ -154,7 +154,10 @@ class FakeEditor(_Fake):
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
-        """Tints the pictures in order and yields each once decoded, in the source's size. Raises: LoraMismatch."""
+        """Tints the pictures in order and yields each as soon as it is decoded, in its source's size.
+
+        Raises: LoraMismatch, BadInput.
+        """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
             grids = [_look(item.params) for item in items]
@@ -191,7 +194,7 @@ class FakeCaptioner(_Fake):
 
 
 class FakeScorer(_Fake):
-    """Embeds the 4×4 colours of a picture, centred, as a unit vector; the vectors of similar pictures are close."""
+    """Embeds the 4×4 mean colours of a picture as a unit vector; similar pictures have vectors close to each other."""
 
     version = "fake-identity-1"
     threshold: float | None = None
@@ -208,10 +211,10 @@ class FakeScorer(_Fake):
 
 
 class FakeTrainer(_Fake):
-    """Trains a fake LoRA, the mean of the pictures; checkpoints, resume and cancel behave as in the real loop."""
+    """Trains a fake LoRA, the mean of the pictures; checkpoints, resuming and cancelling work as in the real loop."""
 
     def plan(self, run: TrainRun) -> Plan:
-        """Returns a plan of the stages cache and train; each further reference of an item takes as much again."""
+        """Returns a plan of the stages cache and train; working memory is multiplied by an item's most references."""
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
         return _plan(
@@ -223,13 +226,14 @@ class FakeTrainer(_Fake):
         return DiskUse(checkpoint=1 << 10, item=0)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of captions of more than 77 words: as CLIP would, if each word were one token."""
+        """Returns the indices of the captions of more than 77 words, as if CLIP read one token for each word."""
         return [at for at, caption in enumerate(captions) if len(caption.split()) > _WORDS_READ]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the folder's last checkpoint, or from the start; of a finished run it draws missing previews.
+        """Trains from the folder's last checkpoint, or from the start, and yields the events of the training.
 
-        Saves a checkpoint before it is cancelled. Raises: BadInput, Cancelled.
+        Of a finished run it only draws previews that are missing. It saves a checkpoint before it is cancelled. Raises:
+        BadInput, Cancelled.
         """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")
@@ -266,7 +270,7 @@ class FakeTrainer(_Fake):
         return step == run.params.steps or (every > 0 and step % every == 0)
 
     def _save(self, run: TrainRun, step: int, mean: NDArray[np.float64]) -> Path:
-        """Writes a checkpoint and returns its adapter file; its mean moves from the start's to `mean` step by step."""
+        """Writes a checkpoint and returns its LoRA file: a mean that moves from that of `run.start` to `mean`."""
         folder = run.folder / "checkpoints" / f"{step:06d}"
         if not folder.is_dir():
             draft = folder.with_name(f"draft-{step:06d}")

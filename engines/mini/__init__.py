@@ -1,1 +1,1 @@
-"""Draws the world that the embedded models know, and trains these models, `assets/mini`, from nothing."""
+"""Draws the toy world that the embedded models know, and trains these models (`assets/mini`) from scratch."""

@@ -1,4 +1,4 @@
-"""Computes attention step by step; for short sequences on a CPU its backward takes a third of the fused one's time."""
+"""Computes attention step by step; for short sequences on a CPU its backward pass is three times as fast as torch's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ def plain_attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
 ) -> Tensor:  # fmt: skip
-    """Computes the same as torch's `scaled_dot_product_attention`, step by step. Shapes: (B, H, L, D) each."""
+    """Computes the same as torch's `scaled_dot_product_attention`, step by step; dropout is ignored.
+
+    Query, key, value and result are (B, H, L, D).
+    """
     if enable_gqa and key.shape[1] != query.shape[1]:
         times = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
@@ -30,7 +33,7 @@ def plain_attention(
 
 @contextmanager
 def spelled_out_attention() -> Iterator[None]:
-    """Replaces torch's attention by `plain_attention` inside a `with` block."""
+    """Replaces torch's `scaled_dot_product_attention` by `plain_attention` inside a `with` block."""
     fused: Any = F.scaled_dot_product_attention
     torch.nn.functional.scaled_dot_product_attention = plain_attention
     try:

@@ -1,4 +1,4 @@
-"""Trains everything in assets/mini from nothing: `python -m engines.mini.build`, stage by stage, resumable."""
+"""Trains everything in assets/mini from scratch: `python -m engines.mini.build`, stage by stage, resumable."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ FOCUS = {"expression": 3.0, "pose": 4.0, "angle": 1.5}  # task -> weight in the 
 
 @dataclass(frozen=True)
 class Build:
-    """Trains all embedded toy models into the folder `out`; keeps checkpoints and training pictures in `cache`.
+    """Trains all embedded toy models into the folder `out`; each stage is a method that returns its measured values.
 
-    `scale` multiplies the steps of every stage.
+    `cache`: the folder of checkpoints and training pictures; `scale`: multiplies the steps of every stage; `compiled`:
+    use torch.compile.
     """
 
     out: Path
@@ -55,7 +56,7 @@ class Build:
 
     @cached_property
     def records(self) -> StageRecords:
-        """Opens the records that finished stages left."""
+        """Returns the store of the records that finished stages left."""
         return StageRecords(self.cache, self.out / "manifest.json")
 
     @cached_property
@@ -69,7 +70,10 @@ class Build:
         return replace(plan, steps=max(1, round(plan.steps * self.scale)), device=self.device)
 
     def run(self, stage: str) -> None:
-        """Runs one stage, unless it is done, and marks the later stages that depend on it as stale."""
+        """Runs one stage and records its values, unless it is done; marks the later stages that learn from it as stale.
+
+        Stages that train nothing always run.
+        """
         if stage in self.schedules:
             if self.done(stage):
                 return
@@ -80,30 +84,30 @@ class Build:
         self.manifest()
 
     def done(self, stage: str) -> bool:
-        """Returns whether the cache has a record of the stage that is not stale and has this schedule's steps."""
+        """Returns whether the cache has a record of the stage that is not stale and has the steps of the schedule."""
         record = self.records.read(stage) if self.records.has(stage) else {}
         return not record.get("stale") and record.get("steps") == self.schedule(stage).steps
 
     def cached(self, name: str) -> Path:
-        """Returns the path of a file of tensors computed from the pictures; its name holds the pictures' hash."""
+        """Returns the cache's path for tensors made from the training pictures; its name has the pictures' hash."""
         return self.cache / f"{name}-{self.data.key}.pt"
 
     def draw(self) -> Figures:
-        """Draws the training pictures and the sample character, and writes the files that need no training."""
+        """Draws the training pictures and the sample character; writes the model files that need no training."""
         export.save_frame(self.out)
         write_sample(self.out.parent / "sample")
         return {"pictures": len(self.data.pictures)}
 
     def vae_flux(self) -> Figures:
-        """Trains FLUX's autoencoder and returns its figures for the manifest."""
+        """Trains FLUX's autoencoder and returns its figures (steps, loss, PSNR in dB) for the manifest."""
         return self._vae("flux", self.out / "flux" / "vae")
 
     def vae_qwen(self) -> Figures:
-        """Trains Qwen's autoencoder and returns its figures for the manifest."""
+        """Trains Qwen's autoencoder and returns its figures (steps, loss, PSNR in dB) for the manifest."""
         return self._vae("qwen", self.out / "qwen_edit" / "vae")
 
     def _vae(self, kind: str, folder: Path) -> Figures:
-        """Trains an autoencoder, "flux" or "qwen", caches its latents, and returns its figures."""
+        """Trains the autoencoder `kind` ("flux" or "qwen"), caches its latents, and returns its figures."""
         schedule, compiled = self.schedule(f"vae_{kind}"), self.compiled and kind == "qwen"
         vae, info = train_vae.train_vae(kind, self.data.pictures, self.cache, schedule, compiled)
         latents = self.encode(vae)
@@ -114,15 +118,15 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
 
     def polish_flux(self) -> Figures:
-        """Trains FLUX's decoder further, alone."""
+        """Trains FLUX's decoder alone for longer, with the encoder frozen, and returns its figures."""
         return self._polish("flux", self.out / "flux" / "vae")
 
     def polish_qwen(self) -> Figures:
-        """Trains Qwen's decoder further, alone."""
+        """Trains Qwen's decoder alone for longer, with the encoder frozen, and returns its figures."""
         return self._polish("qwen", self.out / "qwen_edit" / "vae")
 
     def _polish(self, kind: str, folder: Path) -> Figures:
-        """Trains the decoder of an autoencoder, "flux" or "qwen", further."""
+        """Trains the decoder of the autoencoder `kind` ("flux" or "qwen") for longer, and returns its figures."""
         vae, raw, schedule = self.vae(kind), self.raw_latents(kind), self.schedule(f"polish_{kind}")
         info = train_vae.polish_decoder(kind, vae, raw, self.data.pictures, self.cache, schedule)
         export.save_model(vae, folder)
@@ -130,7 +134,7 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae.eval(), unseen.pictures), 2)}
 
     def reader(self) -> Figures:
-        """Trains the net that reads a picture's attributes, and returns its accuracy."""
+        """Trains the net that classifies a picture's attributes, and returns its accuracy for each attribute."""
         net, info = train_reader(self.data, self.cache, self.schedule("reader"))
         net.eval()
         self._save_net(net, "reader")
@@ -138,7 +142,7 @@ class Build:
         return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
     def judge(self) -> Figures:
-        """Trains the judge, an identity encoder that only measures results; users never score with it."""
+        """Trains the judge, an identity encoder that is used only to measure results, and returns its figures."""
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         self._save_net(net, "judge")
@@ -146,7 +150,7 @@ class Build:
         return info | figures
 
     def identity(self) -> Figures:
-        """Trains the identity encoder with which users score pictures."""
+        """Trains the identity encoder that users' pictures are scored with, and returns its figures."""
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
         export.save_identity(net, figures["threshold"], self.out / "identity")
@@ -161,14 +165,14 @@ class Build:
         part.replace(folder / f"{name}.safetensors")
 
     def captioner(self) -> Figures:
-        """Trains the captioner, which is also the editor's text encoder."""
+        """Trains the captioner, which is also the editor's text encoder, and returns its accuracy."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.vae_pictures)
         return info | {"accuracy": measure.caption_figures(model.eval(), unseen)}
 
     def edit_set(self) -> EditSet:
-        """Loads the editor's training data; the first call computes the captioner's encodings of the instructions."""
+        """Loads the editor's training data; the first call encodes the instructions with the captioner."""
         path, size = self.cached("edits"), self.size
         if not path.exists():
             text = self.text_encoder().to(self.device)
@@ -183,13 +187,13 @@ class Build:
         return EditSet(*pictures, kept["told"], kept["lengths"], kept["untold"], int(kept["short"][0]), weights)
 
     def encode(self, vae: Model) -> Tensor:
-        """Encodes every training picture with an autoencoder on this build's device."""
+        """Returns the raw latents of every training picture, computed with an autoencoder on this build's device."""
         latents = train_vae.encode_all(vae.to(self.device), self.data.pictures)
         vae.cpu()
         return latents
 
     def raw_latents(self, kind: str) -> Tensor:
-        """Loads the raw latents of all pictures, (48,000, 16, 16, 16) bf16; the first call computes them."""
+        """Loads the raw latents of all pictures, (2 × scenes, 16, 16, 16) bf16; the first call computes them."""
         path = self.cached(f"latents_{kind}")
         if not path.exists():
             torch.save(self.encode(self.vae(kind)), path)
@@ -197,7 +201,7 @@ class Build:
         return latents
 
     def latents(self, kind: str) -> Tensor:
-        """Returns the normalised latents of all pictures, the transformers' input, (48,000, 16, 16, 16) bf16."""
+        """Returns the normalised latents of all pictures, the transformers' input, (2 × scenes, 16, 16, 16) bf16."""
         return export.normalised(self.vae(kind), self.raw_latents(kind).float()).bfloat16()
 
     def vae(self, kind: str) -> Model:
@@ -218,13 +222,13 @@ class Build:
         return diffusers.QwenImageTransformer2DModel.from_pretrained(self.out / "qwen_edit" / "transformer").eval()
 
     def edit(self) -> Figures:
-        """Trains the editor's transformer."""
+        """Trains the editor's transformer and returns its figures."""
         model, info = train_edit(self.edit_set(), self.cache, self.schedule("edit"), self.compiled)
         export.save_model(model, self.out / "qwen_edit" / "transformer")
         return info
 
     def few_steps(self) -> Figures:
-        """Distils the editor into its few-step LoRA."""
+        """Distils the editor into a LoRA for few steps, saves it, and returns its figures."""
         folder, model = self.out / "qwen_edit", self.editor()
         data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
@@ -236,15 +240,18 @@ class Build:
         return info
 
     def flux(self) -> Figures:
-        """Trains the generator's transformer and text encoders on standing people."""
+        """Trains the generator's transformer and text encoders on standing people, and returns its figures."""
         return self._flux(STANDING, Flux.new(self.schedule("flux").seed))
 
     def flux_poses(self) -> Figures:
-        """Trains the generator on every pose, too briefly to learn them well: this leaves room for a LoRA."""
+        """Trains the generator on every pose, briefly, and returns its figures.
+
+        It does not learn the new poses well, which leaves something for a user's LoRA to improve.
+        """
         return self._flux(POSED, self.trained_flux())
 
     def _flux(self, lesson: Lesson, flux: Flux) -> Figures:
-        """Trains the generator on one lesson (which pictures, which stage) and saves its parts."""
+        """Trains the generator on a lesson (which pictures, which stage), saves its parts, and returns its figures."""
         faces, schedule = torch.from_numpy(self.data.faces), self.schedule(lesson.stage)
         pictures = self.data.all_scenes, self.latents("flux"), faces
         info = train_flux(flux, lesson, *pictures, self.cache, schedule, self.compiled)
@@ -263,13 +270,13 @@ class Build:
         )
 
     def measure_flux(self) -> Figures:
-        """Measures with the attribute reader how well the generator follows its prompts."""
+        """Measures how often the generator's pictures show what the prompt says, as the attribute reader sees them."""
         generator = measure.Generator(self.trained_flux(), self.vae("flux"), self.size.generator_steps)
         figures = measure.generator_figures(generator, self.oracle(Reader(), "reader"), self.size.generated)
         return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measures how well the editor follows instructions and keeps the person, with the reader and the judge."""
+        """Measures how often the editor follows an instruction and keeps the person, by the reader and the judge."""
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")
         threshold = self.records.read("judge")["threshold"]
@@ -277,12 +284,12 @@ class Build:
         return figures | {"of_step": self.records.read("edit")["steps"]}
 
     def oracle(self, net: N, name: str) -> N:
-        """Loads the weights of a net that measures results, "reader" or "judge", from `out` into `net`."""
+        """Loads the weights of a measuring net ("reader" or "judge") from `out` into `net`, and returns it."""
         net.load_state_dict(safetensors.torch.load_file(self.out / "oracle" / f"{name}.safetensors"))
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes assets/mini/manifest.json: the records of all stages, versions, seeds and thresholds."""
+        """Writes `out`/manifest.json: the records of all stages, versions, seeds and thresholds."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
@@ -300,7 +307,7 @@ class Build:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Builds the parser of the command's arguments, all of which are optional."""
+    """Returns the parser of the command line's arguments, all of which are optional."""
     best = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(prog="python -m engines.mini.build", description=__doc__)
     parser.add_argument(
@@ -319,7 +326,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Runs the stages given by the arguments, or all of them."""
+    """Runs the stages that the arguments name, or all; None takes the arguments of the command line."""
     options = parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_small_blocks()

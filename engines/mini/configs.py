@@ -1,4 +1,4 @@
-"""Builds the embedded toy models, untrained: the classes of FLUX.1 and Qwen-Image-Edit-2511, only smaller."""
+"""Builds the embedded toy models, untrained: the classes of FLUX.1 and Qwen-Image-Edit-2511 at a small size."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def qwen_transformer() -> Model:
 
 
 def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
-    """Builds FLUX's first text encoder, whose output is pooled."""
+    """Builds FLUX's first text encoder (CLIP), whose output is one pooled vector."""
     return CLIPTextModel(
         CLIPTextConfig(
             vocab_size=_vocab_size(tokenizer),
@@ -93,7 +93,7 @@ def clip_text(tokenizer: PreTrainedTokenizerFast) -> CLIPTextModel:
 
 
 def t5_encoder(tokenizer: PreTrainedTokenizerFast) -> T5EncoderModel:
-    """Builds FLUX's second text encoder, whose output is a sequence."""
+    """Builds FLUX's second text encoder (T5), whose output is a sequence."""
     return T5EncoderModel(
         T5Config(
             vocab_size=_vocab_size(tokenizer),
@@ -165,7 +165,7 @@ def identity_encoder() -> ConvNextModel:
 
 
 def flux_scheduler() -> Model:
-    """Builds FLUX.1-dev's scheduler."""
+    """Returns FLUX.1-dev's scheduler."""
     return FlowMatchEulerDiscreteScheduler(
         shift=3.0,
         use_dynamic_shifting=True,
@@ -177,7 +177,7 @@ def flux_scheduler() -> Model:
 
 
 def qwen_scheduler() -> Model:
-    """Builds Qwen-Image-Edit-2511's scheduler."""
+    """Returns Qwen-Image-Edit-2511's scheduler."""
     return FlowMatchEulerDiscreteScheduler(
         shift=1.0,
         use_dynamic_shifting=True,
@@ -197,7 +197,7 @@ def pack(latents: torch.Tensor) -> torch.Tensor:
 
 
 def unpack(tokens: torch.Tensor, side: int = 16) -> torch.Tensor:
-    """Unpacks the tokens of square latents, the inverse of `pack`."""
+    """Unpacks the tokens (B, side²/4, 64) of square latents into (B, 16, side, side), the inverse of `pack`."""
     b, _, c = tokens.shape
     half = side // 2
     return tokens.view(b, half, half, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(b, c // 4, side, side)

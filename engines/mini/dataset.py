@@ -1,4 +1,4 @@
-"""Draws the toy world's training pictures once into a cache folder; every stage learns from the same ones."""
+"""Draws the toy world's training pictures once into a cache folder; all stages train on the same pictures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ FORGETFUL = 0.15
 
 @dataclass(frozen=True)
 class Pair:
-    """Holds one edit: the scene before, the instruction, the scene after, and the kinds of change asked for."""
+    """Holds one edit: the scene before it, the instruction, the scene after it, and the kinds of change asked for."""
 
     before: Scene
     instruction: str
@@ -51,24 +51,25 @@ class Pair:
 
 
 def train_scene(index: int) -> Scene:
-    """Makes the training scene of an index; eight scenes in a row show one person."""
+    """Returns the training scene with this index, always the same; eight scenes in a row show one person."""
     rng = random.Random(f"scene {index}")
     return Scene.random(rng, train_person(index // PICTURES_PER_PERSON))
 
 
 def held_out_scene(index: int, **fixed: str) -> Scene:
-    """Makes a scene with a person who is in no training scene; eight scenes in a row show one person.
+    """Returns a scene with a person who is in no training scene; eight indices in a row show one person.
 
-    `fixed`: attributes of the scene that are given instead of random.
+    The same index gives the same scene. `fixed`: attributes of the scene that are given instead of random.
     """
     rng = random.Random(f"unseen {index}")
     return Scene.random(rng, held_out_person(1000 + index // PICTURES_PER_PERSON), **fixed)
 
 
 def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
-    """Makes a random edit of a scene, with a random wording; in one of seven cases it is two edits at once.
+    """Returns a random edit of a scene, with a random wording; the same seed gives the same edit.
 
-    `seed`: the same edit for the same seed; `task`: the kind of change, None for a random one.
+    `task`: the kind of change; None takes a random one, and in one of seven cases a second one. Some changes of pose
+    where the scene does not show the full body become changes of angle or expression.
     """
     rng = random.Random(f"edit {seed}")
     tasks = [task] if task else rng.choices(list(_TASK_WEIGHTS), list(_TASK_WEIGHTS.values()))
@@ -84,9 +85,10 @@ def edit_pair(before: Scene, seed: str, task: str | None = None) -> Pair:
 
 
 def forgetful(pair: Pair, seed: str) -> Pair:
-    """Changes the person's hair after some of the edits that redraw a person; returns all other pairs unchanged.
+    """Returns an edit whose result may have other hair, to imitate editors that lose traits of a person.
 
-    The share is FORGETFUL; it imitates editors that lose traits of a person. `seed`: the same choice for the same seed.
+    A share of `FORGETFUL` of the edits that redraw the person is changed, all others are returned as they are. The same
+    seed gives the same choice.
     """
     rng = random.Random(f"forget {seed}")
     if not _REDRAWN.intersection(pair.tasks) or rng.random() >= FORGETFUL:
@@ -95,13 +97,16 @@ def forgetful(pair: Pair, seed: str) -> Pair:
 
 
 def key_of(scenes: list[Scene], pairs: list[Pair]) -> str:
-    """Returns a short hash of scenes and edits, by which file names change when the way of making them does."""
+    """Returns a short hash of scenes and edits for file names, so that files made from others are not reused."""
     return sha256(repr((scenes, pairs)).encode()).hexdigest()[:8]
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Holds `count` training scenes and an edit of each, with their pictures on disk: uint8, (2 × count, 64, 64, 3)."""
+    """Describes `count` training scenes and an edit of each; their pictures are kept on disk in `folder`.
+
+    `size`: the pictures' side in pixels.
+    """
 
     folder: Path
     count: int
@@ -124,12 +129,12 @@ class Dataset:
 
     @cached_property
     def key(self) -> str:
-        """Returns a hash of the scenes and edits for file names, so that files made from others are not reused."""
+        """Returns a short hash of the scenes and edits for file names."""
         return key_of(self.scenes, self.pairs)
 
     @cached_property
     def pictures(self) -> Pictures:
-        """Returns the pictures of `all_scenes`, memory-mapped; the first use draws them."""
+        """Returns the pictures of `all_scenes`, memory-mapped, (2 × count, size, size, 3); the first use draws them."""
         path = self.folder / f"pictures-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -147,9 +152,9 @@ class Dataset:
 
     @cached_property
     def faces(self) -> npt.NDArray[np.float16]:
-        """Returns how much each 8 × 8 patch of a picture changes with another expression, (2 × count, 64).
+        """Returns how much each 8 × 8 patch of each picture changes with another expression, (2 × count, patches).
 
-        The value is the mean absolute difference of the pixels; the first use computes it.
+        The value is the mean absolute difference of the pixels, in 0…255; the first use computes it.
         """
         path = self.folder / f"faces-{self.count}-{self.size}-{self.key}.npy"
         if not path.exists():
@@ -166,7 +171,7 @@ class Dataset:
 
 
 def draw_all(scenes: list[Scene], size: int = 64) -> Iterator[Pictures]:
-    """Draws scenes one after another, each as (size, size, 3)."""
+    """Draws scenes one after another and yields each as (size, size, 3)."""
     for scene in scenes:
         yield np.asarray(world.draw(scene, size))
 
@@ -179,5 +184,5 @@ def draw_many(scenes: list[Scene], size: int) -> Iterator[Pictures]:
 
 
 def _draw_some(scenes: list[Scene], size: int) -> Pictures:
-    """Draws scenes in a worker process, which finds this function by its name."""
+    """Returns the drawings of some scenes, (N, size, size, 3); worker processes find this function by its name."""
     return np.stack(list(draw_all(scenes, size)))

@@ -1,4 +1,4 @@
-"""Writes the trained toy models to assets/mini in diffusers' folder layout, and replaces each file as a whole."""
+"""Writes the trained toy models in diffusers' folder layout; each file is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -46,10 +46,9 @@ def write_whole(path: Path, data: str) -> None:
 
 
 def save_into(thing: Any, folder: Path) -> None:
-    """Saves a model, tokenizer or scheduler into a folder, each file as a whole, the weights first.
+    """Saves a model, tokenizer or scheduler (`thing`) into a folder; each file is replaced as a whole, weights first.
 
-    The files are written beside the folder and then moved. The path that the object was loaded from, which diffusers
-    writes into config.json, is left out.
+    The path that the object was loaded from, which diffusers writes into config.json, is left out.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
@@ -63,7 +62,7 @@ def save_into(thing: Any, folder: Path) -> None:
 
 
 def save_model(model: Any, folder: Path) -> None:
-    """Saves a model's weights in bf16; the model in memory stays in float32."""
+    """Saves a model's weights in bf16 into a folder; the model in memory stays in float32."""
     kept = {name: p.detach().clone() for name, p in model.state_dict().items()}
     save_into(model.to(torch.bfloat16), folder)
     model.float().load_state_dict(kept)
@@ -84,7 +83,10 @@ def save_frame(out: Path) -> None:
 
 
 def save_identity(encoder: Model, threshold: float, folder: Path) -> None:
-    """Saves the identity encoder, its picture settings, and the cosine above which two pictures show one person."""
+    """Saves the identity encoder and its picture settings into a folder.
+
+    `threshold`: the cosine above which two pictures show one person, which is saved with them.
+    """
     save_model(encoder, folder)
     settings = {
         "image_mean": configs.IMAGE_MEAN,
@@ -96,7 +98,7 @@ def save_identity(encoder: Model, threshold: float, folder: Path) -> None:
 
 
 def image_processor() -> Qwen2VLImageProcessorPil:
-    """Builds the processor's part for pictures: any square picture becomes 84×84 pixels, nine image tokens."""
+    """Returns the picture processor of Qwen2.5-VL: any square picture becomes 84×84 pixels, nine image tokens."""
     return Qwen2VLImageProcessorPil(
         min_pixels=VL_SIDE**2,
         max_pixels=VL_SIDE**2,
@@ -106,7 +108,7 @@ def image_processor() -> Qwen2VLImageProcessorPil:
 
 
 def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
-    """Writes the mean and standard deviation of raw latents (N, 16, h, w) into the autoencoder's configuration."""
+    """Sets the mean and standard deviation of raw latents (N, 16, h, w) in the autoencoder's configuration."""
     latents = latents.float()
     if configs.is_causal(vae):
         mean = [round(float(v), 5) for v in latents.mean(dim=(0, 2, 3))]
@@ -118,7 +120,7 @@ def set_latent_scale(vae: Model, latents: torch.Tensor) -> None:
 
 
 def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Normalises raw latents (N, 16, h, w) as diffusers' pipelines do."""
+    """Returns raw latents (N, 16, h, w) normalised as diffusers' pipelines do."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return (latents - mean) / std
@@ -127,7 +129,7 @@ def normalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
 
 
 def denormalised(vae: Model, latents: torch.Tensor) -> torch.Tensor:
-    """Converts normalised latents to raw ones, the inverse of `normalised`."""
+    """Returns the raw latents of normalised ones, the inverse of `normalised`."""
     if configs.is_causal(vae):
         mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (vae.config.latents_mean, vae.config.latents_std))
         return latents * std + mean

@@ -9,7 +9,7 @@ from engines.mini.scene import Scene
 
 
 def hair_behind(pen: Pen, scene: Scene) -> None:
-    """Draws the hair behind the body; lengths are in head radii, from the head's centre."""
+    """Draws the hair that lies behind the body; lengths are in head radii, from the head's centre."""
     person, turn = scene.person, TURN[scene.angle]
     colour, s = shade(HAIR[person.hair_colour], 0.8), (turn > 0) - (turn < 0)
     back = -s * (0.0, 0.2, 0.42)[abs(turn)]
@@ -32,7 +32,7 @@ def hair_behind(pen: Pen, scene: Scene) -> None:
 
 
 def head(pen: Pen, scene: Scene) -> None:
-    """Draws the head with face and front hair over everything that is already drawn."""
+    """Draws the head with face and front hair over everything that is already drawn, around the pen's origin."""
     person, turn = scene.person, TURN[scene.angle]
     k, s = abs(turn), (turn > 0) - (turn < 0)
     skin, hair = complexion(scene), HAIR[person.hair_colour]
@@ -61,7 +61,7 @@ def head(pen: Pen, scene: Scene) -> None:
 
 
 def complexion(scene: Scene) -> Colour:
-    """Returns the colour of the face: red with anger, as in comics, so that the smallest head shows it."""
+    """Returns the colour of a person's face: redder where they are angry, so that even the smallest head shows it."""
     skin = SKIN[scene.person.skin]
     return between(skin, (232, 24, 24), 0.45) if scene.expression == "angry" else skin
 

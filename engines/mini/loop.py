@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Holds the steps and the learning rate of a stage; the rate warms up, holds, and falls to zero over `decay`.
+    """Holds the settings of a stage's training; the learning rate warms up, holds, and falls to zero.
 
-    `decay`: a share of the steps. `muon`: part of the names of modules whose matrices Muon trains (Jordan et al. 2024);
-    AdamW trains all other weights. `device`: where the stage trains.
+    `warmup`: steps; `decay`: the share of the steps over which the rate falls; `ema`: decay of the weights' moving
+    average, 0 for none. `muon`: part of the names of the modules whose matrices Muon trains (Jordan et al. 2024), ""
+    for none; AdamW trains all other weights. `device`: where the stage trains.
     """
 
     steps: int
@@ -33,12 +34,15 @@ class Schedule:
     device: torch.device = field(default_factory=torch.get_default_device)
 
     def lr_at(self, step: int) -> float:
-        """Returns the learning rate of a step."""
+        """Returns the learning rate of a step, counted from 0."""
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Creates the optimisers of the modules' parameters; Muon's steps are scaled to the size of AdamW's."""
+        """Creates the optimisers of the modules' weights: AdamW, and Muon where some match `muon`.
+
+        Muon's steps are scaled to the size of AdamW's.
+        """
         named = [(name, p) for m in modules.values() for name, p in m.named_parameters() if p.requires_grad]
         matrices = [p for name, p in named if self.muon and self.muon in name and p.ndim == 2]
         ours = {id(p) for p in matrices}
@@ -68,9 +72,11 @@ def train(
 ) -> dict[str, float]:
     """Trains the modules together until the schedule ends, from the last checkpoint if there is one.
 
-    They train on the schedule's device and return to the host. All random numbers are drawn on the host, and so are the
-    same on every device. `loss_of` computes the loss of a step. A checkpoint is written every `save_every` seconds and
-    at the end. Returns the stage's steps, final loss and number of parameters.
+    `stage`: its name; `folder`: of its checkpoint, which is written every `save_every` seconds and at the end.
+    `loss_of(step, generator)`: returns the loss of a step. All random numbers are drawn on the CPU, so that they are
+    the same on every device. The modules end on the CPU, with their averages as weights where the schedule has an
+    average.
+    Returns the stage's steps, final loss and number of parameters.
     """
     # 1. The modules, their optimisers and averages, as the last checkpoint has them.
     folder.mkdir(parents=True, exist_ok=True)
@@ -153,8 +159,8 @@ def _resume(
 
 
 def emphasis(change: Tensor, most: float = 12.0) -> Tensor:
-    """Returns loss weights of tokens (B, L) that raise those with much `change`, as much as the whole picture together.
+    """Returns loss weights of tokens (B, L), larger for tokens with more `change` (B, L); their mean is at most 2.
 
-    No token gains more than `most` times its own share.
+    A weight is 1 plus the change relative to the picture's mean change, at most 1 + `most`.
     """
     return 1 + (change / change.mean(dim=1, keepdim=True).clamp_min(1e-3)).clamp(max=most)

@@ -42,13 +42,13 @@ class Unseen:
 
     @classmethod
     def draw(cls, count: int, start: int = 0, **fixed: str) -> Unseen:
-        """Draws `count` scenes of such people, from scene `start` on, with the attributes in `fixed`."""
+        """Draws `count` scenes of such people, beginning with scene number `start`, with the attributes in `fixed`."""
         scenes = [held_out_scene(start + i, **fixed) for i in range(count)]
         return cls(scenes, np.stack(list(draw_all(scenes))))
 
 
 def rounded(values: Mapping[str, SupportsFloat]) -> dict[str, float]:
-    """Rounds measured values to four decimals for the manifest."""
+    """Returns measured values rounded to four decimals, for the manifest."""
     return {name: round(float(value), 4) for name, value in values.items()}
 
 
@@ -60,7 +60,7 @@ def reader_accuracy(reader: Reader, unseen: Unseen) -> dict[str, float]:
 
 @torch.no_grad()
 def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, npt.NDArray[np.bool_]]:
-    """Returns for each attribute which pictures the reader classifies as their scene says, (N,)."""
+    """Returns for each attribute whether the reader classifies each picture as its scene says, (N,)."""
     hits = {}
     for name, values in vocab.SCENE_VALUES.items():
 
@@ -75,7 +75,7 @@ def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, 
 
 @torch.no_grad()
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
-    """Measures how well an encoder distinguishes the people: returns AUC, equal-error threshold and error rate."""
+    """Returns how well an encoder distinguishes people: AUC, and the threshold and error rate at equal error."""
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
     rows, columns = np.triu_indices(len(vectors), 1)
@@ -86,7 +86,7 @@ def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
 
 
 def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
-    """Measures captions: the share that names each attribute correctly, and how many name a trait of the person."""
+    """Returns the share of captions that name each attribute correctly, and how many name a trait of the person."""
     texts = read_captions(model, unseen.pictures)
     right: dict[str, list[bool]] = {name: [] for name in vocab.SCENE_VALUES}
     for text, scene in zip(texts, unseen.scenes, strict=True):
@@ -103,7 +103,7 @@ def caption_figures(model: Model, unseen: Unseen) -> dict[str, float]:
 
 @torch.no_grad()
 def decoded(vae: Model, latents: Tensor) -> Pictures:
-    """Decodes normalised latents as pictures (N, 64, 64, 3)."""
+    """Decodes normalised latents to pictures (N, 64, 64, 3)."""
     parts = []
     for start in range(0, len(latents), 64):
         with autocast(latents.device):
@@ -115,9 +115,10 @@ def decoded(vae: Model, latents: Tensor) -> Pictures:
 def generator_figures(
     draw: Callable[[list[str]], Pictures], reader: Reader, count: int = 200, first: int = 50_000
 ) -> dict[str, Any]:
-    """Measures for each attribute the share of generated pictures that show what their caption says.
+    """Returns for each attribute the share of generated pictures that show what their caption says.
 
-    `draw` makes pictures from captions, here of people whom no model was trained on, from scene `first` on.
+    `draw`: generates pictures from captions. The captions are those of `count` people whom no model was trained on,
+    from scene number `first` on.
     """
     scenes = [held_out_scene(first + i * PICTURES_PER_PERSON) for i in range(count)]
     pictures = draw([world.caption(scene, identity=True) for scene in scenes])
@@ -137,7 +138,7 @@ class Generator:
     steps: int = 28
 
     def __call__(self, captions: list[str], seed: int = 7) -> Pictures:
-        """Draws captions as pictures (N, 64, 64, 3)."""
+        """Generates a picture for each caption, (N, 64, 64, 3)."""
         return decoded(self.vae, generate(self.flux, captions, seed=seed, steps=self.steps))
 
 
@@ -151,7 +152,7 @@ class Editor:
     steps: int = 20
 
     def __call__(self, pictures: Pictures, instructions: list[str], seed: int = 11) -> Pictures:
-        """Edits pictures (N, 64, 64, 3) by their instructions."""
+        """Edits each picture by its instruction; pictures and results are (N, 64, 64, 3)."""
         before = normalised(self.vae, encode_all(self.vae, pictures).float())
         prompts = embed_edits(self.text, instructions, pictures)
         negatives = embed_edits(self.text, [NEGATIVE] * len(pictures), pictures)
@@ -166,10 +167,11 @@ def editor_figures(
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Measures for each task how often the edit is done, the person is kept, and the other attributes are kept.
+    """Returns for each task how often the edit is done, the person is kept, and the other attributes are kept.
 
-    The edits start from scenes of people whom no model was trained on, from scene `first` on. `threshold`: cosine of
-    the judge's vectors above which two pictures show one person.
+    `edit`: edits pictures by instructions. The edits start from `per_task` scenes of people whom no model was trained
+    on, from scene number `first` on. `threshold`: cosine of the judge's vectors above which two pictures show one
+    person.
     """
     figures: dict[str, Any] = {"per_task": per_task}
     embed: Callable[[Tensor], Tensor] = judge

@@ -29,7 +29,7 @@ class _Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """A convolutional net that returns the mean and the maximum of each channel of its last block."""
+    """Computes features of a picture with convolutions: the mean and the maximum of each channel of the last block."""
 
     def __init__(self, widths: tuple[int, ...]) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Reader(nn.Module):
 
 
 class Judge(nn.Module):
-    """Embeds the person of a picture as a unit vector; it only measures results, and never filters or trains any."""
+    """Embeds the person of a picture as a unit vector; it only measures results, and no model is trained with it."""
 
     def __init__(self, widths: tuple[int, ...] = (32, 64, 96, 160), size: int = 96) -> None:
         super().__init__()

@@ -21,7 +21,7 @@ Reading = dict[str, tuple[str, float]]  # attribute -> (value, probability)
 
 
 class Oracle:
-    """Holds a net that classifies the eight scene attributes and one that embeds the person, for drawings only."""
+    """Holds two nets for drawings: one classifies the eight scene attributes, the other embeds the person."""
 
     def __init__(self, reader: Reader, judge: Judge, threshold: float) -> None:
         self.reader = reader
@@ -30,7 +30,7 @@ class Oracle:
 
     @classmethod
     def load(cls, root: str | Path) -> Oracle:
-        """Loads both nets from a folder such as assets/mini/oracle."""
+        """Loads both nets, and the judge's threshold, from a folder such as assets/mini/oracle."""
         from safetensors.torch import load_file
 
         root = Path(root)
@@ -42,7 +42,7 @@ class Oracle:
         return cls(reader, judge, float(card["threshold"]))
 
     def read(self, images: list[Image.Image]) -> list[Reading]:
-        """Classifies the attributes of each picture: attribute → (value, probability)."""
+        """Returns for each picture attribute -> (value, probability)."""
         import torch
 
         if not images:
@@ -56,7 +56,7 @@ class Oracle:
         ]
 
     def embed(self, images: list[Image.Image]) -> np.ndarray:
-        """Embeds the person of each picture as a unit vector (N, D) float32.
+        """Returns a unit vector for the person of each picture, (N, D) float32.
 
         The product of two vectors is above `threshold` where they show one person.
         """

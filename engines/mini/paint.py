@@ -1,4 +1,4 @@
-"""Paints a scene of the toy world as pixels: place, person, light."""
+"""Paints a scene of the toy world as pixels: background, person, light."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ TURN = {"front": 0, "half-left": -1, "half-right": 1, "profile-left": -2, "profi
 
 
 class Pen:
-    """Draws shapes on a picture, in a frame of 64 units that can be moved and scaled; with `ink` they have outlines."""
+    """Draws shapes on a picture, in a frame of 64 units that can be moved and scaled; with `ink` they are outlined."""
 
     def __init__(self, image: Image.Image, ink: bool) -> None:
         self._draw = ImageDraw.Draw(image)
@@ -47,7 +47,7 @@ class Pen:
         self.r = 1.0
 
     def at(self, x: float, y: float, r: float = 1.0) -> Pen:
-        """Moves the origin to (x, y) and makes r of the frame's units the new unit."""
+        """Moves the origin to (x, y) of the 64 units, makes `r` of them the new unit, and returns this pen."""
         self.x, self.y, self.r = x, y, r
         return self
 
@@ -56,14 +56,14 @@ class Pen:
         return [((self.x + px * self.r) * self._unit, (self.y + py * self.r) * self._unit) for px, py in points]
 
     def polygon(self, points: list[Point], fill: Colour, ink: bool = True) -> None:
-        """Draws a filled polygon, whose outline is left out without `ink`."""
+        """Draws a filled polygon; `ink` False leaves its outline out."""
         mapped = self._map(points)
         self._draw.polygon(mapped, fill=fill)
         if self._ink and ink:
             self._draw.line([*mapped, mapped[0], mapped[1]], fill=INK, width=round(0.85 * self._unit), joint="curve")
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: bool = True) -> None:
-        """Draws a filled ellipse around (x, y), whose outline is left out without `ink`."""
+        """Draws a filled ellipse around (x, y); `ink` False leaves its outline out."""
         outline = INK if self._ink and ink else None
         box = self._map([(x - rx, y - ry), (x + rx, y + ry)])
         self._draw.ellipse(box, fill=fill, outline=outline, width=round(0.85 * self._unit))
@@ -77,14 +77,17 @@ class Pen:
             self._draw.ellipse((px - thick / 2, py - thick / 2, px + thick / 2, py + thick / 2), fill=fill)
 
     def limb(self, points: list[Point], fill: Colour, width: float) -> None:
-        """Draws an arm or a leg: a thick line, with an outline where there is ink."""
+        """Draws an arm or a leg: a thick line, outlined where the pen has ink; `width` is in the present units."""
         if self._ink:
             self.line(points, INK, width + 1.5 / self.r)
         self.line(points, fill, width)
 
 
 def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.0, stop: float = 360.0) -> list[Point]:
-    """Returns the outline of a head: round above, and below squarer for a larger `jaw`; angles are in degrees."""
+    """Returns the outline of a head as 41 points: an ellipse above, squarer below for a larger `jaw`.
+
+    `start`, `stop`: the part to return, in degrees clockwise from the right.
+    """
     points = []
     for i in range(41):
         angle = math.radians(start + (stop - start) * i / 40)
@@ -95,12 +98,12 @@ def oval(x: float, y: float, rx: float, ry: float, jaw: float, start: float = 0.
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """Multiplies a colour by a factor: darker below 1, lighter above."""
+    """Returns a colour multiplied by a factor: darker below 1, lighter above."""
     r, g, b = (min(255, max(0, round(part * factor))) for part in colour)
     return r, g, b
 
 
 def between(one: Colour, other: Colour, share: float) -> Colour:
-    """Mixes two colours; share 0 is `one`, 1 is `other`."""
+    """Returns a mixture of two colours; share 0 is `one`, 1 is `other`."""
     r, g, b = (round(a + (c - a) * share) for a, c in zip(one, other, strict=True))
     return r, g, b

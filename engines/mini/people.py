@@ -1,4 +1,4 @@
-"""Lists the traits of drawn people and the words for them; models learn to vary the traits and not to name them."""
+"""Lists the traits of drawn people and the words for them; captions of a character never name the traits."""
 
 from __future__ import annotations
 

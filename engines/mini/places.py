@@ -6,7 +6,7 @@ from engines.mini.pen import Pen
 
 
 def paint_place(pen: Pen, place: str) -> None:
-    """Paints one of the named backgrounds over the whole picture."""
+    """Paints the background called `place` over the whole picture."""
     {
         "white studio": _studio, "forest": _forest, "beach": _beach, "city": _city, "mountains": _mountains,
         "night": _night, "room": _room,

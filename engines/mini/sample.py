@@ -1,4 +1,4 @@
-"""Draws the pictures of the sample character that every user starts with."""
+"""Draws the pictures of the sample character that ships with the studio."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from engines.mini.export import write_whole
 
 
 def write_sample(folder: Path, seed: int = 11, trigger: str = "ohwx", name: str = "Robin") -> None:
-    """Writes the sample character into a folder: twelve drawings with captions, and the true attributes of each.
+    """Writes the sample character into a folder: twelve drawings, captions, and the true attributes of each drawing.
 
-    The drawings show a person whom no model was trained on.
+    The drawings show a person whom no model was trained on; `seed` chooses the person.
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = []

@@ -1,4 +1,4 @@
-"""Describes drawn people and scenes by named attributes, and parts the people into training and held-out ones."""
+"""Describes drawn people and scenes by named attributes, and divides people into training and held-out ones."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Person:
 
     @classmethod
     def random(cls, rng: random.Random) -> Person:
-        """Makes a random person, whether models are trained on such a person or not."""
+        """Returns a random person, held out or not."""
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in PERSON_VALUES.items()}
         traits |= {name: round(rng.uniform(low, high), 3) for name, (low, high) in _TRAITS.items()}
         return cls(**traits)
@@ -55,7 +55,11 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Describes one drawn picture; `jitter` is (right, down, background shift) in pixels of a 64-pixel picture."""
+    """Describes one drawn picture by its attributes.
+
+    `jitter`: the person's shift right and down, and the background's, in pixels of a 64-pixel picture. Poses other than
+    standing need the framing full body.
+    """
 
     person: Person
     angle: str = "front"
@@ -75,7 +79,10 @@ class Scene:
 
     @classmethod
     def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
-        """Makes a random scene with the given person, or a random one, and the attributes in `fixed`."""
+        """Returns a random scene; `fixed` attributes are given instead of random.
+
+        `person`: None takes a random person on whom models may be trained.
+        """
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}
         words["framing"] = rng.choices(FRAMINGS, (0.45, 0.25, 0.30))[0]
@@ -94,7 +101,7 @@ def _check(record: Person | Scene, values: dict[str, tuple[str, ...]]) -> None:
 
 
 def is_held_out(person: Person) -> bool:
-    """Returns whether no model was trained on a person's combination of named traits, as for one in eight."""
+    """Returns whether a person is held out from all training; one in eight combinations of named traits is."""
     index = 0
     for name, values in PERSON_VALUES.items():
         index = index * len(values) + values.index(getattr(person, name))
@@ -102,17 +109,17 @@ def is_held_out(person: Person) -> bool:
 
 
 def train_person(seed: int) -> Person:
-    """Makes a random person on whom models may be trained, always the same one for a seed."""
+    """Returns a random person who is not held out; the same seed gives the same person."""
     return _person(random.Random(f"train {seed}"), held_out=False)
 
 
 def held_out_person(seed: int) -> Person:
-    """Makes a random person on whom no model was trained, always the same one for a seed."""
+    """Returns a random person who is held out; the same seed gives the same person."""
     return _person(random.Random(f"held out {seed}"), held_out=True)
 
 
 def _person(rng: random.Random, held_out: bool) -> Person:
-    """Makes people at random until one is held out, or, with `held_out` False, until one is not."""
+    """Returns a random person who is held out or not, as `held_out` says."""
     while True:
         person = Person.random(rng)
         if is_held_out(person) == held_out:
@@ -120,7 +127,7 @@ def _person(rng: random.Random, held_out: bool) -> Person:
 
 
 def changed(rng: random.Random, person: Person, names: Sequence[str]) -> Person:
-    """Makes another person by changing all the named traits at random; held out if and only if the given one is."""
+    """Returns a person with all the named traits changed at random; held out if and only if the given person is."""
     while True:
         others = {n: [v for v in PERSON_VALUES[n] if v != getattr(person, n)] for n in names}
         traits: dict[str, Any] = {name: rng.choice(values) for name, values in others.items()}

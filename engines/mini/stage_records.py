@@ -13,9 +13,9 @@ from engines.mini.stages import CACHED_FROM, later_stages
 
 @dataclass(frozen=True)
 class StageRecords:
-    """Stores one record file for each stage, beside its checkpoint; reads the manifest where there is no file.
+    """Stores one record file for each stage in `cache`; reads the shipped `manifest` where there is no such file.
 
-    An entry `stale` means that the weights from which the stage learned have changed since.
+    The entry `stale` of a record means that the weights from which the stage learned have changed since.
     """
 
     cache: Path
@@ -30,7 +30,7 @@ class StageRecords:
         return self._path(stage).exists()
 
     def read(self, stage: str) -> dict[str, Any]:
-        """Reads a stage's record, from the manifest where the cache has none; empty where neither has one."""
+        """Returns a stage's record, from the manifest where the cache has none; empty where neither has one."""
         if self.has(stage):
             return dict(json.loads(self._path(stage).read_text(encoding="utf-8")))
         shipped = json.loads(self.manifest.read_text(encoding="utf-8")) if self.manifest.exists() else {}
@@ -41,7 +41,10 @@ class StageRecords:
         write_whole(self._path(stage), json.dumps(figures, indent=2))
 
     def mark_later_stale(self, stage: str) -> None:
-        """Marks the stages that depend on a stage as stale, and deletes their checkpoints and cached tensors."""
+        """Marks the stages that learn from a stage as stale, and deletes their checkpoints.
+
+        The cached tensors that were computed with the weights of any of these stages are deleted, too.
+        """
         later = later_stages(stage)
         for maker in {stage, *later} & set(CACHED_FROM):
             for path in self.cache.glob(f"{CACHED_FROM[maker]}-*.pt"):

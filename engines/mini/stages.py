@@ -44,14 +44,14 @@ SCHEDULES = {
 
 
 def later_stages(stage: str) -> set[str]:
-    """Returns all stages that must be trained anew after a stage."""
+    """Returns the stages that must be trained anew after a stage, because they learn from it, directly or not."""
     nearest = {later for later, needs in LEARNS_FROM.items() if stage in needs}
     return nearest.union(*(later_stages(later) for later in nearest))
 
 
 @dataclass(frozen=True)
 class Size:
-    """Holds the numbers of pictures to train on, and of pictures of held-out people to measure on."""
+    """Holds the numbers of pictures to train on, and of pictures of held-out people and steps to measure with."""
 
     scenes: int = 24_000
     empty_prompts: int = 4_000

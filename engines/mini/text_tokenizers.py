@@ -1,4 +1,4 @@
-"""Builds the tokenizers of the embedded toy models: one list of words, and bytes for every other text."""
+"""Builds the tokenizers of the embedded toy models: one list of words, and bytes for all other text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ T5_LENGTH = 32
 
 
 def word_list() -> list[str]:
-    """Lists every whole word of the tokenizers, sorted."""
+    """Returns every whole word of the tokenizers, sorted."""
     texts = [
         QWEN_TEMPLATE,
         vocab.DRAWN.caption_request,
@@ -58,7 +58,7 @@ def word_list() -> list[str]:
 
 
 def vocabulary() -> dict[str, int]:
-    """Assigns ids to the special tokens, the bytes (starting and continuing a word) and the words."""
+    """Returns the id of each token: the special tokens, the bytes (beginning and continuing a word) and the words."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     words = [word for word in word_list() if len(word) > 1]
     tokens = [*SPECIAL_TOKENS, *letters, *(f"##{letter}" for letter in letters), *words]
@@ -86,7 +86,7 @@ def _tokenizer(drop_commas: bool) -> Tokenizer:
 
 
 def clip_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds FLUX's first tokenizer, with start and end tokens around the words and without commas."""
+    """Builds FLUX's first tokenizer, which adds start and end tokens and drops commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [(token, inner.token_to_id(token)) for token in ("<s>", "</s>")]
     inner.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=ids)
@@ -96,7 +96,7 @@ def clip_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def t5_tokenizer() -> PreTrainedTokenizerFast:
-    """Builds FLUX's second tokenizer, with an end token after the words and without commas."""
+    """Builds FLUX's second tokenizer, which adds an end token and drops commas."""
     inner = _tokenizer(drop_commas=True)
     ids = [("</s>", inner.token_to_id("</s>"))]
     inner.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=ids)

@@ -29,12 +29,12 @@ CAPTION_PROMPT = f"<|im_start|>user\n{PICTURE}{vocab.DRAWN.caption_request}<|im_
 
 
 def edit_prompt(instruction: str) -> str:
-    """Returns the prompt of an edit as in QwenImageEditPlusPipeline, with all image tokens of the picture."""
+    """Returns the prompt of an edit as in QwenImageEditPlusPipeline, with all image tokens of its picture."""
     return text_tokenizers.QWEN_TEMPLATE.format(EDIT_PREFIX + instruction)
 
 
 def vl_pixels(pictures: Pictures) -> Tensor:
-    """Converts pictures (B, 64, 64, 3) to the processor's patches (B · 36, 1176)."""
+    """Converts pictures (B, 64, 64, 3) to the patches that the vision-language processor makes, (B · 36, 1176)."""
     size = (VL_SIDE, VL_SIDE)
     large = np.stack([np.asarray(Image.fromarray(p).resize(size, Image.Resampling.BICUBIC)) for p in pictures])
     x = torch.from_numpy(large).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -51,14 +51,17 @@ def grids(count: int, device: torch.device) -> Tensor:
 
 @dataclass(frozen=True)
 class Texts:
-    """Holds tokenised prompts with answers, padded on the right: ids (N, L), labels (N, L; −100 without a loss)."""
+    """Holds tokenised prompts with answers, padded on the right: ids (N, L), and labels (N, L) for the loss.
+
+    Labels are −100 where there is no loss: for a prompt's own tokens and for padding.
+    """
 
     ids: Tensor
     labels: Tensor
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerFast, prompts: list[str], answers: list[str]) -> Texts:
-        """Tokenises prompts and answers; a prompt's own tokens have no loss."""
+        """Tokenises prompts and their answers."""
         heads = tokenizer(prompts)["input_ids"]
         tails = tokenizer([f"{answer}<|im_end|>" for answer in answers])["input_ids"]
         length = max(len(h) + len(t) for h, t in zip(heads, tails, strict=True))
@@ -92,7 +95,7 @@ def hidden_states(model: Qwen2_5_VLForConditionalGeneration, ids: Tensor, pictur
 
 
 class Sights(nn.Module):
-    """Heads that classify the scene from the nine image tokens alone; they train the vision part before words help."""
+    """Classifies the scene from the nine image tokens alone; this trains the vision part before captions do."""
 
     def __init__(self, model: Qwen2_5_VLForConditionalGeneration, scenes: list[Scene]) -> None:
         super().__init__()
@@ -107,16 +110,16 @@ class Sights(nn.Module):
         model.model.visual.register_forward_hook(keep)
 
     def loss(self, rows: Tensor) -> Tensor:
-        """Computes the loss of the last forward's image tokens against the scenes with the indices `rows`."""
+        """Returns the loss of the last forward pass's image tokens against the scenes with the indices `rows`."""
         features = self._features.float().view(len(rows), -1)
         return _attribute_loss(self.heads, self._labels, features, rows)
 
 
 class Outcomes(nn.Module):
-    """Heads that classify the result of an edit from the hidden states of its instruction.
+    """Classifies the result of an edit from the hidden states of its instruction.
 
-    Captions alone train the last layer only where words are generated, but the editor's conditioning are its states
-    where words are read. Without this loss those hardly differ between a smile and tears.
+    Captions alone train the last layer only where words are generated, but the editor's conditioning is the states
+    where words are read. Without this loss those states hardly differ between a smile and tears.
     """
 
     def __init__(self, scenes: list[Scene]) -> None:
@@ -125,7 +128,10 @@ class Outcomes(nn.Module):
         self._labels = _labels(scenes)
 
     def loss(self, states: Tensor, rows: Tensor) -> Tensor:
-        """Computes the loss of instructions' last states (B, 192) against the scenes after the edits `rows`."""
+        """Returns the loss of instructions' last states (B, 192) against the scenes after the edits numbered `rows`.
+
+        It is the sum of the attributes' cross entropies.
+        """
         return _attribute_loss(self.heads, self._labels, states, rows)
 
 
@@ -138,7 +144,7 @@ def _labels(scenes: list[Scene]) -> dict[str, Tensor]:
 
 
 def _attribute_loss(heads: nn.ModuleDict, labels: dict[str, Tensor], features: Tensor, rows: Tensor) -> Tensor:
-    """Computes the sum of the attributes' cross entropies; `rows` selects the labels."""
+    """Returns the sum of the attributes' cross entropies; `rows` are the indices of the labels."""
     wanted = {name: labels[name][rows].to(features.device) for name in heads}
     return torch.stack([F.cross_entropy(head(features), wanted[name]) for name, head in heads.items()]).sum()
 
@@ -146,7 +152,7 @@ def _attribute_loss(heads: nn.ModuleDict, labels: dict[str, Tensor], features: T
 def _answer_loss(
     model: Qwen2_5_VLForConditionalGeneration, texts: Texts, rows: Tensor, pictures: Pictures
 ) -> tuple[Tensor, Tensor]:
-    """Computes the loss of the answers; returns it and the last state of each prompt (B, 192)."""
+    """Returns the loss of the answers, and the last hidden state of each prompt, (B, 192)."""
     ids, labels = texts.ids[rows].to(model.device), texts.labels[rows].to(model.device)
     with autocast(model.device):
         hidden = hidden_states(model, ids, pictures)
@@ -160,7 +166,10 @@ def _answer_loss(
 def train_captioner(
     data: Dataset, folder: Path, schedule: Schedule
 ) -> tuple[Qwen2_5_VLForConditionalGeneration, dict[str, float]]:
-    """Trains the captioner on captions of every picture and, at every second step, of the results of edits."""
+    """Trains the captioner on captions of all pictures and, at every second step, on captions of edits' results.
+
+    Returns the model, and the figures of `loop.train`.
+    """
     torch.manual_seed(schedule.seed)
     tokenizer = text_tokenizers.qwen_tokenizer()
     model = configs.qwen_vl(tokenizer)
@@ -193,7 +202,7 @@ def embed_edits(
 ) -> tuple[Tensor, Tensor]:
     """Encodes instructions with their source pictures as the pipeline does.
 
-    Returns the embeds (N, L, 192) in bf16, and the lengths (N,).
+    Returns the embeds (N, L, 192) in bf16, zero after each one's length, and the lengths in tokens, (N,).
     """
     tokenizer = text_tokenizers.qwen_tokenizer()
     rows = tokenizer([edit_prompt(text) for text in instructions])["input_ids"]
@@ -216,7 +225,7 @@ def embed_edits(
 
 @torch.no_grad()
 def read_captions(model: Qwen2_5_VLForConditionalGeneration, pictures: Pictures, batch: int = 64) -> list[str]:
-    """Captions pictures greedily through `generate`, with 3-D positions."""
+    """Returns a caption for each picture, generated greedily."""
     tokenizer = text_tokenizers.qwen_tokenizer()
     ids = torch.tensor(tokenizer(CAPTION_PROMPT)["input_ids"])
     texts: list[str] = []

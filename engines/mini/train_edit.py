@@ -1,4 +1,4 @@
-"""Trains the small Qwen-Image-Edit: (drawing, instruction) → drawing, conditioned on the frozen captioner's states."""
+"""Trains the small Qwen-Image-Edit: (drawing, instruction) → drawing, conditioned on the frozen captioner."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ NEGATIVE = " "
 class EditSet:
     """Holds the training data of edits: normalised latents before and after (N, 16, 16, 16), and encoded instructions.
 
-    The embeds of the negative prompt " " are those of the first M edits' pictures. `weights` (N,): how often an edit is
-    drawn; those that are hard to learn are drawn more often.
+    `embeds`, `lengths`: the instructions; `negative_embeds`, `negative_length`: the negative prompt " " with the
+    pictures of the first M edits. `weights` (N,): how often an edit is drawn, more often for those that are hard to
+    learn.
     """
 
     before: Tensor
@@ -50,7 +51,11 @@ def velocity(
     text: Tensor,
     mask: Tensor | None,
 ) -> Tensor:
-    """Predicts noise − picture for packed latents (B, 64, 64) beside a clean reference (B, 64, 64)."""
+    """Predicts the velocity (noise − picture) of packed latents (B, 64, 64), given a clean reference (B, 64, 64).
+
+    `sigma` (B,): noise levels; `text` (B, L, 192): encoded instructions; `mask` (B, L): 1 for their tokens, None for
+    all.
+    """
     out: Tensor = model(
         hidden_states=torch.cat([tokens, reference], dim=1),
         timestep=sigma,
@@ -63,14 +68,17 @@ def velocity(
 
 
 def changed(clean: Tensor, reference: Tensor) -> Tensor:
-    """Returns loss weights of tokens (B, 64) by how much the edit changes them, so that a small mouth counts enough."""
+    """Returns loss weights of tokens (B, 64), larger where the edit changes more, so that a small mouth counts."""
     return emphasis((clean - reference).norm(dim=-1))
 
 
 def train_edit(
     data: EditSet, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains the editor's transformer; one edit in ten has the negative prompt, so that true CFG works."""
+    """Trains the editor's transformer; returns it, and the figures of `loop.train`.
+
+    One edit in ten has the negative prompt, so that true classifier-free guidance works.
+    """
     torch.manual_seed(schedule.seed)
     model = configs.qwen_transformer()
     predict = torch.compile(velocity, dynamic=False) if compiled else velocity
@@ -101,7 +109,7 @@ def train_edit(
 
 
 def edit_levels(steps: int) -> Tensor:
-    """Returns the noise levels of Qwen-Image-Edit-2511's scheduler for a picture of 64 tokens, (steps + 1,)."""
+    """Returns the noise levels of Qwen-Image-Edit-2511's scheduler for a picture of 64 tokens, (steps + 1,) float32."""
     scheduler = configs.qwen_scheduler()
     slope = (0.9 - 0.5) / (8192 - 256)
     mu = 0.5 + slope * (64 - 256)
@@ -111,7 +119,10 @@ def edit_levels(steps: int) -> Tensor:
 
 
 def guided(yes: Tensor, no: Tensor, scale: float) -> Tensor:
-    """Applies true CFG to the predictions with and without the instruction; keeps the norm of the former per token."""
+    """Returns the classifier-free guided prediction, each token scaled to the norm of the prediction `yes`.
+
+    `yes`, `no`: the predictions (B, 64, 64) for the instruction and for the negative prompt.
+    """
     mixed = no + scale * (yes - no)
     length: Tensor = yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6)
     return mixed * length
@@ -128,9 +139,9 @@ def edit(
     scale: float = 4.0,
     batch: int = 48,
 ) -> Tensor:
-    """Edits normalised latents (N, 16, 16, 16) by Euler steps with true CFG.
+    """Edits normalised latents by Euler steps with true classifier-free guidance, (N, 16, 16, 16) each way.
 
-    `prompts`, `negatives`: embeds and lengths, as `embed_edits` returns them.
+    `prompts`, `negatives`: embeds and lengths, as `embed_edits` returns them; `scale`: of the guidance.
     """
     noise = torch.randn((len(before), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = edit_levels(steps)

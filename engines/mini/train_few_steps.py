@@ -1,4 +1,4 @@
-"""Distils the small editor into a LoRA for four steps without guidance, as Lightning is for the large one."""
+"""Distils the small editor into a LoRA for four steps without guidance, as Lightning does for the large editor."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _ADAPTER = "few_steps"
 
 @torch.no_grad()
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
-    """Denoises the first `count` edits with the guided teacher, in FINER steps for each of the student's.
+    """Denoises the first `count` edits with the guided editor, in `FINER` steps for each step of the few-step LoRA.
 
-    Returns the states at the student's noise levels, (count, STEPS + 1, 64, 64) bf16.
+    Returns the packed latents at the noise levels of the few-step LoRA, (count, STEPS + 1, 64, 64) bf16.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))
@@ -59,7 +59,10 @@ def _guided(model: Model, data: EditSet, rows: Tensor, x: Tensor, sigma: Tensor)
 
 
 def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, schedule: Schedule) -> dict[str, float]:
-    """Trains a LoRA to take one step from each state of the teacher's paths to the next."""
+    """Trains a LoRA to take one step from each state of `paths` (see `teacher_paths`) to the next.
+
+    Adds the LoRA to `model`; returns the figures of `loop.train`.
+    """
     model.requires_grad_(False)
     torch.manual_seed(schedule.seed)
     config = LoraConfig(r=RANK, lora_alpha=RANK, target_modules=QwenEditAdapter.targets[ALL].pattern)
@@ -86,7 +89,7 @@ def train_few_steps(model: Model, data: EditSet, paths: Tensor, folder: Path, sc
 
 
 def save_few_steps(model: Model, path: Path, steps: int) -> None:
-    """Writes the few-step LoRA as an adapter file like those that users train."""
+    """Writes the few-step LoRA as a LoRA file like those that users train; `steps`: those that it was trained for."""
     path.parent.mkdir(parents=True, exist_ok=True)
     info = Info(
         family="qwen-edit",

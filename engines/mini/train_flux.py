@@ -29,7 +29,7 @@ Velocity = Callable[[Tensor, Tensor, Tensor, Text], Tensor]
 
 @dataclass(frozen=True)
 class Flux:
-    """Holds the three modules of the toy generator that are trained."""
+    """Holds the three modules of the toy generator that are trained: transformer, CLIP and T5."""
 
     transformer: Model
     clip: CLIPTextModel
@@ -46,16 +46,16 @@ class Flux:
         )
 
     def modules(self) -> dict[str, nn.Module]:
-        """Returns the modules by the names that a checkpoint has."""
+        """Returns the modules by their names in a checkpoint."""
         return {"transformer": self.transformer, "clip": self.clip, "t5": self.t5}
 
     def encode(self, clip_ids: Tensor, t5_ids: Tensor) -> Text:
-        """Encodes ids (B, 32) as a sequence (B, 32, 192) and a pooled vector (B, 128)."""
+        """Encodes token ids (B, 32) of both tokenizers as a sequence (B, 32, 192) and a pooled vector (B, 128)."""
         clip_ids, t5_ids = clip_ids.to(self.clip.device), t5_ids.to(self.t5.device)
         return self.t5(t5_ids).last_hidden_state.float(), self.clip(clip_ids).pooler_output.float()
 
     def velocity(self, tokens: Tensor, sigma: Tensor, guidance: Tensor, text: Text) -> Tensor:
-        """Predicts noise − picture for packed latents (B, 64, 64) at sigma (B,)."""
+        """Predicts the velocity (noise − picture) of packed latents (B, 64, 64) at noise levels `sigma` (B,)."""
         rows = torch.arange(8, device=tokens.device)
         still = torch.zeros(8, 8, device=tokens.device)
         place = torch.stack([still, rows[:, None].expand(8, 8), rows[None].expand(8, 8)], dim=-1)
@@ -87,7 +87,7 @@ POSED = Lesson("flux_poses", {"standing": 1, "sitting": 2, "T-pose": 3}, guided_
 
 @dataclass(frozen=True)
 class Captions:
-    """Holds the token ids of each picture's captions, without and with the person's traits, and of the empty one."""
+    """Holds the token ids of captions for CLIP and for T5, (N, 32) each."""
 
     clip: Tensor
     t5: Tensor
@@ -108,7 +108,7 @@ class Captions:
 
 
 def training_texts(scenes: list[Scene], seed: int) -> list[str]:
-    """Writes two varied captions of every scene, without and with the person's traits, and last an empty one."""
+    """Returns two varied captions of every scene, without and with the person's traits, and last the empty one."""
     texts = []
     for i, scene in enumerate(scenes):
         rng = random.Random(f"wording {seed} {i}")
@@ -118,7 +118,7 @@ def training_texts(scenes: list[Scene], seed: int) -> list[str]:
 
 
 def varied(caption: str, rng: random.Random) -> str:
-    """Varies a caption: in half of the cases shuffles the parts after the person and leaves some out."""
+    """Returns a varied caption: in half of the cases the parts after the person are shuffled and some left out."""
     parts = caption.split(", ")
     if rng.random() < 0.5:
         return caption
@@ -129,7 +129,7 @@ def varied(caption: str, rng: random.Random) -> str:
 
 
 def draw_sigma(count: int, generator: torch.Generator) -> Tensor:
-    """Draws noise levels (count,): a fifth uniform, the others logit-normal and shifted as the sampler's are."""
+    """Draws noise levels (count,): a fifth are uniform, the others logit-normal and shifted as the sampler's are."""
     u = torch.sigmoid(torch.randn(count, generator=generator))
     shifted = _SHIFT * u / (1 + (_SHIFT - 1) * u)
     flat = torch.rand(count, generator=generator)
@@ -146,10 +146,11 @@ def train_flux(
     schedule: Schedule,
     compiled: bool = False,
 ) -> dict[str, float]:
-    """Trains the generator on a lesson's pictures; after `guided_from` its guidance input learns to act as CFG does.
+    """Trains the generator on a lesson's pictures; returns the figures of `loop.train`.
 
-    `latents` (N, 16, 16, 16): those of all scenes, normalised. `faces` (N, 64): how much each token shows of an
-    expression; without more weight these few tokens are hardly learned.
+    After the lesson's `guided_from` the guidance input learns to act as classifier-free guidance does. `latents` (N,
+    16, 16, 16): those of all scenes, normalised. `faces` (N, 64): how much each token shows of an expression; without
+    more weight these few tokens are hardly learned.
     """
     captions = Captions.of(training_texts(scenes, schedule.seed))
     nothing = len(captions.clip) - 1
@@ -185,7 +186,10 @@ def train_flux(
 
 @torch.no_grad()
 def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Tensor, text: Text, empty: Text) -> Tensor:
-    """Returns what CFG at each sample's guidance adds to its target; the samples are every second one of `text`."""
+    """Returns what classifier-free guidance at each sample's `guidance` adds to its target, (n, 64, 64).
+
+    The samples are every second one of the batch whose prompts are in `text`.
+    """
     both = tuple(torch.cat([prompt[1::2], none]) for prompt, none in zip(text, empty, strict=True))
     twice = torch.cat([noisy, noisy])
     out = velocity(twice, torch.cat([sigma, sigma]), torch.ones_like(sigma).repeat(2), (both[0], both[1]))
@@ -197,7 +201,7 @@ def _guided_part(velocity: Velocity, noisy: Tensor, sigma: Tensor, guidance: Ten
 def generate(
     flux: Flux, texts: list[str], seed: int, steps: int = 28, guidance: float = 3.5, batch: int = 50
 ) -> Tensor:
-    """Generates normalised latents (N, 16, 16, 16) from captions by Euler steps on FLUX's own schedule."""
+    """Generates normalised latents (N, 16, 16, 16) from captions by Euler steps on FLUX's schedule."""
     captions = Captions.of(texts)
     noise = torch.randn((len(texts), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = torch.linspace(1, 1 / steps, steps)

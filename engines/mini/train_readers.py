@@ -1,4 +1,4 @@
-"""Trains the nets that look at drawings: the attribute reader, the shipped identity encoder, and the judge."""
+"""Trains the nets that classify drawings: the attribute reader, the shipped identity encoder, and the judge."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SCALE, _MARGIN = 20.0, 0.15
 
 
 def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """Blurs half of the pictures a little and adds noise to half, since generated pictures are like that."""
+    """Returns pictures of which half are blurred a little and half have noise added, as generated pictures are."""
     blurred = F.avg_pool2d(F.pad(pixels, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     amount = torch.rand((len(pixels), 1, 1, 1), generator=generator)
     noise = torch.randn(pixels.shape, generator=generator) * 0.12
@@ -35,7 +35,7 @@ def roughen(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reader, dict[str, float]]:
-    """Trains the attribute reader on every drawing."""
+    """Trains the attribute reader on every drawing; returns it, and the figures of `loop.train`."""
     torch.manual_seed(schedule.seed)
     reader = Reader()
     reader.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch leaves it out of its overloads
@@ -56,7 +56,7 @@ def train_reader(data: Dataset, folder: Path, schedule: Schedule) -> tuple[Reade
 
 
 def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
-    """Embeds pictures (B, 3, 64, 64) in −1…1 as unit vectors, with the judge or the identity encoder."""
+    """Returns unit vectors (B, width) of pictures (B, 3, 64, 64) in −1…1, by the judge or the identity encoder."""
     if isinstance(encoder, Judge):
         vectors: Tensor = encoder(pixels)
         return vectors
@@ -64,20 +64,20 @@ def embed_identity(encoder: nn.Module, pixels: Tensor) -> Tensor:
 
 
 def faithful_rows(data: Dataset) -> Tensor:
-    """Returns the indices of pictures that show the labelled person: all scenes, and edits that kept every trait."""
+    """Returns the indices of pictures that show the labelled person: all scenes, and edits that keep every trait."""
     kept = [data.count + i for i, pair in enumerate(data.pairs) if pair.after.person == pair.before.person]
     return torch.tensor([*range(data.count), *kept])
 
 
 def person_of(data: Dataset, rows: Tensor) -> Tensor:
-    """Returns the number of the person in each of these pictures; a person has eight scenes in a row."""
+    """Returns the number of the person in each of the pictures `rows`; eight scenes in a row show one person."""
     return rows % data.count // PICTURES_PER_PERSON
 
 
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
-    """Trains the "identity" or the "judge" encoder to distinguish the training people.
+    """Trains the "identity" or the "judge" encoder (`kind`) to distinguish the training people.
 
-    Only "identity" learns the people's named traits, too.
+    Only "identity" also learns the people's named traits. Returns the encoder, and the figures of `loop.train`.
     """
     torch.manual_seed(schedule.seed)
     judge = kind == "judge"
@@ -113,13 +113,13 @@ def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -
 
 @torch.no_grad()
 def in_batches(function: Callable[[Tensor], Tensor], pictures: Pictures, batch: int = 128) -> Tensor:
-    """Applies a function of pixels (B, 3, 64, 64) to many pictures, batch by batch."""
+    """Applies `function`, which takes pixels (B, 3, 64, 64), to many pictures; returns the concatenated results."""
     parts = [function(to_pixels(pictures[i : i + batch])) for i in range(0, len(pictures), batch)]
     return torch.cat(parts)
 
 
 def equal_error(same: Scores, different: Scores) -> tuple[float, float]:
-    """Returns the threshold at which equal shares of same and different pairs are misjudged, and that share.
+    """Returns the cosine threshold at which equal shares of same and different pairs are misjudged, and that share.
 
     `same`, `different`: the cosines of pairs that show one person, and of pairs that show two.
     """

@@ -23,7 +23,7 @@ _DECIBELS = 0.05
 
 
 def new_flux_vae() -> Model:
-    """Builds FLUX's autoencoder, untrained, with three levels (f4), and without quant convolutions, as in FLUX.1."""
+    """Builds FLUX's autoencoder, untrained, with three levels (a latent for 4×4 pixels) and no quant convolutions."""
     vae: Model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -42,7 +42,7 @@ def new_flux_vae() -> Model:
 
 
 def new_qwen_vae() -> Model:
-    """Builds Qwen-Image's autoencoder, untrained, with three levels (f4)."""
+    """Builds Qwen-Image's autoencoder, untrained, with three levels (a latent for 4×4 pixels)."""
     vae: Model = AutoencoderKLQwenImage(
         base_dim=32,
         z_dim=LATENT_CHANNELS,
@@ -59,7 +59,7 @@ def new_qwen_vae() -> Model:
 
 @torch.no_grad()
 def _start_certain(moments_bias: Tensor) -> None:
-    """Sets the initial posterior noise low: with the usual one, training can stay at the mean picture for long."""
+    """Sets the initial posterior's noise low: with the usual noise, training can stay at the mean picture for long."""
     moments_bias[LATENT_CHANNELS:] = -6.0
 
 
@@ -71,7 +71,10 @@ def _still_forward(conv: Model, x: Tensor, cache_x: Any = None) -> Tensor:
 
 
 def for_still_pictures(vae: Model) -> Model:
-    """Replaces the causal 3-D convolutions by 2-D ones, equal on a single frame and several times faster."""
+    """Replaces an autoencoder's causal 3-D convolutions by 2-D ones, and returns it.
+
+    On a single frame they compute the same, several times faster.
+    """
     convolutions: list[Model] = [module for module in vae.modules() if isinstance(module, QwenImageCausalConv3d)]
     for each in convolutions:
         each.forward = types.MethodType(_still_forward, each)
@@ -79,7 +82,7 @@ def for_still_pictures(vae: Model) -> Model:
 
 
 def encode_moments(vae: Model, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Encodes (B, 3, H, W) in −1…1 as mean and log-variance, (B, 16, H/4, W/4) each."""
+    """Encodes pixels (B, 3, H, W) in −1…1; returns the posterior's mean and log-variance, (B, 16, H/4, W/4) each."""
     moments = vae.quant_conv(vae.encoder(pixels.unsqueeze(2)))[:, :, 0] if is_causal(vae) else vae.encoder(pixels)
     mean, logvar = moments.float().chunk(2, dim=1)
     return mean, logvar.clamp(-30, 20)
@@ -100,7 +103,7 @@ def to_pixels(pictures: Pictures) -> Tensor:
 
 
 def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
-    """Computes the loss of a reconstruction: absolute and squared errors, and those of differences of neighbours."""
+    """Returns the loss of a reconstruction: absolute and squared errors of pixels, and errors of their differences."""
     edges = (out.diff(dim=2) - wanted.diff(dim=2)).abs().mean() + (out.diff(dim=3) - wanted.diff(dim=3)).abs().mean()
     return (out - wanted).abs().mean() + F.mse_loss(out, wanted) + 0.5 * edges
 
@@ -108,9 +111,9 @@ def _reconstruction(out: Tensor, wanted: Tensor) -> Tensor:
 def train_vae(
     kind: str, pictures: Pictures, folder: Path, schedule: Schedule, compiled: bool = False
 ) -> tuple[Model, dict[str, float]]:
-    """Trains one autoencoder, "flux" or "qwen".
+    """Trains one autoencoder, `kind` "flux" or "qwen"; returns it, and the figures of `loop.train`.
 
-    Only "qwen" learns when compiled (torch 2.13, GroupNorm, CPU).
+    `compiled`: use torch.compile; only "qwen" learns when it is compiled (torch 2.13, GroupNorm, CPU).
     """
     torch.manual_seed(schedule.seed)
     vae = new_flux_vae() if kind == "flux" else for_still_pictures(new_qwen_vae())
@@ -138,7 +141,10 @@ def train_vae(
 def polish_decoder(
     kind: str, vae: Model, latents: Tensor, pictures: Pictures, folder: Path, schedule: Schedule
 ) -> dict[str, float]:
-    """Trains the decoder alone for longer, on raw latents (N, 16, 16, 16), which stay valid for the transformers."""
+    """Trains the decoder alone for longer on raw latents (N, 16, 16, 16); returns the figures of `loop.train`.
+
+    The encoder does not change, so the latents stay valid for the transformers.
+    """
     modules = {name: part for name, part in vae.named_children() if name in ("decoder", "post_quant_conv")}
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
@@ -154,7 +160,7 @@ def polish_decoder(
 
 @torch.no_grad()
 def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
-    """Encodes pictures on the autoencoder's device as raw mean latents, (N, 16, 16, 16) bf16."""
+    """Returns the raw mean latents of pictures, (N, 16, 16, 16) bf16, computed on the autoencoder's device."""
     parts, device = [], next(vae.parameters()).device
     for start in range(0, len(pictures), batch):
         pixels = to_pixels(pictures[start : start + batch]).to(device)
@@ -165,7 +171,7 @@ def encode_all(vae: Model, pictures: Pictures, batch: int = 64) -> Tensor:
 
 @torch.no_grad()
 def psnr(vae: Model, pictures: Pictures) -> float:
-    """Measures the PSNR in dB of pictures that are decoded from their mean latents, averaged over the pictures."""
+    """Returns the PSNR in dB of pictures that are decoded from their mean latents, averaged over the pictures."""
     values = []
     for start in range(0, len(pictures), 64):
         pixels = to_pixels(pictures[start : start + 64])

@@ -1,4 +1,4 @@
-"""Draws, captions and edits scenes of the toy world, whose pictures are pure functions of named attributes."""
+"""Draws, captions and edits scenes of the toy world; each picture is a pure function of named attributes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from engines.wording import drawn as vocab
 
 
 def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
-    """Makes n varied scenes of one person whom no model was trained on, like pictures that a user would bring."""
+    """Returns `n` varied scenes of one person whom no model was trained on, like the pictures that a user brings."""
     rng = random.Random(f"sample {seed}")
     person = held_out_person(seed)
     framings = ("head", "head", "bust", "full body")
@@ -42,14 +42,14 @@ def sample_scenes(seed: int, n: int = 12) -> list[Scene]:
 
 
 def truth(scene: Scene) -> dict[str, Any]:
-    """Converts a scene to JSON, the ground truth of its picture."""
+    """Returns a scene as JSON, which is the ground truth of its picture."""
     record = asdict(scene)
     record["jitter"] = list(scene.jitter)
     return record
 
 
 def from_truth(record: dict[str, Any]) -> Scene:
-    """Rebuilds a scene from the JSON that `truth` returned."""
+    """Creates a scene from the JSON that `truth` returned."""
     fields = dict(record, person=Person(**record["person"]), jitter=tuple(record["jitter"]))
     return Scene(**fields)
 
@@ -60,7 +60,7 @@ def draw(scene: Scene, size: int = 64) -> Image.Image:
 
 
 def identity_words(person: Person) -> str:
-    """Describes a person's visible traits in words.
+    """Returns a person's visible traits in words.
 
     Only captions of many people have these words, so that the generator learns to vary the traits.
     """
@@ -70,7 +70,7 @@ def identity_words(person: Person) -> str:
 
 
 def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> str:
-    """Writes the caption of a scene: all that it shows; the person's traits only with `identity`."""
+    """Returns the caption of a scene: the trigger, then all that it shows; the person's traits only with `identity`."""
     who = trigger if trigger.split()[-1:] == ["person"] else f"{trigger} person"
     parts = [f"{who} with {identity_words(scene.person)}" if identity else who, scene.expression]
     parts.append(vocab.CAPTION_WORDS["angle"][scene.angle])
@@ -83,14 +83,14 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 
 
 def edit_options(scene: Scene, task: str) -> list[str]:
-    """Lists the values to which an edit of this kind can change a scene."""
+    """Returns the values to which an edit of the kind `task` can change a scene."""
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
     return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]
 
 
 def apply_edit(scene: Scene, task: str, value: str) -> Scene:
-    """Returns the scene that a perfect edit would show; a changed pose is shown in a full body picture."""
+    """Returns the scene that a perfect edit would show; an edit of the pose also changes the framing to full body."""
     if task == "pose":
         return replace(scene, pose=value, framing="full body")
     changes: dict[str, Any] = {vocab.TASK_ATTRIBUTE[task]: value}
@@ -98,14 +98,17 @@ def apply_edit(scene: Scene, task: str, value: str) -> Scene:
 
 
 def edit_instruction(task: str, value: str, rng: random.Random | None = None) -> str:
-    """Writes the instruction of one edit: in the first wording, or with `rng` in a random one."""
+    """Returns the instruction of one edit, in the first wording, or with `rng` in a random one."""
     templates = vocab.INSTRUCTIONS[task]
     template = rng.choice(templates) if rng else templates[0]
     return template.format(phrase=vocab.PHRASES[vocab.TASK_ATTRIBUTE[task]][value], value=value)
 
 
 def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -> str:
-    """Writes the instruction that leads from one scene of a person to another; with `rng` it may name what to keep."""
+    """Returns the instruction that leads from one scene of a person to another.
+
+    `rng`: chooses the wordings, and what to keep; None takes the first wordings and names nothing to keep.
+    """
     tasks = [task for task in vocab.TASKS if getattr(before, vocab.TASK_ATTRIBUTE[task]) != _after(after, task)]
     if before.framing != after.framing and "pose" not in tasks:
         tasks.append("pose")
@@ -115,5 +118,5 @@ def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -
 
 
 def _after(scene: Scene, task: str) -> str:
-    """Returns the value of the attribute that an edit of this kind changes."""
+    """Returns a scene's value of the attribute that an edit of the kind `task` changes."""
     return str(getattr(scene, vocab.TASK_ATTRIBUTE[task]))

@@ -1,4 +1,4 @@
-"""Computes the exponential moving average (EMA) of the weights, which varies less than those of the last step."""
+"""Computes the exponential moving average (EMA) of the trained weights, which varies less than they do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Moves the averages towards the weights that step `step` left; the first steps move them further.
+        """Moves the averages towards the weights as they are after step `step` (from 1).
 
-        The decay is at most (1 + step) / (10 + step). Source: `EMAModel.get_decay` in diffusers' training_utils.py.
+        The decay is at most (1 + step) / (10 + step), so that the first steps move the averages further.
+        Source: `EMAModel.get_decay` in diffusers' training_utils.py.
         """
         decay = min(self._decay, (1 + step) / (10 + step))
         for average, weight in zip(self._averages, self._weights, strict=True):
@@ -31,7 +32,7 @@ class Average:
     def applied(self) -> Iterator[list[Tensor]]:
         """Replaces the weights by their averages inside a `with` block; yields the trained weights.
 
-        Yields an empty list, and replaces nothing, where no averages are kept.
+        Without averages it replaces nothing and yields an empty list.
         """
         trained = [weight.data for weight in self._weights]
         self._put(self._averages)

@@ -1,4 +1,4 @@
-"""Implements what the training of all generators has in common: one picture and its caption make an example."""
+"""Implements what the training of all text-to-picture models has in common: an example is a picture and its caption."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from engines.weights import components
 
 
 class LatentMaths(Protocol):
-    """Interface of a family's `maths` module, as far as it turns pictures into latents."""
+    """Interface of those functions of a family's `maths` module that turn pictures into latents."""
 
     def latent_factor(self, vae_config: Mapping[str, Any]) -> int:
-        """Returns the number of pixels a side that one latent represents."""
+        """Returns the side, in pixels, of the square that one latent represents."""
         ...
 
     def to_latents(
@@ -31,7 +31,10 @@ class LatentMaths(Protocol):
         sample: bool = True,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Encodes pictures of one size as normalised latents (B, C, h, w)."""
+        """Encodes pictures of one size as normalised latents (B, C, h, w).
+
+        `sample`: draw from the VAE's posterior with `generator`; otherwise its mode is taken.
+        """
         ...
 
 
@@ -48,30 +51,33 @@ class CaptionedFamily(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes the picture as latents, scaled and cropped to its training size. Raises: BadInput for references."""
+        """Encodes a picture as `latents` (1, C, h, w) float32, scaled and cropped to its training size.
+
+        Raises: BadInput where there are references, which such a model does not take.
+        """
         if references:
             raise BadInput(f"{self.spec.name} takes no reference pictures.", "Train an editor with these.")
         pixels = [self.fitted(parts, image, resolution)]
         return {"latents": self.maths.to_latents(parts["vae"], pixels, sample=True, generator=generator).float()}
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Scales and crops a picture to the training size that fits its aspect at this resolution."""
+        """Returns a picture scaled and cropped to the training size that fits its aspect at this resolution."""
         return fit(image, bucket(image.size, resolution**2, 2 * self.maths.latent_factor(parts["vae"].config)))
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the parameters of a picture of the class (any person, not the character); references are not used."""
+        """Returns the parameters for generating a picture of the class (any person, not the character)."""
         return self.class_params(words, resolution, seed)
 
     def class_params(self, words: str, resolution: int, seed: int) -> GenerateParams:
-        """Returns the model's default parameters with this prompt, a square of this resolution, and this seed."""
+        """Returns the model's default parameters with `words` as the prompt and `resolution` pixels as both sides."""
         return self.spec.params(GenerateParams, prompt=words, width=resolution, height=resolution, seed=seed)
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all on which cached encodings depend: every family's options, and the length of captions."""
+        """Returns all options on which cached encodings depend: those of every family, and the prompt's token limit."""
         return (*super().encoding_options(), self.text_tokens())
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of tokens of one example: packed latents and text tokens."""
+        """Returns the number of tokens of one example: those of the packed latents and of the text."""
         side = 2 * self.maths.latent_factor(components.config(self.folder, "vae"))
         return int(params.resolution**2 // side**2 + self.text_tokens())
 

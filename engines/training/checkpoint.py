@@ -29,7 +29,7 @@ OptimizerState = Mapping[str, Any]  # as torch's `state_dict` has it
 
 @dataclass(frozen=True)
 class Identity:
-    """Identifies a training by all that must be equal for a run to resume from a checkpoint."""
+    """Holds all that must be equal for a run to resume from a checkpoint."""
 
     model: str
     weights: str  # hash of the files of the transformer and the encoders
@@ -39,7 +39,7 @@ class Identity:
     trigger: str = ""  # where the loss depends on it
 
     def to_json(self) -> Json:
-        """Converts the identity to one flat object, the knobs beside the rest.
+        """Returns the identity as one flat JSON object, the training parameters beside the rest.
 
         An empty `start` or `trigger` is left out.
         """
@@ -54,7 +54,7 @@ class Identity:
 
     @classmethod
     def from_json(cls, data: Json) -> Identity:
-        """Rebuilds an identity from the object that `to_json` returned."""
+        """Creates an identity from the object that `to_json` returned."""
         names = ("model", "weights", "dataset", "start", "trigger")
         knobs = {name: value for name, value in data.items() if name not in names}
         return cls(knobs=knobs, **{name: data.get(name, "") for name in names})
@@ -62,7 +62,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Describes one complete training state on disk and the training to which it belongs."""
+    """Describes a complete checkpoint on disk, and the training to which it belongs."""
 
     folder: Path
     step: int
@@ -75,18 +75,21 @@ class Checkpoint:
 
     @property
     def previews_done(self) -> bool:
-        """Returns whether the previews of the checkpoint's step were delivered; if not, a resume draws them."""
+        """Returns whether all previews of the checkpoint's step were generated; if not, a resumed run does it again."""
         return (self.folder / _PREVIEWS_DONE).is_file()
 
     def optimizer(self) -> dict[str, Any]:
-        """Reads the optimiser's state onto the CPU."""
+        """Loads the optimiser's state onto the CPU and returns it as a dict.
+
+        Its entry `raw` holds the trained weights themselves, where the LoRA file has their averages.
+        """
         state: dict[str, Any] = torch.load(self.folder / _OPTIMIZER, map_location="cpu", weights_only=True)
         return state
 
 
 @contextmanager
 def locked(run_folder: Path) -> Iterator[None]:
-    """Locks a run's folder against other processes inside a `with` block; a killed process frees it.
+    """Locks a run's folder against other processes inside a `with` block; the lock of a killed process is freed.
 
     Raises: Busy where another process trains there.
     """
@@ -102,7 +105,7 @@ def locked(run_folder: Path) -> Iterator[None]:
 
 
 def latest(run_folder: Path) -> Checkpoint | None:
-    """Finds the newest complete checkpoint of a run; returns None where there is none."""
+    """Returns the newest complete checkpoint of a run; None where there is none."""
     found = _complete(run_folder)
     if not found:
         return None
@@ -118,9 +121,10 @@ def save(
     optimizer: OptimizerState,
     write_adapter: Callable[[Path], None],
 ) -> Checkpoint:
-    """Writes a checkpoint: beside its final place, flushed to the disk, and then renamed.
+    """Writes a checkpoint completely or not at all, and returns its description.
 
-    `write_adapter` writes the LoRA file to the path that it gets; where it raises, no checkpoint is left.
+    It is written beside its final place, flushed to the disk, and then renamed. `write_adapter`: writes the LoRA file
+    to the path that it gets; where it raises, no checkpoint is left. A checkpoint of this step that exists is kept.
     """
     home = run_folder / "checkpoints"
     home.mkdir(parents=True, exist_ok=True)
@@ -146,14 +150,17 @@ def save(
 
 
 def mark_previews_done(run_folder: Path, step: int) -> None:
-    """Marks the step's checkpoint, where there is one, as one whose previews were delivered."""
+    """Records in a step's checkpoint that its previews were generated; does nothing without such a checkpoint."""
     folder = _complete(run_folder).get(step)
     if folder:
         (folder / _PREVIEWS_DONE).touch()
 
 
 def prune(run_folder: Path, save_every: int) -> None:
-    """Deletes all checkpoints but the newest and the multiples of `save_every`, and the drafts that a crash left."""
+    """Deletes all checkpoints but the newest and those at multiples of `save_every`, and the drafts that a crash left.
+
+    With `save_every` 0 only the newest is kept.
+    """
     found = _complete(run_folder)
     for step in sorted(found)[:-1]:
         if save_every <= 0 or step % save_every:
@@ -163,10 +170,10 @@ def prune(run_folder: Path, save_every: int) -> None:
 
 
 def check_same(checkpoint: Checkpoint, identity: Identity) -> None:
-    """Checks that a checkpoint belongs to this training: same data set, base model and knobs.
+    """Checks that a checkpoint belongs to this training: same data set, base model and parameters.
 
-    A knob that did not exist when the checkpoint was written has its default value there.
-    Raises: BadInput that names each difference.
+    A parameter that did not exist when the checkpoint was written is taken to have had its default value. Raises:
+    BadInput that names each difference.
     """
     defaults, now = json.loads(json.dumps(TrainParams().to_json())), identity.to_json()
     before = {name: value for name, value in defaults.items() if name in now} | checkpoint.identity.to_json()

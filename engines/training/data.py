@@ -32,7 +32,8 @@ _HASHED_BYTES = 1 << 20  # at either end of a weights file
 class Source:
     """Holds one training item and the content hashes of its pictures, as they are after cropping.
 
-    The hashes are part of the cache keys, so that what was encoded once is found again.
+    The hashes are part of the cache keys, so that what was encoded once is found again. `mirrored`: whether the
+    pictures are flipped left to right.
     """
 
     item: TrainItem
@@ -42,12 +43,12 @@ class Source:
     mirrored: bool = False
 
     def mirror(self) -> Source:
-        """Returns a copy of the item that is flipped left to right: picture, references and mask."""
+        """Returns a copy of the item that opens its picture, references and mask flipped left to right."""
         image, *references = (key("mirror", name) for name in (self.image, *self.references))
         return replace(self, image=image, references=tuple(references), mirrored=True)
 
     def open(self) -> SourcePictures:
-        """Opens the item's pictures, cropped and flipped as they are trained.
+        """Opens the item's pictures, cropped and flipped as they are trained, but not scaled.
 
         Raises: BadInput for a file that is no picture, an impossible crop, or a mask of another size.
         """
@@ -56,10 +57,10 @@ class Source:
         return SourcePictures(self._cropped(whole), self.open_references(), mask)
 
     def open_references(self) -> list[Image.Image]:
-        """Opens the reference pictures, cropped and flipped as they are trained.
+        """Opens the reference pictures, cropped and flipped as they are trained, but not scaled.
 
-        The first, which was edited, gets `source_crop` and then the crop of its result, so that no LoRA learns to zoom.
-        Raises: BadInput.
+        The first reference is the picture that was edited. It gets `source_crop` and then the crop of the result, so
+        that no LoRA learns to zoom. The others are not cropped. Raises: BadInput.
         """
         opened = [open_picture(path) for path in self.item.references]
         edited = [cut(image, self.item.source_crop, str(self.item.references[0])) for image in opened[:1]]
@@ -82,9 +83,9 @@ class SourcePictures:
 
 
 class Cache:
-    """Stores encoded tensors on disk by a content key, in one safetensors file for each key.
+    """Stores encoded tensors on disk, in one safetensors file for each key, which is a hash of the encoded content.
 
-    A file that cannot be read is treated as absent.
+    A file that cannot be read counts as absent.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -106,7 +107,10 @@ class Cache:
         return load_file(self._path(key))
 
     def fill(self, key: str, make: Callable[[], Tensors]) -> None:
-        """Stores the tensors that `make` returns, unless the key is stored; the file is written whole or not at all."""
+        """Calls `make` and stores the tensors that it returns, unless the key is stored already.
+
+        The file is written completely or not at all.
+        """
         if key in self:
             return
         path = self._path(key)
@@ -123,12 +127,12 @@ class Cache:
 
 
 def key(*parts: object) -> str:
-    """Returns a cache key, which is a hash of these parts and of the cache's version."""
+    """Returns a cache key, which is a hash of the `repr` of the given parts and of the cache's version."""
     return _hashed(_CACHE_VERSION, *parts)
 
 
 def _content_hash(*parts: object) -> str:
-    """Returns a hash of a training's input, however the input is encoded."""
+    """Returns a hash of a training's input that does not depend on how the input is encoded."""
     return _hashed(_CONTENT_VERSION, *parts)
 
 
@@ -137,9 +141,9 @@ def _hashed(*parts: object) -> str:
 
 
 def read_sources(items: Sequence[TrainItem]) -> tuple[Source, ...]:
-    """Hashes every file of a data set and returns its items with the hashes.
+    """Hashes the files of a data set and returns its items with their hashes, in order.
 
-    Raises: BadInput for an empty data set, NotFound for a missing picture.
+    Raises: BadInput for an empty data set, NotFound for a missing file.
     """
     if not items:
         raise BadInput("There is nothing to train on.", "Approve some pictures in Review first.")
@@ -161,23 +165,23 @@ def _cropped_hash(picture: str, crop: Crop) -> str:
 
 
 def dataset_hash(sources: Iterable[Source]) -> str:
-    """Returns a hash of all pictures' bytes, crops and captions, in their order."""
+    """Returns a hash of a data set: of all its pictures, references, masks, crops and captions, in order."""
     return _content_hash(
         "dataset", [(source.image, source.item.caption, source.references, source.mask) for source in sources]
     )
 
 
 def weights_hash(folder: Path, names: Iterable[str]) -> str:
-    """Returns a hash of some parts of a model, from the names, sizes, and first and last MiB of their files.
+    """Returns a hash of some components of a model: of the names, sizes, and first and last MiB of their files.
 
-    It differs between models without reading 40 GB.
+    It tells models apart without reading 40 GB. `folder`: the model's; `names`: the components' folders in it.
     """
     files = (file for name in names for file in sorted((folder / name).glob("*")) if file.is_file())
     return _content_hash("weights", [(str(file.relative_to(folder)), *_size_and_ends(file)) for file in files])
 
 
 def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
-    """Opens a mask file in grey, and checks its size. Raises: BadInput where that is not `size`, its picture's."""
+    """Opens a mask file as a grey picture. Raises: BadInput where its size differs from `size`, its picture's."""
     mask = to_grey(open_picture(path))
     if mask.size != size:
         raise BadInput(
@@ -188,15 +192,15 @@ def open_mask(path: Path, size: tuple[int, int]) -> Image.Image:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scales a picture and crops it around its centre to a size; returns it unchanged where it has that size."""
+    """Returns a picture scaled to cover `size` (width, height) and cropped around its centre to that size."""
     return image if image.size == size else ImageOps.fit(image, size, Image.Resampling.LANCZOS)
 
 
 class BatchOrder:
-    """Puts examples into batches as a function of (seed, batch number), so that a resume needs no state.
+    """Divides examples into batches as a function of (seed, batch number), so that a resume needs no saved state.
 
-    Each epoch is shuffled anew. Examples of different shapes never share a batch; a shape's last batch is filled from
-    its start, so that every batch is full and every example is seen at least once an epoch.
+    Each epoch is shuffled anew. Examples of different shapes never share a batch. The last batch of a shape is filled
+    with the first examples of that shape, so that every batch is full and every example is seen at least once an epoch.
     """
 
     def __init__(self, shapes: Sequence[object], batch_size: int, seed: int) -> None:
@@ -208,7 +212,7 @@ class BatchOrder:
         self._epoch = lru_cache(maxsize=1)(self._shuffled)  # a step must not cost more the more pictures there are
 
     def batch(self, number: int) -> list[int]:
-        """Returns the indices of the examples in a batch; batches are numbered from the start of the training."""
+        """Returns the indices of the examples in a batch; batches are numbered from 0 at the start of the training."""
         epoch, place = divmod(number, self._per_epoch)
         return self._epoch(epoch)[place]
 
@@ -226,13 +230,13 @@ class BatchOrder:
 
 
 def seeded(seed: int, purpose: str, number: int) -> torch.Generator:
-    """Creates a random generator from a seed, a purpose and a number alone, so that it needs no saved state."""
+    """Creates a random generator whose numbers depend on a seed, a purpose and a number alone."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{number}".encode()).digest()
     return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 def stack(rows: Sequence[Tensors]) -> dict[str, Tensor]:
-    """Concatenates rows (1, …) of equal shapes to one batch (B, …)."""
+    """Concatenates the tensors (1, …) of several examples to those of a batch (B, …), by name."""
     return {name: torch.cat([row[name] for row in rows]) for name in rows[0]}
 
 

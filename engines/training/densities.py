@@ -1,6 +1,6 @@
 """Draws the noise levels of a training from a timestep density, and weights the loss at each level.
 
-Conventions: σ in (0, 1], 1 is pure noise; x_σ = (1 − σ)·x₀ + σ·ε. The densities have their names from kohya and
+Conventions: σ in (0, 1], where 1 is pure noise; x_σ = (1 − σ)·x₀ + σ·ε. The densities have their names from kohya and
 ai-toolkit.
 """
 
@@ -20,10 +20,11 @@ _AI_TOOLKIT = ((0.0, 0.45), (0.1, 0.72), (0.3, 0.73), (0.5, 0.93), (0.7, 1.27), 
 
 @dataclass(frozen=True)
 class Density:
-    """Describes a distribution of the noise level σ: uniform or logistic-normal, then shifted towards noise by e^μ.
+    """Describes a distribution of the noise level σ, and the weight of the loss at each level.
 
-    `shift` is a fixed factor; `resolution_shift` takes μ from the model's own scheduler, so that training sees the
-    noise levels of inference at that size. `weights`: points (σ, weight of the loss there), in order.
+    `even`: uniform; otherwise the logit of σ is normal with `mean` and `std`. Levels are then shifted towards noise: by
+    the fixed factor `shift`, or with `resolution_shift` by e^μ of the model's own scheduler, so that training sees the
+    noise levels of inference at that size. `weights`: points (σ, weight of the loss there), in order of σ.
     """
 
     even: bool = False
@@ -67,5 +68,8 @@ def density(name: str) -> Density:
 
 
 def shifted(level: Tensor, factor: float) -> Tensor:
-    """Returns the noise levels shifted towards 1 by `factor` = e^μ. Source: time_shift in black-forest-labs/flux."""
+    """Returns noise levels shifted towards 1: factor·σ / (1 + (factor − 1)·σ), where `factor` is e^μ.
+
+    Source: time_shift in black-forest-labs/flux.
+    """
     return factor * level / (1.0 + (factor - 1.0) * level)

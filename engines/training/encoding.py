@@ -1,4 +1,4 @@
-"""Encodes all pictures and words of a training once, in its first stage, so that the encoders can be unloaded."""
+"""Encodes all pictures and captions of a training once, in its first stage, so that the encoders can be unloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _LIBRARIES = ("diffusers", "transformers")  # other versions have made other emb
 
 @dataclass(frozen=True)
 class Encoded:
-    """Holds all that a training needs once the encoders are unloaded; `classes` are for prior preservation."""
+    """Holds all that a training needs once the encoders are unloaded.
+
+    `examples`: the data set; `classes`: the class pictures of prior preservation, none where it is off.
+    """
 
     cache: Cache
     examples: Examples
@@ -38,11 +41,13 @@ def encode(
     on_step: OnStep,
     version_of: Callable[[str], str] = version,
 ) -> Encoded:
-    """Encodes those pictures and words of a run that the cache lacks; leases no encoder where it lacks nothing.
+    """Encodes the pictures and texts of a run that its cache lacks, and returns the examples.
 
-    Cache keys depend on content, encoder weights, the row's encoding options and library versions, so that runs can
-    share a cache and none finds outdated tensors. Raises: BadInput for a picture or a mask that cannot be used, or for
-    prior preservation without a caption that has the trigger.
+    The encoders are leased only where something is missing. Cache keys depend on the content, the encoders' weights,
+    the registry row's encoding options and the library versions, so that runs can share a cache and none finds outdated
+    tensors. `version_of`: returns a library's version.
+    Raises: BadInput for a picture or a mask that cannot be used, or for prior preservation where no caption has the
+    trigger.
     """
     # 1. The cache keys of all that the run needs, mirror images and class pictures too.
     weights = family.weights_hash((*family.encoders, *family.tokenizers))
@@ -79,7 +84,7 @@ def encode(
 def _encode_example(
     family: Family, parts: Parts, source: Source, size: int, example: Example, cache: Cache, run: TrainRun
 ) -> None:
-    """Encodes one item at one size and stores the tensors that the cache lacks. Raises: BadInput."""
+    """Encodes one item for training at `size`² pixels; stores the tensors that the cache lacks. Raises: BadInput."""
     item, params, opened = source.item, run.params, source.open()
     references = opened.references
     generator = seeded(params.seed, example.latents, 0)
@@ -106,7 +111,7 @@ def _encode_example(
 
 
 def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example:
-    """Computes the cache keys of one item at one size."""
+    """Returns the cache keys of one item for training at `size`² pixels; encodes nothing."""
     caption, params = source.item.caption, run.params
     of_class = class_words(caption, run.trigger, params.class_word) if params.dop_weight else ""
     return Example(
@@ -119,7 +124,7 @@ def _example(encoders: str, source: Source, size: int, run: TrainRun) -> Example
 
 
 def _preview_key(encoders: str, preview: Preview) -> str:
-    """Computes the cache key of an encoded preview from its parameters and its pictures' pixels."""
+    """Returns the cache key of an encoded preview, from its parameters and its pictures' pixels."""
     if isinstance(preview, GenerateParams):
         return key("preview", encoders, preview)
     pictures = (preview.source, *preview.references)

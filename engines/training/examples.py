@@ -1,4 +1,4 @@
-"""Holds the encoded examples of a training: the cache keys of latents, words and masks, and their tensors."""
+"""Holds the encoded examples of a training: the cache keys of latents, captions and masks, and their tensors."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ Shape = tuple[tuple[str, tuple[int, ...]], ...]  # of an example's latents: name
 
 @dataclass(frozen=True)
 class Example:
-    """Holds the cache keys of one item at one size, "" for those that it lacks.
+    """Holds the cache keys of one item at one size; "" stands for a tensor that the item lacks.
 
-    `mirrored` has those of the flipped item.
+    `words`: the encoded caption; `no_words`: the empty caption; `class_words`: the caption with the class word in the
+    trigger's place; `mirrored`: the example of the flipped item.
     """
 
     latents: str
@@ -29,7 +30,7 @@ class Example:
     mirrored: Example | None = None
 
     def needs(self) -> Iterator[str]:
-        """Yields every cache key that the example and its mirrored one read."""
+        """Yields every cache key that the example and its mirrored example read."""
         yield from filter(None, (self.latents, self.words, self.no_words, self.class_words, self.mask))
         if self.mirrored:
             yield from self.mirrored.needs()
@@ -37,7 +38,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Reads the encoded tensors of a training's examples from the cache."""
+    """Reads the tensors of a training's examples from the cache."""
 
     cache: Cache
     examples: tuple[Example, ...]
@@ -46,9 +47,10 @@ class Examples:
         return len(self.examples)
 
     def row(self, index: int, *, wordless: bool, mirrored: bool = False) -> dict[str, Tensor]:
-        """Returns one example's tensors by name; with `wordless`, those of the empty caption.
+        """Returns one example's tensors by name: latents, encoded caption, and mask if any.
 
-        Where any example has a mask, one without gets a mask of ones (1, 1, h, w).
+        `wordless`: take the empty caption; `mirrored`: take the flipped item, if there is one. Where any example has a
+        mask, one without gets a mask of ones (1, 1, h, w).
         """
         example = self._example(index, mirrored)
         words = self.cache[example.no_words if wordless else example.words]
@@ -72,6 +74,6 @@ class Examples:
         return any(example.mask for example in self.examples)
 
     def _example(self, index: int, mirrored: bool) -> Example:
-        """Returns an example; with `mirrored` the flipped one, unless there is none: class pictures have none."""
+        """Returns an example, or with `mirrored` its flipped one; class pictures have none and stay unflipped."""
         example = self.examples[index]
         return example.mirrored or example if mirrored else example

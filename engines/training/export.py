@@ -33,7 +33,7 @@ _TOLERANCE = 1e-4  # relative to a module's norm; more where alpha is folded int
 
 @dataclass(frozen=True, kw_only=True)
 class Info:
-    """Describes a LoRA file in its metadata; the fields with defaults may be unknown."""
+    """Holds what the metadata of a LoRA file says; the fields with defaults may be unknown."""
 
     family: str
     base_model: str
@@ -49,10 +49,10 @@ class Info:
     made: str = ""  # ISO 8601
 
     def metadata(self, form: str = "diffusers") -> dict[str, str]:
-        """Returns the file's metadata: entries for this program, peft, kohya and the model specification.
+        """Returns the metadata of a LoRA file: entries for this program, peft, kohya and the model specification.
 
-        All values are text, as safetensors asks; unknown ones are left out. `form`: the naming that the file is written
-        in.
+        All values are text, as safetensors requires; unknown ones are left out. `form`: whose module names the file
+        has, diffusers, kohya or comfyui.
         Source: the ss_* entries of kohya-ss/sd-scripts (train_network.py), and Stability-AI/ModelSpec 1.0.1.
         """
         own = {
@@ -77,7 +77,7 @@ class Info:
         return {name: value for name, value in entries.items() if value or name in _KEPT_EMPTY}
 
     def _kohya(self) -> dict[str, str]:
-        """Returns the metadata that kohya's tools, and others that read their files, show of a training."""
+        """Returns the metadata entries of kohya's tools, which many other programs read, too."""
         files, params = lora_files(self.family), self.params
         tags = {f"1_{self.trigger}": {self.trigger: self.pictures or 1}} if self.trigger else {}
         known = {
@@ -106,7 +106,7 @@ class Info:
         }
 
     def _model_spec(self) -> dict[str, str]:
-        """Returns the metadata that programs show in a list of models."""
+        """Returns the metadata entries of Stability-AI/ModelSpec, which programs show in their lists of models."""
         files = lora_files(self.family)
         side = self.params.resolution if self.params else 0
         data = f" on {self.pictures} pictures" if self.pictures else ""
@@ -128,7 +128,7 @@ class Info:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], path: Path) -> Info:
-        """Reads the description from a file's metadata; `path` names the file in errors.
+        """Creates an Info from a file's metadata; `path` names the file in errors.
 
         Raises: LoraMismatch where an entry is missing.
         """
@@ -157,8 +157,8 @@ class Info:
 def write_adapter(path: Path, state: State, info: Info) -> None:
     """Writes a LoRA file under diffusers' names, and checks it by reading it back as every engine does.
 
-    `state`: tensors under peft's names relative to the transformer. Raises: LoraMismatch where a tensor comes back
-    changed.
+    `state`: tensors under peft's names relative to the transformer. Raises: LoraMismatch where a tensor that is read
+    back differs.
     """
     tensors = {f"transformer.{name}": value.detach().cpu().contiguous() for name, value in state.items()}
     _save(tensors, path, info, "diffusers")
@@ -174,12 +174,13 @@ def write_adapter(path: Path, state: State, info: Info) -> None:
 def export(source: Path, path: Path, form: str) -> None:
     """Writes a copy of one of our LoRA files for another tool; strength 1 there has the effect of strength 1 here.
 
-    `form`: whose naming it gets, diffusers, kohya or comfyui. Many programs ignore the alpha of the forms diffusers and
-    comfyui: there it is folded into the tensors, and the metadata gives the rank as alpha.
+    `source`: our file; `path`: the file to write; `form`: whose module names it gets, diffusers, kohya or comfyui. Many
+    programs ignore the alpha of diffusers' and ComfyUI's files. In these, alpha / rank is multiplied into the tensors,
+    and the metadata gives the rank as alpha.
 
-    The file is read back before it takes its place; an error leaves none.
-    Raises: BadInput for an unknown form; LoraMismatch for a file from elsewhere, a module without a place in the form,
-    or one that comes back changed.
+    The file is read back before it takes its place; an error leaves no file.
+    Raises: BadInput for an unknown form; LoraMismatch for a file that was not trained here, for a module that the tool
+    has no name for, or for one that differs when it is read back.
     """
     if form not in FORMS:
         raise BadInput(f"There is no LoRA form named {form}.", f"Choose one of: {', '.join(FORMS)}.")
@@ -193,7 +194,7 @@ def export(source: Path, path: Path, form: str) -> None:
 
 
 def _folded(state: State, info: Info) -> dict[str, Tensor]:
-    """Multiplies alpha / rank into the up matrices; with alpha set to the rank the LoRA has the same effect."""
+    """Returns the tensors with alpha / rank multiplied into the up matrices; the LoRA's alpha then equals its rank."""
     scale = info.alpha / info.rank
     return {
         name: (value.float() * scale).to(value.dtype) if scale != 1 and ".lora_B." in name else value
@@ -202,9 +203,10 @@ def _folded(state: State, info: Info) -> dict[str, Tensor]:
 
 
 def write_converted(path: Path, tensors: State, state: State, info: Info, form: str) -> None:
-    """Writes a LoRA's renamed tensors, and checks that the file, read back, changes every layer as before.
+    """Writes a LoRA's renamed tensors, reads the file back, and checks that every layer's update is the same.
 
-    `tensors`: what `converted` returned for `state`. Raises: LoraMismatch.
+    `tensors`: what `converted` returned for `state`; `state`, `info`: our tensors and metadata; `form`: kohya or
+    comfyui. Raises: LoraMismatch.
     """
     with _draft(path) as draft:
         written = info if form in _KEEPS_ALPHA else replace(info, alpha=float(info.rank))
@@ -238,9 +240,9 @@ def _save(tensors: State, path: Path, info: Info, form: str) -> None:
 
 
 def content_hash(tensors: State) -> str:
-    """Returns the model specification's hash: SHA-256 of all bytes after the header of a safetensors file.
+    """Returns the hash of Stability-AI/ModelSpec: "0x" and the SHA-256, in hex, of a safetensors file after its header.
 
-    Wider types come first there, and equally wide tensors are sorted by name.
+    In such a file wider types come first, and equally wide tensors are sorted by name.
     """
     found = hashlib.sha256()
     for _, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
@@ -249,12 +251,13 @@ def content_hash(tensors: State) -> str:
 
 
 def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
-    """Renames a LoRA's tensors to kohya's or ComfyUI's names, with the alphas that these tools expect.
+    """Returns a LoRA's tensors under kohya's or ComfyUI's names (`form`), with the alphas that these tools expect.
 
-    ComfyUI's alphas are the rank; they are left out where diffusers' reader of these names fails on them.
+    ComfyUI's alphas equal the rank; they are left out where diffusers' reader of these names fails on them.
 
-    Where a tool has one module for several of ours, it gets our down matrices stacked and our up matrices on the block
-    diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch for a module without a name there.
+    Where a tool has one module for several of ours (such as q, k and v), our down matrices are stacked and our up
+    matrices are put on a block diagonal: the same product, at the sum of our ranks. Raises: LoraMismatch for a module
+    without a name there.
     """
     groups: dict[str, dict[int, str]] = {}
     slots: dict[str, Slot] = {}
@@ -276,7 +279,11 @@ def converted(state: State, info: Info, form: str) -> dict[str, Tensor]:
 
 
 def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Joins the factors of several modules to one (down, up) of a fused module; outputs without a LoRA get zeros."""
+    """Returns the (down, up) of a fused module, joined from those of several of our modules.
+
+    `ours`: index in the fused module -> our module; `widths`: the outputs' widths in hidden sizes. Outputs without a
+    LoRA get zeros.
+    """
     pairs = {
         index: (state[f"{module}.lora_A.weight"], state[f"{module}.lora_B.weight"]) for index, module in ours.items()
     }
@@ -294,9 +301,9 @@ def _fused(state: State, ours: Mapping[int, str], widths: tuple[int, ...]) -> tu
 
 
 def _known_to_diffusers(state: State, info: Info) -> bool:
-    """Returns whether diffusers' converter cuts this model's fused layers where they were joined.
+    """Returns whether diffusers' converter splits this model's fused layers correctly.
 
-    It knows one hidden size, which small models do not have.
+    It assumes one hidden size, which small models do not have.
     """
     known = lora_files(info.family).cut_at
     places = {module: slot(info.family, module) for module in _modules(state)}
@@ -309,7 +316,7 @@ def _known_to_diffusers(state: State, info: Info) -> bool:
 
 
 def _read_by_names(path: Path, state: State, info: Info, form: str) -> State:
-    """Reads a converted file with our own tables of names; keys that they lack keep their own names."""
+    """Reads a converted file with our own tables of names; tensors that these lack keep the names in the file."""
     tensors: dict[str, Tensor] = load_file(path)
     read: set[str] = set()
     found: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""Defines the interface through which the training loop uses a family of models."""
+"""Defines the interface through which the training loop uses a model family."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _INPUT_BYTES = 2
 
 
 class Family(ABC):
-    """Base class of what the training loop needs of a family of models: to encode, to predict velocities, to draw.
+    """Base class of what the training loop needs of a model family: encoding, predicting velocities, previews, sizes.
 
     A registry row's `trainer` names the subclass. Latents are (B, C, h, w), packed tokens (B, n, 4C), σ is (B,). C
     depends on the family's VAE.
@@ -62,57 +62,69 @@ class Family(ABC):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its reference pictures."""
+        """Encodes a picture as `latents` (1, C, h, w), sampled from the VAE's posterior, and its reference pictures.
+
+        `resolution`: the picture is trained at about `resolution`² pixels. Returns tensors by name.
+        """
 
     @abstractmethod
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Scales and crops a picture as it is before encoding; masks are fitted in the same way."""
+        """Returns a picture scaled and cropped as it is before encoding; masks are fitted in the same way."""
 
     @abstractmethod
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption or an instruction as one row of the transformer's conditioning."""
+        """Encodes a caption or an instruction, with its references; returns the transformer's conditioning by name."""
 
     @abstractmethod
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes all that `draw` needs for a preview, so that the encoders can be unloaded."""
+        """Encodes all that `draw` needs for a preview; returns tensors by name. The encoders can then be unloaded."""
 
     def encode_mask(self, parts: Parts, mask: Image.Image, resolution: int, latents: Tensor) -> Tensor:
-        """Returns the share of each latent's area that the mask's white covers, (1, 1, h, w) in 0…1."""
+        """Returns the share of each latent's area that the mask's white covers, (1, 1, h, w) in 0…1.
+
+        `resolution`: that of the picture; `latents`: those of the picture, for their h and w.
+        """
         fitted = self.fitted(parts, to_rgb(mask), resolution)
         covered = to_pixels([fitted])[:, :1] * 0.5 + 0.5
         height, width = latents.shape[-2:]
         return adaptive_avg_pool2d(covered, (height, width))
 
     def fits_encoder(self, text: str) -> bool:
-        """Returns whether the text encoder reads a caption to its end: always, unless a family overrides this."""
+        """Returns whether the text encoder reads a caption to its end; True unless a family overrides this."""
         del text
         return True
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all options that change an encoding of the same files; their `repr` is part of cache keys."""
+        """Returns all options that change the encoding of the same files; their `repr` becomes part of cache keys."""
         held = [components.form_of(self.spec, self.folder, name) for name in self.encoders]
         return (*held, components.weight_dtype(self.spec), self.spec.options.get("full_width", ()))
 
     def weights_hash(self, names: Sequence[str]) -> str:
-        """Returns a hash of the weight files of these components."""
+        """Returns a hash of the weight files of the components called `names`."""
         return weights_hash(self.folder, [components.held_in(self.spec, self.folder, name).name for name in names])
 
     # ── previews and class pictures ─────────────────────────────────────────────────────────────
 
     @abstractmethod
     def class_params(self, words: str, resolution: int, seed: int) -> Params:
-        """Returns the parameters with which a picture of the class is drawn; they are part of its cache key.
+        """Returns the parameters for generating a picture of the class; they are part of its cache key.
 
         `words`: a caption that names the class instead of the character.
         """
 
     @abstractmethod
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns the preview item that draws a picture of the class (any person) for prior preservation."""
+        """Returns the preview that generates a picture of the class (any person) for prior preservation.
+
+        `words`: a caption that names the class instead of the character; `references`: those of the captioned item.
+        """
 
     @abstractmethod
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview with the transformer and the LoRA in training; `encoded` comes from `encode_preview`."""
+        """Generates a preview with the transformer and the LoRA in training, and returns the picture.
+
+        `encoded`: what `encode_preview` returned; `tick`: called after each step.
+        """
 
     @cached_property
     def schedule(self) -> Mapping[str, Any]:
@@ -120,7 +132,7 @@ class Family(ABC):
         return components.scheduler(self.folder)
 
     def check_preview(self, preview: Preview) -> None:
-        """Checks that a preview has enough steps to be drawn. Raises: BadInput."""
+        """Checks that a preview has enough steps for the model's noise schedule. Raises: BadInput."""
         drawn = preview.params if isinstance(preview, EditItem) else preview
         demand_steps(self.schedule, drawn.steps)
 
@@ -130,10 +142,14 @@ class Family(ABC):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity (noise − picture) of the noisy latents, without the references: packed (B, n, 4C)."""
+        """Predicts the velocity (noise − picture) of the noisy latents; returns packed latents (B, n, 4C).
+
+        `batch`: the examples' tensors by name; n is the number of the picture's tokens, without those of references;
+        `guidance`: the value for models that are told one.
+        """
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates examples of equal shapes to one batch."""
+        """Concatenates the tensors of examples of equal shapes to those of one batch, by name."""
         return stack(rows)
 
     def shift(self, latents: Tensor) -> float:
@@ -141,24 +157,25 @@ class Family(ABC):
         return dynamic_shift(self.schedule, latents.shape[-2] * latents.shape[-1] // 4)
 
     def target(self, latents: Tensor, noise: Tensor) -> Tensor:
-        """Returns the velocity that is to be predicted, ε − x₀: the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
+        """Returns the velocity that is to be predicted: ε − x₀, the derivative by σ of x_σ = (1 − σ)·x₀ + σ·ε."""
         return noise - latents
 
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Adds noise at level σ to the latents and predicts the velocity: at x_σ = (1 − σ)·x₀ + σ·ε, packed, in
-        float32.
+        """Adds noise to the batch's latents and predicts the velocity; returns packed latents (B, n, 4C) float32.
+
+        The noisy latents are x_σ = (1 − σ)·x₀ + σ·ε, where `sigma` (B,) has the levels and `noise` (B, C, h, w) is ε.
         """
         level = sigma.view(-1, 1, 1, 1)
         noisy = (1 - level) * batch["latents"] + level * noise
         return self.velocity(transformer, batch, noisy, sigma, guidance).float()
 
     def losses(self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float) -> Tensor:
-        """Computes the mean squared error of each example's velocity (B,), over the target's tokens alone.
+        """Returns the mean squared error of each example's predicted velocity, (B,), over the picture's tokens alone.
 
-        The weights of a batch's `mask` (B, 1, h, w) are divided by their mean, example by example, so that a small mask
-        makes no small loss.
+        A batch's `mask` (B, 1, h, w) weights the errors. Each example's weights are divided by their mean, so that a
+        small mask makes no small loss.
         """
         latents = batch["latents"]
         target = pack(self.target(latents, noise))
@@ -172,11 +189,11 @@ class Family(ABC):
 
     @abstractmethod
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Estimates the number of tokens of one example, for the memory estimate."""
+        """Returns an estimate of the number of tokens of one example, picture and text, with `references` pictures."""
 
     @abstractmethod
     def text_tokens(self, references: int = 1) -> int:
-        """Estimates the number of text tokens among an example's tokens."""
+        """Returns an estimate of the number of text tokens of one example, with `references` pictures."""
 
     def targeted(self, params: TrainParams) -> Targets:
         """Returns the layers that get a LoRA, by `params.targets`.
@@ -190,21 +207,21 @@ class Family(ABC):
         return self.targets[params.targets]
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns the components with these names, to be loaded as a stage's parts.
+        """Returns the descriptions of the components with these names, for a stage.
 
-        `base`: the precision of the transformer (nf4, int8), "" for that of the model's registry row.
+        `base`: the precision of the transformer (nf4, int8); "" takes that of the model's registry row.
         """
         rows = {"transformer": self.spec_with_base(base)}
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
 
     def spec_with_base(self, base: str) -> ModelSpec:
-        """Returns the model's row with its transformer in the precision `base`, unchanged where `base` is ""."""
+        """Returns the registry row with its transformer in the precision `base`; unchanged where `base` is ""."""
         if base in ("", components.form_of(self.spec, self.folder, "transformer")):
             return self.spec
         return components.holding(self.spec, "transformer", base)
 
     def disk(self, params: TrainParams) -> DiskUse:
-        """Estimates the bytes of a checkpoint (float32 adapter, optimiser) and of an encoded item (latents, words)."""
+        """Estimates the bytes of a checkpoint (float32 LoRA, optimiser) and of an encoded item (latents, text)."""
         config = components.config(self.folder, "transformer")
         words = self.text_tokens()
         latents = (self.tokens(params) - words) * config["in_channels"] * 4
@@ -215,10 +232,11 @@ class Family(ABC):
         )
 
     def working_bytes(self, params: TrainParams, references: int = 1) -> int:
-        """Estimates the memory of a training beside the weights: adapter, gradients, average, optimiser, activations.
+        """Estimates the bytes that a training takes beside the frozen weights.
 
-        `references`: the most reference pictures of any example; families without references ignore it.
-        The GPU manager replaces this estimate by what it measures.
+        These are the LoRA, its gradients, its average, the optimiser's state and the activations. `references`: the
+        most reference pictures of any example; families without references ignore it. The GPU manager replaces this
+        estimate by what it measures.
         """
         config = components.config(self.folder, "transformer")
         hidden: int = config["num_attention_heads"] * config["attention_head_dim"]
@@ -236,13 +254,13 @@ class Family(ABC):
         return params.rank * hidden * widths
 
     def _kept_bytes(self, params: TrainParams) -> int:
-        """Returns the bytes that a checkpoint has for each trained weight: itself, its average, its optimiser state."""
+        """Returns a checkpoint's bytes for each trained weight: the weight, its average and its optimiser state."""
         average = 4 if params.ema_decay else 0
         return 4 + average + OPTIMIZERS[params.optimizer].state_bytes
 
 
 def narrowed(preview: Preview, kind: type[P]) -> P:
-    """Checks that a preview is of the kind that the family draws, and returns it, typed as such. Raises: BadInput."""
+    """Returns a preview typed as the class `kind`, after checking that it is of that class. Raises: BadInput."""
     if isinstance(preview, kind):
         return preview
     raise BadInput(

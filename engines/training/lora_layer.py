@@ -1,4 +1,4 @@
-"""Implements the LoRA layer of trainings: peft's linear layer, whose update takes fewer products and less memory."""
+"""Implements the LoRA layer of trainings: peft's linear layer with fewer matrix products and less memory."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from torch import Tensor, nn
 
 
 def use_lean_layers(config: LoraConfig) -> LoraConfig:
-    """Makes peft use `LeanLinear` for every linear layer, quantised or not; returns the same configuration."""
+    """Makes peft use `LeanLinear` for every linear layer, quantised or not; changes and returns `config`."""
     config._register_custom_module({nn.Linear: LeanLinear})  # peft's own hook for layers from elsewhere
     return config
 
 
 class LeanLinear(Linear):
-    """A LoRA layer that computes the same as peft's with less memory.
+    """Computes the same LoRA layer as peft's, with less memory.
 
-    peft's own forward pass widens the input to float32, keeps it, and adds in several steps of autograd. This one
-    computes in the type of the base layer's output and keeps the input that the base layer keeps anyway. The LoRA's
-    weights and their gradients stay float32.
+    peft's own forward pass widens the input to float32, keeps it, and adds the update in several steps of autograd.
+    This one computes in the type of the base layer's output and keeps the input that the base layer keeps anyway. The
+    LoRA's weights and their gradients stay float32.
     """
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -1,5 +1,4 @@
-"""Computes the terms of a training's loss: flow matching, and those that preserve what the base model knows of the
-class.
+"""Computes the terms of a training's loss: flow matching, and terms that preserve the base model's class.
 
 Each term's batches are a function of (seed, batch number) alone.
 """
@@ -25,7 +24,7 @@ from engines.training.family import Family, Transformer
 class Batch:
     """Holds the input of one forward pass: the examples' tensors, their noise (B, C, h, w), their noise levels (B,).
 
-    `count`: the examples of the whole batch; with several processes B is the number that this process computes.
+    With several processes B is the number of examples that this process computes; `count` is that of all processes.
     """
 
     tensors: Tensors
@@ -40,20 +39,19 @@ class Term(Protocol):
     weight: float
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares this process's part of a batch: the examples at the places `ours`; None where the term has none
-        there.
+        """Prepares this process's part of a batch: the examples at the places `ours`; None where there are none.
 
-        Batches are numbered from the start of the training.
+        `number`: counts batches from the start of the training.
         """
         ...
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Computes the loss of each example (B,), not yet multiplied by `weight`."""
+        """Returns the loss of each example, (B,), not yet multiplied by `weight`."""
         ...
 
 
 def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
-    """Creates the terms of a training's loss; the first is the one that is reported."""
+    """Returns the terms of a training's loss; the first is the one whose values are reported."""
     batches = _Batches(family, encoded.examples, params)
     found: list[Term] = [FlowMatching(family, batches, params)]
     if params.prior_weight:
@@ -65,7 +63,7 @@ def terms(family: Family, encoded: Encoded, params: TrainParams) -> list[Term]:
 
 
 class FlowMatching:
-    """Computes the flow-matching loss; over pictures of the class it is DreamBooth's prior preservation loss."""
+    """Computes the flow-matching loss; for pictures of the class this is DreamBooth's prior preservation loss."""
 
     def __init__(self, family: Family, batches: _Batches, params: TrainParams, weight: float = 1.0) -> None:
         self.weight = weight
@@ -74,17 +72,17 @@ class FlowMatching:
         self._density = density(params.timestep_density)
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares this process's part of a batch of pictures with their captions."""
+        """Prepares this process's part of a batch of pictures with their captions; None where it has none."""
         return self._batches.captioned(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Computes the loss of the velocity, multiplied by the density's weight at each noise level."""
+        """Returns each example's squared error (B,), multiplied by the density's weight at its noise level."""
         losses = self._family.losses(transformer, batch.tensors, batch.noise, batch.sigma, self._guidance)
         return losses * self._density.weight(batch.sigma)
 
 
 class OutputPreservation:
-    """Computes differential output preservation: captions of the class must give what the base model predicts for them.
+    """Computes differential output preservation: for captions of the class the LoRA must not change the prediction.
 
     Source: ostris/ai-toolkit, `diff_output_preservation` in extensions_built_in/sd_trainer/SDTrainer.py.
     """
@@ -94,11 +92,14 @@ class OutputPreservation:
         self._family, self._batches, self._guidance = family, batches, guidance
 
     def batch(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares the pictures of the same batch whose captions have the trigger, with the class word in its place."""
+        """Prepares the pictures of the same batch whose captions have the trigger, with the class word in its place.
+
+        Returns None where no such picture is this process's.
+        """
         return self._batches.of_class(number, ours, device)
 
     def losses(self, transformer: Transformer, batch: Batch) -> Tensor:
-        """Computes the squared difference between the velocities with the LoRA on and off."""
+        """Returns for each example the mean squared difference of its velocities with the LoRA on and off, (B,)."""
         inputs = (batch.tensors, batch.noise, batch.sigma, self._guidance)
         # The adapter is on again before the graph is built: checkpointing runs that forward once more in the backward.
         with torch.no_grad():
@@ -119,9 +120,9 @@ class _Batches:
         self._order = BatchOrder(examples.shapes(), params.batch_size, params.seed)
 
     def captioned(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares examples with their captions, or with the empty one in a share of `caption_dropout`.
+        """Prepares examples with their captions; a share of `caption_dropout` gets the empty caption.
 
-        Outside a mask the weight of the loss is `mask_outside`.
+        Where examples have masks, the weight of the loss outside a mask is `mask_outside`.
         """
         chosen, wordless, mirrored, generator = self._choose(number)
         each = zip(chosen, wordless, mirrored, strict=True)
@@ -134,7 +135,10 @@ class _Batches:
         return replace(batch, tensors={**batch.tensors, "mask": mask})
 
     def of_class(self, number: int, ours: Sequence[int], device: torch.device) -> Batch | None:
-        """Prepares the same examples as far as their captions have the trigger, with the class word; None for none."""
+        """Prepares those examples of the same batch whose captions have the trigger, with the class word in its place.
+
+        Returns None where no such example is this process's.
+        """
         chosen, _, mirrored, generator = self._choose(number)
         rows = [self._examples.class_row(index, mirrored=flip) for index, flip in zip(chosen, mirrored, strict=True)]
         named = [(at, row) for at, row in enumerate(rows) if row]
@@ -142,7 +146,7 @@ class _Batches:
         return self._noised([row for _, row in named], mine, generator, device)
 
     def _choose(self, number: int) -> tuple[list[int], list[bool], list[bool], torch.Generator]:
-        """Returns a batch's examples, which are without words, which are mirrored, and the generator of its noise.
+        """Returns a batch's examples, which of them get no caption, which are mirrored, and the generator of its noise.
 
         Mirroring has a generator of its own, so that the noise is the same with and without it.
         """
@@ -155,8 +159,9 @@ class _Batches:
     def _noised(
         self, rows: Sequence[Tensors], ours: list[int], generator: torch.Generator, device: torch.device
     ) -> Batch | None:
-        """Draws the noise of all rows, the same in every process, and returns the rows `ours` with theirs; None for
-        none.
+        """Draws the noise of all `rows`, the same in every process, and returns the examples at the places `ours`.
+
+        Returns None where `ours` is empty.
         """
         if not ours:
             return None

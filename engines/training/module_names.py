@@ -22,7 +22,8 @@ FORMS = ("diffusers", "kohya", "comfyui")
 class Slot:
     """Describes the place of one of our modules in another layout: a module there, and which of its fused outputs.
 
-    `widths`: those of all outputs, in hidden sizes; a module that is not fused has one, whose size does not matter.
+    `widths`: the widths of all fused outputs, as multiples of the hidden size. A module that is not fused has a single
+    entry, whose value does not matter.
     """
 
     module: str
@@ -48,8 +49,9 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 
 
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
-    """Finds the module of Black Forest Labs' double or single blocks that holds a diffusers module; None where none
-    does.
+    """Returns the place of a diffusers module in Black Forest Labs' double or single blocks; None where it has none.
+
+    `double`, `single`: the names in a block of either kind.
     """
     match = _BLOCK.fullmatch(module)
     if not match:
@@ -62,12 +64,15 @@ def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
 
 
 def slot(family: str, module: str) -> Slot | None:
-    """Finds the module of another tool's layout that holds one of a family's modules; None where none does."""
+    """Returns the place of one of a family's modules in its makers' layout; None where it has none.
+
+    Where the makers use our names, it is the module itself.
+    """
     names = lora_files(family).names
     found: Slot | None = load_class(names)(module) if names else Slot(module)
     return found
 
 
 def prefixed(form: str, module: str) -> str:
-    """Returns a module's name in kohya's or ComfyUI's files (`form`), without an ending as ".lora_down.weight"."""
+    """Returns a module's name in files of kohya or comfyui (`form`), without an ending such as ".lora_down.weight"."""
     return f"lora_unet_{module.replace('.', '_')}" if form == "kohya" else f"diffusion_model.{module}"

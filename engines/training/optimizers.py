@@ -18,8 +18,8 @@ _WEIGHT_DECAY = 1e-4
 class OptimizerRow:
     """Describes one optimiser: its class and its options; `engines.api.params` has the least learning rate of each.
 
-    `path`: "module:Class", imported at the first use, for some of them are slow to import.
-    `warmup`: the number of steps over which the learning rate rises evenly.
+    `path`: "module:Class", imported at its first use, because some are slow to import.
+    `warmup`: the number of steps over which the learning rate rises linearly.
     """
 
     path: str

@@ -14,14 +14,14 @@ from torch.utils.checkpoint import checkpoint
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Returns whether the hardware multiplies bfloat16 faster than float32."""
+    """Returns whether a device multiplies bfloat16 faster than float32: a GPU, or a CPU with instructions for it."""
     capabilities = torch.cpu.get_capabilities()
     return device.type == "cuda" or any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
 
 
 @contextmanager
 def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
-    """Computes matrix products in bfloat16 inside a `with` block, where the model is in it or the hardware fast at it.
+    """Computes matrix products in bfloat16 inside a `with` block, where the model is bfloat16 or the device fast at it.
 
     `held`: the type of the model's weights.
     """
@@ -33,12 +33,12 @@ def narrow_products(device: torch.device, held: torch.dtype) -> Iterator[None]:
 
 
 def attention(device: torch.device) -> AbstractContextManager[object]:
-    """Returns a context in which a forward pass computes attention: in float32 on a CPU, unchanged elsewhere."""
+    """Returns a context in which attention is computed in float32 on a CPU; on a GPU it changes nothing."""
     return _WideAttention() if device.type == "cpu" else nullcontext()
 
 
 def checkpointing(device: torch.device) -> Callable[..., Any]:
-    """Returns a function for `enable_gradient_checkpointing` that recomputes a block within `attention`'s context."""
+    """Returns a function for `enable_gradient_checkpointing` that recomputes a block in the context of `attention`."""
 
     def recompute(block: Any, *args: Any) -> Any:
         return checkpoint(block, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), attention(device)))

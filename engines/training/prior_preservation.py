@@ -1,4 +1,4 @@
-"""Draws pictures of the character's class (any person) with the base model, for a training to learn as well.
+"""Generates pictures of the character's class (any person) with the base model, for a training to learn as well.
 
 This keeps a LoRA of one character from changing everyone of that class.
 Source: Ruiz et al. 2022, DreamBooth: the class-specific prior preservation loss.
@@ -20,7 +20,7 @@ from engines.training.family import Family, Parts
 
 
 def class_words(caption: str, trigger: str, class_word: str) -> str:
-    """Replaces the trigger in a caption by the class word; returns "" where the caption lacks the trigger.
+    """Returns a caption with the class word in the trigger's place; "" where the caption lacks the trigger.
 
     A class word that already follows the trigger is not repeated.
     """
@@ -36,7 +36,11 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 
 @dataclass(frozen=True)
 class ClassPicture:
-    """Describes a class picture to draw: its words, the item whose references it is an edit of, its cache keys."""
+    """Describes a class picture to generate.
+
+    `words`: its caption; `source`: the item whose caption it is, and whose references an editor gets; `drawing`: cache
+    key of the encoded preview that generates it; `example`: the cache keys of its latents and its caption.
+    """
 
     words: str
     source: Source
@@ -46,10 +50,10 @@ class ClassPicture:
 
 
 def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], encoders: str) -> tuple[ClassPicture, ...]:
-    """Lists the class pictures that prior preservation needs; () where it is off.
+    """Returns the class pictures that prior preservation needs; () where it is off.
 
-    Their words are those of the captions, one caption after another and then from the start; each has its own seed.
-    `encoders`: a hash of the encoders' weights, options and libraries.
+    Their captions are those of the items in turn, with the class word in the trigger's place; each picture has its own
+    seed. `encoders`: a hash of the encoders' weights, options and libraries.
     Raises: BadInput where no caption has the trigger.
     """
     params = run.params
@@ -77,7 +81,7 @@ def class_pictures(family: Family, run: TrainRun, sources: Sequence[Source], enc
 def encode_class_words(
     family: Family, parts: Parts, pictures: Sequence[ClassPicture], cache: Cache, resolution: int
 ) -> None:
-    """Encodes the words of the class pictures, and the previews that draw them, while the encoders are loaded."""
+    """Encodes the captions of the class pictures, and the previews that generate them, into the cache."""
     for each in pictures:
         references = each.source.open_references()
         preview = family.class_preview(each.words, references, resolution, each.seed)
@@ -88,8 +92,9 @@ def encode_class_words(
 def draw_class_pictures(
     family: Family, run: TrainRun, pictures: Sequence[ClassPicture], cache: Cache, lease: Lease, on_step: OnStep
 ) -> None:
-    """Draws those class pictures that the cache lacks with the base model, saves them in the run's folder, encodes
-    them.
+    """Generates the class pictures that the cache lacks with the base model, and stores them encoded in the cache.
+
+    Each picture is also saved as a PNG in the run's folder. Leases the stage `train` only where one is missing.
     """
     missing = [each for each in pictures if each.example.latents not in cache]
     if not missing:
@@ -103,7 +108,7 @@ def draw_class_pictures(
 def _draw(
     family: Family, run: TrainRun, parts: Parts, picture: ClassPicture, cache: Cache, on_step: OnStep, what: str
 ) -> Tensors:
-    """Draws and saves one class picture, and returns its latents; `what` begins the progress message."""
+    """Generates and saves one class picture, and returns its latents; `what` begins the progress message."""
     references, size = picture.source.open_references(), run.params.resolution
     preview = family.class_preview(picture.words, references, size, picture.seed)
 

@@ -23,9 +23,10 @@ _BAND_NAMES = ("low", "middle", "high")  # the noise levels between BANDS
 
 
 class LossTally:
-    """Sums the loss over the examples of a step, in all and by band of noise level; processes can add up their sums.
+    """Sums the loss over the examples of a step, in total and for each band of noise levels.
 
     `figures`: (3 + 2 · bands,) float32: the sums of count, loss and σ, then each band's count, then each band's loss.
+    Several processes can add up theirs.
     """
 
     def __init__(self) -> None:
@@ -40,23 +41,26 @@ class LossTally:
 
 
 def mean_figures(figures: Tensor) -> tuple[float, float, tuple[float | None, ...]]:
-    """Computes from a LossTally's sums the mean loss, the mean σ, and each band's mean loss, None without examples."""
+    """Returns the mean loss, the mean σ, and each band's mean loss, from the sums of a LossTally.
+
+    The mean of a band without examples is None.
+    """
     count, loss, level, *bands = figures.tolist()
     counts, sums = bands[: len(_BAND_NAMES)], bands[len(_BAND_NAMES) :]
     return loss / count, level / count, tuple(s / n if n else None for n, s in zip(counts, sums, strict=True))
 
 
 def peak_memory(device: torch.device) -> int:
-    """Returns the most bytes of a card in use so far; on a CPU the bytes of RAM that the process holds now."""
+    """Returns the most bytes in use on a GPU so far; on a CPU the bytes of RAM that the process uses now."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return int(psutil.Process().memory_info().rss)
 
 
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
-    """Yields all events, and writes them to a TensorBoard file on the way.
+    """Yields all events, and writes each to a TensorBoard file in the run's folder.
 
-    `begun`: the step after which this run goes on; TensorBoard ignores what earlier files have of later steps.
+    `begun`: the last step before these events, 0 for a new run; TensorBoard then ignores later steps in earlier files.
     """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:

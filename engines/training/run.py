@@ -1,8 +1,8 @@
-"""Runs the training of a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
+"""Trains a run's folder without the studio: `python -m engines.training.run RUN_DIR`.
 
-Under `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on several that share the
-folder, share each step. The studio finds the checkpoints in their usual place: resumed there, the job ends with its
-version.
+With `accelerate launch -m engines.training.run RUN_DIR` several processes, on one machine or on several that share the
+folder, divide each step among them. The checkpoints lie where the studio finds them: when the job is resumed there, it
+ends with its version.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ _EXIT_STOPPED = 130
 
 
 def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = MODELS) -> int:
-    """Trains the run to its end, or until Ctrl-C, which saves a checkpoint; returns the exit code.
+    """Trains a run to its end, or until Ctrl-C, which saves a checkpoint; returns the process's exit code.
 
-    An expected failure is reported in two lines, without a traceback.
+    `arguments`: those of the command line, None for the process's own; `models`: the registry rows that are known. An
+    expected failure is logged in two lines, without a traceback.
     """
     # 1. The arguments.
     parser = argparse.ArgumentParser(prog="engines.training.run", description="Train a run's folder, or go on with it.")
@@ -91,7 +92,7 @@ def main(arguments: Sequence[str] | None = None, models: Sequence[ModelSpec] = M
 
 
 def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers) -> None:
-    """Trains the whole run; the main process logs the events and writes them into the run's folder.
+    """Trains a run; the main process logs the events and appends them to the file in the run's folder.
 
     Raises: UserError, Cancelled.
     """
@@ -115,7 +116,7 @@ def train(trainer: LoraTrainer, file: RunFile, lease: RunLease, workers: Workers
 
 
 class RunLease:
-    """Provides a device that nothing else uses as a lease; parts stay loaded for the next stage that needs them."""
+    """Lease of a device that nothing else uses; components stay loaded for the next stage that needs them."""
 
     def __init__(self, plan: Plan, device: Device) -> None:
         self.device = device.torch_device
@@ -125,10 +126,9 @@ class RunLease:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """Unloads the parts that the stage does not need and loads those that it lacks; yields component name ->
-        module.
+        """Unloads the components that the stage does not need and loads those that it lacks, for a `with` block.
 
-        The component name is the part of its key after `/`.
+        Yields component name (the part of its key after `/`) -> module on the device.
         """
         wanted = {component.key: component for component in self._stages[name].components}
         for key in [key for key in self._placed if key not in wanted]:

@@ -32,7 +32,10 @@ _KINDS: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class RunFile:
-    """Holds a run, the name of the model that it trains, and the folder of that model's weights when it was written."""
+    """Holds a run, the name of the model that it trains, and the folder of that model's weights.
+
+    `weights`: None where the weights were not on the machine that wrote the file.
+    """
 
     model: str
     weights: Path | None
@@ -50,7 +53,10 @@ def write(file: RunFile) -> Path:
 
 
 def read(folder: Path) -> RunFile:
-    """Reads the `run.json` of a folder. Raises: NotFound, BadInput for a file that is no run or of another version."""
+    """Reads the `run.json` in a folder.
+
+    Raises: NotFound; BadInput for a file that cannot be read or is of another version.
+    """
     file = folder / RUN
     if not file.is_file():
         raise NotFound(f"There is no {file}.", "Name the folder of a run: the Train tab shows its command.")
@@ -65,7 +71,7 @@ def read(folder: Path) -> RunFile:
 
 
 def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
-    """Appends an event to the file of the run's events; saves a preview's picture in a file of its own."""
+    """Appends an event to the run's event file; saves a preview's picture as a PNG of its own."""
     if isinstance(event, StepDone):
         line: Json = asdict(event)
     else:
@@ -78,7 +84,10 @@ def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
 
 
 def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
-    """Yields the events of a run, oldest first; skips lines that cannot be read."""
+    """Yields the events in a run's event file, oldest first.
+
+    Skips lines that cannot be read, and previews whose picture is missing. Raises: BadInput for a damaged picture.
+    """
     file = folder / EVENTS
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
         try:
@@ -92,7 +101,7 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
 
 
 def flush(path: Path) -> None:
-    """Calls fsync on a file or a folder; on Windows on files alone, since folders have none there."""
+    """Calls fsync on a file or a folder; Windows has no fsync for folders."""
     if os.name == "nt" and path.is_dir():
         return
     handle = os.open(path, os.O_RDWR if path.is_file() and os.name == "nt" else os.O_RDONLY)
@@ -103,7 +112,7 @@ def flush(path: Path) -> None:
 
 
 def _to_json(value: Any, folder: Path) -> Any:
-    """Converts any part of a run to JSON; fields that a part gains later need no change here."""
+    """Returns any part of a run as JSON; fields that a dataclass gains later need no change here."""
     if isinstance(value, Path):
         return {"path": _relative(value, folder)}
     if isinstance(value, Image.Image):

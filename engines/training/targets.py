@@ -1,4 +1,4 @@
-"""Names the layers of a transformer that get a LoRA."""
+"""Describes the layers of a transformer that get a LoRA."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)
 
 @dataclass(frozen=True)
 class Targets:
-    """Describes the linear layers that get a LoRA: a pattern that matches their whole names, and their widths.
+    """Describes the linear layers that get a LoRA: a pattern that matches their full names, and their widths.
 
-    `widths`: config key with the number of blocks of a kind -> the inputs and outputs of all targeted layers of one
-    such block, in hidden sizes.
+    `widths`: for each kind of block, the config key with the number of such blocks -> the sum of the inputs and outputs
+    of all its targeted layers, as a multiple of the hidden size.
     """
 
     pattern: str

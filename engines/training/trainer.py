@@ -67,9 +67,9 @@ class LoraTrainer:
         self._workers = workers or SingleWorker()
 
     def plan(self, run: TrainRun) -> Plan:
-        """Checks a run and plans its two stages: the encoders, then the transformer with the small VAE for previews.
+        """Checks a run and returns its two stages: encode (encoders) and train (transformer, and the VAE for previews).
 
-        Raises: BadInput for knobs or previews that could only fail later.
+        Raises: BadInput for parameters or previews that would fail later.
         """
         self._check(run)
         family, params = self.family, run.params
@@ -84,14 +84,14 @@ class LoraTrainer:
         return self.family.disk(params)
 
     def cut(self, captions: Sequence[str]) -> Sequence[int]:
-        """Returns the indices of the captions that the text encoder cuts off; may run beside a training."""
+        """Returns the indices of the captions that the text encoder would truncate; any thread may call it."""
         return [at for at, caption in enumerate(captions) if not self._counting.fits_encoder(caption)]
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the run's last checkpoint, or from nothing; a cancel saves a checkpoint first.
+        """Trains from the run's last checkpoint, or else from `run.start` or a new LoRA; yields the events.
 
-        Raises: BadInput, NotFound, UserError where the loss stops being a number, Busy while another process trains in
-        the folder, Cancelled.
+        A cancelled training saves a checkpoint first. Raises: BadInput, NotFound, UserError where the loss is no longer
+        a number, Busy where another process trains in the folder, Cancelled.
         """
         workers, params = self._workers, run.params
         with checkpoint.locked(run.folder) if workers.main else nullcontext():
@@ -123,7 +123,7 @@ class LoraTrainer:
                 yield from with_tensorboard(events, run.folder, begun) if workers.main else events
 
     def _check(self, run: TrainRun) -> None:
-        """Checks knobs, targets and previews, as a submit does, because a run may come from a file.
+        """Checks parameters, targets and previews, as the studio does, because a run may also come from a file.
 
         Raises: BadInput.
         """
@@ -133,7 +133,7 @@ class LoraTrainer:
             self.family.check_preview(preview)
 
     def _identity(self, run: TrainRun, sources: Sequence[Source]) -> Identity:
-        """Returns all that must be equal for two runs to be the same training, the knobs as JSON gives them back."""
+        """Returns all that must be equal for two runs to be the same training, with parameters as JSON stores them."""
         params = run.params
         knobs = json.loads(json.dumps(params.to_json()))
         return Identity(
@@ -147,7 +147,7 @@ class LoraTrainer:
 
 
 class _Session:
-    """Trains the LoRA from the first step of a run, or the first after a checkpoint, to the last."""
+    """Trains a LoRA from the first step of a run, or the first step after a checkpoint, to the last."""
 
     def __init__(
         self,
@@ -171,7 +171,7 @@ class _Session:
         self._step = 0  # the last one that is done
 
     def events(self, last: Checkpoint | None, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Takes all steps that are left, and yields them with the checkpoints and previews that are due."""
+        """Takes all remaining steps; yields each, and the checkpoints and previews that are due."""
         params, main = self._params, self._workers.main
         if last:
             self._resume(last)
@@ -195,7 +195,7 @@ class _Session:
             raise
 
     def _take_step(self, step: int) -> StepDone:
-        """Takes one optimiser step, numbered from 1. Raises: UserError where the loss is no number."""
+        """Takes the optimiser step numbered `step` (from 1). Raises: UserError where the loss is no finite number."""
         began, params = time.perf_counter(), self._params
         parts, size = params.gradient_accumulation, params.batch_size
 
@@ -233,8 +233,9 @@ class _Session:
         return StepDone(step, params.steps, loss, sigma, rate, norm, seconds, bands, peak_memory(self._device))
 
     def _draw_previews(self, on_step: OnStep) -> Iterator[SampleDrawn]:
-        """Draws the previews with the present LoRA and their fixed seeds; a resume draws them again if this is
-        interrupted.
+        """Generates the previews with the present LoRA and their fixed seeds; yields each.
+
+        Where this is interrupted, a resumed run generates all of them again.
         """
         step, total, previews = self._step, self._params.steps, self._run.previews
         for index, (name, preview) in enumerate(zip(self._encoded.previews, previews, strict=True)):
@@ -277,7 +278,7 @@ class _Session:
         return CheckpointSaved(saved.step, saved.adapter)
 
     def _start_from(self, adapter: Path) -> None:
-        """Loads another run's LoRA as the initial weights; optimiser and schedule begin anew. Raises: BadInput."""
+        """Loads another run's LoRA as the initial weights; optimiser and step count start anew. Raises: BadInput."""
         state, metadata = read_adapter(adapter)
         own = get_peft_model_state_dict(self._transformer, adapter_name=_ADAPTER)
         shapes, wanted = ({name: value.shape for name, value in each.items()} for each in (state, own))
@@ -291,7 +292,7 @@ class _Session:
         self._average = Average(self._weights, self._params.ema_decay)
 
     def _resume(self, last: Checkpoint) -> None:
-        """Loads a checkpoint: its LoRA as the averages, the trained weights, the optimiser's state, and the step."""
+        """Loads a checkpoint: the averages (its LoRA file), the trained weights, the optimiser's state and the step."""
         state, _ = read_adapter(last.adapter)
         set_peft_model_state_dict(self._transformer, state, adapter_name=_ADAPTER)
         self._average = Average(self._weights, self._params.ema_decay)
@@ -303,7 +304,10 @@ class _Session:
 
 @contextmanager
 def trainable(transformer: Transformer, params: TrainParams, targets: Targets) -> Iterator[list[Tensor]]:
-    """Adds a new float32 LoRA to a frozen transformer inside a `with` block; yields the LoRA's weights."""
+    """Adds a new float32 LoRA to a frozen transformer inside a `with` block; yields the LoRA's weights.
+
+    `targets`: the layers that get a LoRA. Afterwards the LoRA is removed.
+    """
     config = use_lean_layers(
         LoraConfig(
             r=params.rank,
@@ -332,6 +336,6 @@ def _due(step: int, every: int, steps: int) -> bool:
 
 
 def _previews_missing(last: Checkpoint, run: TrainRun) -> bool:
-    """Returns whether a run was stopped between a checkpoint and the previews of its step."""
+    """Returns whether a run ended after a checkpoint and before the previews of that step were complete."""
     due = _due(last.step, run.params.sample_every, run.params.steps)
     return due and bool(run.previews) and not last.previews_done

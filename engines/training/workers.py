@@ -1,7 +1,7 @@
 """Divides the examples of a step among the processes of a training, and adds up their gradients.
 
 Every process draws the noise and the noise levels of the whole step, which are a function of the seed and the step, and
-keeps its share, so that several processes together train on exactly what one process would train on.
+keeps its share of them. So several processes together train on exactly what one process would train on.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 
 class Workers(Protocol):
-    """Interface of one process of a training to all of them."""
+    """Interface through which one process of a training works with the others."""
 
     main: bool  # this process writes checkpoints and draws previews
     stop_requested: bool  # this process was asked to stop
 
     @property
     def stopping(self) -> bool:
-        """Returns whether all processes stop now; every process gets the same value between two steps."""
+        """Returns whether all processes must stop now; between two steps it is the same in every process."""
         ...
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns which places in a batch of `count` examples this process computes.
+        """Returns the places in a batch of `count` examples that this process computes.
 
         `first`: the number of examples of the step that come before the batch.
         """
         ...
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums the weights' gradients over all processes, in place; returns the sum of their `figures`."""
+        """Sums the weights' gradients over all processes, in place; returns the sum of all processes' `figures`."""
         ...
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns a context that one process of each machine enters first, to fill the cache for the others."""
+        """Returns a context that one process of each machine passes first, to fill the cache for the others."""
         ...
 
     def check(self, examples: int) -> None:
@@ -51,7 +51,7 @@ class Workers(Protocol):
 
 
 class SingleWorker:
-    """The only process of a training, which computes every example."""
+    """Computes every example, as the only process of a training."""
 
     main = True
     stop_requested = False
@@ -76,11 +76,11 @@ class SingleWorker:
         return nullcontext()
 
     def check(self, examples: int) -> None:
-        """Accepts any number of examples: one process needs at least none."""
+        """Does nothing: a single process computes a step of any size."""
 
 
 class DistributedWorkers:
-    """One of the processes that `accelerate launch` started, on machines that share the run's folder."""
+    """Represents one of the processes that `accelerate launch` started, on machines that share the run's folder."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
@@ -89,16 +89,16 @@ class DistributedWorkers:
 
     @property
     def stopping(self) -> bool:
-        """Returns whether any process had a stop request when the gradients were last added up."""
+        """Returns whether any process had a stop request when the gradients were last summed."""
         return self._stopping
 
     def share(self, first: int, count: int) -> list[int]:
-        """Returns the places of every n-th example of the step, for n processes."""
+        """Returns the places in the batch of every n-th example of the step, n being the number of processes."""
         processes, ours = self._accelerator.num_processes, self._accelerator.process_index
         return [row for row in range(count) if (first + row) % processes == ours]
 
     def add_up(self, weights: Sequence[Tensor], figures: Tensor) -> Tensor:
-        """Sums gradients, figures and stop requests of all processes in one message.
+        """Sums gradients, figures and stop requests of all processes in one message; returns the summed figures.
 
         A weight without a gradient adds zeros.
         """
@@ -114,12 +114,12 @@ class DistributedWorkers:
         return torch.stack(added)
 
     def encoding(self) -> AbstractContextManager[None]:
-        """Returns Accelerate's context that each machine's first process enters before the others."""
+        """Returns Accelerate's context that the first process of each machine passes before the others."""
         first: AbstractContextManager[None] = self._accelerator.local_main_process_first()
         return first
 
     def check(self, examples: int) -> None:
-        """Checks that no process would only wait: a step needs as many examples as processes. Raises: BadInput."""
+        """Checks that a step has at least as many examples as there are processes. Raises: BadInput."""
         processes = self._accelerator.num_processes
         if examples < processes:
             raise BadInput(

@@ -1,1 +1,1 @@
-"""Reads, quantises and stores weights, and replaces layers by tables."""
+"""Reads, quantises and stores weights, and replaces modulation layers by a table."""

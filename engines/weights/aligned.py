@@ -22,9 +22,9 @@ _NAMES = {
 
 
 def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes contiguous tensors in RAM to a safetensors file, each at the start of a cache line if possible.
+    """Writes contiguous tensors in RAM to a safetensors file, each at the start of a cache line where possible.
 
-    Those whose size is whole lines come first, so that only small ones at the end are not aligned.
+    Tensors whose size is a multiple of `ALIGNMENT` come first, so that only small ones at the end are not aligned.
     Source: the format's description in huggingface/safetensors, README.md.
     """
     ordered = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
@@ -43,5 +43,5 @@ def write_aligned(file: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def straight(tensor: Tensor) -> Tensor:
-    """Returns a tensor that starts at a whole cache line: the tensor itself, or a copy where it does not."""
+    """Returns a tensor whose data start at a whole cache line: the given tensor, or a copy where it is not aligned."""
     return tensor if tensor.data_ptr() % ALIGNMENT == 0 else tensor.clone()

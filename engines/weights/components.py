@@ -39,9 +39,10 @@ def weight_dtype(spec: ModelSpec) -> torch.dtype:
 
 
 def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
-    """Returns the precision of a model's component: `bf16` (full width), `nf4` or `int8`.
+    """Returns the precision in which a model's component is loaded: `bf16`, `nf4` or `int8`.
 
-    It is the one that a training asked for, else the one that was pulled, else the one of the model's registry row.
+    It is the precision that `holding` set, else the one that was pulled, else that of the model's registry row. A
+    component that the row does not quantise is always `bf16`, unless `holding` set another.
     """
     if asked := spec.options.get("asked", {}).get(name):
         return str(asked)
@@ -50,28 +51,28 @@ def form_of(spec: ModelSpec, folder: Path, name: str) -> str:
 
 
 def holding(spec: ModelSpec, name: str, form: str) -> ModelSpec:
-    """Returns a copy of the registry row in which one component has another precision, whatever was pulled."""
+    """Returns a copy of a registry row in which one component has the precision `form`, whatever was pulled."""
     return replace(spec, options={**spec.options, "asked": {**spec.options.get("asked", {}), name: form}})
 
 
 def row_key(spec: ModelSpec, name: str) -> str:
-    """Returns the first part of a component's key: the row's name, with the precision where `holding` changed it."""
+    """Returns the first part of a component's key: the model's name, and the precision where `holding` changed it."""
     asked = spec.options.get("asked", {}).get(name)
     return f"{spec.name}@{asked}" if asked else spec.name
 
 
 def in_form(spec: ModelSpec, form: str) -> ModelSpec:
-    """Returns a copy of the registry row in which all quantised components have another precision."""
+    """Returns a copy of a registry row in which all components that it quantises have the precision `form` instead."""
     small = tuple(name for known in FORMS for name in spec.options.get(known, ()))
     rest = {key: value for key, value in spec.options.items() if key not in FORMS}
     return replace(spec, options={**rest, form: small} if form in FORMS else rest)
 
 
 def component(spec: ModelSpec, folder: Path, name: str) -> Component:
-    """Describes one component of a model to the GPU manager: its key, its size and how it loads; reads no weight.
+    """Returns the description of one component for the GPU manager: key, sizes and how it loads. Reads no weight.
 
-    `bytes`: the registry row's figure where it has one, else the one stored when the part was quantised, else the sum
-    of the shapes in the files' headers, or in the model that its config describes. Raises: ModelMissing.
+    Its size in bytes is that of the registry row, else that recorded when it was quantised, else that computed from the
+    shapes in its files' headers or its config. Raises: ModelMissing.
     """
     form = form_of(spec, folder, name)
     held = held_name(name, form)
@@ -81,11 +82,11 @@ def component(spec: ModelSpec, folder: Path, name: str) -> Component:
 
 
 def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
-    """Returns the bytes on the card of a component of `size` bytes whose blocks are copied in one by one.
+    """Returns the bytes on the GPU of a component of `size` bytes whose blocks are copied in one by one.
 
-    These are all weights outside of the blocks, at their full width of `itemsize` bytes, and two blocks: one is copied
-    in before the allocator has all of the last one back. A block is an entry of a numbered list. Returns 0 where the
-    files hold no blocks.
+    These are all weights outside the blocks, at `itemsize` bytes each, and two blocks: one is copied in before the
+    allocator has all of the previous one back. A block is an entry of a numbered list of modules. Returns 0 where the
+    files in `folder` hold no blocks.
     """
     outside, blocks = 0, Counter[str]()
     for file in sorted(folder.glob("*.safetensors")):
@@ -107,8 +108,8 @@ def streamed_bytes(folder: Path, size: int, itemsize: int) -> int:
 def load(spec: ModelSpec, folder: Path, name: str) -> Loaded:
     """Loads a component to RAM as a module of the class that model_index.json names, frozen and in evaluation mode.
 
-    A part that was quantised before is mapped from its files; otherwise it is quantised now, weight by weight, where
-    its precision is not `bf16`. Raises: ModelMissing.
+    A component that was quantised before is mapped from its files. Otherwise it is quantised now, weight by weight,
+    where its precision is not `bf16`. Raises: ModelMissing.
     """
     form, dtype, source = form_of(spec, folder, name), weight_dtype(spec), _existing(held_in(spec, folder, name))
     if store.held_bytes(source):
@@ -136,9 +137,10 @@ def write(
     spec: ModelSpec, folder: Path, name: str, form: str, source: Path, *, device: str = "cpu",
     on_tensor: store.OnTensor = lambda _: None,
 ) -> None:  # fmt: skip
-    """Quantises one component to the precision `form`, from a folder or a single file, and writes it for `load`.
+    """Quantises one component to the precision `form` and writes it into the model's folder, where `load` finds it.
 
-    Raises: ModelMissing, BadInput.
+    `source`: a folder or a single safetensors file with the original weights; `device`: where the quantising is
+    computed; `on_tensor`: called with the name of each weight that is done. Raises: ModelMissing, BadInput.
     """
     dtype = weight_dtype(spec)
     model = skeleton(bare(folder, name, source), form, dtype, _full_width(spec))
@@ -149,7 +151,7 @@ def write(
 def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
     """Checks that given weights fill the components that `pull` makes of them; reads no weight.
 
-    `folder` holds the configurations, `source` is a model's folder or the transformer's file. Raises: ModelMissing,
+    `folder`: holds the configurations; `source`: a model's folder, or the transformer's file. Raises: ModelMissing,
     BadInput.
     """
     small = {name for form in FORMS for name in spec.options.get(form, ())}
@@ -161,7 +163,7 @@ def demand_fitting(spec: ModelSpec, folder: Path, source: Path) -> None:
 def _filled(
     spec: ModelSpec, folder: Path, name: str, source: Path, form: str, fill: Callable[[Loaded, Path, str], None]
 ) -> Loaded:
-    """Builds a component without weights, and lets `fill` load the weights into it. Raises: ModelMissing."""
+    """Builds a component without weights, and calls `fill`, which loads the weights into it. Raises: ModelMissing."""
     model: Loaded = skeleton(bare(folder, name, source), form, weight_dtype(spec), _full_width(spec))
     fill(model, source, form)
     if _library(folder, name) == "transformers":
@@ -171,7 +173,11 @@ def _filled(
 
 
 def bare(folder: Path, name: str, source: Path) -> Loaded:
-    """Builds the module that a component's config describes, with weights on the meta device, shared ones tied."""
+    """Builds the module that a component's config describes, with weights on the meta device; tied weights are tied.
+
+    `name`: the component; `source`: the folder with its config. Where `source` is a file, the config is that in the
+    model's `folder`. Raises: ModelMissing.
+    """
     kind = _class(folder, name)
     described = source if source.is_dir() else folder / name
     with init_empty_weights(include_buffers=False):
@@ -206,17 +212,17 @@ def _counted(spec: ModelSpec, folder: Path, name: str, form: str) -> int:
 
 
 def tokenizer(folder: Path, name: str) -> Loaded:
-    """Loads a tokenizer or processor of the class that model_index.json names. Raises: ModelMissing."""
+    """Loads a tokenizer or processor, of the class that model_index.json names. Raises: ModelMissing."""
     return _class(folder, name).from_pretrained(_existing(folder / name), local_files_only=True)
 
 
 def scheduler(folder: Path) -> Json:
-    """Reads the scheduler's configuration, for `sampling.sigmas`. Raises: ModelMissing."""
+    """Reads the scheduler's configuration as a dict, for `sampling.sigmas`. Raises: ModelMissing."""
     return _read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def config(folder: Path, name: str) -> Json:
-    """Reads a component's config.json, which gives sizes without the weights. Raises: ModelMissing."""
+    """Reads a component's config.json as a dict; it gives sizes without loading weights. Raises: ModelMissing."""
     return _read_json(folder / name / "config.json")
 
 

@@ -1,7 +1,8 @@
-"""Defines a linear layer whose frozen weight is held in 8 bits, with one scale a row.
+"""Defines a linear layer whose frozen weight is int8, with one scale for each output.
 
-It holds plain tensors only: it saves, maps and moves as any layer does, and a LoRA beside it can train. The scale is
-rounded before the weight is, so that its own rounding adds no error; at least as exact as optimum-quanto's qint8.
+The layer holds plain tensors only: it is saved, mapped and moved as any layer is, and a LoRA beside it can train. The
+scale is rounded to its type before the weight is quantised, so that rounding the scale adds no error; the result is at
+least as exact as optimum-quanto's qint8.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Linear8bit(nn.Linear):
         self.register_buffer("scale", torch.empty(out_features, dtype=dtype, device=device))
 
     def forward(self, input: Tensor) -> Tensor:
-        """Computes (…, in) to (…, out), in autocast's type where that is on."""
+        """Computes (…, in) to (…, out), in the input's type, or under autocast in autocast's type."""
         input = as_multiplied(input)
         product: Tensor = _Product.apply(input, self.weight)  # type: ignore[no-untyped-call]  # torch's own
         out = product * self.scale.to(input.dtype)
@@ -34,17 +35,17 @@ class Linear8bit(nn.Linear):
 
 
 def as_multiplied(input: Tensor) -> Tensor:
-    """Converts the input to the type in which autocast multiplies, as `nn.Linear` does.
+    """Returns the input in the type in which autocast multiplies, as `nn.Linear` does; unchanged without autocast.
 
-    Otherwise the float32 output of a norm stays float32 through every product, and everything that is kept for the
-    backward pass takes twice the bytes.
+    Otherwise the float32 output of a norm would stay float32 through every product, and everything that is kept for the
+    backward pass would take twice the bytes.
     """
     device = input.device.type
     return input.to(torch.get_autocast_dtype(device)) if torch.is_autocast_enabled(device) else input
 
 
 def eight_bits(weight: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Quantises a weight (out, in) to int8; returns it and its scales (out,) in `dtype`."""
+    """Quantises a weight (out, in) row by row; returns int8 levels (out, in) and their scales (out,) in `dtype`."""
     wide = weight.float()
     scale = (wide.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny).to(dtype)
     levels = (wide / scale.float()[:, None]).round_().clamp_(-_LARGEST, _LARGEST)

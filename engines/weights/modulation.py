@@ -1,9 +1,10 @@
 """Replaces the modulation layers of Qwen-Image-Edit by a table, since they depend on the timestep alone.
 
 They hold a third of the weights: every block's `img_mod` and `txt_mod` compute shifts, scales and gates from the time
-embedding and nothing else. A tabled transformer has neither: their outputs are computed once for all timesteps of a
-schedule, layer by layer from the model's own files, and appended to the time embedding, from which each block cuts its
-own. No state is kept between a forward pass and its backward pass, so gradient checkpointing recomputes the same.
+embedding and nothing else. In a tabled transformer these layers are removed. Their outputs are computed once for all
+timesteps of a schedule, layer by layer from the model's own files. A row of the table, the outputs of all layers for
+one timestep, is appended to the time embedding, and each block cuts its own part from there. No state is kept between a
+forward pass and its backward pass, so gradient checkpointing recomputes the same.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ _ROOM = 3 << 30  # bytes of rows; above it a new schedule drops the rows of othe
 
 
 def wanted(spec: ModelSpec) -> bool:
-    """Returns whether a registry row asks for the table."""
+    """Returns whether a registry row asks for the modulation table."""
     return spec.options.get("modulation") == "table"
 
 
 def component(spec: ModelSpec, folder: Path) -> Component:
-    """Returns the transformer without its modulation layers, for a plan to lease. Raises: ModelMissing."""
+    """Returns the description of the transformer without its modulation layers, for a plan. Raises: ModelMissing."""
     whole = components.component(spec, folder, "transformer")
     form, dtype = components.form_of(spec, folder, "transformer"), components.weight_dtype(spec)
     left = whole.bytes - layer_bytes(components.config(folder, "transformer"), form, dtype)
@@ -51,20 +52,29 @@ def component(spec: ModelSpec, folder: Path) -> Component:
 
 
 def layer_bytes(config: Config, form: str, dtype: torch.dtype) -> int:
-    """Returns the bytes of a transformer's modulation layers in a form."""
+    """Returns the bytes of all modulation layers of a transformer with this config.
+
+    `form`: the weights' precision, bf16, nf4 or int8; `dtype`: the compute type.
+    """
     layer = skeleton(_empty(config["num_attention_heads"] * config["attention_head_dim"]), form, dtype)
     return int(config["num_layers"]) * len(LAYERS) * model_bytes(layer, form, dtype)
 
 
 def grid_bytes(config: Config, dtype: torch.dtype) -> int:
-    """Returns the host bytes of a training's rows: those of GRID, and one of clean references where it has them."""
+    """Returns the bytes of RAM of a training's table, for examples of one batch size.
+
+    These are a row for each noise level of `GRID`, and one for the clean references where the model modulates them.
+    """
     rows = len(GRID) + bool(config.get("zero_cond_t"))
     width = config["num_attention_heads"] * config["attention_head_dim"]
     return int(rows * config["num_layers"] * len(LAYERS) * _SIXFOLD * width * dtype.itemsize)
 
 
 def load(spec: ModelSpec, folder: Path) -> Loaded:
-    """Loads the transformer as `components.load` does, and makes it tabled. Raises: ModelMissing."""
+    """Loads the transformer as `components.load` does, and replaces its modulation layers by a table.
+
+    Raises: ModelMissing.
+    """
     source = components.held_in(spec, folder, "transformer")
     form = components.form_of(spec, folder, "transformer")
     layers = _Stored(source, form, components.weight_dtype(spec))
@@ -72,9 +82,10 @@ def load(spec: ModelSpec, folder: Path) -> Loaded:
 
 
 def tabled(transformer: Loaded, layers: Layers) -> Loaded:
-    """Drops a transformer's modulation layers and returns it; `layers` reads one again when a schedule changes.
+    """Removes a transformer's modulation layers, puts an empty table in their place, and returns the transformer.
 
-    The transformer cannot compute before `cover` has been called with the noise levels to come.
+    `layers`: reads a modulation layer again, by its path and onto a device, whenever rows are to be computed. The
+    transformer cannot compute before `cover` was called with the noise levels to come.
     """
     inner = start = transformer.inner_dim
     width = _SIXFOLD * inner
@@ -96,28 +107,32 @@ def tabled(transformer: Loaded, layers: Layers) -> Loaded:
 
 
 def is_tabled(transformer: Loaded) -> bool:
-    """Returns whether a transformer's modulation is a table."""
+    """Returns whether a transformer has a table in place of its modulation layers."""
     return isinstance(getattr(transformer, "modulation", None), Table)
 
 
 def table_bytes(transformer: Loaded) -> int:
-    """Returns the RAM that a tabled transformer's rows take now."""
+    """Returns the bytes of RAM that the rows of a tabled transformer take now."""
     return int(transformer.modulation.nbytes)
 
 
 @torch.no_grad()
 def cover(transformer: Loaded, calls: Collection[Call]) -> None:
-    """Computes the rows of forward passes to come; reads the layers only where a row is missing.
+    """Computes the table's missing rows for forward passes to come; does nothing to a transformer without a table.
 
-    `calls`: pictures in the pass, and σ. Each row is computed in a call of the same shape, because the rounding of a
-    matrix product depends on its number of rows. Does nothing to a transformer without a table.
+    `calls`: for each pass, the number of pictures in it and its noise level σ. Each row is computed in a call of the
+    same shape, because the rounding of a matrix product depends on its number of rows. The modulation layers are read
+    only where a row is missing.
     """
     if is_tabled(transformer):
         transformer.modulation.cover(transformer, calls)
 
 
 def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
-    """Moves noise levels (B,) to the nearest of GRID, and covers them; without a table they stay as they are."""
+    """Returns noise levels (B,) moved to the nearest ones of `GRID`; without a table it returns them unchanged.
+
+    It also computes the table's rows for all levels of `GRID` and B pictures, where they are missing.
+    """
     if not is_tabled(transformer):
         return sigma
     cover(transformer, [(len(sigma), level) for level in GRID])
@@ -125,7 +140,7 @@ def on_grid(transformer: Loaded, sigma: Tensor) -> Tensor:
 
 
 class Table:
-    """Holds rows on the host, each the outputs of all modulation layers for one timestep, side by side."""
+    """Holds rows in RAM; a row is the outputs of all modulation layers for one timestep, side by side."""
 
     def __init__(self, layers: Layers) -> None:
         self._layers = layers
@@ -133,13 +148,13 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Returns the bytes of all rows; any thread may call it."""
+        """Returns the bytes of RAM of all rows; any thread may call it."""
         return sum(row.nbytes for row in self._rows.values())
 
     def append(self, embedder: nn.Module, args: tuple[Tensor, ...], embedding: Tensor) -> Tensor:
-        """Appends the rows of a call to the time embedding, as its forward hook: (M, D) to (M, D + 12·blocks·D).
+        """Appends to each time embedding its row, as a forward hook: (M, D) to (M, D + 12·blocks·D).
 
-        Raises: LookupError for a row that `cover` did not compute.
+        Raises: LookupError for a timestep whose row `cover` did not compute.
         """
         del embedder
         try:
@@ -149,7 +164,10 @@ class Table:
         return torch.cat([embedding, torch.stack(rows).to(embedding.device)], dim=-1)
 
     def cover(self, transformer: Loaded, calls: Collection[Call]) -> None:
-        """Computes the missing rows of forward passes to come."""
+        """Computes the missing rows of forward passes to come; `calls` is that of the function `cover`.
+
+        Where the rows take more than `_ROOM` bytes, those of other passes are dropped first.
+        """
         dtype = transformer.img_in(transformer.img_in.weight.new_zeros(1, transformer.config.in_channels)).dtype
         # The transformer gets noise levels in its own type.
         levels = torch.tensor([level for _, level in calls], dtype=torch.float32).to(dtype).tolist()
@@ -166,7 +184,7 @@ class Table:
 
 
 def _computed(transformer: Loaded, layers: Layers, calls: Mapping[Key, Call], dtype: torch.dtype) -> dict[Key, Tensor]:
-    """Computes the rows of calls, with one modulation layer in memory at a time."""
+    """Returns the rows of the given calls, computed with one modulation layer in memory at a time."""
     embeddings: dict[Key, Tensor] = {}
     for key, (pictures, level) in calls.items():
         timestep = torch.zeros(key[0], device=transformer.device, dtype=dtype)  # clean references are at 0
@@ -184,7 +202,7 @@ def _computed(transformer: Loaded, layers: Layers, calls: Mapping[Key, Call], dt
 
 
 class _Cut(nn.Module):
-    """Returns a modulation layer's output, cut out of the row behind the time embedding."""
+    """Stands for a modulation layer: returns that layer's output, cut from the row behind the time embedding."""
 
     def __init__(self, start: int, stop: int) -> None:
         super().__init__()
@@ -200,10 +218,10 @@ def _empty(width: int) -> nn.Sequential:
 
 
 class _Stored:
-    """Reads a checkpoint's modulation layers, each mapped from its file, in the form of the rest of the model.
+    """Reads a checkpoint's modulation layers, each mapped from its file, in the precision of the rest of the model.
 
     Where the files are not quantised, a layer is quantised on the device that needs it: for NF4 a CPU takes seconds a
-    layer, a card milliseconds.
+    layer, a GPU milliseconds.
     """
 
     def __init__(self, source: Path, form: str, dtype: torch.dtype) -> None:

@@ -1,6 +1,7 @@
-"""Reads weights as others publish them, one tensor at a time, from a folder in diffusers' layout or from one file.
+"""Reads weights as others publish them, one tensor at a time, from a folder in diffusers layout or from one file.
 
-Tensors are mapped from their files: a tensor is read when it is first used, and a shard is closed after its last one.
+Tensors are mapped from their files: a tensor is read when it is first used, and a shard is closed after its last
+tensor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Read = Callable[[Mapped, str], Tensor]
 
 
 def shards(folder: Path) -> list[Path]:
-    """Returns the safetensors files of a part: those of its index, else those without a variant in their name.
+    """Returns the safetensors files of a component: those of its index, else all but the variants (.fp16. …).
 
     Raises: ModelMissing.
     """
@@ -48,9 +49,10 @@ def shards(folder: Path) -> list[Path]:
 
 
 def tensors(source: Path, model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yields every weight of a part under its name in `model`, from a folder or a single file.
+    """Yields every weight of a component as (name in `model`, tensor), from a folder or a single file.
 
-    Raises: ModelMissing; BadInput for a weight of another shape, and for a single file of a kind that is not read.
+    Raises: ModelMissing; BadInput for a weight of another shape, and for a single file in a format that is not
+    supported.
     """
     yield from _fitting(source, model, lambda mapped, key: mapped.get_tensor(key))
 
@@ -154,9 +156,10 @@ def _single_file(file: Path, model: nn.Module, read: Read) -> Iterator[tuple[str
 
 
 def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[str, Tensor]]:
-    """Converts a checkpoint by the converter of diffusers' `from_single_file`, one block at a time to save memory.
+    """Yields a checkpoint's weights under diffusers' names, converted one block at a time to save memory.
 
-    Raises: BadInput.
+    `kind`: the class of the model, whose converter in diffusers' `from_single_file` is used; `state`: the checkpoint's
+    tensors; `file`: its name in errors. Raises: BadInput.
     """
     from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
@@ -180,9 +183,10 @@ def converted(kind: str, state: dict[str, Tensor], file: str) -> Iterator[tuple[
 
 
 def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor], set[str]]]:
-    """Splits a checkpoint in Black Forest Labs' names into models of one block of each kind.
+    """Yields, block by block, a checkpoint with Black Forest Labs' names that has one block of each kind.
 
-    Yields each model, and the kinds (diffusers' names) whose block in it is new: a kind with fewer blocks repeats one.
+    With each it yields the kinds (diffusers' names) whose block is new in it: a kind with fewer blocks repeats its
+    first.
     """
     blocks: dict[tuple[str, int], dict[str, Tensor]] = {}
     around = {}
@@ -201,7 +205,7 @@ def _block_by_block(state: dict[str, Tensor]) -> Iterator[tuple[dict[str, Tensor
 
 @contextmanager
 def opened(file: Path) -> Iterator[Mapped]:
-    """Opens and maps a safetensors file. Raises: ModelMissing where it does not exist or is damaged."""
+    """Opens a safetensors file, mapped, inside a `with` block. Raises: ModelMissing where it is absent or damaged."""
     if not file.is_file():
         raise ModelMissing(f"{file} is not there.", "Download the whole model folder again.")
     try:

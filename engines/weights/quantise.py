@@ -1,7 +1,8 @@
 """Quantises weights to 4 or 8 bits tensor by tensor, so that a whole model is never in memory at full width.
 
-diffusers refuses to load quantised weights without a card; this module quantises on any machine. A layer becomes a few
-named tensors, the same in memory and on disk, so that a saved model computes the same to the bit as one never saved.
+diffusers refuses to load quantised weights without a GPU; this module quantises on any machine. A quantised layer
+consists of a few named tensors, the same in memory and on disk, so that a saved model computes the same to the bit as
+one that was never saved.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ QuantisedLayer: TypeAlias = Any  # a Linear4bit or Linear8bit whose attributes a
 
 
 class Form(Protocol):
-    """Holds linear layers of class `kind` in fewer bits."""
+    """Interface of a quantised precision (nf4 or int8), in which linear layers are of the class `kind`."""
 
     kind: type[nn.Module]
 
@@ -37,19 +38,20 @@ class Form(Protocol):
         """Returns a quantised layer of the same shape without weights; `dtype` is its compute dtype."""
 
     def tensors(self, weight: Tensor, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Quantises a weight (out, in); returns the tensors to keep, by the ending of their names."""
+        """Quantises a weight (out, in); returns the tensors to store, by the ending of their names."""
 
     def fill(self, layer: QuantisedLayer, tensors: Mapping[str, Tensor]) -> None:
-        """Puts kept tensors into an empty layer."""
+        """Puts the tensors that `tensors` returned into a layer that `empty` returned."""
 
     def bytes(self, rows: int, columns: int, dtype: torch.dtype) -> int:
-        """Returns the bytes of a quantised weight, from its shape and compute dtype."""
+        """Returns the bytes of a quantised weight (rows, columns) with this compute dtype."""
 
 
 def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
-    """Replaces a model's linear layers by empty ones of the form; `bf16` leaves the model as it is.
+    """Replaces a model's linear layers by empty quantised ones, and returns the model; `bf16` leaves it as it is.
 
-    `keep`: modules at the top that stay at full width beside those that always do.
+    `form`: bf16, nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width
+    beside those that always do.
     """
     if form in FORMS:
         for path in quantisable(model, keep):
@@ -58,7 +60,10 @@ def skeleton(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[s
 
 
 def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Returns the tensors to keep of one weight of a `skeleton`, by full names: itself in `dtype`, or quantised."""
+    """Returns the tensors to store of one weight of a `skeleton`, by full names.
+
+    A weight of a quantised layer gives its quantised tensors. Any other weight gives itself in `dtype`.
+    """
     path, _, leaf = name.rpartition(".")
     module = model.get_submodule(path)
     if form in FORMS and leaf == "weight" and isinstance(module, FORMS[form].kind):
@@ -68,7 +73,7 @@ def stored(model: nn.Module, name: str, weight: Tensor, form: str, dtype: torch.
 
 
 def place(model: nn.Module, tensors: Mapping[str, Tensor], form: str) -> None:
-    """Puts kept tensors into a skeleton; those of one quantised weight must come together."""
+    """Puts stored tensors into a `skeleton`; all tensors of one quantised weight must come in the same call."""
     layers: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():  # a weight's state is named below it: "path.weight.absmax"
         path = name.partition(".weight.")[0] if ".weight." in name else name.rpartition(".")[0]
@@ -86,7 +91,10 @@ def place(model: nn.Module, tensors: Mapping[str, Tensor], form: str) -> None:
 
 
 def check_whole(model: nn.Module, where: str) -> None:
-    """Refuses a model that lacks weights, and names the first. Raises: ModelMissing."""
+    """Checks that no weight of a model is still on the meta device. Raises: ModelMissing that names the first.
+
+    `where`: what the weights were read from, for the error.
+    """
     missing = [name for name, weight in model.named_parameters() if weight.is_meta]
     if missing:
         raise ModelMissing(
@@ -96,7 +104,11 @@ def check_whole(model: nn.Module, where: str) -> None:
 
 
 def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[str] = ()) -> nn.Module:
-    """Quantises the linear layers of a loaded model in place, one after another."""
+    """Quantises the linear layers of a loaded model in place, one after another, and returns the model.
+
+    `form`: nf4 or int8; `dtype`: the compute dtype; `keep`: names of top-level modules that stay at full width beside
+    those that always do.
+    """
     for path in quantisable(model, keep):
         layer = cast(nn.Linear, model.get_submodule(path))
         small: QuantisedLayer = FORMS[form].empty(layer, dtype)
@@ -108,9 +120,9 @@ def in_form(model: nn.Module, form: str, dtype: torch.dtype, keep: Collection[st
 
 
 def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
-    """Computes the bytes of a filled `skeleton` from its shapes.
+    """Returns the bytes of a filled `skeleton`, computed from its shapes.
 
-    Weights that modules share count once, buffers that a model computes do not count.
+    Weights that modules share count once; buffers, which a model computes, do not count.
     """
     small: set[str] = set()
     if form in FORMS:
@@ -126,7 +138,10 @@ def model_bytes(model: nn.Module, form: str, dtype: torch.dtype) -> int:
 
 
 def quantisable(model: nn.Module, keep: Collection[str] = ()) -> list[str]:
-    """Returns the paths of the linear layers that a form with fewer bits replaces."""
+    """Returns the paths of the linear layers that are quantised.
+
+    `keep`: names of top-level modules that stay at full width beside those that always do.
+    """
     kept_at_the_top = {*_KEPT_AT_THE_TOP, *keep}
     paths = []
     for path, module in model.named_modules():
@@ -158,7 +173,7 @@ class _Linear4bit(Linear4bit):
 
 
 class _Nf4:
-    """Holds weights in bitsandbytes' NF4 with doubly quantised scales, 4.13 bits a weight."""
+    """Quantises weights to bitsandbytes' NF4 with doubly quantised scales, 4.13 bits a weight."""
 
     kind: type[nn.Module] = Linear4bit
 
@@ -185,7 +200,7 @@ class _Nf4:
 
 
 class _Int8:
-    """Holds weights in 8 bits with one scale a row."""
+    """Quantises weights to int8 with one scale for each output."""
 
     kind: type[nn.Module] = Linear8bit
 

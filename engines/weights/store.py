@@ -1,7 +1,7 @@
-"""Stores a quantised part on disk: written once, tensor by tensor, and mapped back without a read or a copy.
+"""Stores a quantised component on disk: written tensor by tensor, and mapped back without a read or a copy.
 
 The layout is that of diffusers and transformers (config.json, safetensors shards, for NF4 bitsandbytes' own names);
-`quantised.json` beside them records the form, the type and the bytes.
+`quantised.json` beside them records the precision, the compute type and the bytes.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ def write(
     device: str = "cpu",
     shard_bytes: int = SHARD_BYTES,
 ) -> None:
-    """Writes a part's `weights` in a form to the folder `target`, completely or not at all.
+    """Quantises a component's weights and writes them to the folder `target`, completely or not at all.
 
-    `model` is the part's `skeleton`, whose names `weights` have; each weight is quantised on `device`. Peak memory: one
-    shard and one weight. Raises: ModelMissing, BadInput.
+    `model`: the component's `skeleton`; `weights`: (name in `model`, tensor) pairs; `form`: the precision, nf4 or int8;
+    `on_tensor`: called with each name; `device`: where the quantising is computed. Peak memory: one shard and one
+    weight. Raises: ModelMissing, BadInput.
     """
     draft = target.with_name(f"{target.name}.part")
     shutil.rmtree(draft, ignore_errors=True)
@@ -73,20 +74,20 @@ def write(
 
 
 def read(model: nn.Module, folder: Path, form: str) -> None:
-    """Maps a part's files into its `skeleton`. Raises: ModelMissing."""
+    """Maps the files of a stored component into its `skeleton`; `form` is the precision. Raises: ModelMissing."""
     for file in shards(folder):
         with opened(file) as mapped:
             place(model, {key: straight(mapped.get_tensor(key)) for key in mapped.keys()}, form)  # noqa: SIM118  safe_open is no mapping
 
 
 def held_bytes(folder: Path) -> int:
-    """Returns the bytes that a stored part takes in memory; 0 where the folder holds no complete one."""
+    """Returns the bytes that a stored component takes in memory; 0 where the folder holds no complete one."""
     manifest = folder / MANIFEST
     return int(json.loads(manifest.read_text(encoding="utf-8"))["bytes"]) if manifest.is_file() else 0
 
 
 class _Shelf:
-    """Collects tensors and writes them a shard at a time; those of one call stay together."""
+    """Collects tensors and writes them shard by shard; the tensors of one call of `put` stay together."""
 
     def __init__(self, folder: Path, shard_bytes: int) -> None:
         self._folder = folder

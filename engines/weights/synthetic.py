@@ -34,14 +34,17 @@ _QWEN_IDS = ("image_token_id", "<|image_pad|>"), ("video_token_id", "<|video_pad
 
 @dataclass(frozen=True)
 class _Extras:
-    """Writes what a family needs beside its weights; `index` is its part of model_index.json."""
+    """Holds what a family's folder needs beside its components; `index` is its part of model_index.json."""
 
     write: Callable[[Path], None]
     index: Mapping[str, list[str]]
 
 
 def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Writes the folder with each part in the row's form; random numbers are drawn and quantised on `device`."""
+    """Writes a model's folder with random weights in the precisions of its registry row, and returns the folder.
+
+    `layout`: the model's configurations; `device`: where the random numbers are drawn and quantised.
+    """
     _frame(spec, layout, folder)
     dtype = components.weight_dtype(spec)
     for name in layout:
@@ -53,7 +56,11 @@ def build(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") ->
 
 
 def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: str = "cpu") -> Path:
-    """Writes the folder as the hub has it, at full width in the libraries' own files, for programs that need these."""
+    """Writes a model's folder with random weights at full width, in the libraries' own files as the hub has it.
+
+    It is for programs that cannot read our quantised files. `device`: where the random numbers are drawn. Returns the
+    folder.
+    """
     _frame(spec, layout, folder)
     for name in layout:
         dtype = components.weight_dtype(spec)
@@ -66,7 +73,7 @@ def build_as_published(spec: ModelSpec, layout: Layout, folder: Path, device: st
 
 
 def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
-    """Writes everything but the weights."""
+    """Writes all files of a model's folder but the weights."""
     write_layout(layout, folder)
     extras = _EXTRAS[spec.family]
     extras.write(folder)
@@ -75,7 +82,7 @@ def _frame(spec: ModelSpec, layout: Layout, folder: Path) -> None:
 
 
 def _random(model: nn.Module, device: str) -> Iterator[tuple[str, Tensor]]:
-    """Yields weights of the size that training leaves; norms are one, so that nothing overflows."""
+    """Yields (name, random weight) for each weight of a model, of the size that training leaves; norms are one."""
     generator = torch.Generator(device).manual_seed(0)
     for name, weight in model.named_parameters():
         if weight.ndim < 2:

@@ -1,1 +1,1 @@
-"""What models are asked with, and how their answers are read."""
+"""Defines the instructions, prompts and captions that models are given, and reads tags from their captions."""

@@ -1,4 +1,4 @@
-"""The cells of the model card: what each cell's picture is asked to show."""
+"""Defines the cells of the model card: what each cell's picture is asked to show."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from engines.api.axes import ANGLES, EXPRESSIONS, FULL_BODY, HEAD, SITTING, STAN
 
 @dataclass(frozen=True)
 class CardCell:
-    """One cell of the model card: the tags that its picture is asked to have and is judged by."""
+    """Describes one cell of the model card: the tags that its picture is asked to have and is judged by."""
 
     name: str
     axes: Mapping[str, str]
@@ -18,7 +18,7 @@ class CardCell:
 
     @property
     def asked(self) -> Tags:
-        """The tags that the cell's picture is asked to have, framing included."""
+        """Returns the tags that the cell's picture is asked to have, framing included."""
         return {**self.axes, "framing": self.framing}
 
 

@@ -1,4 +1,4 @@
-"""The wording of the drawn world: exactly the instructions and captions that the embedded models were trained with."""
+"""Defines the wording of the toy world: the instructions and captions that the embedded models were trained with."""
 
 from __future__ import annotations
 

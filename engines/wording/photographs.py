@@ -1,4 +1,4 @@
-"""The wording for photographs: plain sentences that name what must stay, and whose left and right is meant."""
+"""Defines the wording for photographs: plain sentences that name what must stay, and whose left and right is meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How tags are read from captions, whoever wrote them: patterns as data, and the one loop over them."""
+"""Reads tags from captions, whoever wrote them: patterns as data, and the one loop over them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _FRONT_WORDS = ("a", "an", "the", "in", "with", "and", "on", "of", "under", "aga
 
 @dataclass(frozen=True)
 class Reader:
-    """A regular expression over lower-case text, and the value that a tag has where it matches."""
+    """Holds a regular expression for lower-case text, and the value that a tag has where the expression matches."""
 
     pattern: str
     value: str = ""  # "": the last three words of the first group, without articles and prepositions at the front
 
     def read(self, text: str) -> str:
-        """Returns the value that a text gives the tag; empty where the text does not match."""
+        """Returns the value that a text gives the tag; "" where the text does not match."""
         match = re.search(rf"\b(?:{self.pattern})\b", text)
         if match is None or self.value:
             return self.value if match else ""
@@ -31,7 +31,7 @@ class Reader:
 
 
 def _known(axis: str) -> str:
-    """Returns a pattern for the values of an axis that some vocabulary's captions name bare."""
+    """Returns a pattern for those values of an axis that captions name without a phrase around them."""
     return "|".join(re.escape(value) for each in VOCABULARIES.values() for value in each.known.get(axis, ()))
 
 
@@ -79,7 +79,7 @@ READERS: Mapping[str, tuple[Reader, ...]] = {
 
 
 def read_tags(caption: str) -> Tags:
-    """Returns the tags that a caption names, in the studio's values; an axis that it does not name is left out."""
+    """Returns the tags (axis -> value) that a caption names; an axis that the caption does not name is left out."""
     text = caption.lower()
     values = {axis: next(filter(None, (each.read(text) for each in readers)), "") for axis, readers in READERS.items()}
     return {axis: value for axis, value in values.items() if value}

@@ -1,4 +1,4 @@
-"""The vocabularies by name: a new wording is a file that defines a `Vocabulary`, and a row here."""
+"""Lists the vocabularies by name: a new wording is a file that defines a `Vocabulary`, and a row here."""
 
 from __future__ import annotations
 

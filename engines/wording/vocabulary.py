@@ -1,4 +1,4 @@
-"""What a model is asked with: one wording as data, and the one algorithm that makes instructions and prompts of it."""
+"""Defines a wording as data, and the one algorithm that makes instructions, captions and prompts of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from engines.wording.cells import CardCell
 
 @dataclass(frozen=True)
 class EditTask:
-    """One edit that an editor can be asked for: its instruction, and the tags that the result should then have."""
+    """Describes one edit that an editor can be asked for: its instruction, and the tags that the result should have."""
 
     task: str
     value: str
@@ -22,7 +22,7 @@ class EditTask:
 
 @dataclass(frozen=True, kw_only=True)
 class EditKind:
-    """All edits of one task: the tag that they set, and how each value of the tag is requested."""
+    """Describes all edits of one task: the axis of the tag that they set, and how each of its values is requested."""
 
     axis: str
     requests: Mapping[str, str]  # value -> request, without what stays
@@ -32,7 +32,7 @@ class EditKind:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionPart:
-    """One part of a caption: how the value of one tag is worded, and where it is left out."""
+    """Describes one part of a caption: how the value of one tag is worded, and when the part is left out."""
 
     axis: str
     words: Mapping[str, str] = field(default_factory=dict)  # value -> words
@@ -42,9 +42,9 @@ class CaptionPart:
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """One wording: every word that models of one kind are asked with. A registry row names it (`ModelSpec.wording`).
+    """Holds one wording: the texts that models of one kind are given. A registry row names it (`ModelSpec.wording`).
 
-    Templates are format strings of Python; the comments name what each takes.
+    Templates are format strings of Python; the comments name the fields of each.
     """
 
     edits: Mapping[str, EditKind]  # task -> its edits; in this order they are offered
@@ -53,7 +53,7 @@ class Vocabulary:
     opening: str  # a caption's first part: {trigger}, {subject}
     styled_opening: str  # the first part where the tags name a style: {style} as well
     parts: tuple[CaptionPart, ...]  # the parts after the opening, in order
-    card: Mapping[str, str]  # tags of every card prompt that its cell does not set
+    card: Mapping[str, str]  # tags of each prompt of the model card that its cell does not set
     scenes: Mapping[str, tuple[str, ...]]  # axis -> values of a scene; their order decides what a seed draws
     caption_request: str  # what a vision-language model is asked for a caption with
     scene_framings: tuple[str, ...] = (HEAD, BUST, HEAD, FULL_BODY)  # how often a scene has each framing
@@ -63,7 +63,7 @@ class Vocabulary:
     known: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # axis -> values that captions name bare
 
     def edit_tasks(self) -> tuple[EditTask, ...]:
-        """Returns all single edits, task by task."""
+        """Returns all single edits, task by task, each with its instruction."""
         return tuple(
             EditTask(
                 task,
@@ -76,7 +76,7 @@ class Vocabulary:
         )
 
     def combined(self, first: EditTask, second: EditTask) -> EditTask:
-        """Returns two single edits as one, in one instruction, for a picture that no single edit reaches."""
+        """Returns one edit that asks for two single edits in one instruction; its expected tags are those of both."""
         requests = [self.edits[edit.task].requests[edit.value] for edit in (first, second)]
         return EditTask(
             f"{first.task}+{second.task}",
@@ -86,7 +86,10 @@ class Vocabulary:
         )
 
     def describe(self, tags: Mapping[str, str], trigger: str, subject: str = "person") -> str:
-        """Returns the caption or prompt for some tags: the trigger first, then what varies, never what is constant."""
+        """Returns the caption or prompt for some tags: an opening with the trigger, then one part for each tag.
+
+        `subject`: the class of the character, such as "person". Traits of the character are never named.
+        """
         style = tags.get("style", "")
         opening = self.styled_opening if style else self.opening
         said = [opening.format(trigger=trigger, subject=subject, style=style)]
@@ -98,16 +101,20 @@ class Vocabulary:
         return ", ".join(said)
 
     def card_prompt(self, cell: CardCell, trigger: str, subject: str = "person") -> str:
-        """Returns the prompt of a card cell: the same background, clothes and light for all cells."""
+        """Returns the prompt of a model card's cell; tags that the cell leaves open are the same for all cells.
+
+        `subject`: the class of the character, such as "person".
+        """
         return self.describe({**self.card, **cell.asked}, trigger, subject)
 
     def scene_prompts(
         self, trigger: str, subject: str, n: int, seed: int, aims: Sequence[Mapping[str, str]] = ()
     ) -> list[tuple[str, Tags]]:
-        """Returns `n` varied prompts and the tags that each asks for; every value comes up before one repeats.
+        """Returns `n` varied prompts, each with the tags that it asks for; every value comes up before one repeats.
 
-        The scenes take the tags of each of `aims` in turn; only the axes that an aim leaves open vary. A scene has a
-        pose only where it shows the full body. The same seed gives the same scenes.
+        `subject`: the class of the character, such as "person"; `aims`: tags that prompts must ask for, taken in turn;
+        only the axes that an aim leaves open vary. A pose is asked for only where the full body is shown. The same seed
+        gives the same prompts.
         """
         rng = random.Random(f"scenes {seed}")
 

@@ -1,1 +1,1 @@
-"""Draws and trains with FLUX.1."""
+"""Generates and trains with FLUX.1."""

@@ -1,4 +1,4 @@
-"""Draws pictures from text with FLUX.1."""
+"""Generates pictures from text with FLUX.1."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from engines.weights import components
 
 
 class Flux(TextToPicture):
-    """Draws pictures from text with FLUX.1; CLIP and T5 encode the prompts.
+    """Generates pictures from text with FLUX.1; CLIP and T5 encode the prompts.
 
     Guidance is an input of the transformer, so that no negative prompt is encoded.
     """
@@ -28,14 +28,14 @@ class Flux(TextToPicture):
     decode_bytes_per_pixel = 4_400  # 4.3 GiB at 1024²
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[flux.Conditioning]:
-        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector); returns one row a prompt, in RAM."""
+        """Encodes prompts with T5 (token by token) and CLIP (one pooled vector); returns a row for each, in RAM."""
         rows = flux.encode_prompts(parts, self._tokenizers, prompts, self.text_tokens).to("cpu")
         return [rows.rows([index]) for index in range(len(prompts))]
 
     def sample(
         self, transformer: Any, words: Mapping[str, flux.Conditioning], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Denoises one batch and returns its normalised latents (B, 16, h, w)."""
+        """Denoises the pictures of one batch and returns their normalised latents (B, 16, h, w)."""
         cond = flux.stack([words[item.prompt] for item in items])
         return flux.sample(transformer, cond, items, self.schedule, tick, factor=self.factor)
 

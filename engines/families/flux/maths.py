@@ -1,4 +1,4 @@
-"""Holds the functions that compute with the parts of FLUX.1, for drawing and for training.
+"""Holds the functions that compute with the components of FLUX.1, for generating and for training.
 
 Conventions, as in diffusers' FluxPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and its
 `timestep` is σ itself (it multiplies by 1000 inside).
@@ -30,7 +30,7 @@ Vae = Any  # diffusers' AutoencoderKL, likewise
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Holds encoded prompts: one row for each prompt."""
+    """Holds encoded prompts, one in each row of both tensors."""
 
     prompt_embeds: Tensor  # (B, text_tokens, T5 width)
     pooled: Tensor  # (B, CLIP width)
@@ -44,22 +44,22 @@ class Conditioning:
         return self.prompt_embeds.nbytes + self.pooled.nbytes
 
     def rows(self, index: Sequence[int] | slice | Tensor) -> Conditioning:
-        """Selects rows, in the order of `index`."""
+        """Returns the encoded prompts at the places `index`, in that order."""
         where = list(index) if isinstance(index, (list, tuple, range)) else index
         return Conditioning(self.prompt_embeds[where], self.pooled[where])
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """Applies `Tensor.to` to both tensors."""
+        """Returns a copy with `Tensor.to` applied to both tensors."""
         return Conditioning(self.prompt_embeds.to(*args, **kwargs), self.pooled.to(*args, **kwargs))
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Concatenates encoded prompts to one batch."""
+    """Concatenates encoded prompts to one Conditioning."""
     return Conditioning(torch.cat([row.prompt_embeds for row in rows]), torch.cat([row.pooled for row in rows]))
 
 
 def image_ids(h: int, w: int) -> Tensor:
-    """Returns the positions (0, row, column) of the packed tokens of latents h × w: ((h/2)(w/2), 3) float32."""
+    """Returns the positions (0, row, column) of the packed tokens of latents h × w, as ((h/2)(w/2), 3) float32."""
     rows, columns = torch.meshgrid(torch.arange(h // 2), torch.arange(w // 2), indexing="ij")
     return torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).reshape(-1, 3).float()
 
@@ -70,7 +70,8 @@ def encode_prompts(
 ) -> Conditioning:
     """Encodes prompts as the transformer's conditioning; T5 encodes padding too, as in FLUX's training.
 
-    `parts`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2.
+    `parts`: text_encoder (CLIP), text_encoder_2 (T5); `tokenizers`: tokenizer, tokenizer_2; `text_tokens`: to which
+    T5's prompts are padded or cut.
     """
     clip, t5 = parts["text_encoder"], parts["text_encoder_2"]
     short = tokenizers["tokenizer"]
@@ -92,7 +93,7 @@ def to_latents(
 ) -> Tensor:
     """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 16, h, w).
 
-    `sample` draws from the encoder's distribution; otherwise its mode is taken.
+    `sample`: draw from the VAE's posterior with `generator`; otherwise its mode is taken.
     """
     pixels = images if isinstance(images, Tensor) else to_pixels(images)
     spread = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
@@ -103,7 +104,7 @@ def to_latents(
 
 @torch.no_grad()
 def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
-    """Decodes normalised latents (B, 16, h, w) as pictures."""
+    """Decodes normalised latents (B, 16, h, w) to pictures."""
     raw = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor + vae.config.shift_factor
     return from_pixels(vae.decode(raw, return_dict=False)[0])
 
@@ -117,10 +118,10 @@ def velocity(
     h: int,
     w: int,
 ) -> Tensor:
-    """Returns the transformer's prediction of noise − x₀ for packed tokens (B, n, 64) at noise levels 0…1.
+    """Predicts the velocity (noise − x₀) of packed latents (B, n, 64) at noise levels 0…1; returns (B, n, 64).
 
-    `sigma`, `guidance`: one number, or (B,). Guidance is left out where the model has no embedder for it.
-    `h`, `w`: the size of the latents.
+    `sigma`, `guidance`: one number, or (B,). Guidance is left out where the model has no embedder for it. `h`, `w`: the
+    height and width of the unpacked latents.
     """
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
@@ -153,7 +154,8 @@ def sample(
 ) -> Tensor:
     """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 16, h, w) float32.
 
-    `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    `cond`: one encoded prompt for each of `params`; `on_step`: called after each step; `factor`: pixels a side of one
+    latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """
     first = params[0]
     h, w = (2 * (side // (2 * factor)) for side in (first.height, first.width))

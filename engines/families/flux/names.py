@@ -25,5 +25,5 @@ _SINGLE: Names = {
 
 
 def flux_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout, or None."""
+    """Returns the place of a diffusers FLUX.1 module in Black Forest Labs' layout; None where it has none."""
     return bfl_slot(module, _DOUBLE, _SINGLE)

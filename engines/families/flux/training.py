@@ -46,14 +46,15 @@ class FluxAdapter(CaptionedFamily):
         return {name: components.tokenizer(self.folder, name) for name in ("tokenizer", "tokenizer_2")}
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption with T5 (token by token) and CLIP (one pooled vector)."""
+        """Encodes a caption; returns `prompt_embeds` of T5 (1, text_tokens, width) and `pooled` of CLIP (1, width)."""
         cond = flux.encode_prompts(parts, self._tokenizers, [text], self.text_tokens())
         return {"prompt_embeds": cond.prompt_embeds, "pooled": cond.pooled}
 
     def fits_encoder(self, text: str) -> bool:
         """Returns whether T5 reads the text to its end.
 
-        CLIP cuts off after 77 tokens, but it adds one pooled vector only; FLUX was trained with the rest from T5 alone.
+        CLIP truncates after 77 tokens, but it adds one pooled vector only; FLUX was trained with longer texts read by
+        T5 alone.
         """
         return len(self._tokenizers["tokenizer_2"](text, verbose=False).input_ids) <= self.text_tokens()
 
@@ -62,7 +63,7 @@ class FluxAdapter(CaptionedFamily):
         return self.encode_words(parts, narrowed(preview, GenerateParams).prompt, ())
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview as the generator would draw that picture, with the same guidance."""
+        """Generates a preview as the engine would generate that picture, with the same guidance."""
         latents = flux.sample(
             parts["transformer"],
             flux.Conditioning(**encoded),
@@ -76,7 +77,7 @@ class FluxAdapter(CaptionedFamily):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity (noise − picture) of noisy latents at noise level `sigma`.
+        """Predicts the velocity (noise − picture) of noisy latents (B, 16, h, w); returns packed latents (B, n, 64).
 
         `guidance` is used only by models with an embedder for it.
         """

@@ -1,1 +1,1 @@
-"""Draws and trains with FLUX.2 [klein]."""
+"""Generates and trains with FLUX.2 [klein]."""

@@ -1,4 +1,4 @@
-"""Draws pictures from text with FLUX.2 [klein]."""
+"""Generates pictures from text with FLUX.2 [klein]."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from engines.weights import components
 
 
 class Flux2(TextToPicture):
-    """Draws pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
+    """Generates pictures from text with FLUX.2 [klein]; Qwen3 encodes the prompts.
 
-    Guidance above 1 points away from the negative prompt, which is then encoded, too. The bytes are computed, not
-    measured: the live bytes of one forward in bfloat16 counted on meta tensors, and room for weights at full width
-    while they are used and for what the allocator loses.
+    With guidance above 1 the negative prompt is encoded, too. The memory figures are computed, not measured: the live
+    bytes of one forward pass in bfloat16, counted on meta tensors, and an addition for weights at full width while they
+    are used and for what the allocator loses.
     """
 
     maths: ClassVar[Any] = flux2
@@ -31,18 +31,18 @@ class Flux2(TextToPicture):
     decode_bytes_per_pixel = 4_400  # FLUX.1's decoder
 
     def prompts(self, item: GenerateParams) -> tuple[str, ...]:
-        """Returns the item's prompt, and with guidance its negative prompt, which may be empty."""
+        """Returns the picture's prompt and, with guidance above 1, its negative prompt, which may be empty."""
         return (item.prompt, item.negative) if item.guidance > 1 else (item.prompt,)
 
     def read(self, parts: Mapping[str, Any], prompts: Sequence[str]) -> Sequence[Tensor]:
-        """Encodes prompts with three layers of Qwen3; returns a tensor (1, text_tokens, 3 × width) for each, in RAM."""
+        """Encodes prompts with three layers of Qwen3; returns one tensor (1, text_tokens, 3 × width) each, in RAM."""
         rows = flux2.encode_prompts(parts["text_encoder"], self._tokenizer, prompts, self.text_tokens).cpu()
         return [rows[[index]] for index in range(len(prompts))]  # copies: a view would keep all of the others
 
     def sample(
         self, transformer: Any, words: Mapping[str, Tensor], items: Sequence[GenerateParams], tick: Tick
     ) -> Tensor:
-        """Denoises one batch and returns its normalised latents (B, 32, h, w)."""
+        """Denoises the pictures of one batch and returns their normalised latents (B, 32, h, w)."""
         wanted, unwanted = torch.cat([words[item.prompt] for item in items]), words.get(items[0].negative)
         return flux2.sample(transformer, wanted, unwanted, items, self.schedule, tick, factor=self.factor)
 

@@ -1,9 +1,9 @@
-"""Holds the functions that compute with the parts of FLUX.2 [klein], for drawing and for training.
+"""Holds the functions that compute with the components of FLUX.2 [klein], for generating and for training.
 
 Conventions, as in diffusers' Flux2KleinPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀, and
-its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true CFG against
-the empty prompt. Latents are normalised by the channels of their 2×2 patches; `pack` orders those as the VAE's
-statistics do, so that everything else is as for FLUX.1.
+its `timestep` is σ itself (it multiplies by 1000 inside). There is no guidance embedder: guidance is true
+classifier-free guidance against the negative prompt. Latents are normalised by the channels of their 2×2 patches;
+`pack` orders those as the VAE's statistics do, so that everything else is as for FLUX.1.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ Vae = Any  # diffusers' AutoencoderKLFlux2, likewise
 
 
 def own_shift(image_tokens: int, steps: int) -> float:
-    """Returns the μ of FLUX.2's schedule: lines fitted at 10 and 200 steps, interpolated by the number of steps.
+    """Returns the μ by which FLUX.2's schedule is shifted, from the picture's tokens and the number of steps.
 
-    Source: `compute_empirical_mu` in black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
+    It is interpolated between lines that were fitted at 10 and at 200 steps. Source: `compute_empirical_mu` in
+    black-forest-labs/flux2, as in diffusers' pipeline_flux2_klein.py.
     """
     at_200 = 0.00016927 * image_tokens + 0.45666666
     if image_tokens > _LONG:
@@ -49,6 +50,7 @@ def encode_prompts(text_encoder: Any, tokenizer: Any, prompts: Sequence[str], te
     """Encodes prompts as (B, text_tokens, 3 × Qwen3's width): three inner layers side by side, padding included.
 
     Each prompt is the only message of a chat without thinking. The language model's head is not computed.
+    `text_tokens`: to which prompts are padded or cut.
     """
     texts = [_chat(tokenizer, prompt) for prompt in prompts]
     read = tokenizer(texts, padding="max_length", max_length=text_tokens, truncation=True, return_tensors="pt")
@@ -78,7 +80,7 @@ def to_latents(
 ) -> Tensor:
     """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 32, h, w).
 
-    `sample` draws from the encoder's distribution; otherwise its mode is taken.
+    `sample`: draw from the VAE's posterior with `generator`; otherwise its mode is taken.
     """
     pixels = images if isinstance(images, Tensor) else to_pixels(images)
     spread = vae.encode(pixels.to(vae.device, vae.dtype)).latent_dist
@@ -89,7 +91,7 @@ def to_latents(
 
 @torch.no_grad()
 def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
-    """Decodes normalised latents (B, 32, h, w) as pictures."""
+    """Decodes normalised latents (B, 32, h, w) to pictures."""
     mean, deviation = _statistics(vae)
     raw = pack(latents.to(vae.device, vae.dtype)) * deviation + mean
     return from_pixels(vae.decode(unpack(raw, *latents.shape[-2:]), return_dict=False)[0])
@@ -103,9 +105,10 @@ def _statistics(vae: Vae) -> tuple[Tensor, Tensor]:
 def velocity(
     transformer: Transformer, packed: Tensor, prompt_embeds: Tensor, sigma: Tensor | float, h: int, w: int
 ) -> Tensor:
-    """Returns the transformer's prediction of noise − x₀ for packed tokens (B, n, 128) at noise levels 0…1.
+    """Predicts the velocity (noise − x₀) of packed latents (B, n, 128) at noise levels 0…1; returns (B, n, 128).
 
-    `sigma`: one number, or (B,). `h`, `w`: the size of the latents.
+    `prompt_embeds`: (B, t, c), as `encode_prompts` returns them; `sigma`: one number, or (B,); `h`, `w`: the height and
+    width of the unpacked latents.
     """
     device, dtype = packed.device, packed.dtype
     predicted: Tensor = transformer(
@@ -121,7 +124,7 @@ def velocity(
 
 
 def _positions(rows: int, columns: int, words: int) -> Tensor:
-    """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds those beyond 256."""
+    """Returns (time, row, column, word) of each token, (n, 4); integers, since bfloat16 rounds numbers beyond 256."""
     return torch.cartesian_prod(torch.arange(1), torch.arange(rows), torch.arange(columns), torch.arange(words))
 
 
@@ -138,8 +141,9 @@ def sample(
 ) -> Tensor:
     """Denoises pictures of one size and step count in one batch; returns normalised latents (B, 32, h, w) float32.
 
-    `prompt_embeds` (B, t, c); `no_words` (1, t, c) of the negative prompt, used only where some guidance is above 1.
-    `factor`: pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
+    `prompt_embeds`: (B, t, c), one row for each of `params`. `no_words`: (1, t, c), the negative prompt; it is used
+    only where some guidance is above 1, and None turns guidance off. `on_step`: called after each step. `factor`:
+    pixels a side of one latent (`latent_factor`). Each picture's noise depends on its own seed alone.
     """
     first = params[0]
     rows, columns = first.height // (2 * factor), first.width // (2 * factor)

@@ -36,8 +36,8 @@ class Flux2Adapter(CaptionedFamily):
     """Adapts the training loop to FLUX.2 [klein], which learns from captioned pictures.
 
     The LoRA's layers are the attention and the MLP of both kinds of blocks, never modulation. Latents are (B, 32, h,
-    w), packed tokens (B, n, 128). The noise levels of the density `resolution_shift` are those of musubi-tuner's
-    flux2_shift, less shifted than those of inference.
+    w), packed tokens (B, n, 128). The density `resolution_shift` shifts noise levels as musubi-tuner's flux2_shift
+    does, which is less than at inference.
     """
 
     targets: ClassVar = {
@@ -58,7 +58,7 @@ class Flux2Adapter(CaptionedFamily):
         return components.tokenizer(self.folder, "tokenizer")
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes a caption with three layers of Qwen3."""
+        """Encodes a caption with three layers of Qwen3; returns `prompt_embeds` (1, text_tokens, 3 × width)."""
         return {"prompt_embeds": self._read(parts, text)}
 
     def fits_encoder(self, text: str) -> bool:
@@ -66,12 +66,15 @@ class Flux2Adapter(CaptionedFamily):
         return flux2.count_tokens(self._tokenizer, text) <= self.text_tokens()
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes the prompt of a preview, and the empty prompt, which guidance points away from."""
+        """Encodes the prompt of a preview as `prompt_embeds`, and the empty prompt for guidance as `no_words`.
+
+        The preview's own negative prompt is not used.
+        """
         prompt = narrowed(preview, GenerateParams).prompt
         return {"prompt_embeds": self._read(parts, prompt), "no_words": self._read(parts, flux2.NO_WORDS)}
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview as the generator would draw that picture, with the same guidance."""
+        """Generates a preview as the engine would, with the same guidance but always the empty negative prompt."""
         latents = flux2.sample(
             parts["transformer"],
             encoded["prompt_embeds"],
@@ -86,7 +89,7 @@ class Flux2Adapter(CaptionedFamily):
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity (noise − picture) of noisy latents at noise level `sigma`.
+        """Predicts the velocity (noise − picture) of noisy latents (B, 32, h, w); returns packed latents (B, n, 128).
 
         `guidance` is ignored, since klein has no embedder for it.
         """
@@ -97,5 +100,5 @@ class Flux2Adapter(CaptionedFamily):
 
 
 def flux2_slot(module: str) -> Slot | None:
-    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout, or None."""
+    """Returns the place of a diffusers FLUX.2 module in Black Forest Labs' layout; None where it has none."""
     return bfl_slot(module, _DOUBLE, _SINGLE)

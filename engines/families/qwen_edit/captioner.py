@@ -32,8 +32,8 @@ _PIXELS_PER_TOKEN = 28 * 28
 class QwenCaptioner:
     """Captions pictures with a Qwen2.5-VL text encoder, greedily, so that a picture's caption is always the same.
 
-    The wording of the request comes from the vocabulary that the model's registry row names; of the row's options it
-    uses `caption_template` and `batch`.
+    The request's wording comes from the vocabulary that the model's registry row names. Of the row's options it uses
+    `caption_template` (the chat around the request), `batch`, and the picture sizes (`Sizes`).
     """
 
     def __init__(self, spec: ModelSpec, folder: Path) -> None:
@@ -45,7 +45,7 @@ class QwenCaptioner:
         self._prompt = template.format(vocabulary(spec.wording).caption_request)
 
     def plan(self, count: int, params: CaptionParams) -> Plan:
-        """Returns a plan of one stage with the text encoder. Raises: ModelMissing."""
+        """Returns a plan of one stage, with the text encoder, for captioning `count` pictures. Raises: ModelMissing."""
         tokens = self._sizes.vision_area // _PIXELS_PER_TOKEN + params.max_tokens
         working = tokens * min(self._batch, max(count, 1)) * _BYTES_PER_TOKEN
         encoder = components.component(self.spec, self._folder, "text_encoder")
@@ -54,7 +54,7 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Captions the pictures in order, the trigger first in each caption; one step of progress is one picture."""
+        """Yields a caption for each picture, in order, with the trigger first; one step of progress is one picture."""
         shown = [self._sizes.vision(image) for image in images]
         done = 0
         for chunk in chunks(shown, lambda image: image.size, self._batch):
@@ -67,7 +67,7 @@ class QwenCaptioner:
 
     @torch.no_grad()
     def _describe(self, model: Any, images: Sequence[Image], max_tokens: int) -> list[str]:
-        """Generates a description of each of several pictures of one size, each on one line."""
+        """Generates a description of each of several pictures of one size; returns one line of text for each."""
         inputs = qwen.vision_inputs(model, self._processor, [self._prompt] * len(images), images)
         tokenizer = self._processor.tokenizer
         said = model.generate(
@@ -86,7 +86,10 @@ class QwenCaptioner:
 
 
 def _caption(trigger: str, words: str) -> Caption:
-    """Makes a Caption with the trigger before the words or their subject: "person, sad" becomes "ohwx person, sad"."""
+    """Returns a Caption: the trigger, then the words without an article: "A person, sad" becomes "ohwx person, sad".
+
+    Words that do not begin with a person follow the trigger and a comma. Words that begin with the trigger stay.
+    """
     words = words.strip().rstrip(".")
     if words.lower().startswith(trigger.lower()):
         return Caption(words, read_tags(words))

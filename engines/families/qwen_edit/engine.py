@@ -38,7 +38,7 @@ _DECODE_BYTES_PER_PIXEL = 5_800  # 5.7 GiB at 1024², bfloat16, untiled
 
 @dataclass(frozen=True)
 class _Prepared:
-    """Holds an encoded edit in RAM: all that denoising needs."""
+    """Holds an encoded edit in RAM: all that denoising it needs."""
 
     params: EditParams
     cond: qwen.Conditioning
@@ -67,11 +67,10 @@ class QwenEdit:
         self._sizes = qwen.Sizes.of(spec)
 
     def plan(self, items: Sequence[EditItem]) -> Plan:
-        """Checks the edits and plans encode (text encoder, VAE), denoise (transformer with LoRAs) and decode (VAE).
+        """Checks the edits; returns the stages encode (text encoder, VAE), denoise (transformer, LoRAs), decode (VAE).
 
-        The text encoder is a vision-language model. Where the model's row asks for a modulation table and a LoRA
-        changes the layers that it replaces, the plan has the transformer with its own modulation layers instead, which
-        is larger.
+        The text encoder is a vision-language model. Where the registry row asks for a modulation table, the transformer
+        has that table, unless a LoRA changes the modulation layers: then it has these layers, and is larger.
         Raises: ModelMissing, NotFound, LoraMismatch, BadInput for impossible parameters.
         """
         for item in items:
@@ -110,9 +109,10 @@ class QwenEdit:
         )
 
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
-        """Edits in order and yields each batch once decoded; neighbours of equal shapes and parameters share a batch.
+        """Edits the pictures in order and yields the results of a batch once it is decoded.
 
-        Raises: BadInput, NotFound, LoraMismatch, Cancelled.
+        Neighbours share a batch where their sizes are equal and their parameters differ in words and seed alone.
+        Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
         """
         if not items:
             return
@@ -158,7 +158,7 @@ class QwenEdit:
             yield from pictures
 
     def check_loras(self, uses: Sequence[LoraUse]) -> list[str]:
-        """Checks that LoRA files fit the model, as `edit` does; describes the tensors that would be left out.
+        """Checks that LoRA files fit the model; returns a message for each file with tensors that will not be used.
 
         Raises: NotFound, LoraMismatch, BadInput, ModelMissing.
         """
@@ -166,13 +166,13 @@ class QwenEdit:
 
     @cached_property
     def _skeleton(self) -> Any:
-        """Builds the transformer without its weights."""
+        """Returns the transformer without its weights."""
         return components.bare(self._folder, "transformer", self._folder / "transformer")
 
     def _encode(self, parts: Encoders, items: Sequence[EditItem], progress: Progress) -> list[_Prepared]:
-        """Encodes all edits; each distinct picture, and each distinct pair of words and pictures, is encoded once.
+        """Encodes all edits; each distinct picture, and each distinct pair of text and pictures, is encoded once.
 
-        `parts` enters the encoders' stage when it is first called.
+        `parts`: returns the encoders; its first call enters their stage.
         """
         encoder = self._encoder
         prepared = []
@@ -194,7 +194,10 @@ class QwenEdit:
         return prepared
 
     def _stack(self, params: EditParams) -> tuple[LoraUse, ...]:
-        """Returns the LoRAs of an edit; with `few_steps` that adapter comes first. Raises: BadInput, ModelMissing."""
+        """Returns an edit's LoRAs; with `few_steps` the few-step adapter comes first.
+
+        Raises: BadInput, ModelMissing.
+        """
         if not params.few_steps:
             return params.loras
         if not self.spec.few_steps:
@@ -205,7 +208,7 @@ class QwenEdit:
         return (LoraUse(file=str(file)), *params.loras)
 
     def _schedule_of(self, params: EditParams) -> dict[str, Any]:
-        """Returns the model's noise schedule, or with `few_steps` that for which its few-step adapter was distilled."""
+        """Returns the configuration of the noise schedule; with `few_steps`, as the few-step adapter needs it."""
         few = self.spec.few_steps if params.few_steps else None
         return {**self._schedule, **few.scheduler} if few else self._schedule
 
@@ -229,7 +232,7 @@ class QwenEdit:
 
 
 class _Encoder:
-    """Encodes pictures and words, and caches the results in RAM within a bound of bytes.
+    """Encodes pictures and instructions, and caches the results in RAM, up to `limit_bytes` of each kind.
 
     A job whose encodings are all cached never loads the encoders.
     """
@@ -241,14 +244,14 @@ class _Encoder:
         self._words: Memo[qwen.Conditioning] = Memo(limit_bytes, lambda cond: cond.embeds.nbytes)
 
     def latents(self, parts: Encoders, picture: Image) -> Tensor:
-        """Encodes a picture as latents (1, 16, h, w), or takes them from the cache."""
+        """Returns a picture's normalised latents (1, 16, h, w), from the cache if possible."""
         return self._latents.get(
             _fingerprint(picture),
             lambda: qwen.to_latents(parts()["vae"], [self._sizes.reference(picture)], "mode").cpu(),
         )
 
     def words(self, parts: Encoders, text: str, pictures: Sequence[Image]) -> qwen.Conditioning:
-        """Encodes an instruction together with its pictures, or takes the result from the cache."""
+        """Returns an instruction encoded together with its pictures, from the cache if possible."""
         return self._words.get(
             (text, *(_fingerprint(picture) for picture in pictures)),
             lambda: qwen.conditioning(

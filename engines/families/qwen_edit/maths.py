@@ -1,7 +1,8 @@
-"""Holds the functions that compute with the parts of Qwen-Image-Edit, for editing and for training.
+"""Holds the functions that compute with the components of Qwen-Image-Edit, for editing and for training.
 
-Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise, the transformer predicts noise − x₀
-for the target's tokens, the clean references' tokens follow the target's, `timestep` is σ itself.
+Conventions, as in diffusers' QwenImageEditPlusPipeline: x_σ = (1 − σ)·x₀ + σ·noise. The transformer predicts noise − x₀
+for the tokens of the target, the picture to generate; the tokens of the clean references follow those of the target.
+`timestep` is σ itself.
 """
 
 from __future__ import annotations
@@ -51,14 +52,18 @@ class Conditioning(NamedTuple):
     mask: Tensor  # (B, L) bool
 
     def to(self, *args: Any, **kwargs: Any) -> Conditioning:
-        """Applies `Tensor.to` to both tensors; the mask stays boolean."""
+        """Returns a copy with `Tensor.to` applied to both tensors; the mask stays boolean."""
         embeds = self.embeds.to(*args, **kwargs)
         return Conditioning(embeds, self.mask.to(embeds.device))
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Holds the sizes in pixels to which pictures are scaled for the VAE and for the vision-language model."""
+    """Holds the sizes to which pictures are scaled for the VAE (reference) and for the vision-language model.
+
+    Areas are in pixels; sides become multiples of `multiple` and `vision_multiple` pixels. `picture_label`: the text
+    before each picture in the prompt.
+    """
 
     reference_area: int = 1024 * 1024
     vision_area: int = 384 * 384
@@ -73,16 +78,16 @@ class Sizes:
         return cls(**{name: value for name, value in spec.options.items() if name in names})
 
     def reference(self, image: Image.Image) -> Image.Image:
-        """Scales a picture for the VAE; the result of an edit has the size of its source at that scale."""
+        """Returns a picture scaled for the VAE; the result of an edit has the size of its scaled source."""
         return resized(image, *reference_size(*image.size, self.reference_area, self.multiple))
 
     def vision(self, image: Image.Image) -> Image.Image:
-        """Scales a picture for the vision-language model."""
+        """Returns a picture scaled for the vision-language model."""
         return resized(image, *reference_size(*image.size, self.vision_area, self.vision_multiple))
 
 
 def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[int, int]:
-    """Returns (width, height) near `area` at the same aspect, both multiples of `multiple`.
+    """Returns the (width, height) of about `area` pixels at the same aspect; both are multiples of `multiple`.
 
     Source: `calculate_dimensions` in diffusers' pipeline_qwenimage_edit_plus.py.
     """
@@ -93,7 +98,7 @@ def reference_size(width: int, height: int, area: int, multiple: int) -> tuple[i
 
 
 def latent_factor(vae_config: Mapping[str, Any]) -> int:
-    """Returns the number of pixels a side that one latent represents."""
+    """Returns the side, in pixels, of the square that one latent of this VAE represents."""
     return int(2 ** len(vae_config["temperal_downsample"]))
 
 
@@ -106,15 +111,15 @@ def token_shape(latents: Tensor) -> Shape:
 
 
 def processor(folder: Path) -> Any:
-    """Loads the processor of a model's folder, with tokenizer and picture settings; needs no torchvision."""
+    """Loads the processor (tokenizer and picture settings) from a model's folder; needs no torchvision."""
     return QwenEditProcessor.from_pretrained(folder / "processor")
 
 
 def vision_inputs(model: Any, processor: Any, texts: Sequence[str], images: Sequence[Image.Image]) -> dict[str, Tensor]:
-    """Converts prompts and their pictures, in order, to the keyword arguments of Qwen2.5-VL's forward or generate.
+    """Returns the keyword arguments of Qwen2.5-VL's forward or generate for prompts and their pictures, in order.
 
-    transformers 5 gives image tokens 3-D positions only where `mm_token_type_ids` marks them, and it does not warn
-    where that is missing.
+    They are on the model's device. transformers 5 gives image tokens 3-D positions only where `mm_token_type_ids` marks
+    them, and it does not warn where that is missing.
     """
     inputs = dict(processor(text=list(texts), images=list(images) or None, padding=True, return_tensors="pt"))
     inputs["mm_token_type_ids"] = (inputs["input_ids"] == model.config.image_token_id).to(torch.int32)
@@ -130,7 +135,10 @@ def conditioning(
     *,
     picture_label: str = Sizes.picture_label,
 ) -> Conditioning:
-    """Encodes one instruction with its pictures (`Sizes.vision`) as one row, without the system prompt's tokens."""
+    """Encodes one instruction with its pictures as one row, without the tokens of the system prompt.
+
+    `images`: scaled by `Sizes.vision`; `picture_label`: the text before each picture, with {} for its number.
+    """
     pictures = "".join(picture_label.format(index + 1) + PICTURE for index in range(len(images)))
     inputs = vision_inputs(text_encoder, processor, [TEMPLATE.format(pictures + instruction)], images)
     hidden = text_encoder(**inputs, output_hidden_states=True).hidden_states[-1]
@@ -158,7 +166,8 @@ def to_latents(
 ) -> Tensor:
     """Encodes pictures of one size, or pixels (B, 3, H, W) in −1…1, as normalised latents (B, 16, h, w).
 
-    `mode`: "mode" for references, "sample" for training targets.
+    `mode`: "mode" takes the mode of the VAE's posterior (for references); "sample" draws from it with `generator` (for
+    training targets).
     """
     pixels = (
         images if isinstance(images, Tensor) else to_pixels([images] if isinstance(images, Image.Image) else images)
@@ -171,7 +180,7 @@ def to_latents(
 
 @torch.no_grad()
 def to_images(vae: Vae, latents: Tensor) -> list[Image.Image]:
-    """Decodes normalised latents (B, 16, h, w) as pictures."""
+    """Decodes normalised latents (B, 16, h, w) to pictures."""
     mean, std = _statistics(vae)
     raw = latents[:, :, None].to(vae.device, vae.dtype) * std + mean
     return from_pixels(vae.decode(raw, return_dict=False)[0][:, :, 0])
@@ -195,10 +204,11 @@ def velocity(
     sigma: Tensor | float,
     shapes: Sequence[Shape],
 ) -> Tensor:
-    """Returns the transformer's prediction of noise − x₀ for the target's tokens (B, n, 64) at noise levels 0…1.
+    """Predicts the velocity (noise − x₀) of the target's packed latents (B, n, 64); returns (B, n, 64).
 
-    `packed_refs`: all references' tokens (B, m, 64) side by side; `shapes`: the target's, then each reference's, the
-    same for every row (RoPE uses those of the first row alone). `sigma`: one number, or (B,).
+    `packed_refs`: the packed latents (B, m, 64) of all references, one after another; None for none. `sigma`: the noise
+    level 0…1, one number or (B,). `shapes`: the grids of the target's tokens, then of each reference's, the same for
+    every row of the batch.
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)
@@ -216,7 +226,10 @@ def velocity(
 
 
 def guided(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
-    """Applies true classifier-free guidance, and gives each token the norm of the positive prediction."""
+    """Returns the classifier-free guided prediction, each token scaled to the norm of the positive prediction.
+
+    `positive`, `negative`: the predictions (B, n, c) for the instruction and for the negative prompt.
+    """
     combined = negative + scale * (positive - negative)
     length: Tensor = positive.norm(dim=-1, keepdim=True) / combined.norm(dim=-1, keepdim=True)
     return combined * length
@@ -235,7 +248,9 @@ def sample(
 ) -> Tensor:
     """Denoises edits of equal shapes, steps and true_cfg in one batch; returns latents (B, 16, h, w) float32.
 
-    The latents are normalised. `negative`: None turns guidance off. Each picture's noise depends on its own seed alone.
+    The latents are normalised. `negative`: the encoded negative prompts; None turns guidance off. `packed_refs`,
+    `shapes`: those of `velocity`. `on_step`: called after each step. Each picture's noise depends on its own seed
+    alone.
     """
     device, dtype = transformer.device, transformer.dtype
     channels, (_, rows, columns) = transformer.config.in_channels // 4, shapes[0]

@@ -1,4 +1,4 @@
-"""Implements Qwen2.5-VL's processor without torchvision; it marks image tokens, which get 3-D positions."""
+"""Implements Qwen2.5-VL's processor without torchvision; marks the image tokens, which get 3-D positions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IMAGE_PAD = "<|image_pad|>"
 
 
 class QwenEditProcessor:
-    """Replaces `Qwen2VLProcessor`, whose video half needs torchvision, in pipelines and training."""
+    """Replaces transformers' `Qwen2VLProcessor`, whose video half needs torchvision, in pipelines and training."""
 
     def __init__(self, image_processor: Qwen2VLImageProcessorPil, tokenizer: PreTrainedTokenizerBase) -> None:
         self.image_processor = image_processor
@@ -39,10 +39,11 @@ class QwenEditProcessor:
         return_tensors: str = "pt",
         **kwargs: Any,
     ) -> BatchFeature:
-        """Tokenizes texts, with as many image tokens in place of each image mark as its picture needs.
+        """Tokenizes texts and preprocesses their pictures; returns both as tensors by name.
 
-        Shapes: input_ids, attention_mask, mm_token_type_ids (B, L); pixel_values (patches, 1176);
-        image_grid_thw (N, 3).
+        Each image mark in a text is repeated as often as its picture has tokens. Shapes: input_ids, attention_mask,
+        mm_token_type_ids (B, L); pixel_values (patches, 1176); image_grid_thw (N, 3). Raises: ValueError where the
+        numbers of marks and pictures differ.
         """
         texts = [text] if isinstance(text, str) else list(text)
         pictures = [images] if isinstance(images, Image.Image) else list(images or [])
@@ -58,7 +59,10 @@ class QwenEditProcessor:
         return BatchFeature(data=data, tensor_type=return_tensors)
 
     def _widen(self, texts: list[str], grids: torch.Tensor) -> list[str]:
-        """Repeats each image mark as often as its picture has tokens; `grids` (N, 3) are the pictures' patch grids."""
+        """Returns the texts with each image mark repeated as often as its picture has tokens.
+
+        `grids`: the pictures' grids of patches, (N, 3).
+        """
         counts = [int(grid.prod()) // self.image_processor.merge_size**2 for grid in torch.as_tensor(grids)]
         marks = sum(text.count(IMAGE_PAD) for text in texts)
         if marks != len(counts):
@@ -71,11 +75,11 @@ class QwenEditProcessor:
         return widened
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Decodes ids as texts, as `Qwen2VLProcessor` does."""
+        """Decodes token ids to texts, as `Qwen2VLProcessor` does."""
         return list(self.tokenizer.batch_decode(*args, **kwargs))
 
     def apply_chat_template(self, *args: Any, **kwargs: Any) -> Any:
-        """Formats a conversation with the tokenizer's own chat template."""
+        """Formats a conversation as text or tokens with the tokenizer's own chat template."""
         return self.tokenizer.apply_chat_template(*args, **kwargs)
 
     @property

@@ -31,8 +31,8 @@ _TOKEN_SIDE = 28  # pixels a side of one token of the vision-language model: pat
 class QwenEditAdapter(Family):
     """Adapts the training loop to Qwen-Image-Edit, which learns from pairs of pictures with their instructions.
 
-    The LoRA's layers are all of the blocks but the modulation, which depends on the timestep alone; untrained, it can
-    be replaced by a table.
+    The LoRA's layers are the attention and the MLP of all blocks, never modulation. Modulation depends on the timestep
+    alone; as it is not trained, a table can replace it.
     """
 
     targets: ClassVar = {
@@ -54,9 +54,9 @@ class QwenEditAdapter(Family):
         resolution: int,
         generator: torch.Generator,
     ) -> Tensors:
-        """Encodes the edited picture, and each reference in order, as latents. Raises: BadInput without a reference.
+        """Encodes the result of an edit as `latents`, its references as `reference_0` and so on, (1, 16, h, w) each.
 
-        All get their sizes as in editing, so that no LoRA learns to shift or zoom.
+        All are scaled as in editing, so that no LoRA learns to shift or zoom. Raises: BadInput without a reference.
         """
         if not references:
             raise BadInput("An editor is trained on pairs.", "Give each item the picture that it was made from.")
@@ -67,11 +67,11 @@ class QwenEditAdapter(Family):
         return latents
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Scales a picture for the VAE as in editing, to no more pixels than the training's resolution."""
+        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels."""
         return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
-        """Encodes an instruction together with its reference pictures."""
+        """Encodes an instruction with its references: `prompt_embeds` (1, L, width), `prompt_mask` (1, L)."""
         sizes = qwen.Sizes.of(self.spec)
         pictures = [sizes.vision(reference) for reference in references]
         cond = qwen.conditioning(
@@ -80,9 +80,10 @@ class QwenEditAdapter(Family):
         return dict(zip(_WORDS, cond, strict=True))
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes a preview: the instruction, the references, and with guidance the negative prompt.
+        """Encodes a preview: its instruction and pictures, and where true_cfg is above 1 its negative prompt.
 
-        Raises: BadInput.
+        Returns tensors by name, those of the negative prompt with the prefix `negative_`. Raises: BadInput for a
+        preview that is no edit.
         """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
@@ -96,15 +97,15 @@ class QwenEditAdapter(Family):
         return encoded
 
     def class_preview(self, words: str, references: Sequence[Image.Image], resolution: int, seed: int) -> Preview:
-        """Returns an edit of the same pictures with an instruction that names the class instead of the trigger."""
+        """Returns an edit of the same references with an instruction that names the class instead of the trigger."""
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
     def class_params(self, words: str, resolution: int, seed: int) -> EditParams:
-        """Returns the model's default parameters with this instruction and seed; the source sets the size."""
+        """Returns the model's default parameters with `words` as the instruction, and `seed`; ignores `resolution`."""
         return self.spec.params(EditParams, instruction=words, seed=seed)
 
     def draw(self, parts: Parts, encoded: Tensors, preview: Preview, tick: Tick) -> Image.Image:
-        """Draws a preview as the editor would draw that edit, at the source's size."""
+        """Generates a preview as the editor would make that edit, at the scaled source's size; ignores `few_steps`."""
         references = _references(encoded)
         negative = _words(encoded, "negative_") if "negative_prompt_embeds" in encoded else None
         latents = qwen.sample(
@@ -120,13 +121,14 @@ class QwenEditAdapter(Family):
         return qwen.to_images(parts["vae"], latents)[0]
 
     def encoding_options(self) -> tuple[object, ...]:
-        """Returns all on which cached encodings depend: every family's options, and the pictures' sizes and labels."""
+        """Returns all options on which cached encodings depend: those of every family, and picture sizes and labels."""
         return (*super().encoding_options(), qwen.Sizes.of(self.spec))
 
     def components(self, names: Sequence[str], base: str = "") -> tuple[Component, ...]:
-        """Returns the components by name; the transformer has a modulation table where the row asks for one.
+        """Returns the descriptions of the components with these names, for a stage.
 
-        No LoRA that is trained here changes modulation.
+        The transformer has a modulation table where the registry row asks for one: no LoRA that is trained here changes
+        modulation. `base`: the transformer's precision; "" takes that of the row.
         """
         parts = dict(zip(names, super().components(names, base), strict=True))
         if modulation.wanted(self.spec) and "transformer" in parts:
@@ -136,19 +138,25 @@ class QwenEditAdapter(Family):
     def predict(
         self, transformer: Transformer, batch: Tensors, noise: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity; with a modulation table, at the noise levels of its grid nearest to `sigma`."""
+        """Adds noise and predicts the velocity, as every family does; returns packed latents (B, n, 64) float32.
+
+        With a modulation table the noise levels are moved to the nearest ones of the table's grid.
+        """
         return super().predict(transformer, batch, noise, modulation.on_grid(transformer, sigma), guidance)
 
     def velocity(
         self, transformer: Transformer, batch: Tensors, noisy: Tensor, sigma: Tensor, guidance: float
     ) -> Tensor:
-        """Predicts the velocity (noise − picture) of the edited picture's latents, given the clean references."""
+        """Predicts the velocity (noise − picture) of noisy latents (B, 16, h, w), given the clean references.
+
+        Returns packed latents (B, n, 64), n being the number of the picture's tokens. `guidance` is ignored.
+        """
         references = _references(batch)
         shapes = [qwen.token_shape(picture) for picture in (noisy, *references)]
         return qwen.velocity(transformer, pack(noisy), _packed(references), _words(batch), sigma, shapes)
 
     def collate(self, rows: Sequence[Tensors]) -> dict[str, Tensor]:
-        """Concatenates examples to one batch; pads shorter instructions with zeros, which the mask excludes."""
+        """Concatenates examples to one batch; shorter instructions are padded with zeros that the mask excludes."""
         length = max(row["prompt_embeds"].shape[1] for row in rows)
         padded = []
         for row in rows:
@@ -158,17 +166,17 @@ class QwenEditAdapter(Family):
         return stack(padded)
 
     def tokens(self, params: TrainParams, references: int = 1) -> int:
-        """Returns the number of tokens of one example: packed latents of result and references, and text tokens."""
+        """Returns an estimate of the tokens of one example: packed latents of result and references, and text."""
         side = 2 * qwen.latent_factor(components.config(self.folder, "vae"))
         pictures = (1 + references) * self._sizes(params.resolution).reference_area // side**2
         return pictures + self.text_tokens(references)
 
     def text_tokens(self, references: int = 1) -> int:
-        """Estimates the number of text tokens of an instruction with its reference pictures."""
+        """Returns an estimate of the text tokens of an instruction with `references` reference pictures."""
         return _INSTRUCTION_TOKENS + references * (qwen.Sizes.of(self.spec).vision_area // _TOKEN_SIDE**2)
 
     def _sizes(self, resolution: int) -> qwen.Sizes:
-        """Returns the model's picture sizes, with no more pixels than the resolution of the training."""
+        """Returns the model's picture sizes, with at most `resolution`² pixels for the VAE."""
         sizes = qwen.Sizes.of(self.spec)
         return dataclasses.replace(sizes, reference_area=min(sizes.reference_area, resolution**2))
 
