@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from frontdoor.machine import use_expandable_segments
 
@@ -22,6 +23,9 @@ COMMANDS = {
 }
 
 
+_AS_BEFORE: Mapping[str, Any] = {"default": argparse.SUPPRESS}  # keeps what was given in front of the command
+
+
 def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands and their options."""
     top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
@@ -29,13 +33,17 @@ def parser() -> argparse.ArgumentParser:
     studio, demo, test, doctor, pull, character, bench = (
         commands.add_parser(name, help=words) for name, words in COMMANDS.items()
     )
-    for one in (top, studio, doctor, character):
-        one.add_argument("--home", type=Path, help="folder of the characters (default: ~/FLENwheel)")
-    for one in (top, studio):
-        one.add_argument("--port", type=int, default=0, help="port of the page (default: 0, any free port)")
-        one.add_argument("--no-open", action="store_true", help="don't open the browser")
-        one.add_argument("--compile", action="store_true", help="on a GPU: compile models (slow start, faster steps)")
-        one.add_argument("--fake", action="store_true", help="use deterministic stand-in models, for development")
+    for one, given in ((top, {}), (studio, _AS_BEFORE), (doctor, _AS_BEFORE), (character, _AS_BEFORE)):
+        one.add_argument("--home", type=Path, help="folder of the characters (default: ~/FLENwheel)", **given)
+    for one, given in ((top, {"default": 0}), (studio, _AS_BEFORE)):
+        one.add_argument("--port", type=int, help="port of the page (default: 0, any free port)", **given)
+    for one, given in ((top, {}), (studio, _AS_BEFORE)):
+        for name, words in (
+            ("--no-open", "don't open the browser"),
+            ("--compile", "on a GPU: compile models (slow start, faster steps)"),
+            ("--fake", "use deterministic stand-in models, for development"),
+        ):
+            one.add_argument(name, action="store_true", help=words, **given)
     demo.add_argument("--seed", type=int, help="draw another character, by this number, from the embedded world")
     demo.add_argument(
         "--out", type=Path, default=Path("flenwheel-demo"), help="folder of the report (default: flenwheel-demo)"

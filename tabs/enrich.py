@@ -189,10 +189,10 @@ def fill_retry(desk: Desk, chosen: str) -> list[Any]:
 
     The panel is hidden where no edit is open.
     """
-    if not chosen:
-        return [gr.update(visible=False), "", ""]
     store = desk.store
-    record = store.images.get(chosen)
+    record = store.images.peek(chosen) if chosen else None
+    if record is None:  # closed, or of the character that the page showed before
+        return [gr.update(visible=False), "", ""]
     return [gr.update(visible=True), large(store, record), instruction(record)]
 
 

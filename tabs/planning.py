@@ -84,12 +84,17 @@ def usable_sources(desk: Desk) -> list[ImageRecord]:
     return [each for each in desk.store.select(Kind.SOURCE) if each.state is not Verdict.REJECT]
 
 
+def chosen_sources(desk: Desk, picked: str) -> list[str]:
+    """Returns the ids of the chosen originals; those of a character that was shown before are left out."""
+    return [each for each in json.loads(picked) if each in desk.store.images]
+
+
 def draw_sources(desk: Desk, picked: str) -> Markup:
     """Returns the originals as HTML, thumbnails that can be chosen as sources of the plan.
 
     `picked` holds the chosen ids as a JSON list; an empty list means all.
     """
-    chosen = json.loads(picked)
+    chosen = chosen_sources(desk, picked)
     tiles = [
         (each.id, looks.thumb(desk.store, each.id, each.crop), each.name or looks.describe(each), each.id in chosen)
         for each in usable_sources(desk)
@@ -102,7 +107,7 @@ def pick_source(desk: Desk, data: dict[str, Any], picked: str) -> str:
 
     The act `all` empties the list, which means all.
     """
-    chosen = [each for each in json.loads(picked) if each in desk.store.images]
+    chosen = chosen_sources(desk, picked)
     image = str(data.get("id", ""))
     if data.get("act") == "all":
         chosen = []
@@ -132,7 +137,7 @@ def make_plan(
         raise BadInput("No kind of edit is chosen.", "Tick at least one under “What to vary”.")
     return enrich.plan(
         desk,
-        sources=json.loads(picked) or None,
+        sources=chosen_sources(desk, picked) or None,
         tasks=list(tasks),
         seeds=1 if seeds is None else int(seeds),
         model=editor_of(desk, editor)[0],
@@ -206,7 +211,7 @@ def add_own(desk: Desk, words: str, changes: str, picked: str) -> tuple[str, str
     """
     if not words.strip():
         raise BadInput("There are no words to add.", "Say what should change, and what should stay.")
-    sources = json.loads(picked)
+    sources = chosen_sources(desk, picked)
     if not sources:
         raise BadInput("No source is chosen.", "Click the pictures on the left that these words are for.")
     now = Changes.from_json(json.loads(changes))

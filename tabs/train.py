@@ -35,7 +35,7 @@ _DIGITS = 4
 
 def build(page: Page) -> None:
     """Lays out the Train tab and connects its handlers."""
-    opened = gr.State("")
+    opened, whose = gr.State(""), gr.Textbox(visible="hidden")
     with gr.Row(elem_classes="fl-two"):
         with gr.Column(scale=3, elem_classes="fl-side"):
             phase = gr.Radio(PHASES, value="all", label="Learn from", elem_id="train-phase")
@@ -65,7 +65,7 @@ def build(page: Page) -> None:
     size, sizes = (values[KNOBS.index(name)] for name in ("resolution", "resolutions"))
     asked = [phase, scenes, start_from, *knobs]
     check = (draw_preflight, asked, [ready, chosen, verdict, start])
-    models = (fill_models, [model, steps], knobs)
+    models = (fill_models, [whose, model], [whose, *knobs])
     starts = (fill_starts, [start_from], [start_from])
     drawn: list[Drawing] = [models, starts, check, longer, (draw_versions, [], [versions])]
     look: list[Drawing] = [(draw_live, [opened], [live, grid]), (draw_runs, [opened], [past])]
@@ -79,7 +79,7 @@ def build(page: Page) -> None:
     page.act(live, live_act)
     missing.wire(page, ready)
     page.act(grid, live_act)
-    page.act(elsewhere, save_pictures, [], [written])
+    page.act(elsewhere, save_pictures, [phase, scenes], [written])
     page.act(versions, versions_act, [], [written])
     page.act(written, exports.put_away, [], [written])
 
@@ -87,15 +87,17 @@ def build(page: Page) -> None:
 # ── before a training ────────────────────────────────────────────────────────────────────────────
 
 
-def fill_models(desk: Desk, model: str | None, steps: float | None) -> list[Any]:
-    """Returns an update of the choice of trainable models, and updates of all settings.
+def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
+    """Returns the character's id, the choices of trainable models, and updates of the training parameters.
 
-    While `steps` is None or 0, as on a new page, the settings are filled with the model's defaults; else they stay.
+    Where the page shows another character's values, or none yet (`whose`), they are those of this character's model;
+    else the user's values stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
-    chosen = model if model in [value for _, value in choices] else desk.store.character.generator
-    values = [gr.skip()] * len(KNOBS) if steps else fill_own(desk, chosen)
-    return [gr.update(choices=choices, value=chosen), *values]
+    stays = whose == desk.id and model in [value for _, value in choices]
+    chosen = model if stays else desk.store.character.generator
+    values = [gr.skip()] * len(KNOBS) if stays else fill_own(desk, chosen)
+    return [desk.id, gr.update(choices=choices, value=chosen), *values]
 
 
 def fill_starts(desk: Desk, start: str | None) -> Any:
@@ -184,9 +186,9 @@ def start_training(desk: Desk, phase: str, scenes: str, start: str | None, model
     return ""
 
 
-def save_pictures(desk: Desk, data: dict[str, Any]) -> str:
+def save_pictures(desk: Desk, data: dict[str, Any], phase: str, scenes: str) -> str:
     """Writes the training pictures as a zip for another training tool; returns a download link as HTML."""
-    return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk))
+    return exports.export_pictures(desk, data, Role.CHARACTER, train.dataset(desk, phase, scenes))
 
 
 # ── during a training ────────────────────────────────────────────────────────────────────────────

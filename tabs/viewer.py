@@ -161,7 +161,9 @@ def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None 
     record = known.picture
     names = {each.id: version_name(each) for each in store.versions.all()}
     offered = others(store, known, names)
-    chosen = next((each for each in offered if beside and each.key.startswith(beside)), None)
+    exact = [each for each in offered if each.key == beside]
+    wider = [each for each in offered if beside and each.key.startswith(f"{beside} ")]  # of any version, or any model
+    chosen = next(iter([*exact, *wider]), None)
     file, words = looks.full(store, record.id), looks.describe(record)
     if chosen:
         shown = looks.compare(chosen.file, file, words, (chosen.name, "this one"))

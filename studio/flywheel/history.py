@@ -13,7 +13,7 @@ from studio.flywheel import card
 from studio.flywheel.refine import editor
 from studio.flywheel.train import runs
 from studio.flywheel.train.preflight import REAL_SHARE
-from studio.judging.gallery import gallery_if_any
+from studio.judging.gallery import Gallery, gallery_if_any
 from studio.judging.outcomes import overall, rate
 from studio.judging.statistics import bootstrap, mean
 from studio.records.base import Part
@@ -103,8 +103,8 @@ def story(desk: Desk) -> list[Chapter]:
     cards = [newest_card(store, version) for version in versions]
     seeds = [run.seeds for run in cards if run]
     shared = [seed for seed in seeds[-1] if all(seed in each for each in seeds)] if seeds else []
-    ceiling = gallery_if_any(desk).ceiling
-    found = [_chapter(desk, version, run, shared[:1], ceiling) for version, run in zip(versions, cards, strict=True)]
+    gallery = gallery_if_any(desk)
+    found = [_chapter(desk, version, run, shared[:1], gallery) for version, run in zip(versions, cards, strict=True)]
     return list(reversed(found))
 
 
@@ -122,13 +122,14 @@ def newest_card(store: Store, version: Version | None) -> CardRun | None:
 
 
 def _chapter(
-    desk: Desk, version: Version | None, run: CardRun | None, shared: Sequence[int], ceiling: float
+    desk: Desk, version: Version | None, run: CardRun | None, shared: Sequence[int], gallery: Gallery
 ) -> Chapter:
     store = desk.store
     seed = next((each for each in shared if run and each in run.seeds), run.seeds[0] if run else 0)
     scores = likenesses(store, run.cells if run else ())
     values = [value for _, value in scores.values()]
-    copied = [Outcome.PASS if value > ceiling else Outcome.FAIL for value in values]
+    known = [value for scorer, value in scores.values() if gallery.calibrated and scorer == gallery.version]
+    copied = [Outcome.PASS if value > gallery.ceiling else Outcome.FAIL for value in known]
     named = {each.id: each.name for each in store.versions.all()}
     job = next((each for each in desk.workplace.jobs.list(desk.id) if version and each.id == version.job), None)
     drawn = {cell.cell: cell.image for cell in run.cells if cell.seed == seed} if run else {}

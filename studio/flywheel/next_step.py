@@ -180,7 +180,7 @@ def _first_turn(seen: _Seen) -> list[Want]:
     few = f"{pictures} so far; {ENOUGH_SOURCES} or more give a usable start."
     return [
         (not seen.sources, CURATE, "Drop 10 to 20 pictures of your character to begin."),
-        (seen.sources < ENOUGH_SOURCES, CURATE, few),
+        (seen.sources < ENOUGH_SOURCES and not seen.versions, CURATE, few),
         (seen.bare > 0, CURATE, _count(seen.bare, "picture has no caption yet.", "pictures have no caption yet.")),
         (
             not seen.enriched,

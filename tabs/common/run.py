@@ -62,7 +62,7 @@ def kept_as(workplace: Workplace, job: Job, seen: Progress) -> Version | None:
     """Returns the version that was made of a run's last checkpoint; None where none was made."""
     last = seen.checkpoints[-1].step if seen.checkpoints else None
     made = workplace.store(job.character).versions.find(job=job.id)
-    return next((each for each in made if each.checkpoints[-1].step == last), None)
+    return next((each for each in made if each.checkpoints[-1].step == last and not each.trashed), None)
 
 
 def _stage(job: Job, seen: Progress) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,7 @@ def settle(page: Page, before: str, said: list[str]) -> None:
 def judge(page: Page, mended: Path) -> None:
     """Approves what waits for a verdict; the first edit is corrected by hand."""
     stage = page.locator("[data-stage]")
+    expect(page.locator("#review-tally")).to_contain_text(re.compile(r"^\s*[1-9]\d* left"))
     if mended.exists() and stage.get_attribute("data-id"):
         page.keyboard.press("c")
         expect(page.locator("[data-canvas]")).to_be_visible()

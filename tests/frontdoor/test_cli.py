@@ -23,6 +23,16 @@ def test_no_command_means_the_studio() -> None:
     assert (options.command, options.port, options.no_open) == (None, 0, False)
 
 
+@pytest.mark.parametrize("command", ["studio", "doctor", "character"])
+def test_an_option_counts_in_front_of_the_command_too(command: str) -> None:
+    """`--home X studio` is `studio --home X`; what follows the command wins."""
+    further = ["list"] if command == "character" else []
+    assert parser().parse_args(["--home", "x", command, *further]).home == Path("x")
+    assert parser().parse_args(["--home", "x", command, *further, "--home", "y"]).home == Path("y")
+    asked = parser().parse_args(["--port", "99", "--fake", "studio"])
+    assert (asked.port, asked.fake, asked.compile) == (99, True, False)
+
+
 def test_the_demo_opens_no_studio_by_itself() -> None:
     """The demo opens the studio only with `--open`."""
     assert parser().parse_args(["demo"]).open is False

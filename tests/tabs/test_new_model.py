@@ -44,7 +44,7 @@ def test_the_pages_offer_it(studio: Workplace) -> None:
     offered = [choice for part in app.build(studio).config["components"] for choice in _choices(part)]
     assert (NEW.label, NEW.name) in offered
     made = app.create_character(studio, "Mira", "ohwx", "person", NEW.name)
-    assert (NEW.label, NEW.name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
+    assert (NEW.label, NEW.name) in train.fill_models(studio.desk(made), "", None)[1]["choices"]
     about = generate.draw_cost(studio.desk(made), *generate.Asked().values())
     assert all(word in about for word in (NEW.name, NEW.licence, "7 steps"))
 
@@ -85,7 +85,7 @@ def test_a_model_whose_weights_are_missing_is_marked_and_refused_at_the_click(tm
         assert {value for label, value in offered if label == marked} == {row.name for row in FAR}
         made = app.create_character(studio, "Mira", "ohwx", "person", FAR[0].name)
         studio.store(made).add_image(picture(1), kind=Kind.SOURCE, caption="ohwx person", caption_by="human")
-        assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), None, 1)[0]["choices"]
+        assert (marked, FAR[0].name) in train.fill_models(studio.desk(made), "", None)[1]["choices"]
         alone = f"Far away alone · {knobs.MISSING}"
         assert (alone, FAR[1].name) in planning.fill_editors(studio.desk(made), None)["choices"]
         assert versions.version_choices(studio.desk(made))[0][0].endswith(knobs.MISSING)

@@ -253,7 +253,7 @@ def test_the_pictures_are_saved_for_another_trainer(
 ) -> None:
     """One button a trainer; the zip lies where the page may give it out."""
     add()
-    shown = train.save_pictures(studio.desk(anna.id), {"act": "export-pictures", "layout": "ai-toolkit"})
+    shown = train.save_pictures(studio.desk(anna.id), {"act": "export-pictures", "layout": "ai-toolkit"}, "all", "best")
     (file,) = [each for folder in open_folders(studio) for each in folder.glob("*.zip")]
     assert looks.file_url(file) in shown
 

@@ -17,7 +17,7 @@ from studio.records.outcome import Outcome
 from studio.records.version import Version
 from studio.workplace.desk import Desk, Workplace
 from tabs import generate, viewer
-from tabs.common import asking
+from tabs.common import asking, looks
 
 Add = Callable[..., ImageRecord]
 PROMPT = "ohwx person, smiling"
@@ -189,6 +189,14 @@ def test_a_cell_is_overruled_by_a_switch_with_undo(desk: Desk, add: Add) -> None
     undo(desk, image, right)
     assert cards.get("c1").cells[0].human is None
     assert press(desk, "overrule", image, says="own", **place).count("Undo") == 0
+
+
+def test_the_base_model_is_compared_with_when_it_is_chosen(desk: Desk, add: Add) -> None:
+    """Its name begins those of all other versions; only a wish for any version takes the newest."""
+    base, newest = drawn(add), drawn(add, version(desk, "v2"))
+    shown = drawn(add, version(desk, "v1"))
+    assert looks.file_url(desk.store.view(base)) in viewer.draw(desk, shown, "twin ", "")
+    assert looks.file_url(desk.store.view(newest)) in viewer.draw(desk, shown, "twin", "")
 
 
 def test_settings_go_to_generate(desk: Desk, add: Add) -> None:

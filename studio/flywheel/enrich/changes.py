@@ -66,14 +66,16 @@ def changed(
 ) -> list[Planned]:
     """Returns a plan's rows with the changes applied, the person's own rows first.
 
-    A row with other words has no requested tags. `knobs` are EditParams by name, for the own rows. Raises: BadInput for
-    an own row without words, NotFound for one with an unknown picture.
+    A row with other words has no requested tags. An own row of a picture that this character does not have is left out:
+    the changes may be those of the character that the page showed before. `knobs` are EditParams by name, for the own
+    rows. Raises: BadInput for an own row without words.
     """
     found, known = [], repeats.drawn(desk.store)
     for at, own in enumerate(changes.own):
         if not own.words.strip():
             raise BadInput("A row of your own has no words.", "Say what should change, and what should stay.")
-        desk.store.images.get(own.source)
+        if own.source not in desk.store.images:
+            continue
         ask = Ask(own.source, EditTask(OWN, "", own.words.strip()))
         row = repeats.new_row(spec, ask, at, knobs, known)
         key = f"own{at}"

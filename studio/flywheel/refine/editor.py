@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -160,7 +160,7 @@ def run(ctx: Context) -> None:
     for each in asked.held_out or ():
         if trouble := ctx.store.trouble(each.source):
             ctx.leave_out(each.source, trouble)
-    held_out = _there(ctx.store, asked.held_out or ())
+    held_out = asked.held_out or ()
     redone = {
         side: _redo_all(ctx, held_out, side, adapter) for side, adapter in zip(_SIDES, ("", version.id), strict=True)
     }
@@ -238,28 +238,39 @@ def _edited(store: Store, triplet: Triplet) -> Image:
     return cut(store.open_whole(triplet.source), store.images.get(triplet.result).source_crop)
 
 
-def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> list[ImageRecord]:
+def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str) -> dict[str, ImageRecord]:
+    """Redoes the held-out edits that this side of the comparison lacks; returns the pictures by their triplet's id.
+
+    The job's artifacts hold one picture id for each triplet, in their order: "" for one whose source cannot be read.
+    """
     model = TrainPayload.of(ctx.job).model
     known = ctx.job.artifacts.before if side == "before" else ctx.job.artifacts.after
     images = list(known or ())
     left = held_out[len(images) :]
-    if left:
-        judge = Judge(ctx)
-        spec = ctx.workplace.registry.spec(model)
-        items = [_redo(ctx.store, spec, triplet, version) for triplet in left]
-        engine = ctx.workplace.engine(model)
+    there = _there(ctx.store, left)
+    items = [_redo(ctx.store, ctx.workplace.registry.spec(model), triplet, version) for triplet in there]
 
-        def on_step(step: int, of: int, message: str = "") -> None:
-            ctx.step(
-                len(images),
-                len(held_out),
-                message or f"test edits {_SIDE_WORDS[side]} the new LoRA: step {step} of {of}",
-                work=Work(step, of),
-            )
+    def on_step(step: int, of: int, message: str = "") -> None:
+        ctx.step(
+            len(images),
+            len(held_out),
+            message or f"test edits {_SIDE_WORDS[side]} the new LoRA: step {step} of {of}",
+            work=Work(step, of),
+        )
 
+    def keep(image: str) -> None:
+        images.append(image)
+        ctx.keep(**{side: tuple(images)})
+
+    if items:
+        judge, engine = Judge(ctx), ctx.workplace.engine(model)
         with ctx.lease(engine.plan(items), f"enrich|{model}") as lease:
-            redone: Iterator[Image] = engine.edit(items, lease, on_step)
-            for image, item, triplet in zip(redone, items, left, strict=True):
+            redone = zip(engine.edit(items, lease, on_step), items, strict=True)
+            for triplet in left:
+                if triplet not in there:
+                    keep("")
+                    continue
+                image, item = next(redone)
                 saved = ctx.save(
                     image,
                     kind=Kind.PREVIEW,
@@ -270,22 +281,25 @@ def _redo_all(ctx: Context, held_out: Sequence[Triplet], side: str, version: str
                     asked=ctx.store.images.get(triplet.result).asked,
                     likeness=judge.likeness(image),
                 )
-                images.append(saved.id)
-                ctx.keep(**{side: tuple(images)})
-    return [ctx.store.images.get(image) for image in images]
+                keep(saved.id)
+            next(redone, None)  # the engine ends its pass
+    known_to = zip(held_out, images, strict=False)  # shorter where nothing of what is left could be read
+    return {triplet.id: ctx.store.images.get(image) for triplet, image in known_to if image}
 
 
-def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, list[ImageRecord]]) -> Comparison:
+def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, Mapping[str, ImageRecord]]) -> Comparison:
     """Returns how the held-out edits came out before and after the training, compared pair by pair."""
-    if not held_out:
+    both = [each for each in held_out if all(each.id in redone[side] for side in _SIDES)]
+    if not both:
         return Comparison(note="No edit was held out yet: approve more of them in Review.")
     judge = Judge(ctx)
+    asked = [ctx.store.images.get(triplet.result).asked for triplet in both]
+    images = {side: [redone[side][each.id] for each in both] for side in _SIDES}
     sides = {}
     for name in _SIDES:
-        tags = read_pictures(ctx, redone[name])
-        identities = [judge.identity(image.scores) for image in redone[name]]
+        tags = read_pictures(ctx, images[name])
+        identities = [judge.identity(image.scores) for image in images[name]]
         known = [value for value in identities if value is not None]
-        asked = [ctx.store.images.get(triplet.result).asked for triplet in held_out]
         sides[name] = Side(
             identity_median=round(median(known), 4) if known else None,
             outcomes=tuple(
@@ -296,9 +310,9 @@ def _compare(ctx: Context, held_out: Sequence[Triplet], redone: Mapping[str, lis
     compared = _figures(sides["before"], sides["after"])
     pairs = (
         Pair(triplet=triplet.id, task=triplet.task, before=before.id, after=after.id)
-        for triplet, before, after in zip(held_out, redone["before"], redone["after"], strict=True)
+        for triplet, before, after in zip(both, images["before"], images["after"], strict=True)
     )
-    return compared.replace(n=len(held_out), originals=len(judge.gallery.ids), pairs=tuple(pairs))
+    return compared.replace(n=len(both), originals=len(judge.gallery.ids), pairs=tuple(pairs))
 
 
 def _figures(before: Side, after: Side) -> Comparison:

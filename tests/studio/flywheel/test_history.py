@@ -11,6 +11,7 @@ from engines.wording.cells import CARD_CELLS
 from studio.flywheel import card, history
 from studio.flywheel.train import character as train
 from studio.flywheel.train import keeping
+from studio.judging.gallery import gallery
 from studio.records.card import CardRun, Cell
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
@@ -32,9 +33,9 @@ def put(world: World) -> Put:
         outcomes: Sequence[Outcome] = (PASS,),
         likeness: Sequence[float] = (0.7,),
         seeds: Sequence[int] = (0, 1, 2),
-        scorer: str = "s1",
+        scorer: str = "",
     ) -> CardRun:
-        cells = []
+        scorer, cells = scorer or gallery(world.desk).version, []
         for seed in seeds:
             for at, cell in enumerate(CARD_CELLS):
                 value = likeness[at % len(likeness)]

@@ -114,6 +114,15 @@ def test_a_card_of_another_version_is_not_that_of_the_one_in_use(world: World) -
     assert found.words == "Run the model card to see what v2 can do."
 
 
+def test_few_originals_are_asked_for_only_before_the_first_version(world: World) -> None:
+    """Four originals are few; with a version that was trained of them the turn goes on all the same."""
+    for image in world.sources[4:]:
+        world.store.trash([image])
+    assert following(world) == "Curate 0"
+    first_version(world)
+    assert following(world) != "Curate 0"
+
+
 def test_training_again_is_asked_for_only_with_something_new(world: World) -> None:
     """What was approved since the last training, and not what is already in it, leads to another turn."""
     first_version(world)

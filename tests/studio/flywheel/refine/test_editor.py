@@ -15,6 +15,7 @@ from studio.flywheel.refine import editor as refine
 from studio.records.dataset import Role
 from studio.records.image import Kind, Verdict
 from studio.records.job import JobState
+from studio.records.payload import TrainPayload
 from studio.records.version import Version, VersionState
 from tests.studio.conftest import World, present
 
@@ -166,6 +167,26 @@ def test_a_stopped_before_and_after_goes_on(world: World) -> None:
     (version,) = world.store.versions.all()
     assert done.state is JobState.DONE
     assert present(version.metrics.edits).n == len(present(done.artifacts.before))
+
+
+def test_a_source_that_is_lost_meanwhile_shifts_no_pair(world: World) -> None:
+    """The comparison goes on without it: each edit is still compared with the same edit of the same source."""
+    world.review(approved=40)
+    for at, lesson in enumerate(refine.lessons(world.desk).held_out):
+        world.store.triplets.put(lesson.replace(source=world.sources[at % 2]))
+    job = world.cancel_when(refine.submit(world.desk), lambda now: len(now.artifacts.before or ()) >= 2)
+    (first, *others) = TrainPayload.of(job).held_out or ()
+    world.store.path(first.source).unlink()
+
+    world.finish(world.studio.jobs.resume(job.id))
+
+    (version,) = world.store.versions.all()
+    pairs = present(version.metrics.edits).pairs
+    there = [each for each in others if each.source != first.source]
+    assert there and {each.id for each in there} <= {pair.triplet for pair in pairs}
+    for pair in pairs:
+        source = world.store.triplets.get(pair.triplet).source
+        assert {world.store.images.get(each).parent for each in (pair.before, pair.after)} == {source}
 
 
 def test_adopt_and_roll_back(world: World) -> None:
