@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from engines.api.params import EditParams, GenerateParams, Params
@@ -76,7 +77,9 @@ def parameters_text(provenance: Mapping[str, Any], params: Params, size: tuple[i
     if not isinstance(params, GenerateParams | EditParams):
         return params.to_text()
     loras = [NamedLora(**each) for each in provenance.get("loras", ())]
-    tags = "".join(f" <lora:{re.sub('[:<>]', '_', lora.name)}:{lora.weight:g}>" for lora in loras)
+    tags = "".join(
+        f" <lora:{re.sub('[:<>]', '_', lora.name)}:{Decimal(repr(lora.weight)).normalize():f}>" for lora in loras
+    )
     negative = params.negative.strip()
     lines = [f"{params.headline()}{tags}", *([f"Negative prompt: {negative}"] if negative else [])]
     pairs = []

@@ -86,7 +86,7 @@ def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
 def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
     """Yields the events in a run's event file, oldest first.
 
-    Skips lines that cannot be read, and previews whose picture is missing. Raises: BadInput for a damaged picture.
+    Skips lines that cannot be read, and previews whose picture is missing or damaged.
     """
     file = folder / EVENTS
     for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
@@ -97,7 +97,11 @@ def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
         if "picture" not in line:
             yield StepDone(**{**line, "bands": tuple(line["bands"])})
         elif (picture := _absolute(line["picture"], folder)).is_file():
-            yield SampleDrawn(line["step"], line["index"], open_picture(picture))
+            try:
+                image = open_picture(picture)
+            except BadInput:
+                continue
+            yield SampleDrawn(line["step"], line["index"], image)
 
 
 def flush(path: Path) -> None:

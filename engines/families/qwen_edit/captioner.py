@@ -13,6 +13,7 @@ from PIL.Image import Image
 
 from engines.api.params import CaptionParams
 from engines.api.protocols import Caption, Lease, ModelSpec, OnStep, Plan, Stage
+from engines.api.triggers import composed, spans
 from engines.drawing.batches import chunks
 from engines.drawing.leaner import leaner, streamed
 from engines.families.qwen_edit import maths as qwen
@@ -91,7 +92,7 @@ def _caption(trigger: str, words: str) -> Caption:
     Words that do not begin with a person follow the trigger and a comma. Words that begin with the trigger stay.
     """
     words = words.strip().rstrip(".")
-    if words.lower().startswith(trigger.lower()):
+    if any(start == 0 for start, _ in spans(composed(words), trigger)):
         return Caption(words, read_tags(words))
     subject = re.match(r"(?:an? |the )?(person\b.*)", words, re.IGNORECASE)
     text = f"{trigger} {subject.group(1)}" if subject else ", ".join(filter(None, (trigger, words)))
