@@ -21,6 +21,13 @@ def test_what_is_written_is_read(prompt: str, negative: str) -> None:
     assert {"Steps": "7", "Seed": "4", "Size": "64x48", "Model": "FLUX.1-dev: new"}.items() <= found.pairs.items()
 
 
+@pytest.mark.parametrize("weight", [0.00001, -0.5, 1.0, 1.25, 100.0])
+def test_a_weight_has_no_exponent(weight: float) -> None:
+    """Other programs would read 1e-05 as 1."""
+    told = parameters_text({"loras": [{"name": "mine", "weight": weight}]}, GenerateParams(prompt="a"), (64, 64))
+    assert read_parameters(told).loras == (NamedLora("mine", weight),)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "a: b", "Negative prompt: x", "<lora::>", "x\nSteps: , Seed: , Size: "])
 def test_any_text_can_be_read(text: str) -> None:
     """Whatever somebody wrote into a file."""

@@ -101,3 +101,14 @@ def test_what_was_told_comes_back(tmp_path: Path) -> None:
     assert isinstance(sample, SampleDrawn)
     assert (sample.step, sample.index, sample.image.tobytes()) == (4, 1, _picture().tobytes())
     assert list(events(tmp_path / "nowhere")) == []
+
+
+def test_a_damaged_preview_hides_no_other_event(tmp_path: Path) -> None:
+    """Cut off in the middle, it is left out; the steps and the other previews are told."""
+    for index in (1, 2):
+        append_event(tmp_path, SampleDrawn(4, index, _picture()))
+    append_event(tmp_path, _STEP)
+    first = min(tmp_path.rglob("*.png"))
+    first.write_bytes(first.read_bytes()[:40])
+
+    assert [type(each) for each in events(tmp_path)] == [SampleDrawn, type(_STEP)]

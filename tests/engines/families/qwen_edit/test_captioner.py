@@ -73,3 +73,13 @@ def test_the_trigger_joins_the_subject() -> None:
     assert _caption("ohwx", "a person in a red shirt").text == "ohwx person in a red shirt"
     assert _caption("ohwx", "bust shot, front view").text == "ohwx, bust shot, front view"
     assert _caption("ohwx", "").text == "ohwx"
+
+
+def test_a_word_that_begins_with_the_trigger_is_no_trigger() -> None:
+    """Whole words in their own case count, as everywhere; other words follow the trigger."""
+    from engines.families.qwen_edit.captioner import _caption
+
+    assert _caption("per", "person, sad").text == "per person, sad"
+    assert _caption("head", "head-and-shoulders shot").text == "head-and-shoulders shot"  # a hyphen ends a word
+    assert _caption("full", "fully dressed").text == "full, fully dressed"
+    assert _caption("Mia", "mia standing").text == "Mia, mia standing"
