@@ -133,6 +133,7 @@ def model(workplace: Workplace, name: str) -> Model:
     registry = workplace.registry
     spec = registry.spec(name)
     found, home, link = presence(registry, spec), registry.home(spec), page_of(spec)
+    newest = next(iter(pulls(workplace, name)), None)
     if found.here in (Here.READY, Here.RAW, Here.EMBEDDED):
         home = registry.folder(spec)
     return Model(
@@ -143,7 +144,7 @@ def model(workplace: Workplace, name: str) -> Model:
         free=free_bytes(home),
         link=link,
         gate=gate(spec, workplace.hub) if link else "",
-        job=next((job for job in pulls(workplace, name) if job.state is not JobState.DONE), None),
+        job=newest if newest and newest.state is not JobState.DONE else None,
     )
 
 

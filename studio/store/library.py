@@ -203,7 +203,8 @@ class Library:
         except UserError:
             place.rename(folder)
             raise
-        remove(place / IMPORTING)
+        with suppress(UserError):  # the character is there; the mark says nothing of one that is recorded
+            remove(place / IMPORTING)
         return made
 
     def sweep_imports(self) -> None:
