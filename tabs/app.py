@@ -324,7 +324,7 @@ def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool =
 
 
 def create(desk: Desk, name: str, trigger: str, subject: str, *models: str) -> Said:
-    """Creates a character and returns a notice, with its id, to which the page switches, and "" for the name's field.
+    """Creates a character. Returns a notice with the new id, which the page opens, and "" for the name field.
 
     `models` are the ids of generator, editor and scorer. Raises: BadInput, NotFound.
     """

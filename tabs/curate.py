@@ -270,9 +270,9 @@ def _family(store: Store, record: ImageRecord) -> Markup:
 
 
 def fill_form(desk: Desk, chosen: str, kind: str = "") -> list[Any]:
-    """Returns the values of the open picture's form: caption, tags, id, confirmation, and all of them as filled in.
+    """Returns the values of the open picture's form: its caption, tags, id, and the note that it is saved, then a copy.
 
-    `chosen` and `kind` as in `draw_detail`.
+    Later edits by the user are told by the copy. `chosen` is the picture's id, `kind` the part of the gallery.
     """
     record = _opened(desk.store, chosen, kind)
     if record is None:

@@ -90,8 +90,8 @@ def build(page: Page) -> None:
 def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
     """Returns the character's id, the choices of trainable models, and updates of the training parameters.
 
-    Where the page shows another character's values, or none yet (`whose`), they are those of this character's model;
-    else the user's values stay.
+    `whose` is the id of the character whose values the page shows, "" for none. For another character the parameters
+    are reset to those of this character's model; otherwise the user's entries stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
     stays = whose == desk.id and model in [value for _, value in choices]

@@ -72,9 +72,10 @@ def _join_the_tail(transformer: Loaded) -> None:
 
 
 def branch(transformer: Loaded, name: str) -> AbstractContextManager[None]:
-    """Returns a context for a forward pass; `name` says whether it is the guided or the unguided one.
+    """Returns a context manager in which forward passes use the first-block cache of their own kind.
 
-    The first-block cache compares the passes of each name only with each other.
+    `name` tells passes with the prompt from those with the negative prompt, so that each is compared only with earlier
+    passes of its kind.
     """
     if transformer.is_cache_enabled:
         context: AbstractContextManager[None] = transformer.cache_context(name)

@@ -112,7 +112,7 @@ def is_tabled(transformer: Loaded) -> bool:
 
 
 def table_bytes(transformer: Loaded) -> int:
-    """Returns the bytes of RAM that the rows of a tabled transformer take now."""
+    """Returns the bytes of RAM of the table that replaced a transformer's modulation layers: one row per timestep."""
     return int(transformer.modulation.nbytes)
 
 

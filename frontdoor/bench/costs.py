@@ -76,10 +76,7 @@ def starts(folder: Path, counts: Sequence[int]) -> Iterator[Row]:
 
 
 def lengths(folder: Path, steps: int, times: int) -> Iterator[Row]:
-    """Yields the processor seconds of a training of `steps` steps, and of one with `times` as many.
-
-    Both run with filled caches.
-    """
+    """Runs a training of `steps` steps and one of `steps * times`, both with warm caches; yields their CPU seconds."""
     items, cache = _items(folder / "pictures", 16), folder / "cache"
     _train(folder / "warm", items, 2, cache)
     short, long = (_train(folder / f"{length}", items, length + 1, cache).steps for length in (steps, times * steps))

@@ -273,7 +273,7 @@ def mean(values: Iterable[float]) -> float:
 
 
 def at_least(name: str, value: float, goal: float, unit: str = "") -> Row:
-    """Returns the row of a figure with its goal, which is met from `goal` upwards."""
+    """Returns a row of the report for a measured value; it is marked as met if `value` is at least `goal`."""
     return Row(name=name, value=value, unit=unit, goal=f"≥ {goal:g}", ok=value >= goal)
 
 

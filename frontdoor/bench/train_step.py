@@ -93,9 +93,9 @@ class Workbench:
         return ["ours", *(GOALS if self._peer else ())]
 
     def run(self, name: str, number: int) -> WatchedRun:
-        """Trains a new LoRA in its own process and returns what was measured.
+        """Trains a new LoRA in a separate process and returns its time per step and its peak memory.
 
-        `name` is one of `contestants`; `number` is that of the round, which has its own folder.
+        `name` is one of `contestants`; each round, by its `number`, writes to its own folder.
         """
         out = self._folder / f"{name.split(',')[-1].strip()}-{number}"
         if name == "ours" or not self._peer:

@@ -159,7 +159,7 @@ class Api(PictureApi):
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Makes a version of a training's last checkpoint; a running training is stopped and makes it at its end."""
+        """Saves a training's last checkpoint as a version; a running training is stopped first, and then saves it."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 

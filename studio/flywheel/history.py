@@ -266,10 +266,10 @@ class Sign(Part):
 
 
 def drift(store: Store, chapters: Sequence[Chapter]) -> list[Sign]:
-    """Returns sentences on what changed between each two successive versions with a model card, the newest pair first.
+    """Returns sentences on how the model-card figures changed from version to version, newest first.
 
-    Of earlier pairs only the alarms are returned. The last sentence may warn that the newest version was trained on too
-    few originals. `chapters` are those of `story`.
+    The newest pair of versions is described in full, older pairs only where a figure got worse for sure. The last
+    sentence may warn that the newest version was trained on too few originals. `chapters` is the result of `story`.
     """
     measured = [each for each in chapters if each.version and each.card]
     found: list[Sign] = []

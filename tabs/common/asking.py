@@ -141,9 +141,9 @@ def kept_fields(desk: Desk) -> dict[str, Any]:
 
 
 def keep_fields(desk: Desk, whose: str, *values: Any) -> None:
-    """Stores the values of the fields for the character.
+    """Stores the values of Generate's fields for the desk's character.
 
-    Nothing is stored where `whose`, the id of the character that the values belong to, is another one.
+    Does nothing if `whose`, the id of the character for whom they were entered, is another one.
     """
     if whose == desk.id:
         generate.keep_fields(desk, json.dumps(dict(zip(KEPT, values, strict=True))))

@@ -107,10 +107,10 @@ def alike(name: str) -> str:
 def members(
     slots: list[Path], limits: Limits, stack: ExitStack, folders: Mapping[Path, str | None] | None = None
 ) -> Iterator[Member | Refused]:
-    """Yields every file in the slots, and a refusal for a zip, or a file in it, that cannot be imported.
+    """Yields every file of an import, with folders and zips unpacked, and a refusal for each that cannot be imported.
 
-    Each slot is a folder with one dropped file, folder or zip. `folders` gives the folder that each slot's content came
-    from, None for an upload without one. Zips are opened on `stack`, whose owner closes them.
+    Each slot is a folder that holds one dropped file, folder or zip. `folders` gives the folder that each slot's
+    content came from, None for an upload without one. Zips are opened on `stack`, whose owner closes them.
     """
     zips = Counter[str]()
     for slot in slots:
