@@ -19,6 +19,7 @@ COMMANDS = {
     "doctor": "show what this machine has, what is missing, and the command that gets it",
     "pull": "download a model, verify it and quantise it once",
     "character": "list the characters, write one to a zip file, or restore one from it",
+    "pictures": "take the pictures of the README and the docs: the studio's pages in Chromium, on a finished demo",
     "bench": "measure, print a table, and write the rows as JSON",
 }
 
@@ -30,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     """Returns the parser of all commands and their options."""
     top = argparse.ArgumentParser(prog="flenwheel", description="Grow a character LoRA for FLUX through two flywheels.")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    studio, demo, test, doctor, pull, character, bench = (
+    studio, demo, test, doctor, pull, character, pictures, bench = (
         commands.add_parser(name, help=words) for name, words in COMMANDS.items()
     )
     for one, given in ((top, {}), (studio, _AS_BEFORE), (doctor, _AS_BEFORE), (character, _AS_BEFORE)):
@@ -63,6 +64,8 @@ def parser() -> argparse.ArgumentParser:
     character.add_argument("what", choices=("list", "export", "import"), help="what to do")
     character.add_argument("which", nargs="?", default="", help="export: the character's id; import: the zip file")
     character.add_argument("--out", type=Path, help="export: file or folder to write to (default: runs/exports)")
+    pictures.add_argument("--home", type=Path, help="folder of a finished demo (default: flenwheel-demo/home)")
+    pictures.add_argument("--out", type=Path, default=Path("docs/pictures"), help="folder (default: docs/pictures)")
     bench.add_argument("name", nargs="?", help="the bench to run (default: all)")
     bench.add_argument("--characters", type=int, default=10, help="turn: number of characters (default: 10)")
     bench.add_argument(

@@ -1,0 +1,59 @@
+"""`launch.py pictures`: takes the pictures of the README and the docs, the studio's pages in Chromium."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from engines.api.errors import NotFound
+from frontdoor.studio import open_studio
+
+PLACES = {
+    "curate": "Curate",
+    "enrich": "Enrich",
+    "studio": "Review",
+    "train": "Train",
+    "generate": "Generate",
+    "editor": "Editor Refinement",
+    "versions": "Character",
+    "settings": "Settings",
+}
+"""The names of the files without ending, and the tab or page that each shows."""
+_READY = "() => ![...document.querySelectorAll('.fl-waiting')].some((node) => node.offsetParent)"
+
+
+def main(options: argparse.Namespace) -> int:
+    """Serves a copy of a finished demo, writes a PNG of each page and returns 0.
+
+    Raises: NotFound without a demo's folder, without Chromium, and without the packages of the tests.
+    """
+    home = options.home or Path("flenwheel-demo/home")
+    if not home.is_dir():
+        raise NotFound(f"There is no demo in {home}.", "Run python launch.py demo, or name its folder with --home.")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise NotFound("Chromium is not installed.", "Install it; on Debian: apt install chromium.")
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError as error:
+        raise NotFound("Playwright is not installed.", "Run python launch.py test once; it installs it.") from error
+    from tabs.app import launch
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory() as place:
+        copy = Path(shutil.copytree(home, Path(place) / "home"))
+        with closing(open_studio(copy)) as workplace, closing(launch(workplace)) as running, sync_playwright() as tools:
+            browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+            page = browser.new_page(viewport={"width": 1440, "height": 900})
+            for name, tab in PLACES.items():
+                page.goto(f"{running.url}/?__theme=dark&tab={tab}")
+                page.wait_for_selector(".fl-rail")
+                page.wait_for_function(_READY)
+                page.wait_for_load_state("networkidle")
+                page.screenshot(path=options.out / f"{name}.png")
+                print(options.out / f"{name}.png")
+            browser.close()
+    return 0
