@@ -87,8 +87,8 @@ def test_an_editors_training_tells_what_it_lacks(served: Served, page: Page, tmp
     new_character(page, served.url, draw_pictures(tmp_path / "pictures", 2))
     open_tab(page, "Editor Refinement")
     ready = page.locator("#refine-preflight")
-    expect(ready).to_contain_text("0 lessons")
-    expect(ready).to_contain_text("mend wrong edits in Review")
+    expect(ready).to_contain_text("0 edits")
+    expect(ready).to_contain_text("correct wrong edits in Review")
     number(page, "#refine-steps", 7)
     expect(ready).to_contain_text("7 steps")
 
