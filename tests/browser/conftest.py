@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
@@ -64,21 +64,29 @@ def serve(home: Path, *flags: str) -> Iterator[Served]:
         process.wait(300)
 
 
-@pytest.fixture
-def page() -> Iterator[Page]:
-    """A page in Debian's Chromium; what goes wrong in it fails the test."""
-    chromium = shutil.which("chromium")
-    if chromium is None:
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Debian's Chromium, started once for a file's tests; Playwright holds the thread's event loop as long."""
+    found = shutil.which("chromium")
+    if found is None:
         pytest.fail("Chromium is not installed, and this test installs nothing. On Debian: apt install chromium")
-    troubles: list[str] = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        opened = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-        opened.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        opened.on("pageerror", lambda error: troubles.append(str(error)))
-        yield opened
+        browser = playwright.chromium.launch(executable_path=found, args=FLAGS)
+        yield browser
         browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A page of a profile of its own; what goes wrong in it fails the test."""
+    troubles: list[str] = []
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    yield opened
+    context.close()
     assert troubles == []
 
 

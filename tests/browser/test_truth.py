@@ -17,7 +17,7 @@ from studio.flywheel.next_step import next_step
 from studio.flywheel.train import character as train
 from studio.records.image import Kind
 from studio.records.job import Job
-from tests.browser.conftest import free_port, open_tab, serve
+from tests.browser.conftest import PATIENCE_MS, free_port, open_tab, serve
 from tests.browser.gate import Gated, gated
 
 pytestmark = pytest.mark.browser
@@ -32,20 +32,33 @@ def house(tmp_path: Path) -> Iterator[Gated]:
 
 
 def expect_truth(page: Page, house: Gated, tab: str, job: Job) -> None:
-    """The rail, the strip and the open tab show what the store holds now."""
+    """The rail, the strip and the open tab show what the store holds, which is read anew where it moved on."""
+    patience = time.monotonic() + PATIENCE_MS / 1000
+    while True:
+        try:
+            return compare(page, house, tab, job)
+        except AssertionError:
+            if time.monotonic() > patience:
+                raise
+
+
+def compare(page: Page, house: Gated, tab: str, job: Job, within: int = 2000) -> None:
+    """Compares the page with the store as it is now; it has two seconds to follow."""
     for at, stop in enumerate(next_step(house.studio.desk(house.anna)).stops):
-        expect(page.locator(".fl-rail button").nth(at)).to_contain_text(f"{stop.label}{stop.figure}")
+        shown = page.locator(".fl-rail button").nth(at)
+        expect(shown).to_contain_text(f"{stop.label}{stop.figure}", timeout=within)
     seen = house.studio.jobs.get(job.id)
-    expect(page.locator(".fl-strip")).to_contain_text(f"{seen.step}/{seen.total}")
+    expect(page.locator(".fl-strip")).to_contain_text(f"{seen.step}/{seen.total}", timeout=within)
     edits = len(house.store.select(Kind.ENRICHED))
     if tab == "Enrich":
-        expect(page.locator("#enrich-results .fl-pair")).to_have_count(min(edits, 24))
+        expect(page.locator("#enrich-results .fl-pair")).to_have_count(min(edits, 24), timeout=within)
         if edits:
-            expect(page.locator("#enrich-results")).to_contain_text(f"{edits} edit")
+            expect(page.locator("#enrich-results")).to_contain_text(f"{edits} edit", timeout=within)
     if tab == "Review" and edits:
-        expect(page.locator("#review-tally")).to_contain_text(f"{len(house.store.pending())} left")
+        left = f"{len(house.store.pending())} left"
+        expect(page.locator("#review-tally")).to_contain_text(left, timeout=within)
     if tab == "Curate":
-        expect(page.locator("#curate-gallery .fl-tile")).to_have_count(10)
+        expect(page.locator("#curate-gallery .fl-tile")).to_have_count(10, timeout=within)
 
 
 def test_after_a_reload_at_any_moment_the_page_shows_the_store(house: Gated, page: Page) -> None:
