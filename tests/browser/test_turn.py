@@ -72,7 +72,9 @@ def test_one_turn_with_a_reload_in_the_middle(served: Served, page: Page, tmp_pa
     expect(page.locator("#train-live .fl-plot")).to_be_visible()
 
     open_tab(page, "Generate")
+    expect(page.locator("#generate-cost")).to_contain_text("4 pictures")
     number(page, "#generate-count", 1)
+    expect(page.locator("#generate-cost")).to_contain_text("1 picture")
     page.click("#generate-go")
     expect(page.locator("#generate-results .fl-tile")).to_have_count(1)
 
