@@ -44,7 +44,7 @@ def put_card(store: Store, version: str, wrong: Sequence[str]) -> CardRun:
         fields = {"params": asked.to_json(), "params_kind": "GenerateParams", "seed": 7, "version": version}
         likeness = 0.4 if cell.name in wrong else 0.7
         drawn = png(picture(next(NUMBERS)))
-        made = store.add_image(drawn, kind=Kind.CARD, model="fake-flux", scores={"s1": likeness}, **fields)
+        made = store.add_image(drawn, kind=Kind.CARD, model="fake-flux", scores={"fake-identity-1": likeness}, **fields)
         verdict = FAIL if cell.name in wrong else PASS
         axes = {"identity": verdict}
         cells.append(Cell(cell=cell.name, seed=7, image=made.id, identity=likeness, axes=axes, verdict=verdict))
