@@ -19,8 +19,8 @@ TABS = ("Curate", "Enrich", "Train", "Generate", "Review", "Editor Refinement")
 BUTTONS = """
 () => [...document.querySelectorAll('[role="tabpanel"] button')].filter((node) =>
     node.offsetParent && !node.disabled && node.innerText.trim()
-    && !node.matches('.label-wrap, .reset-button, [data-tab], [aria-label*="pload"], #curate-folder, #curate-folder *, #generate-drop *')
-    && !node.closest('.tab-wrapper')
+    && !node.matches('.label-wrap, .reset-button, [data-tab], [aria-label*="pload"]')
+    && !node.closest('.tab-wrapper, #curate-folder, #generate-drop')
 ).map((node, at) => { node.dataset.nth = at; return node.innerText.trim(); })
 """
 ANSWERED = """
