@@ -76,5 +76,5 @@ def test_what_is_stored_is_read_whatever_is_allowed_now() -> None:
     read = GenerateParams.kept(old)
 
     assert (read.steps, read.guidance, read.loras) == (0, -1.0, (LoraUse(file="a.safetensors"),))
-    with pytest.raises(BadInput, match="strength"):
-        GenerateParams.kept({"strength": 1})
+    with pytest.raises(BadInput, match="brightness"):
+        GenerateParams.kept({"brightness": 1})
