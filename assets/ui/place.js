@@ -120,15 +120,15 @@
     const outputs = dependency(sent)?.outputs;
     const body = await response.clone().json().catch(() => null);
     if (!outputs || !Array.isArray(body?.data)) return response;
-    let late = false;
+    const asked = dependency(sent).targets.some(([, what]) => !["select", "change", "input"].includes(what));
+    // What a person asked for is always shown. A late redrawing is dropped whole: the next check of the store draws anew.
+    const late = !asked && body.data.some((value, at) => !skipped(value) && (drawn.get(outputs[at]) || 0) > number);
     body.data = body.data.map((value, at) => {
-      if (skipped(value)) return value;
-      if ((drawn.get(outputs[at]) || 0) > number) { late = true; return { __type__: "update" }; }
-      drawn.set(outputs[at], number);
-      if (typed.get(outputs[at]) >= number) { late = true; return asLeft(value); }
-      return value;
+      if (late || skipped(value)) return { __type__: "update" };
+      drawn.set(outputs[at], Math.max(number, drawn.get(outputs[at]) || 0));
+      return !asked && typed.get(outputs[at]) >= number ? asLeft(value) : value;
     });
-    return late ? new Response(JSON.stringify(body), { status: response.status, headers: { "content-type": "application/json" } }) : response;
+    return new Response(JSON.stringify(body), { status: response.status, headers: { "content-type": "application/json" } });
   };
   const plain = window.fetch;
   window.fetch = async (...given) => {
