@@ -25,7 +25,6 @@ from tabs.common.shell import Page, Said, html
 from tabs.common.versions import version_id, versions
 
 VIEW = "card"  # the id of its sub-tab
-_MARKS = {"pass": ("✓", "good"), "fail": ("✗", "bad"), "unknown": ("?", "warn")}
 _WORDS = {"right": True, "wrong": False}
 _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "open")}
 
@@ -186,7 +185,7 @@ def _cell(store: Store, cell: Cell | None) -> Markup:
     """Returns a cell's picture with its outcome as HTML; a blank for None."""
     if cell is None:
         return view("generate", "no_cell")
-    mark, tone = _MARKS.get(cell.headline, ("?", "warn"))
+    mark, tone = looks.MARKS[cell.headline]
     axes = ", ".join(f"{name}: {outcome}" for name, outcome in cell.axes.items())
     return view(
         "generate",

@@ -16,7 +16,6 @@ from studio.flywheel.train import checkpoints as choosing
 from studio.flywheel.train import keeping, runs
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord
-from studio.records.outcome import Outcome
 from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
@@ -25,7 +24,6 @@ from tabs.common import comparing, exports, identity, looks, run
 from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html
 
-MARKS = {Outcome.PASS: ("✓", "good"), Outcome.FAIL: ("✗", "bad"), Outcome.UNKNOWN: ("?", "warn")}
 FEW = 6  # pictures shown of each group that a version learned from
 RUN, LEARNED = "run", "learned"
 
@@ -207,12 +205,11 @@ def edit_pair(store: Store, each: Redone) -> Markup:
     source = looks.thumb(store, each.source, record.source_crop if record else ()) if each.source else None
     shots = [
         (source, "source", "", each.source),
-        (looks.thumb(store, each.before), "base", MARKS[each.was], each.before),
-        (looks.thumb(store, each.after), "with the LoRA", MARKS[each.now], each.after),
+        (looks.thumb(store, each.before), "base", looks.MARKS[each.was], each.before),
+        (looks.thumb(store, each.after), "with the LoRA", looks.MARKS[each.now], each.after),
     ]
-    turn = {(Outcome.FAIL, Outcome.PASS): "gained", (Outcome.PASS, Outcome.FAIL): "lost"}.get((each.was, each.now), "")
     words = EditParams.kept(triplet.params).headline() if triplet and triplet.params else ""
-    return view("character", "edit", shots=shots, turn=turn, task=each.task, words=words)
+    return view("character", "edit", shots=shots, turn=each.turn, task=each.task, words=words)
 
 
 # ── acts ────────────────────────────────────────────────────────────────────────────────────────

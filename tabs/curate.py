@@ -20,7 +20,7 @@ from studio.workplace.desk import Desk
 from tabs.common import adding, cropping, finding, looks, masking, picking, wording
 from tabs.common.finding import USABLE, find
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, html, progress_line
+from tabs.common.shell import Drawing, Page, active_job, cancel, html, progress_line
 from tabs.common.versions import version_name
 
 PAGE = 120
@@ -353,8 +353,3 @@ def trash_one(desk: Desk, chosen: str) -> tuple[str, str]:
 def undo_last(desk: Desk) -> Markup:
     """Undoes the latest change of many pictures or move into the trash; returns a line on it as HTML."""
     return picking.tell(desk, {"act": picking.undoable(desk)[0]})
-
-
-def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancels the job whose button was clicked."""
-    desk.workplace.jobs.cancel(str(data.get("job", "")))

@@ -10,14 +10,13 @@ from markupsafe import Markup
 from engines.api.errors import BadInput
 from engines.api.params import EditParams
 from studio.flywheel.enrich import edits as enrich
-from studio.flywheel.next_step import is_next
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import looks, missing
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, html, progress_line
+from tabs.common.shell import Drawing, Page, active_job, cancel, html, marking, progress_line
 from tabs.planning import (
     GAPS,
     IN_USE,
@@ -83,7 +82,7 @@ def build(page: Page) -> None:
     pairs = (draw_results, [chosen, shown], [results, busy])
     box = (fill_retry, [chosen], [retry_box, about, words])
     more: Drawing = (offer_more, [], [again])
-    page.show([(fill_editors, [editor], [editor]), choice, plan, (mark, [], [run])], live=[pairs, more])
+    page.show([(fill_editors, [editor], [editor]), choice, plan, (marking("Enrich"), [], [run])], live=[pairs, more])
     page.redraw([each.change for each in knobs if each is not picked], plan)
     page.act(sources, pick_source, [picked], [picked], then=[choice, plan])
     page.act(planned, plan_act, [changes, *knobs], [changes], then=[plan])
@@ -96,14 +95,6 @@ def build(page: Page) -> None:
     missing.wire(page, cost)
     page.on(try_words.click, retry_words, [chosen, words], [chosen], then=[pairs, box])
     page.on(close.click, close_retry, [], [chosen], then=[pairs, box])
-
-
-def mark(desk: Desk) -> Any:
-    """Returns an update of the button that queues the plan.
-
-    It is the primary button only where the next step is Enrich.
-    """
-    return gr.update(variant="primary" if is_next(desk, "Enrich") else "secondary")
 
 
 # ── the results ─────────────────────────────────────────────────────────────────────────────────
@@ -207,8 +198,3 @@ def retry_words(desk: Desk, chosen: str, words: str) -> str:
 def close_retry(desk: Desk) -> str:
     """Returns "" as the id of the open edit, which closes the panel that tries it again."""
     return ""
-
-
-def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancels the job whose button was clicked."""
-    desk.workplace.jobs.cancel(str(data.get("job", "")))

@@ -12,7 +12,6 @@ from markupsafe import Markup
 
 from engines.api.params import GenerateParams
 from studio.flywheel import generate, recall
-from studio.flywheel.next_step import is_next
 from studio.flywheel.recall import Recalled
 from studio.records.dataset import Role
 from studio.records.image import ImageRecord, Kind, Verdict
@@ -41,7 +40,7 @@ from tabs.common.asking import (
 )
 from tabs.common.knobs import lay_out
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, active_job, html, progress_line
+from tabs.common.shell import Drawing, Page, active_job, cancel, html, marking, progress_line
 from tabs.common.versions import (
     BASE,
     IN_USE,
@@ -91,7 +90,7 @@ def build(page: Page) -> None:
         (draw_pairs, [], [pairs]),
         (draw_history, [], [history]),
         (read_floor, [], [floor]),
-        (mark, [], [go]),
+        (marking("Generate"), [], [go]),
     ]
     page.show([fill, plan, told, *others], live=[drawn])
     cards.wire(page, views, run_card, price, fields["version"])
@@ -270,14 +269,6 @@ def draw_cost(desk: Desk, *values: Any) -> Markup:
     )
 
 
-def mark(desk: Desk) -> Any:
-    """Returns an update of the button that generates pictures.
-
-    It is the primary button only where the next step is Generate.
-    """
-    return gr.update(variant="primary" if is_next(desk, "Generate") else "secondary")
-
-
 def draw_pictures(desk: Desk, *values: Any) -> list[Any]:
     """Queues the pictures that the fields ask for; `values` are those of FIELDS.
 
@@ -363,11 +354,6 @@ def results_act(desk: Desk, data: dict[str, Any], shown: int) -> list[Any]:
     if act == "star":
         desk.store.update_image(image, star=not desk.store.images.get(image).star)
     return [shown + PAGE if act == "more" else shown, *(gr.skip() for _ in SETTINGS_WIDGETS)]
-
-
-def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancels the job whose button was clicked."""
-    desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
 # ── the identity filter ─────────────────────────────────────────────────────────────────────────

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
 from markupsafe import Markup
 
 from engines.api.params import EditParams, TrainParams
+from studio.flywheel import history
 from studio.flywheel.enrich import edits as enrich
 from studio.flywheel.enrich import practice
+from studio.flywheel.history import Redone
 from studio.flywheel.refine import editor as refine
 from studio.flywheel.train import runs
-from studio.judging.outcomes import overall
 from studio.records.dataset import Lesson, Role
-from studio.records.outcome import Outcome
 from studio.records.review import Triplet
-from studio.records.version import Pair, Version
+from studio.records.version import Version
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs.common import exports, looks, missing, preflight, run, training
@@ -25,8 +25,6 @@ from tabs.common.looks import view
 from tabs.common.shell import Drawing, Page, Said, html, jobs_of
 
 FORM = training.Form("refine", training.EDITOR)
-TURNS = ("improved", "worse", "")
-MARKS: Mapping[Outcome, str] = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
 SHOWN = {"All": None, "Golden": True, "Positive": False}
 PAGE = 30
 
@@ -263,28 +261,21 @@ def before_after(store: Store, version: Version) -> Markup:
     edits = refine.as_judged(store, version).metrics.edits
     if edits is None or not edits.n:
         return view("refine", "not_compared", words=(edits and edits.note) or "Not compared yet.")
-    outcomes = [[overall(axes.values()) for axes in side.outcomes] for side in (edits.before, edits.after)]
-    found = [pair_card(store, *each) for each in zip(edits.pairs, *outcomes, strict=False)]
-    pairs = [card for turn in TURNS for kind, card in found if kind == turn]
+    pairs = [pair_card(store, each) for each in history.redone(store, version)]
     return view("refine", "compared", name=version.name, edits=edits, pairs=pairs)
 
 
-def pair_card(store: Store, pair: Pair, before: Outcome, after: Outcome) -> tuple[str, Markup]:
-    """Returns how a held-out edit changed, one of TURNS, and the edit as HTML.
-
-    The pictures are the source, the result without the LoRA and the one with it; `before` and `after` are their
-    outcomes.
-    """
-    turn = {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get((before, after), "")
-    redone = store.images.peek(pair.after)
+def pair_card(store: Store, each: Redone) -> Markup:
+    """Returns a held-out edit as HTML: its source, the result without the LoRA and the one with it, with outcomes."""
+    redone = store.images.peek(each.after)
     shots = [
-        ("without", pair.before, looks.thumb(store, pair.before), MARKS[before]),
-        ("with", pair.after, looks.thumb(store, pair.after), MARKS[after]),
+        ("without", each.before, looks.thumb(store, each.before), looks.MARKS[each.was][0]),
+        ("with", each.after, looks.thumb(store, each.after), looks.MARKS[each.now][0]),
     ]
     if redone and redone.parent:
         shots.insert(0, ("source", redone.parent, looks.thumb(store, redone.parent, redone.source_crop), ""))
     words = EditParams.kept(redone.params).headline() if redone and redone.params else ""
-    return turn, view("refine", "pair", turn=turn, shots=shots, words=words, task=pair.task)
+    return view("refine", "pair", turn=each.turn, shots=shots, words=words, task=each.task)
 
 
 def versions_act(desk: Desk, data: dict[str, Any]) -> str | Said:

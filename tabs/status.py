@@ -14,7 +14,7 @@ from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Said
+from tabs.common.shell import Said, stop
 from tabs.sharing import ReviewLink
 
 DISMISSED = "dismissed"
@@ -47,7 +47,7 @@ def strip(workplace: Workplace, sharing: ReviewLink | None = None) -> Markup:
         "strip",
         card=_card(workplace),
         host=_host(),
-        running=_running(workplace.jobs.running()),
+        running=running(workplace.jobs.running()),
         offered=_offered(lost[0]) if lost else "",
         shared=sharing is not None and sharing.live(),
         ended=next((job for job in jobs if job.ended and job.state not in _ACTIVE), None),
@@ -81,15 +81,16 @@ def _host() -> Markup:
     )
 
 
-def _running(job: Job | None) -> Markup:
+def running(job: Job | None) -> Markup:
+    """Returns the running job as HTML: its progress, the time left or what it waits for, and a cancel button."""
     if job is None:
         return view("frame", "idle")
     figures = [looks.counted(job)]
     if job.rate:
         figures.append(looks.pace(job))
-    if job.eta_s:
+    if job.eta_s and not job.stopping:
         figures.append(f"{looks.duration(job.eta_s)} left")
-    waiting = f"waits for {job.waits_for}" if job.waits_for else job.message
+    waiting = f"waits for {job.waits_for}" if job.waits_for and not job.stopping else job.message
     return view("frame", "running", job=job, figures=" · ".join(figures), waiting=waiting)
 
 
@@ -116,8 +117,7 @@ def handle(workplace: Workplace, data: dict[str, Any]) -> Said | None:
     """
     job, act = str(data.get("job", "")), data.get("act")
     if act == "cancel":
-        workplace.jobs.cancel(job)
-        return Said("It stops after its present step; what is finished stays.")
+        return stop(workplace, job)
     elif act == "dismiss":
         gone = workplace.library.setting(DISMISSED, list) or []
         workplace.library.set_setting(DISMISSED, [*gone, job][-100:])

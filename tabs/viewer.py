@@ -15,7 +15,6 @@ from engines.api.params import EditParams, GenerateParams
 from studio.flywheel import card, pictures, review
 from studio.flywheel.pictures import About, Placed
 from studio.records.image import ImageRecord, Kind, Verdict
-from studio.records.outcome import Outcome
 from studio.store import Store
 from studio.workplace.desk import Desk
 from tabs import generate
@@ -31,7 +30,6 @@ KEPT = (Kind.SOURCE, *REVIEWED)  # what can be starred and thrown away; the othe
 SAYS: Mapping[str, bool | None] = {"right": True, "wrong": False, "own": None}
 FAMILY = 200  # thumbnails of children; their count is told in full
 BASE = "base model"
-_MARKS = {Outcome.PASS: ("✓", "good"), Outcome.FAIL: ("✗", "bad"), Outcome.UNKNOWN: ("?", "warn")}
 _PARENTS = {Kind.CORRECTION: "the wrong edit"}
 _TWIN = "twin"
 
@@ -270,15 +268,15 @@ def cell_of(placed: Placed, names: Mapping[str, str]) -> dict[str, Any]:
 
     `says` holds a (name, label, chosen) for right, wrong, and as scored.
     """
-    mark, tone = _MARKS[placed.cell.headline]
-    own, _ = _MARKS[placed.cell.verdict]
+    mark, tone = looks.MARKS[placed.cell.headline]
+    own, _ = looks.MARKS[placed.cell.verdict]
     labels = {"right": "right", "wrong": "wrong", "own": f"as scored {own}"}
     return {
         "placed": placed,
         "card": names.get(placed.version, BASE),
         "mark": mark,
         "tone": tone,
-        "axes": ", ".join(f"{name} {_MARKS[outcome][0]}" for name, outcome in placed.cell.axes.items()),
+        "axes": ", ".join(f"{name} {looks.MARKS[outcome][0]}" for name, outcome in placed.cell.axes.items()),
         "says": [(name, labels[name], SAYS[name] is placed.cell.human) for name in SAYS],
     }
 

@@ -333,11 +333,16 @@ class Redone(Part):
     now: Outcome
 
     @property
+    def turn(self) -> str:
+        """Returns how the edit changed: improved, worse, or "" where its outcome is the same or not known."""
+        return {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get(
+            (self.was, self.now), ""
+        )
+
+    @property
     def rank(self) -> int:
         """Returns the edit's place when sorted: 0 improved, 1 worse, 2 changed from or to unknown, 3 unchanged."""
-        order = ((Outcome.FAIL, Outcome.PASS), (Outcome.PASS, Outcome.FAIL))
-        pair = (self.was, self.now)
-        return order.index(pair) if pair in order else 2 + (self.was is self.now)
+        return ("improved", "worse").index(self.turn) if self.turn else 2 + (self.was is self.now)
 
 
 def judged(store: Store, version: Version) -> Comparison | None:

@@ -16,7 +16,7 @@ from engines.api.errors import BadInput, Busy, Cancelled, DiskFull, NotAllowed, 
 from studio.jobs.events import EventLog
 from studio.records.base import now
 from studio.records.event import Event, RanShort
-from studio.records.job import Artifacts, Job, JobError, JobState
+from studio.records.job import CANCELLING, Artifacts, Job, JobError, JobState
 from studio.records.payload import Payload
 from studio.records.words import demand_text, mended
 from studio.store import Library
@@ -154,7 +154,7 @@ class Jobs:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
                 self._cancelling.add(job_id)
-                return self._note(job.replace(message="cancelling"))
+                return self._note(job.replace(message=CANCELLING))
             if job.state in (JobState.QUEUED, JobState.INTERRUPTED):
                 return self._note(self._ended(job, _End(JobState.CANCELLED)))
             return job
@@ -267,7 +267,7 @@ class Jobs:
         try:
             self._persist(job)
             done = self.get(job.id)
-            end = _End(JobState.DONE, message=done.summary() or done.message)
+            end = _End(JobState.DONE, message=done.summary() or None)
         except Cancelled:
             end = self._stopped(job)
         except UserError as error:
@@ -314,7 +314,7 @@ class Jobs:
         """Returns a job with its end recorded; `ended_as` keeps the order even when the clock is set back."""
         last = max((each.ended_as for each in self._jobs.values()), default=0)
         error = JobError() if end.state is JobState.DONE else end.error or job.error
-        message = job.message if end.message is None else mended(end.message)
+        message = ("" if job.stopping else job.message) if end.message is None else mended(end.message)
         told = {"state": end.state, "error": error, "message": message}
         return job.replace(**told, ended=now(), ended_as=last + 1, waits_for="", eta_s=0.0)
 
@@ -325,9 +325,11 @@ class Jobs:
         return self._closing or job_id in self._cancelling
 
     def progress(self, job_id: str, **changes: Any) -> None:
-        """Updates a job's progress; stores it at most once a second."""
+        """Updates a job's progress, but not the message of one that is cancelled; stores it at most once a second."""
         with self._wake:
-            job = self._jobs[job_id] = self.get(job_id).replace(**mended(changes))
+            was = self.get(job_id)
+            told = {**mended(changes), "message": CANCELLING} if was.stopping else mended(changes)
+            job = self._jobs[job_id] = was.replace(**told)
             if self.clock() - self._saved_at.get(job_id, float("-inf")) >= _SAVE_S:
                 self._note(job)
 

@@ -121,6 +121,7 @@ WITHOUT_WORDS: Final[Mapping[Without, str]] = {
     Without.NOT_COMPARED: "not compared with",
     Without.AGAIN: "drawn again",
 }
+CANCELLING = "cancelling"  # the message of a cancelled job until it ends
 _NAMED = 3  # the number of pictures that a summary names
 
 
@@ -147,6 +148,11 @@ class Job(Record):
     waits_for: str = ""
     artifacts: Artifacts = field(default_factory=Artifacts)
     error: JobError = field(default_factory=JobError)
+
+    @property
+    def stopping(self) -> bool:
+        """Returns whether the job has been cancelled and still runs, until its present step has ended."""
+        return self.state is JobState.RUNNING and self.message == CANCELLING
 
     def omissions(self, what: Without) -> tuple[Omission, ...]:
         """Returns the job's omissions of one kind."""

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from studio.flywheel import history
 from studio.flywheel.history import Chapter, Difference
-from studio.records.outcome import Outcome, Rate
+from studio.records.outcome import Rate
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
@@ -19,7 +19,6 @@ from tabs.common.shell import Drawing, Page, html
 
 BASE = "base"
 CHANGED, FIRST, ALL = "What changed", "First try", "All seeds"
-_MARKS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.UNKNOWN: "?"}
 _CHANGES = ("gained", "lost")  # in the order in which they are shown
 _WIDTH, _HEIGHT, _LEFT, _FOOT = 260.0, 130.0, 34.0, 20.0
 
@@ -99,7 +98,7 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
         words=plain(seen, was, now),
         tiles=tiles,
         several=len(seen.seeds) > 1,
-        marks=_MARKS,
+        marks=looks.MARKS,
     )
 
 

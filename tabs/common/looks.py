@@ -22,10 +22,16 @@ from engines.api.protocols import ModelSpec
 from studio.gpu.budget import Fit
 from studio.records.image import ImageRecord, Kind, Verdict
 from studio.records.job import BYTES, Job
+from studio.records.outcome import Outcome
 from studio.records.words import mended
 from studio.store import Store
 
 VIEWS = Path(__file__).resolve().parent.parent / "views"
+MARKS: Mapping[Outcome, tuple[str, str]] = {
+    Outcome.PASS: ("✓", "good"),
+    Outcome.FAIL: ("✗", "bad"),
+    Outcome.UNKNOWN: ("?", "warn"),
+}
 TONES: Mapping[Verdict, str] = {
     Verdict.GOOD: "good",
     Verdict.NEEDS_CORRECTION: "warn",

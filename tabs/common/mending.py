@@ -24,7 +24,7 @@ from studio.store.pictures import open_upload
 from studio.workplace.desk import Desk
 from tabs.common import looks
 from tabs.common.looks import view
-from tabs.common.shell import Drawing, Page, Said, html, jobs_of, progress_line
+from tabs.common.shell import Drawing, Page, Said, cancel, html, jobs_of, progress_line
 
 TOOLS = (  # name, label, key, hint
     ("brush", "Brush", "b", "paint with the colour; hold Alt to pick one from the picture"),
@@ -165,11 +165,6 @@ def trying(desk: Desk, mending: str) -> Job | None:
     """Returns the newest running or queued job that tries the picture `mending` again, or None."""
     busy = [job for job in jobs_of(desk, "enrich") if job.state in (JobState.RUNNING, JobState.QUEUED)]
     return next((job for job in busy if any(row.mends == mending for row in EnrichPayload.of(job).rows)), None)
-
-
-def cancel(desk: Desk, data: dict[str, Any]) -> None:
-    """Cancels the job whose button was clicked."""
-    desk.workplace.jobs.cancel(str(data.get("job", "")))
 
 
 # ── mending ─────────────────────────────────────────────────────────────────────────────────────

@@ -16,6 +16,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from engines.api.errors import NotFound, UserError
+from studio.flywheel.next_step import is_next
 from studio.records.character import CHARACTER_SETTING
 from studio.records.job import Job, JobState
 from studio.workplace.desk import Desk, Workplace
@@ -81,6 +82,22 @@ def active_job(desk: Desk, *kinds: str) -> Job | None:
     return next((job for state in states for job in jobs if job.state is state), None)
 
 
+def stop(workplace: Workplace, job: str) -> Said:
+    """Cancels a job and returns a notice of when it stops. Raises: NotFound."""
+    stopping = workplace.jobs.cancel(job).stopping
+    return Said("It stops after its present step; what is finished stays." if stopping else "It is cancelled.")
+
+
+def cancel(desk: Desk, data: dict[str, Any]) -> Said:
+    """Cancels the job whose button was clicked, and returns a notice. Raises: NotFound."""
+    return stop(desk.workplace, str(data.get("job", "")))
+
+
+def marking(step: str) -> Handler:
+    """Returns a drawing for a tab's main button, which has the accent only where `step` is the character's next one."""
+    return lambda desk: gr.update(variant="primary" if is_next(desk, step) else "secondary")
+
+
 def progress_line(job: Job | None, stage: str = "") -> Markup:
     """Returns a job's progress as HTML, in one line with a bar and a cancel button; empty for None.
 
@@ -88,6 +105,7 @@ def progress_line(job: Job | None, stage: str = "") -> Markup:
     """
     if job is None:
         return Markup()
+    left = f"{looks.duration(job.eta_s)} left" if job.eta_s else job.waits_for or job.message
     return view(
         "common",
         "progress",
@@ -96,8 +114,8 @@ def progress_line(job: Job | None, stage: str = "") -> Markup:
         words=f"{stage or job.title or job.kind}: {looks.counted(job).replace('/', ' of ')}",
         part=job.step,
         whole=job.total,
-        rest=f"{looks.duration(job.eta_s)} left" if job.eta_s else (job.waits_for or job.message),
-        job=job.id,
+        rest=job.message if job.stopping else left,
+        job="" if job.stopping else job.id,
     )
 
 

@@ -6,9 +6,10 @@ from engines.api.errors import UserError
 from engines.api.protocols import Component, Plan, Stage
 from engines.fake import FakeWeights
 from studio.records.character import Character
-from studio.records.job import Job, JobState
+from studio.records.job import CANCELLING, Job, JobState
 from studio.workplace.desk import Workplace
 from tabs import status
+from tabs.common.shell import progress_line
 from tests.studio.drawing import Numbered
 
 
@@ -51,8 +52,20 @@ def test_a_queued_job_can_be_cancelled_and_moved_from_the_strip(studio: Workplac
     second = studio.jobs.submit("caption", anna.id, Numbered(), title="second")
     status.handle(studio, {"act": "up", "job": second.id, "before": first.id})
     assert [each.id for each in studio.jobs.list()][:2] == [second.id, first.id]
-    status.handle(studio, {"act": "cancel", "job": second.id})
+    said = status.handle(studio, {"act": "cancel", "job": second.id})
+    assert said and said.words == "It is cancelled."
     assert studio.jobs.get(second.id).state is JobState.CANCELLED
+
+
+def test_a_cancelled_job_that_still_runs_says_so_and_is_not_cancelled_twice(studio: Workplace) -> None:
+    """Strip and tab show that it stops, instead of the time left, and no button to cancel it."""
+    job = Job(id="j", kind="generate", character="anna", state=JobState.RUNNING, title="Draw 4", eta_s=12.0)
+    for shown in (status.running(job), progress_line(job)):
+        assert "12 s left" in shown and 'data-act="cancel"' in shown
+    stopping = job.replace(message=CANCELLING, waits_for="the card")
+    for shown in (status.running(stopping), progress_line(stopping)):
+        assert CANCELLING in shown and "left" not in shown and "the card" not in shown
+        assert 'data-act="cancel"' not in shown
 
 
 def test_a_failed_job_is_offered_until_it_is_dismissed(studio: Workplace, anna: Character) -> None:

@@ -120,7 +120,7 @@ VIEWS: dict[str, Callable[[], str]] = {
     "compare": lambda: looks.compare(None, None, BAD, (BAD, BAD)),
     "progress": lambda: shell.progress_line(a_job(state=JobState.RUNNING)),
     "failed run": lambda: looks.view("common", "ended", state=BAD, tone="bad", words=BAD, trouble=BAD),
-    "running": lambda: status._running(a_job(state=JobState.RUNNING)),
+    "running": lambda: status.running(a_job(state=JobState.RUNNING)),
     "offered": lambda: status._offered(a_job(state=JobState.FAILED)),
     "queue": lambda: looks.view("frame", "queue", jobs=[a_job(), a_job(id="k")]),
     "import": lambda: adding.import_report(a_job(artifacts=IMPORTED, error=JobError())),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engines.api.errors import BadInput, Cancelled, NotFound, UserError
-from studio.records.job import Artifacts, JobError, JobState
+from studio.records.job import CANCELLING, Artifacts, JobError, JobState
 from studio.records.payload import DrawPayload
 from studio.workplace.context import Context
 from tests.studio.drawing import Numbered
@@ -87,7 +87,7 @@ def test_a_bug_ends_the_job_and_not_the_worker(bench: Bench, caplog: pytest.LogC
 
 
 def test_a_cancel_takes_effect_within_a_step(bench: Bench) -> None:
-    """The step after the cancel raises; what was finished stays, and the job is cancelled."""
+    """The step after the cancel raises, and until then the job says so; what was finished stays."""
     steps: list[int] = []
 
     def does(ctx: Context) -> None:
@@ -96,11 +96,14 @@ def test_a_cancel_takes_effect_within_a_step(bench: Bench) -> None:
             steps.append(step)
             ctx.keep(filtered=step)
             if step == 3:
-                bench.jobs.cancel(ctx.job.id)
+                assert bench.jobs.cancel(ctx.job.id).stopping
+                bench.jobs.progress(ctx.job.id, message="another step")
+                assert bench.jobs.get(ctx.job.id).message == CANCELLING
 
     job = bench.here(does)
 
     assert (job.state, steps, job.artifacts) == (JobState.CANCELLED, [1, 2, 3], Artifacts(filtered=3))
+    assert not job.message
 
 
 def test_a_queued_job_is_cancelled_at_once(bench: Bench) -> None:
