@@ -109,26 +109,30 @@
   addEventListener("input", noted, true);
   addEventListener("pointerdown", (event) => event.target.closest?.("[role=option]") && noted(event), true);
   // A field whose own change is on its way to the store is told what the store held before.
-  const dependency = (sent) => window.gradio_config?.dependencies.find((each) => each.id === JSON.parse(sent).fn_index);
-  const changing = (sent) => (dependency(sent)?.targets || []).filter(([id, what]) => ["input", "change"].includes(what) && fresh.has(id)).map(([id]) => id);
+  const listener = (sent) => { const { fn_index } = JSON.parse(sent); return window.gradio_config?.dependencies.find((each) => each.id === fn_index); };
+  const changing = (targets) => targets.filter(([id, what]) => ["input", "change"].includes(what) && fresh.has(id)).map(([id]) => id);
   const asLeft = (value) => {
     const { value: gone, ...kept } = value?.__type__ === "update" ? value : { __type__: "update" };
     return kept;
   };
+  // Gradio's server knows the choices of a field by its last answer, and refuses a value of other ones: both always arrive.
+  const bound = (value) => Boolean(value?.choices);
   const skipped = (value) => value?.__type__ === "update" && Object.keys(value).length === 1;
-  const inOrder = async (response, number, sent) => {
-    const outputs = dependency(sent)?.outputs;
+  const inOrder = async (response, number, { outputs, targets }) => {
     const body = await response.clone().json().catch(() => null);
-    if (!outputs || !Array.isArray(body?.data)) return response;
-    const asked = dependency(sent).targets.some(([, what]) => !["select", "change", "input"].includes(what));
+    if (!Array.isArray(body?.data)) return response;
+    const asked = targets.some(([, what]) => !["select", "change", "input"].includes(what));
     // What a person asked for is always shown. A late redrawing is dropped whole: the next check of the store draws anew.
     const late = !asked && body.data.some((value, at) => !skipped(value) && (drawn.get(outputs[at]) || 0) > number);
+    let changed = late;
     body.data = body.data.map((value, at) => {
-      if (late || skipped(value)) return { __type__: "update" };
+      if (skipped(value) || (late && !bound(value))) return { __type__: "update" };
       drawn.set(outputs[at], Math.max(number, drawn.get(outputs[at]) || 0));
-      return !asked && typed.get(outputs[at]) >= number ? asLeft(value) : value;
+      if (asked || bound(value) || !(typed.get(outputs[at]) >= number)) return value;
+      changed = true;
+      return asLeft(value);
     });
-    return new Response(JSON.stringify(body), { status: response.status, headers: { "content-type": "application/json" } });
+    return !changed ? response : new Response(JSON.stringify(body), { status: response.status, headers: { "content-type": "application/json" } });
   };
   const plain = window.fetch;
   window.fetch = async (...given) => {
@@ -138,14 +142,15 @@
     by?.node.setAttribute("data-calling", "");
     const number = (calls += 1);
     const sent = /\/run\//.test(address) && typeof given[1]?.body === "string" ? given[1].body : "";
-    const fields = sent ? changing(sent) : [];
+    const heard = sent && listener(sent);
+    const fields = heard ? changing(heard.targets) : [];
     fields.forEach((each) => { typed.set(each, Infinity); fresh.delete(each); });
     try {
       const response = await plain(...given);
       reached(true);
       if (by) answered = by;
       if (response.status >= 400 && response.status !== 410) say(await broken(response), by);
-      return response.ok && sent ? await inOrder(response, number, sent) : response;
+      return response.ok && heard ? await inOrder(response, number, heard) : response;
     } catch (error) {
       if (error.name !== "AbortError") reached(false);
       throw error;

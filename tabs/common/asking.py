@@ -15,6 +15,7 @@ from engines.api.errors import BadInput, UserError
 from engines.api.params import GenerateParams
 from engines.api.protocols import ModelSpec
 from studio.flywheel import card, generate
+from studio.flywheel.enrich.plan import seed_of
 from studio.flywheel.generate import Drawing
 from studio.records.payload import DrawPayload
 from studio.workplace.desk import Desk
@@ -132,10 +133,10 @@ def _choice(choices: Mapping[str, list[tuple[str, str]]], name: str, value: Any,
 
 
 def kept_fields(desk: Desk) -> dict[str, Any]:
-    """Returns by field name the values last kept for this character; at first a sample prompt and a random seed."""
+    """Returns by field name the values last kept for this character; at first a sample prompt and a seed of its own."""
     character = desk.store.character
     words = f"{character.trigger} {character.subject}, smiling, front view"
-    first = {**dataclasses.asdict(Asked(prompt=words, seed=generate.random_seed())), **GALLERY}
+    first = {**dataclasses.asdict(Asked(prompt=words, seed=seed_of(character.id, words, 0))), **GALLERY}
     told = json.loads(generate.fields(desk) or "{}")
     return {name: told.get(name, first[name]) for name in KEPT}
 
