@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -80,9 +80,9 @@ def check_machine(settings: Settings) -> Iterator[Finding]:
         )
 
 
-def check_packages() -> Iterator[Finding]:
-    """Yields the versions of the large packages, and whether pip finds conflicts among all installed ones."""
-    for name in _PACKAGES:
+def check_packages(names: Sequence[str] = _PACKAGES) -> Iterator[Finding]:
+    """Yields the versions of some packages, and whether pip finds conflicts among all installed ones."""
+    for name in names:
         try:
             yield Finding(name, metadata.version(name), ok=True)
         except metadata.PackageNotFoundError:

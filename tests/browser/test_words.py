@@ -74,7 +74,7 @@ def test_what_is_picked_is_told_where_it_can_be_seen(served: Served, page: Page,
     last.click()
     page.keyboard.press("Delete")
     expect(tiles).to_have_count(19)
-    page.locator("#curate-gallery").get_by_role("button", name="Undo").click()
+    page.locator("#curate-told").get_by_role("button", name="Undo").click()
     expect(tiles).to_have_count(20)
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
     page.locator("#curate-gallery .fl-open").last.click()

@@ -87,12 +87,13 @@ def test_given_files_need_a_model_and_a_place(nobody: Desk) -> None:
     assert (FAR.label, "far") in offered
 
 
-def test_findings_carry_the_command_to_copy(nobody: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_carry_the_command_to_copy(nobody: Desk) -> None:
     """A remedy that is a command can be copied, a sentence is a sentence; no GPU is called a card."""
-    monkeypatch.setattr(machine, "_PACKAGES", ("torch", "no-such-package"))
     shown = settings.check_machine(nobody)
-    assert "no-such-package" in shown and shown.count('data-copy="python launch.py doctor"') == 2
     assert "GPU" in shown and " card" not in shown
+    absent, *_ = machine.check_packages(["no-such-package"])
+    shown = view("settings", "findings", findings=[absent])
+    assert "no-such-package" in shown and shown.count('data-copy="python launch.py doctor"') == 2
     plain = view("settings", "findings", findings=[Finding("disk", "1 GiB", ok=False, remedy="Free some.")])
     assert "Free some." in plain and plain.count("data-copy") == 1
 

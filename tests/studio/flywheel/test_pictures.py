@@ -118,7 +118,7 @@ def test_a_sample_of_a_training_is_nobodys_twin_and_has_some(world: World) -> No
 
 def test_settings_are_told_as_a_person_reads_them(world: World) -> None:
     """The words apart; figures short, LoRAs by name and weight, nothing that is empty."""
-    loras = [{"file": "/home/me/loras/film.safetensors", "weight": 0.8}]
+    loras = [{"file": "loras/film.safetensors", "weight": 0.8}]
     params = {"instruction": "smile", "true_cfg": 2.5, "few_steps": True, "negative": " ", "first_block_cache": 0.0}
     edit = world.picture(Kind.ENRICHED, 1, params={**params, "loras": loras}, params_kind="EditParams")
 

@@ -29,21 +29,27 @@ def draw(flux2_folder: Path, host_lease: Any, steps: Any) -> Callable[..., list[
     return run
 
 
-@pytest.mark.parametrize("guidance", [1.0, 4.0])
-def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
-    """A picture is Flux2KleinPipeline's at the same seed and steps, with and without guidance, to one grey level."""
+def by_diffusers(flux2_pipe: Any, item: GenerateParams, **more: Any) -> Any:
+    """The picture that diffusers' pipeline draws of the same parameters."""
     import torch
 
-    (item,) = items = asked(1, height=32, guidance=guidance)
-    theirs = flux2_pipe(
+    return flux2_pipe(
         prompt=item.prompt,
         height=item.height,
         width=item.width,
         num_inference_steps=item.steps,
-        guidance_scale=guidance,
+        guidance_scale=item.guidance,
         max_sequence_length=TOKENS,
         generator=torch.Generator("cpu").manual_seed(item.seed),
+        **more,
     ).images[0]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
+    """A picture is Flux2KleinPipeline's at the same seed and steps, with and without guidance, to one grey level."""
+    (item,) = items = asked(1, height=32, guidance=guidance)
+    theirs = by_diffusers(flux2_pipe, item)
     (ours,) = draw(items)
     assert ours.shape == (32, 64, 3)
     assert ours.std() > 5
@@ -52,21 +58,10 @@ def test_equals_diffusers_pipeline(flux2_pipe, draw, guidance: float) -> None:
 
 def test_a_negative_prompt_equals_diffusers_pipeline(flux2_pipe, draw) -> None:
     """Guidance points away from its words instead of from none; pictures that share none of them share no batch."""
-    import torch
-
     plain, other = asked(2, guidance=4.0)
     item = other.replace(negative=PROMPTS[1])
     embeds, _ = flux2_pipe.encode_prompt(prompt=item.negative, max_sequence_length=TOKENS)
-    theirs = flux2_pipe(
-        prompt=item.prompt,
-        height=item.height,
-        width=item.width,
-        num_inference_steps=item.steps,
-        guidance_scale=item.guidance,
-        max_sequence_length=TOKENS,
-        negative_prompt_embeds=embeds,
-        generator=torch.Generator("cpu").manual_seed(item.seed),
-    ).images[0]
+    theirs = by_diffusers(flux2_pipe, item, negative_prompt_embeds=embeds)
     first, ours = draw([plain, item])
     assert np.abs(ours - np.asarray(theirs)).max() <= 1
     assert np.abs(ours - draw([other])[0]).max() > 1
