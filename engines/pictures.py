@@ -113,8 +113,11 @@ def is_plain(picture: Image.Image) -> bool:
     """Returns whether a program that ignores orientation, profile, transparency and bit depth sees the same pixels."""
     if picture.mode not in ("RGB", "L") or _see_through(picture):
         return False
-    if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
-        return False
+    try:
+        if picture.getexif().get(ExifTags.Base.Orientation, 1) != 1:
+            return False
+    except BROKEN:
+        return False  # unreadable EXIF, of which other programs may make something else
     apart = ImageChops.difference(picture.convert("RGB"), to_rgb(picture))
     return int(np.asarray(apart).max()) <= _ROUNDING
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from PIL import Image, ImageOps
@@ -115,7 +115,7 @@ class Cache:
             return
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(f".{os.getpid()}.tmp")
+        draft = path.with_suffix(f".{uuid4().hex[:8]}.tmp")  # machines that share a folder may fill one key at a time
         try:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in make().items()}, draft)
             draft.replace(path)

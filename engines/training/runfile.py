@@ -86,22 +86,21 @@ def append_event(folder: Path, event: StepDone | SampleDrawn) -> None:
 def events(folder: Path) -> Iterator[StepDone | SampleDrawn]:
     """Yields the events in a run's event file, oldest first.
 
-    Skips lines that cannot be read, and previews whose picture is missing or damaged.
+    Skips lines that are damaged or of another version, and previews whose picture is missing or damaged.
     """
     file = folder / EVENTS
-    for text in file.read_text(encoding="utf-8").splitlines() if file.is_file() else ():
+    for text in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else ():
         try:
-            line = json.loads(text)
-        except ValueError:
+            yield _event(json.loads(text), folder)
+        except (ValueError, TypeError, KeyError, BadInput, NotFound):
             continue
-        if "picture" not in line:
-            yield StepDone(**{**line, "bands": tuple(line["bands"])})
-        elif (picture := _absolute(line["picture"], folder)).is_file():
-            try:
-                image = open_picture(picture)
-            except BadInput:
-                continue
-            yield SampleDrawn(line["step"], line["index"], image)
+
+
+def _event(line: dict[str, Any], folder: Path) -> StepDone | SampleDrawn:
+    """Returns the event of one line. Raises: NotFound or BadInput for its picture, KeyError or TypeError for a field."""
+    if "picture" in line:
+        return SampleDrawn(line["step"], line["index"], open_picture(_absolute(line["picture"], folder)))
+    return StepDone(**{**line, "bands": tuple(line["bands"])})
 
 
 def flush(path: Path) -> None:

@@ -94,17 +94,18 @@ def test_a_file_is_read_as_it_looks(name: str, tmp_path: Path) -> None:
 
 
 def test_plain_is_what_every_program_reads_alike() -> None:
-    """A grey or RGB file, one that says sRGB too; not one that lies on its side."""
+    """A grey or RGB file, one that says sRGB too; not one that lies on its side, or whose EXIF cannot be read."""
     srgb = ImageCms.ImageCmsProfile(SRGB).tobytes()
     picture = Image.linear_gradient("L").convert("RGB").resize((64, 32))
     kinds: list[dict[str, Any]] = [{}, {"icc_profile": srgb}, {"exif": turned()}]
 
-    def kept(options: dict[str, Any]) -> Image.Image:
+    def kept(options: dict[str, Any], form: str = "JPEG") -> Image.Image:
         buffer = io.BytesIO()
-        picture.save(buffer, "JPEG", **options)
+        picture.save(buffer, form, **options)
         return decode(buffer.getvalue())
 
     assert [is_plain(kept(options)) for options in kinds] == [True, True, False]
+    assert not is_plain(kept({"exif": b"Exif\0\0nonsense"}, "PNG"))
     assert is_plain(Image.linear_gradient("L"))
 
 

@@ -89,10 +89,13 @@ def test_a_folder_without_a_run_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_what_was_told_comes_back(tmp_path: Path) -> None:
-    """Steps and previews come back in their order; a torn line damages no other."""
+    """Steps and previews come back in their order; a line that is torn or of another version damages no other."""
     append_event(tmp_path, _STEP)
     with (tmp_path / EVENTS).open("a") as stream:
         stream.write("\n" + json.dumps({"step": 4})[:-3])
+        stream.write("\n" + json.dumps({"step": 4}) + "\n" + json.dumps({"step": 4, "mood": 1, "bands": []}) + "\n7")
+    with (tmp_path / EVENTS).open("ab") as stream:
+        stream.write(b"\n\xff\xfe")
     append_event(tmp_path, SampleDrawn(4, 1, _picture()))
 
     step, sample = events(tmp_path)
