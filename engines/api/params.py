@@ -140,9 +140,9 @@ class Params:
 
     @classmethod
     def demand_no_words(cls, given: Mapping[str, Any], whose: str) -> None:
-        """Checks that `given` does not set the prompt or instruction of a job whose items each have their own.
+        """Checks that the given parameters set no prompt or instruction, for a job whose items each have their own.
 
-        `whose`: what such an item is called in the error. Raises: BadInput.
+        `given`: parameter name -> value; `whose`: what the error message calls an item of the job. Raises: BadInput.
         """
         if cls.worded in given:
             raise BadInput(f"{cls.worded} cannot be set: {whose} has its own.", "Leave it out of the parameters.")
@@ -153,7 +153,7 @@ class Params:
             raise BadInput(f"The {self.worded} is empty.", "Say what the picture should show.")
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with some parameters changed."""
+        """Returns a copy with `changes`, parameter names with their new values; checks neither types nor bounds."""
         return dataclasses.replace(self, **changes)
 
     def headline(self) -> str:
@@ -193,7 +193,7 @@ class GenerateParams(Params):
 
     @property
     def avoided(self) -> str:
-        """Returns the negative prompt without the blanks around it, "" where there is none."""
+        """Returns the negative prompt without leading and trailing whitespace; "" where there is none."""
         return self.negative.strip()
 
     def without_avoided(self) -> Self:
@@ -223,7 +223,7 @@ class EditParams(Params):
     loras: tuple[LoraUse, ...] = ()
 
     def passes(self) -> int:
-        """Returns the number of the transformer's forward passes for one edit: one a step, or two with guidance."""
+        """Returns the number of the transformer's forward passes for one edit: `steps`, with guidance twice as many."""
         return self.steps * (2 if self.true_cfg > 1 else 1)
 
 
@@ -239,18 +239,20 @@ class CaptionParams(Params):
 class TrainParams(Params):
     """Holds the parameters of one LoRA training; the fields' names are those of kohya, peft and ai-toolkit.
 
-    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller sizes of the same
-    kind; for each of them every picture is trained once more an epoch.
+    `resolution`: pictures are trained at about `resolution`² pixels. `resolutions`: further, smaller resolutions; an
+    epoch uses every picture once more at each of them.
     `targets`: the layers that get a LoRA, `all` (attention and MLP) or `attention` alone.
     `base`: the precision of the transformer's frozen weights, `nf4` or `int8`; "" takes that of the model's registry
     row.
     `flip`: mirrors half of the examples, with their references and masks. It is off by default: no face is its own
     mirror image, and a caption that says left would be wrong.
     `mask_outside`: the weight of the loss outside an item's mask, from 0 to 1; without a mask it is 1 everywhere.
-    `class_word`: the word that replaces the trigger in captions of any subject of the class. `prior_weight` and
-    `prior_pictures` are the loss weight and the number of pictures of prior preservation; `dop_weight` is the loss
-    weight of differential output preservation. A weight of 0 turns either off.
-    `save_every`, `sample_every`: steps between checkpoints and between previews; 0 leaves only those of the last step.
+    `class_word`: the word for the character's class, such as "person". It replaces the trigger word in captions that
+    shall mean any member of the class.
+    `prior_weight`, `prior_pictures`: the loss weight and the number of pictures of prior preservation; `dop_weight`:
+    the loss weight of differential output preservation. A weight of 0 turns that method off.
+    `save_every`, `sample_every`: the number of steps between checkpoints, and between previews; 0: only after the last
+    step.
     """
 
     rank: Annotated[int, Ge(1), Le(1024)] = 16
@@ -283,7 +285,8 @@ class TrainParams(Params):
     def demand_sense(self, trigger: str = "") -> None:
         """Checks that the values do not contradict each other. Raises: BadInput.
 
-        `trigger`: the character's trigger word, which preserving the class needs; "" where there is none.
+        `trigger`: the character's trigger word; "" where there is none. Prior preservation and differential output
+        preservation need one.
         """
         if any(size >= self.resolution for size in self.resolutions):
             sizes = ", ".join(map(str, self.resolutions))
@@ -305,7 +308,7 @@ class TrainParams(Params):
 
 
 def params_class(name: str) -> type[Params]:
-    """Returns the subclass of Params with this class name, by which stored records name it. Raises: BadInput."""
+    """Returns the subclass of Params whose class name is `name`, such as "TrainParams". Raises: BadInput."""
     classes = {each.__name__: each for each in (GenerateParams, EditParams, CaptionParams, TrainParams)}
     if name not in classes:
         raise BadInput(f"There are no parameters called {name!r}.", f"Name one of: {', '.join(classes)}.")

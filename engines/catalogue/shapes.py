@@ -16,7 +16,7 @@ Config: TypeAlias = Mapping[str, Any]  # a configuration as diffusers or transfo
 
 
 class Part(NamedTuple):
-    """Describes a component of a model: the library and the class that load it, and its configuration."""
+    """Describes a component of a model: the library and the class that load it, and the contents of its config.json."""
 
     library: str
     class_name: str
