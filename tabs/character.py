@@ -61,8 +61,8 @@ def chapter_row(desk: Desk, chapter: Chapter, chapters: Sequence[Chapter]) -> Ma
     """Returns the row of one version, or of the base model, as HTML.
 
     The row holds sample pictures, figures, the pictures that the version was trained on, and buttons. `chapter` is the
-    version or base model, with its model card. `chapters` are all of them, newest first; one of them is offered for a
-    comparison.
+    version or base model, with the evaluation pictures of its model card. `chapters` are all of them, newest first; the
+    row offers to compare its version with one of them.
     """
     store, version = desk.store, chapter.version
     in_use = store.adopted(Role.CHARACTER)
@@ -135,11 +135,12 @@ def name_of(record: ImageRecord | None, image: str) -> str:
 
 
 def rival(chapter: Chapter, chapters: Sequence[Chapter], in_use: str) -> Chapter | None:
-    """Returns the version that the page offers to compare with the version of `chapter`; None where there is none.
+    """Returns the version to compare with the version of `chapter`, as a `Chapter`; None where there is none.
 
-    Versions are given and returned as `Chapter`, which also stands for the base model. Only those with a model card
-    count: first the version in use, then the next older one, then any other. None is also returned where `chapter` has
-    no model card. `in_use` is the id of the version in use, "" for the base model.
+    It is the version in use, or else the next older one, or else any other. Only versions that have a model card, that
+    is evaluation pictures, are taken; without one of its own, `chapter` has nothing to compare with. The base model
+    counts as a version. `chapters` are all, newest first. `in_use` is the id of the version in use, "" for the base
+    model.
     """
     others = [each for each in chapters if each.card and each is not chapter]
     older = [each for each in others if chapters.index(each) > chapters.index(chapter)]
@@ -235,8 +236,9 @@ def edit_pair(store: Store, each: Redone) -> Markup:
 def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
     """Handles a click on a version's row: chooses two versions to compare, or does what `act` does.
 
-    `data` is what the clicked button sent; `opened` is as in `draw_opened`. Returns four values: the new `opened`, a
-    note on a written file as HTML, and the ids of the two versions to compare, the older one first.
+    `data` is what the clicked button sent. `opened` names the details that are open, such as `run:JOB`, "" for none.
+    Returns four values: the new `opened`, a note on a written file as HTML, and the ids of the two versions to compare,
+    the older one first.
     """
     if data.get("act") == "compare":
         return opened, gr.skip(), str(data.get("before", "")), str(data.get("after", ""))
@@ -248,9 +250,9 @@ def story_act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
 def act(desk: Desk, data: dict[str, Any], opened: str) -> Any:
     """Handles a click on one of the page's buttons; returns the new value of `opened`, and a note as HTML.
 
-    `data` is what the button sent, `opened` names the details that are open, as in `draw_opened`. Where the page does
-    not show the effect itself, a notice is returned as well. Raises: BadInput for an unknown button; other UserErrors
-    come from the called functions.
+    `data` is what the button sent. `opened` names the details that are open, such as `run:JOB`, "" for none. Where the
+    page does not show the effect itself, a notice is returned as well. Raises: BadInput for an unknown button; other
+    UserErrors come from the called functions.
     """
     what, name, job = (str(data.get(each, "")) for each in ("act", "version", "job"))
     if what in ("close", RUN, LEARNED):

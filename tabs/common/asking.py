@@ -49,10 +49,10 @@ _SIZE = re.compile(r"(\d{1,6})\s*[×xX*]\s*(\d{1,6})\D*$")
 class Asked:
     """Holds the values of the Generate tab's fields, in their order on the page.
 
-    `what` chooses the prompts: the user's own, new scenes, or scenes for the cells that failed on the model card.
-    `plan` holds the seeds of the scenes that are ticked. `version` generates; `against` is what to compare it with, ""
-    for nothing. `extra` is a second LoRA, a version's id or a file, "" for none. `steps`, `guidance` and `size` are 0
-    or "" for the model's own.
+    `what` chooses the prompts: the user's own, new scenes, or scenes like those that failed in the evaluation. `plan`
+    holds the seeds of the scenes that are ticked. `version` generates; `against` is what to compare it with, "" for
+    nothing. `extra` is a second LoRA, a version's id or a file, "" for none. `steps`, `guidance` and `size` are 0 or ""
+    for the model's own.
     """
 
     what: str = OWN
@@ -88,8 +88,8 @@ def fill_fields(desk: Desk, whose: str, *values: Any) -> list[Any]:
     """Returns the id of the desk's character, then an update for each field in KEPT.
 
     KEPT names the fields whose values are stored for each character. `whose` is the id of the character whose values
-    the page shows, "" for none; `values` are these values. If it is another character, the stored values are filled in;
-    else what was typed stays, and only the choices of the drop-downs are renewed.
+    the page shows, "" for none; `values` are these values. If `whose` is another character, the stored values are
+    filled in; else what was typed stays, and only the choices of the drop-downs are renewed.
     """
     fresh = whose != desk.id
     held = kept_fields(desk) if fresh else dict(zip(KEPT, values, strict=True))
@@ -183,11 +183,11 @@ def read_size(text: str | None) -> dict[str, int]:
 
 
 def draw_plan(desk: Desk, planned: str, *values: Any) -> list[Any]:
-    """Returns updates that show the fields which the chosen kind of prompts needs, and list the scenes to tick.
+    """Returns a list of updates that show the fields for the chosen kind of prompts, and list the scenes to tick.
 
-    They are a key that identifies the listed scenes, the visibility of the prompt, of the negative prompt and of the
-    list, and the list itself. `planned` is the key from the last call; while it fits the fields, the list and its ticks
-    stay. Else all scenes are listed anew and ticked. `values` are those of FIELDS.
+    In order: a key that identifies the listed scenes; the visibility of the prompt, of the negative prompt and of the
+    list; the list. `planned` is the key that the last call returned. While it fits `values`, the list and its ticks
+    stay; else all scenes are listed anew and ticked. `values` are those of FIELDS.
     """
     asked = Asked(*values)
     chosen = version_id(desk.store, asked.version)
@@ -231,8 +231,8 @@ def scenes(desk: Desk, asked: Asked, **knobs: Any) -> list[GenerateParams]:
     """Returns the parameters of new scenes, as many as pictures are asked for; the user then ticks some of them.
 
     A scene is a prompt that the studio composes, with a seed of its own. With “Card gaps” as `asked.what`, the scenes
-    show what failed on the model card. `knobs` are generation parameters by name that replace the model's defaults.
-    Raises: BadInput.
+    show what failed on the model card, the evaluation grid. `knobs` are generation parameters by name that replace the
+    model's defaults. Raises: BadInput.
     """
     chosen = version_id(desk.store, asked.version)
     aims = card.missed(desk, chosen) if asked.what == GAPS else ()
@@ -244,10 +244,10 @@ def _count(asked: Asked) -> int:
 
 
 def drawings(desk: Desk, asked: Asked) -> list[Drawing]:
-    """Returns the pictures to generate as one `Drawing`, or as two for a comparison; a `Drawing` is for one version.
+    """Returns the pictures to generate, as one `Drawing` for each version that is to generate some.
 
-    The first is for `asked.version`, the second, only where `asked.against` is set, for that one, with the same prompts
-    and seeds. Nothing is queued. Raises: BadInput, NotFound.
+    The first is for the version `asked.version`. A second one follows only where `asked.against` names a version to
+    compare with; it has the same prompts and seeds. Nothing is queued. Raises: BadInput, NotFound.
     """
     store, chosen = desk.store, version_id(desk.store, asked.version)
     values = [getattr(asked, knob.name) for row in KNOBS for knob in row]

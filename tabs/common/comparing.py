@@ -44,9 +44,9 @@ def build(page: Page) -> tuple[list[Drawing], list[gr.Dropdown]]:
 def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
     """Returns three updates: of the row of fields for the comparison, and of its drop-downs `before` and `after`.
 
-    The row is visible once two versions have a model card. `before` and `after` are the chosen ids, of the older and
-    the newer version. A missing choice, or one without a model card, is replaced: `after` by the version in use,
-    `before` by the next older one, or else by any other.
+    `before` and `after` are the chosen ids, of the older and the newer version. The row is visible once two versions
+    have a model card, that is evaluation pictures to compare. A missing choice, or one without a model card, is
+    replaced: `after` by the version in use, `before` by the next older one, or else by any other.
     """
     known = [each for each in history.story(desk) if each.card]
     choices = [(each.name, each.id or BASE) for each in known]
@@ -61,11 +61,11 @@ def fill(desk: Desk, before: str | None, after: str | None) -> list[object]:
 
 
 def draw_compared(desk: Desk, before: str | None, after: str | None, which: str) -> Markup:
-    """Returns two versions' pictures of each model card cell side by side as HTML, with counts and a test in words.
+    """Returns two versions' evaluation pictures side by side as HTML, with counts and a paired test in words.
 
-    A cell is one of the standard prompts. `before` and `after` are ids of versions, `base` for the base model. `which`
-    is CHANGED for the cells that only one version got right, FIRST for all cells with the first seed, or ALL for all
-    cells and seeds. The paired test says whether the difference may be chance.
+    A pair shows the same cell, one of the model card's standard prompts, with the same seed. `before` and `after` are
+    ids of versions, `base` for the base model. `which` is CHANGED for the pairs that only one version got right, FIRST
+    for all pairs of the first seed, or ALL. The test says whether the difference may be chance.
     """
     found = {each.id or BASE: each for each in history.story(desk)}
     was, now = found.get(before or ""), found.get(after or "")
@@ -107,9 +107,9 @@ def draw_compared(desk: Desk, before: str | None, after: str | None, which: str)
 def plain(seen: Difference, was: Chapter, now: Chapter) -> list[str]:
     """Returns the comparison of two versions in words, as a list of one or two sentences.
 
-    The first is the result of the paired test of `seen`. The second says why the test counts more pictures than the
-    first-try rate does; it is left out where the model cards share only one seed. `was` is the older version, `now` the
-    newer.
+    The first sentence is the result of the paired test in `seen`. The second says why the test counts more pictures
+    than the first-try rate does; it is left out where both versions were evaluated with only one seed in common. `was`
+    is the older version, `now` the newer.
     """
     pair, many = seen.paired, len(seen.twins)
     better, worse = max(pair.only_a, pair.only_b), min(pair.only_a, pair.only_b)

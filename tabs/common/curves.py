@@ -75,7 +75,7 @@ def _figures(point: Point, slower: float | None) -> Markup:
 
 
 def figures(points: Sequence[Point]) -> Markup:
-    """Returns the loss curve as an HTML table of about a dozen steps, folded at first; it serves screen readers."""
+    """Returns the loss curve as an HTML table of about a dozen steps, collapsed at first; for screen readers."""
     every = max(1, -(-len(points) // _ROWS))
     shown = [*points[every - 1 :: every]]
     shown = shown if shown[-1:] == [points[-1]] else [*shown, points[-1]]
@@ -127,8 +127,8 @@ class _Frame:
 def elsewhere(commands: Sequence[str]) -> Markup:
     """Returns as HTML the shell commands that do a training outside the studio, for the user to copy.
 
-    `commands` are two, for one GPU and for all GPUs of the machine; without any the HTML is empty. The user resumes the
-    job afterwards, and the studio makes the version.
+    `commands` are two, for one GPU and for all GPUs of the machine; without any the HTML is empty. When the training is
+    done, the user resumes its job in the studio, which then makes the version.
     """
     if not commands:
         return Markup()
