@@ -11,10 +11,10 @@ JOINT = r"(to_q|to_k|to_v|to_out\.0|add_q_proj|add_k_proj|add_v_proj|to_add_out)
 
 @dataclass(frozen=True)
 class Targets:
-    """Describes the linear layers that get a LoRA: a pattern that matches their full names, and their widths.
+    """Describes which linear layers of a transformer get a LoRA.
 
-    `widths`: for each kind of block, the config key with the number of such blocks -> the sum of the inputs and outputs
-    of all its targeted layers, as a multiple of the hidden size.
+    `pattern`: a regular expression for their full names. `widths`: for each kind of block, from the config key that
+    gives the number of such blocks to the sum of the input and output widths of one block's layers, in hidden sizes.
     """
 
     pattern: str
