@@ -28,9 +28,9 @@ _ADAPTER = "few_steps"
 def teacher_paths(model: Model, data: EditSet, count: int, seed: int, batch: int = 40) -> Tensor:
     """Returns the latents that the editor passes through while it denoises the first `count` edits with guidance.
 
-    The editor takes `FINER` Euler steps between two noise levels of the few-step LoRA. Returns packed latents at each
-    of these levels, from noise to the picture: (count, STEPS + 1, 64, 64) bf16. `seed`: of the noise; `batch`: edits at
-    a time.
+    `model`: the editor. Between two noise levels of the few-step LoRA, which takes `STEPS` steps, it takes `FINER`
+    Euler steps. Returns packed latents at each level of the LoRA, from noise to the picture: (count, STEPS + 1, 64, 64)
+    bf16. `seed`: of the noise; `batch`: edits at a time.
     """
     coarse = edit_levels(STEPS)
     noise = torch.randn((count, 64, 64), generator=torch.Generator().manual_seed(seed))

@@ -90,7 +90,7 @@ def person_of(data: Dataset, rows: Tensor) -> Tensor:
 def train_identity(kind: str, data: Dataset, folder: Path, schedule: Schedule) -> tuple[nn.Module, dict[str, float]]:
     """Trains an encoder that distinguishes the persons in `data`.
 
-    `kind`: "identity" for the encoder that the program uses, "judge" for the one that evaluates the program. Only
+    `kind`: "identity" for the encoder that the program uses, "judge" for one that only measures the program's results.
     "identity" also learns to name the persons' traits. `folder`: where the checkpoint lies. Returns the encoder, and
     the number of steps, the final loss and the number of parameters, by name.
     """

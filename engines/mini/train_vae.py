@@ -92,7 +92,7 @@ def encode_moments(vae: Model, pixels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode(vae: Model, latents: Tensor) -> Tensor:
-    """Decodes latents as they come from the encoder, (B, 16, h, w), to pixels (B, 3, 4h, 4w) in −1…1."""
+    """Decodes latents (B, 16, h, w), which are not normalised, to pixels (B, 3, 4h, 4w) in −1…1."""
     if is_causal(vae):
         pixels: Tensor = vae.decoder(vae.post_quant_conv(latents.unsqueeze(2)))[:, :, 0]
     else:

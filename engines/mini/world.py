@@ -86,7 +86,7 @@ def caption(scene: Scene, trigger: str = "person", identity: bool = False) -> st
 
 
 def edit_options(scene: Scene, task: str) -> list[str]:
-    """Returns the values to which an edit can set the attribute of the scene that `task` (such as "pose") changes."""
+    """Returns the values to which an edit of the kind `task` (such as "pose") can set the scene's attribute."""
     name = vocab.TASK_ATTRIBUTE[task]
     unseen = task == "pose" and scene.framing != "full body"  # standing too is yet to be shown
     return [value for value in vocab.SCENE_VALUES[name] if unseen or value != getattr(scene, name)]
@@ -104,9 +104,10 @@ def apply_edit(scene: Scene, task: str, value: str) -> Scene:
 
 
 def edit_instruction(task: str, value: str, rng: random.Random | None = None) -> str:
-    """Returns an instruction for an editor, that asks for the value `value` of the attribute that `task` changes.
+    """Returns the words that ask an image editor for one change, such as another pose.
 
-    With `rng` the wording is chosen at random; without it, it is always the first one.
+    `task`: the kind of edit, which decides the attribute to change; `value`: the attribute's new value. With `rng` the
+    wording is chosen at random; without it, it is always the first one.
     """
     templates = vocab.INSTRUCTIONS[task]
     template = rng.choice(templates) if rng else templates[0]
@@ -114,7 +115,7 @@ def edit_instruction(task: str, value: str, rng: random.Random | None = None) ->
 
 
 def instruction(before: Scene, after: Scene, rng: random.Random | None = None) -> str:
-    """Returns an instruction for an editor that changes the scene `before` to the scene `after` of the same person.
+    """Returns the words that ask an image editor to change the scene `before` to the scene `after` of the same person.
 
     With `rng` the wordings, and the words for what must stay, are chosen at random. Without it the first wordings are
     taken, and nothing is said of what must stay.

@@ -24,8 +24,8 @@ class Average:
     def update(self, step: int) -> None:
         """Updates the averages after the training step `step`, which counts from 1.
 
-        The decay is limited to (1 + step) / (10 + step), so that in the first steps the averages follow the weights
-        faster.
+        The decay is at most (1 + step) / (10 + step), so that the averages follow the weights faster in the first
+        steps.
         Source: `EMAModel.get_decay` in diffusers' training_utils.py.
         """
         decay = min(self._decay, (1 + step) / (10 + step))

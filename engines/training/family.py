@@ -247,7 +247,7 @@ class Family(ABC):
         return tuple(components.component(rows.get(name, self.spec), self.folder, name) for name in names)
 
     def spec_with_base(self, base: str) -> ModelSpec:
-        """Returns a copy of the model's registry row by which the transformer is loaded in the precision `base`.
+        """Returns the model's registry row with its transformer in the precision `base`, nf4 or int8.
 
         With "" for `base` the row is returned unchanged.
         """

@@ -51,7 +51,8 @@ _STACKS = {"transformer_blocks": "double_blocks", "single_transformer_blocks": "
 def bfl_slot(module: str, double: Names, single: Names) -> Slot | None:
     """Returns where Black Forest Labs' naming scheme has the weights of a diffusers module; None if nowhere.
 
-    `double`, `single`: for a double-stream and a single-stream block, where each of diffusers' modules is in it.
+    `double`, `single`: tables for double-stream and for single-stream blocks, from the module's name in diffusers'
+    block to its place in theirs.
     """
     match = _BLOCK.fullmatch(module)
     if not match:

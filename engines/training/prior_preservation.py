@@ -38,8 +38,9 @@ def class_words(caption: str, trigger: str, class_word: str) -> str:
 class ClassPicture:
     """Describes a picture of the class (such as any person) that the base model generates for prior preservation.
 
-    `words`: its caption; `source`: the training item from which the caption comes, and whose references an editor gets;
-    `drawing`: the cache key of the encoded prompt; `example`: the cache keys of the picture's latents and caption.
+    `words`: its caption; `source`: the training item from which the caption comes, and for an editor the input
+    pictures; `drawing`: the cache key of the encoded prompt; `example`: the cache keys of the picture's latents and
+    caption.
     """
 
     words: str

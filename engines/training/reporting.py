@@ -61,10 +61,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def with_tensorboard(events: Iterable[TrainEvent], run_folder: Path, begun: int) -> Iterator[TrainEvent]:
-    """Passes on a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
+    """Yields a training's events unchanged, and writes each to a TensorBoard file in the run's folder.
 
-    `begun`: the last step before these events, 0 for a new run. TensorBoard then ignores later steps in older files,
-    which a resumed training repeats.
+    `begun`: the last step before these events, 0 for a new run. A resumed training repeats the steps after it, so
+    TensorBoard ignores these steps in older files.
     """
     with closing(_EventFile(run_folder / "tensorboard", begun)) as file:
         for event in events:
