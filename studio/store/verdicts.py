@@ -22,7 +22,11 @@ HOLD_OUT_EVERY = 6
 
 
 class Verdicts:
-    """Records verdicts on one character's pictures and updates their triplets; every method is one transaction."""
+    """Records reviewers' verdicts on one character's pictures; every method is one transaction.
+
+    It also keeps the editor's training examples (triplets of source, parameters and result) in step: an edit has one as
+    long as its verdict is good and it is not in the trash.
+    """
 
     def __init__(
         self,
@@ -39,9 +43,11 @@ class Verdicts:
     def decide(
         self, image_id: str, verdict: Verdict, *, reviewer: str, reasons: Iterable[str], correction: str = ""
     ) -> Decision:
-        """Records a verdict on a picture and returns the decision.
+        """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
-        `correction` is the id of the corrected picture that came with it, "" for none. Raises: NotFound, BadInput.
+        `reasons` are the reasons given for it. `correction` is the id of the corrected picture that came with it, ""
+        for none. The picture's training example (triplet) is updated too. Raises: NotFound; BadInput for PENDING as
+        verdict and for a picture in the trash.
         """
         given = [each for each in Verdict if each is not Verdict.PENDING]
         if verdict not in given:
@@ -74,9 +80,10 @@ class Verdicts:
         return decision
 
     def undo(self, reviewer: str | None) -> Decision:
-        """Undoes the last decision that was not undone, and returns it; `reviewer` None takes anyone's.
+        """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
 
-        Raises: NotFound.
+        `reviewer` None means the last verdict of anyone. A corrected picture that came with it goes into the trash.
+        Raises: NotFound where there is no such verdict.
         """
         with self._database.transaction():
             last = self._decisions.last(lambda d: not d.undone and reviewer in (None, d.reviewer))
@@ -97,7 +104,11 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Creates a picture's triplet when it should exist, else removes it; an existing triplet is not changed."""
+        """Stores or removes a picture's training example (triplet), so that it fits the picture's present record.
+
+        Only an edit with the verdict good and outside the trash has one; a triplet that is stored already is not
+        changed.
+        """
         wanted = self._triplet_of(image)
         if wanted is None:
             self._triplets.remove(image.id)
@@ -136,7 +147,11 @@ class Verdicts:
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
-        """Returns a picture, then the wrong results that it is a new try at or a correction of, the first one last."""
+        """Returns the chain of edits that led to a picture, from the picture itself back to the first wrong result.
+
+        Each is a new try at, or a correction of, the one after it in the list. For any other picture it is the picture
+        alone.
+        """
         chain = [image]
         while True:
             last = chain[-1]
