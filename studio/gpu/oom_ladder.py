@@ -55,7 +55,7 @@ class Ladder:
     def worked(self, slot: str, number: int) -> None:
         """Records that a stage worked on rung `number`.
 
-        If it ran as planned (rung 0 or 1), it starts on rung 0 the next time, otherwise on the same rung.
+        If it ran as planned (rung 0 or 1), it starts on rung 0 the next time; otherwise nothing changes.
         """
         if number <= 1:
             self._reached.pop(slot, None)

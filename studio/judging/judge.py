@@ -105,10 +105,11 @@ def too_few(count: int) -> str:
 
 
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
-    """Returns outcomes of an older model card, after correcting the outcome of identity where it could not be known.
+    """Returns stored outcomes of pictures, with identity set to unknown where there were too few originals to judge it.
 
-    Without enough originals at the time `made` (ISO 8601) older versions let identity always pass; it is set to unknown
-    then. A single failed identity in `outcomes` shows that there were enough, so nothing is changed.
+    `made` is the time when they were stored (ISO 8601). Older versions of the studio then let identity always pass, and
+    did not store the number of originals. A failed identity in `outcomes` shows that there were enough, so nothing is
+    changed.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):
