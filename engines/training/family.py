@@ -126,7 +126,7 @@ class Family(ABC):
         """Returns the parameters for generating a picture of the class (any person) for prior preservation.
 
         `words`: a caption with the class word (such as "person") instead of the character's trigger; `resolution`: the
-        picture's sides, in pixels. The parameters become part of the picture's cache key.
+        picture's sides in pixels, which an editor ignores. The parameters become part of the picture's cache key.
         """
 
     @abstractmethod
@@ -134,8 +134,8 @@ class Family(ABC):
         """Returns the request for generating a picture of the class (any person) for prior preservation.
 
         `words`: a caption with the class word (such as "person") instead of the character's trigger; `references`: for
-        an editor, the input pictures of the item from which the caption comes; `resolution`: the picture's sides, in
-        pixels.
+        an editor, the input pictures of the item from which the caption comes; `resolution`: the picture's sides in
+        pixels, which an editor ignores.
         """
 
     @abstractmethod

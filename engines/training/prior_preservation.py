@@ -84,7 +84,8 @@ def encode_class_words(
 ) -> None:
     """Encodes the captions of the class pictures into the cache, both for training and for generating the pictures.
 
-    `parts`: the loaded encoders, by component name; `resolution`: the pictures' sides, in pixels.
+    `parts`: the loaded encoders, by component name; `resolution`: the pictures' sides in pixels, which an editor
+    ignores.
     """
     for each in pictures:
         references = each.source.open_references()
