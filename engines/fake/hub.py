@@ -50,7 +50,7 @@ class FakeHub(FolderHub):
         return Listing(repo, "c0ffee", tuple(files), self._gated)
 
     def has_token(self) -> bool:
-        """Returns whether this machine is to seem to have an access token: the constructor's `token`."""
+        """Returns the constructor's `token`: whether this machine is said to have an access token."""
         return self._token
 
     def local(self, listing: Listing, file: RemoteFile) -> Path | None:

@@ -130,8 +130,8 @@ class FakeGenerator(_Fake):
     def generate(self, items: Sequence[GenerateParams], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
         """Generates the pictures in order and yields each as soon as it is decoded.
 
-        `lease`: gives access to the components of a stage; `on_step`: called with the steps done and the steps of all
-        pictures. Raises: LoraMismatch, BadInput.
+        `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
+        and their total over all pictures. Raises: LoraMismatch, BadInput.
         """
         total = sum(item.steps for item in items)
         with lease.stage("encode"):
@@ -163,8 +163,8 @@ class FakeEditor(_Fake):
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image.Image]:
         """Tints the pictures in order and yields each result as soon as it is decoded; it has the size of its source.
 
-        `lease`: gives access to the components of a stage; `on_step`: called with the steps done and the steps of all
-        edits. Raises: LoraMismatch, BadInput.
+        `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising steps done
+        and their total over all edits. Raises: LoraMismatch, BadInput.
         """
         total = sum(item.params.steps for item in items)
         with lease.stage("encode"):
@@ -194,7 +194,7 @@ class FakeCaptioner(_Fake):
     ) -> Iterator[Caption]:
         """Yields a caption for each picture, in order: the trigger word of `params`, an angle and an expression.
 
-        `lease`: gives access to the text encoder; `on_step`: called with the pictures done and all pictures.
+        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
         """
         with lease.stage("caption"):
             for index, image in enumerate(images):
@@ -230,7 +230,7 @@ class FakeTrainer(_Fake):
     def plan(self, run: TrainRun) -> Plan:
         """Returns the training's plan: the stages cache (text encoder, VAE) and train (transformer).
 
-        The working memory of both grows with the number of reference pictures, of the item that has the most.
+        Their working memory is proportional to the largest number of reference pictures that any training item has.
         """
         what = f"{self.spec.name}: train {run.params.steps} steps"
         pictures = max([1, *(len(item.references) for item in run.items)])
@@ -249,8 +249,8 @@ class FakeTrainer(_Fake):
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
         """Trains from the run's last checkpoint, or from the start; yields events: steps, checkpoints, previews.
 
-        If the run is already finished, only its last checkpoint is yielded, and the previews of that where they are
-        missing. Before it raises Cancelled, it saves a checkpoint. Raises: BadInput, Cancelled.
+        A run that is already finished yields only its last checkpoint, and that checkpoint's previews if they were not
+        made before. When the user cancels, a checkpoint is saved first. Raises: BadInput, Cancelled.
         """
         if not run.items:
             raise BadInput("There is no picture to train on.", "Approve some pictures first.")

@@ -162,9 +162,9 @@ class Build:
         return info | {"accuracy": measure.reader_accuracy(net, unseen)}
 
     def judge(self) -> Figures:
-        """Trains the judge, an identity encoder with which results are measured and no model is trained.
+        """Trains the judge, an identity encoder that only measures results and never trains another model.
 
-        Returns for the manifest steps, loss, AUC, and the threshold and the error rate at equal error.
+        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
         """
         net, info = train_identity("judge", self.data, self.cache, self.schedule("judge"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -175,7 +175,7 @@ class Build:
     def identity(self) -> Figures:
         """Trains the identity encoder with which users' pictures are scored.
 
-        Returns for the manifest steps, loss, AUC, and the threshold and the error rate at equal error.
+        Returns for the manifest steps, loss, AUC, the equal error rate and its cosine threshold.
         """
         net, info = train_identity("identity", self.data, self.cache, self.schedule("identity"))
         figures = measure.identity_figures(net.eval(), measure.Unseen.draw(self.size.identity_pictures))
@@ -328,10 +328,10 @@ class Build:
         return figures | {"of_step": sum(self.records.read(stage)["steps"] for stage in ("flux", "flux_poses"))}
 
     def measure_edit(self) -> Figures:
-        """Measures how often the editor follows an instruction and how often it keeps the person.
+        """Measures how often the editor follows an instruction, keeps the person, and keeps all else.
 
-        The first is judged by the reader net, the second by the judge net. Returns for the manifest these shares for
-        each kind of edit.
+        The judge net recognises the person, the reader net all other attributes. Returns for the manifest the shares
+        for each kind of edit.
         """
         editor = measure.Editor(self.editor(), self.vae("qwen"), self.text_encoder(), self.size.editor_steps)
         reader, judge = self.oracle(Reader(), "reader"), self.oracle(Judge(), "judge")

@@ -161,7 +161,7 @@ class Dataset:
 
     @cached_property
     def faces(self) -> npt.NDArray[np.float16]:
-        """Returns where the expression shows in each picture: (2 × count, number of 8 × 8 patches) float16.
+        """Returns how much each patch of 8 × 8 pixels depends on the person's expression: (2 × count, patches) float16.
 
         Each picture is drawn again with another expression. The value is the mean absolute difference of a patch's
         pixels, in 0…255. The first use computes and caches it.

@@ -39,7 +39,7 @@ class Schedule:
         return self.lr * min(1.0, (step + 1) / self.warmup, max(0.0, left))
 
     def optimizers(self, modules: dict[str, nn.Module]) -> list[torch.optim.Optimizer]:
-        """Creates the optimisers for the weights of the modules: AdamW, and Muon if any matrices match the setting `muon`.
+        """Creates the optimisers of the modules' weights: AdamW, and Muon if any matrices match the setting `muon`.
 
         Muon's steps are scaled to the size of AdamW's.
         """

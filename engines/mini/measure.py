@@ -81,8 +81,8 @@ def _hits(reader: Reader, pictures: Pictures, scenes: list[Scene]) -> dict[str, 
 def identity_figures(encoder: nn.Module, unseen: Unseen) -> dict[str, float]:
     """Returns how well an identity encoder tells whether two pictures show the same person.
 
-    The figures are `auc`, and the cosine `threshold` at which as many pairs are wrongly accepted as wrongly rejected,
-    with that share as `equal_error`.
+    `auc`: the area under the ROC curve. `threshold`: the cosine at which the share of different people that are taken
+    for the same equals the share of same people that are taken for different ones. `equal_error`: this share.
     """
     vectors = in_batches(lambda x: embed_identity(encoder, x), unseen.pictures).numpy()
     who = np.arange(len(vectors)) // PICTURES_PER_PERSON
@@ -185,11 +185,11 @@ def editor_figures(
     per_task: int = 24,
     first: int = 80_000,
 ) -> dict[str, Any]:
-    """Returns for each kind of edit three shares of success, each from 0 to 1.
+    """Returns for each kind of edit three shares, each from 0 to 1.
 
-    `done`: results that show the change; `person_kept`; `rest_kept`: other attributes that are as before. `edit`: edits
+    `done`: how often the change is made; `person_kept`; `rest_kept`: how often other attributes stay. `edit`: edits
     pictures by instructions. For each kind, `per_task` scenes of people whom no model was trained on are edited;
-    `first`: the number of the first scene. `threshold`: the cosine of the judge's vectors above which two pictures show
+    `first`: the number of the first scene. `threshold`: the cosine of the judge's vectors from which two pictures show
     one person.
     """
     figures: dict[str, Any] = {"per_task": per_task}

@@ -62,7 +62,7 @@ class Pen:
         return [((self.x + px * self.r) * self._unit, (self.y + py * self.r) * self._unit) for px, py in points]
 
     def polygon(self, points: list[Point], fill: Colour, ink: bool = True) -> None:
-        """Draws a filled polygon; `ink` False leaves its outline out, which is drawn only by pens with ink."""
+        """Draws a filled polygon, outlined if the pen has ink; `ink` False leaves the outline out."""
         mapped = self._map(points)
         self._draw.polygon(mapped, fill=fill)
         if self._ink and ink:
@@ -71,7 +71,7 @@ class Pen:
     def ellipse(self, x: float, y: float, rx: float, ry: float, fill: Colour, ink: bool = True) -> None:
         """Draws a filled ellipse with centre (x, y) and radii rx, ry.
 
-        `ink` False leaves its outline out, which is drawn only by pens with ink.
+        It is outlined if the pen has ink; `ink` False leaves the outline out.
         """
         outline = INK if self._ink and ink else None
         box = self._map([(x - rx, y - ry), (x + rx, y + ry)])

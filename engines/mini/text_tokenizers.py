@@ -37,7 +37,7 @@ T5_LENGTH = 32
 
 
 def word_list() -> list[str]:
-    """Returns the words that the tokenizers know as one token, sorted; single letters and marks are among them."""
+    """Returns the words, digits and punctuation marks that the toy world's texts consist of, sorted."""
     texts = [
         QWEN_TEMPLATE,
         vocab.DRAWN.caption_request,

@@ -132,7 +132,7 @@ class Outcomes(nn.Module):
     """Classifies the scene after an edit from the hidden states of its instruction; an additional loss in training.
 
     The loss on captions trains the last layer only where words are generated, but the editor takes the hidden states
-    where the instruction is read. Without this loss these hardly differ between a smile and tears.
+    where the instruction is read. Without this loss, the states for "smile" and "cry" hardly differ.
     """
 
     def __init__(self, scenes: list[Scene]) -> None:

@@ -129,7 +129,8 @@ def edit_levels(steps: int) -> Tensor:
 def guided(yes: Tensor, no: Tensor, scale: float) -> Tensor:
     """Returns the classifier-free guided prediction, each token scaled to the norm of the prediction `yes`.
 
-    `yes`, `no`: the predictions (B, 64, 64) for the instruction and for the negative prompt; `scale`: of the guidance.
+    `yes`, `no`: the predictions (B, 64, 64) for the instruction and for the negative prompt; `scale`: the guidance
+    scale.
     """
     mixed = no + scale * (yes - no)
     length: Tensor = yes.norm(dim=-1, keepdim=True) / mixed.norm(dim=-1, keepdim=True).clamp_min(1e-6)
@@ -149,9 +150,9 @@ def edit(
 ) -> Tensor:
     """Edits pictures by Euler steps with true classifier-free guidance; returns normalised latents (N, 16, 16, 16).
 
-    `before`: the normalised latents to edit, of the same shape. `prompts`, `negatives`: of the instructions and of the
-    negative prompt, the hidden states and lengths that `embed_edits` returns. `scale`: of the guidance; `batch`: edits
-    at once.
+    `before`: the normalised latents to edit, of the same shape. `prompts`, `negatives`: the hidden states and lengths
+    that `embed_edits` returns, of the instructions and of the negative prompt. `scale`: the guidance scale; `batch`:
+    the number of edits that are computed at once.
     """
     noise = torch.randn((len(before), 64, 64), generator=torch.Generator().manual_seed(seed))
     levels = edit_levels(steps)

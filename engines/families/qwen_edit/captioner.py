@@ -55,9 +55,9 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order; each begins with the trigger word of `params`.
+        """Yields a caption for each picture, in order; each contains the trigger word of `params`, normally as its first word.
 
-        `lease`: gives access to the text encoder; `on_step`: called with the pictures done and all pictures.
+        `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
         """
         shown = [self._sizes.vision(image) for image in images]
         done = 0

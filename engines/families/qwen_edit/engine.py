@@ -111,9 +111,9 @@ class QwenEdit:
     def edit(self, items: Sequence[EditItem], lease: Lease, on_step: OnStep) -> Iterator[Image]:
         """Edits the pictures in order; yields the results of each batch as soon as it is decoded.
 
-        Consecutive edits share a batch if their pictures have the same sizes and their parameters are equal but for the
-        texts and the seed. `lease`: gives access to the components of a stage; `on_step`: called with the steps done
-        and all steps. Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
+        Consecutive edits share a batch if their pictures have the same sizes and their parameters differ in texts and
+        seed alone. `lease`: gives access to the components of a stage. `on_step`: called with the number of denoising
+        steps done and their total. Raises: BadInput, NotFound, LoraMismatch, ModelMissing, Cancelled.
         """
         if not items:
             return

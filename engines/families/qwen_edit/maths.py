@@ -79,7 +79,7 @@ class Sizes:
     def of(cls, spec: ModelSpec) -> Sizes:
         """Reads the sizes from the options of a model's registry row.
 
-        Options that it lacks have the values of Qwen-Image-Edit-2509 and -2511.
+        Sizes that the row does not state are those of Qwen-Image-Edit-2509 and -2511.
         """
         names = cls.__dataclass_fields__
         return cls(**{name: value for name, value in spec.options.items() if name in names})
@@ -217,7 +217,7 @@ def velocity(
 
     The target is the picture to generate. `packed_refs`: the packed latents (B, m, 64) of all references, one after
     another; None for none. `sigma`: the noise level 0…1, one number or (B,). `shapes`: the token grid of the target,
-    then that of each reference; all rows of the batch have the same.
+    then that of each reference; every row of the batch has these grids.
     """
     batch, length, _ = packed_target.shape
     tokens = packed_target if packed_refs is None else torch.cat([packed_target, packed_refs], dim=1)

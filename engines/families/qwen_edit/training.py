@@ -69,7 +69,7 @@ class QwenEditAdapter(Family):
         return latents
 
     def fitted(self, parts: Parts, image: Image.Image, resolution: int) -> Image.Image:
-        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels."""
+        """Returns a picture scaled for the VAE as in editing, to at most `resolution`² pixels; ignores `parts`."""
         return self._sizes(resolution).reference(image)
 
     def encode_words(self, parts: Parts, text: str, references: Sequence[Image.Image]) -> Tensors:
@@ -86,11 +86,11 @@ class QwenEditAdapter(Family):
         return dict(zip(_WORDS, cond, strict=True))
 
     def encode_preview(self, parts: Parts, preview: Preview) -> Tensors:
-        """Encodes a preview, an edit to make during training: its instruction, its pictures and its negative prompt.
+        """Encodes a preview, an edit to make during training; returns tensors by name.
 
-        Returns the tensors of `encode_words`, the latents of the pictures as `reference_0` and so on, and, only where
-        true_cfg is above 1, those of the negative prompt with the prefix `negative_`. Raises: BadInput for a preview
-        that is no edit.
+        These are the tensors of `encode_words`, and the latents of the pictures as `reference_0` and so on. Only where
+        true_cfg is above 1, the encoded negative prompt is added, under names with the prefix `negative_`. Raises:
+        BadInput for a preview that is no edit.
         """
         item = narrowed(preview, EditItem)
         pictures, params = (item.source, *item.references), item.params
@@ -107,7 +107,7 @@ class QwenEditAdapter(Family):
         """Returns the edit that makes a picture of the class (any person) for prior preservation.
 
         `words`: an instruction that names the class instead of the trigger. `references`: the pictures to edit, the
-        source first.
+        source first. `resolution`: ignored.
         """
         return EditItem(references[0], self.class_params(words, resolution, seed), tuple(references[1:]))
 
