@@ -78,7 +78,7 @@ def draw_effects(desk: Desk, *values: str | None) -> tuple[Markup, Any]:
     """Returns as HTML what would follow from saving the form's values, and an update of the checkbox for captions.
 
     `values` are in the order of FIELDS. The checkbox decides whether captions with the old trigger word are changed
-    too; it is shown only where there are any. Nothing is stored.
+    too; it is hidden where there are no such captions. Nothing is stored.
     """
     try:
         wanted = asked(values)

@@ -348,10 +348,10 @@ def grid(tiles: Iterable[str], size: str = "") -> Markup:
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """Returns a table as HTML; cells that are markup are not escaped."""
+    """Returns a table as HTML; a cell of the type `Markup` is inserted as HTML, any other cell is escaped."""
     return view("looks", "table", headers=headers, rows=list(rows))
 
 
 def panel(title: str, body: str, aside: str = "") -> Markup:
-    """Returns a titled block as HTML; `aside` is the HTML beside the title."""
+    """Returns a titled block as HTML; `body` is the content below the title, `aside` what stands beside the title."""
     return view("looks", "panel", title=title, body=body, aside=aside)
