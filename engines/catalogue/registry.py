@@ -56,10 +56,9 @@ class Registry:
     def folder(self, spec: ModelSpec) -> Path:
         """Returns the folder on this machine that holds a model's weights.
 
-        The weights of a toy model are among the program's assets. For other models it is the folder into which `pull`
-        writes, unless a pull is unfinished; else the folder that the row names, or the snapshot in Hugging Face's
-        cache, where it is complete. The folder of the deepface models may lack a model's weights, because deepface
-        downloads them itself.
+        A toy model's weights are among the program's assets. Any other model's are in the folder into which `pull`
+        writes, unless a pull is unfinished; else in the folder that the row names, or in Hugging Face's cache, if
+        complete there. The deepface models share one folder, in which nothing is checked.
         Raises: ModelMissing, ModelGated.
         """
         scheme, _, rest = spec.source.partition(":")

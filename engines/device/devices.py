@@ -31,10 +31,10 @@ _CUDA_OOM = ("CUDA out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_A
 
 
 def open_device(name: str, fake_bytes: int = 0) -> Device:
-    """Creates the device that a setting names (auto, cpu, cuda or fake); imports nothing heavy.
+    """Creates the device that a setting names; imports nothing heavy.
 
-    `fake_bytes`: the memory of the fake device in bytes. Raises: NotFound where `cuda` finds no GPU, BadInput for
-    another name.
+    `name`: cpu, cuda, fake, or auto, which takes cuda where there is a GPU and cpu otherwise. `fake_bytes`: the memory
+    of the fake device in bytes. Raises: NotFound where `cuda` finds no GPU, BadInput for another name.
     """
     if name == "auto":
         name = "cuda" if _torch_has_cuda() and cuda_count() else "cpu"
@@ -147,7 +147,7 @@ class CpuDevice:
         allocator.give_back()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes of RAM that the process used since the last reset.
+        """Returns the most bytes of RAM that the process used since the last reset; `reset` starts the count again.
 
         Outside Linux, where the peak cannot be reset, it returns the bytes in use now.
         """
@@ -212,7 +212,8 @@ class CudaDevice:
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
         """Packs a module's weights in one page-locked buffer in RAM, if they fit into `room` bytes and the free RAM.
 
-        Returns the bytes of RAM that the weights take and that the system cannot reclaim by itself.
+        Otherwise they stay where they are. Returns the bytes of RAM that the weights take and that the system cannot
+        reclaim by itself.
         """
         del nbytes
         return self._movers.keep(host, room)
@@ -222,9 +223,10 @@ class CudaDevice:
         self._movers.release(host)
 
     def put(self, host: Loaded, nbytes: int, *, streamed: bool = False) -> Loaded:
-        """Copies a module's weights to the GPU and returns the module; returns anything that is no module as it is.
+        """Copies a module's weights to the GPU and returns the module, which then computes with them.
 
-        `streamed`: copy each block only while it computes. Raises: MemoryError.
+        `host`: the loaded module; anything that is no module is returned as it is. `streamed`: copy each block only
+        while it computes. Raises: MemoryError.
         """
         del nbytes
         placed = self._movers.put(host, streamed=streamed)
@@ -232,17 +234,20 @@ class CudaDevice:
         return placed
 
     def drop(self, placed: Loaded, nbytes: int) -> None:
-        """Frees a module's weights on the GPU at once, even while others still hold the module."""
+        """Frees a module's weights on the GPU at once, even while there are references to the module."""
         del nbytes
         self._movers.drop(placed)
 
     def reclaim(self) -> None:
-        """Collects garbage and returns the blocks that torch's allocator caches to the driver."""
+        """Collects garbage, and gives the memory that torch's allocator caches back to the driver."""
         gc.collect()
         self._cuda.empty_cache()
 
     def peak_bytes(self, *, reset: bool = False) -> int:
-        """Returns the most bytes that torch had allocated on the GPU since the last reset; `reset` starts anew."""
+        """Returns the most bytes that torch had allocated on the GPU since the last reset.
+
+        `reset`: start the count again.
+        """
         peak = int(self._cuda.max_memory_allocated(self._index))
         if reset:
             self._cuda.reset_peak_memory_stats(self._index)
