@@ -49,11 +49,13 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds the size of a turn; tests run a smaller one through the same code.
+    """Holds how many pictures one run of the demo draws, and the settings of its trainings.
 
-    `edits`, `shown`, `synthetic`, `practice` and `later_edits` are numbers of pictures; `train` and `refine` are
-    changes to the two trainings' parameters. With `control` v1 is also trained further on its own pictures, for as long
-    as v2.
+    The numbers are `edits` for the first edits, `shown` for edits that show what the first model card missed,
+    `synthetic` for generated pictures, `practice` for edits of the kinds at which the editor is weak, and `later_edits`
+    for the edits on which the editor is compared before and after its training. `card_seeds` are the seeds of each cell
+    of a model card. `train` and `refine` are changes to the parameters of the LoRA training and the editor's training.
+    With `control` the first LoRA is also trained longer on its own pictures, for a comparison.
     """
 
     edits: int = 56
@@ -68,7 +70,10 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs one turn, writes the report and prints its path; with `--open` opens the studio on the result."""
+    """Runs the demo, writes its report and pictures, and prints its main figures; returns the exit code.
+
+    The folder of the report is `options.out`. With `--open` it then opens the studio on the characters of the demo.
+    """
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
@@ -84,7 +89,11 @@ def main(options: argparse.Namespace) -> int:
 
 
 class Turn:
-    """Runs the steps of one turn as a user would click them, in the same order."""
+    """Runs one character through all steps of the studio, in the order in which a user would click them.
+
+    The steps are pictures, edits, review, LoRA training, generated pictures, and the training of the editor. A program
+    takes the part of the human reviewer.
+    """
 
     def __init__(self, workplace: Workplace, out: Path, scale: Scale) -> None:
         self.workplace = workplace
@@ -96,18 +105,19 @@ class Turn:
 
     @property
     def desk(self) -> Desk:
-        """Returns the character's desk: the workplace, and the character's id and store."""
+        """Returns the desk of the demo's character: the workplace, with the character's id and store."""
         return self.workplace.desk(self.character)
 
     @property
     def store(self) -> Store:
-        """Returns the character's store."""
+        """Returns the store of the demo's character: its pictures, verdicts, versions and other records."""
         return self.desk.store
 
     def run(self, seed: int | None) -> Report:
-        """Runs one turn of both flywheels; writes the report and its pictures, and returns the report.
+        """Runs all steps for one character, writes the report and its pictures to a folder, and returns the report.
 
-        `seed` is the number of another character to draw; None takes the sample. Raises: UserError when a step fails.
+        `seed` is the number of the character to draw; None takes the sample character that ships with the project.
+        Raises: UserError when a step fails.
         """
         started = time.monotonic()
         self.workplace.jobs.start()
