@@ -135,7 +135,7 @@ class Streamed:
 
     @property
     def nbytes(self) -> int:
-        """Returns the most bytes on the device at a time: all weights outside the blocks, and the largest block."""
+        """Returns the most bytes on the device at a time: all weights outside the blocks, and the largest block's."""
         return self._outer.nbytes + max((arena.nbytes for arena in self._arenas), default=0)
 
     def place(self, device: str) -> None:

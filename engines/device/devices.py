@@ -66,7 +66,7 @@ def cuda_count() -> int:
 
 
 def cuda_total_bytes(index: int) -> int:
-    """Returns the memory in bytes of the GPU at `index`, by its driver; 0 where the driver does not respond."""
+    """Returns the memory in bytes of the GPU at `index`, as the driver reports it; 0 where it does not respond."""
     driver = _driver()
     handle, total = ctypes.c_int(), ctypes.c_size_t()
     if driver is None or driver.cuDeviceGet(ctypes.byref(handle), index) != 0:
@@ -121,7 +121,7 @@ class CpuDevice:
         return host_free_bytes()
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns 0, the bytes of a second copy in RAM: on the CPU the loaded module is the one that computes."""
+        """Returns 0, the bytes of RAM that copies take: on the CPU the loaded module computes, without a copy."""
         del host, nbytes, room
         return 0
 

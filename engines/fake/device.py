@@ -146,7 +146,7 @@ class FakeCard(FakeDevice):
         return isinstance(error, MemoryError | torch.OutOfMemoryError)
 
     def keep(self, host: Loaded, nbytes: int, room: int) -> int:
-        """Returns the bytes of RAM of a component that are not pages of a mapped file, and adds them to `held`."""
+        """Returns the bytes of a component's weights in RAM that no mapped file holds, and adds them to `held`."""
         return super().keep(host, self._movers.keep(host, room), room)
 
     def release(self, host: Loaded) -> None:
