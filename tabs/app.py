@@ -61,10 +61,10 @@ LIMITS = {"": 8 * MIB, "/gradio_api/component_server": 512 * MIB, "/gradio_api/u
 
 
 def build(workplace: Workplace, sharing: ReviewLink | None = None) -> gr.Blocks:
-    """Returns the studio's page as one Gradio app, with the scripted API beside it.
+    """Returns the studio's page as one Gradio app, which also publishes the API endpoints for scripts.
 
-    `sharing` is the review link that the page opens and closes; None makes one. The page's own handlers are not
-    published as endpoints; the scripted calls are.
+    `sharing` is the review link, by which others can review pictures; the page opens and closes it. None makes a new
+    one. The page's own handlers are not published as endpoints.
     """
     link = sharing or ReviewLink(workplace)
     demo = gr.Blocks(title="FLENwheel", analytics_enabled=False, fill_width=True)
@@ -316,11 +316,11 @@ class _Forms:
 
 
 def open_link(link: ReviewLink, desk: Desk, hours: float | None, network: bool = False) -> Json:
-    """Opens the web link by which others review this character's pictures, and returns the link's state as JSON.
+    """Opens the review link, by which others review this character's pictures, and returns its state as JSON.
 
     `hours` is how long it stays open, None for a day. With `network` only devices in the local network can reach it,
-    otherwise anyone where a public tunnel can be made. Raises: BadInput for a length that is not allowed, and without a
-    local network.
+    otherwise anyone where a public tunnel can be made. The state is what `ReviewLink.state` returns. Raises: BadInput
+    for a length that is not allowed, and without a local network.
     """
     return link.start(desk.id, 24.0 if hours is None else float(hours), network)
 

@@ -33,8 +33,8 @@ _GOALS = {"met": ("good", "met"), "missed": ("warn", "not met"), "open": ("", "o
 class CardView:
     """Holds the widgets of the sub-tab that shows a model card, the evaluation of a LoRA version.
 
-    `which` chooses the model card, `against` another one to compare with; `cells` shows it. `awaited` is a hidden field
-    with the id of the model card's job that was started on this page, until that model card is shown.
+    `which` chooses the model card, `against` another one to compare with; `cells` is the block of HTML that shows them.
+    `awaited` is a hidden field with the id of the job that was started on this page, "" once its model card is shown.
     """
 
     which: gr.Dropdown
@@ -89,7 +89,7 @@ def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str 
 
 
 def card_name(store: Store, run: CardRun) -> str:
-    """Returns a label for a run of the model card: the version's name and the run's time, as `v2, today 02:22`."""
+    """Returns a model card's label for the user: the version's name and the run's time, as `v2, today 02:22`."""
     named = {each.id: each.name for each in versions(store)}
     return f"{named.get(run.version, 'base model')}, {when(datetime.fromisoformat(run.created))}"
 
@@ -131,7 +131,7 @@ def start(desk: Desk, version: str | None) -> str:
 
 
 def draw_card(desk: Desk, which: str | None, against: str | None) -> Markup:
-    """Returns a model card as HTML: its rate, the rate of each axis such as identity, and the grid of its pictures.
+    """Returns a model card as HTML: its first-try rate, the rate of each axis such as identity, and all its pictures.
 
     `which` is the id of the model card, None for none; `against` is the id of another one to compare with, "" for none.
     A button to run a version's model card stands above it where that is the user's next step.
@@ -179,13 +179,19 @@ def rate_line(run: CardRun) -> Markup:
 
 
 def judged_words(rate: Rate) -> str:
-    """Returns a model card's rate as text, such as `18 of 20 judged cells right, 3 unknown`."""
+    """Returns a model card's rate as text, such as `18 of 20 judged cells right, 3 unknown`.
+
+    A cell is one of the standard pictures of a model card.
+    """
     unknown = f", {rate.unknown} unknown" if rate.unknown else ""
     return f"{rate.k} of {rate.judged} judged cells right{unknown}"
 
 
 def compare_line(store: Store, before: CardRun, after: CardRun) -> Markup:
-    """Returns as HTML how two runs of the model card differ on the cells and seeds that both have."""
+    """Returns as HTML how the rates of two model cards differ, over the pictures that both have.
+
+    `before` and `after` are the model cards. Pictures are matched by their standard prompt (cell) and seed.
+    """
     pair = card.compare(before, after)
     names = {"before": card_name(store, before), "after": card_name(store, after)}
     return view("generate", "compared", **names, pair=pair, many=pair.pairs > len(CARD_CELLS))
@@ -233,8 +239,8 @@ def card_act(desk: Desk, data: dict[str, Any], which: str | None) -> Said | None
 def overrule(desk: Desk, which: str, cell: str, seed: int, right: bool) -> None:
     """Sets the user's verdict on one picture of a model card: right or not; giving the same verdict again removes it.
 
-    `which` is the id of the model card; `cell` and `seed` name the picture. Without a user's verdict the automatic one
-    counts.
+    `which` is the id of the model card. `cell`, the name of the picture's standard prompt, and `seed` tell which
+    picture it is. Without a user's verdict the automatic one counts.
     """
     cells = desk.store.cards.get(which).cells
     human = next((each.human for each in cells if (each.cell, each.seed) == (cell, seed)), None)

@@ -44,7 +44,7 @@ class JobError(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Omission(Part):
-    """Holds a picture that a job left out, did not compare with, or got a second time.
+    """Holds a picture that a job left out, an original that it did not compare with, or a result stored before.
 
     `image` is the picture's id, `name` its name for the user, `why` the reason as text. `items` is the number of the
     job's items that this concerns.
@@ -125,10 +125,10 @@ class Artifacts(Part):
 
 
 class Without(StrEnum):
-    """Names the kinds of pictures that a job reports as omitted.
+    """Names the three lists of pictures that a job reports with a reason.
 
-    They are those that it left out, the originals that it did not compare with, and the results that were stored
-    before. Each value is also the name of the field of `Artifacts` that lists these pictures.
+    They are pictures that it left out, originals that it did not compare its results with, and results that had been
+    stored before. Each value is the name of the field of `Artifacts` that holds the list.
     """
 
     LEFT_OUT = "left_out"
@@ -180,7 +180,10 @@ class Job(Record):
         return self.state is JobState.RUNNING and self.message == CANCELLING
 
     def omissions(self, what: Without) -> tuple[Omission, ...]:
-        """Returns the pictures that the job omitted in the way `what`; an empty tuple where there are none."""
+        """Returns the pictures that the job reports in one of its three lists; an empty tuple where there are none.
+
+        `what` chooses the list: left out, not compared with, or drawn again.
+        """
         found = {
             Without.LEFT_OUT: self.artifacts.left_out,
             Without.NOT_COMPARED: self.artifacts.not_compared,
@@ -189,9 +192,9 @@ class Job(Record):
         return found[what] or ()
 
     def summary(self) -> str:
-        """Returns a text for the user on all omissions of a finished job, with the reasons; "" where there are none.
+        """Returns a text for the user on the pictures that a finished job left out or drew again; "" for none.
 
-        An omission is a picture that the job left out, did not compare with, or drew again.
+        It gives the reasons, and also names originals that could not be compared with.
         """
         words = []
         for what, done in WITHOUT_WORDS.items():

@@ -62,7 +62,10 @@ class Decision(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Throw(Record):
-    """Holds one move of pictures into the trash: their ids, and the training triplets that were removed with them."""
+    """Holds one move of pictures into the trash, so that it can be undone.
+
+    `images` are the pictures' ids, `triplets` the editor's training examples that were removed with the pictures.
+    """
 
     images: tuple[str, ...]
     triplets: tuple[Triplet, ...]

@@ -79,7 +79,7 @@ class Store:
     def revision(self) -> int:
         """Returns a number that grows with every stored change, also across restarts.
 
-        A page that has drawn another number shows an older state and has to be redrawn.
+        A page that was drawn at a lower number is out of date.
         """
         return self._database.journal.revision
 
@@ -205,7 +205,7 @@ class Store:
     def counted_thumb(self, image_id: str) -> Path:
         """Returns the path of a thumbnail of the picture's crop, in which the parts outside its mask are darkened.
 
-        So it shows what is trained. The file is made when it is missing. Raises: NotFound, BadInput.
+        It shows which part of the picture is trained. The file is made when it is missing. Raises: NotFound, BadInput.
         """
         image = self.images.get(image_id)
         return self._pictures.counted_thumb(image_id, image.file, image.mask, image.crop)
@@ -230,9 +230,10 @@ class Store:
     def select(
         self, kind: Kind | Iterable[Kind] | None = None, state: Verdict | None = None, trashed: bool = False
     ) -> list[ImageRecord]:
-        """Returns the records of the pictures of some origins (`kind`) and with a verdict (`state`), oldest first.
+        """Returns the records of all pictures of some origins and with some verdict, oldest first.
 
-        None for either one means any. `trashed` selects from the pictures in the trash, otherwise from all others.
+        `kind` is one origin or several, `state` the verdict; None stands for any. With `trashed` only pictures in the
+        trash are returned, otherwise only those outside it. Pictures whose files were deleted are never returned.
         """
         kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
         return [
@@ -282,9 +283,9 @@ class Store:
     def discard(self, ids: Iterable[str], shown: Among[str] = ()) -> int:
         """Deletes the files of pictures in the trash for good and returns the bytes freed; the records stay.
 
-        `ids` are the pictures; those that are not in the trash are left alone. `shown` are the ids whose thumbnails are
-        kept. Files that an earlier, interrupted call left are deleted too. Raises: NotFound, UserError when deleting
-        fails.
+        `ids` are the pictures; those that are not in the trash are left alone. `shown` are ids of pictures whose
+        thumbnails are kept, because the page still shows them. Files that an earlier, interrupted call left are deleted
+        too. Raises: NotFound, UserError when deleting fails.
         """
         wanted = list(ids)
         for image_id in shown:
@@ -319,8 +320,8 @@ class Store:
     ) -> Decision:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
-        `reasons` are the reasons given for the verdict. For a good edit it also makes the training example of the
-        editor (triplet), for any other verdict it removes that. Raises: NotFound, BadInput.
+        `reasons` are the reasons given for the verdict. A verdict of good makes an edit a training example of the
+        editor (a triplet); any other verdict removes that example. Raises: NotFound, BadInput.
         """
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
@@ -343,7 +344,7 @@ class Store:
         """Stores the corrected version of a wrong edit, and returns the training example (triplet) made of both.
 
         `image_id` is the wrong picture, `corrected` are the mended pixels. `params` are the edit's parameters in the
-        triplet, None keeps those of the wrong edit. `reason` says what was wrong, "" for nothing. Raises: NotFound;
+        triplet, None keeps those of the wrong edit. `reason` says what was wrong, "" gives no reason. Raises: NotFound;
         BadInput for a picture that no edit made, a corrected one of another size, or one that changes neither pixels
         nor parameters.
         """

@@ -33,7 +33,7 @@ _META = "_meta"
 class CorruptLine(ValueError):
     """Reports that a line within a journal does not match its checksum, so that the file is damaged.
 
-    An incomplete last line is no damage: a crash during a write leaves it.
+    An incomplete last line is no damage: a crash during a write leaves one.
     """
 
     def __init__(self, number: int) -> None:

@@ -99,9 +99,9 @@ class Library:
     def trash(self, character_id: str) -> Character:
         """Moves a character's folder into the trash of the data folder and returns the character's new record.
 
-        Nothing changes where the character is in the trash already. After a crash between the record and the move, the
-        next start of the studio makes the move. Raises: NotFound, also when the character's files are on a disk that is
-        not mounted; UserError when writing fails, and the character then stays where it was.
+        Nothing changes where the character is in the trash already. After a crash in the middle, the next start of the
+        studio completes the move. Raises: NotFound, also when the character's files are on a disk that is not mounted;
+        UserError when writing fails, and the character then stays where it was.
         """
         with self._opening:
             known = self._characters.get(character_id)
@@ -127,7 +127,7 @@ class Library:
     def restore(self, character_id: str) -> Character:
         """Takes a character out of the trash and returns its record; does nothing where it is not in the trash.
 
-        After a crash between the move of the folder and the record, the character is still in the trash. Raises:
+        After a crash in the middle, the next start of the studio puts the character back into the trash. Raises:
         NotFound for an unknown character and for one whose files are gone; UserError when writing fails.
         """
         with self._opening:
@@ -145,8 +145,9 @@ class Library:
     def discard(self, character_id: str) -> None:
         """Deletes all files of a character in the trash for good; its record stays, so that its id is not reused.
 
-        A crash leaves the character in the trash with all its files, or without any: then the next start of the studio
-        deletes the rest. Raises: NotFound for a character that is not in the trash, UserError when deleting fails.
+        The folder is first renamed, so that after a crash it is in the trash completely or not at all; the next start
+        of the studio deletes the renamed folder. Raises: NotFound for a character that is not in the trash, UserError
+        when deleting fails.
         """
         with self._opening:
             known, folder = self._characters.get(character_id), self.trash_folder(character_id)

@@ -289,9 +289,9 @@ def to_png(picture: Image.Image, info: PngInfo | None = None) -> bytes:
 def png_info(provenance: Provenance, size: tuple[int, int]) -> PngInfo:
     """Returns the two text chunks to store in a PNG with the provenance of its picture.
 
-    `parameters` is the text that other tools read, `flenwheel` the provenance as JSON. It is published with the
-    picture, so it must hold no path of this machine (see `lora_names.without_places`). `size` is width and height in
-    pixels. Raises: BadInput when `params_kind` names no class of parameters, or `params` do not fit it.
+    `parameters` is the text that other tools read, `flenwheel` the provenance as JSON. Both are published with the
+    picture, so `provenance` must hold no path of this machine (see `lora_names.without_places`). `size` is width and
+    height in pixels. Raises: BadInput when `params_kind` names no class of parameters, or `params` do not fit it.
     """
     info = PngInfo()
     told = provenance.to_json()

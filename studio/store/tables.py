@@ -72,7 +72,7 @@ class JournalStorage(Storage):
                     self.stage(name, key, doc)
 
     def packed(self) -> bytes:
-        """Returns all tables after the last commit as the bytes of a snapshot, from which a database can be opened."""
+        """Returns all tables after the last commit as the bytes of a snapshot file, which opens as a database."""
         with self.lock:
             return self._journal.packed(self._tables)
 

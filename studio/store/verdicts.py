@@ -24,8 +24,8 @@ HOLD_OUT_EVERY = 6
 class Verdicts:
     """Records reviewers' verdicts on one character's pictures; every method is one transaction.
 
-    It also keeps the editor's training examples (triplets of source, parameters and result) in step: an edit has one as
-    long as its verdict is good and it is not in the trash.
+    It also stores and removes the training examples of the editor, triplets of source, parameters and result: an edit
+    has one as long as its verdict is good and it is not in the trash.
     """
 
     def __init__(
@@ -147,10 +147,10 @@ class Verdicts:
         )
 
     def tried(self, image: ImageRecord) -> list[ImageRecord]:
-        """Returns the chain of edits that led to a picture, from the picture itself back to the first wrong result.
+        """Returns the results that led to a picture, newest first: the picture itself, then the wrong ones before it.
 
-        Each is a new try at, or a correction of, the one after it in the list. For any other picture it is the picture
-        alone.
+        A wrong result comes before a picture that is a new try at it or a correction of it. A picture that is neither
+        is the only one in the list.
         """
         chain = [image]
         while True:
@@ -161,7 +161,10 @@ class Verdicts:
             chain.append(before)
 
     def source_of(self, image: ImageRecord) -> str | None:
-        """Returns the id of the picture that an edit started from; None for a picture that no edit made."""
+        """Returns the id of the source picture of an edit; None for a picture that no edit made.
+
+        For a correction it is the source of the corrected edit.
+        """
         if image.kind is Kind.ENRICHED:
             return image.parent or None
         if image.kind is Kind.CORRECTION:

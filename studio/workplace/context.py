@@ -73,7 +73,7 @@ class Context:
         self._jobs.progress(self._id, step=step, total=total, unit=unit, message=message, rate=rate, eta_s=eta_s)
 
     def expect(self, breaks: Breaks) -> None:
-        """Sets the interruptions that come between the job's steps, so that the time left includes them."""
+        """Announces regular interruptions between the job's steps, such as previews, to estimate the time left."""
         self._meter.breaks = breaks
 
     def say(self, message: str) -> None:

@@ -53,7 +53,7 @@ class Workplace:
         self._ends.close()
 
     def desk(self, character_id: str) -> Desk:
-        """Returns the access to one character as a `Desk`; its store is opened only when it is first used."""
+        """Returns a `Desk`, which gives access to one character; the character's store is opened when first used."""
         return Desk(self, character_id)
 
     def store(self, character_id: str) -> Store:
