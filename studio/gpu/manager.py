@@ -153,8 +153,8 @@ class GpuManager:
 
         The thread that holds the device may lease it again inside the block. The wait ends with Cancelled when
         `cancelled` returns True. `waiting` is called with a text about what is waited for, and with "" when the wait is
-        over. `key` is the key of the measured peaks; "" makes one of each stage. Raises: OutOfMemory, before any wait,
-        for a stage that can never fit, Cancelled.
+        over. Measured peaks are stored under `key`; for "" under a key made of each stage. Raises: Cancelled;
+        OutOfMemory, before any wait, for a stage that can never fit.
         """
         for stage in plan.stages:
             if self._sums.fitting(stage, key) is None:

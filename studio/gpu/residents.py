@@ -81,10 +81,7 @@ class Residents:
     # ── state ────────────────────────────────────────────────────────────────────────────────────
 
     def table(self) -> dict[str, int]:
-        """Returns the components on the device as key -> bytes, the one loaded first at the beginning.
-
-        It is safe from any thread.
-        """
+        """Returns the components on the device as key -> bytes, in the order of loading; safe from any thread."""
         placed = self._placed.copy()
         if self._device.in_place:  # RAM beside the weights is the device's memory, too
             return {key: each.bytes + each.beside() for key, each in placed.items()}
@@ -164,11 +161,11 @@ class Residents:
     # ── evicting ─────────────────────────────────────────────────────────────────────────────────
 
     def victims(self, keep: Iterable[str], later: Iterable[str] = ()) -> list[str]:
-        """Returns the keys of the components to evict from the device, in this order, until there is enough room.
+        """Returns the keys of the components that may be evicted from the device, in the order in which to do so.
 
         Those in `keep` are left out. Those in `later`, which the running job needs again, come last. The others are
-        sorted by seconds to load again per byte, times the rate of use, the smallest first; of equals the longest
-        unused is first.
+        sorted by what it costs to lose them, the cheapest first: the seconds to load again per byte, times the rate of
+        use. Of equals the longest unused is first.
         """
         kept, wanted = set(keep), set(later)
         free = {key: placed for key, placed in self._placed.copy().items() if key not in kept and placed.bytes > 0}

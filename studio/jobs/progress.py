@@ -12,8 +12,8 @@ _RECENT = 20  # spans, the least over which a rate is averaged where there are a
 class Breaks:
     """Represents regular interruptions of a job, such as the previews that a training draws between its steps.
 
-    There is one after every `every` steps, for 0 none of these, and one after the last step. During an interruption the
-    job reports its present step `reports` times again.
+    There is one after every `every` steps, and one after the last step; with `every` 0 there is only that. During an
+    interruption the job reports its present step `reports` times again.
     """
 
     every: int = 0
@@ -45,8 +45,8 @@ class Work:
 class Meter:
     """Measures the seconds per step of a job and the time left, from the step numbers that the job reports.
 
-    The rate is an average over the later reports. The time before the first report is dropped as soon as there is a
-    second one, because it includes loading models; before that no time left is known. The time of `breaks`, the job's
+    The rate is an average over the later reports. The time before the first report includes loading models, so it is
+    dropped as soon as there is a second one; until then the time left is unknown. The time of `breaks`, the job's
     regular interruptions, is added to the time left. A change of the total, or a lower step, starts a new measurement.
     """
 

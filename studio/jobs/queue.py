@@ -37,7 +37,7 @@ class Jobs:
     A job's state and results are stored on the disk before a call returns, its progress at most once a second. When the
     disk is full, a job's end, a cancel or progress is kept in memory, and storing it is tried every `retry_s` seconds;
     until then no new job starts. `runners` maps each kind of job to the function that runs it. `log` is the path of the
-    log file, which is named to the user when a job fails by a bug.
+    log file, which is named to the user when a job fails because of a bug.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Jobs:
             raise NotFound(f"There is no job {job_id}.", "Take an id from the job list.") from None
 
     def list(self, character: str | None = None) -> Rows:
-        """Returns all jobs: the running one, the queued ones in order, then the ended ones, newest first.
+        """Returns jobs: the running one, the queued ones in order, then the ended ones, newest first.
 
         `character` is the id of the character whose jobs are returned; None returns those of all, "" those without one.
         """

@@ -49,10 +49,10 @@ def _quietly(image: object, error: UserError) -> None:
 class Gallery:
     """Holds the embeddings of a character's originals, and the limits of similarity that follow from them.
 
-    `floor` is the lowest similarity that passes as the character. Above `ceiling` a picture is nearly a copy of an
-    original. They are a low percentile and the maximum of each original's similarity to the others, `middle` is the
-    median; the floor is never above the scorer's own threshold. With too few originals `calibrated` is False, and no
-    picture is judged. `ids` and `vectors` have the same order; `version` is the scorer's.
+    A picture below `floor` does not pass as the character; one above `ceiling` is nearly a copy of an original. Of each
+    original's similarity to the others `floor` is a low percentile, `middle` the median and `ceiling` the maximum; the
+    floor is never above the scorer's own threshold. With too few originals `calibrated` is False, and no picture is
+    judged. `ids` and `vectors` have the same order; `version` is the scorer's.
     """
 
     version: str

@@ -85,9 +85,9 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether a picture's similarity to the originals is below `floor`; False where it is not known.
+        """Returns whether a picture is set aside before review, because its similarity to the originals is below `floor`.
 
-        `scores` is a dict of scorer version -> similarity. Such pictures are set aside before the review.
+        `scores` is a dict of scorer version -> similarity. Returns False where the similarity is not known.
         """
         value = self.identity(scores)
         return value is not None and value < floor
@@ -107,9 +107,9 @@ def too_few(count: int) -> str:
 def judged(store: Store, outcomes: Sequence[Axes], made: str) -> list[Axes]:
     """Returns stored outcomes of pictures, with identity set to unknown where there were too few originals to judge it.
 
-    `made` is the time when they were stored (ISO 8601). Older versions of the studio then let identity always pass, and
-    did not store the number of originals. A failed identity in `outcomes` shows that there were enough, so nothing is
-    changed.
+    `made` is the time when they were stored (ISO 8601). With too few originals older versions of the studio let
+    identity always pass, and did not store the number of originals. A failed identity in `outcomes` shows that there
+    were enough, so nothing is changed.
     """
     enough = sum(image.created <= made for image in originals(store)) >= ENOUGH
     if enough or any(each.get(IDENTITY) is Outcome.FAIL for each in outcomes):

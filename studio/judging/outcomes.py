@@ -15,9 +15,9 @@ def axes_outcomes(
 ) -> Axes:
     """Returns whether a picture shows what was asked, as axis -> outcome; one axis is identity, the others are tags.
 
-    `asked` and `tags` map a tag's name, such as angle, to the value in the prompt and the value read from the picture;
-    an axis without a value read is unknown. `identity` is the similarity to the originals, `floor` the lowest that
-    passes; identity is unknown where either is None.
+    `asked` maps a tag's name, such as angle, to the value in the prompt, `tags` maps it to the value read from the
+    picture; where none was read, the outcome is unknown. `identity` is the similarity to the originals, `floor` the
+    lowest that passes; identity is unknown where either is None.
     """
     outcomes = {IDENTITY: Outcome.UNKNOWN if identity is None or floor is None else _passed(identity >= floor)}
     for axis, value in asked.items():

@@ -28,11 +28,11 @@ def look(
     entries: Sequence[Entry],
     held_out: Sequence[Triplet],
 ) -> preflight.Preflight:
-    """Returns the pre-flight of an editor's training: its checks, memory and disk use, and predicted time.
+    """Returns the report on whether an editor's training can start: its checks, memory, disk use and predicted time.
 
     `model` is the name of the editor, `entries` are the edits to train on. `held_out` are edits that are not trained
-    on: after the training each is made twice, without and with the new LoRA, and the predicted time includes that. The
-    model is not loaded. Raises: NotFound for an unknown model.
+    on: the training job makes each of them twice, without and with the new LoRA, and the predicted time includes that.
+    The model is not loaded. Raises: NotFound for an unknown model.
     """
     store = desk.store
     worded = [entry for entry in entries if entry.worded]

@@ -47,7 +47,7 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 
     Each original is repeated so often that originals make up at least 30 % of an epoch. `phase` chooses by the tag that
     says how much of the person a picture shows: "all" takes every picture, "head" and "body" those with a fitting tag
-    or without one. "body" also takes every original, so that the face is not forgotten.
+    or without such a tag. "body" also takes every original, so that the face is not forgotten.
 
     `scenes` limits the approved pictures that an earlier version drew, because their errors would be learned: "all",
     "none", or "best", which takes at most as many as there are originals, starred and similar ones first. Pictures
@@ -72,9 +72,8 @@ def dataset(desk: Desk, phase: str = "all", scenes: str = "best") -> list[Entry]
 def usual_start(desk: Desk, model: str, params: TrainParams) -> str:
     """Returns the id of the version that a training continues by default: the adopted version, the one in use.
 
-    Returns "" where no version is adopted, or where it does not fit `model` or `params`. A training that continues a
-    version keeps what that one has learned; from an untrained LoRA, the same number of steps would not learn all of it
-    again.
+    Returns "" where no version is adopted, or where it does not fit `model` or `params`. Continuing a version keeps
+    what it has learned.
     """
     adopted = desk.store.adopted(Role.CHARACTER)
     return adopted.id if adopted and start_trouble(adopted, model, params) is None else ""
@@ -89,7 +88,7 @@ def preflight(
     start: str = "",
     scenes: str = "best",
 ) -> Preflight:
-    """Returns the pre-flight of a character's training: its checks, memory and disk use, and predicted time.
+    """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
     `params` None takes the model's defaults, `model` None the character's generator. `entries` None takes those of
     `dataset` with `phase` and `scenes`. `start` is the id of the version to continue, "" for an untrained LoRA. Each

@@ -44,9 +44,10 @@ class Choice(Part):
 
 
 def choices(workplace: Workplace, job_id: str, seen: Progress | None = None) -> list[Choice]:
-    """Returns the checkpoints of a training with figures of their previews, oldest first; at most one is proposed.
+    """Returns the checkpoints of a training, oldest first, each with figures of its fixed-seed previews.
 
-    `seen` is the training's progress, None to read it here. Raises: NotFound.
+    At most one is marked as proposed, the recommended one. `seen` is the training's progress, None to read it here.
+    Raises: NotFound.
     """
     job = workplace.jobs.get(job_id)
     store = workplace.store(job.character)

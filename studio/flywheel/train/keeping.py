@@ -12,7 +12,7 @@ from studio.workplace.desk import Desk
 
 
 def note(desk: Desk, version_id: str, text: str) -> Version:
-    """Replaces a version's notes and returns the version.
+    """Replaces a version's notes by `text` and returns the changed version.
 
     Raises: NotFound; BadInput for a value that is no text, or too long.
     """

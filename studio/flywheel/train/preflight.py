@@ -65,19 +65,19 @@ class Preflight(Part):
 
     @property
     def advice(self) -> tuple[Check, ...]:
-        """Returns the failed checks that do not prevent the training, although its result may be worse."""
+        """Returns the failed checks that do not prevent the training, but may make its result worse."""
         return tuple(each for each in self.checks if not each.ok and each not in self.musts)
 
     def to_json(self) -> Json:
-        """Returns the pre-flight as a dict for scripts: all its fields, and `ok`."""
+        """Returns the report as a dict for scripts: all its fields, and `ok`."""
         return {"ok": self.ok, **super().to_json()}
 
 
 def look(desk: Desk, params: TrainParams, model: str, entries: Sequence[Entry], start: str = "") -> Preflight:
-    """Returns the pre-flight of a character's training: its checks, memory and disk use, and predicted time.
+    """Returns the report on whether a training can start: its checks, memory, disk use and predicted time.
 
-    `model` is the name of the generator, `start` the id of the version to continue, "" for an untrained LoRA. The model
-    is not loaded. Raises: NotFound for an unknown model or version.
+    It is for a character LoRA. `model` is the name of the generator, `start` the id of the version to continue, "" for
+    an untrained LoRA. The model is not loaded. Raises: NotFound for an unknown model or version.
     """
     store, begun = desk.store, list[Check]()
     if start:
@@ -126,7 +126,7 @@ def weighed(
     musts: Sequence[Check],
     trigger: str = "",
 ) -> Preflight:
-    """Returns a pre-flight of the given checks, after adding checks of memory and disk and the predicted time.
+    """Returns a training's report made of the given checks, of checks of memory and disk, and of the predicted time.
 
     The training may start although checks in `advice` fail, but not when one in `musts` fails. `model` is a model's
     name, `trigger` the word that stands for the character in captions, "" for an editor's training.
@@ -193,8 +193,8 @@ def start_trouble(begun: Version, model: str, params: TrainParams) -> BadInput |
 def disk_bytes(use: DiskUse, params: TrainParams, entries: Sequence[Entry]) -> int:
     """Returns the bytes that a training needs on the disk for its checkpoints and its cache of encoded pictures.
 
-    `use` holds the bytes of one checkpoint and of one encoded picture. Counted are the checkpoints that are kept, the
-    newest one, one that is being written, and the cache as if it were empty.
+    `use` holds the bytes of one checkpoint and of one encoded picture. The result includes the checkpoints that are
+    kept, the newest one, one that is being written, and the whole cache, even if parts of it exist already.
     """
     kept = params.steps // params.save_every if params.save_every > 0 else 0
     return (kept + 2) * use.checkpoint + len(entries) * use.item * (1 + params.flip)
@@ -213,9 +213,9 @@ def _needs(desk: Desk, model: str, params: TrainParams, entries: Sequence[Entry]
 
 
 def files(store: Store, ids: Iterable[str]) -> Iterable[Check]:
-    """Yields one failed check where picture files cannot be read, else nothing.
+    """Yields a failed check where any of the pictures with these ids has a file that cannot be read, else nothing.
 
-    `ids` are pictures; the training leaves out those that the check names.
+    The hint names these pictures; the training leaves them out.
     """
     bad = {image: trouble for image in ids if (trouble := store.trouble(image))}
     if bad:
@@ -289,9 +289,9 @@ def _angles(store: Store, entries: Sequence[Entry]) -> Check:
 
 
 def mirror(params: TrainParams, entries: Sequence[Entry]) -> Iterable[Check]:
-    """Yields nothing where mirroring is off; where it is on, the check that no caption says left or right.
+    """Yields the check that no caption says left or right, where the training mirrors pictures; else nothing.
 
-    A caption with these words would be wrong for the mirrored picture.
+    Such a caption would be wrong for a mirrored picture.
     """
     sided = sum(bool(_SIDES.search(entry.caption)) for entry in entries)
     if params.flip:

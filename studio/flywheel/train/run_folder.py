@@ -51,8 +51,8 @@ def train_items(store: Store, frozen: Dataset, *, masked: bool = True) -> tuple[
 def prepare(workplace: Workplace, job: Job, previews: Sequence[GenerateParams | EditItem]) -> TrainRun:
     """Writes everything that a training job needs to the job's folder, and returns it as a TrainRun.
 
-    `previews` are the pictures to draw at intervals. The training can then also be run without the studio, by
-    `commands`. Raises: NotFound for a missing picture, mask or start version, BadInput.
+    `previews` are the pictures to draw at intervals. After that the training can also be run without the studio, with
+    the shell commands of `commands`. Raises: NotFound for a missing picture, mask or start version, BadInput.
     """
     store = workplace.store(job.character)
     asked = TrainPayload.of(job)

@@ -90,10 +90,10 @@ def follow(ctx: Context, previews: Sequence[GenerateParams | EditItem]) -> Versi
     """Trains until the job's last step, from its latest checkpoint where there is one, and returns the version.
 
     `previews` are drawn at intervals. Steps that were trained outside the studio are taken over, and a finished run is
-    not trained again; only previews that it lacks are drawn.
+    not trained again; only previews that it lacks are drawn. A cancelled run saves a checkpoint from which the job can
+    resume; where the user asked for it with `keep`, the checkpoint becomes a version.
 
-    Raises: Cancelled, after saving a checkpoint from which the job can resume, and which becomes a version where the
-    user asked for it (`keep`); OutOfMemory; BadInput where the run left no checkpoint; NotFound.
+    Raises: Cancelled, OutOfMemory, BadInput where the run left no checkpoint, NotFound.
     """
     asked = TrainPayload.of(ctx.job)
     params = TrainParams.from_json(asked.params)
