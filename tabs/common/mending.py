@@ -89,7 +89,8 @@ class Bench:
 
 
 def can_mend(record: ImageRecord) -> bool:
-    """Returns whether a picture can be corrected on the workbench: whether it is an edit, or a correction of one."""
+    """Returns whether a picture can be corrected on Review's workbench: whether it is an edit or a correction of one.
+    """
     return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
@@ -179,9 +180,9 @@ def trying(desk: Desk, mending: str) -> Job | None:
 def easel_act(desk: Desk, data: dict[str, Any], mending: str, words: str) -> Said | str:
     """Handles a click on the workbench: a verdict on a new try, a painted correction, or an area to redo.
 
-    `data` is what the clicked button sent, `mending` the id of the edit that is being corrected, `words` the text of
-    the instruction. Returns the id of the edit to correct from then on, "" for none, in most cases with a notice.
-    Raises: BadInput, NotFound.
+    A try is a new edit that is to replace the wrong one. `data` is what the clicked button sent, `mending` the id of
+    the wrong edit, `words` the text of the instruction. Returns the id of the edit to correct from then on, "" for
+    none, in most cases with a notice. Raises: BadInput, NotFound.
     """
     act, layer = str(data.get("act")), str(data.get("layer", ""))
     if act == "paint":

@@ -33,7 +33,8 @@ _WAITS = (JobState.RUNNING, JobState.QUEUED)
 def panel(workplace: Workplace, job: Job, seen: Progress) -> Markup:
     """Returns a training run as HTML: its progress, its loss curve, and buttons such as resume or stop.
 
-    Below them stand the shell commands that do the same training outside the studio. `seen` is the progress so far.
+    Below them stand the shell commands that do the same training outside the studio. `seen` holds the run's loss curve,
+    samples and checkpoints so far.
     """
     buttons = []
     if job.state is JobState.RUNNING:
@@ -209,7 +210,7 @@ def fill_more(desk: Desk, more: float | None, *, kind: str) -> tuple[Any, Any]:
 
 
 def train_longer(desk: Desk, more: float | None, *, kind: str) -> None:
-    """Queues the newest training of a job kind again, for `more` further steps.
+    """Queues the newest training of a job kind again, for `more` further steps; `kind` is the job kind.
 
     Raises: Busy where that training has not finished, BadInput.
     """
