@@ -85,7 +85,7 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether a picture is set aside before review, because its similarity to the originals is below `floor`.
+        """Returns whether a picture's similarity to the originals is below `floor`, so that it is set aside before review.
 
         `scores` is a dict of scorer version -> similarity. Returns False where the similarity is not known.
         """
