@@ -72,9 +72,10 @@ def draw(
     """Returns as HTML the picture to decide, with its source, instruction and buttons, and the next pictures.
 
     `opened` is the id of a picture that a person opened again; "" shows the first of the queue. `skipped` are the ids
-    of skipped pictures, `reasons` the names of the reasons for the next verdict. `heard` is the page's token and the
-    number of its last handled message. `said` is the text of the errors of its last keys. `mending` is the id of the
-    picture whose correction the browser shows instead, "" for none; the id of another character's picture counts as "".
+    of skipped pictures, `reasons` the names of the reasons for the next verdict. `heard` is the token of the browser's
+    page and the number of its last handled message of keys; `said` are the errors of these keys as text. `mending` is
+    the id of a picture that is being corrected, which the browser then shows instead; "" is none, and the id of another
+    character's picture counts as "".
     """
     store = desk.store
     mended = store.images.peek(mending) if mending else None
@@ -142,7 +143,7 @@ def standing(store: Store) -> list[ImageRecord]:
 
 
 def verdict_words(name: str) -> str:
-    """Returns the label of a verdict's button as text; `name` is a key of VERDICTS."""
+    """Returns the label of a verdict's button as text; `name` is "good", "correct" or "reject"."""
     return {"good": "Good", "correct": "Needs correction", "reject": "Reject"}[name]
 
 
@@ -191,8 +192,8 @@ def per_minute(decisions: list[Decision], window: int = 12, pause_s: float = 60.
 def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
     """Returns as HTML the panel beside the picture `shown`: its source, the nearest original, and facts about it.
 
-    The facts are its instruction, its similarity to the originals and its verdict; while it has none, also `why` the
-    queue shows it now.
+    The facts are its instruction, its similarity to the originals and its verdict. For a picture without a verdict the
+    panel also tells `why` the queue shows it now.
     """
     source, reference = _get(store, shown.parent), nearest(store, shown)
     shots = [(looks.full(store, source.id, shown.source_crop), "source", "s", source.id)] if source else []
@@ -215,8 +216,9 @@ def beside(store: Store, shown: ImageRecord, why: Reason) -> Markup:
 def nearest(store: Store, shown: ImageRecord) -> ImageRecord | None:
     """Returns the original to compare a picture with, None where there is none.
 
-    It is the most similar original where that is known. Otherwise it is the one with the most of the picture's tags of
-    angle and framing. The picture's own source is taken only where there is no other original.
+    It is the most similar original where that is known. Otherwise it is an original that shares as many of the
+    picture's tags (angle, framing) as possible. The picture's own source is taken only where there is no other
+    original.
     """
     known = _get(store, shown.nearest)
     if known and not known.trashed and known.id != shown.parent:

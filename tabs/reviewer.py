@@ -101,10 +101,10 @@ def closed() -> str:
 
 
 def page(desk: Desk, reviewer: str, hand: Hand, heard: Heard = ("", 0)) -> Markup:
-    """Returns as HTML the guest's page: known pictures of the character, the next picture to judge, and the buttons.
+    """Returns as HTML the guest's page: pictures that show the character, the next picture to judge, and the buttons.
 
-    With the next picture the page shows what its edit was asked to change. `reviewer` is the guest's name in the
-    records. `hand` is the state of the guest's page, `heard` its token and the number of its last handled message.
+    The page also tells what the picture to judge was asked to show. `reviewer` is the guest's name in the records.
+    `hand` is the state of the guest's page, `heard` its token and the number of its last handled message.
     """
     return view("reviewer", "page", token=heard[0], number=heard[1], stage=_queue(desk, reviewer, hand))
 

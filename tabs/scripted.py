@@ -60,10 +60,10 @@ def _path(value: Any) -> Any:
 
 
 def by_names(api: Api) -> Handler:
-    """Returns a handler for the error that Gradio raises when arguments given by name do not fit an endpoint's method.
+    """Returns a function that answers API requests whose named arguments do not fit the called method.
 
-    These are requests that lack an argument or have an unknown one. The handler answers with the method's own error as
-    JSON, with HTTP status 422. It raises any other error again.
+    Such a request lacks an argument or has an unknown one, for which Gradio raises a TypeError. The function answers it
+    with HTTP status 422 and the method's own error as JSON. Any other error is raised again.
     """
 
     async def answer(request: Request, error: Exception) -> JSONResponse:

@@ -12,10 +12,11 @@ _REMEMBERED = 10_000  # ids of dropped pages, which are answered 410 when they r
 
 
 class Sessions(StateHolder):
-    """Holds Gradio's session states, which are the widgets' values of each open page, at most `capacity` of them.
+    """Holds Gradio's session states, at most `capacity` of them; the session used longest ago is dropped first.
 
-    The session that was used longest ago is dropped first. A page whose session was dropped gets HTTP status 410 and
-    reloads itself: its widgets would otherwise act on another character than the page shows.
+    A session state keeps the widgets' values of one open page; a call by a script has one too. A page whose session was
+    dropped gets HTTP status 410 and reloads itself: its widgets would otherwise act on another character than the page
+    shows.
     """
 
     def __init__(self, demo: gr.Blocks, capacity: int) -> None:

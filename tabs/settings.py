@@ -63,7 +63,7 @@ def draw_folders(desk: Desk) -> Markup:
 
 
 def read_kept(desk: Desk) -> list[Any]:
-    """Returns the stored values of two settings, for their widgets.
+    """Returns a list with the stored values of two settings, for their widgets.
 
     They are the memory budget of the GPU in GiB, and the likeness below which new pictures are set aside, 0…1.
     """

@@ -67,9 +67,9 @@ class ReviewLink:
         self._lock = threading.RLock()
 
     def start(self, character_id: str, hours: float = 24.0, network: bool = False) -> Json:
-        """Opens a review link for the queue of one character, closing an open link, and returns its state as JSON.
+        """Opens a review link for the queue of one character, after closing an open one, and returns its state as JSON.
 
-        The link ends after `hours`. By default the app listens on this machine alone, and a public tunnel leads to it.
+        The link ends after `hours`. By default its app listens on this machine alone, and a public tunnel leads to it.
         With `network` it listens on this machine's address in the local network, without a tunnel. Raises: BadInput for
         a time that is not between a minute and three days, or without a local network; NotFound for an unknown
         character.

@@ -84,7 +84,7 @@ def _host() -> Markup:
 def running(job: Job | None) -> Markup:
     """Returns the running job as HTML: its progress, the time left or what it waits for, and a cancel button.
 
-    None shows that no job runs.
+    Where `job` is None, the HTML tells that no job runs.
     """
     if job is None:
         return view("frame", "idle")

@@ -88,10 +88,10 @@ def build(page: Page) -> None:
 
 
 def fill_models(desk: Desk, whose: str, model: str | None) -> list[Any]:
-    """Returns a list: the character's id, a Gradio update of the dropdown of models, and one for each training setting.
+    """Returns a list: the character's id, a Gradio update of the dropdown of models, and an update for each setting.
 
     The dropdown offers the generator models that can be trained. `whose` is the id of the character that the page's
-    values are for, "" for none. For another character the model and the settings are reset to that character's
+    values are for, "" for none. For another character the model and the training settings are reset to that character's
     defaults; else the user's entries stay.
     """
     choices = models(desk.workplace, "generator", lambda spec: spec.trainer)
@@ -122,7 +122,7 @@ def begin_with(desk: Desk, start: str | None, model: str, params: TrainParams) -
 
 
 def preset(desk: Desk, model: str | None) -> list[Any]:
-    """Returns a model's default training parameters as a list of values, one for each widget of FORM.
+    """Returns a model's default training parameters as a list of values, one for each widget of the training settings.
 
     `model` is the model's name; None is the character's generator.
     """
@@ -130,7 +130,7 @@ def preset(desk: Desk, model: str | None) -> list[Any]:
 
 
 def fill_own(desk: Desk, model: str | None) -> list[Any]:
-    """Returns a list of Gradio updates that put a model's default training parameters into the widgets of FORM.
+    """Returns a list of Gradio updates that put a model's default values into the widgets of the training settings.
 
     The note under each widget then tells the default. `model` is the model's name; None is the character's generator.
     """
@@ -170,9 +170,9 @@ def draw_preflight(
     """Returns what the tab shows before a training: three pieces of HTML, and an update of the button that trains.
 
     The HTML is the pre-flight (the checks before a training), the settings that differ from the model's defaults, and
-    the verdict whether the training can start. `phase` is a value of PHASES, the pictures to learn from; `scenes` is a
-    value of SCENES, the generated pictures that are added. `start` as in `begin_with`, `values` as in `settle`. Raises:
-    BadInput, NotFound.
+    the verdict whether the training can start. `phase`, a value of PHASES, selects the pictures to learn from;
+    `scenes`, a value of SCENES, selects the generated pictures that are added. `start` as in `begin_with`, `values` as
+    in `settle`. Raises: BadInput, NotFound.
     """
     name, params = settle(desk, model, *values)
     begun = begin_with(desk, start, name, params)
@@ -283,7 +283,7 @@ def _worth(store: Store, job: Job, step: int, choice: Choice | None) -> Markup:
 
 
 def live_act(desk: Desk, data: dict[str, Any]) -> Said | None:
-    """Handles a click on cancel, resume, or stop and keep of a training, or on a checkpoint, which becomes a version.
+    """Handles a click on cancel, resume, or stop and keep of a training, or makes a version of the clicked checkpoint.
 
     `data` is what the clicked button sends. Returns a notice, None for any other click.
     """

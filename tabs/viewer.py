@@ -49,8 +49,8 @@ class Note:
 class Other:
     """Holds a picture that can be compared with the open one: its key, its label, and the path of its file.
 
-    The key names how the two are related, for example `parent`, so that the choice stays the same when the next picture
-    is opened. The path is None for a file that cannot be read.
+    The key names how this picture is related to the open one, for example `parent`, so that the choice stays the same
+    when the next picture is opened. The path is None for a file that cannot be read.
     """
 
     key: str
@@ -166,8 +166,8 @@ ACTS: Mapping[str, Callable[[Desk, str, Mapping[str, Any]], Note]] = {
 def draw(desk: Desk, image_id: str, beside: str, number: str, note: Note | None = None, go: str = "") -> Markup:
     """Returns as HTML the viewer's content: a picture, what is known of it, and its buttons.
 
-    `beside` is the key of the picture to compare with, or the start of the key; "" for none. `number` is that of the
-    browser's call, which the HTML repeats. `note` tells what was just done. `go` is the name of a tab to open
+    `beside` is the key of the picture to compare with, or the start of the key; "" for none. `number` is the number of
+    the browser's call, which the HTML repeats. `note` tells what was just done. `go` is the name of a tab to open
     afterwards, "" for none.
     """
     store = desk.store
