@@ -81,7 +81,8 @@ class Scene:
     def random(cls, rng: random.Random, person: Person | None = None, **fixed: Any) -> Scene:
         """Returns a random scene; `fixed` attributes are given instead of random.
 
-        `person`: who is shown; None takes a random person who is not held out from training.
+        The pose is always "standing" where the framing is not "full body", even if `fixed` has another. `person`: who
+        is shown; None takes a random person who is not held out from training.
         """
         person = person or train_person(rng.getrandbits(48))
         words: dict[str, Any] = {name: rng.choice(values) for name, values in vocab.SCENE_VALUES.items()}

@@ -55,7 +55,7 @@ class QwenCaptioner:
     def caption(
         self, images: Sequence[Image], params: CaptionParams, lease: Lease, on_step: OnStep
     ) -> Iterator[Caption]:
-        """Yields a caption for each picture, in order; each contains the trigger word of `params`, normally as its first word.
+        """Yields a caption for each picture, in order; each begins with the trigger word of `params`.
 
         `lease`: gives access to the text encoder. `on_step`: called with the number of pictures done and their total.
         """
