@@ -156,7 +156,10 @@ def _upload_below(pages: Path) -> Callable[[], None]:
 
 
 def open_folders(workplace: Workplace) -> list[Path]:
-    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of all sound characters."""
+    """Returns the folders whose files the page may serve: pictures, thumbnails and exports of the characters.
+
+    Characters whose store cannot be opened are left out.
+    """
     folders = [workplace.store(each.id).folder.resolve() for each in workplace.library.sound()]
     return [folder / name for folder in folders for name in ("images", "thumbs", "runs/exports")]
 

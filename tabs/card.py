@@ -34,7 +34,7 @@ class CardView:
     """Holds the widgets of the sub-tab that shows a model card, the evaluation of a LoRA version.
 
     `which` chooses the model card, `against` another one to compare with; `cells` is the block of HTML that shows them.
-    `awaited` is a hidden field with the id of the job that was started on this page, "" once its model card is shown.
+    `awaited` is a hidden field with the id of the job that was started on this page, "" once the job has ended.
     """
 
     which: gr.Dropdown
@@ -70,8 +70,9 @@ class CardView:
 def fill_cards(desk: Desk, which: str | None, against: str | None, awaited: str = "") -> list[Any]:
     """Returns four updates: the drop-downs `which` and `against`, the awaited job's id, and the open sub-tab.
 
-    `which` and `against` are the ids of the chosen model cards. `awaited` is the id of the job that makes a model card,
-    "" for none: when it has made it, that model card is chosen, its sub-tab opens, and the id becomes "".
+    `which` and `against` are the ids of the chosen model cards; `awaited` is the id of a job that makes a model card,
+    "" for none. Once this model card exists, it is chosen and its sub-tab opens. When the job has ended, its id is
+    replaced by "".
     """
     store = desk.store
     cards = [(card_name(store, each), each.id) for each in reversed(store.cards.all())]

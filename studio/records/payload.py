@@ -126,8 +126,9 @@ class TrainPayload(ModelPayload):
     """Holds the parameters of a LoRA training.
 
     `params` are TrainParams as JSON, `dataset` is the id of the frozen dataset. `start` is the id of the LoRA version
-    that the training begins from; None or "" for a new LoRA. `held_out` are the edits, as triplets, that a training of
-    the editor is measured by and does not see; None for a training of the character.
+    that the training begins from; None or "" for a new LoRA. `held_out` are the edits, as triplets of source,
+    parameters and result, that an editor's training does not see and is measured by; None for a training of the
+    character.
     """
 
     params: Json = field(default_factory=dict)

@@ -28,7 +28,7 @@ class Checkpoint(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Side(Part):
-    """Holds how the held-out edits turned out with one editor: either without or with the newly trained LoRA.
+    """Holds how the edits that were kept out of an editor's training turned out, either without or with its LoRA.
 
     `outcomes` has the outcomes of each edit by axis. `accepted` is the share of passed edits among the `judged` ones,
     with its 95 % interval `low` to `high`. `unknown` edits could not be judged. `identity_median` is the median
@@ -46,9 +46,10 @@ class Side(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Pair(Part):
-    """Holds one held-out edit that was made twice: without the new LoRA (`before`) and with it (`after`).
+    """Holds one edit that was kept out of an editor's training, and was made twice to measure the new LoRA.
 
-    Both fields are ids of pictures. `triplet` is the id of the held-out example, `task` its kind of edit.
+    `before` and `after` are the ids of the results without and with the LoRA. `triplet` is the id of the example that
+    was kept out, `task` its kind of edit.
     """
 
     triplet: str
@@ -59,7 +60,7 @@ class Pair(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Part):
-    """Holds how `n` held-out edits turned out before and after a training of the editor, compared pair by pair.
+    """Holds how `n` edits that were kept out of an editor's training turned out before and after it, pair by pair.
 
     Of the `judged` pairs, `better` were accepted only after the training, `worse` only before it; `p` is the p-value of
     McNemar's test. `originals` is the number of imported pictures that identity was judged by, None in older
@@ -82,8 +83,8 @@ class Comparison(Part):
 class Metrics(Part):
     """Holds the figures of a version's training: steps, final smoothed loss, seconds, and number of pictures.
 
-    `real_share` is the share of originals among the pictures, 0…1, counted with repeats. `edits` compares held-out
-    edits without and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
+    `real_share` is the share of originals among the pictures, 0…1, counted with repeats. `edits` compares edits without
+    and with the LoRA; None for a LoRA of the character. A figure is None where it is unknown.
     """
 
     steps: int | None = None

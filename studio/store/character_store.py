@@ -84,7 +84,7 @@ class Store:
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Returns a context manager that groups changes into one; when its body raises, all of them are undone."""
+        """Returns a context manager that groups changes into one transaction; when its body raises, all are undone."""
         return self._database.transaction()
 
     def packed(self) -> bytes:

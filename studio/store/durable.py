@@ -126,7 +126,7 @@ def disk_refusal(error: BaseException, home: Path) -> UserError | None:
 
 
 def write_file(path: Path, data: bytes, disk: Disk = DISK) -> None:
-    """Replaces a file's contents atomically and durably. Raises: UserError."""
+    """Replaces a file's contents, so that a crash leaves either the old or the new bytes. Raises: UserError."""
     with written_aside(path, disk) as file:
         file.write(data)
 
@@ -144,6 +144,6 @@ def remove(path: Path) -> int:
 
 
 def copy_file(source: Path, target: Path, disk: Disk = DISK) -> None:
-    """Copies a file atomically, without holding it in memory. Raises: UserError."""
+    """Copies a file in blocks, so that a crash leaves `target` either complete or as it was. Raises: UserError."""
     with source.open("rb") as reader, written_aside(target, disk) as writer:
         shutil.copyfileobj(reader, writer, 1 << 20)

@@ -94,7 +94,7 @@ class LoraNames:
         self._hashes: dict[tuple[str, int, int], str] = {}
 
     def named(self, uses: Iterable[tuple[str, LoraUse]]) -> list[NamedLora]:
-        """Returns the public name, weight and hash of each LoRA; the hash is "" for a missing or other file.
+        """Returns the public name, weight and hash of each LoRA; the hash is "" where the file cannot be read.
 
         `uses` are pairs of a public name and the LoRA's file with its weight; with the name "" the file's own name is
         taken, without its suffix.

@@ -104,7 +104,7 @@ class Verdicts:
         return undone
 
     def follow(self, image: ImageRecord) -> None:
-        """Stores or removes a picture's training example (triplet), so that it fits the picture's present record.
+        """Stores or removes a picture's training example (triplet), so that it fits the record that is given.
 
         Only an edit with the verdict good and outside the trash has one; a triplet that is stored already is not
         changed.
