@@ -89,8 +89,7 @@ class Bench:
 
 
 def can_mend(record: ImageRecord) -> bool:
-    """Returns whether a picture can be corrected on Review's workbench: whether it is an edit or a correction of one.
-    """
+    """Returns whether a picture can be corrected on Review's workbench: an edit can, and so can a correction."""
     return bool(record.parent) and record.kind in (Kind.ENRICHED, Kind.CORRECTION)
 
 
