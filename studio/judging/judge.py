@@ -85,7 +85,7 @@ class Judge:
         return {}
 
     def below(self, scores: Scores, floor: float) -> bool:
-        """Returns whether a picture's similarity to the originals is below `floor`, so that it is set aside before review.
+        """Returns whether a picture's similarity to the originals is below `floor`, so that review leaves it out.
 
         `scores` is a dict of scorer version -> similarity. Returns False where the similarity is not known.
         """
