@@ -74,7 +74,7 @@ def cut_size(crop: Sequence[float], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
-    """Returns the (width, height) in pixels at which training uses a picture.
+    """Returns the (width, height) in pixels to which a picture is cropped and resized for training.
 
     `size`: the picture's own (width, height) in pixels; `area`: about how many pixels the result has. The result keeps
     the picture's aspect ratio, limited to 1:2…2:1.
@@ -88,9 +88,9 @@ def bucket(size: tuple[int, int], area: int, multiple: int) -> tuple[int, int]:
 
 
 def lost(size: tuple[int, int], area: int, multiple: int) -> float:
-    """Returns the fraction (0…1) of a picture's area that cropping to the aspect ratio of its training size removes.
+    """Returns the fraction (0…1) of a picture's area that is lost when the picture is cropped for training.
 
-    The training size is what `bucket` returns for the same parameters.
+    It is cropped to the aspect ratio of the size that `bucket` returns for the same parameters.
     """
     wide, high = bucket(size, area, multiple)
     ratio = size[0] * high / (size[1] * wide)

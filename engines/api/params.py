@@ -107,8 +107,8 @@ class Params:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Creates parameters from the names and values that a user or a script gives; checks types and bounds.
 
-        Raises: BadInput for an unknown name or a value that is not allowed; it names the parameter, the value and the
-        allowed values.
+        Raises: BadInput for an unknown name or a value that is not allowed; the error names the parameter, the value
+        and the allowed values.
         """
         _demand_known(cls.__name__, data, cls)
         allowed, values = kinds(cls), {}
@@ -131,7 +131,7 @@ class Params:
 
     @classmethod
     def bounds(cls, name: str) -> tuple[Any, Any]:
-        """Returns the (least, greatest) value of the parameter called `name`; None where it has no such bound."""
+        """Returns the (lower, upper) bound of the parameter called `name`; None stands for a missing bound."""
         return limits(kinds(cls)[name])
 
     def checked(self) -> Self:
@@ -153,7 +153,7 @@ class Params:
             raise BadInput(f"The {self.worded} is empty.", "Say what the picture should show.")
 
     def replace(self, **changes: Any) -> Self:
-        """Returns a copy with `changes`, parameter names with their new values; checks neither types nor bounds."""
+        """Returns a copy with new values for the parameters that `changes` names; checks neither types nor bounds."""
         return dataclasses.replace(self, **changes)
 
     def headline(self) -> str:
@@ -161,7 +161,10 @@ class Params:
         return str(getattr(self, self.worded)) if self.worded else ""
 
     def to_text(self) -> str:
-        """Returns the text of a PNG's `parameters` chunk for other tools: the headline, then `Key: value` pairs."""
+        """Returns the text of a PNG's `parameters` chunk, which other tools read.
+
+        It is the prompt or instruction, and in the next line the other parameters as `Key: value` pairs.
+        """
         rest = {k: v for k, v in self.to_json().items() if v not in (self.headline(), (), [], None, "")}
         pairs = (f"{k.replace('_', ' ').capitalize()}: {v}" for k, v in rest.items())
         return f"{self.headline()}\n{', '.join(pairs)}".strip()
@@ -172,8 +175,8 @@ class GenerateParams(Params):
     """Holds the parameters of one picture generated from text.
 
     `negative`: the negative prompt, for models with true classifier-free guidance.
-    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
-    last result; 0 turns the cache off.
+    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
+    changed by no more than this fraction; 0 turns this off.
     `strength`: the weight of the LoRA of the character's version. The studio adds that LoRA to `loras`; engines read
     `loras` alone.
     """
@@ -207,8 +210,8 @@ class EditParams(Params):
 
     `true_cfg`: the scale of classifier-free guidance; 1 turns it off. `few_steps`: use the model's adapter that was
     distilled to few steps.
-    `first_block_cache`: the relative change of the first transformer block below which a step reuses the other blocks'
-    last result; 0 turns the cache off.
+    `first_block_cache`: a step reuses the last result of all other transformer blocks where the first block's result
+    changed by no more than this fraction; 0 turns this off.
     """
 
     worded: ClassVar[str] = "instruction"

@@ -109,9 +109,9 @@ class Component:
 class Stage:
     """Describes a step of a job: the components that must be on the GPU together, and the bytes that computing takes.
 
-    `leaner`: a variant of this stage that needs less memory, but more time or some quality; it is used where this stage
-    does not fit or ran out of memory. `how`: words for the user on how a variant saves memory. `around` returns a
-    context manager in which the stage computes.
+    `leaner`: a variant of this stage that needs less memory, at the cost of time or some quality; it is used where this
+    stage does not fit or ran out of memory. `how`: how a variant saves memory, in words for the user. `around` returns
+    a context manager in which the stage computes.
     """
 
     name: str
@@ -216,7 +216,7 @@ class EditItem:
 
 @dataclass(frozen=True)
 class Caption:
-    """Holds a picture's caption, and in `tags` (axis -> value, such as pose) what the captioner is sure of."""
+    """Holds a picture's caption, and as `tags` (such as pose -> sitting) the attributes the captioner is sure of."""
 
     text: str
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -375,7 +375,7 @@ TrainEvent = StepDone | CheckpointSaved | SampleDrawn
 
 @dataclass(frozen=True)
 class DiskUse:
-    """Holds the bytes that a training writes: for each full checkpoint, and for each picture at one resolution."""
+    """Holds the bytes on disk of a training's full checkpoint, and of a picture encoded at one resolution (`item`)."""
 
     checkpoint: int
     item: int
@@ -396,4 +396,4 @@ class Trainer(Protocol):
         """Returns the indices of the captions that the text encoders would truncate; loads no weights."""
 
     def train(self, run: TrainRun, lease: Lease, on_step: OnStep) -> Iterator[TrainEvent]:
-        """Trains from the last checkpoint, or from the start; yields the events, and on a cancel saves a checkpoint."""
+        """Trains, from the last checkpoint if there is one; yields each StepDone, CheckpointSaved and SampleDrawn."""

@@ -58,7 +58,7 @@ class Registry:
 
         A toy model's weights are among the program's assets. Any other model's are in the folder into which `pull`
         writes, unless a pull is unfinished; else in the folder that the row names, or in Hugging Face's cache, if
-        complete there. The deepface models share one folder, in which nothing is checked.
+        complete there. The deepface models share one folder, which is returned unchecked.
         Raises: ModelMissing, ModelGated.
         """
         scheme, _, rest = spec.source.partition(":")
@@ -149,9 +149,9 @@ def declared_family(architecture: str) -> str:
 
 
 def is_strange(architecture: str) -> bool:
-    """Returns whether the architecture that a LoRA file declares is of none of the makers whose models are known here.
+    """Returns whether the architecture that a LoRA file declares belongs to a model maker that is unknown here.
 
-    `architecture`: the entry in the file's metadata; "" is not strange. Only its first word tells the maker, because
+    `architecture`: the entry in the file's metadata; "" is not strange. Makers are told by the first word, because
     "flux" alone may mean any FLUX model.
     """
     lower = architecture.lower()

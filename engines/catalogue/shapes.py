@@ -121,7 +121,7 @@ QWEN_EDIT_BYTES: Mapping[str, int] = {
 def write_layout(layout: Layout, folder: Path) -> Path:
     """Writes a model's folder without weights: model_index.json, and a config.json for each component.
 
-    Returns the folder.
+    `layout`: component name -> Part. Returns the folder.
     """
     index = {name: [library, class_name] for name, (library, class_name, _) in layout.items()}
     for name, (library, class_name, config) in layout.items():

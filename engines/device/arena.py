@@ -27,7 +27,7 @@ class _Weight:
 
 
 class Arena:
-    """Moves a module's weights to a device as one block of bytes, and lets the module use those in RAM again.
+    """Copies a module's weights to a device as one block of bytes, and switches the module between copy and original.
 
     Between `place` and `drop` the module computes with the copy on the device, otherwise with the weights in RAM, which
     are never written. Quantised weights move with their scales. Where the device is full, `place` raises torch's own
@@ -68,7 +68,7 @@ class Arena:
     def vacate(self, device: str) -> None:
         """Replaces the weights by empty tensors on `device`, which frees their copy there.
 
-        LoRA layers read from these tensors on which device they are. Tensors that belong to a quantised weight and
+        The empty tensors tell LoRA layers beside the weights which device to use. Tensors of a quantised weight that
         cannot be empty, such as its scales, are replaced by those in RAM.
         """
         for weight in self._weights:

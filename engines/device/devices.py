@@ -195,7 +195,7 @@ class CudaDevice:
         return cuda_total_bytes(self._index) or int(self._cuda.mem_get_info(self._index)[1])
 
     def total_bytes(self) -> int:
-        """Returns the GPU's memory in bytes, by the driver, so that a status needs no torch."""
+        """Returns the GPU's memory in bytes, as the driver reports it; a page that only shows it needs no torch."""
         return self._total
 
     def out_of_memory(self, error: BaseException) -> bool:
@@ -205,7 +205,7 @@ class CudaDevice:
         )
 
     def free_bytes(self) -> int:
-        """Returns the bytes that the driver has free plus those that torch's allocator holds unused."""
+        """Returns the free bytes of GPU memory, including those that torch's allocator holds unused."""
         cached = self._cuda.memory_reserved(self._index) - self._cuda.memory_allocated(self._index)
         return int(self._cuda.mem_get_info(self._index)[0] + cached)
 

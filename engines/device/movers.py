@@ -42,8 +42,7 @@ class Movers:
     def release(self, host: Loaded) -> None:
         """Gives up the weights that a module holds in RAM; a copy on the device stays and can still compute.
 
-        Weights that the module still uses in RAM, as without a copy or when streamed, are freed together with the
-        module.
+        Weights in RAM that the module still uses, because it has no copy or is streamed, are freed with the module.
         """
         arena = self._arenas.pop(host, None) if isinstance(host, nn.Module) else None
         if arena is not None:

@@ -34,11 +34,12 @@ def read_adapter(path: str | Path, family: str = "flux") -> tuple[State, dict[st
     The tensors are named as in peft, relative to the transformer ("….lora_A.weight"), with alphas multiplied in. The
     file may have names of diffusers ("transformer.…lora_A.weight"), kohya ("lora_unet_…lora_down.weight") or ComfyUI
     ("diffusion_model.…"). OneTrainer's flat module names ("lora_transformer_…") are kept.
-    Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. peft's settings are not
-    applied: they stay in the metadata, or are added there from an adapter_config.json beside the file.
+    Tensors of text encoders are left out, and the metadata entry `LEFT_OUT` describes them. The scale in peft's
+    settings is not applied: the settings stay in the metadata, or are added there from an adapter_config.json beside
+    the file.
     `family`: the model family; it decides between FLUX.1 and FLUX.2, whose names are alike, where the metadata does
     not.
-    Raises: NotFound, LoraMismatch, also for a tensor that is not understood.
+    Raises: NotFound for a missing file, LoraMismatch for one that is damaged or has a tensor that is not understood.
     """
     path = _existing(path)
     with _opened(path) as file:

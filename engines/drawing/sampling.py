@@ -20,9 +20,10 @@ ENOUGH_STEPS = 2  # for any schedule
 
 
 def dynamic_shift(config: Config, image_tokens: int) -> float:
-    """Returns the μ of resolution-dependent shifting, linear in the number of the picture's packed tokens.
+    """Returns the μ of resolution-dependent shifting, which is linear in the number of image tokens.
 
-    `config`: the scheduler's. Source: `calculate_shift` in diffusers' pipeline_flux.py.
+    `config`: the scheduler's configuration; `image_tokens`: the picture's packed tokens. Source: `calculate_shift` in
+    diffusers' pipeline_flux.py.
     """
     base_tokens, max_tokens = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
     base_shift, max_shift = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
