@@ -129,17 +129,11 @@ class Build:
         return info | {"psnr_db": round(train_vae.psnr(vae, unseen.pictures), 2)}
 
     def polish_flux(self) -> Figures:
-        """Trains the decoder of FLUX's autoencoder for longer, with the encoder frozen.
-
-        Returns steps, loss and PSNR in dB for the manifest.
-        """
+        """Trains FLUX's VAE decoder for longer, with the encoder frozen; returns steps, loss and PSNR in dB."""
         return self._polish("flux", self.out / "flux" / "vae")
 
     def polish_qwen(self) -> Figures:
-        """Trains the decoder of Qwen's autoencoder for longer, with the encoder frozen.
-
-        Returns steps, loss and PSNR in dB for the manifest.
-        """
+        """Trains Qwen's VAE decoder for longer, with the encoder frozen; returns steps, loss and PSNR in dB."""
         return self._polish("qwen", self.out / "qwen_edit" / "vae")
 
     def _polish(self, kind: str, folder: Path) -> Figures:
@@ -191,10 +185,7 @@ class Build:
         part.replace(folder / f"{name}.safetensors")
 
     def captioner(self) -> Figures:
-        """Trains the captioner, which is also the editor's text encoder.
-
-        Returns steps, loss, number of parameters and accuracy for the manifest.
-        """
+        """Trains the captioner, which is also the editor's text encoder; returns steps, loss and accuracy."""
         model, info = train_captioner(self.data, self.cache, self.schedule("captioner"))
         export.save_model(model, self.out / "qwen_edit" / "text_encoder")
         unseen = measure.Unseen.draw(self.size.vae_pictures)
@@ -270,10 +261,7 @@ class Build:
         return info
 
     def few_steps(self) -> Figures:
-        """Distils the editor into a LoRA for few steps, and saves that LoRA.
-
-        Returns steps, loss and number of parameters for the manifest.
-        """
+        """Distils the editor into a LoRA for few steps and saves it; returns steps, loss and number of parameters."""
         folder, model = self.out / "qwen_edit", self.editor()
         data, path = self.edit_set(), self.cached("few_steps_paths")
         if not path.exists():
@@ -345,10 +333,7 @@ class Build:
         return net.eval()
 
     def manifest(self) -> None:
-        """Writes `out`/manifest.json.
-
-        It holds the records of all stages, library versions, seeds, thresholds and the size of the models in MB.
-        """
+        """Writes `out`/manifest.json: all stages' records, library versions, seeds, thresholds and the models' size."""
         stages = {stage: record for stage in STAGES if (record := self.records.read(stage))}
         versions = {m.__name__: m.__version__ for m in (torch, diffusers, transformers, np)}
         record = {
