@@ -80,7 +80,10 @@ class Registry:
         raise ModelMissing(f"{spec.name} {state}.", f"{remedy}, or put its diffusers-layout folder at {home}.")
 
     def here(self, name: str) -> bool:
-        """Returns whether a model's weights are on this machine; False for a name that no row has."""
+        """Returns whether a model's weights are on this machine; False for a name that no row has.
+
+        It is True for every deepface model, because their folder is not checked.
+        """
         try:
             self.folder(self.spec(name))
         except (ModelMissing, NotFound):
