@@ -49,13 +49,12 @@ REVIEWER = (
 
 @dataclass(frozen=True)
 class Scale:
-    """Holds how many pictures one run of the demo draws, and the settings of its trainings.
+    """Holds the numbers of pictures that one run of the demo draws, and the settings of its trainings.
 
-    The numbers are `edits` for the first edits, `shown` for edits that show what the first model card missed,
-    `synthetic` for generated pictures, `practice` for edits of the kinds at which the editor is weak, and `later_edits`
-    for the edits on which the editor is compared before and after its training. `card_seeds` are the seeds of each cell
-    of a model card. `train` and `refine` are changes to the parameters of the LoRA training and the editor's training.
-    With `control` the first LoRA is also trained longer on its own pictures, for a comparison.
+    `edits` are the first edits, `shown` edits that show what the first model card missed, `synthetic` generated
+    pictures, `practice` edits of the kinds at which the editor is weak, `later_edits` those that compare the editor
+    before and after its training. `train` and `refine` are changes to the parameters of LoRA and editor training. With
+    `control` the first LoRA is also trained longer on its own pictures.
     """
 
     edits: int = 56
@@ -70,10 +69,7 @@ class Scale:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Runs the demo, writes its report and pictures, and prints its main figures; returns the exit code.
-
-    The folder of the report is `options.out`. With `--open` it then opens the studio on the characters of the demo.
-    """
+    """Runs the demo and writes its report; with `--open` then opens the studio on it. Returns the exit code."""
     out: Path = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     home = _unused_folder(out, "home")
@@ -89,11 +85,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 class Turn:
-    """Runs one character through all steps of the studio, in the order in which a user would click them.
-
-    The steps are pictures, edits, review, LoRA training, generated pictures, and the training of the editor. A program
-    takes the part of the human reviewer.
-    """
+    """Runs one character through all steps of the studio, as a user would click them; a program is the reviewer."""
 
     def __init__(self, workplace: Workplace, out: Path, scale: Scale) -> None:
         self.workplace = workplace
@@ -114,10 +106,10 @@ class Turn:
         return self.desk.store
 
     def run(self, seed: int | None) -> Report:
-        """Runs all steps for one character, writes the report and its pictures to a folder, and returns the report.
+        """Runs all steps for one character, writes the report and its pictures, and returns the report.
 
-        `seed` is the number of the character to draw; None takes the sample character that ships with the project.
-        Raises: UserError when a step fails.
+        `seed` is the number of the character to draw; None takes the sample character. Raises: UserError when a step
+        fails.
         """
         started = time.monotonic()
         self.workplace.jobs.start()
