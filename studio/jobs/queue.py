@@ -36,9 +36,8 @@ class Jobs:
 
     A job's state and results are stored on the disk before a call returns, its progress at most once a second. When the
     disk is full, a job's end, a cancel or progress is kept in memory, and storing it is tried every `retry_s` seconds;
-    until then no new job starts. `runners` maps each kind of job to the function that runs it. `log` is the path of the
-    log file, which is named to the user when a job fails because of a bug.
-    """
+    until then no new job starts. `runners` maps a kind of job to the function that runs it; `log` is the path of the
+    log file."""
 
     def __init__(
         self,
@@ -80,8 +79,7 @@ class Jobs:
     def list(self, character: str | None = None) -> Rows:
         """Returns jobs: the running one, the queued ones in order, then the ended ones, newest first.
 
-        `character` is the id of the character whose jobs are returned; None returns those of all, "" those without one.
-        """
+        `character` is an id; None returns the jobs of all characters, "" those without a character."""
         with self._wake:
             jobs = [job for job in self._jobs.values() if character in (None, job.character)]
         running = [job for job in jobs if job.state is JobState.RUNNING]
@@ -113,13 +111,10 @@ class Jobs:
         key: str = "",
         here: bool = False,
     ) -> Job:
-        """Queues a new job and returns it.
+        """Queues a job and returns it; where one of the same kind, character and non-empty `key` exists, returns that.
 
-        Where a job of the same kind and character with the same non-empty `key` exists, that one is returned instead.
-        `payload` is what the runner needs, `title` the name on the page, `total` the number of items or steps. With
-        `here` the job runs at once in the calling thread. Raises: NotFound for an unknown kind, BadInput for text that
-        cannot be stored or shown.
-        """
+        `title` is its name on the page, `total` its number of items or steps. With `here` it runs at once in the
+        calling thread. Raises: NotFound for an unknown kind, BadInput for text that no page can show."""
         if kind not in self._runners:
             raise NotFound(f"There is no job of kind {kind}.", f"Known: {', '.join(sorted(self._runners))}.")
         asked = json.loads(json.dumps(payload.to_json()))
@@ -155,11 +150,7 @@ class Jobs:
         return self.get(job.id)
 
     def cancel(self, job_id: str) -> Job:
-        """Cancels a job and returns it. Raises: NotFound.
-
-        A queued or interrupted job is cancelled at once, a running one after its present step; an ended one stays as it
-        is.
-        """
+        """Cancels a job and returns it: a running one ends after its present step. Raises: NotFound."""
         with self._wake:
             job = self.get(job_id)
             if job.state is JobState.RUNNING:
@@ -172,9 +163,7 @@ class Jobs:
     def resume(self, job_id: str) -> Job:
         """Queues an interrupted, failed or cancelled job again with the same payload, and returns it.
 
-        A job that is queued or runs already stays as it is. Raises: NotFound, BadInput for a job that is done or whose
-        kind is unknown.
-        """
+        Raises: NotFound, BadInput for a job that is done or whose kind is unknown."""
         with self._wake:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
@@ -184,11 +173,9 @@ class Jobs:
             return self._note(self._queued_again(job))
 
     def extend(self, job_id: str, payload: Payload, total: int) -> Job:
-        """Queues an ended job again with a new payload and total, and returns it.
+        """Queues an ended job again with a new payload and total, stored in one write, and returns it.
 
-        All is stored in one write, so that a crash cannot leave half of it. Raises: NotFound, BadInput for an unknown
-        kind, Busy while the job has not ended.
-        """
+        Raises: NotFound, BadInput for an unknown kind, Busy while the job has not ended."""
         with self._wake:
             job = self.get(job_id)
             if job.state in (JobState.QUEUED, JobState.RUNNING):
@@ -205,10 +192,7 @@ class Jobs:
         return job.replace(**again, error=JobError(), artifacts=kept)
 
     def move(self, job_id: str, before_id: str | None = None) -> None:
-        """Moves a queued job before another queued one, or to the end where `before_id` is None.
-
-        Raises: NotFound, BadInput for a job that is not queued.
-        """
+        """Moves a queued job before another queued one; `before_id` None is the end. Raises: NotFound, BadInput."""
         with self._wake:
             job = self.get(job_id)
             queue = [other for other in self.list() if other.state is JobState.QUEUED and other.id != job_id]
@@ -237,11 +221,9 @@ class Jobs:
                 self._thread.start()
 
     def close(self, patience_s: float = 60.0) -> None:
-        """Stops the queue: the running job ends after its present step and can be resumed later.
+        """Stops the queue after the running job's present step; that job becomes interrupted and can be resumed.
 
-        Its state is then interrupted, not cancelled. Raises: Busy when it does not stop within `patience_s` seconds;
-        the store must not be closed then.
-        """
+        Raises: Busy when it does not stop within `patience_s` seconds; the store must not be closed then."""
         with self._wake:
             self._closing = True
             self._wake.notify_all()
@@ -342,10 +324,7 @@ class Jobs:
         return self._closing or job_id in self._cancelling
 
     def progress(self, job_id: str, **changes: Any) -> None:
-        """Sets fields of a running job, such as its step and message, and stores them at most once a second.
-
-        The message of a job that is being cancelled stays.
-        """
+        """Sets fields of a running job, such as its step, and stores them on the disk at most once a second."""
         with self._wake:
             was = self.get(job_id)
             told = {**mended(changes), "message": CANCELLING} if was.stopping else mended(changes)
@@ -354,10 +333,7 @@ class Jobs:
                 self._note(job)
 
     def waits(self, job_id: str, words: str) -> None:
-        """Sets the text on what a job waits for, such as the GPU; "" when it waits no more.
-
-        The text is not stored on the disk.
-        """
+        """Sets the text of what a job waits for, "" when the wait is over; the text is not stored on the disk."""
         with self._wake:
             self._jobs[job_id] = self.get(job_id).replace(waits_for=mended(words))
 
