@@ -1,8 +1,7 @@
 """The store of one character: its records, pictures and versions, and the rules between them.
 
 A file is written before its record. A crash between the two leaves a file without a record, which is used again when
-the same content is added.
-"""
+the same content is added."""
 
 from __future__ import annotations
 
@@ -47,8 +46,7 @@ _PROVENANCE = ("parent", "model", "version", "seed", "params_kind", "params", "a
 class Store:
     """Holds the records, pictures and LoRA files of one character on the disk.
 
-    `Library.open` makes it; several threads may use it.
-    """
+    `Library.open` makes it; several threads may use it."""
 
     def __init__(self, folder: Path, character: Callable[[], Character], *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.folder = make_folder(folder)
@@ -79,8 +77,7 @@ class Store:
     def revision(self) -> int:
         """Returns a number that grows with every stored change, also across restarts.
 
-        A page that was drawn at a lower number is out of date.
-        """
+        A page that was drawn at a lower number is out of date."""
         return self._database.journal.revision
 
     def transaction(self) -> AbstractContextManager[None]:
@@ -102,8 +99,7 @@ class Store:
 
         `kind` is its origin; `fields` are other fields of ImageRecord. Where the same picture is stored already,
         nothing changes and its existing record is returned. Raises: BadInput for bytes that are no picture, UserError
-        when writing fails.
-        """
+        when writing fails."""
         if isinstance(image, bytes):
             keep = partial(self._pictures.keep, image)
         else:
@@ -138,40 +134,35 @@ class Store:
     def trouble(self, image_id: str) -> UserError | None:
         """Returns the error when a picture's file is missing, unreadable or changed; None when the file is sound.
 
-        Raises: NotFound for an unknown picture.
-        """
+        Raises: NotFound for an unknown picture."""
         return self._pictures.trouble(self.images.get(image_id).file)
 
     def thumb(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a small WebP thumbnail of a picture or of a part of it; makes the file when missing.
 
         `crop` is left, top, right and bottom in shares of the picture, 0…1; empty: the whole picture. Raises: NotFound,
-        BadInput.
-        """
+        BadInput."""
         return self._pictures.thumb(image_id, self.images.get(image_id).file, tuple(crop))
 
     def view(self, image_id: str, crop: Sequence[float] = ()) -> Path:
         """Returns the path of a large file of a picture, which a browser shows upright and without transparency.
 
         `crop` is left, top, right and bottom in shares of the picture, 0…1; empty: the whole picture. Raises: NotFound,
-        BadInput.
-        """
+        BadInput."""
         return self._pictures.view(image_id, self.images.get(image_id).file, tuple(crop))
 
     def set_mask(self, image_id: str, mask: Image.Image | None) -> ImageRecord:
         """Sets the training mask of a picture and returns its record; `mask` None removes the mask.
 
         White parts of the mask are trained, black parts are not. The picture's file does not change. Raises: NotFound;
-        BadInput for a mask of another size than the picture, and for a black one.
-        """
+        BadInput for a mask of another size than the picture, and for a black one."""
         return self.update_image(image_id, mask="" if mask is None else self.keep_area(image_id, mask))
 
     def keep_area(self, image_id: str, mask: Image.Image) -> str:
         """Stores a mask for a picture, without making it the picture's training mask.
 
         Returns the path of the mask's file relative to the character's folder. Raises: NotFound; BadInput for a mask of
-        another size than the picture, and for a black one.
-        """
+        another size than the picture, and for a black one."""
         image = self.images.get(image_id)
         return self._pictures.keep_mask(mask, (image.width, image.height))
 
@@ -179,8 +170,7 @@ class Store:
         """Sets the part of a picture that is trained, and returns the picture's record; its file does not change.
 
         `crop` is left, top, right and bottom in shares of the picture, 0…1; an empty one is the whole picture. Raises:
-        NotFound; BadInput for a crop that is not within the picture or is too small.
-        """
+        NotFound; BadInput for a crop that is not within the picture or is too small."""
         return self._crops.set(image_id, crop)
 
     def undo_crop(self, image_id: str) -> ImageRecord:
@@ -190,16 +180,14 @@ class Store:
     def file(self, name: str) -> Path:
         """Returns the absolute path of a file that a record names, such as a mask. Raises: NotFound.
 
-        `name` is the path relative to the character's folder.
-        """
+        `name` is the path relative to the character's folder."""
         return self._pictures.path(name)
 
     def mask_share(self, mask: str, crop: Sequence[float] = ()) -> float:
         """Returns how much of a crop a mask leaves in training: 0 (black) to 1 (white everywhere).
 
         `mask` is the path of the mask's file relative to the character's folder. `crop` is left, top, right and bottom
-        in shares of the picture; empty: all of it. Raises: NotFound, BadInput.
-        """
+        in shares of the picture; empty: all of it. Raises: NotFound, BadInput."""
         return self._pictures.mask_share(mask, tuple(crop))
 
     def counted_thumb(self, image_id: str) -> Path:
@@ -213,8 +201,7 @@ class Store:
     def open_image(self, image_id: str) -> Image.Image:
         """Returns the pixels of a picture within its crop, upright and RGB.
 
-        These pixels are what is captioned, scored, edited and trained. Raises: NotFound, BadInput.
-        """
+        These pixels are what is captioned, scored, edited and trained. Raises: NotFound, BadInput."""
         image = self.images.get(image_id)
         return cut(self._pictures.open(image.file), image.crop)
 
@@ -223,8 +210,7 @@ class Store:
     def open_whole(self, image_id: str) -> Image.Image:
         """Returns all pixels of a picture's file, upright and RGB, without its crop.
 
-        Raises: NotFound, BadInput.
-        """
+        Raises: NotFound, BadInput."""
         return self._pictures.open(self.images.get(image_id).file)
 
     def select(
@@ -233,8 +219,7 @@ class Store:
         """Returns the records of all pictures of some origins and with some verdict, oldest first.
 
         `kind` is one origin or several, `state` the verdict; None stands for any. With `trashed` only pictures in the
-        trash are returned, otherwise only those outside it. Pictures whose files were deleted are never returned.
-        """
+        trash are returned, otherwise only those outside it. Pictures whose files were deleted are never returned."""
         kinds = tuple(Kind) if kind is None else (kind,) if isinstance(kind, str) else tuple(kind)
         return [
             image
@@ -246,15 +231,13 @@ class Store:
     def pending(self, kinds: Iterable[Kind] = _REVIEWED) -> list[ImageRecord]:
         """Returns the review queue: the records of pictures of the origins `kinds` without a verdict, oldest first.
 
-        Pictures that the identity filter set aside are not part of it.
-        """
+        Pictures that the identity filter set aside are not part of it."""
         return [image for image in self.select(kinds, Verdict.PENDING) if not image.filtered]
 
     def update_image(self, image_id: str, **changes: Any) -> ImageRecord:
         """Changes fields of a picture's record and returns the new record.
 
-        Raises: NotFound, BadInput for an unknown field.
-        """
+        Raises: NotFound, BadInput for an unknown field."""
         return self.update_images({image_id: changes})[0]
 
     def update_images(self, changes: Mapping[str, Mapping[str, Any]]) -> list[ImageRecord]:
@@ -272,8 +255,7 @@ class Store:
     def trash(self, ids: Iterable[str]) -> None:
         """Moves the pictures with these ids into the trash; one call of `undo_trash` takes them all out again.
 
-        Raises: NotFound.
-        """
+        Raises: NotFound."""
         self._trash.throw(ids)
 
     def restore(self, ids: Iterable[str]) -> None:
@@ -285,8 +267,7 @@ class Store:
 
         `ids` are the pictures; those that are not in the trash are left alone. `shown` are ids of pictures whose
         thumbnails are kept, because the page still shows them. Files that an earlier, interrupted call left are deleted
-        too. Raises: NotFound, UserError when deleting fails.
-        """
+        too. Raises: NotFound, UserError when deleting fails."""
         wanted = list(ids)
         for image_id in shown:
             with suppress(UserError):  # a picture that cannot be read has no thumbnail to keep
@@ -305,8 +286,7 @@ class Store:
     def last_thrown(self) -> tuple[str, list[str]]:
         """Returns the last move into the trash: its time as ISO 8601, and the ids of its pictures still in the trash.
 
-        It is the move that `undo_trash` undoes. Returns ("", []) where there is none.
-        """
+        It is the move that `undo_trash` undoes. Returns ("", []) where there is none."""
         return self._trash.last()
 
     def undo_trash(self) -> list[str]:
@@ -321,15 +301,13 @@ class Store:
         """Records a reviewer's verdict on a picture, updates the picture's record, and returns the decision.
 
         `reasons` are the reasons given for the verdict. A verdict of good makes an edit a training example of the
-        editor (a triplet); any other verdict removes that example. Raises: NotFound, BadInput.
-        """
+        editor (a triplet); any other verdict removes that example. Raises: NotFound, BadInput."""
         return self._verdicts.decide(image_id, verdict, reviewer=reviewer, reasons=reasons)
 
     def undo(self, reviewer: str | None = None) -> Decision:
         """Undoes the last verdict of a reviewer that still stands, and returns the undone decision.
 
-        `reviewer` None means the last verdict of anyone. Raises: NotFound where there is none.
-        """
+        `reviewer` None means the last verdict of anyone. Raises: NotFound where there is none."""
         return self._verdicts.undo(reviewer)
 
     def correct(
@@ -346,8 +324,7 @@ class Store:
         `image_id` is the wrong picture, `corrected` are the mended pixels. `params` are the edit's parameters in the
         triplet, None keeps those of the wrong edit. `reason` says what was wrong, "" gives no reason. Raises: NotFound;
         BadInput for a picture that no edit made, a corrected one of another size, or one that changes neither pixels
-        nor parameters.
-        """
+        nor parameters."""
         wrong = self.images.get(image_id)
         if self._verdicts.source_of(wrong) is None:
             raise BadInput(
@@ -395,8 +372,7 @@ class Store:
     def case_of(self, image: ImageRecord) -> str:
         """Returns the id of the first wrong edit in the chain of new tries and corrections that led to a picture.
 
-        It is the picture's own id where the picture is neither a new try nor a correction.
-        """
+        It is the picture's own id where the picture is neither a new try nor a correction."""
         return self._verdicts.tried(image)[-1].id
 
     # ── training ────────────────────────────────────────────────────────────────────────────────
@@ -404,8 +380,7 @@ class Store:
     def run_dir(self, job_id: str) -> Path:
         """Returns the path of the folder for a job's own files; makes it when missing.
 
-        Raises: BadInput for a text that cannot be the id of a job.
-        """
+        Raises: BadInput for a text that cannot be the id of a job."""
         if not re.fullmatch(r"[\w-]+", job_id, re.ASCII):
             raise BadInput(f"{job_id!r} is not the id of a job.", "Take one from the job list.")
         return make_folder(self.folder / "runs" / job_id)
@@ -413,8 +388,7 @@ class Store:
     def cache_dir(self) -> Path:
         """Returns the path of the folder in which all trainings of the character cache encoded pictures and captions.
 
-        It is made when missing, and may be deleted while no training runs.
-        """
+        It is made when missing, and may be deleted while no training runs."""
         return make_folder(self.folder / "cache")
 
     def adapter_path(self, version_id: str) -> Path:
@@ -426,16 +400,14 @@ class Store:
 
         `role` tells what it is for: the character or the editor. `fields` are other fields of Version; without a `name`
         it is called `v` and the next number. Raises: NotFound where there is no such file, UserError when writing
-        fails.
-        """
+        fails."""
         return self._versions.add(adapter_file, role, **fields)
 
     def adopt(self, version_id: str, on: bool = True) -> Version:
         """Puts a version in use and retires the one in use so far; returns the version's new record.
 
         `on=False` retires the version instead; where it was in use, its parent is put in use. Raises: NotFound,
-        BadInput for a version in the trash, and for `on=False` on a retired version.
-        """
+        BadInput for a version in the trash, and for `on=False` on a retired version."""
         return self._versions.adopt(version_id, on)
 
     def kept_versions(self, role: Role) -> list[Version]:
@@ -445,8 +417,7 @@ class Store:
     def trash_version(self, version_id: str) -> Version:
         """Moves a version into the trash and returns its record; its file stays.
 
-        Raises: NotFound, Busy for the version in use.
-        """
+        Raises: NotFound, Busy for the version in use."""
         return self._versions.throw(version_id)
 
     def restore_version(self, version_id: str) -> Version:
@@ -460,6 +431,5 @@ class Store:
     def freeze(self, role: Role, entries: Sequence[Entry]) -> Dataset:
         """Stores training entries as a dataset that never changes, and returns the dataset.
 
-        `role` tells what is trained: the character or the editor. The same entries always give the same dataset.
-        """
+        `role` tells what is trained: the character or the editor. The same entries always give the same dataset."""
         return self._versions.freeze(role, entries)
