@@ -130,7 +130,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Returns what train_submit would need (memory, disk, time), and failed checks with remedies; starts none."""
+        """Returns what train_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         found = train.preflight(self._studio.desk(character_id), settled, name, phase=phase, start=start, scenes=scenes)
         return {"preflight": found.to_json()}
@@ -146,7 +146,7 @@ class Api(PictureApi):
         start: Id = "",
         scenes: Id = "best",
     ) -> Answer:
-        """Queues a LoRA training; `phase`: all, head, body; `scenes`: best, all, none; `start`: version to continue."""
+        """Queues a LoRA training; `phase`: all, head, body; drawn `scenes`: best, all, none; `start`: version or ""."""
         name, settled = self._training(model or self._character(character_id).generator, params)
         job = train.submit(
             self._studio.desk(character_id), settled, model=name, key=key, phase=phase, start=start, scenes=scenes
@@ -162,7 +162,7 @@ class Api(PictureApi):
 
     @answers
     def train_keep(self, job_id: Id) -> Answer:
-        """Makes a LoRA version of a training's last checkpoint; a running training is stopped, and makes it itself."""
+        """Makes a LoRA version of a training's last checkpoint; a running training stops first, and then makes it."""
         made = runs.keep(self._studio, runs.training(self._studio, job_id).id)
         return {**self._queued(self._studio.jobs.get(job_id)), "version": made.to_json() if made else {}}
 
@@ -184,7 +184,7 @@ class Api(PictureApi):
         key: Id = "",
         gaps: bool = False,
     ) -> Answer:
-        """Queues `count` pictures per prompt; None: of `count` varied scenes, with `gaps` of the failed card cells."""
+        """Queues `count` pictures per prompt; without prompts, of preset scenes or (`gaps`) of failed card cells."""
         spec = generate.model_spec(self._studio.desk(character_id), version)
         GenerateParams.demand_no_words(params or {}, "each picture")
         given = {"seed": seed, **(params or {})}
@@ -231,7 +231,7 @@ class Api(PictureApi):
 
     @answers
     def refine_preflight(self, character_id: Id, params: Knobs | None = None, model: Id = "") -> Answer:
-        """Returns what refine_submit would need (memory, disk, time), and failed checks with remedies; starts none."""
+        """Returns what refine_submit would need (memory, disk, time), failed checks and remedies; starts nothing."""
         name, settled = self._training(model or self._character(character_id).editor, params)
         return {"preflight": refine.preflight(self._studio.desk(character_id), settled, name).to_json()}
 
@@ -278,7 +278,7 @@ class Api(PictureApi):
 
     @answers
     def checkpoint_list(self, job_id: Id) -> Answer:
-        """Returns a training's checkpoints with figures of their previews; `proposed` marks the earliest good one."""
+        """Returns a training's checkpoints with their previews' scores; `proposed` marks the earliest good one."""
         return {"checkpoints": [choice.to_json() for choice in choosing.choices(self._studio, job_id)]}
 
     @answers

@@ -61,7 +61,7 @@ class PictureApi(Answering):
     def character_create(
         self, name: Line, trigger: Line = "ohwx", subject: Line = "person", params: Knobs | None = None
     ) -> Answer:
-        """Creates a character: `trigger` is its LoRA's word, `subject` its class; `params`: names of models, notes."""
+        """Creates a character; `trigger`: its word in prompts, `subject`: its kind; `params`: model names, notes."""
         demand_known("A character", params or {}, {*characters.ROLES, "notes"})
         asked = NewCharacter(name=name, trigger=trigger, subject=subject, **(params or {}))
         return {"character": characters.create(self._studio, asked).to_json()}
@@ -79,7 +79,7 @@ class PictureApi(Answering):
         notes: Words | None = None,
         captions: bool = True,
     ) -> Answer:
-        """Changes the given fields, None keeps one; `captions`: trigger and subject are replaced in captions, too."""
+        """Changes the given fields, None keeps one; `captions`: also replaces trigger and subject in all captions."""
         asked = changes.Asked(
             name=name,
             trigger=trigger,
@@ -226,7 +226,7 @@ class PictureApi(Answering):
 
     @answers
     def mask_set(self, character_id: Id, image_id: Id, file: File) -> Answer:
-        """Sets a picture's mask to the picture at path `file`, of equal size: white trains fully, black hardly."""
+        """Sets a picture's training mask from the image at path `file`, of equal size: white counts, black hardly."""
         mask = open_upload(Path(file))
         return {"image": self._studio.store(character_id).set_mask(image_id, mask).to_json()}
 
@@ -237,7 +237,7 @@ class PictureApi(Answering):
 
     @answers
     def crop_set(self, character_id: Id, image_id: Id, box: Annotated[list[Number], MaxLen(4)]) -> Answer:
-        """Sets the part of a picture that is trained, left, top, right, bottom in 0…1; the file does not change."""
+        """Sets the part of a picture that is trained; `box`: left, top, right, bottom in 0…1; the file stays whole."""
         return {"image": curate.crop(self._studio.desk(character_id), image_id, box).to_json()}
 
     @answers
@@ -274,7 +274,7 @@ class PictureApi(Answering):
         params: Knobs | None = None,
         missed: bool = False,
     ) -> Answer:
-        """Plans edits of `sources` (None: all originals) for coverage gaps or `missed` card cells; starts none."""
+        """Plans edits of `sources` (None: all originals) for coverage gaps or `missed` card cells; queues nothing."""
         return enrich.plan(
             self._studio.desk(character_id),
             sources=sources,
@@ -316,7 +316,7 @@ class PictureApi(Answering):
 
     @answers
     def review_next(self, character_id: Id, reviewer: Line = "owner", count: Count = 1) -> Answer:
-        """Returns the next `count` pictures to review, the least certain first, and how many wait in all."""
+        """Returns the next `count` pictures to review, the hardest to predict first, and how many wait in all."""
         store = self._studio.store(character_id)
         images = review.next(self._studio.desk(character_id), reviewer=reviewer, count=count)
         return {"images": [picture(store, image) for image in images], "left": len(store.pending())}

@@ -258,7 +258,7 @@ def lessons(run: CardRun) -> list[Tags]:
 
 
 def summary(card: CardRun) -> Summary:
-    """Computes the figures of a model card: its pass rates, its goal, the median identity and remarks.
+    """Computes the figures of a model card: pass rates, whether they meet the goal, the median identity, and remarks.
 
     The rates are those of the first seed, of all seeds, of the machine's verdicts alone, and of each axis. Pictures
     that could not be judged do not count in a rate.

@@ -348,8 +348,7 @@ class Redone(Part):
 
     @property
     def turn(self) -> str:
-        """Returns how the outcome changed: "improved", "worse", or "" where it is the same or not known on both sides.
-        """
+        """Returns how the outcome changed: "improved", "worse", or "" where it is the same or unknown on one side."""
         return {(Outcome.FAIL, Outcome.PASS): "improved", (Outcome.PASS, Outcome.FAIL): "worse"}.get(
             (self.was, self.now), ""
         )

@@ -25,7 +25,7 @@ class Stop(Part):
     """Holds one stage of the work on a character, which has a tab of its own on the page.
 
     `label` is the tab's name, `figure` a short text on the progress, such as a number, and `done` whether the stage is
-    complete. `part` is the section of the tab to open, "" for the first.
+    complete. `part` names the section of the tab to open, "" for no particular one.
     """
 
     label: str

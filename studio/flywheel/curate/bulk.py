@@ -56,7 +56,7 @@ def replaced(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> Mappin
 
 
 def replace(desk: Desk, find: Find, ids: Sequence[str] | None = None) -> list[ImageRecord]:
-    """Replaces a text in captions and marks them as written by a human; returns the pictures whose caption has changed.
+    """Replaces a text in captions and marks these as written by a human; returns the records whose caption has changed.
 
     `ids` None looks at all pictures outside the trash. Raises: BadInput for an empty text and where no caption changes,
     NotFound.
@@ -130,7 +130,7 @@ def undo(desk: Desk) -> tuple[str, int]:
 def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
     """Moves pictures to the trash and returns the ids of those that were not in it before.
 
-    The stored advice on duplicates is computed again for the pictures that stay. Raises: NotFound.
+    The stored advice on duplicates is recomputed for the pictures that stay. Raises: NotFound.
     """
     with desk.store.transaction():
         here = [image for image in dict.fromkeys(ids) if not desk.store.images.get(image).trashed]
@@ -142,7 +142,7 @@ def throw(desk: Desk, ids: Sequence[str]) -> list[str]:
 def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
     """Takes pictures out of the trash and returns the ids of those taken out.
 
-    Pictures whose file has been deleted stay in the trash. The stored advice on duplicates is computed again. Raises:
+    Pictures whose file has been deleted stay in the trash. The stored advice on duplicates is recomputed. Raises:
     NotFound.
     """
     with desk.store.transaction():
@@ -155,7 +155,7 @@ def restore(desk: Desk, ids: Sequence[str]) -> list[str]:
 def undo_throw(desk: Desk) -> list[str]:
     """Undoes the last move to the trash and returns the ids of the restored pictures; [] where there is none.
 
-    The stored advice on duplicates is computed again.
+    The stored advice on duplicates is recomputed.
     """
     with desk.store.transaction():
         back = desk.store.undo_trash()

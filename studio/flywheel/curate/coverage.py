@@ -69,9 +69,8 @@ def usable(store: Store) -> list[ImageRecord]:
 def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
     """Sets a picture's crop, the part of it that is trained, and returns its record.
 
-    `box` is left, top, right, bottom in 0…1; an empty box is the whole picture. The advice in the record that warns
-    where training would cut much away is computed again. Raises: NotFound, BadInput for a box that is not inside the
-    picture.
+    `box` is left, top, right, bottom in 0…1; an empty box is the whole picture. The record's advice, which warns where
+    training would cut much away, is recomputed. Raises: NotFound, BadInput for a box that is not inside the picture.
     """
     store = desk.store
     with store.transaction():
@@ -81,8 +80,8 @@ def crop(desk: Desk, image_id: str, box: Sequence[float]) -> ImageRecord:
 def undo_crop(desk: Desk, image_id: str) -> ImageRecord:
     """Undoes the last change of a picture's crop and returns its record.
 
-    The advice in the record that warns where training would cut much away is computed again. Raises: NotFound where
-    there is no change to undo.
+    The record's advice, which warns where training would cut much away, is recomputed. Raises: NotFound where there is
+    no change to undo.
     """
     store = desk.store
     with store.transaction():
@@ -96,7 +95,7 @@ def _advised(desk: Desk, image: ImageRecord) -> ImageRecord:
 
 
 def coverage(desk: Desk) -> Coverage:
-    """Returns the coverage and the checklist of the character's usable pictures."""
+    """Returns the coverage and the checklist of the character's pictures that may be trained on (see `usable`)."""
     store = desk.store
     return cover(usable(store), store.character.trigger)
 
@@ -129,10 +128,10 @@ def cover(images: list[ImageRecord], trigger: str) -> Coverage:
 
 
 def ensure_sample(workplace: Workplace) -> Character | None:
-    """Creates the sample character at the studio's first start, and returns the sample character; None without one.
+    """Creates the sample character at the studio's first start, and returns it; None where there is no sample.
 
-    It is not created where other characters exist, nor again after the user removed it. A creation that was interrupted
-    is completed at the next start.
+    Later starts return the character that exists. It is not created where other characters exist, nor again after the
+    user removed it. A creation that was interrupted is completed at the next start.
     """
     library, folder = workplace.library, workplace.settings.assets / "sample"
     known = library.setting(_SAMPLE, str)

@@ -240,7 +240,7 @@ class Intake:
                 self._refuse(words, BadInput("Its picture did not come in.", "Import it with the picture mended."))
 
     def name_twins(self) -> None:
-        """Computes the stored advice on originals that look alike again, and adds the changed advice to the report."""
+        """Recomputes the stored advice on originals that look alike, and adds the changed advice to the report."""
         for image in twins.renew(self._store):
             if words := image.advice.get(twins.TWIN):
                 self._report.advice.append(Advised(file=image.name or image.id[:8], id=image.id, words=words))

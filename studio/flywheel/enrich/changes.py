@@ -34,7 +34,8 @@ class Changes(Part):
     """Holds the changes that a person made to a plan of edits.
 
     `skipped` are the keys of rows to leave out, `words` maps the key of a row to its new instruction, and `own` are
-    added rows. A key is what `row_key` returns, so that a change still applies when the plan is made anew.
+    added rows. The key of a planned row is what `row_key` returns, so that a change still applies when the plan is made
+    anew; the added rows have the keys `own0`, `own1` and so on.
     """
 
     skipped: tuple[str, ...] = ()
